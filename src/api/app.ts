@@ -1,0 +1,41 @@
+/** The HTTP application: routes and middleware put together. No I/O happens here; a test calls `app.request()`. */
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { requestId } from 'hono/request-id';
+import { secureHeaders } from 'hono/secure-headers';
+import { createRequestSchemas } from '../shared/contract.ts';
+import type { Logger } from '../shared/logger.ts';
+import { EVERYBODY, type AppEnv } from './env.ts';
+import type { JobService } from './jobs.ts';
+import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
+import { docsRoutes } from './routes/docs.ts';
+import { jobRoutes } from './routes/jobs.ts';
+import { predictRoutes } from './routes/predict.ts';
+import { serviceRoutes, type ServiceParts } from './routes/service.ts';
+
+export interface AppParts extends ServiceParts {
+  jobs: JobService;
+  logger: Logger;
+}
+
+export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
+  const { jobs, config, logger } = parts;
+  const schemas = createRequestSchemas(config);
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+  app.use(requestId());
+  // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
+  app.use(secureHeaders({ strictTransportSecurity: false }));
+  app.use(async (c, next) => {
+    c.set('owner', EVERYBODY);
+    const start = performance.now();
+    await next();
+    const ms = Math.round(performance.now() - start);
+    logger.debug({ request: c.get('requestId'), method: c.req.method, path: c.req.path, status: c.res.status, ms }, 'request');
+  });
+  app.onError(onError(logger));
+  app.notFound(onNotFound);
+  app.route('/', jobRoutes(jobs, schemas, config));
+  app.route('/', predictRoutes(jobs, schemas, config));
+  app.route('/', serviceRoutes(parts));
+  app.route('/', docsRoutes(app, parts.version));
+  return app;
+}

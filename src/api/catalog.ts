@@ -1,0 +1,52 @@
+/** The models a request may name. A short-lived copy of the registry, so that not every request asks Redis. */
+import { AppError } from '../shared/errors.ts';
+import type { Model } from '../shared/contract.ts';
+import type { ModelRegistry } from '../shared/registry.ts';
+
+/** Old enough to spare Redis, young enough that a worker's coming and going is seen at once. */
+const FRESH_MS = 1000;
+
+export class ModelCatalog {
+  readonly #registry: ModelRegistry;
+  readonly #defaultModel: string;
+  #models: Model[] = [];
+  #readAt = -Infinity;
+  #reading: Promise<Model[]> | undefined;
+
+  constructor(registry: ModelRegistry, defaultModel: string) {
+    this.#registry = registry;
+    this.#defaultModel = defaultModel;
+  }
+
+  /** All known models: those that a worker ever served. */
+  async list(): Promise<Model[]> {
+    if (performance.now() - this.#readAt < FRESH_MS) return this.#models;
+    // Requests that come while one is reading share its answer.
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  /**
+   * The model that a request means. The default one may be named before its first worker ever started.
+   * @param name undefined = the default model
+   * @throws AppError `model_not_found`, naming the known ones
+   */
+  async resolve(name: string | undefined): Promise<{ name: string; workers: number }> {
+    const wanted = name ?? this.#defaultModel;
+    const models = await this.list();
+    const found = models.find((model) => model.name === wanted);
+    if (found) return found;
+    if (wanted === this.#defaultModel) return { name: wanted, workers: 0 };
+    const known = [...new Set([this.#defaultModel, ...models.map((model) => model.name)])].sort();
+    throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, { extra: { models: known } });
+  }
+
+  async #read(): Promise<Model[]> {
+    const models = await this.#registry.list();
+    this.#models = models.map((model) => ({ ...model, default: model.name === this.#defaultModel }));
+    this.#readAt = performance.now();
+    return this.#models;
+  }
+}

@@ -1,0 +1,48 @@
+/** What a crash of this Redis may cost, read from its own settings. */
+import type { Redis } from 'ioredis';
+import type { Logger } from '../shared/logger.ts';
+
+export interface Durability {
+  /** null where the Redis does not let us look (managed ones often refuse CONFIG). */
+  appendonly: boolean | null;
+  appendfsync: string | null;
+  maxmemory_policy: string | null;
+  /** The same in a sentence. */
+  note: string;
+}
+
+export async function readDurability(redis: Redis): Promise<Durability> {
+  const get = async (name: string): Promise<string | null> => {
+    try {
+      const reply: unknown = await redis.call('CONFIG', 'GET', name);
+      if (Array.isArray(reply)) return typeof reply[1] === 'string' ? reply[1] : null;
+      return reply !== null && typeof reply === 'object' ? ((reply as Record<string, string>)[name] ?? null) : null;
+    } catch {
+      return null;
+    }
+  };
+  const [appendonly, appendfsync, policy] = await Promise.all([get('appendonly'), get('appendfsync'), get('maxmemory-policy')]);
+  return {
+    appendonly: appendonly === null ? null : appendonly === 'yes',
+    appendfsync,
+    maxmemory_policy: policy,
+    note: describe(appendonly, appendfsync, policy),
+  };
+}
+
+function describe(appendonly: string | null, appendfsync: string | null, policy: string | null): string {
+  if (policy !== null && policy !== 'noeviction') {
+    return `maxmemory-policy is ${policy}: Redis may drop accepted jobs when memory is short; set it to noeviction`;
+  }
+  if (appendonly === null) return 'this Redis does not tell its persistence settings';
+  if (appendonly !== 'yes') return 'appendonly is off: a Redis crash loses accepted jobs';
+  if (appendfsync === 'always') return 'every accepted job is on disk before it is acknowledged';
+  return `appendfsync is ${appendfsync}: a Redis crash may lose up to two seconds of accepted jobs`;
+}
+
+/** Logs what an operator should know, once per connection. */
+export function reportDurability(durability: Durability, logger: Logger): void {
+  const { maxmemory_policy: policy, appendfsync, appendonly, note } = durability;
+  const risky = (policy !== null && policy !== 'noeviction') || appendonly === false || (appendonly && appendfsync !== 'always');
+  logger[risky ? 'warn' : 'info']({ policy, appendfsync }, `durability: ${note}`);
+}

@@ -1,0 +1,12 @@
+import type { RequestIdVariables } from 'hono/request-id';
+
+/** What the middleware leaves in the context of a request. */
+export interface AppEnv {
+  Variables: RequestIdVariables & {
+    /** Name of the API key that made the request; without keys everybody is the same owner. */
+    owner: string;
+  };
+}
+
+/** Owner of every job while there are no API keys. */
+export const EVERYBODY = 'everybody';

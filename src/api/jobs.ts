@@ -1,0 +1,286 @@
+/**
+ * The life of a job as callers see it: submit, read, wait, cancel, expire. No HTTP in here.
+ *
+ * Every public method runs under one Redis deadline and throws AppErrors.
+ */
+import { createHash } from 'node:crypto';
+import type { Job as BullJob } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Config } from '../shared/config.ts';
+import { isFinal, jobPayloadSchema, type Job, type JobPayload, type JobRecord, type JobStatus } from '../shared/contract.ts';
+import { AppError } from '../shared/errors.ts';
+import { newJobId, parseJobId, type Priority } from '../shared/ids.ts';
+import { cancelChannel, JOB_NAME, jobOptions } from '../shared/queues.ts';
+import { toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
+import type { WithRedis } from '../shared/redis.ts';
+import type { ModelCatalog } from './catalog.ts';
+import type { QueueSet } from './queue-set.ts';
+import type { Waiters } from './waiters.ts';
+
+export interface JobServiceParts {
+  config: Config;
+  redis: Redis;
+  withRedis: WithRedis;
+  records: JobRecords;
+  queues: QueueSet;
+  catalog: ModelCatalog;
+  waiters: Waiters;
+}
+
+export interface NewJob {
+  texts: { id?: string | undefined; text: string }[];
+  topK: number | null;
+  model?: string | undefined;
+  metadata?: Record<string, unknown> | undefined;
+  priority?: Priority;
+  /** Seconds within which it must be started. */
+  expiresIn?: number | undefined;
+  apply?: JobPayload['apply'];
+  truncate?: JobPayload['truncate'];
+  /** Refuse with `no_worker` when nobody serves the model just now. */
+  needsWorker?: boolean;
+  idempotencyKey?: string | undefined;
+}
+
+/** What is known of a job that has no record yet. */
+interface Unfinished {
+  status: JobStatus;
+  payload: JobPayload;
+  /** Unix ms; null while it waits. */
+  startedAt: number | null;
+}
+
+/** Jobs that one sweep looks at; the rest comes a second later. */
+const SWEEP_LIMIT = 200;
+
+export class JobService {
+  readonly #parts: JobServiceParts;
+
+  constructor(parts: JobServiceParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Takes a job in. Once this resolves, the job is in Redis and will reach a final state.
+   *
+   * With an idempotency key the id is reserved first, so a repeat after a crash, a timeout or a race adds under the same
+   * id, which BullMQ does once only.
+   *
+   * @param own whether this instance will wait for it
+   */
+  async submit(owner: string, input: NewJob, own = false): Promise<Job> {
+    return this.#parts.withRedis(async () => {
+      const { catalog, queues, redis, records, config, waiters } = this.#parts;
+      const model = await catalog.resolve(input.model);
+      if (input.needsWorker && model.workers === 0) {
+        throw new AppError('no_worker', `no worker serves ${model.name} at the moment`, { retryAfterS: 2 });
+      }
+      const priority = input.priority ?? 'normal';
+      const now = Date.now();
+      const payload: JobPayload = stripUndefined({
+        v: 1 as const,
+        owner,
+        model: model.name,
+        texts: input.texts.map(stripUndefined),
+        top_k: input.topK,
+        apply: input.apply,
+        truncate: input.truncate,
+        metadata: input.metadata,
+        created_at: now,
+        expires_at: input.expiresIn === undefined ? undefined : now + input.expiresIn * 1000,
+        notify: own ? waiters.channel : undefined,
+      });
+      let id = newJobId(priority, model.name);
+      if (input.idempotencyKey !== undefined) {
+        const reserved = await this.#reserve(owner, input.idempotencyKey, id, input);
+        if (reserved !== undefined) {
+          const known = await this.#find(reserved);
+          if (known === 'deleted') throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
+          if (known) return this.#show(reserved, known);
+          id = reserved;
+        }
+      }
+      const queue = await queues.get(priority, model.name);
+      if (payload.expires_at !== undefined) await redis.zadd(records.deadlinesKey, payload.expires_at, id);
+      await queue.add(JOB_NAME, payload, jobOptions(id, config.RESULT_TTL_S));
+      return this.#show(id, { status: 'queued', payload, startedAt: null });
+    });
+  }
+
+  /** @throws AppError `job_not_found` when it is unknown, past its retention, deleted, or another owner's */
+  async get(owner: string, id: string): Promise<Job> {
+    return this.#parts.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
+  }
+
+  /** The job once it is final, or as it is after `timeoutMs`. */
+  async wait(owner: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
+    const { withRedis, waiters } = this.#parts;
+    const found = await withRedis(() => this.#findOwn(owner, id));
+    if ('v' in found) return this.#show(id, found);
+    const outcome = await waiters.wait(id, found.payload.notify === waiters.channel, timeoutMs, signal);
+    if (outcome === 'deleted') throw notFound(id);
+    return outcome ? this.#show(id, outcome) : this.get(owner, id);
+  }
+
+  /** Waits for a job that this instance has just submitted as its own; undefined after `timeoutMs` or at shutdown. */
+  async waitOwn(id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
+    const outcome = await this.#parts.waiters.wait(id, true, timeoutMs, signal);
+    if (outcome === 'deleted') throw notFound(id);
+    return outcome && this.#show(id, outcome);
+  }
+
+  /**
+   * Cancels a job that is not final; deletes one that is.
+   * @returns the canceled job (or, when it finished at the same moment, the finished one); undefined when deleted
+   */
+  async cancel(owner: string, id: string): Promise<Job | undefined> {
+    return this.#parts.withRedis(async () => {
+      const { records } = this.#parts;
+      const found = await this.#findOwn(owner, id);
+      if ('v' in found) {
+        await records.delete(id);
+        return undefined;
+      }
+      return this.#show(id, await this.#end(id, found, { status: 'canceled', error: CANCELED }));
+    });
+  }
+
+  /** Settles the jobs whose time to start has passed. Any API instance may do it, at any time. */
+  async sweepExpired(): Promise<void> {
+    await this.#parts.withRedis(async () => {
+      const { redis, records } = this.#parts;
+      const due = await redis.zrangebyscore(records.deadlinesKey, '-inf', Date.now(), 'LIMIT', 0, SWEEP_LIMIT);
+      for (const id of due) {
+        // Looking at it expires it, if it still waits.
+        await this.#find(id);
+        await redis.zrem(records.deadlinesKey, id);
+      }
+    });
+  }
+
+  /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
+  async #reserve(owner: string, key: string, id: string, input: NewJob): Promise<string | undefined> {
+    const { redis, config } = this.#parts;
+    const { idempotencyKey: _, ...body } = input;
+    const hash = sha256(JSON.stringify(body));
+    const redisKey = `${config.REDIS_PREFIX}:idem:${owner}:${sha256(key)}`;
+    const earlier = await redis.call('SET', redisKey, `${hash} ${id}`, 'NX', 'GET', 'EX', config.IDEMPOTENCY_TTL_S);
+    if (typeof earlier !== 'string') return undefined;
+    const [earlierHash, earlierId] = earlier.split(' ');
+    if (earlierHash !== hash) {
+      throw new AppError('idempotency_mismatch', 'this Idempotency-Key belongs to a request with another body');
+    }
+    return earlierId;
+  }
+
+  async #findOwn(owner: string, id: string): Promise<JobRecord | Unfinished> {
+    const found = await this.#find(id);
+    if (found === undefined || found === 'deleted') throw notFound(id);
+    if (('v' in found ? found.owner : found.payload.owner) !== owner) throw notFound(id);
+    return found;
+  }
+
+  /** Reads a job: its record, else what waits in BullMQ. A job that turns out to have ended is settled on the way. */
+  async #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
+    const { records, queues, catalog } = this.#parts;
+    const parts = parseJobId(id);
+    if (!parts) throw new AppError('invalid_request', `${id} is not a job id`, { errors: [{ path: 'id', message: 'is not a job id' }] });
+    const [record] = await records.read([id]);
+    if (record) return record;
+    // Ids come from outside: only models that exist get a queue object.
+    const known = await catalog.resolve(parts.model).catch((error: unknown) => {
+      if (error instanceof AppError && error.code === 'model_not_found') return undefined;
+      throw error;
+    });
+    if (!known) return undefined;
+    const queue = await queues.get(parts.priority, parts.model);
+    const job = (await queue.getJob(id)) as BullJob<JobPayload> | undefined;
+    const payload = jobPayloadSchema.safeParse(job?.data).data;
+    const state = job && payload ? await job.getState() : 'unknown';
+    if (!job || !payload || state === 'unknown' || state === 'completed') {
+      // It may have been settled and removed since we looked.
+      return (await records.read([id]))[0];
+    }
+    const active = state === 'active';
+    const unfinished: Unfinished = {
+      status: active ? 'processing' : 'queued',
+      payload,
+      startedAt: active ? (job.processedOn ?? null) : null,
+    };
+    if (state === 'failed') {
+      return this.#end(id, unfinished, { status: 'failed', error: { code: 'internal_error', message: job.failedReason } });
+    }
+    const neverStarted = job.processedOn === undefined;
+    if (neverStarted && payload.expires_at !== undefined && payload.expires_at < Date.now()) {
+      return this.#end(id, unfinished, { status: 'expired', error: EXPIRED });
+    }
+    return unfinished;
+  }
+
+  /** Settles a job that no worker will finish, and takes it out of its queue. Whoever settled first wins. */
+  async #end(id: string, { payload, startedAt }: Unfinished, outcome: Pick<Outcome, 'status' | 'error'>): Promise<JobRecord> {
+    const { records, redis, queues, config } = this.#parts;
+    const record = toRecord(id, payload, { ...outcome, startedAt, finishedAt: Date.now(), revision: null, results: null });
+    const settled = await records.settle(record, payload.notify);
+    if (!settled.settled) {
+      if (settled.existing === 'deleted') throw notFound(id);
+      return settled.existing;
+    }
+    await redis.publish(cancelChannel(config.REDIS_PREFIX), id);
+    const parts = parseJobId(id);
+    if (parts) {
+      const queue = await queues.get(parts.priority, parts.model);
+      // A job that a worker holds cannot be removed; the worker drops it on the message above, or finds it settled.
+      await queue.remove(id).catch(() => 0);
+    }
+    return record;
+  }
+
+  #show(id: string, found: JobRecord | Unfinished): Job {
+    const urls = { self: `/v1/jobs/${id}` };
+    if ('v' in found) {
+      const { v: _v, owner: _owner, ...job } = found;
+      return { ...job, urls };
+    }
+    const { status, payload, startedAt } = found;
+    return {
+      id,
+      status,
+      model: { name: payload.model, revision: null },
+      created_at: new Date(payload.created_at).toISOString(),
+      started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
+      finished_at: null,
+      results: null,
+      failed_texts: 0,
+      error: null,
+      metadata: payload.metadata ?? null,
+      timings_ms: null,
+      urls,
+    };
+  }
+}
+
+/** Seconds after which asking for an unfinished job again makes sense. */
+export const POLL_AFTER_S = 1;
+
+export function isFinished(job: Job): boolean {
+  return isFinal(job.status);
+}
+
+const CANCELED = { code: 'job_canceled', message: 'the job was canceled' };
+const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };
+
+function notFound(id: string): AppError {
+  return new AppError('job_not_found', `there is no job ${id}; finished jobs are kept for a limited time`);
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** The same object without its undefined members: exactOptionalPropertyTypes tells the two apart, and so does JSON. */
+function stripUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}

@@ -1,0 +1,94 @@
+/** Entry of the API: listens at once and answers 503 until Redis is there. */
+import { randomBytes } from 'node:crypto';
+import { createAdaptorServer } from '@hono/node-server';
+import packageJson from '../../package.json' with { type: 'json' };
+import { loadConfig, type Config } from '../shared/config.ts';
+import { StartupError, toError } from '../shared/errors.ts';
+import { createLogger } from '../shared/logger.ts';
+import { JobRecords } from '../shared/records.ts';
+import { connectFailFast, connectPatient, createRedisGuard } from '../shared/redis.ts';
+import { ModelRegistry } from '../shared/registry.ts';
+import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
+import { createApp } from './app.ts';
+import { ModelCatalog } from './catalog.ts';
+import { readDurability, reportDurability, type Durability } from './durability.ts';
+import { JobService } from './jobs.ts';
+import { QueueSet } from './queue-set.ts';
+import { Waiters } from './waiters.ts';
+
+/** How often the deadlines of waiting jobs are looked at. */
+const SWEEP_MS = 1000;
+/** How long requests in flight may go on after the server stopped listening. */
+const GRACE_MS = 5000;
+
+await runMain(createLogger('api', 'info'), async () => {
+  const config = loadConfig();
+  const logger = createLogger('api', config.LOG_LEVEL);
+  if (config.REDIS_URL === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+
+  const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
+  const subscriber = connectPatient(config.REDIS_URL, logger, 'waiters');
+  const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
+  const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
+  const queues = new QueueSet(redis, config.REDIS_PREFIX);
+  const catalog = new ModelCatalog(new ModelRegistry(redis, config.REDIS_PREFIX), config.DEFAULT_MODEL);
+  const instance = randomBytes(6).toString('hex');
+  const waiters = new Waiters({ subscriber, records, channel: `${config.REDIS_PREFIX}:api:${instance}`, logger });
+  const jobs = new JobService({ config, redis, withRedis, records, queues, catalog, waiters });
+
+  let durability: Durability | undefined;
+  redis.on('ready', () => {
+    readDurability(redis).then(
+      (read) => {
+        if (durability?.note !== read.note) reportDurability(read, logger);
+        durability = read;
+      },
+      () => {},
+    );
+  });
+  const sweeper = setInterval(() => {
+    // Redis away: the deadlines are looked at when it is back.
+    jobs.sweepExpired().catch(() => {});
+  }, SWEEP_MS);
+
+  const app = createApp({ config, jobs, catalog, withRedis, durability: () => durability, version: packageJson.version, logger });
+  const server = createAdaptorServer({ fetch: app.fetch });
+  await listen(server, config);
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : config.PORT;
+
+  onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
+    clearInterval(sweeper);
+    const closed = new Promise((resolve) => server.close(resolve));
+    if ('closeIdleConnections' in server) server.closeIdleConnections();
+    const grace = setTimeout(() => waiters.close(), GRACE_MS);
+    const last = setTimeout(() => {
+      if ('closeAllConnections' in server) server.closeAllConnections();
+    }, GRACE_MS + 1000);
+    await closed;
+    clearTimeout(grace);
+    clearTimeout(last);
+    waiters.close();
+    await queues.close().catch((error: unknown) => logger.warn({ err: toError(error) }, 'closing queues'));
+    subscriber.disconnect();
+    redis.disconnect();
+  });
+  logger.info({ host: config.HOST, port }, 'listening');
+  announceReady(`http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`);
+});
+
+function listen(server: ReturnType<typeof createAdaptorServer>, { HOST, PORT }: Config): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const reasons: Record<string, string> = {
+        EADDRINUSE: `port ${PORT} on ${HOST} is in use: stop what listens there, or set PORT to another one`,
+        EACCES: `port ${PORT} needs more rights than this user has: set PORT to one above 1023`,
+        EADDRNOTAVAIL: `HOST=${HOST} is no address of this machine`,
+        ENOTFOUND: `HOST=${HOST} is no address of this machine`,
+      };
+      const reason = reasons[error.code ?? ''];
+      reject(reason ? new StartupError(reason) : error);
+    });
+    server.listen(PORT, HOST, () => resolve());
+  });
+}

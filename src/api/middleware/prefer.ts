@@ -1,0 +1,19 @@
+/** How long a request is willing to wait for its answer. */
+import { AppError } from '../../shared/errors.ts';
+
+/**
+ * Seconds of `Prefer: wait=N` (RFC 7240 §4.3), or undefined when the header does not ask for it. Other preferences are
+ * ignored, as the RFC wants it.
+ * @throws AppError `malformed_header` when wait is not a number of seconds
+ */
+export function preferredWait(header: string | undefined, maxS: number): number | undefined {
+  for (const preference of header?.split(/[,;]/) ?? []) {
+    const [name, value] = preference.split('=').map((part) => part.trim());
+    if (name?.toLowerCase() !== 'wait') continue;
+    if (value === undefined || !/^"?\d{1,9}"?$/.test(value)) {
+      throw new AppError('malformed_header', `Prefer: wait needs a number of seconds, as in wait=10`);
+    }
+    return Math.min(Number(value.replaceAll('"', '')), maxS);
+  }
+  return undefined;
+}

@@ -1,0 +1,87 @@
+/** Errors → RFC 9457 problem documents. The only place that knows how an error looks over HTTP. */
+import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import type { z } from 'zod';
+import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import type { AppEnv } from '../env.ts';
+
+export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
+  const { status, title } = PROBLEMS[error.code];
+  const { errors, retryAfterS, extra } = error.options;
+  const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
+  if (retryAfterS !== undefined) headers['Retry-After'] = String(retryAfterS);
+  const body = {
+    type: `urn:amulet:problem:${error.code}`,
+    title,
+    status,
+    detail: error.message,
+    code: error.code,
+    ...(errors ? { errors } : {}),
+    ...extra,
+    request_id: c.get('requestId'),
+  };
+  return c.body(JSON.stringify(body), status, headers);
+}
+
+export function onError(logger: Logger): ErrorHandler<AppEnv> {
+  return (thrown, c) => {
+    const error = thrown instanceof HTTPException ? fromHttpException(thrown) : thrown;
+    if (error instanceof AppError) {
+      if (error.code === 'redis_unavailable') logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
+      return problemResponse(c, error);
+    }
+    logger.error({ err: toError(thrown), request: c.get('requestId'), path: c.req.path }, 'unexpected error');
+    return problemResponse(c, new AppError('internal_error', 'an unexpected error happened; it has been logged'));
+  };
+}
+
+/** Methods of a path are not known to the router, so a known path with another method is found by trying the others. */
+export const onNotFound: NotFoundHandler<AppEnv> = (c) =>
+  problemResponse(c, new AppError('not_found', `there is no ${c.req.method} ${c.req.path}; see /docs`));
+
+/** Hono's own validators speak in HTTPExceptions. */
+function fromHttpException(exception: HTTPException): unknown {
+  const codes: Record<number, ProblemCode> = { 400: 'malformed_json', 413: 'body_too_large', 415: 'unsupported_media_type' };
+  const code = codes[exception.status];
+  return code ? new AppError(code, exception.message) : exception;
+}
+
+/** What every route does with input that its schema refuses. */
+export function onInvalid(result: { success: boolean; error?: { issues: z.core.$ZodIssue[] } }): void {
+  if (result.success || !result.error) return;
+  const errors = result.error.issues.flatMap((issue) => toFieldErrors(issue, []));
+  const detail = errors.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
+  throw new AppError('invalid_request', shorten(detail), { errors });
+}
+
+const MAX_DETAIL_CHARS = 500;
+const shorten = (text: string): string => (text.length <= MAX_DETAIL_CHARS ? text : `${text.slice(0, MAX_DETAIL_CHARS)}…`);
+
+const NAMES: Record<string, string> = { string: 'a string', array: 'a list', object: 'an object', record: 'an object', int: 'a whole number' };
+
+function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldError[] {
+  const path = [...prefix, ...issue.path];
+  const at = path.map(String).join('.');
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => ({ path: [...path, key].map(String).join('.'), message: 'is not a known field' }));
+    case 'invalid_type':
+      return [{ path: at, message: `must be ${NAMES[issue.expected] ?? `a ${issue.expected}`}` }];
+    case 'invalid_union': {
+      // The branch that got furthest is the one that was meant: its errors are not about the value's own type.
+      const meant = issue.errors.find((branch) => branch.length > 0 && branch.every((inner) => inner.path.length > 0 || inner.code !== 'invalid_type'));
+      if (meant) return meant.flatMap((inner) => toFieldErrors(inner, path));
+      const expected = issue.errors.flatMap((branch) => branch.map((inner) => (inner.code === 'invalid_type' ? (NAMES[inner.expected] ?? inner.expected) : inner.message)));
+      return [{ path: at, message: `must be ${[...new Set(expected)].join(' or ')}` }];
+    }
+    case 'too_small':
+      return [{ path: at, message: issue.message.startsWith('Too small') ? `must be at least ${issue.minimum}` : issue.message }];
+    case 'too_big':
+      return [{ path: at, message: issue.message.startsWith('Too big') ? `must be at most ${issue.maximum}` : issue.message }];
+    case 'invalid_value':
+      return [{ path: at, message: `must be one of ${issue.values.map(String).join(', ')}` }];
+    default:
+      return [{ path: at, message: issue.message }];
+  }
+}

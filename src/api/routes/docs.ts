@@ -1,0 +1,58 @@
+/** `/openapi.json` and `/docs`: the contract for machines and for people. Served from this process; no CDN. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { html } from 'hono/html';
+import swaggerUi from 'swagger-ui-dist';
+import type { AppEnv } from '../env.ts';
+
+const ASSETS: Record<string, string> = {
+  'swagger-ui.css': 'text/css; charset=utf-8',
+  'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
+};
+
+/** @param routes every route of the service, for its OpenAPI document */
+export function docsRoutes(routes: OpenAPIHono<AppEnv>, version: string): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>();
+  let document: unknown;
+  app.get('/openapi.json', (c) => {
+    document ??= routes.getOpenAPI31Document({
+      openapi: '3.1.0',
+      info: {
+        title: 'Amulet',
+        version,
+        description: 'Asynchronous text classification: submit texts, poll or wait for labels.',
+        license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
+      },
+      tags: [{ name: 'Jobs' }, { name: 'Synchronous' }, { name: 'Service' }],
+    });
+    return c.json(document as object);
+  });
+  app.get('/docs/assets/:file', async (c) => {
+    const file = c.req.param('file');
+    const type = ASSETS[file];
+    if (type === undefined) return c.notFound();
+    const content = await readFile(path.join(swaggerUi.absolutePath(), file));
+    return c.body(content, 200, { 'Content-Type': type, 'Cache-Control': 'public, max-age=86400' });
+  });
+  app.get('/docs', (c) => c.html(page()));
+  app.get('/', (c) => c.redirect('/docs'));
+  return app;
+}
+
+const page = () => html`<!doctype html>
+  <html lang="en">
+    <head>
+      <meta charset="utf-8" />
+      <meta name="viewport" content="width=device-width, initial-scale=1" />
+      <title>Amulet API</title>
+      <link rel="stylesheet" href="docs/assets/swagger-ui.css" />
+    </head>
+    <body>
+      <div id="docs"></div>
+      <script src="docs/assets/swagger-ui-bundle.js"></script>
+      <script>
+        SwaggerUIBundle({ url: 'openapi.json', dom_id: '#docs', deepLinking: true, tryItOutEnabled: true });
+      </script>
+    </body>
+  </html>`;

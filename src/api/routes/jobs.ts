@@ -1,0 +1,145 @@
+/** `/v1/jobs`: submit, poll, long-poll, cancel. */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Config } from '../../shared/config.ts';
+import { jobSchema, problemSchema, type CreateJobBody, type Job, type RequestSchemas } from '../../shared/contract.ts';
+import { AppError } from '../../shared/errors.ts';
+import { parseJobId } from '../../shared/ids.ts';
+import type { AppEnv } from '../env.ts';
+import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
+import { jsonBody } from '../middleware/json-body.ts';
+import { preferredWait } from '../middleware/prefer.ts';
+import { onInvalid } from '../middleware/problems.ts';
+
+export const problem = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: problemSchema } },
+});
+const jobResponse = (description: string) => ({ description, content: { 'application/json': { schema: jobSchema } } });
+
+export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
+export const BAD_BODY = {
+  400: problem('No body, or no valid JSON.'),
+  413: problem('The body is too large.'),
+  415: problem('The body is not JSON.'),
+  422: problem('The body does not keep to the contract; `errors` names the fields.'),
+};
+
+const params = z.object({
+  id: z.string().refine((id) => parseJobId(id) !== undefined, 'is not a job id'),
+});
+
+/** Printable ASCII, as HTTP header values are. */
+const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/;
+
+export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Config): OpenAPIHono<AppEnv> {
+  const waitQuery = z.object({
+    wait: z
+      .string()
+      .regex(/^\d{1,9}$/, 'must be a whole number of seconds')
+      .transform((seconds) => Math.min(Number(seconds), config.MAX_WAIT_S))
+      .optional()
+      .openapi({ type: 'integer', description: `Hold the answer until the job is final, at most so many seconds (≤ ${config.MAX_WAIT_S}).` }),
+  });
+
+  const create = createRoute({
+    method: 'post',
+    path: '/v1/jobs',
+    summary: 'Submit a job',
+    tags: ['Jobs'],
+    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    request: {
+      headers: z.object({
+        'idempotency-key': z
+          .string()
+          .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
+          .optional()
+          .openapi({ description: 'A repeat with the same key and body returns the first job instead of a new one.' }),
+        prefer: z.string().optional().openapi({ description: '`wait=N`: hold the answer until the job is final, at most N seconds.', example: 'wait=10' }),
+      }),
+      body: { required: true, content: { 'application/json': { schema: schemas.createJob } } },
+    },
+    responses: {
+      200: jobResponse('The job is final (only with `Prefer: wait`, or for a repeated `Idempotency-Key`).'),
+      202: jobResponse('The job is in the queue and will not be lost.'),
+      404: problem('There is no such model.'),
+      ...BAD_BODY,
+      ...UNAVAILABLE,
+    },
+  });
+
+  const read = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}',
+    summary: 'Read a job, or wait for it',
+    tags: ['Jobs'],
+    request: { params, query: waitQuery, headers: z.object({ prefer: z.string().optional() }) },
+    responses: {
+      200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
+      404: problem('Unknown, deleted, or past its retention.'),
+      422: problem('The id is malformed.'),
+      ...UNAVAILABLE,
+    },
+  });
+
+  const cancel = createRoute({
+    method: 'delete',
+    path: '/v1/jobs/{id}',
+    summary: 'Cancel a job, or delete a finished one',
+    tags: ['Jobs'],
+    request: { params },
+    responses: {
+      200: jobResponse('The job is canceled (or had finished in the same moment: see `status`).'),
+      204: { description: 'The job was final; its results are deleted.' },
+      404: problem('Unknown, deleted, or past its retention.'),
+      422: problem('The id is malformed.'),
+      ...UNAVAILABLE,
+    },
+  });
+
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+
+  app.openapi(create, async (c) => {
+    const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
+    const owner = c.get('owner');
+    const submitted = await jobs.submit(owner, toNewJob(c.req.valid('json'), c.req.valid('header')['idempotency-key']), waitS !== undefined);
+    let job: Job = submitted;
+    if (waitS !== undefined) {
+      c.header('Preference-Applied', `wait=${waitS}`);
+      if (!isFinished(job)) job = await jobs.wait(owner, submitted.id, waitS * 1000, c.req.raw.signal);
+    }
+    c.header('Location', job.urls.self);
+    if (isFinished(job)) return c.json(job, 200);
+    c.header('Retry-After', String(POLL_AFTER_S));
+    return c.json(job, 202);
+  });
+
+  app.openapi(read, async (c) => {
+    const { id } = c.req.valid('param');
+    const waitS = c.req.valid('query').wait ?? preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
+    const owner = c.get('owner');
+    const job = waitS === undefined ? await jobs.get(owner, id) : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
+    if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
+    return c.json(job, 200);
+  });
+
+  app.openapi(cancel, async (c) => {
+    const job = await jobs.cancel(c.get('owner'), c.req.valid('param').id);
+    return job ? c.json(job, 200) : c.body(null, 204);
+  });
+
+  return app;
+}
+
+function toNewJob(body: CreateJobBody, idempotencyKey: string | undefined): NewJob {
+  const texts = body.text === undefined ? body.texts : [body.text];
+  if (!texts) throw new AppError('invalid_request', 'give `text` or `texts`');
+  return {
+    texts: texts.map((text) => (typeof text === 'string' ? { text } : text)),
+    topK: body.top_k,
+    model: body.model,
+    metadata: body.metadata,
+    priority: body.priority,
+    expiresIn: body.expires_in,
+    idempotencyKey,
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * The synchronous façades, over the same queue as everything else: `/predict` speaks the small shape `{"text"}` and that
+ * of text-embeddings-inference, `/hf/{model}` that of the Hugging Face Inference API.
+ */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Config } from '../../shared/config.ts';
+import { labelScoreSchema, type Job, type LabelScore, type PredictBody, type RequestSchemas } from '../../shared/contract.ts';
+import { AppError, type ProblemCode } from '../../shared/errors.ts';
+import type { AppEnv } from '../env.ts';
+import type { JobService, NewJob } from '../jobs.ts';
+import { jsonBody } from '../middleware/json-body.ts';
+import { onInvalid } from '../middleware/problems.ts';
+import { BAD_BODY, problem } from './jobs.ts';
+
+const ranked = z.array(labelScoreSchema);
+const FAILURES = {
+  404: problem('There is no such model.'),
+  ...BAD_BODY,
+  503: problem('No live worker (`no_worker`), or Redis is away.'),
+  504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
+};
+
+export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config: Config): OpenAPIHono<AppEnv> {
+  const predict = createRoute({
+    method: 'post',
+    path: '/predict',
+    summary: 'Classify and wait for the answer',
+    tags: ['Synchronous'],
+    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    request: { body: { required: true, content: { 'application/json': { schema: schemas.predict } } } },
+    responses: {
+      200: {
+        description:
+          'For `text`: the best label. For `inputs`: all labels, best first, in a list per text when `inputs` is a batch.',
+        content: { 'application/json': { schema: z.union([labelScoreSchema, ranked, z.array(ranked)]) } },
+      },
+      ...FAILURES,
+    },
+  });
+
+  const hf = createRoute({
+    method: 'post',
+    path: '/hf/{model}',
+    summary: 'Classify, in the shape of the Hugging Face Inference API',
+    tags: ['Synchronous'],
+    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    request: {
+      params: z.object({ model: z.string() }),
+      body: { required: true, content: { 'application/json': { schema: schemas.hfClassify } } },
+    },
+    responses: {
+      200: { description: 'A list of labels, best first, per text.', content: { 'application/json': { schema: z.array(ranked) } } },
+      ...FAILURES,
+    },
+  });
+
+  /** Submits, waits, and gives the labels of every text, best first. */
+  async function classify(owner: string, input: NewJob, signal: AbortSignal): Promise<LabelScore[][]> {
+    const submitted = await jobs.submit(owner, { ...input, needsWorker: true }, true);
+    const job = await jobs.waitOwn(submitted.id, config.PREDICT_TIMEOUT_MS, signal);
+    if (job) return toLabels(job);
+    if (signal.aborted) {
+      // Nobody is there to read the answer: spare the model the work.
+      await jobs.cancel(owner, submitted.id).catch(() => {});
+    }
+    throw new AppError('predict_timeout', `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${submitted.urls.self} later`, {
+      extra: { job_id: submitted.id, urls: submitted.urls },
+    });
+  }
+
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+
+  app.openapi(predict, async (c) => {
+    const body = c.req.valid('json');
+    const { signal } = c.req.raw;
+    const owner = c.get('owner');
+    if (body.text !== undefined) {
+      const [labels] = await classify(owner, { texts: [{ text: body.text }], topK: 1, model: body.model }, signal);
+      return c.json(labels?.[0] as LabelScore, 200);
+    }
+    const { texts, batch } = teiInputs(body.inputs);
+    const labels = await classify(
+      owner,
+      {
+        texts: texts.map((text) => ({ text })),
+        topK: null,
+        model: body.model,
+        apply: body.raw_scores ? 'none' : undefined,
+        truncate: body.truncate === false ? 'never' : body.truncation_direction?.toLowerCase() === 'left' ? 'left' : undefined,
+      },
+      signal,
+    );
+    return c.json(batch ? labels : (labels[0] as LabelScore[]), 200);
+  });
+
+  app.openapi(hf, async (c) => {
+    const { inputs, parameters } = c.req.valid('json');
+    const texts = typeof inputs === 'string' ? [inputs] : inputs;
+    const labels = await classify(
+      c.get('owner'),
+      {
+        texts: texts.map((text) => ({ text })),
+        topK: parameters?.top_k ?? null,
+        model: c.req.valid('param').model,
+        apply: parameters?.function_to_apply ?? undefined,
+      },
+      c.req.raw.signal,
+    );
+    return c.json(labels, 200);
+  });
+
+  return app;
+}
+
+/**
+ * TEI reads `"a"` and `["a"]` as one text, `["a", "b"]` as a pair, and `[["a"], ["b"]]` as a batch.
+ * @throws AppError for pairs: single-sentence classifiers have no use for a second one
+ */
+function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boolean } {
+  const pair = (path: string) =>
+    new AppError('invalid_request', 'this model does not take pairs of texts; send a batch as [["a"], ["b"]]', {
+      errors: [{ path, message: 'is a pair of texts' }],
+    });
+  if (typeof inputs === 'string') return { texts: [inputs], batch: false };
+  if (!inputs) throw new AppError('invalid_request', 'give `text` or `inputs`');
+  if (inputs.every((item) => typeof item === 'string')) {
+    if (inputs.length > 1) throw pair('inputs');
+    return { texts: inputs, batch: false };
+  }
+  const texts = inputs.map((item, i) => {
+    if (typeof item === 'string') {
+      throw new AppError('invalid_request', 'a batch is a list of lists, as in [["a"], ["b"]]', {
+        errors: [{ path: `inputs.${i}`, message: 'must be a list' }],
+      });
+    }
+    if (item.length > 1) throw pair(`inputs.${i}`);
+    return item[0] as string;
+  });
+  return { texts, batch: true };
+}
+
+/** @throws AppError with the job's or the first bad text's own code */
+function toLabels(job: Job): LabelScore[][] {
+  const details = { extra: { job_id: job.id } };
+  if (job.status === 'canceled') throw new AppError('job_canceled', 'the job was canceled by another request', details);
+  if (!job.results) {
+    throw new AppError((job.error?.code as ProblemCode | undefined) ?? 'internal_error', job.error?.message ?? 'no results', details);
+  }
+  return job.results.map((row) => {
+    if ('error' in row) throw new AppError(row.error.code, row.error.message, details);
+    return row.labels ?? [{ label: row.label, score: row.score }];
+  });
+}

@@ -1,0 +1,120 @@
+/** What the service says about itself: models, limits, health, and its own description. */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Config } from '../../shared/config.ts';
+import { healthSchema, modelSchema } from '../../shared/contract.ts';
+import { toError } from '../../shared/errors.ts';
+import type { ModelCatalog } from '../catalog.ts';
+import type { Durability } from '../durability.ts';
+import type { AppEnv } from '../env.ts';
+import type { WithRedis } from '../../shared/redis.ts';
+import { UNAVAILABLE } from './jobs.ts';
+
+export interface ServiceParts {
+  config: Config;
+  catalog: ModelCatalog;
+  withRedis: WithRedis;
+  durability: () => Durability | undefined;
+  version: string;
+}
+
+const durabilitySchema = z.object({
+  appendonly: z.boolean().nullable(),
+  appendfsync: z.string().nullable(),
+  maxmemory_policy: z.string().nullable(),
+  note: z.string(),
+});
+
+export function serviceRoutes({ config, catalog, withRedis, durability, version }: ServiceParts): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>();
+  const models = () => withRedis(() => catalog.list());
+
+  const json = <S extends z.ZodType>(description: string, schema: S) => ({
+    description,
+    content: { 'application/json': { schema } },
+  });
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/models',
+      summary: 'List the models',
+      tags: ['Service'],
+      responses: { 200: json('Every model that was ever served here.', z.object({ models: z.array(modelSchema) })), ...UNAVAILABLE },
+    }),
+    async (c) => c.json({ models: await models() }, 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/info',
+      summary: 'Version, effective limits, durability',
+      tags: ['Service'],
+      responses: {
+        200: json(
+          'What this instance is and allows.',
+          z.object({
+            name: z.string(),
+            version: z.string(),
+            default_model: z.string(),
+            limits: z.record(z.string(), z.number()),
+            durability: durabilitySchema.nullable(),
+          }),
+        ),
+      },
+    }),
+    (c) =>
+      c.json(
+        {
+          name: 'amulet',
+          version,
+          default_model: config.DEFAULT_MODEL,
+          limits: {
+            max_body_bytes: config.MAX_BODY_BYTES,
+            max_text_chars: config.MAX_TEXT_CHARS,
+            max_texts_per_job: config.MAX_TEXTS_PER_JOB,
+            max_metadata_bytes: config.MAX_METADATA_BYTES,
+            max_wait_s: config.MAX_WAIT_S,
+            max_expires_s: config.MAX_EXPIRES_S,
+            predict_timeout_ms: config.PREDICT_TIMEOUT_MS,
+            result_ttl_s: config.RESULT_TTL_S,
+            idempotency_ttl_s: config.IDEMPOTENCY_TTL_S,
+          },
+          durability: durability() ?? null,
+        },
+        200,
+      ),
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/health/live',
+      summary: 'The process answers',
+      tags: ['Service'],
+      responses: { 200: json('It does.', healthSchema) },
+    }),
+    (c) => c.json({ status: 'live' as const }, 200),
+  );
+
+  for (const path of ['/health/ready', '/health'] as const) {
+    app.openapi(
+      createRoute({
+        method: 'get',
+        path,
+        summary: path === '/health' ? 'Same as /health/ready' : 'Jobs are accepted',
+        tags: ['Service'],
+        responses: { 200: json('Redis answers.', healthSchema), 503: json('Redis does not.', healthSchema) },
+      }),
+      async (c) => {
+        try {
+          const live = Object.fromEntries((await models()).map(({ name, workers }) => [name, workers]));
+          return c.json({ status: 'ready' as const, models: live }, 200);
+        } catch (error) {
+          return c.json({ status: 'not_ready' as const, reason: toError(error).message }, 503);
+        }
+      },
+    );
+  }
+  return app;
+}

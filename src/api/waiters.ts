@@ -1,0 +1,121 @@
+/**
+ * Callers that wait for a job to finish. They are told by the PUBLISH inside settle.lua, on the channel of this API
+ * instance for jobs it took in itself and on the job's own channel for others. A message can be missed while the
+ * connection is down, so every open wait is also looked up every two seconds and after each reconnect, all in one MGET.
+ */
+import type { Redis } from 'ioredis';
+import type { JobRecord } from '../shared/contract.ts';
+import { toError } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
+import { parseDoneMessage, type JobRecords } from '../shared/records.ts';
+
+export type WaitOutcome = JobRecord | 'deleted' | undefined;
+type Waiter = (outcome: WaitOutcome) => void;
+
+const RECHECK_MS = 2000;
+
+export interface WaitersOptions {
+  /** Used for nothing but subscriptions. */
+  subscriber: Redis;
+  records: JobRecords;
+  /** This instance's own channel. */
+  channel: string;
+  logger: Logger;
+}
+
+export class Waiters {
+  readonly #options: WaitersOptions;
+  readonly #waiting = new Map<string, Set<Waiter>>();
+  readonly #timer: NodeJS.Timeout;
+  #closed = false;
+
+  constructor(options: WaitersOptions) {
+    this.#options = options;
+    const { subscriber, channel } = options;
+    subscriber.on('message', (_channel: string, message: string) => this.#onMessage(message));
+    // ioredis subscribes again by itself after a reconnect; what was published in between has to be looked up.
+    subscriber.on('ready', () => {
+      subscriber.subscribe(channel).catch(() => {});
+      void this.#recheck();
+    });
+    if (subscriber.status === 'ready') subscriber.subscribe(channel).catch(() => {});
+    this.#timer = setInterval(() => void this.#recheck(), RECHECK_MS);
+  }
+
+  get channel(): string {
+    return this.#options.channel;
+  }
+
+  /**
+   * Waits until a job has an outcome.
+   * @param own the job announces itself on this instance's channel
+   * @param signal the caller hung up
+   * @returns undefined after `timeoutMs`, on `signal`, and when the server shuts down
+   */
+  async wait(id: string, own: boolean, timeoutMs: number, signal?: AbortSignal): Promise<WaitOutcome> {
+    if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
+    const { subscriber, records } = this.#options;
+    const jobChannel = records.doneChannel(id);
+    const first = !this.#waiting.has(id);
+    const outcome = new Promise<WaitOutcome>((resolve) => {
+      const waiters = this.#waiting.get(id) ?? new Set();
+      this.#waiting.set(id, waiters);
+      const finish: Waiter = (result) => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', giveUp);
+        waiters.delete(finish);
+        if (waiters.size === 0) {
+          this.#waiting.delete(id);
+          if (!own) subscriber.unsubscribe(jobChannel).catch(() => {});
+        }
+        resolve(result);
+      };
+      const giveUp = () => finish(undefined);
+      const timer = setTimeout(giveUp, timeoutMs);
+      signal?.addEventListener('abort', giveUp, { once: true });
+      waiters.add(finish);
+    });
+    if (!own && first) {
+      // The job may have finished before the subscription took effect.
+      subscriber.subscribe(jobChannel).then(
+        () => void this.#recheck([id]),
+        () => {},
+      );
+    }
+    return outcome;
+  }
+
+  /** Lets everybody go, with no outcome. */
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    for (const waiters of [...this.#waiting.values()]) for (const finish of [...waiters]) finish(undefined);
+  }
+
+  #onMessage(message: string): void {
+    try {
+      const { id, record } = parseDoneMessage(message);
+      if (!this.#waiting.has(id)) return;
+      if (record) this.#resolve(id, record);
+      else void this.#recheck([id]);
+    } catch (error) {
+      this.#options.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
+    }
+  }
+
+  #resolve(id: string, outcome: JobRecord | 'deleted'): void {
+    for (const finish of [...(this.#waiting.get(id) ?? [])]) finish(outcome);
+  }
+
+  async #recheck(ids: string[] = [...this.#waiting.keys()]): Promise<void> {
+    if (ids.length === 0) return;
+    try {
+      const outcomes = await this.#options.records.read(ids);
+      outcomes.forEach((outcome, i) => {
+        if (outcome !== undefined) this.#resolve(ids[i] as string, outcome);
+      });
+    } catch {
+      // Redis is away: the next look comes in two seconds, and at the latest the caller's own timeout.
+    }
+  }
+}

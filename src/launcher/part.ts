@@ -1,0 +1,149 @@
+/**
+ * One supervised process of `npm start`: started in a process group of its own (a terminal's Ctrl-C reaches the launcher
+ * alone), restarted with backoff when it dies, and stopped gracefully.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createWriteStream, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { EXIT_CONFIG } from '../shared/errors.ts';
+
+export interface PartOptions {
+  /** As shown to the user, for example `worker-1`. */
+  name: string;
+  /** The TypeScript entry. */
+  entry: URL;
+  env: NodeJS.ProcessEnv;
+  logDir: string;
+  say: (part: string, line: string) => void;
+  /** The part cannot work with this configuration or model; the line says why. */
+  onUnusable: (part: string, reason: string) => void;
+}
+
+const FIRST_BACKOFF_MS = 500;
+const MAX_BACKOFF_MS = 30_000;
+/** A part that ran this long before it died starts with the first backoff again. */
+const HEALTHY_MS = 60_000;
+
+/** pino's numeric levels; below `warn` a line goes to the log file only. */
+const WARN = 40;
+const FATAL = 60;
+
+interface LogLine {
+  level: number;
+  msg: string;
+  reason?: string;
+  err?: { message?: string };
+}
+
+export class Part {
+  readonly #options: PartOptions;
+  #child: ChildProcess | undefined;
+  #stopping = false;
+  #backoffMs = FIRST_BACKOFF_MS;
+  #restartTimer: NodeJS.Timeout | undefined;
+  #lastFatal = '';
+  /** Resolves with what the part says about itself when it is up for the first time. */
+  readonly ready: Promise<string>;
+  #markReady: (detail: string) => void = () => {};
+
+  constructor(options: PartOptions) {
+    this.#options = options;
+    this.ready = new Promise((resolve) => {
+      this.#markReady = resolve;
+    });
+    this.#start();
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  #start(): void {
+    const { name, entry, env, logDir } = this.#options;
+    mkdirSync(logDir, { recursive: true });
+    const log = createWriteStream(path.join(logDir, `${name}.log`), { flags: 'a' });
+    // A full disk must not take the service down with its logs.
+    log.on('error', () => {});
+    const child = spawn(process.execPath, [entry.pathname], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    this.#child = child;
+    const startedAt = Date.now();
+    for (const stream of [child.stdout, child.stderr]) {
+      if (!stream) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        log.write(`${line}\n`);
+        this.#show(line);
+      });
+    }
+    child.on('message', (message) => {
+      if (isReady(message)) this.#markReady(message.ready);
+    });
+    child.on('error', (error) => this.#options.say(name, `cannot be started: ${error.message}`));
+    child.on('close', (code, signal) => {
+      log.end();
+      this.#child = undefined;
+      if (!this.#stopping) this.#onDeath(code, signal, Date.now() - startedAt);
+    });
+  }
+
+  #onDeath(code: number | null, signal: NodeJS.Signals | null, livedMs: number): void {
+    const { name, say, onUnusable } = this.#options;
+    if (code === EXIT_CONFIG) {
+      onUnusable(name, this.#lastFatal || 'its configuration cannot be used');
+      return;
+    }
+    if (livedMs > HEALTHY_MS) this.#backoffMs = FIRST_BACKOFF_MS;
+    say(name, `died (${signal ?? `exit status ${code}`}); starting it again in ${this.#backoffMs / 1000} s`);
+    this.#restartTimer = setTimeout(() => {
+      this.#start();
+      say(name, 'started again');
+    }, this.#backoffMs);
+    this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
+  }
+
+  /** Shows warnings and errors; everything is in the log file. */
+  #show(line: string): void {
+    const parsed = parseLogLine(line);
+    if (!parsed) {
+      if (line.trim() !== '') this.#options.say(this.name, line);
+      return;
+    }
+    if (parsed.level >= FATAL) this.#lastFatal = parsed.msg;
+    // A fatal configuration error is shown by the launcher as its own last line.
+    if (parsed.level < WARN || parsed.level >= FATAL) return;
+    const why = parsed.reason ?? parsed.err?.message;
+    this.#options.say(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
+  }
+
+  /** Asks the part to finish what it has in hand and waits until it is gone. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    const child = this.#child;
+    if (!child) return;
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGTERM');
+    await gone;
+  }
+
+  /** Ends the part at once. */
+  kill(): void {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    this.#child?.kill('SIGKILL');
+  }
+}
+
+function isReady(message: unknown): message is { ready: string } {
+  return typeof message === 'object' && message !== null && 'ready' in message && typeof message.ready === 'string';
+}
+
+function parseLogLine(line: string): LogLine | undefined {
+  if (!line.startsWith('{')) return undefined;
+  try {
+    const parsed = JSON.parse(line) as Partial<LogLine>;
+    return typeof parsed.level === 'number' && typeof parsed.msg === 'string' ? (parsed as LogLine) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The private redis-server of `npm start`: on a Unix socket (no port to clash with, nobody else can reach it), every
+ * write on disk before it is acknowledged, never evicting. It survives a killed launcher and is found again by its socket.
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, openSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Redis } from 'ioredis';
+import { StartupError, toError } from '../shared/errors.ts';
+
+const BINARIES = ['redis-server', 'valkey-server'];
+
+/** sun_path holds 108 bytes on Linux, 104 on macOS. */
+const MAX_SOCKET_PATH = 100;
+
+const START_TIMEOUT_MS = 10_000;
+/** A big append-only file takes its time to load. */
+const LOAD_TIMEOUT_MS = 10 * 60_000;
+
+export interface PrivateRedis {
+  url: string;
+  /** What was done, for the user. */
+  detail: string;
+  /** Saves and ends it. */
+  stop: () => Promise<void>;
+}
+
+/**
+ * Starts the server, or takes over one that an earlier launcher left.
+ * @param onDeath called when it ends without being asked to
+ * @throws StartupError
+ */
+export async function startPrivateRedis(dataDir: string, onDeath: (how: string) => void): Promise<PrivateRedis> {
+  const dir = path.resolve(dataDir, 'redis');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const socket = socketPath(dir);
+  if (await answers(socket)) {
+    await loaded(socket);
+    return { url: `unix://${socket}`, detail: 'taken over from an earlier run', stop: () => shutdown(socket) };
+  }
+  const binary = BINARIES.find((name) => spawnSync(name, ['--version']).status === 0);
+  if (binary === undefined) {
+    throw new StartupError('there is no redis-server on the PATH: run ./setup, or set REDIS_URL to a Redis that is there');
+  }
+  let stopping = false;
+  const log = path.join(dir, 'redis.log');
+  const out = openSync(log, 'a');
+  const server = spawn(
+    binary,
+    // prettier-ignore
+    [
+      '--port', '0', '--unixsocket', socket, '--unixsocketperm', '700', '--dir', dir,
+      '--appendonly', 'yes', '--appendfsync', 'always', '--save', '',
+      '--maxmemory-policy', 'noeviction', '--daemonize', 'no',
+    ],
+    { detached: true, stdio: ['ignore', out, out] },
+  );
+  server.unref();
+  const died = new Promise<string>((resolve) => {
+    server.once('error', (error) => resolve(error.message));
+    server.once('exit', (code, signal) => resolve(signal ?? `exit status ${code}`));
+  });
+  const startedAt = Date.now();
+  while (!(await answers(socket))) {
+    const dead = await Promise.race([died, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50))]);
+    if (dead !== undefined) throw new StartupError(`${binary} ended at once (${dead}); ${log} says why`);
+    if (Date.now() - startedAt > START_TIMEOUT_MS) {
+      throw new StartupError(`${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`);
+    }
+  }
+  await loaded(socket);
+  chmodSync(dir, 0o700);
+  void died.then((how) => {
+    if (!stopping) onDeath(how);
+  });
+  return {
+    url: `unix://${socket}`,
+    detail: `${binary}, appendfsync always, data in ${path.relative('', dir) || dir}`,
+    stop: async () => {
+      stopping = true;
+      await shutdown(socket);
+      await ended(server);
+    },
+  };
+}
+
+function socketPath(dir: string): string {
+  const inside = path.join(dir, 'redis.sock');
+  if (Buffer.byteLength(inside) <= MAX_SOCKET_PATH) return inside;
+  return path.join(tmpdir(), `amulet-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`);
+}
+
+async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<T>): Promise<T> {
+  const redis = new Redis(socket, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false });
+  redis.on('error', () => {});
+  try {
+    await redis.connect();
+    return await use(redis);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Whether a server is there at all; one that still loads its data counts. */
+async function answers(socket: string): Promise<boolean> {
+  try {
+    await withConnection(socket, (redis) => redis.ping());
+    return true;
+  } catch (error) {
+    return toError(error).message.startsWith('LOADING');
+  }
+}
+
+async function loaded(socket: string): Promise<void> {
+  const startedAt = Date.now();
+  for (;;) {
+    try {
+      await withConnection(socket, (redis) => redis.ping());
+      return;
+    } catch (error) {
+      if (Date.now() - startedAt > LOAD_TIMEOUT_MS) throw new StartupError(`Redis does not come up: ${toError(error).message}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+async function shutdown(socket: string): Promise<void> {
+  // A server that ends does not answer: the connection just closes.
+  await withConnection(socket, (redis) => redis.shutdown('NOSAVE')).catch(() => {});
+  while (await answers(socket)) await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+async function ended(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return;
+  await new Promise((resolve) => server.once('exit', resolve));
+}

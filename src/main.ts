@@ -1,0 +1,112 @@
+/**
+ * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API and one inference
+ * worker per core, restarts what dies, and on Ctrl-C stops them in the order in which nothing is lost: first the API, so
+ * that no more work comes in, then the workers, when they have finished what they hold, and Redis last.
+ */
+import path from 'node:path';
+import { loadConfig, type Config } from './shared/config.ts';
+import { StartupError, toError } from './shared/errors.ts';
+import { Part } from './launcher/part.ts';
+import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
+import { holdDataDir } from './launcher/single-instance.ts';
+
+const NAME_WIDTH = 10;
+const say = (part: string, line: string): void => {
+  process.stdout.write(`${part.padEnd(NAME_WIDTH)} ${line}\n`);
+};
+
+/** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
+const SAME_PRESS_MS = 500;
+
+class Launcher {
+  readonly #config: Config;
+  #redis: PrivateRedis | undefined;
+  #api: Part | undefined;
+  #workers: Part[] = [];
+  #stopping: { since: number } | undefined;
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config;
+    await holdDataDir(config.DATA_DIR);
+    process.on('SIGINT', () => void this.stop(0));
+    process.on('SIGTERM', () => void this.stop(0));
+    // Without a terminal to write to (its window was closed) there is still work to put away.
+    process.on('SIGHUP', () => void this.stop(0));
+
+    const url = config.REDIS_URL ?? (await this.#startRedis());
+    if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
+    const part = (name: string, entry: string, env: Record<string, string> = {}) =>
+      new Part({
+        name,
+        entry: new URL(entry, import.meta.url),
+        env: { ...process.env, REDIS_URL: url, ...env },
+        logDir: path.join(config.DATA_DIR, 'logs'),
+        say,
+        onUnusable: (who, reason) => {
+          say(who, reason);
+          void this.stop(1);
+        },
+      });
+    this.#api = part('api', './api/main.ts');
+    this.#workers = Array.from({ length: config.WORKERS }, (_, i) =>
+      part(`worker-${i + 1}`, './worker/inference/main.ts', {
+        WORKER_PORT: String(config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + i),
+      }),
+    );
+    const address = await this.#up(this.#api);
+    await Promise.all(this.#workers.map((worker) => this.#up(worker)));
+    if (this.#stopping) return;
+    process.stdout.write(
+      `\nAmulet is ready on ${address}   (docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C)\nTry:  ` +
+        `curl -s ${address}/predict -H 'Content-Type: application/json' -d '{"text": "a stirring, funny and finally transporting re-imagining of beauty and the beast"}'\n\n`,
+    );
+  }
+
+  async #up(part: Part): Promise<string> {
+    const detail = await part.ready;
+    say(part.name, detail);
+    return detail;
+  }
+
+  async #startRedis(): Promise<string> {
+    this.#redis = await startPrivateRedis(this.#config.DATA_DIR, (how) => {
+      if (this.#stopping) return;
+      say('redis', `died (${how}); starting it again`);
+      this.#startRedis().catch((error: unknown) => {
+        say('redis', toError(error).message);
+        void this.stop(1);
+      });
+    });
+    say('redis', this.#redis.detail);
+    return this.#redis.url;
+  }
+
+  /** Stops every part in order and exits with `status`; called again, ends everything at once. */
+  async stop(status: number): Promise<void> {
+    if (this.#stopping) {
+      if (Date.now() - this.#stopping.since < SAME_PRESS_MS) return;
+      say('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
+      for (const part of [this.#api, ...this.#workers]) part?.kill();
+      await this.#redis?.stop();
+      process.exit(1);
+    }
+    this.#stopping = { since: Date.now() };
+    say('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
+    await this.#api?.stop();
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await this.#redis?.stop();
+    say('amulet', 'stopped');
+    process.exit(status);
+  }
+}
+
+try {
+  await new Launcher(loadConfig()).start();
+} catch (error) {
+  say('amulet', error instanceof StartupError ? error.message : `failed to start: ${toError(error).stack ?? ''}`);
+  process.exit(1);
+}

@@ -1,0 +1,147 @@
+/**
+ * The settings: each declared once, with its schema, default and meaning. Nothing else reads the environment.
+ * The tables in README.md and the file .env.example are checked against SETTINGS by a test.
+ */
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { StartupError } from './errors.ts';
+
+interface Setting<S extends z.ZodType> {
+  schema: S;
+  /** As it would be written in the environment; '' = unset. */
+  default: string;
+  doc: string;
+}
+
+const setting = <S extends z.ZodType>(schema: S, defaultValue: string | number, doc: string): Setting<S> => ({
+  schema,
+  default: String(defaultValue),
+  doc,
+});
+
+const text = z.string().min(1, 'must not be empty');
+const optionalText = z.string().transform((value) => (value === '' ? undefined : value));
+const int = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^-?\d+$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
+
+const MINUTES_MS = 60_000;
+const DAY_S = 86_400;
+
+/** Model names are part of queue names and job ids, so no colon (BullMQ's separator) and no slash. */
+export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+export const SETTINGS = {
+  HOST: setting(text, '127.0.0.1', 'Address the API listens on. Other than loopback needs `AUTH=none` said aloud.'),
+  PORT: setting(int(0, 65_535), 3000, 'Port of the API.'),
+  AUTH: setting(
+    z.enum(['loopback', 'none']),
+    'loopback',
+    '`loopback`: no keys, loopback callers only. `none`: no keys on any address; put a proxy in front.',
+  ),
+  LOG_LEVEL: setting(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info', 'Least severe log level.'),
+  DATA_DIR: setting(text, '.amulet', "The launcher's folder: private Redis, logs."),
+
+  REDIS_URL: setting(
+    optionalText,
+    '',
+    'Redis or Valkey ≥ 7, as `redis://`, `rediss://` or `unix:///path`. Unset: the launcher runs a private one.',
+  ),
+  REDIS_PREFIX: setting(
+    z.string().regex(/^[^\s:]+$/, 'must not contain spaces or colons'),
+    '{amulet}',
+    'First part of every key. The braces keep all keys in one Redis Cluster slot.',
+  ),
+  REDIS_TIMEOUT_MS: setting(int(10, 60_000), 1500, 'Deadline of every Redis call of the API.'),
+
+  MAX_BODY_BYTES: setting(int(1024, 1e9), 10_000_000, 'Largest request body, before parsing.'),
+  MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
+  MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
+  MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, "Largest `metadata` of a job, as JSON in bytes."),
+  MAX_WAIT_S: setting(int(0, 600), 60, 'Longest `Prefer: wait` and `?wait`, in seconds; longer ones are shortened.'),
+  MAX_EXPIRES_S: setting(int(1, 30 * DAY_S), 7 * DAY_S, 'Largest `expires_in`, in seconds.'),
+  PREDICT_TIMEOUT_MS: setting(int(1, 10 * MINUTES_MS), 30_000, 'Longest `/predict` or `/hf` call before a 504.'),
+  RESULT_TTL_S: setting(int(1, 30 * DAY_S), 3600, 'How long a finished job can be read, in seconds.'),
+  IDEMPOTENCY_TTL_S: setting(int(1, 30 * DAY_S), DAY_S, 'How long an `Idempotency-Key` is remembered, in seconds.'),
+
+  DEFAULT_MODEL: setting(
+    z.string().regex(MODEL_NAME, 'must be a model name'),
+    'sst2-minilm',
+    'Model of a request that names none.',
+  ),
+  MODEL_DIR: setting(text, 'models/sst2-minilm', 'The Hugging Face folder that an inference worker loads.'),
+  MODEL_NAME: setting(optionalText, '', "Name the worker serves its model under. Unset: the folder's name."),
+  MODEL_FILE: setting(
+    optionalText,
+    '',
+    'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`.',
+  ),
+  EXECUTION_PROVIDERS: setting(
+    text.transform((value) => value.split(',').map((name) => name.trim())),
+    'cpu',
+    'ONNX Runtime execution providers, comma-separated, best first.',
+  ),
+  INTRA_OP_THREADS: setting(int(1, 1024), 1, 'Threads of one session. 1 with one worker per core is fastest.'),
+  WORKERS: setting(
+    int(0, 1024).transform((count) => count || availableParallelism()),
+    0,
+    'Inference workers that `npm start` runs; 0 = one per core.',
+  ),
+  WORKER_HOST: setting(text, '127.0.0.1', "Address of an inference worker's health endpoints."),
+  WORKER_PORT: setting(
+    int(0, 65_535),
+    3100,
+    "Port of an inference worker's health endpoints; `npm start` counts up from it. 0 = any free port.",
+  ),
+  WORKER_CONCURRENCY: setting(int(1, 4096), 64, 'Most jobs one worker holds at a time.'),
+  MAX_ROWS_IN_HAND: setting(int(1, 100_000), 512, 'Texts in hand at which a worker stops fetching jobs.'),
+  ROWS_PER_TURN: setting(int(1, 100_000), 16, 'Texts of one job in the batcher at a time, so that jobs interleave.'),
+  BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one interactive batch, in padded tokens.'),
+  LOW_BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one low-priority batch, in padded tokens.'),
+  RUN_TIMEOUT_MS: setting(int(100, 60 * MINUTES_MS), MINUTES_MS, 'A batch that runs longer gets its process killed.'),
+  LOCK_DURATION_MS: setting(int(1000, 10 * MINUTES_MS), 15_000, 'After so long without a sign, a job is taken over.'),
+  STALLED_INTERVAL_MS: setting(int(500, 10 * MINUTES_MS), 10_000, 'How often workers look for jobs to take over.'),
+  SHUTDOWN_TIMEOUT_MS: setting(int(0, 10 * MINUTES_MS), 20_000, 'Longest drain after the first SIGTERM or SIGINT.'),
+} as const;
+
+export type SettingName = keyof typeof SETTINGS;
+export type Config = Readonly<{ [K in SettingName]: z.output<(typeof SETTINGS)[K]['schema']> }>;
+
+/**
+ * The settings from an environment; an empty variable counts as unset.
+ * @throws StartupError naming every variable that is wrong and why.
+ */
+export function loadConfig(env: Record<string, string | undefined> = environment()): Config {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, { schema, default: fallback }] of Object.entries(SETTINGS)) {
+    const result = schema.safeParse(env[name] || fallback);
+    if (result.success) values[name] = result.data;
+    else problems.push(`${name}=${env[name]}: ${result.error.issues[0]?.message}`);
+  }
+  const config = values as Config;
+  if (problems.length === 0) {
+    if (config.AUTH === 'loopback' && !isLoopback(config.HOST)) {
+      problems.push(`HOST=${config.HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`);
+    }
+    if (config.MODEL_NAME !== undefined && !MODEL_NAME.test(config.MODEL_NAME)) {
+      problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${MODEL_NAME.source}`);
+    }
+  }
+  if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);
+  return Object.freeze(config);
+}
+
+/** The process's environment, completed from a file `.env` in the working folder; what is set already wins. */
+function environment(): NodeJS.ProcessEnv {
+  if (existsSync('.env')) process.loadEnvFile('.env');
+  return process.env;
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}

@@ -1,0 +1,285 @@
+/**
+ * Every shape that crosses a process boundary, once: HTTP requests and responses, BullMQ payloads, records in Redis.
+ * Types are inferred from the schemas; the OpenAPI document is generated from them.
+ */
+import { z } from 'zod';
+import { MODEL_NAME, type Config } from './config.ts';
+import { PROBLEMS, type ProblemCode } from './errors.ts';
+import { textProblem } from './text.ts';
+
+/** Names of result labels and of model functions come from model folders; these only bound what requests may carry. */
+const MAX_ID_CHARS = 128;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Job states
+
+export const jobStatusSchema = z
+  .enum(['queued', 'processing', 'succeeded', 'failed', 'canceled', 'expired'])
+  .meta({ id: 'JobStatus', description: '`succeeded`, `failed`, `canceled` and `expired` are final.' });
+export type JobStatus = z.infer<typeof jobStatusSchema>;
+export type FinalStatus = Extract<JobStatus, 'succeeded' | 'failed' | 'canceled' | 'expired'>;
+
+/** Which state may follow which. `processing → queued` is a retry after a worker died. Nothing leaves a final state. */
+export const JOB_TRANSITIONS: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
+  queued: ['processing', 'failed', 'canceled', 'expired'],
+  processing: ['queued', 'succeeded', 'failed', 'canceled', 'expired'],
+  succeeded: [],
+  failed: [],
+  canceled: [],
+  expired: [],
+};
+
+export function isFinal(status: JobStatus): status is FinalStatus {
+  return JOB_TRANSITIONS[status].length === 0;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Results
+
+export const labelScoreSchema = z
+  .object({ label: z.string(), score: z.number() })
+  .meta({ id: 'LabelScore', description: 'A label of the model and its score.' });
+export type LabelScore = z.infer<typeof labelScoreSchema>;
+
+export const rowErrorCodes = ['poison_input', 'inference_failed', 'text_too_long'] as const satisfies ProblemCode[];
+export const rowErrorSchema = z
+  .object({ code: z.enum(rowErrorCodes), message: z.string() })
+  .meta({ id: 'RowError', description: 'Why one text of a job has no label; the others are not affected.' });
+export type RowError = z.infer<typeof rowErrorSchema>;
+
+const rowId = z.string().optional().meta({ description: 'The id that the caller gave this text.' });
+
+export const rowResultSchema = z
+  .union([
+    z.object({
+      id: rowId,
+      label: z.string(),
+      score: z.number(),
+      labels: z
+        .array(labelScoreSchema)
+        .optional()
+        .meta({ description: 'The best `top_k` labels, best first; only when `top_k` is not 1.' }),
+      truncated: z.boolean().meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
+    }),
+    z.object({ id: rowId, error: rowErrorSchema }),
+  ])
+  .meta({ id: 'RowResult', description: 'The outcome of one text: labels, or an error in its place.' });
+export type RowResult = z.infer<typeof rowResultSchema>;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Jobs
+
+const time = z.iso.datetime();
+const metadataValues = z.record(z.string(), z.unknown());
+
+export const jobSchema = z
+  .object({
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm' }),
+    status: jobStatusSchema,
+    model: z.object({
+      name: z.string(),
+      revision: z.string().nullable().meta({ description: 'Which weights answered; null until they have.' }),
+    }),
+    created_at: time,
+    started_at: time.nullable(),
+    finished_at: time.nullable(),
+    results: z
+      .array(rowResultSchema)
+      .nullable()
+      .meta({ description: 'One entry per text, in the order they were sent; null until the job has finished.' }),
+    failed_texts: z.int().meta({ description: 'How many results are errors.' }),
+    error: z
+      .object({ code: z.string(), message: z.string() })
+      .nullable()
+      .meta({ description: 'Why the job as a whole has no results.' }),
+    metadata: metadataValues.nullable(),
+    timings_ms: z
+      .object({ queue: z.number(), inference: z.number(), total: z.number() })
+      .nullable()
+      .meta({ description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.' }),
+    urls: z.object({ self: z.string() }),
+  })
+  .meta({ id: 'Job' });
+export type Job = z.infer<typeof jobSchema>;
+
+/** A finished job as it is kept in Redis: the job as it is shown, with its owner and without its URLs. */
+export const jobRecordSchema = jobSchema.omit({ urls: true }).extend({ v: z.literal(1), owner: z.string() });
+export type JobRecord = z.infer<typeof jobRecordSchema>;
+
+/** How logits become scores; unset: what the model's config says. */
+export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
+export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
+
+/** The data of one BullMQ job. Short names: this is what fills Redis while jobs wait. */
+export const jobPayloadSchema = z.object({
+  v: z.literal(1),
+  owner: z.string(),
+  model: z.string(),
+  texts: z.array(z.object({ id: z.string().optional(), text: z.string() })).min(1),
+  top_k: z.int().min(1).nullable(),
+  apply: applyFunctionSchema.optional(),
+  truncate: z.enum(['right', 'left', 'never']).optional(),
+  metadata: metadataValues.optional(),
+  /** Unix ms. */
+  created_at: z.number(),
+  /** Unix ms until which it must have been started. */
+  expires_at: z.number().optional(),
+  /** Redis channel of the API instance that waits for the outcome. */
+  notify: z.string().optional(),
+});
+export type JobPayload = z.infer<typeof jobPayloadSchema>;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Requests, whose limits are settings
+
+const modelName = z.string().regex(MODEL_NAME, 'is not a model name').meta({ example: 'sst2-minilm' });
+
+/** The schemas of the request bodies under the limits of `config`. */
+export function createRequestSchemas(config: Config) {
+  const text = z
+    .string()
+    .superRefine((value, context) => {
+      const problem = textProblem(value, config.MAX_TEXT_CHARS);
+      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+    })
+    .meta({
+      description: `1 to ${config.MAX_TEXT_CHARS} Unicode code points, not only white space.`,
+      example: 'a stirring, funny and finally transporting re-imagining of beauty and the beast',
+    });
+  const textWithId = z.strictObject({
+    id: z.string().min(1).max(MAX_ID_CHARS).refine((id) => id.isWellFormed(), 'is not valid Unicode').optional(),
+    text,
+  });
+  const metadata = metadataValues
+    .superRefine((value, context) => {
+      const bytes = jsonBytes(value);
+      if (bytes === undefined) context.addIssue({ code: 'custom', message: 'is nested too deeply' });
+      else if (bytes > config.MAX_METADATA_BYTES) {
+        context.addIssue({ code: 'custom', message: `is ${bytes} bytes of JSON; at most ${config.MAX_METADATA_BYTES} are allowed` });
+      }
+    })
+    .meta({ description: `Any JSON object up to ${config.MAX_METADATA_BYTES} bytes; handed back with the job.` });
+  const topK = z.int().min(1).max(1_000_000).nullable();
+
+  const createJob = z
+    .strictObject({
+      text: text.optional(),
+      texts: z
+        .array(z.union([text, textWithId]))
+        .min(1, 'must contain at least one text')
+        .max(config.MAX_TEXTS_PER_JOB, `must contain at most ${config.MAX_TEXTS_PER_JOB} texts`)
+        .optional()
+        .meta({ description: `Up to ${config.MAX_TEXTS_PER_JOB} texts, each a string or \`{id, text}\`.` }),
+      top_k: topK.default(1).meta({ description: 'How many labels per text; null = all.' }),
+      model: modelName.optional(),
+      metadata: metadata.optional(),
+      priority: z.enum(['normal', 'low']).default('normal'),
+      expires_in: z
+        .int()
+        .min(1)
+        .max(config.MAX_EXPIRES_S)
+        .optional()
+        .meta({ description: 'Seconds within which the job must have been started, else it expires.' }),
+    })
+    .superRefine((body, context) => exactlyOne(body, ['text', 'texts'], context))
+    .meta({ id: 'CreateJob' });
+
+  const predict = z
+    .strictObject({
+      text: text.optional(),
+      inputs: z
+        .union([text, z.array(z.union([text, z.array(text).min(1).max(2)])).min(1).max(config.MAX_TEXTS_PER_JOB)])
+        .optional()
+        .meta({ description: 'A string, or a batch such as `[["a"], ["b"]]`.' }),
+      truncate: z.boolean().nullable().optional(),
+      truncation_direction: z.enum(['right', 'left', 'Right', 'Left']).optional(),
+      raw_scores: z.boolean().optional(),
+      model: modelName.optional(),
+    })
+    .superRefine((body, context) => {
+      exactlyOne(body, ['text', 'inputs'], context);
+      if (body.text === undefined) return;
+      for (const option of ['truncate', 'truncation_direction', 'raw_scores'] as const) {
+        if (body[option] === undefined) continue;
+        context.addIssue({ code: 'custom', path: [option], message: 'goes with `inputs` only' });
+      }
+    })
+    .meta({ id: 'Predict', description: 'Either `{"text"}` or the request of text-embeddings-inference.' });
+
+  const hfClassify = z
+    .strictObject({
+      inputs: z.union([text, z.array(text).min(1).max(config.MAX_TEXTS_PER_JOB)]),
+      parameters: z
+        .strictObject({ function_to_apply: applyFunctionSchema.nullable().optional(), top_k: topK.optional() })
+        .nullable()
+        .optional(),
+      // Older clients send `{use_cache, wait_for_model}`: both describe what happens here anyway.
+      options: z.record(z.string(), z.unknown()).optional(),
+    })
+    .meta({ id: 'HfClassify', description: 'The request of the Hugging Face Inference API.' });
+
+  return { createJob, predict, hfClassify };
+}
+export type RequestSchemas = ReturnType<typeof createRequestSchemas>;
+export type CreateJobBody = z.output<RequestSchemas['createJob']>;
+export type PredictBody = z.output<RequestSchemas['predict']>;
+export type HfClassifyBody = z.output<RequestSchemas['hfClassify']>;
+
+/** Bytes of a value as UTF-8 JSON, or undefined when it is nested too deeply to be written. */
+function jsonBytes(value: unknown): number | undefined {
+  try {
+    return Buffer.byteLength(JSON.stringify(value));
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function exactlyOne<K extends string>(
+  body: { [P in K]?: unknown },
+  [first, second]: readonly [K, K],
+  context: z.core.$RefinementCtx,
+): void {
+  const both = body[first] !== undefined && body[second] !== undefined;
+  const none = body[first] === undefined && body[second] === undefined;
+  if (both) context.addIssue({ code: 'custom', message: `give either \`${first}\` or \`${second}\`, not both` });
+  if (none) context.addIssue({ code: 'custom', message: `give \`${first}\` or \`${second}\`` });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Other responses
+
+export const problemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z.enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]]),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    request_id: z.string().optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457 problem details.' });
+
+/** What a worker says about its model when it registers; kept in Redis, so the API needs no model files. */
+export const modelInfoSchema = z.object({
+  name: z.string(),
+  revision: z.string(),
+  labels: z.array(z.string()),
+  max_tokens: z.int(),
+  multi_label: z.boolean(),
+});
+export type ModelInfo = z.infer<typeof modelInfoSchema>;
+
+export const modelSchema = modelInfoSchema
+  .extend({ default: z.boolean(), workers: z.int().meta({ description: 'Live workers that serve this model.' }) })
+  .meta({ id: 'Model' });
+export type Model = z.infer<typeof modelSchema>;
+
+export const healthSchema = z
+  .object({
+    status: z.enum(['ready', 'live', 'not_ready']),
+    reason: z.string().optional(),
+    models: z.record(z.string(), z.int()).optional().meta({ description: 'Live workers per model.' }),
+  })
+  .meta({ id: 'Health' });

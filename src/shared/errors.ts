@@ -1,0 +1,78 @@
+/**
+ * Every error a caller can meet, in one table: code → HTTP status and title (RFC 9457 problem details).
+ *
+ * Throw an AppError anywhere below the HTTP layer; `middleware/problems.ts` turns it into a response. Anything else that
+ * is thrown is a bug: it is logged in full and leaves as a bare 500.
+ */
+export const PROBLEMS = {
+  empty_body: { status: 400, title: 'The request has no body' },
+  malformed_json: { status: 400, title: 'The body is not valid JSON' },
+  malformed_header: { status: 400, title: 'A request header is malformed' },
+  not_found: { status: 404, title: 'Nothing here' },
+  job_not_found: { status: 404, title: 'No such job' },
+  model_not_found: { status: 404, title: 'No such model' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  idempotency_in_progress: { status: 409, title: 'The first request with this Idempotency-Key is still being stored' },
+  body_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  invalid_request: { status: 422, title: 'The request is not valid' },
+  idempotency_mismatch: { status: 422, title: 'This Idempotency-Key was used with another body' },
+  text_too_long: { status: 422, title: 'The text is longer than the model can read' },
+  inference_failed: { status: 500, title: 'The model failed on this text' },
+  poison_input: { status: 500, title: 'This text crashes the model' },
+  internal_error: { status: 500, title: 'Internal error' },
+  job_canceled: { status: 409, title: 'The job was canceled' },
+  job_expired: { status: 503, title: 'The job expired before it was started' },
+  redis_unavailable: { status: 503, title: 'Redis is not reachable' },
+  redis_full: { status: 503, title: 'Redis has no memory left' },
+  no_worker: { status: 503, title: 'No live worker serves this model' },
+  shutting_down: { status: 503, title: 'The server is shutting down' },
+  predict_timeout: { status: 504, title: 'The prediction took too long' },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+/** One invalid place in a request. `path` is the dotted way to the field, empty for the body as a whole. */
+export interface FieldError {
+  path: string;
+  message: string;
+}
+
+export interface AppErrorOptions {
+  /** The invalid fields, for `invalid_request`. */
+  errors?: FieldError[];
+  /** Seconds, sent as `Retry-After`. */
+  retryAfterS?: number;
+  /** Further members of the problem document, such as the id of a job that goes on after a 504. */
+  extra?: Record<string, unknown>;
+  cause?: unknown;
+}
+
+/** An error with a code of PROBLEMS; `message` is the human-readable detail and may be shown to the caller. */
+export class AppError extends Error {
+  readonly code: ProblemCode;
+  readonly options: AppErrorOptions;
+
+  constructor(code: ProblemCode, detail: string, options: AppErrorOptions = {}) {
+    super(detail, { cause: options.cause });
+    this.name = 'AppError';
+    this.code = code;
+    this.options = options;
+  }
+}
+
+/**
+ * Configuration or model is wrong in a way that a restart cannot mend: the process ends with EXIT_CONFIG and this
+ * message as its last line, and the launcher does not start it again.
+ */
+export class StartupError extends Error {
+  override name = 'StartupError';
+}
+
+/** EX_CONFIG of sysexits.h. */
+export const EXIT_CONFIG = 78;
+
+/** Whatever was thrown, as an Error. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

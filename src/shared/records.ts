@@ -1,0 +1,134 @@
+/**
+ * The outcome of a job: one record in Redis, written once by settle.lua and kept for RESULT_TTL_S. It, and not BullMQ's
+ * own bookkeeping, is what callers see: BullMQ has no canceled or expired state and cannot remove an active job.
+ */
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import { JOB_TRANSITIONS, jobRecordSchema, type FinalStatus, type JobPayload, type JobRecord, type RowResult } from './contract.ts';
+
+/**
+ * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
+ * is discarded, so a deleted job never comes back. It holds no texts and no labels, and lives as long as the record.
+ */
+const TOMBSTONE = '';
+
+/** Records up to this size travel inside the PUBLISH; larger ones are fetched by whoever waits. */
+const MAX_INLINE_RECORD_BYTES = 8192;
+
+/** Separates the job id from the record in a message. */
+const SEPARATOR = '\n';
+
+interface RedisWithSettle extends Redis {
+  amuletSettle(...args: [string, string, string, number, string, string, string, number]): Promise<string | null>;
+}
+
+export type SettleOutcome = { settled: true } | { settled: false; existing: JobRecord | 'deleted' };
+
+export class JobRecords {
+  readonly #redis: RedisWithSettle;
+  readonly #prefix: string;
+  readonly #ttlS: number;
+
+  constructor(redis: Redis, prefix: string, ttlS: number) {
+    redis.defineCommand('amuletSettle', {
+      numberOfKeys: 2,
+      lua: readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
+    });
+    this.#redis = redis as RedisWithSettle;
+    this.#prefix = prefix;
+    this.#ttlS = ttlS;
+  }
+
+  #key(id: string): string {
+    return `${this.#prefix}:job:${id}`;
+  }
+
+  /** ZSET of the jobs that must be started in time: member job id, score Unix ms. */
+  get deadlinesKey(): string {
+    return `${this.#prefix}:deadlines`;
+  }
+
+  /** Channel on which the outcome of one job is announced. */
+  doneChannel(id: string): string {
+    return `${this.#prefix}:done:${id}`;
+  }
+
+  /**
+   * Fixes the outcome of a job, unless it already has one.
+   * @param notify channel of the API instance that waits for it, if any
+   */
+  async settle(record: JobRecord, notify?: string): Promise<SettleOutcome> {
+    if (JOB_TRANSITIONS[record.status].length > 0) throw new Error(`${record.status} is not a final state. This is a bug.`);
+    const existing = await this.#redis.amuletSettle(
+      this.#key(record.id),
+      this.deadlinesKey,
+      JSON.stringify(record),
+      this.#ttlS,
+      record.id,
+      this.doneChannel(record.id),
+      notify ?? '',
+      MAX_INLINE_RECORD_BYTES,
+    );
+    return existing === null ? { settled: true } : { settled: false, existing: parseRecord(existing) };
+  }
+
+  /** The outcomes of jobs, in the order of `ids`; undefined where there is none (yet, or any more). */
+  async read(ids: string[]): Promise<(JobRecord | 'deleted' | undefined)[]> {
+    const found = await this.#redis.mget(ids.map((id) => this.#key(id)));
+    return found.map((record) => (record === null ? undefined : parseRecord(record)));
+  }
+
+  /** Deletes a finished job's content. Returns false when there was none. */
+  async delete(id: string): Promise<boolean> {
+    const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
+    return previous !== null && previous !== TOMBSTONE;
+  }
+}
+
+function parseRecord(json: string): JobRecord | 'deleted' {
+  return json === TOMBSTONE ? 'deleted' : jobRecordSchema.parse(JSON.parse(json));
+}
+
+/** The two parts of a settle.lua message; the record is undefined when it was too large to be sent along. */
+export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined } {
+  const end = message.indexOf(SEPARATOR);
+  const json = message.slice(end + SEPARATOR.length);
+  return { id: message.slice(0, end), record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)) };
+}
+
+export interface Outcome {
+  status: FinalStatus;
+  /** Unix ms; null when no worker started it. */
+  startedAt: number | null;
+  /** Unix ms. */
+  finishedAt: number;
+  revision: string | null;
+  results: RowResult[] | null;
+  error: { code: string; message: string } | null;
+}
+
+/** The record of a job that has come to an end. */
+export function toRecord(id: string, payload: JobPayload, outcome: Outcome): JobRecord {
+  const { status, startedAt, finishedAt, revision, results, error } = outcome;
+  // A clock that was set back must not make a duration negative.
+  const span = (from: number, to: number) => Math.max(0, Math.round((to - from) * 10) / 10);
+  return {
+    v: 1,
+    owner: payload.owner,
+    id,
+    status,
+    model: { name: payload.model, revision },
+    created_at: new Date(payload.created_at).toISOString(),
+    started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
+    finished_at: new Date(finishedAt).toISOString(),
+    results,
+    failed_texts: results?.filter((row) => 'error' in row).length ?? 0,
+    error,
+    metadata: payload.metadata ?? null,
+    timings_ms: {
+      queue: span(payload.created_at, startedAt ?? finishedAt),
+      inference: startedAt === null ? 0 : span(startedAt, finishedAt),
+      total: span(payload.created_at, finishedAt),
+    },
+  };
+}

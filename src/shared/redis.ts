@@ -1,0 +1,109 @@
+/**
+ * The two kinds of Redis connection. The API's fails fast: a caller is better served by a 503 now than by an answer
+ * after the client gave up. A worker's waits for ever: its jobs are safe in Redis and nobody is on the line.
+ */
+import { Redis } from 'ioredis';
+import { AppError, toError } from './errors.ts';
+import type { Logger } from './logger.ts';
+
+/** First reconnect after 50 ms, then slower, at least once a second: Redis restarts should go almost unnoticed. */
+const retryStrategy = (attempt: number): number => Math.min(50 * attempt, 1000);
+
+/** BullMQ blocks for 5 s at a time on an idle queue; a socket silent for longer than this is dead. */
+const WORKER_SOCKET_TIMEOUT_MS = 12_000;
+
+interface ConnectOptions {
+  enableOfflineQueue?: boolean;
+  maxRetriesPerRequest: number | null;
+  autoResendUnfulfilledCommands?: boolean;
+  commandTimeout?: number;
+  socketTimeout: number;
+}
+
+/** @param url `redis://`, `rediss://`, or `unix:///path` (ioredis takes a bare path for the last). */
+function connect(url: string, options: ConnectOptions, logger: Logger, role: string): Redis {
+  const target = url.startsWith('unix://') ? url.slice('unix://'.length) : url;
+  const redis = new Redis(target, { retryStrategy, connectTimeout: 2000, keepAlive: 5000, ...options });
+  let lastError = '';
+  redis.on('error', (error) => {
+    // ioredis emits one error per attempt: say a new one once, not every 50 ms.
+    if (error.message === lastError) return;
+    lastError = error.message;
+    logger.warn({ role, reason: error.message || (error as NodeJS.ErrnoException).code }, 'Redis connection error');
+  });
+  redis.on('ready', () => {
+    if (lastError !== '') logger.info({ role }, 'Redis is back');
+    lastError = '';
+  });
+  return redis;
+}
+
+/** A connection whose commands fail at once while Redis is away, and after `timeoutMs` when it does not answer. */
+export function connectFailFast(url: string, timeoutMs: number, logger: Logger, role: string): Redis {
+  return connect(
+    url,
+    {
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+      commandTimeout: timeoutMs,
+      // A frozen or black-holed Redis keeps its TCP connection: give it up, so that the next one is fresh.
+      socketTimeout: 2 * timeoutMs,
+    },
+    logger,
+    role,
+  );
+}
+
+/** A connection whose commands wait until Redis is there, for BullMQ workers and subscriptions. */
+export function connectPatient(url: string, logger: Logger, role: string): Redis {
+  return connect(url, { maxRetriesPerRequest: null, socketTimeout: WORKER_SOCKET_TIMEOUT_MS }, logger, role);
+}
+
+/** Runs `call` under one deadline for all of its Redis commands. */
+export type WithRedis = <T>(call: () => Promise<T>) => Promise<T>;
+
+/**
+ * The API's guard around Redis: whatever hangs, drops or is full becomes a 503 within `timeoutMs`.
+ * The work of a call that timed out may still happen; callers that write use ids that make a repeat harmless.
+ *
+ * @throws AppError `redis_unavailable` or `redis_full`; other errors (bugs) pass unchanged
+ */
+export function createRedisGuard(redis: Redis, timeoutMs: number): WithRedis {
+  return async function withRedis(call) {
+    if (redis.status !== 'ready') throw unavailable('Redis is not connected');
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(unavailable(`Redis did not answer within ${timeoutMs} ms`)), timeoutMs);
+    });
+    try {
+      return await Promise.race([call(), deadline]);
+    } catch (error) {
+      throw translate(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
+
+function unavailable(detail: string, cause?: unknown): AppError {
+  return new AppError('redis_unavailable', detail, { retryAfterS: 1, cause });
+}
+
+/** Replies that say the server cannot work now, rather than that the command was wrong. */
+const SERVER_STATE = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM)\b/;
+/** ioredis rejects with plain Errors when a connection goes away; they carry no code to tell them by. */
+const CONNECTION_LOST =
+  /Connection is closed|Stream isn't writeable|Command timed out|Socket timeout|max retries per request|Socket closed|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT/i;
+
+function translate(thrown: unknown): unknown {
+  if (thrown instanceof AppError) return thrown;
+  const error = toError(thrown);
+  if (/\bOOM\b/.test(error.message)) {
+    return new AppError('redis_full', 'Redis has no memory left for new jobs', { retryAfterS: 5, cause: error });
+  }
+  if (SERVER_STATE.test(error.message)) return unavailable(`Redis answered ${error.message.split(' ')[0]}`, error);
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  if (CONNECTION_LOST.test(`${error.name} ${code} ${error.message}`)) return unavailable('Redis is not reachable', error);
+  return error;
+}

@@ -1,0 +1,61 @@
+/**
+ * Which models exist and how many live workers serve each, kept in Redis: workers write, the API reads.
+ * A hash of models that were ever served (so jobs for a model whose workers are down are still accepted), and per model
+ * a sorted set of worker ids scored by the time at which they count as dead.
+ */
+import type { Redis } from 'ioredis';
+import { modelInfoSchema, type ModelInfo } from './contract.ts';
+
+/** A worker repeats its sign of life this often… */
+export const HEARTBEAT_MS = 2000;
+/** …and counts as dead without one for so long: one lost heartbeat is not a death. */
+const LIFETIME_MS = 3 * HEARTBEAT_MS;
+
+export class ModelRegistry {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+
+  constructor(redis: Redis, prefix: string) {
+    this.#redis = redis;
+    this.#prefix = prefix;
+  }
+
+  #workersKey(model: string): string {
+    return `${this.#prefix}:workers:${model}`;
+  }
+
+  get #modelsKey(): string {
+    return `${this.#prefix}:models`;
+  }
+
+  /** Says that a worker serves this model; call again every HEARTBEAT_MS. */
+  async announce(workerId: string, model: ModelInfo): Promise<void> {
+    const now = Date.now();
+    const key = this.#workersKey(model.name);
+    await this.#redis
+      .multi()
+      .hset(this.#modelsKey, model.name, JSON.stringify(model))
+      .zadd(key, now + LIFETIME_MS, workerId)
+      .zremrangebyscore(key, '-inf', now - 60_000)
+      .exec();
+  }
+
+  /** Says that a worker takes no more jobs. */
+  async withdraw(workerId: string, model: string): Promise<void> {
+    await this.#redis.zrem(this.#workersKey(model), workerId);
+  }
+
+  /** Every model that was ever served, with its live workers, by name. */
+  async list(): Promise<(ModelInfo & { workers: number })[]> {
+    const stored = await this.#redis.hgetall(this.#modelsKey);
+    const now = Date.now();
+    const models = Object.values(stored).flatMap((json) => {
+      const parsed = modelInfoSchema.safeParse(JSON.parse(json));
+      return parsed.success ? [parsed.data] : [];
+    });
+    const counts = await Promise.all(models.map((model) => this.#redis.zcount(this.#workersKey(model.name), now, '+inf')));
+    return models
+      .map((model, i) => ({ ...model, workers: counts[i] ?? 0 }))
+      .sort((a, b) => a.name.localeCompare(b.name));
+  }
+}

@@ -1,0 +1,65 @@
+import { EXIT_CONFIG, StartupError, toError } from './errors.ts';
+import type { Logger } from './logger.ts';
+
+/** npm passes a terminal's Ctrl-C on to a child that already got it: repeats this soon are the same key press. */
+const SAME_PRESS_MS = 500;
+
+/**
+ * Runs `stop` once on the first SIGTERM or SIGINT, or when the launcher that started this process is gone, then exits 0.
+ * A second signal, or a stop that takes longer than `timeoutMs`, ends the process at once with status 1.
+ */
+export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: string) => Promise<void>): void {
+  let stoppingSince: number | undefined;
+  const begin = (reason: string) => {
+    if (stoppingSince !== undefined) {
+      if (Date.now() - stoppingSince < SAME_PRESS_MS) return;
+      logger.warn({ reason }, 'second signal: ending at once');
+      process.exit(1);
+    }
+    stoppingSince = Date.now();
+    logger.info({ reason }, 'stopping');
+    setTimeout(() => {
+      logger.error({ timeoutMs }, 'stopping took too long: ending at once');
+      process.exit(1);
+    }, timeoutMs).unref();
+    stop(reason).then(
+      () => {
+        logger.info('stopped');
+        process.exit(0);
+      },
+      (error: unknown) => {
+        logger.error({ err: toError(error) }, 'stopping failed');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', () => begin('SIGTERM'));
+  process.on('SIGINT', () => begin('SIGINT'));
+  if (process.connected) process.on('disconnect', () => begin('the launcher is gone'));
+}
+
+/**
+ * Runs a process's start-up. A StartupError becomes one line and exit status 78, which tells whoever supervises the
+ * process that starting it again would not help; anything else is logged in full, status 1.
+ */
+export async function runMain(logger: Logger, start: () => Promise<void>): Promise<void> {
+  process.on('unhandledRejection', (error) => {
+    logger.fatal({ err: toError(error) }, 'unhandled rejection: this is a bug');
+    process.exit(1);
+  });
+  try {
+    await start();
+  } catch (error) {
+    if (error instanceof StartupError) {
+      logger.fatal(error.message);
+      process.exit(EXIT_CONFIG);
+    }
+    logger.fatal({ err: toError(error) }, `start-up failed: ${toError(error).message}`);
+    process.exit(1);
+  }
+}
+
+/** Tells the launcher, if there is one, that this part is up; `detail` ends up in the launcher's line. */
+export function announceReady(detail: string): void {
+  process.send?.({ ready: detail });
+}

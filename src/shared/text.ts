@@ -1,0 +1,38 @@
+/**
+ * What counts as a text. JavaScript strings count UTF-16 units, people count characters: limits here are in Unicode code
+ * points, so 5,000 emoji are 5,000 and not 10,000.
+ */
+
+/** Number of Unicode code points. A surrogate pair is one; so is a lone surrogate. */
+export function countCodePoints(text: string): number {
+  let pairs = 0;
+  for (let i = 0; i < text.length - 1; i++) {
+    if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+      pairs++;
+      i++;
+    }
+  }
+  return text.length - pairs;
+}
+
+/**
+ * Why a string cannot be classified, or undefined when it can.
+ *
+ * NUL and lone surrogates are refused rather than cleaned: neither survives the way through JSON, Redis and a tokenizer
+ * in every language, so the caller would get a score for a text that was not theirs.
+ */
+export function textProblem(text: string, maxChars: number): string | undefined {
+  if (text.length === 0) return 'must not be empty';
+  if (!text.isWellFormed()) return 'contains a lone surrogate (half of a UTF-16 pair), so it is not valid Unicode';
+  if (text.includes('\0')) return 'contains a NUL character';
+  if (text.trim() === '') return 'must contain something other than white space';
+  // No code point is more than two units long, so most texts need no counting.
+  if (text.length > maxChars) {
+    const chars = text.length > 2 * maxChars ? text.length / 2 : countCodePoints(text);
+    if (chars > maxChars) {
+      const exact = text.length > 2 * maxChars ? countCodePoints(text) : chars;
+      return `has ${exact} characters; at most ${maxChars} are allowed`;
+    }
+  }
+  return undefined;
+}

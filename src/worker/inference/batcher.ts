@@ -1,0 +1,213 @@
+/**
+ * The micro-batcher: forms the batches of one model process. Pure: it imports nothing and knows nothing of queues,
+ * tokenizers or models; `run` is injected.
+ *
+ * On a CPU the time of a batch is linear in its padded tokens (rows × longest row) and the usual policy, first in first
+ * out in fixed row counts, makes things slower than no batching at all: one long row pads all the others. So:
+ *
+ * - Work-conserving: an idle executor and a waiting row means a batch now. No timer waits for company; under load,
+ *   company is there by itself. (Rows that arrive in one tick still travel together: dispatch runs after it.)
+ * - Late binding: a batch is formed when the executor is free, never earlier, so it can use every row that is there.
+ * - The oldest row of the lane leads: it picks its length bucket, and rows of the same bucket join in arrival order while
+ *   the padded batch stays within the lane's token budget. The head always leaves with the next batch of its lane, so
+ *   nothing starves. A row longer than the budget travels alone.
+ * - Interactive first, but every EIGHTH turn goes to the other lanes, in rotation: they progress under any load, and an
+ *   interactive row waits for at most one of their batches.
+ * - Each row settles on its own. When a batch fails, every row of it is run once more alone; only a row that fails alone
+ *   fails.
+ */
+
+export type Lane = 'interactive' | 'low' | 'bulk';
+
+/** A row must say how long it is, including special tokens; the rest is the business of `run`. */
+export interface BatchRow {
+  readonly tokens: number;
+}
+
+export interface BatcherOptions<Row extends BatchRow, Result> {
+  /** Runs one batch and resolves to one result per row, in order. At most one call is in flight. */
+  run: (rows: Row[]) => Promise<Result[]>;
+  /** Padded tokens that one batch of a lane may have. */
+  budgets: Record<Lane, number>;
+  /** Most rows in one batch. */
+  maxRows?: number;
+}
+
+/** Told to callers about the batch that their row travelled in. */
+export interface Settled<Result> {
+  result: Result;
+  /** Rows of that batch. */
+  batchRows: number;
+}
+
+interface Waiting<Row, Result> {
+  row: Row;
+  lane: Lane;
+  bucket: number;
+  /** It was in a batch that failed: it travels alone now, and another failure is its own. */
+  alone: boolean;
+  resolve: (settled: Settled<Result>) => void;
+  reject: (error: unknown) => void;
+}
+
+/** Upper edges of the length buckets, in tokens: no row is padded by more than half, most by far less. */
+const BUCKET_EDGES = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+
+/** Every so many turns one goes to the lanes behind the interactive one. */
+const EIGHTH = 8;
+
+const DEFAULT_MAX_ROWS = 64;
+
+/** Thrown at a row's caller when its signal dropped it before it was run. */
+export class RowDropped extends Error {
+  override name = 'RowDropped';
+}
+
+export class Batcher<Row extends BatchRow, Result> {
+  readonly #run: BatcherOptions<Row, Result>['run'];
+  readonly #budgets: Record<Lane, number>;
+  readonly #maxRows: number;
+  readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
+  #running = false;
+  #scheduled = false;
+  #turn = 0;
+  /** Which of the background lanes goes first at its next turn. */
+  #background: readonly [Lane, Lane] = ['low', 'bulk'];
+
+  constructor({ run, budgets, maxRows = DEFAULT_MAX_ROWS }: BatcherOptions<Row, Result>) {
+    this.#run = run;
+    this.#budgets = budgets;
+    this.#maxRows = maxRows;
+  }
+
+  /** Rows that wait for a batch. */
+  get waiting(): number {
+    return this.#lanes.interactive.length + this.#lanes.low.length + this.#lanes.bulk.length;
+  }
+
+  /**
+   * Runs one row, in whatever company is there.
+   * @param signal drops the row if it has not been put into a batch yet
+   * @throws RowDropped, or what `run` threw for this row alone
+   */
+  submit(row: Row, lane: Lane, signal?: AbortSignal): Promise<Settled<Result>> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(new RowDropped('dropped before it was queued'));
+        return;
+      }
+      const drop = () => {
+        const queue = this.#lanes[lane];
+        const index = queue.indexOf(waiting);
+        if (index === -1) return; // Already in a batch: its result is discarded by whoever asked to drop it.
+        queue.splice(index, 1);
+        reject(new RowDropped('dropped while waiting'));
+      };
+      const done = () => signal?.removeEventListener('abort', drop);
+      const waiting: Waiting<Row, Result> = {
+        row,
+        lane,
+        bucket: bucketOf(row.tokens),
+        alone: false,
+        resolve: (settled) => {
+          done();
+          resolve(settled);
+        },
+        reject: (error) => {
+          done();
+          reject(error instanceof Error ? error : new Error(String(error)));
+        },
+      };
+      signal?.addEventListener('abort', drop, { once: true });
+      this.#lanes[lane].push(waiting);
+      this.#schedule();
+    });
+  }
+
+  /** Dispatches after the current tick, so that a burst already in the socket joins the first batch. */
+  #schedule(): void {
+    if (this.#running || this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      void this.#dispatch();
+    });
+  }
+
+  async #dispatch(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
+        await this.#runBatch(this.#take(lane));
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** Whose turn it is, or undefined when nothing waits. */
+  #nextLane(): Lane | undefined {
+    const [first, second] = this.#background;
+    const background = this.#lanes[first].length > 0 ? first : this.#lanes[second].length > 0 ? second : undefined;
+    if (background === undefined) return this.#lanes.interactive.length > 0 ? 'interactive' : undefined;
+    this.#turn = (this.#turn + 1) % EIGHTH;
+    if (this.#lanes.interactive.length > 0 && this.#turn !== 0) return 'interactive';
+    this.#background = background === first ? [second, first] : this.#background;
+    return background;
+  }
+
+  /** Takes the next batch out of a lane: its oldest row, and what fits beside it. */
+  #take(lane: Lane): Waiting<Row, Result>[] {
+    const queue = this.#lanes[lane];
+    const head = queue.shift();
+    if (!head) throw new Error('took a batch from an empty lane. This is a bug.');
+    const batch = [head];
+    if (head.alone) return batch;
+    const budget = this.#budgets[lane];
+    let longest = head.row.tokens;
+    let kept = 0;
+    for (let i = 0; i < queue.length; i++) {
+      const candidate = queue[i] as Waiting<Row, Result>;
+      const width = Math.max(longest, candidate.row.tokens);
+      const fits = batch.length < this.#maxRows && (batch.length + 1) * width <= budget;
+      if (fits && !candidate.alone && candidate.bucket === head.bucket) {
+        batch.push(candidate);
+        longest = width;
+      } else {
+        queue[kept++] = candidate;
+      }
+    }
+    queue.length = kept;
+    return batch;
+  }
+
+  async #runBatch(batch: Waiting<Row, Result>[]): Promise<void> {
+    let results: Result[];
+    try {
+      results = await this.#run(batch.map(({ row }) => row));
+      if (results.length !== batch.length) {
+        throw new Error(`run returned ${results.length} results for ${batch.length} rows. This is a bug.`);
+      }
+    } catch (error) {
+      this.#retryAlone(batch, error);
+      return;
+    }
+    batch.forEach((waiting, i) => waiting.resolve({ result: results[i] as Result, batchRows: batch.length }));
+  }
+
+  /** Puts the rows of a failed batch back in front of their lane, to be run one by one; fails those that were alone. */
+  #retryAlone(batch: Waiting<Row, Result>[], error: unknown): void {
+    const lane = batch[0]?.lane;
+    if (batch.length === 1 && batch[0]?.alone) batch[0].reject(error);
+    else if (lane) {
+      for (const waiting of batch) waiting.alone = true;
+      this.#lanes[lane].unshift(...batch);
+    }
+  }
+}
+
+function bucketOf(tokens: number): number {
+  const index = BUCKET_EDGES.findIndex((edge) => tokens <= edge);
+  return index === -1 ? BUCKET_EDGES.length : index;
+}

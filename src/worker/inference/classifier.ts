@@ -1,0 +1,73 @@
+/**
+ * One text → one result: tokenise, batch, score. Everything about a text that can go wrong ends here as an errored row;
+ * what is thrown is about the worker, not the text.
+ */
+import { PROBLEMS, toError } from '../../shared/errors.ts';
+import type { ApplyFunction, JobPayload, RowError, RowResult } from '../../shared/contract.ts';
+import { RowDropped, type Batcher, type Lane } from './batcher.ts';
+import { EngineStopped, ModelCrashed } from './engine.ts';
+import { rankLabels, toScores } from './scores.ts';
+import type { EncodedText, TextTokenizer } from './tokenizer.ts';
+
+/** A text in the batcher. */
+export interface TextRow {
+  readonly tokens: number;
+  readonly encoded: EncodedText;
+}
+
+export interface ClassifierParts {
+  tokenizer: TextTokenizer;
+  batcher: Batcher<TextRow, Float32Array>;
+  labels: readonly string[];
+  /** How logits become scores when the job does not say. */
+  apply: ApplyFunction;
+  /** Most tokens of one text. */
+  maxTokens: number;
+}
+
+export type JobText = JobPayload['texts'][number];
+type JobOptions = Pick<JobPayload, 'top_k' | 'apply' | 'truncate'>;
+
+export class Classifier {
+  readonly #parts: ClassifierParts;
+
+  constructor(parts: ClassifierParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @throws RowDropped when `signal` fired first; EngineStopped when this worker cannot go on
+   */
+  async classify(text: JobText, options: JobOptions, lane: Lane, signal: AbortSignal): Promise<RowResult> {
+    const { tokenizer, batcher, labels, apply, maxTokens } = this.#parts;
+    const id = text.id === undefined ? {} : { id: text.id };
+    try {
+      const side = options.truncate === 'left' ? 'left' : 'right';
+      const encoded = await tokenizer.encode(text.text, side);
+      if (encoded.truncated && options.truncate === 'never') {
+        return { ...id, error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`) };
+      }
+      const { result: logits } = await batcher.submit({ tokens: encoded.ids.length, encoded }, lane, signal);
+      const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
+      const best = ranked[0];
+      if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
+        return { ...id, error: rowError('inference_failed', 'the model gave a score that is not a number') };
+      }
+      return {
+        ...id,
+        label: best.label,
+        score: best.score,
+        ...(options.top_k === 1 ? {} : { labels: ranked }),
+        truncated: encoded.truncated,
+      };
+    } catch (error) {
+      if (error instanceof RowDropped || error instanceof EngineStopped) throw error;
+      if (error instanceof ModelCrashed) return { ...id, error: rowError('poison_input', PROBLEMS.poison_input.title) };
+      return { ...id, error: rowError('inference_failed', toError(error).message) };
+    }
+  }
+}
+
+function rowError(code: RowError['code'], message: string): RowError {
+  return { code, message };
+}

@@ -1,0 +1,215 @@
+/**
+ * The parent's handle on the model child: starts it, hands it batches, and starts it again when it dies.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { StartupError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import type { EncodedText } from './tokenizer.ts';
+import type { FromChild, LoadMessage, RunMessage } from './protocol.ts';
+
+/** The model child died while it ran a batch. */
+export class ModelCrashed extends Error {
+  override name = 'ModelCrashed';
+}
+
+/** The engine was stopped, or gave up on its child; the rows are fine and can be run elsewhere. */
+export class EngineStopped extends Error {
+  override name = 'EngineStopped';
+}
+
+export interface EngineOptions {
+  load: Omit<LoadMessage, 'type'>;
+  /** A batch that runs longer is taken for hung: its child is killed. */
+  runTimeoutMs: number;
+  logger: Logger;
+  /** Called when the child could not be brought back; the worker had better end, so that others take its jobs. */
+  onGiveUp: (error: Error) => void;
+  /** The child's program; tests put others here. */
+  childEntry?: URL;
+}
+
+/** A model file that loaded once may be gone or half-written for a moment, but not for this many tries. */
+const MAX_FAILED_STARTS = 5;
+const FIRST_BACKOFF_MS = 100;
+
+/** How long the child may take to load and warm up. */
+const LOAD_TIMEOUT_MS = 120_000;
+
+interface Run {
+  id: number;
+  rows: number;
+  resolve: (logits: Float32Array[]) => void;
+  reject: (error: Error) => void;
+  timer: NodeJS.Timeout;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  #child: ChildProcess | undefined;
+  /** Resolves to the child that takes batches; replaced when it dies. */
+  #up: Promise<ChildProcess>;
+  #current: Run | undefined;
+  #nextId = 0;
+  #stopped = false;
+  /** Number of logits of a row. */
+  outputs = 0;
+  /** Times the child was started again. */
+  restarts = 0;
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#up = this.#spawn();
+  }
+
+  /**
+   * Starts the child and waits until its model is loaded and warm.
+   * @throws StartupError when the model cannot be served
+   */
+  static async start(options: EngineOptions): Promise<Engine> {
+    const engine = new Engine(options);
+    await engine.#up;
+    return engine;
+  }
+
+  get up(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Process id of the child, for measurements. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /**
+   * Runs one batch. One call at a time; the batcher sees to that.
+   * @returns the logits of each row, shape [outputs]
+   * @throws ModelCrashed when the child died of it, EngineStopped, or an Error with the model's own message
+   */
+  async run(rows: readonly EncodedText[]): Promise<Float32Array[]> {
+    const child = await this.#up;
+    if (this.#current) throw new Error('a batch is running already. This is a bug.');
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#options.logger.error({ rows: rows.length, ms: this.#options.runTimeoutMs }, 'a batch hangs: killing the model process');
+        child.kill('SIGKILL');
+      }, this.#options.runTimeoutMs);
+      this.#current = { id, rows: rows.length, resolve, reject, timer };
+      child.send(pack(id, rows));
+    });
+  }
+
+  /** Ends the child. Batches in flight are rejected with EngineStopped. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    const child = this.#child;
+    this.#settle((run) => run.reject(new EngineStopped('the worker is stopping')));
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    child.disconnect();
+    // In the middle of a run the child does not see the disconnect; there is nothing in it worth waiting for.
+    const timer = setTimeout(() => child.kill('SIGKILL'), 1000);
+    await exited;
+    clearTimeout(timer);
+  }
+
+  #spawn(): Promise<ChildProcess> {
+    const { load, childEntry = new URL('./model-child.ts', import.meta.url) } = this.#options;
+    const child = fork(childEntry, { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => child.kill('SIGKILL'), LOAD_TIMEOUT_MS);
+      let ready = false;
+      child.on('message', (message: FromChild) => {
+        if (message.type === 'ready') {
+          clearTimeout(timer);
+          ready = true;
+          this.#child = child;
+          this.outputs = message.outputs;
+          resolve(child);
+        } else if (message.type === 'unusable') {
+          clearTimeout(timer);
+          reject(new StartupError(message.message));
+          child.kill();
+          child.disconnect();
+        } else {
+          this.#answer(message);
+        }
+      });
+      // Sending to a child that is just dying fails; its exit tells the rest.
+      child.on('error', (error) => this.#options.logger.warn({ reason: error.message }, 'model process'));
+      child.on('exit', (code, signal) => {
+        clearTimeout(timer);
+        const how = signal ?? `exit status ${code}`;
+        if (!ready) reject(new Error(`the model process ended while loading (${how})`));
+        else if (!this.#stopped) this.#revive(how);
+      });
+      child.send({ type: 'load', ...load } satisfies LoadMessage);
+    });
+  }
+
+  #answer(message: Extract<FromChild, { type: 'result' | 'error' }>): void {
+    if (message.id !== this.#current?.id) return;
+    this.#settle((run) => {
+      if (message.type === 'error') run.reject(new Error(message.message));
+      else run.resolve(unpack(message.logits, run.rows));
+    });
+  }
+
+  #settle(how: (run: Run) => void): void {
+    const run = this.#current;
+    if (!run) return;
+    clearTimeout(run.timer);
+    this.#current = undefined;
+    how(run);
+  }
+
+  /** Starts a new child; the batch that the old one died of is handed back to the batcher, which reruns it row by row. */
+  #revive(how: string): void {
+    this.#child = undefined;
+    this.restarts++;
+    this.#options.logger.error({ how, restarts: this.restarts }, 'the model process died: starting it again');
+    this.#up = this.#respawn();
+    // Nobody may be waiting for it just now.
+    this.#up.catch(() => {});
+    this.#settle((run) => run.reject(new ModelCrashed(`the model process died (${how})`)));
+  }
+
+  async #respawn(): Promise<ChildProcess> {
+    let lastError: unknown;
+    for (let failures = 0; failures < MAX_FAILED_STARTS; failures++) {
+      if (failures > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_BACKOFF_MS * 2 ** failures));
+      if (this.#stopped) throw new EngineStopped('the worker is stopping');
+      try {
+        return await this.#spawn();
+      } catch (error) {
+        lastError = error;
+        this.#options.logger.error({ err: error }, 'the model process did not come back');
+      }
+    }
+    const error = new EngineStopped('the model process could not be started again', { cause: lastError });
+    this.#options.onGiveUp(error);
+    throw error;
+  }
+}
+
+/** Lays the rows of a batch one after the other. */
+function pack(id: number, rows: readonly EncodedText[]): RunMessage {
+  const lengths = Int32Array.from(rows, (row) => row.ids.length);
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  const ids = new Int32Array(total);
+  const typeIds = rows.some((row) => row.typeIds) ? new Int32Array(total) : undefined;
+  let offset = 0;
+  for (const row of rows) {
+    ids.set(row.ids, offset);
+    if (row.typeIds) typeIds?.set(row.typeIds, offset);
+    offset += row.ids.length;
+  }
+  return { type: 'run', id, ids, lengths, typeIds };
+}
+
+/** Cuts [rows × outputs] logits into one array per row. */
+function unpack(logits: Float32Array, rows: number): Float32Array[] {
+  const outputs = logits.length / rows;
+  return Array.from({ length: rows }, (_, row) => logits.subarray(row * outputs, (row + 1) * outputs));
+}

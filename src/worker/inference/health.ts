@@ -1,0 +1,78 @@
+/** A worker's health endpoints. They answer while the model runs, because the model runs in another process. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { createAdaptorServer } from '@hono/node-server';
+import { Hono } from 'hono';
+
+export interface WorkerState {
+  /** Why the worker takes no jobs, or undefined when it does. */
+  notReady: string | undefined;
+  model: { name: string; revision: string };
+  rows_in_hand: number;
+  jobs_in_hand: number;
+  model_restarts: number;
+  model_pid: number | undefined;
+}
+
+const ROUND = 100;
+const nsToMs = (ns: number): number => Math.round((ns / 1e6) * ROUND) / ROUND;
+
+/** `/health/live`: the process answers. `/health/ready` (= `/health`): the model is warm and jobs are fetched. */
+export function createHealthApp(state: () => WorkerState): Hono {
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  const body = () => {
+    const { notReady, ...rest } = state();
+    return {
+      status: notReady === undefined ? 'ready' : 'not_ready',
+      ...(notReady === undefined ? {} : { reason: notReady }),
+      ...rest,
+      // The histogram measures the time between two ticks of a 10 ms timer; the excess is the lag.
+      loop_lag_ms: {
+        p50: Math.max(0, nsToMs(delay.percentile(50)) - 10),
+        p99: Math.max(0, nsToMs(delay.percentile(99)) - 10),
+        max: Math.max(0, nsToMs(delay.max) - 10),
+      },
+    };
+  };
+  const ready = () => {
+    const answer = body();
+    return Response.json(answer, { status: answer.status === 'ready' ? 200 : 503 });
+  };
+  return new Hono()
+    .get('/health/live', () => Response.json({ ...body(), status: 'live' }))
+    .get('/health/ready', ready)
+    .get('/health', ready)
+    .post('/health/reset-lag', (c) => {
+      delay.reset();
+      return c.body(null, 204);
+    });
+}
+
+/**
+ * Listens on `port`, or on any free one when that is taken: workers share machines, and health must not keep one down.
+ * @returns the port, and a function that closes the server
+ */
+export async function serveHealth(app: Hono, host: string, port: number): Promise<{ port: number; close: () => Promise<void> }> {
+  const server = createAdaptorServer({ fetch: app.fetch });
+  const listen = (wanted: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(wanted, host, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  await listen(port).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRINUSE') throw error;
+    return listen(0);
+  });
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      }),
+  };
+}

@@ -1,0 +1,111 @@
+/** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { loadConfig } from '../../shared/config.ts';
+import { StartupError } from '../../shared/errors.ts';
+import { createLogger } from '../../shared/logger.ts';
+import { JobRecords } from '../../shared/records.ts';
+import { connectPatient } from '../../shared/redis.ts';
+import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
+import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
+import { Batcher } from './batcher.ts';
+import { Classifier, type TextRow } from './classifier.ts';
+import { Consumer } from './consumer.ts';
+import { Engine } from './engine.ts';
+import { createHealthApp, serveHealth } from './health.ts';
+import { labelsOf, readModelFolder } from './model-folder.ts';
+import { TextTokenizer } from './tokenizer.ts';
+
+const bootLogger = createLogger('worker', 'info');
+
+await runMain(bootLogger, async () => {
+  const config = loadConfig();
+  const logger = createLogger('worker', config.LOG_LEVEL);
+  if (config.REDIS_URL === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+
+  const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
+  const name = config.MODEL_NAME ?? path.basename(folder.folder);
+  const model = { name, revision: folder.revision };
+  const state = { notReady: 'the model is loading' as string | undefined };
+  let engine: Engine | undefined;
+  let consumer: Consumer | undefined;
+  const health = await serveHealth(
+    createHealthApp(() => ({
+      notReady: state.notReady ?? (engine?.up ? undefined : 'the model process is being started again'),
+      model,
+      rows_in_hand: consumer?.rowsInHand ?? 0,
+      jobs_in_hand: consumer?.jobsInHand ?? 0,
+      model_restarts: engine?.restarts ?? 0,
+      model_pid: engine?.pid,
+    })),
+    config.WORKER_HOST,
+    config.WORKER_PORT,
+  );
+
+  const start = performance.now();
+  const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
+  engine = await Engine.start({
+    load: {
+      onnxFile: folder.onnxFile,
+      executionProviders: config.EXECUTION_PROVIDERS,
+      intraOpThreads: config.INTRA_OP_THREADS,
+    },
+    runTimeoutMs: config.RUN_TIMEOUT_MS,
+    logger,
+    onGiveUp: (error) => {
+      logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
+      process.exit(1);
+    },
+  });
+  const { labels, apply } = labelsOf(folder, engine.outputs);
+  logger.info({ ...model, labels: labels.length, ms: Math.round(performance.now() - start) }, 'model loaded and warm');
+
+  const { run } = engineRunner(engine);
+  const batcher = new Batcher<TextRow, Float32Array>({
+    run,
+    budgets: { interactive: config.BATCH_TOKENS, low: config.LOW_BATCH_TOKENS, bulk: config.LOW_BATCH_TOKENS },
+  });
+
+  const redis = connectPatient(config.REDIS_URL, logger, 'queue');
+  const subscriber = connectPatient(config.REDIS_URL, logger, 'cancellations');
+  const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
+  const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
+  consumer = new Consumer({
+    config,
+    redis,
+    records: new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S),
+    classifier: new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens }),
+    model,
+    logger,
+  });
+
+  let heartbeat: NodeJS.Timeout | undefined;
+  onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
+    state.notReady = 'the worker is stopping';
+    clearInterval(heartbeat);
+    if (redis.status === 'ready') await registry.withdraw(workerId, name);
+    await consumer.drain();
+    await engine.stop();
+    await health.close();
+    subscriber.disconnect();
+    redis.disconnect();
+  });
+
+  state.notReady = 'waiting for Redis';
+  const info = { ...model, labels, max_tokens: folder.maxTokens, multi_label: folder.problemType === 'multi_label_classification' };
+  const announce = () => registry.announce(workerId, info);
+  await announce();
+  heartbeat = setInterval(() => {
+    // With Redis away the commands would pile up, to be sent all at once when it is back.
+    if (redis.status === 'ready') announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
+  }, HEARTBEAT_MS);
+  await consumer.start(subscriber);
+  state.notReady = undefined;
+  logger.info({ port: health.port }, 'consuming');
+  announceReady(`${name} (${labels.length} labels, revision ${folder.revision}), health on ${config.WORKER_HOST}:${health.port}`);
+});
+
+/** The batcher's view of the engine. */
+function engineRunner(engine: Engine) {
+  return { run: (rows: TextRow[]) => engine.run(rows.map(({ encoded }) => encoded)) };
+}

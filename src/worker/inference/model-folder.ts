@@ -1,0 +1,131 @@
+/**
+ * A model folder in Hugging Face layout: what its JSON files say, checked before anything is loaded.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import type { ApplyFunction } from '../../shared/contract.ts';
+import { StartupError, toError } from '../../shared/errors.ts';
+
+export interface ModelFolder {
+  folder: string;
+  /** Absolute path of the ONNX file. */
+  onnxFile: string;
+  /** id2label by index; may have holes. */
+  id2label: ReadonlyMap<number, string>;
+  problemType: z.infer<typeof configSchema>['problem_type'];
+  /** Most tokens of one text, special tokens included. */
+  maxTokens: number;
+  /** Names these weights: 12 hex digits. */
+  revision: string;
+}
+
+const configSchema = z.object({
+  model_type: z.string().optional(),
+  id2label: z.record(z.string(), z.string()).optional(),
+  problem_type: z
+    .enum(['single_label_classification', 'multi_label_classification', 'regression'])
+    .nullish()
+    .transform((value) => value ?? undefined),
+  max_position_embeddings: z.int().positive().optional(),
+  pad_token_id: z.int().nullish(),
+});
+
+const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().optional() });
+
+const manifestSchema = z.object({
+  revision: z.string().min(1),
+  files: z.record(z.string(), z.object({ sha256: z.string() })),
+});
+
+const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
+
+/** When neither the tokenizer nor the config names a limit. */
+const FALLBACK_MAX_TOKENS = 512;
+
+/** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
+const OFFSET_POSITIONS = new Set(['roberta', 'xlm-roberta', 'camembert', 'xlm-roberta-xl', 'longformer', 'mpnet']);
+
+/**
+ * Reads and checks a model folder.
+ * @param onnxFile the ONNX file inside it; undefined: the first of ONNX_FILES that exists
+ * @throws StartupError that names the file and what is wrong with it
+ */
+export function readModelFolder(folder: string, onnxFile: string | undefined): ModelFolder {
+  const root = path.resolve(folder);
+  if (!existsSync(root)) throw new StartupError(`MODEL_DIR=${folder} does not exist`);
+  const config = readJson(root, 'config.json', configSchema);
+  const tokenizerConfig = readJson(root, 'tokenizer_config.json', tokenizerConfigSchema);
+  const file = onnxFile ?? ONNX_FILES.find((candidate) => existsSync(path.join(root, candidate)));
+  if (file === undefined || !existsSync(path.join(root, file))) {
+    throw new StartupError(`${folder} has no ONNX file: looked for ${onnxFile ?? ONNX_FILES.join(', ')}`);
+  }
+  return {
+    folder: root,
+    onnxFile: path.join(root, file),
+    id2label: new Map(Object.entries(config.id2label ?? {}).map(([id, label]) => [Number(id), label])),
+    problemType: config.problem_type,
+    maxTokens: maxTokens(config, tokenizerConfig),
+    revision: verifyManifest(root) ?? sha256(path.join(root, file)).slice(0, 12),
+  };
+}
+
+function maxTokens(config: z.infer<typeof configSchema>, tokenizer: z.infer<typeof tokenizerConfigSchema>): number {
+  const offset = OFFSET_POSITIONS.has(config.model_type ?? '') ? (config.pad_token_id ?? 1) + 1 : 0;
+  const positions = config.max_position_embeddings === undefined ? Infinity : config.max_position_embeddings - offset;
+  const limit = Math.min(positions, tokenizer.model_max_length ?? Infinity);
+  // Tokenizers without a limit of their own say so with 1e30.
+  return limit > 1e9 ? FALLBACK_MAX_TOKENS : limit;
+}
+
+/**
+ * The label of every output, and how logits become scores when a request does not say.
+ *
+ * The rule is that of Transformers' TextClassificationPipeline: regression → raw, multi-label or a single output →
+ * sigmoid, else softmax.
+ *
+ * @param width number of outputs of the graph
+ * @throws StartupError when the config names more labels than there are outputs
+ */
+export function labelsOf(model: ModelFolder, width: number): { labels: string[]; apply: ApplyFunction } {
+  const named = Math.max(-1, ...model.id2label.keys()) + 1;
+  if (named > width) {
+    throw new StartupError(`${model.folder}: config.json names ${named} labels, but the graph has ${width} outputs`);
+  }
+  const labels = Array.from({ length: width }, (_, id) => model.id2label.get(id) ?? `LABEL_${id}`);
+  if (model.problemType === 'regression') return { labels, apply: 'none' };
+  const sigmoid = model.problemType === 'multi_label_classification' || width === 1;
+  return { labels, apply: sigmoid ? 'sigmoid' : 'softmax' };
+}
+
+/**
+ * Compares the files with manifest.json, if the folder has one.
+ * @returns its revision
+ */
+function verifyManifest(root: string): string | undefined {
+  if (!existsSync(path.join(root, 'manifest.json'))) return undefined;
+  const manifest = readJson(root, 'manifest.json', manifestSchema);
+  for (const [name, expected] of Object.entries(manifest.files)) {
+    const file = path.join(root, name);
+    if (!existsSync(file)) throw new StartupError(`${file} is missing, but manifest.json lists it`);
+    if (sha256(file) !== expected.sha256) {
+      throw new StartupError(`${file} is damaged: its SHA-256 is not the one in manifest.json`);
+    }
+  }
+  return manifest.revision;
+}
+
+function sha256(file: string): string {
+  return createHash('sha256').update(readFileSync(file)).digest('hex');
+}
+
+function readJson<S extends z.ZodType>(root: string, name: string, schema: S): z.output<S> {
+  const file = path.join(root, name);
+  try {
+    return schema.parse(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : toError(error).message;
+    throw new StartupError(`${file} cannot be used: ${reason}`, { cause: error });
+  }
+}

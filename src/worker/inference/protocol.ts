@@ -1,0 +1,35 @@
+/**
+ * What a worker and its model child say to each other, over Node's IPC channel with structured clone
+ * (`serialization: 'advanced'`), which moves typed arrays as raw bytes.
+ */
+
+/** How to open the model. */
+export interface LoadMessage {
+  type: 'load';
+  onnxFile: string;
+  executionProviders: string[];
+  intraOpThreads: number;
+}
+
+/** One batch. The rows lie one after the other, without padding: the child pads them into its input tensors. */
+export interface RunMessage {
+  type: 'run';
+  id: number;
+  /** Token ids of all rows; shape [Σ lengths]. */
+  ids: Int32Array;
+  /** Tokens of each row; shape [rows]. */
+  lengths: Int32Array;
+  /** Segment ids of all rows, shape [Σ lengths]; undefined: all 0. */
+  typeIds: Int32Array | undefined;
+}
+
+export type ToChild = LoadMessage | RunMessage;
+
+export type FromChild =
+  /** Loaded and warmed up; `outputs` is the number of logits of a row. */
+  | { type: 'ready'; outputs: number }
+  /** The model cannot be served, and starting again will not change that. */
+  | { type: 'unusable'; message: string }
+  /** logits: shape [rows × outputs], row after row. `ms`: time in session.run. */
+  | { type: 'result'; id: number; logits: Float32Array; ms: number }
+  | { type: 'error'; id: number; message: string };

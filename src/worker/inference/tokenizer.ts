@@ -1,0 +1,126 @@
+/**
+ * Text → token ids, in slices: JavaScript tokenizers take milliseconds for long texts, and the loop they run on also
+ * renews locks and answers health checks. One queue for the whole process, worked off a few milliseconds at a time.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { StartupError, toError } from '../../shared/errors.ts';
+
+export type TruncationSide = 'right' | 'left';
+
+/** One text as the model sees it. */
+export interface EncodedText {
+  /** Token ids with special tokens, not padded; shape [tokens]. */
+  ids: Int32Array;
+  /** Segment ids; only when the model reads them and they are not all 0. Shape [tokens]. */
+  typeIds: Int32Array | undefined;
+  /** It had more tokens than the model reads. */
+  truncated: boolean;
+}
+
+/** How long one slice may hold the event loop. */
+const SLICE_MS = 4;
+
+interface Pending {
+  text: string;
+  side: TruncationSide;
+  resolve: (encoded: EncodedText) => void;
+  reject: (error: Error) => void;
+}
+
+export class TextTokenizer {
+  readonly #tokenizer: HfTokenizer;
+  readonly #maxTokens: number;
+  readonly #prefix: number;
+  readonly #suffix: number;
+  readonly #queue: Pending[] = [];
+  #next = 0;
+  #scheduled = false;
+
+  /**
+   * @param folder model folder with tokenizer.json and tokenizer_config.json
+   * @param maxTokens the model's limit, special tokens included
+   * @throws StartupError when the files are missing or not understood
+   */
+  constructor(folder: string, maxTokens: number) {
+    this.#maxTokens = maxTokens;
+    try {
+      this.#tokenizer = new HfTokenizer(readJson(folder, 'tokenizer.json'), readJson(folder, 'tokenizer_config.json'));
+      // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
+      // which of them come first is found by looking where a text's own tokens appear.
+      const empty = this.#encode('').ids;
+      const probe = this.#encode('a').ids;
+      this.#prefix = commonPrefix(empty, probe);
+      this.#suffix = empty.length - this.#prefix;
+    } catch (error) {
+      if (error instanceof StartupError) throw error;
+      throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${toError(error).message}`, { cause: error });
+    }
+  }
+
+  /** Encodes one text when its turn comes. */
+  encode(text: string, side: TruncationSide = 'right'): Promise<EncodedText> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ text, side, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      const end = performance.now() + SLICE_MS;
+      while (this.#next < this.#queue.length && performance.now() < end) {
+        const pending = this.#queue[this.#next++] as Pending;
+        try {
+          pending.resolve(this.encodeNow(pending.text, pending.side));
+        } catch (error) {
+          pending.reject(toError(error));
+        }
+      }
+      if (this.#next < this.#queue.length) {
+        this.#schedule();
+      } else {
+        this.#queue.length = 0;
+        this.#next = 0;
+      }
+    });
+  }
+
+  /** The package's type declarations do not resolve under Node's module rules, so the result is named here. */
+  #encode(text: string): { ids: number[]; token_type_ids: number[] } {
+    return this.#tokenizer.encode(text, { return_token_type_ids: true }) as { ids: number[]; token_type_ids: number[] };
+  }
+
+  /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
+  encodeNow(text: string, side: TruncationSide = 'right'): EncodedText {
+    const { ids, token_type_ids: types } = this.#encode(text);
+    const segmented = types.some((type) => type !== 0);
+    const excess = ids.length - this.#maxTokens;
+    if (excess <= 0) {
+      return { ids: Int32Array.from(ids), typeIds: segmented ? Int32Array.from(types) : undefined, truncated: false };
+    }
+    const cut = (values: number[]) => {
+      const start = side === 'right' ? values.length - this.#suffix - excess : this.#prefix;
+      return Int32Array.from([...values.slice(0, start), ...values.slice(start + excess)]);
+    };
+    return { ids: cut(ids), typeIds: segmented ? cut(types) : undefined, truncated: true };
+  }
+}
+
+function readJson(folder: string, file: string): object {
+  const name = path.join(folder, file);
+  try {
+    return JSON.parse(readFileSync(name, 'utf8')) as object;
+  } catch (error) {
+    throw new StartupError(`${name} cannot be read: ${toError(error).message}`, { cause: error });
+  }
+}
+
+function commonPrefix(a: number[], b: number[]): number {
+  const end = a.findIndex((value, i) => value !== b[i]);
+  return end === -1 ? a.length : end;
+}
