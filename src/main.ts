@@ -4,7 +4,7 @@
  * that no more work comes in, then the workers, when they have finished what they hold, and Redis last.
  */
 import path from 'node:path';
-import { loadConfig, type Config } from './shared/config.ts';
+import { childEnvironment, loadConfig, type Config } from './shared/config.ts';
 import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
@@ -43,13 +43,10 @@ class Launcher {
       new Part({
         name,
         entry: new URL(entry, import.meta.url),
-        env: { ...process.env, REDIS_URL: url, ...env },
+        env: childEnvironment({ REDIS_URL: url, ...env }),
         logDir: path.join(config.DATA_DIR, 'logs'),
         say,
-        onUnusable: (who, reason) => {
-          say(who, reason);
-          void this.stop(1);
-        },
+        onUnusable: (who, reason) => void this.#giveUp(who, reason),
       });
     this.#api = part('api', './api/main.ts');
     this.#workers = Array.from({ length: config.WORKERS }, (_, i) =>
@@ -76,13 +73,25 @@ class Launcher {
     this.#redis = await startPrivateRedis(this.#config.DATA_DIR, (how) => {
       if (this.#stopping) return;
       say('redis', `died (${how}); starting it again`);
-      this.#startRedis().catch((error: unknown) => {
-        say('redis', toError(error).message);
-        void this.stop(1);
-      });
+      this.#startRedis().catch((error: unknown) => void this.#giveUp('redis', toError(error).message));
     });
     say('redis', this.#redis.detail);
     return this.#redis.url;
+  }
+
+  /** A part cannot work: stops the others, and makes the reason the last line. */
+  async #giveUp(who: string, reason: string): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = { since: Date.now() };
+    await this.#stopParts();
+    say(who, `cannot start: ${reason}`);
+    process.exit(1);
+  }
+
+  async #stopParts(): Promise<void> {
+    await this.#api?.stop();
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await this.#redis?.stop();
   }
 
   /** Stops every part in order and exits with `status`; called again, ends everything at once. */
@@ -96,9 +105,7 @@ class Launcher {
     }
     this.#stopping = { since: Date.now() };
     say('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
-    await this.#api?.stop();
-    await Promise.all(this.#workers.map((worker) => worker.stop()));
-    await this.#redis?.stop();
+    await this.#stopParts();
     say('amulet', 'stopped');
     process.exit(status);
   }
@@ -107,6 +114,9 @@ class Launcher {
 try {
   await new Launcher(loadConfig()).start();
 } catch (error) {
-  say('amulet', error instanceof StartupError ? error.message : `failed to start: ${toError(error).stack ?? ''}`);
+  say(
+    'amulet',
+    error instanceof StartupError ? error.message : `failed to start: ${toError(error).stack ?? ''}`,
+  );
   process.exit(1);
 }

@@ -29,13 +29,16 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
     const start = performance.now();
     await next();
     const ms = Math.round(performance.now() - start);
-    logger.debug({ request: c.get('requestId'), method: c.req.method, path: c.req.path, status: c.res.status, ms }, 'request');
+    logger.debug(
+      { request: c.get('requestId'), method: c.req.method, path: c.req.path, status: c.res.status, ms },
+      'request',
+    );
   });
   app.onError(onError(logger));
-  app.notFound(onNotFound);
   app.route('/', jobRoutes(jobs, schemas, config));
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, parts.version));
+  app.notFound(onNotFound(app.routes));
   return app;
 }

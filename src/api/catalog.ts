@@ -40,7 +40,9 @@ export class ModelCatalog {
     if (found) return found;
     if (wanted === this.#defaultModel) return { name: wanted, workers: 0 };
     const known = [...new Set([this.#defaultModel, ...models.map((model) => model.name)])].sort();
-    throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, { extra: { models: known } });
+    throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, {
+      extra: { models: known },
+    });
   }
 
   async #read(): Promise<Model[]> {

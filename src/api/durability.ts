@@ -16,12 +16,18 @@ export async function readDurability(redis: Redis): Promise<Durability> {
     try {
       const reply: unknown = await redis.call('CONFIG', 'GET', name);
       if (Array.isArray(reply)) return typeof reply[1] === 'string' ? reply[1] : null;
-      return reply !== null && typeof reply === 'object' ? ((reply as Record<string, string>)[name] ?? null) : null;
+      return reply !== null && typeof reply === 'object'
+        ? ((reply as Record<string, string>)[name] ?? null)
+        : null;
     } catch {
       return null;
     }
   };
-  const [appendonly, appendfsync, policy] = await Promise.all([get('appendonly'), get('appendfsync'), get('maxmemory-policy')]);
+  const [appendonly, appendfsync, policy] = await Promise.all([
+    get('appendonly'),
+    get('appendfsync'),
+    get('maxmemory-policy'),
+  ]);
   return {
     appendonly: appendonly === null ? null : appendonly === 'yes',
     appendfsync,
@@ -43,6 +49,9 @@ function describe(appendonly: string | null, appendfsync: string | null, policy:
 /** Logs what an operator should know, once per connection. */
 export function reportDurability(durability: Durability, logger: Logger): void {
   const { maxmemory_policy: policy, appendfsync, appendonly, note } = durability;
-  const risky = (policy !== null && policy !== 'noeviction') || appendonly === false || (appendonly && appendfsync !== 'always');
+  const risky =
+    (policy !== null && policy !== 'noeviction') ||
+    appendonly === false ||
+    (appendonly && appendfsync !== 'always');
   logger[risky ? 'warn' : 'info']({ policy, appendfsync }, `durability: ${note}`);
 }

@@ -7,7 +7,14 @@ import { createHash } from 'node:crypto';
 import type { Job as BullJob } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../shared/config.ts';
-import { isFinal, jobPayloadSchema, type Job, type JobPayload, type JobRecord, type JobStatus } from '../shared/contract.ts';
+import {
+  isFinal,
+  jobPayloadSchema,
+  type Job,
+  type JobPayload,
+  type JobRecord,
+  type JobStatus,
+} from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 import { newJobId, parseJobId, type Priority } from '../shared/ids.ts';
 import { cancelChannel, JOB_NAME, jobOptions } from '../shared/queues.ts';
@@ -95,7 +102,8 @@ export class JobService {
         const reserved = await this.#reserve(owner, input.idempotencyKey, id, input);
         if (reserved !== undefined) {
           const known = await this.#find(reserved);
-          if (known === 'deleted') throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
+          if (known === 'deleted')
+            throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
           if (known) return this.#show(reserved, known);
           id = reserved;
         }
@@ -149,7 +157,14 @@ export class JobService {
   async sweepExpired(): Promise<void> {
     await this.#parts.withRedis(async () => {
       const { redis, records } = this.#parts;
-      const due = await redis.zrangebyscore(records.deadlinesKey, '-inf', Date.now(), 'LIMIT', 0, SWEEP_LIMIT);
+      const due = await redis.zrangebyscore(
+        records.deadlinesKey,
+        '-inf',
+        Date.now(),
+        'LIMIT',
+        0,
+        SWEEP_LIMIT,
+      );
       for (const id of due) {
         // Looking at it expires it, if it still waits.
         await this.#find(id);
@@ -164,11 +179,22 @@ export class JobService {
     const { idempotencyKey: _, ...body } = input;
     const hash = sha256(JSON.stringify(body));
     const redisKey = `${config.REDIS_PREFIX}:idem:${owner}:${sha256(key)}`;
-    const earlier = await redis.call('SET', redisKey, `${hash} ${id}`, 'NX', 'GET', 'EX', config.IDEMPOTENCY_TTL_S);
+    const earlier = await redis.call(
+      'SET',
+      redisKey,
+      `${hash} ${id}`,
+      'NX',
+      'GET',
+      'EX',
+      config.IDEMPOTENCY_TTL_S,
+    );
     if (typeof earlier !== 'string') return undefined;
     const [earlierHash, earlierId] = earlier.split(' ');
     if (earlierHash !== hash) {
-      throw new AppError('idempotency_mismatch', 'this Idempotency-Key belongs to a request with another body');
+      throw new AppError(
+        'idempotency_mismatch',
+        'this Idempotency-Key belongs to a request with another body',
+      );
     }
     return earlierId;
   }
@@ -184,7 +210,10 @@ export class JobService {
   async #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
     const { records, queues, catalog } = this.#parts;
     const parts = parseJobId(id);
-    if (!parts) throw new AppError('invalid_request', `${id} is not a job id`, { errors: [{ path: 'id', message: 'is not a job id' }] });
+    if (!parts)
+      throw new AppError('invalid_request', `${id} is not a job id`, {
+        errors: [{ path: 'id', message: 'is not a job id' }],
+      });
     const [record] = await records.read([id]);
     if (record) return record;
     // Ids come from outside: only models that exist get a queue object.
@@ -208,7 +237,10 @@ export class JobService {
       startedAt: active ? (job.processedOn ?? null) : null,
     };
     if (state === 'failed') {
-      return this.#end(id, unfinished, { status: 'failed', error: { code: 'internal_error', message: job.failedReason } });
+      return this.#end(id, unfinished, {
+        status: 'failed',
+        error: { code: 'internal_error', message: job.failedReason },
+      });
     }
     const neverStarted = job.processedOn === undefined;
     if (neverStarted && payload.expires_at !== undefined && payload.expires_at < Date.now()) {
@@ -218,9 +250,19 @@ export class JobService {
   }
 
   /** Settles a job that no worker will finish, and takes it out of its queue. Whoever settled first wins. */
-  async #end(id: string, { payload, startedAt }: Unfinished, outcome: Pick<Outcome, 'status' | 'error'>): Promise<JobRecord> {
+  async #end(
+    id: string,
+    { payload, startedAt }: Unfinished,
+    outcome: Pick<Outcome, 'status' | 'error'>,
+  ): Promise<JobRecord> {
     const { records, redis, queues, config } = this.#parts;
-    const record = toRecord(id, payload, { ...outcome, startedAt, finishedAt: Date.now(), revision: null, results: null });
+    const record = toRecord(id, payload, {
+      ...outcome,
+      startedAt,
+      finishedAt: Date.now(),
+      revision: null,
+      results: null,
+    });
     const settled = await records.settle(record, payload.notify);
     if (!settled.settled) {
       if (settled.existing === 'deleted') throw notFound(id);

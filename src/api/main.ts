@@ -24,7 +24,8 @@ const GRACE_MS = 5000;
 await runMain(createLogger('api', 'info'), async () => {
   const config = loadConfig();
   const logger = createLogger('api', config.LOG_LEVEL);
-  if (config.REDIS_URL === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  if (config.REDIS_URL === undefined)
+    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
 
   const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectPatient(config.REDIS_URL, logger, 'waiters');
@@ -33,7 +34,12 @@ await runMain(createLogger('api', 'info'), async () => {
   const queues = new QueueSet(redis, config.REDIS_PREFIX);
   const catalog = new ModelCatalog(new ModelRegistry(redis, config.REDIS_PREFIX), config.DEFAULT_MODEL);
   const instance = randomBytes(6).toString('hex');
-  const waiters = new Waiters({ subscriber, records, channel: `${config.REDIS_PREFIX}:api:${instance}`, logger });
+  const waiters = new Waiters({
+    subscriber,
+    records,
+    channel: `${config.REDIS_PREFIX}:api:${instance}`,
+    logger,
+  });
   const jobs = new JobService({ config, redis, withRedis, records, queues, catalog, waiters });
 
   let durability: Durability | undefined;
@@ -51,7 +57,15 @@ await runMain(createLogger('api', 'info'), async () => {
     jobs.sweepExpired().catch(() => {});
   }, SWEEP_MS);
 
-  const app = createApp({ config, jobs, catalog, withRedis, durability: () => durability, version: packageJson.version, logger });
+  const app = createApp({
+    config,
+    jobs,
+    catalog,
+    withRedis,
+    durability: () => durability,
+    version: packageJson.version,
+    logger,
+  });
   const server = createAdaptorServer({ fetch: app.fetch });
   await listen(server, config);
   const address = server.address();

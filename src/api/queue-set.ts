@@ -5,7 +5,7 @@ import type { JobPayload } from '../shared/contract.ts';
 import type { Priority } from '../shared/ids.ts';
 import { NO_EVENTS, queueName } from '../shared/queues.ts';
 
-export type JobQueue = Queue<JobPayload, undefined, string>;
+export type JobQueue = Queue<JobPayload, undefined>;
 
 export class QueueSet {
   readonly #redis: Redis;
@@ -29,7 +29,11 @@ export class QueueSet {
   }
 
   async #open(name: string): Promise<JobQueue> {
-    const queue: JobQueue = new Queue(name, { connection: this.#redis, prefix: this.#prefix, streams: NO_EVENTS });
+    const queue: JobQueue = new Queue(name, {
+      connection: this.#redis,
+      prefix: this.#prefix,
+      streams: NO_EVENTS,
+    });
     // Connection errors are reported once, by the connection itself.
     queue.on('error', () => {});
     await queue.waitUntilReady();
@@ -37,7 +41,9 @@ export class QueueSet {
   }
 
   async close(): Promise<void> {
-    const opened = await Promise.allSettled(this.#queues.values());
-    await Promise.allSettled(opened.map((queue) => (queue.status === 'fulfilled' ? queue.value.close() : undefined)));
+    for (const opening of this.#queues.values()) {
+      const queue = await opening.catch(() => undefined);
+      await queue?.close();
+    }
   }
 }

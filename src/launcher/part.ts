@@ -45,13 +45,13 @@ export class Part {
   #lastFatal = '';
   /** Resolves with what the part says about itself when it is up for the first time. */
   readonly ready: Promise<string>;
-  #markReady: (detail: string) => void = () => {};
+  readonly #markReady: (detail: string) => void;
 
   constructor(options: PartOptions) {
     this.#options = options;
-    this.ready = new Promise((resolve) => {
-      this.#markReady = resolve;
-    });
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.ready = promise;
+    this.#markReady = resolve;
     this.#start();
   }
 
@@ -65,7 +65,11 @@ export class Part {
     const log = createWriteStream(path.join(logDir, `${name}.log`), { flags: 'a' });
     // A full disk must not take the service down with its logs.
     log.on('error', () => {});
-    const child = spawn(process.execPath, [entry.pathname], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const child = spawn(process.execPath, [entry.pathname], {
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
     this.#child = child;
     const startedAt = Date.now();
     for (const stream of [child.stdout, child.stderr]) {
@@ -135,14 +139,18 @@ export class Part {
 }
 
 function isReady(message: unknown): message is { ready: string } {
-  return typeof message === 'object' && message !== null && 'ready' in message && typeof message.ready === 'string';
+  return (
+    typeof message === 'object' && message !== null && 'ready' in message && typeof message.ready === 'string'
+  );
 }
 
 function parseLogLine(line: string): LogLine | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
     const parsed = JSON.parse(line) as Partial<LogLine>;
-    return typeof parsed.level === 'number' && typeof parsed.msg === 'string' ? (parsed as LogLine) : undefined;
+    return typeof parsed.level === 'number' && typeof parsed.msg === 'string'
+      ? (parsed as LogLine)
+      : undefined;
   } catch {
     return undefined;
   }

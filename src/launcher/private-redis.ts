@@ -32,17 +32,26 @@ export interface PrivateRedis {
  * @param onDeath called when it ends without being asked to
  * @throws StartupError
  */
-export async function startPrivateRedis(dataDir: string, onDeath: (how: string) => void): Promise<PrivateRedis> {
+export async function startPrivateRedis(
+  dataDir: string,
+  onDeath: (how: string) => void,
+): Promise<PrivateRedis> {
   const dir = path.resolve(dataDir, 'redis');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const socket = socketPath(dir);
   if (await answers(socket)) {
     await loaded(socket);
-    return { url: `unix://${socket}`, detail: 'taken over from an earlier run', stop: () => shutdown(socket) };
+    return {
+      url: `unix://${socket}`,
+      detail: 'taken over from an earlier run',
+      stop: () => shutdown(socket),
+    };
   }
   const binary = BINARIES.find((name) => spawnSync(name, ['--version']).status === 0);
   if (binary === undefined) {
-    throw new StartupError('there is no redis-server on the PATH: run ./setup, or set REDIS_URL to a Redis that is there');
+    throw new StartupError(
+      'there is no redis-server on the PATH: run ./setup, or set REDIS_URL to a Redis that is there',
+    );
   }
   let stopping = false;
   const log = path.join(dir, 'redis.log');
@@ -64,10 +73,15 @@ export async function startPrivateRedis(dataDir: string, onDeath: (how: string) 
   });
   const startedAt = Date.now();
   while (!(await answers(socket))) {
-    const dead = await Promise.race([died, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50))]);
+    const dead = await Promise.race([
+      died,
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
+    ]);
     if (dead !== undefined) throw new StartupError(`${binary} ended at once (${dead}); ${log} says why`);
     if (Date.now() - startedAt > START_TIMEOUT_MS) {
-      throw new StartupError(`${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`);
+      throw new StartupError(
+        `${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`,
+      );
     }
   }
   await loaded(socket);
@@ -93,7 +107,12 @@ function socketPath(dir: string): string {
 }
 
 async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<T>): Promise<T> {
-  const redis = new Redis(socket, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false });
+  const redis = new Redis(socket, {
+    lazyConnect: true,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+    enableReadyCheck: false,
+  });
   redis.on('error', () => {});
   try {
     await redis.connect();
@@ -120,7 +139,8 @@ async function loaded(socket: string): Promise<void> {
       await withConnection(socket, (redis) => redis.ping());
       return;
     } catch (error) {
-      if (Date.now() - startedAt > LOAD_TIMEOUT_MS) throw new StartupError(`Redis does not come up: ${toError(error).message}`);
+      if (Date.now() - startedAt > LOAD_TIMEOUT_MS)
+        throw new StartupError(`Redis does not come up: ${toError(error).message}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

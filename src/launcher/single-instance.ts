@@ -14,9 +14,14 @@ import { StartupError } from '../shared/errors.ts';
 export async function holdDataDir(dataDir: string): Promise<void> {
   const dir = path.resolve(dataDir);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const socket = path.join(tmpdir(), `amulet-launcher-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`);
+  const socket = path.join(
+    tmpdir(),
+    `amulet-launcher-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`,
+  );
   if (await somebodyListens(socket)) {
-    throw new StartupError(`another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`);
+    throw new StartupError(
+      `another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`,
+    );
   }
   rmSync(socket, { force: true });
   const server = createServer((connection) => connection.end());

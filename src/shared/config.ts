@@ -36,14 +36,22 @@ const DAY_S = 86_400;
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 export const SETTINGS = {
-  HOST: setting(text, '127.0.0.1', 'Address the API listens on. Other than loopback needs `AUTH=none` said aloud.'),
+  HOST: setting(
+    text,
+    '127.0.0.1',
+    'Address the API listens on. Other than loopback needs `AUTH=none` said aloud.',
+  ),
   PORT: setting(int(0, 65_535), 3000, 'Port of the API.'),
   AUTH: setting(
     z.enum(['loopback', 'none']),
     'loopback',
     '`loopback`: no keys, loopback callers only. `none`: no keys on any address; put a proxy in front.',
   ),
-  LOG_LEVEL: setting(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info', 'Least severe log level.'),
+  LOG_LEVEL: setting(
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
+    'info',
+    'Least severe log level.',
+  ),
   DATA_DIR: setting(text, '.amulet', "The launcher's folder: private Redis, logs."),
 
   REDIS_URL: setting(
@@ -61,12 +69,24 @@ export const SETTINGS = {
   MAX_BODY_BYTES: setting(int(1024, 1e9), 10_000_000, 'Largest request body, before parsing.'),
   MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
   MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
-  MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, "Largest `metadata` of a job, as JSON in bytes."),
-  MAX_WAIT_S: setting(int(0, 600), 60, 'Longest `Prefer: wait` and `?wait`, in seconds; longer ones are shortened.'),
+  MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, 'Largest `metadata` of a job, as JSON in bytes.'),
+  MAX_WAIT_S: setting(
+    int(0, 600),
+    60,
+    'Longest `Prefer: wait` and `?wait`, in seconds; longer ones are shortened.',
+  ),
   MAX_EXPIRES_S: setting(int(1, 30 * DAY_S), 7 * DAY_S, 'Largest `expires_in`, in seconds.'),
-  PREDICT_TIMEOUT_MS: setting(int(1, 10 * MINUTES_MS), 30_000, 'Longest `/predict` or `/hf` call before a 504.'),
+  PREDICT_TIMEOUT_MS: setting(
+    int(1, 10 * MINUTES_MS),
+    30_000,
+    'Longest `/predict` or `/hf` call before a 504.',
+  ),
   RESULT_TTL_S: setting(int(1, 30 * DAY_S), 3600, 'How long a finished job can be read, in seconds.'),
-  IDEMPOTENCY_TTL_S: setting(int(1, 30 * DAY_S), DAY_S, 'How long an `Idempotency-Key` is remembered, in seconds.'),
+  IDEMPOTENCY_TTL_S: setting(
+    int(1, 30 * DAY_S),
+    DAY_S,
+    'How long an `Idempotency-Key` is remembered, in seconds.',
+  ),
 
   DEFAULT_MODEL: setting(
     z.string().regex(MODEL_NAME, 'must be a model name'),
@@ -85,7 +105,11 @@ export const SETTINGS = {
     'cpu',
     'ONNX Runtime execution providers, comma-separated, best first.',
   ),
-  INTRA_OP_THREADS: setting(int(1, 1024), 1, 'Threads of one session. 1 with one worker per core is fastest.'),
+  INTRA_OP_THREADS: setting(
+    int(1, 1024),
+    1,
+    'Threads of one session. 1 with one worker per core is fastest.',
+  ),
   WORKERS: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
     0,
@@ -99,13 +123,33 @@ export const SETTINGS = {
   ),
   WORKER_CONCURRENCY: setting(int(1, 4096), 64, 'Most jobs one worker holds at a time.'),
   MAX_ROWS_IN_HAND: setting(int(1, 100_000), 512, 'Texts in hand at which a worker stops fetching jobs.'),
-  ROWS_PER_TURN: setting(int(1, 100_000), 16, 'Texts of one job in the batcher at a time, so that jobs interleave.'),
+  ROWS_PER_TURN: setting(
+    int(1, 100_000),
+    16,
+    'Texts of one job in the batcher at a time, so that jobs interleave.',
+  ),
   BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one interactive batch, in padded tokens.'),
   LOW_BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one low-priority batch, in padded tokens.'),
-  RUN_TIMEOUT_MS: setting(int(100, 60 * MINUTES_MS), MINUTES_MS, 'A batch that runs longer gets its process killed.'),
-  LOCK_DURATION_MS: setting(int(1000, 10 * MINUTES_MS), 15_000, 'After so long without a sign, a job is taken over.'),
-  STALLED_INTERVAL_MS: setting(int(500, 10 * MINUTES_MS), 10_000, 'How often workers look for jobs to take over.'),
-  SHUTDOWN_TIMEOUT_MS: setting(int(0, 10 * MINUTES_MS), 20_000, 'Longest drain after the first SIGTERM or SIGINT.'),
+  RUN_TIMEOUT_MS: setting(
+    int(100, 60 * MINUTES_MS),
+    MINUTES_MS,
+    'A batch that runs longer gets its process killed.',
+  ),
+  LOCK_DURATION_MS: setting(
+    int(1000, 10 * MINUTES_MS),
+    15_000,
+    'After so long without a sign, a job is taken over.',
+  ),
+  STALLED_INTERVAL_MS: setting(
+    int(500, 10 * MINUTES_MS),
+    10_000,
+    'How often workers look for jobs to take over.',
+  ),
+  SHUTDOWN_TIMEOUT_MS: setting(
+    int(0, 10 * MINUTES_MS),
+    20_000,
+    'Longest drain after the first SIGTERM or SIGINT.',
+  ),
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;
@@ -119,14 +163,17 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, { schema, default: fallback }] of Object.entries(SETTINGS)) {
-    const result = schema.safeParse(env[name] || fallback);
+    const given = env[name] === '' ? undefined : env[name];
+    const result = schema.safeParse(given ?? fallback);
     if (result.success) values[name] = result.data;
     else problems.push(`${name}=${env[name]}: ${result.error.issues[0]?.message}`);
   }
   const config = values as Config;
   if (problems.length === 0) {
     if (config.AUTH === 'loopback' && !isLoopback(config.HOST)) {
-      problems.push(`HOST=${config.HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`);
+      problems.push(
+        `HOST=${config.HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`,
+      );
     }
     if (config.MODEL_NAME !== undefined && !MODEL_NAME.test(config.MODEL_NAME)) {
       problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${MODEL_NAME.source}`);
@@ -134,6 +181,11 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);
   return Object.freeze(config);
+}
+
+/** The environment for a child process: this one's, with changes. */
+export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
+  return { ...process.env, ...changes };
 }
 
 /** The process's environment, completed from a file `.env` in the working folder; what is set already wins. */

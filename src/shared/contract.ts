@@ -41,7 +41,11 @@ export const labelScoreSchema = z
   .meta({ id: 'LabelScore', description: 'A label of the model and its score.' });
 export type LabelScore = z.infer<typeof labelScoreSchema>;
 
-export const rowErrorCodes = ['poison_input', 'inference_failed', 'text_too_long'] as const satisfies ProblemCode[];
+export const rowErrorCodes = [
+  'poison_input',
+  'inference_failed',
+  'text_too_long',
+] as const satisfies ProblemCode[];
 export const rowErrorSchema = z
   .object({ code: z.enum(rowErrorCodes), message: z.string() })
   .meta({ id: 'RowError', description: 'Why one text of a job has no label; the others are not affected.' });
@@ -59,7 +63,9 @@ export const rowResultSchema = z
         .array(labelScoreSchema)
         .optional()
         .meta({ description: 'The best `top_k` labels, best first; only when `top_k` is not 1.' }),
-      truncated: z.boolean().meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
+      truncated: z
+        .boolean()
+        .meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
     }),
     z.object({ id: rowId, error: rowErrorSchema }),
   ])
@@ -83,20 +89,18 @@ export const jobSchema = z
     created_at: time,
     started_at: time.nullable(),
     finished_at: time.nullable(),
-    results: z
-      .array(rowResultSchema)
-      .nullable()
-      .meta({ description: 'One entry per text, in the order they were sent; null until the job has finished.' }),
+    results: z.array(rowResultSchema).nullable().meta({
+      description: 'One entry per text, in the order they were sent; null until the job has finished.',
+    }),
     failed_texts: z.int().meta({ description: 'How many results are errors.' }),
     error: z
       .object({ code: z.string(), message: z.string() })
       .nullable()
       .meta({ description: 'Why the job as a whole has no results.' }),
     metadata: metadataValues.nullable(),
-    timings_ms: z
-      .object({ queue: z.number(), inference: z.number(), total: z.number() })
-      .nullable()
-      .meta({ description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.' }),
+    timings_ms: z.object({ queue: z.number(), inference: z.number(), total: z.number() }).nullable().meta({
+      description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.',
+    }),
     urls: z.object({ self: z.string() }),
   })
   .meta({ id: 'Job' });
@@ -147,7 +151,12 @@ export function createRequestSchemas(config: Config) {
       example: 'a stirring, funny and finally transporting re-imagining of beauty and the beast',
     });
   const textWithId = z.strictObject({
-    id: z.string().min(1).max(MAX_ID_CHARS).refine((id) => id.isWellFormed(), 'is not valid Unicode').optional(),
+    id: z
+      .string()
+      .min(1)
+      .max(MAX_ID_CHARS)
+      .refine((id) => id.isWellFormed(), 'is not valid Unicode')
+      .optional(),
     text,
   });
   const metadata = metadataValues
@@ -155,10 +164,15 @@ export function createRequestSchemas(config: Config) {
       const bytes = jsonBytes(value);
       if (bytes === undefined) context.addIssue({ code: 'custom', message: 'is nested too deeply' });
       else if (bytes > config.MAX_METADATA_BYTES) {
-        context.addIssue({ code: 'custom', message: `is ${bytes} bytes of JSON; at most ${config.MAX_METADATA_BYTES} are allowed` });
+        context.addIssue({
+          code: 'custom',
+          message: `is ${bytes} bytes of JSON; at most ${config.MAX_METADATA_BYTES} are allowed`,
+        });
       }
     })
-    .meta({ description: `Any JSON object up to ${config.MAX_METADATA_BYTES} bytes; handed back with the job.` });
+    .meta({
+      description: `Any JSON object up to ${config.MAX_METADATA_BYTES} bytes; handed back with the job.`,
+    });
   const topK = z.int().min(1).max(1_000_000).nullable();
 
   const createJob = z
@@ -188,7 +202,13 @@ export function createRequestSchemas(config: Config) {
     .strictObject({
       text: text.optional(),
       inputs: z
-        .union([text, z.array(z.union([text, z.array(text).min(1).max(2)])).min(1).max(config.MAX_TEXTS_PER_JOB)])
+        .union([
+          text,
+          z
+            .array(z.union([text, z.array(text).min(1).max(2)]))
+            .min(1)
+            .max(config.MAX_TEXTS_PER_JOB),
+        ])
         .optional()
         .meta({ description: 'A string, or a batch such as `[["a"], ["b"]]`.' }),
       truncate: z.boolean().nullable().optional(),
@@ -210,7 +230,10 @@ export function createRequestSchemas(config: Config) {
     .strictObject({
       inputs: z.union([text, z.array(text).min(1).max(config.MAX_TEXTS_PER_JOB)]),
       parameters: z
-        .strictObject({ function_to_apply: applyFunctionSchema.nullable().optional(), top_k: topK.optional() })
+        .strictObject({
+          function_to_apply: applyFunctionSchema.nullable().optional(),
+          top_k: topK.optional(),
+        })
         .nullable()
         .optional(),
       // Older clients send `{use_cache, wait_for_model}`: both describe what happens here anyway.
@@ -236,13 +259,14 @@ function jsonBytes(value: unknown): number | undefined {
 }
 
 function exactlyOne<K extends string>(
-  body: { [P in K]?: unknown },
+  body: Partial<Record<K, unknown>>,
   [first, second]: readonly [K, K],
   context: z.core.$RefinementCtx,
 ): void {
   const both = body[first] !== undefined && body[second] !== undefined;
   const none = body[first] === undefined && body[second] === undefined;
-  if (both) context.addIssue({ code: 'custom', message: `give either \`${first}\` or \`${second}\`, not both` });
+  if (both)
+    context.addIssue({ code: 'custom', message: `give either \`${first}\` or \`${second}\`, not both` });
   if (none) context.addIssue({ code: 'custom', message: `give \`${first}\` or \`${second}\`` });
 }
 
@@ -272,7 +296,10 @@ export const modelInfoSchema = z.object({
 export type ModelInfo = z.infer<typeof modelInfoSchema>;
 
 export const modelSchema = modelInfoSchema
-  .extend({ default: z.boolean(), workers: z.int().meta({ description: 'Live workers that serve this model.' }) })
+  .extend({
+    default: z.boolean(),
+    workers: z.int().meta({ description: 'Live workers that serve this model.' }),
+  })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof modelSchema>;
 

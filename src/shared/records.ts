@@ -4,7 +4,14 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import { JOB_TRANSITIONS, jobRecordSchema, type FinalStatus, type JobPayload, type JobRecord, type RowResult } from './contract.ts';
+import {
+  JOB_TRANSITIONS,
+  jobRecordSchema,
+  type FinalStatus,
+  type JobPayload,
+  type JobRecord,
+  type RowResult,
+} from './contract.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
@@ -19,7 +26,9 @@ const MAX_INLINE_RECORD_BYTES = 8192;
 const SEPARATOR = '\n';
 
 interface RedisWithSettle extends Redis {
-  amuletSettle(...args: [string, string, string, number, string, string, string, number]): Promise<string | null>;
+  amuletSettle(
+    ...args: [string, string, string, number, string, string, string, number]
+  ): Promise<string | null>;
 }
 
 export type SettleOutcome = { settled: true } | { settled: false; existing: JobRecord | 'deleted' };
@@ -58,7 +67,8 @@ export class JobRecords {
    * @param notify channel of the API instance that waits for it, if any
    */
   async settle(record: JobRecord, notify?: string): Promise<SettleOutcome> {
-    if (JOB_TRANSITIONS[record.status].length > 0) throw new Error(`${record.status} is not a final state. This is a bug.`);
+    if (JOB_TRANSITIONS[record.status].length > 0)
+      throw new Error(`${record.status} is not a final state. This is a bug.`);
     const existing = await this.#redis.amuletSettle(
       this.#key(record.id),
       this.deadlinesKey,
@@ -93,7 +103,10 @@ function parseRecord(json: string): JobRecord | 'deleted' {
 export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined } {
   const end = message.indexOf(SEPARATOR);
   const json = message.slice(end + SEPARATOR.length);
-  return { id: message.slice(0, end), record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)) };
+  return {
+    id: message.slice(0, end),
+    record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)),
+  };
 }
 
 export interface Outcome {

@@ -29,7 +29,10 @@ function connect(url: string, options: ConnectOptions, logger: Logger, role: str
     // ioredis emits one error per attempt: say a new one once, not every 50 ms.
     if (error.message === lastError) return;
     lastError = error.message;
-    logger.warn({ role, reason: error.message || (error as NodeJS.ErrnoException).code }, 'Redis connection error');
+    logger.warn(
+      { role, reason: error.message || (error as NodeJS.ErrnoException).code },
+      'Redis connection error',
+    );
   });
   redis.on('ready', () => {
     if (lastError !== '') logger.info({ role }, 'Redis is back');
@@ -91,7 +94,8 @@ function unavailable(detail: string, cause?: unknown): AppError {
 }
 
 /** Replies that say the server cannot work now, rather than that the command was wrong. */
-const SERVER_STATE = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM)\b/;
+const SERVER_STATE =
+  /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM)\b/;
 /** ioredis rejects with plain Errors when a connection goes away; they carry no code to tell them by. */
 const CONNECTION_LOST =
   /Connection is closed|Stream isn't writeable|Command timed out|Socket timeout|max retries per request|Socket closed|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT/i;
@@ -100,10 +104,15 @@ function translate(thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   const error = toError(thrown);
   if (/\bOOM\b/.test(error.message)) {
-    return new AppError('redis_full', 'Redis has no memory left for new jobs', { retryAfterS: 5, cause: error });
+    return new AppError('redis_full', 'Redis has no memory left for new jobs', {
+      retryAfterS: 5,
+      cause: error,
+    });
   }
-  if (SERVER_STATE.test(error.message)) return unavailable(`Redis answered ${error.message.split(' ')[0]}`, error);
+  if (SERVER_STATE.test(error.message))
+    return unavailable(`Redis answered ${error.message.split(' ')[0]}`, error);
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (CONNECTION_LOST.test(`${error.name} ${code} ${error.message}`)) return unavailable('Redis is not reachable', error);
+  if (CONNECTION_LOST.test(`${error.name} ${code} ${error.message}`))
+    return unavailable('Redis is not reachable', error);
   return error;
 }

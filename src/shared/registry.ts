@@ -53,7 +53,9 @@ export class ModelRegistry {
       const parsed = modelInfoSchema.safeParse(JSON.parse(json));
       return parsed.success ? [parsed.data] : [];
     });
-    const counts = await Promise.all(models.map((model) => this.#redis.zcount(this.#workersKey(model.name), now, '+inf')));
+    const counts = await Promise.all(
+      models.map((model) => this.#redis.zcount(this.#workersKey(model.name), now, '+inf')),
+    );
     return models
       .map((model, i) => ({ ...model, workers: counts[i] ?? 0 }))
       .sort((a, b) => a.name.localeCompare(b.name));

@@ -23,7 +23,8 @@ export function countCodePoints(text: string): number {
  */
 export function textProblem(text: string, maxChars: number): string | undefined {
   if (text.length === 0) return 'must not be empty';
-  if (!text.isWellFormed()) return 'contains a lone surrogate (half of a UTF-16 pair), so it is not valid Unicode';
+  if (!text.isWellFormed())
+    return 'contains a lone surrogate (half of a UTF-16 pair), so it is not valid Unicode';
   if (text.includes('\0')) return 'contains a NUL character';
   if (text.trim() === '') return 'must contain something other than white space';
   // No code point is more than two units long, so most texts need no counting.

@@ -13,10 +13,21 @@ const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 const parseJson = createMiddleware<AppEnv>(async (c, next) => {
   const bytes = await c.req.arrayBuffer();
-  if (bytes.byteLength === 0) throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
+  if (bytes.byteLength === 0)
+    throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
   const type = c.req.header('content-type');
   if (type === undefined || !JSON_TYPE.test(type)) {
-    throw new AppError('unsupported_media_type', `send Content-Type: application/json, not ${type ?? 'none'}`);
+    throw new AppError(
+      'unsupported_media_type',
+      `send Content-Type: application/json, not ${type ?? 'none'}`,
+    );
+  }
+  const encoding = c.req.header('content-encoding');
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+    throw new AppError(
+      'unsupported_media_type',
+      `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
+    );
   }
   const parsed: unknown = parse(bytes);
   // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
@@ -35,8 +46,10 @@ function parse(bytes: ArrayBuffer): unknown {
     return JSON.parse(text);
   } catch (error) {
     // V8 quotes the input in its message; positions are enough, and texts stay out of logs.
-    const where = /position \d+(?: \(line \d+ column \d+\))?/.exec(toError(error).message)?.[0];
-    throw new AppError('malformed_json', `the body is not valid JSON${where ? ` at ${where}` : ': it ends too early'}`);
+    const { message } = toError(error);
+    const where = /at position \d+(?: \(line \d+ column \d+\))?/.exec(message)?.[0];
+    const what = message.includes('end of JSON') ? ': it ends too early' : where ? ` ${where}` : '';
+    throw new AppError('malformed_json', `the body is not valid JSON${what}`);
   }
 }
 

@@ -21,28 +21,59 @@ export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
     ...extra,
     request_id: c.get('requestId'),
   };
-  return c.body(JSON.stringify(body), status, headers);
+  for (const [name, value] of Object.entries(headers)) c.header(name, value);
+  return c.body(JSON.stringify(body), status);
 }
 
 export function onError(logger: Logger): ErrorHandler<AppEnv> {
   return (thrown, c) => {
     const error = thrown instanceof HTTPException ? fromHttpException(thrown) : thrown;
     if (error instanceof AppError) {
-      if (error.code === 'redis_unavailable') logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
+      if (error.code === 'redis_unavailable')
+        logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
       return problemResponse(c, error);
     }
     logger.error({ err: toError(thrown), request: c.get('requestId'), path: c.req.path }, 'unexpected error');
-    return problemResponse(c, new AppError('internal_error', 'an unexpected error happened; it has been logged'));
+    return problemResponse(
+      c,
+      new AppError('internal_error', 'an unexpected error happened; it has been logged'),
+    );
   };
 }
 
-/** Methods of a path are not known to the router, so a known path with another method is found by trying the others. */
-export const onNotFound: NotFoundHandler<AppEnv> = (c) =>
-  problemResponse(c, new AppError('not_found', `there is no ${c.req.method} ${c.req.path}; see /docs`));
+/**
+ * 405 for a known path with a method it does not have, 404 for the rest. The router only says that nothing matched, so
+ * the paths are compared again here.
+ * @param routes what the application serves, with `:name` for parameters
+ */
+export function onNotFound(routes: { method: string; path: string }[]): NotFoundHandler<AppEnv> {
+  const known = routes
+    .filter(({ method }) => method !== 'ALL')
+    .map(({ method, path }) => ({
+      method,
+      pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:[^/]+/g, '[^/]+')}$`),
+    }));
+  return (c) => {
+    const methods = [
+      ...new Set(known.filter(({ pattern }) => pattern.test(c.req.path)).map(({ method }) => method)),
+    ];
+    if (methods.length === 0)
+      return problemResponse(c, new AppError('not_found', `there is no ${c.req.path} here; see /docs`));
+    c.header('Allow', methods.join(', '));
+    return problemResponse(
+      c,
+      new AppError('method_not_allowed', `${c.req.path} knows ${methods.join(' and ')} only`),
+    );
+  };
+}
 
 /** Hono's own validators speak in HTTPExceptions. */
 function fromHttpException(exception: HTTPException): unknown {
-  const codes: Record<number, ProblemCode> = { 400: 'malformed_json', 413: 'body_too_large', 415: 'unsupported_media_type' };
+  const codes: Record<number, ProblemCode> = {
+    400: 'malformed_json',
+    413: 'body_too_large',
+    415: 'unsupported_media_type',
+  };
   const code = codes[exception.status];
   return code ? new AppError(code, exception.message) : exception;
 }
@@ -56,29 +87,59 @@ export function onInvalid(result: { success: boolean; error?: { issues: z.core.$
 }
 
 const MAX_DETAIL_CHARS = 500;
-const shorten = (text: string): string => (text.length <= MAX_DETAIL_CHARS ? text : `${text.slice(0, MAX_DETAIL_CHARS)}…`);
+const shorten = (text: string): string =>
+  text.length <= MAX_DETAIL_CHARS ? text : `${text.slice(0, MAX_DETAIL_CHARS)}…`;
 
-const NAMES: Record<string, string> = { string: 'a string', array: 'a list', object: 'an object', record: 'an object', int: 'a whole number' };
+const NAMES: Record<string, string> = {
+  string: 'a string',
+  array: 'a list',
+  object: 'an object',
+  record: 'an object',
+  int: 'a whole number',
+};
 
 function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldError[] {
   const path = [...prefix, ...issue.path];
   const at = path.map(String).join('.');
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => ({ path: [...path, key].map(String).join('.'), message: 'is not a known field' }));
+      return issue.keys.map((key) => ({
+        path: [...path, key].map(String).join('.'),
+        message: 'is not a known field',
+      }));
     case 'invalid_type':
       return [{ path: at, message: `must be ${NAMES[issue.expected] ?? `a ${issue.expected}`}` }];
     case 'invalid_union': {
       // The branch that got furthest is the one that was meant: its errors are not about the value's own type.
-      const meant = issue.errors.find((branch) => branch.length > 0 && branch.every((inner) => inner.path.length > 0 || inner.code !== 'invalid_type'));
+      const meant = issue.errors.find(
+        (branch) =>
+          branch.length > 0 &&
+          branch.every((inner) => inner.path.length > 0 || inner.code !== 'invalid_type'),
+      );
       if (meant) return meant.flatMap((inner) => toFieldErrors(inner, path));
-      const expected = issue.errors.flatMap((branch) => branch.map((inner) => (inner.code === 'invalid_type' ? (NAMES[inner.expected] ?? inner.expected) : inner.message)));
+      const expected = issue.errors.flatMap((branch) =>
+        branch.map((inner) =>
+          inner.code === 'invalid_type' ? (NAMES[inner.expected] ?? inner.expected) : inner.message,
+        ),
+      );
       return [{ path: at, message: `must be ${[...new Set(expected)].join(' or ')}` }];
     }
     case 'too_small':
-      return [{ path: at, message: issue.message.startsWith('Too small') ? `must be at least ${issue.minimum}` : issue.message }];
+      return [
+        {
+          path: at,
+          message: issue.message.startsWith('Too small')
+            ? `must be at least ${issue.minimum}`
+            : issue.message,
+        },
+      ];
     case 'too_big':
-      return [{ path: at, message: issue.message.startsWith('Too big') ? `must be at most ${issue.maximum}` : issue.message }];
+      return [
+        {
+          path: at,
+          message: issue.message.startsWith('Too big') ? `must be at most ${issue.maximum}` : issue.message,
+        },
+      ];
     case 'invalid_value':
       return [{ path: at, message: `must be one of ${issue.values.map(String).join(', ')}` }];
     default:

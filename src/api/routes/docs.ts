@@ -40,19 +40,20 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, version: string): OpenAP
   return app;
 }
 
-const page = () => html`<!doctype html>
-  <html lang="en">
-    <head>
-      <meta charset="utf-8" />
-      <meta name="viewport" content="width=device-width, initial-scale=1" />
-      <title>Amulet API</title>
-      <link rel="stylesheet" href="docs/assets/swagger-ui.css" />
-    </head>
-    <body>
-      <div id="docs"></div>
-      <script src="docs/assets/swagger-ui-bundle.js"></script>
-      <script>
-        SwaggerUIBundle({ url: 'openapi.json', dom_id: '#docs', deepLinking: true, tryItOutEnabled: true });
-      </script>
-    </body>
-  </html>`;
+const page = () =>
+  html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>Amulet API</title>
+        <link rel="stylesheet" href="docs/assets/swagger-ui.css" />
+      </head>
+      <body>
+        <div id="docs"></div>
+        <script src="docs/assets/swagger-ui-bundle.js"></script>
+        <script>
+          SwaggerUIBundle({ url: 'openapi.json', dom_id: '#docs', deepLinking: true, tryItOutEnabled: true });
+        </script>
+      </body>
+    </html>`;

@@ -1,7 +1,13 @@
 /** `/v1/jobs`: submit, poll, long-poll, cancel. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/config.ts';
-import { jobSchema, problemSchema, type CreateJobBody, type Job, type RequestSchemas } from '../../shared/contract.ts';
+import {
+  jobSchema,
+  problemSchema,
+  type CreateJobBody,
+  type Job,
+  type RequestSchemas,
+} from '../../shared/contract.ts';
 import { AppError } from '../../shared/errors.ts';
 import { parseJobId } from '../../shared/ids.ts';
 import type { AppEnv } from '../env.ts';
@@ -14,7 +20,10 @@ export const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: problemSchema } },
 });
-const jobResponse = (description: string) => ({ description, content: { 'application/json': { schema: jobSchema } } });
+const jobResponse = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: jobSchema } },
+});
 
 export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
 export const BAD_BODY = {
@@ -38,7 +47,10 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
       .regex(/^\d{1,9}$/, 'must be a whole number of seconds')
       .transform((seconds) => Math.min(Number(seconds), config.MAX_WAIT_S))
       .optional()
-      .openapi({ type: 'integer', description: `Hold the answer until the job is final, at most so many seconds (≤ ${config.MAX_WAIT_S}).` }),
+      .openapi({
+        type: 'integer',
+        description: `Hold the answer until the job is final, at most so many seconds (≤ ${config.MAX_WAIT_S}).`,
+      }),
   });
 
   const create = createRoute({
@@ -53,8 +65,13 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
           .string()
           .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
           .optional()
-          .openapi({ description: 'A repeat with the same key and body returns the first job instead of a new one.' }),
-        prefer: z.string().optional().openapi({ description: '`wait=N`: hold the answer until the job is final, at most N seconds.', example: 'wait=10' }),
+          .openapi({
+            description: 'A repeat with the same key and body returns the first job instead of a new one.',
+          }),
+        prefer: z.string().optional().openapi({
+          description: '`wait=N`: hold the answer until the job is final, at most N seconds.',
+          example: 'wait=10',
+        }),
       }),
       body: { required: true, content: { 'application/json': { schema: schemas.createJob } } },
     },
@@ -101,7 +118,11 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
   app.openapi(create, async (c) => {
     const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
     const owner = c.get('owner');
-    const submitted = await jobs.submit(owner, toNewJob(c.req.valid('json'), c.req.valid('header')['idempotency-key']), waitS !== undefined);
+    const submitted = await jobs.submit(
+      owner,
+      toNewJob(c.req.valid('json'), c.req.valid('header')['idempotency-key']),
+      waitS !== undefined,
+    );
     let job: Job = submitted;
     if (waitS !== undefined) {
       c.header('Preference-Applied', `wait=${waitS}`);
@@ -117,7 +138,10 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
     const { id } = c.req.valid('param');
     const waitS = c.req.valid('query').wait ?? preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
     const owner = c.get('owner');
-    const job = waitS === undefined ? await jobs.get(owner, id) : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
+    const job =
+      waitS === undefined
+        ? await jobs.get(owner, id)
+        : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
     if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
     return c.json(job, 200);
   });

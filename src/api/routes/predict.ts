@@ -4,7 +4,13 @@
  */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/config.ts';
-import { labelScoreSchema, type Job, type LabelScore, type PredictBody, type RequestSchemas } from '../../shared/contract.ts';
+import {
+  labelScoreSchema,
+  type Job,
+  type LabelScore,
+  type PredictBody,
+  type RequestSchemas,
+} from '../../shared/contract.ts';
 import { AppError, type ProblemCode } from '../../shared/errors.ts';
 import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';
@@ -20,7 +26,11 @@ const FAILURES = {
   504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
 };
 
-export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config: Config): OpenAPIHono<AppEnv> {
+export function predictRoutes(
+  jobs: JobService,
+  schemas: RequestSchemas,
+  config: Config,
+): OpenAPIHono<AppEnv> {
   const predict = createRoute({
     method: 'post',
     path: '/predict',
@@ -49,7 +59,10 @@ export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config:
       body: { required: true, content: { 'application/json': { schema: schemas.hfClassify } } },
     },
     responses: {
-      200: { description: 'A list of labels, best first, per text.', content: { 'application/json': { schema: z.array(ranked) } } },
+      200: {
+        description: 'A list of labels, best first, per text.',
+        content: { 'application/json': { schema: z.array(ranked) } },
+      },
       ...FAILURES,
     },
   });
@@ -63,9 +76,13 @@ export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config:
       // Nobody is there to read the answer: spare the model the work.
       await jobs.cancel(owner, submitted.id).catch(() => {});
     }
-    throw new AppError('predict_timeout', `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${submitted.urls.self} later`, {
-      extra: { job_id: submitted.id, urls: submitted.urls },
-    });
+    throw new AppError(
+      'predict_timeout',
+      `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${submitted.urls.self} later`,
+      {
+        extra: { job_id: submitted.id, urls: submitted.urls },
+      },
+    );
   }
 
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
@@ -75,7 +92,11 @@ export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config:
     const { signal } = c.req.raw;
     const owner = c.get('owner');
     if (body.text !== undefined) {
-      const [labels] = await classify(owner, { texts: [{ text: body.text }], topK: 1, model: body.model }, signal);
+      const [labels] = await classify(
+        owner,
+        { texts: [{ text: body.text }], topK: 1, model: body.model },
+        signal,
+      );
       return c.json(labels?.[0] as LabelScore, 200);
     }
     const { texts, batch } = teiInputs(body.inputs);
@@ -86,7 +107,12 @@ export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config:
         topK: null,
         model: body.model,
         apply: body.raw_scores ? 'none' : undefined,
-        truncate: body.truncate === false ? 'never' : body.truncation_direction?.toLowerCase() === 'left' ? 'left' : undefined,
+        truncate:
+          body.truncate === false
+            ? 'never'
+            : body.truncation_direction?.toLowerCase() === 'left'
+              ? 'left'
+              : undefined,
       },
       signal,
     );
@@ -118,9 +144,13 @@ export function predictRoutes(jobs: JobService, schemas: RequestSchemas, config:
  */
 function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boolean } {
   const pair = (path: string) =>
-    new AppError('invalid_request', 'this model does not take pairs of texts; send a batch as [["a"], ["b"]]', {
-      errors: [{ path, message: 'is a pair of texts' }],
-    });
+    new AppError(
+      'invalid_request',
+      'this model does not take pairs of texts; send a batch as [["a"], ["b"]]',
+      {
+        errors: [{ path, message: 'is a pair of texts' }],
+      },
+    );
   if (typeof inputs === 'string') return { texts: [inputs], batch: false };
   if (!inputs) throw new AppError('invalid_request', 'give `text` or `inputs`');
   if (inputs.every((item) => typeof item === 'string')) {
@@ -142,9 +172,14 @@ function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boo
 /** @throws AppError with the job's or the first bad text's own code */
 function toLabels(job: Job): LabelScore[][] {
   const details = { extra: { job_id: job.id } };
-  if (job.status === 'canceled') throw new AppError('job_canceled', 'the job was canceled by another request', details);
+  if (job.status === 'canceled')
+    throw new AppError('job_canceled', 'the job was canceled by another request', details);
   if (!job.results) {
-    throw new AppError((job.error?.code as ProblemCode | undefined) ?? 'internal_error', job.error?.message ?? 'no results', details);
+    throw new AppError(
+      (job.error?.code as ProblemCode | undefined) ?? 'internal_error',
+      job.error?.message ?? 'no results',
+      details,
+    );
   }
   return job.results.map((row) => {
     if ('error' in row) throw new AppError(row.error.code, row.error.message, details);

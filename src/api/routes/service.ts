@@ -24,7 +24,13 @@ const durabilitySchema = z.object({
   note: z.string(),
 });
 
-export function serviceRoutes({ config, catalog, withRedis, durability, version }: ServiceParts): OpenAPIHono<AppEnv> {
+export function serviceRoutes({
+  config,
+  catalog,
+  withRedis,
+  durability,
+  version,
+}: ServiceParts): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>();
   const models = () => withRedis(() => catalog.list());
 
@@ -39,7 +45,10 @@ export function serviceRoutes({ config, catalog, withRedis, durability, version 
       path: '/v1/models',
       summary: 'List the models',
       tags: ['Service'],
-      responses: { 200: json('Every model that was ever served here.', z.object({ models: z.array(modelSchema) })), ...UNAVAILABLE },
+      responses: {
+        200: json('Every model that was ever served here.', z.object({ models: z.array(modelSchema) })),
+        ...UNAVAILABLE,
+      },
     }),
     async (c) => c.json({ models: await models() }, 200),
   );

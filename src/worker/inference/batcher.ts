@@ -149,7 +149,8 @@ export class Batcher<Row extends BatchRow, Result> {
   /** Whose turn it is, or undefined when nothing waits. */
   #nextLane(): Lane | undefined {
     const [first, second] = this.#background;
-    const background = this.#lanes[first].length > 0 ? first : this.#lanes[second].length > 0 ? second : undefined;
+    const background =
+      this.#lanes[first].length > 0 ? first : this.#lanes[second].length > 0 ? second : undefined;
     if (background === undefined) return this.#lanes.interactive.length > 0 ? 'interactive' : undefined;
     this.#turn = (this.#turn + 1) % EIGHTH;
     if (this.#lanes.interactive.length > 0 && this.#turn !== 0) return 'interactive';
@@ -167,8 +168,7 @@ export class Batcher<Row extends BatchRow, Result> {
     const budget = this.#budgets[lane];
     let longest = head.row.tokens;
     let kept = 0;
-    for (let i = 0; i < queue.length; i++) {
-      const candidate = queue[i] as Waiting<Row, Result>;
+    for (const candidate of queue) {
       const width = Math.max(longest, candidate.row.tokens);
       const fits = batch.length < this.#maxRows && (batch.length + 1) * width <= budget;
       if (fits && !candidate.alone && candidate.bucket === head.bucket) {

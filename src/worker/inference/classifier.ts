@@ -45,7 +45,10 @@ export class Classifier {
       const side = options.truncate === 'left' ? 'left' : 'right';
       const encoded = await tokenizer.encode(text.text, side);
       if (encoded.truncated && options.truncate === 'never') {
-        return { ...id, error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`) };
+        return {
+          ...id,
+          error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
+        };
       }
       const { result: logits } = await batcher.submit({ tokens: encoded.ids.length, encoded }, lane, signal);
       const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
@@ -62,7 +65,8 @@ export class Classifier {
       };
     } catch (error) {
       if (error instanceof RowDropped || error instanceof EngineStopped) throw error;
-      if (error instanceof ModelCrashed) return { ...id, error: rowError('poison_input', PROBLEMS.poison_input.title) };
+      if (error instanceof ModelCrashed)
+        return { ...id, error: rowError('poison_input', PROBLEMS.poison_input.title) };
       return { ...id, error: rowError('inference_failed', toError(error).message) };
     }
   }

@@ -61,7 +61,9 @@ export class Consumer {
     await subscriber.subscribe(cancelChannel(this.#options.config.REDIS_PREFIX));
     subscriber.on('message', (_channel: string, id: string) => this.#active.get(id)?.abort());
     for (const worker of this.#workers) {
-      void worker.run().catch((error: unknown) => this.#options.logger.error({ err: toError(error) }, 'queue loop ended'));
+      void worker
+        .run()
+        .catch((error: unknown) => this.#options.logger.error({ err: toError(error) }, 'queue loop ended'));
     }
   }
 
@@ -142,12 +144,20 @@ export class Consumer {
     const { texts } = payload;
     const results = new Array<RowResult>(texts.length);
     let next = 0;
-    const lines = Array.from({ length: Math.min(this.#options.config.ROWS_PER_TURN, texts.length) }, async () => {
-      for (let i = next++; i < texts.length; i = next++) {
-        if (signal.aborted) throw new RowDropped('canceled');
-        results[i] = await this.#options.classifier.classify(texts[i] as JobPayload['texts'][number], payload, lane, signal);
-      }
-    });
+    const lines = Array.from(
+      { length: Math.min(this.#options.config.ROWS_PER_TURN, texts.length) },
+      async () => {
+        for (let i = next++; i < texts.length; i = next++) {
+          if (signal.aborted) throw new RowDropped('canceled');
+          results[i] = await this.#options.classifier.classify(
+            texts[i] as JobPayload['texts'][number],
+            payload,
+            lane,
+            signal,
+          );
+        }
+      },
+    );
     const outcomes = await Promise.allSettled(lines);
     const failure = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failure) throw failure.reason;
@@ -157,7 +167,10 @@ export class Consumer {
   async #settle(id: string, payload: JobPayload, outcome: Outcome): Promise<void> {
     const record = toRecord(id, payload, { ...outcome, finishedAt: Date.now() });
     const { settled } = await this.#options.records.settle(record, payload.notify);
-    this.#options.logger.debug({ job: id, status: outcome.status, rows: payload.texts.length, settled }, 'job done');
+    this.#options.logger.debug(
+      { job: id, status: outcome.status, rows: payload.texts.length, settled },
+      'job done',
+    );
   }
 
   async #settleFailed(job: Job<unknown>, error: Error): Promise<void> {

@@ -34,25 +34,26 @@ export function createHealthApp(state: () => WorkerState): Hono {
       },
     };
   };
-  const ready = () => {
-    const answer = body();
-    return Response.json(answer, { status: answer.status === 'ready' ? 200 : 503 });
-  };
-  return new Hono()
-    .get('/health/live', () => Response.json({ ...body(), status: 'live' }))
-    .get('/health/ready', ready)
-    .get('/health', ready)
-    .post('/health/reset-lag', (c) => {
-      delay.reset();
-      return c.body(null, 204);
+  const app = new Hono();
+  app.get('/health/live', (c) => c.json({ ...body(), status: 'live' }));
+  for (const path of ['/health', '/health/ready']) {
+    app.get(path, (c) => {
+      const answer = body();
+      return c.json(answer, answer.status === 'ready' ? 200 : 503);
     });
+  }
+  return app;
 }
 
 /**
  * Listens on `port`, or on any free one when that is taken: workers share machines, and health must not keep one down.
  * @returns the port, and a function that closes the server
  */
-export async function serveHealth(app: Hono, host: string, port: number): Promise<{ port: number; close: () => Promise<void> }> {
+export async function serveHealth(
+  app: Hono,
+  host: string,
+  port: number,
+): Promise<{ port: number; close: () => Promise<void> }> {
   const server = createAdaptorServer({ fetch: app.fetch });
   const listen = (wanted: number) =>
     new Promise<void>((resolve, reject) => {
@@ -62,10 +63,12 @@ export async function serveHealth(app: Hono, host: string, port: number): Promis
         resolve();
       });
     });
-  await listen(port).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EADDRINUSE') throw error;
-    return listen(0);
-  });
+  try {
+    await listen(port);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    await listen(0);
+  }
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,

@@ -21,7 +21,8 @@ const bootLogger = createLogger('worker', 'info');
 await runMain(bootLogger, async () => {
   const config = loadConfig();
   const logger = createLogger('worker', config.LOG_LEVEL);
-  if (config.REDIS_URL === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  if (config.REDIS_URL === undefined)
+    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
@@ -58,12 +59,19 @@ await runMain(bootLogger, async () => {
     },
   });
   const { labels, apply } = labelsOf(folder, engine.outputs);
-  logger.info({ ...model, labels: labels.length, ms: Math.round(performance.now() - start) }, 'model loaded and warm');
+  logger.info(
+    { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
+    'model loaded and warm',
+  );
 
   const { run } = engineRunner(engine);
   const batcher = new Batcher<TextRow, Float32Array>({
     run,
-    budgets: { interactive: config.BATCH_TOKENS, low: config.LOW_BATCH_TOKENS, bulk: config.LOW_BATCH_TOKENS },
+    budgets: {
+      interactive: config.BATCH_TOKENS,
+      low: config.LOW_BATCH_TOKENS,
+      bulk: config.LOW_BATCH_TOKENS,
+    },
   });
 
   const redis = connectPatient(config.REDIS_URL, logger, 'queue');
@@ -92,17 +100,25 @@ await runMain(bootLogger, async () => {
   });
 
   state.notReady = 'waiting for Redis';
-  const info = { ...model, labels, max_tokens: folder.maxTokens, multi_label: folder.problemType === 'multi_label_classification' };
+  const info = {
+    ...model,
+    labels,
+    max_tokens: folder.maxTokens,
+    multi_label: folder.problemType === 'multi_label_classification',
+  };
   const announce = () => registry.announce(workerId, info);
   await announce();
   heartbeat = setInterval(() => {
     // With Redis away the commands would pile up, to be sent all at once when it is back.
-    if (redis.status === 'ready') announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
+    if (redis.status === 'ready')
+      announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
   }, HEARTBEAT_MS);
   await consumer.start(subscriber);
   state.notReady = undefined;
   logger.info({ port: health.port }, 'consuming');
-  announceReady(`${name} (${labels.length} labels, revision ${folder.revision}), health on ${config.WORKER_HOST}:${health.port}`);
+  announceReady(
+    `${name} (${labels.length} labels, revision ${folder.revision}), health on ${config.WORKER_HOST}:${health.port}`,
+  );
 });
 
 /** The batcher's view of the engine. */

@@ -45,7 +45,14 @@ const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'
 const FALLBACK_MAX_TOKENS = 512;
 
 /** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
-const OFFSET_POSITIONS = new Set(['roberta', 'xlm-roberta', 'camembert', 'xlm-roberta-xl', 'longformer', 'mpnet']);
+const OFFSET_POSITIONS = new Set([
+  'roberta',
+  'xlm-roberta',
+  'camembert',
+  'xlm-roberta-xl',
+  'longformer',
+  'mpnet',
+]);
 
 /**
  * Reads and checks a model folder.
@@ -71,9 +78,13 @@ export function readModelFolder(folder: string, onnxFile: string | undefined): M
   };
 }
 
-function maxTokens(config: z.infer<typeof configSchema>, tokenizer: z.infer<typeof tokenizerConfigSchema>): number {
+function maxTokens(
+  config: z.infer<typeof configSchema>,
+  tokenizer: z.infer<typeof tokenizerConfigSchema>,
+): number {
   const offset = OFFSET_POSITIONS.has(config.model_type ?? '') ? (config.pad_token_id ?? 1) + 1 : 0;
-  const positions = config.max_position_embeddings === undefined ? Infinity : config.max_position_embeddings - offset;
+  const positions =
+    config.max_position_embeddings === undefined ? Infinity : config.max_position_embeddings - offset;
   const limit = Math.min(positions, tokenizer.model_max_length ?? Infinity);
   // Tokenizers without a limit of their own say so with 1e30.
   return limit > 1e9 ? FALLBACK_MAX_TOKENS : limit;
@@ -91,7 +102,9 @@ function maxTokens(config: z.infer<typeof configSchema>, tokenizer: z.infer<type
 export function labelsOf(model: ModelFolder, width: number): { labels: string[]; apply: ApplyFunction } {
   const named = Math.max(-1, ...model.id2label.keys()) + 1;
   if (named > width) {
-    throw new StartupError(`${model.folder}: config.json names ${named} labels, but the graph has ${width} outputs`);
+    throw new StartupError(
+      `${model.folder}: config.json names ${named} labels, but the graph has ${width} outputs`,
+    );
   }
   const labels = Array.from({ length: width }, (_, id) => model.id2label.get(id) ?? `LABEL_${id}`);
   if (model.problemType === 'regression') return { labels, apply: 'none' };
@@ -125,7 +138,8 @@ function readJson<S extends z.ZodType>(root: string, name: string, schema: S): z
   try {
     return schema.parse(JSON.parse(readFileSync(file, 'utf8')));
   } catch (error) {
-    const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : toError(error).message;
+    const reason =
+      error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : toError(error).message;
     throw new StartupError(`${file} cannot be used: ${reason}`, { cause: error });
   }
 }

@@ -61,7 +61,8 @@ export class Model {
     try {
       return new Model(session);
     } catch (error) {
-      if (error instanceof StartupError) throw new StartupError(`${onnxFile} cannot be served: ${error.message}`);
+      if (error instanceof StartupError)
+        throw new StartupError(`${onnxFile} cannot be served: ${error.message}`);
       throw error;
     }
   }
@@ -82,7 +83,8 @@ export class Model {
       } catch (error) {
         throw new StartupError(`the warm-up run failed: ${toError(error).message}`, { cause: error });
       }
-      if (!logits.values.every(Number.isFinite)) throw new StartupError('the warm-up run gave NaN or infinite logits');
+      if (!logits.values.every(Number.isFinite))
+        throw new StartupError('the warm-up run gave NaN or infinite logits');
       outputs = logits.outputs;
     }
     return outputs;
@@ -101,9 +103,12 @@ export class Model {
     const { data, dims } = output;
     const outputs = dims[1];
     if (dims.length !== 2 || dims[0] !== rows || outputs === undefined) {
-      throw new StartupError(`${this.#output} has shape [${dims.join(', ')}] for ${rows} texts; expected [${rows}, labels]`);
+      throw new StartupError(
+        `${this.#output} has shape [${dims.join(', ')}] for ${rows} texts; expected [${rows}, labels]`,
+      );
     }
-    if (!(data instanceof Float32Array)) throw new StartupError(`${this.#output} is ${output.type}; expected float32`);
+    if (!(data instanceof Float32Array))
+      throw new StartupError(`${this.#output} is ${output.type}; expected float32`);
     return { values: data, rows, outputs };
   }
 }
@@ -127,7 +132,12 @@ function inputTensor(
     const length = lengths[row] ?? 0;
     let cell = row * width * words;
     for (let i = 0; i < length; i++, cell += words) {
-      cells[cell] = name === 'input_ids' ? (ids[source + i] ?? PAD_ID) : name === 'attention_mask' ? 1 : (typeIds?.[source + i] ?? 0);
+      cells[cell] =
+        name === 'input_ids'
+          ? (ids[source + i] ?? PAD_ID)
+          : name === 'attention_mask'
+            ? 1
+            : (typeIds?.[source + i] ?? 0);
     }
     source += length;
   }

@@ -46,16 +46,21 @@ export class TextTokenizer {
   constructor(folder: string, maxTokens: number) {
     this.#maxTokens = maxTokens;
     try {
-      this.#tokenizer = new HfTokenizer(readJson(folder, 'tokenizer.json'), readJson(folder, 'tokenizer_config.json'));
+      this.#tokenizer = new HfTokenizer(
+        readJson(folder, 'tokenizer.json'),
+        readJson(folder, 'tokenizer_config.json'),
+      );
       // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
       // which of them come first is found by looking where a text's own tokens appear.
-      const empty = this.#encode('').ids;
-      const probe = this.#encode('a').ids;
+      const empty = this.#tokenizer.encode('', { return_token_type_ids: true }).ids;
+      const probe = this.#tokenizer.encode('a', { return_token_type_ids: true }).ids;
       this.#prefix = commonPrefix(empty, probe);
       this.#suffix = empty.length - this.#prefix;
     } catch (error) {
       if (error instanceof StartupError) throw error;
-      throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${toError(error).message}`, { cause: error });
+      throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${toError(error).message}`, {
+        cause: error,
+      });
     }
   }
 
@@ -90,18 +95,17 @@ export class TextTokenizer {
     });
   }
 
-  /** The package's type declarations do not resolve under Node's module rules, so the result is named here. */
-  #encode(text: string): { ids: number[]; token_type_ids: number[] } {
-    return this.#tokenizer.encode(text, { return_token_type_ids: true }) as { ids: number[]; token_type_ids: number[] };
-  }
-
   /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
   encodeNow(text: string, side: TruncationSide = 'right'): EncodedText {
-    const { ids, token_type_ids: types } = this.#encode(text);
+    const { ids, token_type_ids: types } = this.#tokenizer.encode(text, { return_token_type_ids: true });
     const segmented = types.some((type) => type !== 0);
     const excess = ids.length - this.#maxTokens;
     if (excess <= 0) {
-      return { ids: Int32Array.from(ids), typeIds: segmented ? Int32Array.from(types) : undefined, truncated: false };
+      return {
+        ids: Int32Array.from(ids),
+        typeIds: segmented ? Int32Array.from(types) : undefined,
+        truncated: false,
+      };
     }
     const cut = (values: number[]) => {
       const start = side === 'right' ? values.length - this.#suffix - excess : this.#prefix;

@@ -1,0 +1,70 @@
+"""Labelled texts: reading them, and making them look like what people type."""
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# GoEmotions' emotions by sentiment, as its authors group them (Demszky et al. 2020, figure 2). Ambiguous ones
+# (confusion, curiosity, realization, surprise) and neutral are left out: they say nothing about POSITIVE or NEGATIVE.
+POSITIVE_EMOTIONS = {
+    "admiration", "amusement", "approval", "caring", "desire", "excitement", "gratitude", "joy", "love", "optimism",
+    "pride", "relief",
+}  # fmt: skip
+NEGATIVE_EMOTIONS = {
+    "anger", "annoyance", "disappointment", "disapproval", "disgust", "embarrassment", "fear", "grief", "nervousness",
+    "remorse", "sadness",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text and its class: 0 NEGATIVE, 1 POSITIVE."""
+
+    text: str
+    label: int
+
+
+def read_sst2(path: Path) -> list[Example]:
+    """Reads `sentence<TAB>0|1` lines."""
+    rows = (line.rsplit("\t", 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return [Example(text.strip(), int(label)) for text, label in rows]
+
+
+def read_goemotions_sentiment(folder: Path, split: str) -> list[Example]:
+    """Reads the GoEmotions comments whose emotions are all positive or all negative, as two classes."""
+    names = (folder / "goemotions_labels.txt").read_text(encoding="utf-8").split()
+    examples = []
+    for line in (folder / f"goemotions_{split}.tsv").read_text(encoding="utf-8").splitlines():
+        text, ids, _comment = line.rsplit("\t", 2)
+        emotions = {names[int(i)] for i in ids.split(",")}
+        if emotions <= POSITIVE_EMOTIONS:
+            examples.append(Example(text, 1))
+        elif emotions <= NEGATIVE_EMOTIONS:
+            examples.append(Example(text, 0))
+    return examples
+
+
+_BEFORE_PUNCTUATION = re.compile(r" ([.,;:!?%)\]}]|'(?:s|re|ve|ll|d|m)\b|n't\b)")
+_AFTER_OPENING = re.compile(r"([(\[{]) ")
+
+
+def detokenise(text: str) -> str:
+    """Undoes the Penn Treebank spacing of SST-2: `is n't it , though ?` → `isn't it, though?`."""
+    text = text.replace("`` ", '"').replace(" ''", '"').replace("-lrb-", "(").replace("-rrb-", ")")
+    return _AFTER_OPENING.sub(r"\1", _BEFORE_PUNCTUATION.sub(r"\1", text))
+
+
+def as_typed(text: str, rng: random.Random) -> str:
+    """
+    One of the forms in which a person might have typed an SST-2 sentence. SST-2 is lower-cased and spaced out; a model
+    that saw nothing else would be at home in benchmarks only.
+    """
+    if rng.random() < 0.5:
+        return text
+    text = detokenise(text)
+    if rng.random() < 0.5:
+        text = text[:1].upper() + text[1:]
+    if rng.random() < 0.5 and text[-1:].isalnum():
+        text += rng.choice([".", ".", "!"])
+    return text
