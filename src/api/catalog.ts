@@ -18,9 +18,8 @@ export class ModelCatalog {
     this.#defaultModel = defaultModel;
   }
 
-  /** All known models: those that a worker ever served. */
-  async list(): Promise<Model[]> {
-    if (performance.now() - this.#readAt < FRESH_MS) return this.#models;
+  /** All known models, those that a worker ever served, as Redis has them now. */
+  list(): Promise<Model[]> {
     // Requests that come while one is reading share its answer.
     this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined;
@@ -35,7 +34,8 @@ export class ModelCatalog {
    */
   async resolve(name: string | undefined): Promise<{ name: string; workers: number }> {
     const wanted = name ?? this.#defaultModel;
-    const models = await this.list();
+    const fresh = performance.now() - this.#readAt < FRESH_MS;
+    const models = fresh ? this.#models : await this.list();
     const found = models.find((model) => model.name === wanted);
     if (found) return found;
     if (wanted === this.#defaultModel) return { name: wanted, workers: 0 };

@@ -91,6 +91,7 @@ export class Engine {
    */
   async run(rows: readonly EncodedText[]): Promise<Float32Array[]> {
     const child = await this.#up;
+    if (this.#stopped) throw new EngineStopped('the worker is stopping');
     if (this.#current) throw new Error('a batch is running already. This is a bug.');
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {

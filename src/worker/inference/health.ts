@@ -1,7 +1,7 @@
 /** A worker's health endpoints. They answer while the model runs, because the model runs in another process. */
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import { measureLoopLag } from './loop-lag.ts';
 
 export interface WorkerState {
   /** Why the worker takes no jobs, or undefined when it does. */
@@ -13,25 +13,16 @@ export interface WorkerState {
   model_pid: number | undefined;
 }
 
-const ROUND = 100;
-const nsToMs = (ns: number): number => Math.round((ns / 1e6) * ROUND) / ROUND;
-
 /** `/health/live`: the process answers. `/health/ready` (= `/health`): the model is warm and jobs are fetched. */
 export function createHealthApp(state: () => WorkerState): Hono {
-  const delay = monitorEventLoopDelay({ resolution: 10 });
-  delay.enable();
+  const lag = measureLoopLag();
   const body = () => {
     const { notReady, ...rest } = state();
     return {
       status: notReady === undefined ? 'ready' : 'not_ready',
       ...(notReady === undefined ? {} : { reason: notReady }),
       ...rest,
-      // The histogram measures the time between two ticks of a 10 ms timer; the excess is the lag.
-      loop_lag_ms: {
-        p50: Math.max(0, nsToMs(delay.percentile(50)) - 10),
-        p99: Math.max(0, nsToMs(delay.percentile(99)) - 10),
-        max: Math.max(0, nsToMs(delay.max) - 10),
-      },
+      loop_lag_ms: lag(),
     };
   };
   const app = new Hono();

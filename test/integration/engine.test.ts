@@ -1,0 +1,94 @@
+/** The engine and the batcher around a model child that dies, hangs and throws. */
+import { pino } from 'pino';
+import { afterEach, describe, expect, test } from 'vitest';
+import { StartupError } from '../../src/shared/errors.ts';
+import { Batcher } from '../../src/worker/inference/batcher.ts';
+import type { TextRow } from '../../src/worker/inference/classifier.ts';
+import { Engine, EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';
+
+const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
+let engine: Engine;
+afterEach(() => engine.stop());
+
+const row = (id: number): TextRow => ({
+  tokens: 3,
+  encoded: { ids: Int32Array.of(id, 1, 2), typeIds: undefined, truncated: false },
+});
+
+async function start(runTimeoutMs = 10_000): Promise<Batcher<TextRow, Float32Array>> {
+  engine = await Engine.start({
+    load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
+    runTimeoutMs,
+    logger: pino({ level: 'silent' }),
+    onGiveUp: () => {},
+    childEntry: CHILD,
+  });
+  return new Batcher<TextRow, Float32Array>({
+    run: (rows) => engine.run(rows.map(({ encoded }) => encoded)),
+    budgets: { interactive: 64, low: 64, bulk: 64 },
+  });
+}
+
+const firstLogit = (settled: { result: Float32Array }) => settled.result[0];
+
+test('rows come back in order', async () => {
+  const batcher = await start();
+  const answers = await Promise.all([5, 6, 7].map((id) => batcher.submit(row(id), 'interactive')));
+  expect(answers.map(firstLogit)).toEqual([5, 6, 7]);
+  expect(answers.map(({ batchRows }) => batchRows)).toEqual([3, 3, 3]);
+});
+
+describe('a row that kills the process', () => {
+  test('fails alone, twice tried; its neighbours get their results', async () => {
+    const batcher = await start();
+    const outcomes = await Promise.allSettled([1, 666, 3, 4].map((id) => batcher.submit(row(id), 'interactive')));
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+    expect((outcomes[1] as PromiseRejectedResult).reason).toBeInstanceOf(ModelCrashed);
+    expect(engine.restarts).toBe(2);
+    expect(firstLogit(await batcher.submit(row(9), 'interactive'))).toBe(9);
+  });
+
+  test('killed from outside in the middle of a batch: nothing is lost', async () => {
+    const batcher = await start();
+    const answers = Promise.all([669, 2, 3].map((id) => batcher.submit(row(id), 'interactive')));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    process.kill(engine.pid!, 'SIGKILL');
+    expect((await answers).map(firstLogit)).toEqual([669, 2, 3]);
+  });
+});
+
+test('a row the model throws at fails alone with its message', async () => {
+  const batcher = await start();
+  const outcomes = await Promise.allSettled([1, 667, 3].map((id) => batcher.submit(row(id), 'interactive')));
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  expect((outcomes[1] as PromiseRejectedResult).reason).toMatchObject({ message: 'the model threw' });
+  expect(engine.restarts).toBe(0);
+});
+
+test('a hanging batch costs its process its life, and only the hanging row its result', async () => {
+  const batcher = await start(300);
+  const outcomes = await Promise.allSettled([1, 668, 3].map((id) => batcher.submit(row(id), 'interactive')));
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+});
+
+test('stop() rejects what is in flight with EngineStopped, which is not the fault of the row', async () => {
+  const batcher = await start();
+  const pending = batcher.submit(row(668), 'interactive');
+  const caught = pending.catch((error: unknown) => error);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await engine.stop();
+  expect(await caught).toBeInstanceOf(EngineStopped);
+});
+
+test('an unusable model is a StartupError with the reason', async () => {
+  await start();
+  const failing = Engine.start({
+    load: { onnxFile: 'unusable', executionProviders: ['cpu'], intraOpThreads: 1 },
+    runTimeoutMs: 1000,
+    logger: pino({ level: 'silent' }),
+    onGiveUp: () => {},
+    childEntry: CHILD,
+  });
+  await expect(failing).rejects.toThrow(StartupError);
+  await expect(failing).rejects.toThrow('this model is no good');
+});

@@ -1,0 +1,170 @@
+/** The synchronous façades, each in the shape its clients know. */
+import { InferenceClient } from '@huggingface/inference';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Job, LabelScore } from '../../src/shared/contract.ts';
+import { Stack } from '../support/stack.ts';
+import { longText } from '../support/texts.ts';
+
+const REVIEW = 'a stirring, funny and finally transporting re-imagining of beauty and the beast';
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await Stack.start({ redisUrl: inject('redisUrl') });
+});
+afterAll(() => stack.stop());
+
+const predict = <T>(body: unknown) => stack.post<T>('/predict', body);
+
+describe('/predict {"text"}', () => {
+  test('answers with the best label', async () => {
+    const { status, body } = await predict<LabelScore>({ text: REVIEW });
+    expect(status).toBe(200);
+    expect(body).toEqual({ label: 'POSITIVE', score: expect.any(Number) });
+    expect(body.score).toBeGreaterThan(0.9);
+  });
+
+  test('refuses a blank text with 422', async () => {
+    expect((await predict({ text: ' ' })).status).toBe(422);
+  });
+
+  test('refuses options of the other shape', async () => {
+    const { status, body } = await predict({ text: 'a', raw_scores: true });
+    expect(status).toBe(422);
+    expect(body).toMatchObject({ errors: [{ path: 'raw_scores' }] });
+  });
+});
+
+describe('/predict {"inputs"} as text-embeddings-inference', () => {
+  test('a string gives a flat list, best first', async () => {
+    const { body } = await predict<LabelScore[]>({ inputs: REVIEW });
+    expect(body.map(({ label }) => label)).toEqual(['POSITIVE', 'NEGATIVE']);
+  });
+
+  test('a batch gives a list per text', async () => {
+    const { body } = await predict<LabelScore[][]>({ inputs: [['wonderful'], ['awful']] });
+    expect(body.map((labels) => labels[0]!.label)).toEqual(['POSITIVE', 'NEGATIVE']);
+  });
+
+  test('["a"] is one text, ["a", "b"] a pair, which this model does not take', async () => {
+    expect((await predict<LabelScore[]>({ inputs: ['wonderful'] })).body[0]!.label).toBe('POSITIVE');
+    expect(await predict({ inputs: ['a', 'b'] })).toMatchObject({ status: 422, body: { errors: [{ path: 'inputs' }] } });
+    expect(await predict({ inputs: [['a'], ['a', 'b']] })).toMatchObject({
+      status: 422,
+      body: { errors: [{ path: 'inputs.1' }] },
+    });
+  });
+
+  test('raw_scores are logits: their softmax is the score', async () => {
+    const { body: raw } = await predict<LabelScore[]>({ inputs: REVIEW, raw_scores: true });
+    const { body: cooked } = await predict<LabelScore[]>({ inputs: REVIEW });
+    const [a, b] = raw.map(({ score }) => Math.exp(score)) as [number, number];
+    expect(a / (a + b)).toBeCloseTo(cooked[0]!.score, 6);
+  });
+
+  test('truncate: false refuses a text that is too long; truncation_direction keeps its end', async () => {
+    const long = longText(4900);
+    expect(await predict({ inputs: long, truncate: false })).toMatchObject({ status: 422, body: { code: 'text_too_long' } });
+    const ending = `${'awful boring terrible waste '.repeat(150)} ${'a wonderful masterpiece '.repeat(30)}`;
+    const right = await predict<LabelScore[]>({ inputs: ending });
+    const left = await predict<LabelScore[]>({ inputs: ending, truncation_direction: 'Left' });
+    expect(left.body).not.toEqual(right.body);
+  });
+});
+
+describe('/hf/{model}', () => {
+  test('serves the unmodified @huggingface/inference client', async () => {
+    const client = new InferenceClient();
+    const labels = await client.textClassification({ endpointUrl: `${stack.url}/hf/sst2-minilm`, inputs: REVIEW });
+    expect(labels[0]).toEqual({ label: 'POSITIVE', score: expect.any(Number) });
+    expect(labels).toHaveLength(2);
+  });
+
+  test('parameters: top_k and function_to_apply', async () => {
+    const client = new InferenceClient();
+    const one = await client.textClassification({
+      endpointUrl: `${stack.url}/hf/sst2-minilm`,
+      inputs: REVIEW,
+      parameters: { top_k: 1, function_to_apply: 'none' },
+    });
+    expect(one).toHaveLength(1);
+    expect(one[0]!.score).toBeGreaterThan(1);
+  });
+
+  test('a list of texts gives a list of lists', async () => {
+    const { body } = await stack.post<LabelScore[][]>('/hf/sst2-minilm', { inputs: ['wonderful', 'awful'] });
+    expect(body.map((labels) => labels[0]!.label)).toEqual(['POSITIVE', 'NEGATIVE']);
+  });
+
+  test('an unknown model is a 404 that names the known ones', async () => {
+    const { status, body } = await stack.post('/hf/nope', { inputs: 'a' });
+    expect(status).toBe(404);
+    expect(body).toMatchObject({ code: 'model_not_found', models: ['sst2-minilm'] });
+  });
+});
+
+describe('when nobody can answer', () => {
+  test('no live worker: 503 no_worker, and nothing is enqueued', async () => {
+    const idle = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+    try {
+      const { status, headers, body } = await idle.post('/predict', { text: 'a' });
+      expect(status).toBe(503);
+      expect(headers.get('retry-after')).toBe('2');
+      expect(body).toMatchObject({ code: 'no_worker' });
+    } finally {
+      await idle.stop();
+    }
+  });
+
+  test('too slow: 504 with the id of the job, which goes on', async () => {
+    const hasty = await Stack.start({ redisUrl: inject('redisUrl'), env: { PREDICT_TIMEOUT_MS: '1' } });
+    try {
+      const { status, body } = await hasty.post<{ job_id: string }>('/predict', { text: longText(4000) });
+      expect(status).toBe(504);
+      const { body: job } = await hasty.get<Job>(`/v1/jobs/${body.job_id}?wait=30`);
+      expect(job.status).toBe('succeeded');
+    } finally {
+      await hasty.stop();
+    }
+  });
+});
+
+describe('the service about itself', () => {
+  test('/v1/models, /info, /health', async () => {
+    expect((await stack.get('/v1/models')).body).toEqual({
+      models: [
+        {
+          name: 'sst2-minilm',
+          revision: expect.any(String),
+          labels: ['NEGATIVE', 'POSITIVE'],
+          max_tokens: 512,
+          multi_label: false,
+          default: true,
+          workers: 1,
+        },
+      ],
+    });
+    expect((await stack.get('/info')).body).toMatchObject({
+      name: 'amulet',
+      limits: { max_text_chars: 5000, max_texts_per_job: 256 },
+      durability: { appendonly: true, appendfsync: 'always', maxmemory_policy: 'noeviction' },
+    });
+    for (const path of ['/health', '/health/ready']) {
+      expect(await stack.get(path)).toMatchObject({ status: 200, body: { status: 'ready', models: { 'sst2-minilm': 1 } } });
+    }
+    expect((await stack.get('/health/live')).body).toEqual({ status: 'live' });
+  });
+
+  test('/openapi.json is OpenAPI 3.1 with every path, and /docs works without the internet', async () => {
+    const { body } = await stack.get<{ openapi: string; paths: object; components: { schemas: object } }>('/openapi.json');
+    expect(body.openapi).toBe('3.1.0');
+    expect(Object.keys(body.paths).sort()).toEqual(
+      ['/health', '/health/live', '/health/ready', '/hf/{model}', '/info', '/predict', '/v1/jobs', '/v1/jobs/{id}', '/v1/models'].sort(),
+    );
+    expect(Object.keys(body.components.schemas)).toEqual(expect.arrayContaining(['Job', 'CreateJob', 'Problem', 'RowResult']));
+    const page = await (await stack.fetch('/docs')).text();
+    expect(page).not.toMatch(/https?:\/\//);
+    for (const [, asset] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
+      expect((await stack.fetch(`/${asset}`)).status).toBe(200);
+    }
+  });
+});

@@ -1,0 +1,233 @@
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Job } from '../../src/shared/contract.ts';
+import { eventually, Stack } from '../support/stack.ts';
+import { longText } from '../support/texts.ts';
+
+let stack: Stack;
+let redis: Redis;
+
+beforeAll(async () => {
+  redis = new Redis(inject('redisUrl'));
+  stack = await Stack.start({ redisUrl: inject('redisUrl') });
+});
+afterAll(async () => {
+  await stack.stop();
+  redis.disconnect();
+});
+
+const submit = (body: unknown, headers?: Record<string, string>) => stack.post<Job>('/v1/jobs', body, headers);
+const finished = (id: string) => stack.get<Job>(`/v1/jobs/${id}?wait=30`).then(({ body }) => body);
+
+describe('submit and poll', () => {
+  test('one text: 202 with Location and Retry-After, then a label', async () => {
+    const { status, headers, body } = await submit({ text: 'a stirring, funny and moving film' });
+    expect(status).toBe(202);
+    expect(headers.get('location')).toBe(`/v1/jobs/${body.id}`);
+    expect(headers.get('retry-after')).toBe('1');
+    expect(body).toMatchObject({ status: 'queued', results: null, finished_at: null, model: { name: 'sst2-minilm' } });
+
+    const job = await finished(body.id);
+    expect(job.status).toBe('succeeded');
+    expect(job.results).toEqual([{ label: 'POSITIVE', score: expect.any(Number), truncated: false }]);
+    expect(job.model.revision).toMatch(/^[0-9a-f]{12}$/);
+    expect(job.timings_ms!.total).toBeGreaterThanOrEqual(job.timings_ms!.inference);
+    expect(Date.parse(job.finished_at!)).toBeGreaterThanOrEqual(Date.parse(job.created_at));
+  });
+
+  test('many texts keep their order and their ids; top_k null gives every label', async () => {
+    const texts = Array.from({ length: 256 }, (_, i) => ({ id: `row-${i}`, text: i % 2 ? 'wonderful' : `awful ${i}` }));
+    const { body } = await submit({ texts, top_k: null, metadata: { order: 7 } });
+    const job = await finished(body.id);
+    expect(job.metadata).toEqual({ order: 7 });
+    expect(job.failed_texts).toBe(0);
+    job.results!.forEach((row, i) => {
+      if ('error' in row) throw new Error(row.error.message);
+      expect(row.id).toBe(`row-${i}`);
+      expect(row.label).toBe(i % 2 ? 'POSITIVE' : 'NEGATIVE');
+      expect(row.labels).toHaveLength(2);
+      expect(row.labels!.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(1, 5);
+      expect(row.labels![0]).toEqual({ label: row.label, score: row.score });
+    });
+  });
+
+  test('a text beyond the limit of the model is cut, and says so', async () => {
+    const { body } = await submit({ texts: [longText(4990), 'short'] });
+    const job = await finished(body.id);
+    expect(job.results).toMatchObject([{ truncated: true }, { truncated: false }]);
+  });
+
+  test('texts are gone from Redis when the job has finished', async () => {
+    const secret = 'a very particular sentence about a purple giraffe';
+    const { body } = await submit({ text: secret });
+    await finished(body.id);
+    const keys = await redis.keys(`${stack.prefix}:*`);
+    const contents = await Promise.all(
+      keys.map(async (key) => ((await redis.type(key)) === 'string' ? redis.get(key) : JSON.stringify(await redis.dump(key)))),
+    );
+    expect(contents.join('\n')).not.toContain('purple giraffe');
+    expect(keys.filter((key) => key.includes(body.id))).toEqual([`${stack.prefix}:job:${body.id}`]);
+  });
+});
+
+describe('waiting', () => {
+  test('Prefer: wait answers 200 with the finished job', async () => {
+    const { status, headers, body } = await submit({ text: 'dull' }, { Prefer: 'respond-async, wait=30' });
+    expect(status).toBe(200);
+    expect(headers.get('preference-applied')).toBe('wait=30');
+    expect(body.status).toBe('succeeded');
+  });
+
+  test('records too large for a message reach who waits', async () => {
+    const texts = Array.from({ length: 200 }, (_, i) => ({ id: `a-rather-long-identifier-for-a-row-${i}`, text: 'fine' }));
+    const { status, body } = await submit({ texts, top_k: null }, { Prefer: 'wait=30' });
+    expect(status).toBe(200);
+    expect(JSON.stringify(body).length).toBeGreaterThan(8192);
+  });
+
+  test('a wait that is over before the job answers 202 and goes on', async () => {
+    const idle = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+    try {
+      const { status, body } = await idle.post<Job>('/v1/jobs', { text: 'x' }, { Prefer: 'wait=0' });
+      expect(status).toBe(202);
+      const polled = await idle.get<Job>(`/v1/jobs/${body.id}?wait=1`);
+      expect(polled.status).toBe(200);
+      expect(polled.headers.get('retry-after')).toBe('1');
+      expect(polled.body.status).toBe('queued');
+    } finally {
+      await idle.stop();
+    }
+  });
+
+  test('another API instance can wait for the job, too', async () => {
+    const other = stack.startApi();
+    const url = await other.ready;
+    try {
+      const { body } = await submit({ texts: Array.from({ length: 100 }, () => longText(900)) });
+      const job = (await (await fetch(`${url}/v1/jobs/${body.id}?wait=30`)).json()) as Job;
+      expect(job.status).toBe('succeeded');
+    } finally {
+      await other.end();
+    }
+  });
+});
+
+describe('cancel, delete, expire', () => {
+  let idle: Stack;
+  beforeAll(async () => {
+    idle = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+  });
+  afterAll(() => idle.stop());
+
+  test('a queued job is canceled, leaves the queue, and is then deleted', async () => {
+    const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', metadata: { a: 1 } });
+    const canceled = await idle.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' });
+    expect(canceled.status).toBe(200);
+    expect(await canceled.json()).toMatchObject({ id: body.id, status: 'canceled', results: null, metadata: { a: 1 } });
+    expect((await idle.get<Job>(`/v1/jobs/${body.id}`)).body.status).toBe('canceled');
+    expect(await redis.keys(`${idle.prefix}:classify-*:${body.id}`)).toEqual([]);
+
+    expect((await idle.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' })).status).toBe(204);
+    expect((await idle.get(`/v1/jobs/${body.id}`)).status).toBe(404);
+    expect((await idle.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' })).status).toBe(404);
+  });
+
+  test('a finished job is deleted with its results', async () => {
+    const { body } = await submit({ text: 'fine' }, { Prefer: 'wait=30' });
+    expect((await stack.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' })).status).toBe(204);
+    expect((await stack.get(`/v1/jobs/${body.id}`)).status).toBe(404);
+    expect(await redis.get(`${stack.prefix}:job:${body.id}`)).toBe('');
+    expect(await redis.ttl(`${stack.prefix}:job:${body.id}`)).toBeGreaterThan(0);
+  });
+
+  test('a job that is not started in time expires, with no worker alive and nobody looking', async () => {
+    const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', expires_in: 1 });
+    const record = await eventually(async () => (await redis.get(`${idle.prefix}:job:${body.id}`)) ?? undefined);
+    expect(JSON.parse(record)).toMatchObject({ status: 'expired', error: { code: 'job_expired' } });
+    expect(await redis.zcard(`${idle.prefix}:deadlines`)).toBe(0);
+    expect((await idle.get<Job>(`/v1/jobs/${body.id}`)).body.status).toBe('expired');
+  });
+
+  test('a deadline that is met is forgotten', async () => {
+    const { body } = await submit({ text: 'fine', expires_in: 60 }, { Prefer: 'wait=30' });
+    expect(body.status).toBe('succeeded');
+    expect(await redis.zcard(`${stack.prefix}:deadlines`)).toBe(0);
+  });
+});
+
+describe('priority', () => {
+  test('a low job has a queue of its own and is done as well', async () => {
+    const { body } = await submit({ text: 'fine', priority: 'low' });
+    expect(body.id).toContain('-l-');
+    expect((await finished(body.id)).status).toBe('succeeded');
+  });
+});
+
+describe('Idempotency-Key', () => {
+  const keyed = (body: unknown, key: string) => submit(body, { 'Idempotency-Key': key });
+
+  test('a repeat returns the same job, whether it waits or has finished', async () => {
+    const first = await keyed({ text: 'fine' }, 'order 1');
+    const again = await keyed({ text: 'fine' }, 'order 1');
+    expect(again.body.id).toBe(first.body.id);
+    await finished(first.body.id);
+    const later = await keyed({ text: 'fine' }, 'order 1');
+    expect(later.status).toBe(200);
+    expect(later.body).toMatchObject({ id: first.body.id, status: 'succeeded' });
+  });
+
+  test('the same key with another body is refused and enqueues nothing', async () => {
+    await keyed({ text: 'fine' }, 'order-2');
+    const { status, body } = await keyed({ text: 'other' }, 'order-2');
+    expect(status).toBe(422);
+    expect(body).toMatchObject({ code: 'idempotency_mismatch' });
+  });
+
+  test('fifty at once make one job', async () => {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => keyed({ text: 'fine' }, 'order-3')));
+    expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
+  });
+
+  test('a reservation whose job was never added (a crash in between) adds it under the reserved id', async () => {
+    const { body } = await keyed({ text: 'fine' }, 'order-4');
+    await finished(body.id);
+    await redis.del(`${stack.prefix}:job:${body.id}`);
+    const again = await keyed({ text: 'fine' }, 'order-4');
+    expect(again.status).toBe(202);
+    expect(again.body.id).toBe(body.id);
+    expect((await finished(body.id)).status).toBe('succeeded');
+  });
+});
+
+test('400 races of DELETE against a running job end in exactly one state each', async () => {
+  const outcomes = { canceled: 0, succeeded: 0 };
+  const race = async (i: number) => {
+    const { body } = await submit({ texts: ['fine', 'awful', `number ${i}`] });
+    await new Promise((resolve) => setTimeout(resolve, i % 40));
+    const response = await stack.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' });
+    if (response.status === 204) {
+      // It had finished before: what is deleted stays deleted.
+      outcomes.succeeded++;
+      expect((await stack.get(`/v1/jobs/${body.id}`)).status).toBe(404);
+      return;
+    }
+    const said = (await response.json()) as Job;
+    expect(['canceled', 'succeeded']).toContain(said.status);
+    // Longer than any run in flight: a late result must not show.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const { body: read } = await stack.get<Job>(`/v1/jobs/${body.id}`);
+    expect(read).toEqual(said);
+    expect(said.status === 'canceled' ? said.results : said.results!.length).toBe(said.status === 'canceled' ? null : 3);
+    outcomes[said.status as 'canceled' | 'succeeded']++;
+  };
+  const pending = Array.from({ length: 400 }, (_, i) => i);
+  await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      for (let i = pending.pop(); i !== undefined; i = pending.pop()) await race(i);
+    }),
+  );
+  expect(outcomes.canceled + outcomes.succeeded).toBe(400);
+  // The race was one: both sides have won.
+  expect(outcomes.canceled).toBeGreaterThan(0);
+  expect(outcomes.succeeded).toBeGreaterThan(0);
+});

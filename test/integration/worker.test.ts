@@ -1,0 +1,115 @@
+/** A worker as a process: health, drain, death, and payloads that are none of ours. */
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import type { Job } from '../../src/shared/contract.ts';
+import { eventually, Process, Stack } from '../support/stack.ts';
+import { longText } from '../support/texts.ts';
+
+const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
+let stack: Stack;
+let redis: Redis;
+
+beforeEach(async () => {
+  redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: FAST_TAKEOVER });
+});
+afterEach(async () => {
+  await stack.stop();
+  redis.disconnect();
+});
+
+const submit = async (body: unknown) => (await stack.post<Job>('/v1/jobs', body)).body.id;
+const finished = async (id: string) => (await stack.get<Job>(`/v1/jobs/${id}?wait=60`)).body;
+interface WorkerHealth {
+  status: string;
+  jobs_in_hand: number;
+  model_pid: number;
+  model_restarts: number;
+}
+const health = async (worker: Process) =>
+  (await (await fetch(`${await stack.healthUrl(worker)}/health/live`)).json()) as WorkerHealth;
+const busy = (worker: Process) =>
+  eventually(async () => ((await health(worker)).jobs_in_hand > 0 ? true : undefined));
+
+test('/health/live answers while the model works', async () => {
+  const id = await submit({ texts: Array.from({ length: 60 }, () => longText(2000)) });
+  const [worker] = stack.workers as [Process];
+  await busy(worker);
+  const during = await health(worker);
+  expect(during).toMatchObject({ status: 'live', jobs_in_hand: 1 });
+  expect((await finished(id)).failed_texts).toBe(0);
+});
+
+test('SIGTERM drains: what is in hand is finished, then the process ends with status 0', async () => {
+  const [worker] = stack.workers as [Process];
+  const ids = await Promise.all(Array.from({ length: 5 }, () => submit({ texts: Array.from({ length: 20 }, () => longText(1500)) })));
+  await busy(worker);
+  expect(await worker.end('SIGTERM')).toBe(0);
+  const states = await Promise.all(ids.map(async (id) => (await stack.get<Job>(`/v1/jobs/${id}`)).body.status));
+  // Whatever it had begun is done; the rest waits for the next worker.
+  expect(states.every((state) => state === 'succeeded' || state === 'queued')).toBe(true);
+  expect(states).toContain('succeeded');
+  stack.workers = [stack.startWorker()];
+  for (const id of ids) expect((await finished(id)).status).toBe('succeeded');
+});
+
+test('a second signal ends it at once', async () => {
+  const [worker] = stack.workers as [Process];
+  await submit({ texts: Array.from({ length: 256 }, () => longText(4000)) });
+  await busy(worker);
+  worker.child.kill('SIGTERM');
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  expect(await worker.end('SIGTERM')).toBe(1);
+});
+
+test('kill -9 in the middle of work: another worker takes the job over', async () => {
+  const [worker] = stack.workers as [Process];
+  const id = await submit({ texts: Array.from({ length: 40 }, () => longText(2000)) });
+  await busy(worker);
+  await worker.end('SIGKILL');
+  stack.workers = [stack.startWorker()];
+  const job = await finished(id);
+  expect(job).toMatchObject({ status: 'succeeded', failed_texts: 0 });
+  expect(job.results).toHaveLength(40);
+});
+
+test('the model process is killed in the middle of a batch: it comes back and nothing fails', async () => {
+  const [worker] = stack.workers as [Process];
+  const id = await submit({ texts: Array.from({ length: 40 }, () => longText(2000)) });
+  await busy(worker);
+  process.kill((await health(worker)).model_pid, 'SIGKILL');
+  expect(await finished(id)).toMatchObject({ status: 'succeeded', failed_texts: 0 });
+  expect((await health(worker)).model_restarts).toBe(1);
+});
+
+test('foreign payloads in the queue harm nobody', async () => {
+  const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
+  const foreign = [null, 'text', [], { v: 2 }, { v: 1, texts: [{ text: 5 }] }, { v: 1, texts: 'x', owner: 'y' }];
+  for (const data of foreign) await queue.add('x', data, { attempts: 3 });
+  const id = await submit({ text: 'fine' });
+  expect((await finished(id)).status).toBe('succeeded');
+  await eventually(async () => ((await queue.getFailedCount()) === foreign.length ? true : undefined));
+  await queue.close();
+});
+
+test.each([
+  ['a folder that is not there', { MODEL_DIR: '/nonexistent/model' }, 'MODEL_DIR=/nonexistent/model does not exist'],
+  ['a wrong setting', { BATCH_TOKENS: 'many' }, 'BATCH_TOKENS=many: must be a whole number'],
+  ['a file that is no model', { MODEL_FILE: 'config.json' }, 'cannot be loaded'],
+])('%s: one line and exit status 78', async (_name, env, line) => {
+  const worker = new Process('worker/inference/main.ts', { ...stack.env, ...env });
+  const status = await new Promise((resolve) => worker.child.once('close', resolve));
+  expect(status).toBe(78);
+  const lines = worker.output.trim().split('\n');
+  expect(lines).toHaveLength(1);
+  expect((JSON.parse(lines[0]!) as { msg: string }).msg).toContain(line);
+});
+
+test('a port in use: one line and exit status 78', async () => {
+  const port = new URL(stack.url).port;
+  const api = new Process('api/main.ts', { ...stack.env, PORT: port });
+  const status = await new Promise((resolve) => api.child.once('close', resolve));
+  expect(status).toBe(78);
+  expect(api.output).toContain(`port ${port} on 127.0.0.1 is in use`);
+});

@@ -1,0 +1,74 @@
+/** A TCP proxy that can cut, black-hole and restore what runs through it. */
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+
+export class FaultProxy {
+  readonly #server: Server;
+  readonly #targetPort: number;
+  readonly #sockets = new Set<Socket>();
+  #mode: 'pass' | 'refuse' | 'black-hole' = 'pass';
+  port = 0;
+
+  private constructor(targetPort: number) {
+    this.#targetPort = targetPort;
+    this.#server = createServer((client) => this.#onClient(client));
+  }
+
+  static async start(targetPort: number, port = 0): Promise<FaultProxy> {
+    const proxy = new FaultProxy(targetPort);
+    await new Promise<void>((resolve) => proxy.#server.listen(port, '127.0.0.1', resolve));
+    const address = proxy.#server.address();
+    if (address !== null && typeof address === 'object') proxy.port = address.port;
+    return proxy;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** Closes every connection and refuses new ones. */
+  cut(): void {
+    this.#mode = 'refuse';
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Keeps connections open and accepts new ones, but lets no byte through, as a dead network does. */
+  blackHole(): void {
+    this.#mode = 'black-hole';
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  /** Lets new connections through. Black-holed ones stay dead, as they would with their packets lost. */
+  heal(): void {
+    this.#mode = 'pass';
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #onClient(client: Socket): void {
+    if (this.#mode === 'refuse') {
+      client.destroy();
+      return;
+    }
+    this.#track(client);
+    if (this.#mode === 'black-hole') {
+      client.pause();
+      return;
+    }
+    const target = createConnection(this.#targetPort, '127.0.0.1');
+    this.#track(target);
+    client.on('close', () => target.destroy());
+    target.on('close', () => client.destroy());
+    client.pipe(target);
+    target.pipe(client);
+  }
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.on('error', () => {});
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+}

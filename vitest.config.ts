@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: 'test/support/global-redis.ts',
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Integration tests start real model processes: as many files at a time as there are cores to run them on.
+    maxWorkers: 2,
+    pool: 'forks',
+  },
+});
