@@ -66,6 +66,12 @@ export default defineConfig(
   },
   {
     files: ['test/**', 'bench/**'],
-    rules: { 'no-console': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
+    rules: {
+      'no-console': 'off',
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      // expect.any() is an any.
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-misused-spread': 'off',
+    },
   },
 );

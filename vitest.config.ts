@@ -9,5 +9,9 @@ export default defineConfig({
     // Integration tests start real model processes: as many files at a time as there are cores to run them on.
     maxWorkers: 2,
     pool: 'forks',
+    // .ci/run reads its closing line from the JSON.
+    reporters: process.env.CI
+      ? ['default', ['json', { outputFile: process.env.TEST_RESULTS ?? '.amulet/test-results.json' }]]
+      : ['default'],
   },
 });

@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sst2", type=Path, required=True, help="folder with sst2_{train,dev,test}.tsv")
     parser.add_argument("--goemotions", type=Path, help="folder with goemotions_{train,dev}.tsv and goemotions_labels.txt")
+    parser.add_argument("--stage-out", type=Path, help="keep the model after GoEmotions here, as the --base of other seeds")
     parser.add_argument("--base", type=Path, default=None, help="encoder to start from; default: MiniLM-L6 from PyPI")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
@@ -135,7 +136,10 @@ def main() -> None:
     if args.goemotions:
         emotions = read_goemotions_sentiment(args.goemotions, "train")
         print(f"GoEmotions: {len(emotions)} comments", flush=True)
-        train(model, tokenizer, emotions, splits["dev"], epochs=1, rate=args.rate, size=args.batch, seed=args.seed, augment=False)
+        train(model, tokenizer, emotions, splits["dev"], epochs=1, rate=6e-5, size=32, seed=1, augment=False)
+        if args.stage_out:
+            model.save_pretrained(args.stage_out)
+            tokenizer.save_pretrained(args.stage_out)
     report["dev"] = train(
         model, tokenizer, splits["train"], splits["dev"],
         epochs=args.epochs, rate=args.rate, size=args.batch, seed=args.seed, augment=True,

@@ -41,7 +41,9 @@ test('rows come back in order', async () => {
 describe('a row that kills the process', () => {
   test('fails alone, twice tried; its neighbours get their results', async () => {
     const batcher = await start();
-    const outcomes = await Promise.allSettled([1, 666, 3, 4].map((id) => batcher.submit(row(id), 'interactive')));
+    const outcomes = await Promise.allSettled(
+      [1, 666, 3, 4].map((id) => batcher.submit(row(id), 'interactive')),
+    );
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
     expect((outcomes[1] as PromiseRejectedResult).reason).toBeInstanceOf(ModelCrashed);
     expect(engine.restarts).toBe(2);

@@ -47,7 +47,10 @@ describe('/predict {"inputs"} as text-embeddings-inference', () => {
 
   test('["a"] is one text, ["a", "b"] a pair, which this model does not take', async () => {
     expect((await predict<LabelScore[]>({ inputs: ['wonderful'] })).body[0]!.label).toBe('POSITIVE');
-    expect(await predict({ inputs: ['a', 'b'] })).toMatchObject({ status: 422, body: { errors: [{ path: 'inputs' }] } });
+    expect(await predict({ inputs: ['a', 'b'] })).toMatchObject({
+      status: 422,
+      body: { errors: [{ path: 'inputs' }] },
+    });
     expect(await predict({ inputs: [['a'], ['a', 'b']] })).toMatchObject({
       status: 422,
       body: { errors: [{ path: 'inputs.1' }] },
@@ -63,7 +66,10 @@ describe('/predict {"inputs"} as text-embeddings-inference', () => {
 
   test('truncate: false refuses a text that is too long; truncation_direction keeps its end', async () => {
     const long = longText(4900);
-    expect(await predict({ inputs: long, truncate: false })).toMatchObject({ status: 422, body: { code: 'text_too_long' } });
+    expect(await predict({ inputs: long, truncate: false })).toMatchObject({
+      status: 422,
+      body: { code: 'text_too_long' },
+    });
     const ending = `${'awful boring terrible waste '.repeat(150)} ${'a wonderful masterpiece '.repeat(30)}`;
     const right = await predict<LabelScore[]>({ inputs: ending });
     const left = await predict<LabelScore[]>({ inputs: ending, truncation_direction: 'Left' });
@@ -74,7 +80,10 @@ describe('/predict {"inputs"} as text-embeddings-inference', () => {
 describe('/hf/{model}', () => {
   test('serves the unmodified @huggingface/inference client', async () => {
     const client = new InferenceClient();
-    const labels = await client.textClassification({ endpointUrl: `${stack.url}/hf/sst2-minilm`, inputs: REVIEW });
+    const labels = await client.textClassification({
+      endpointUrl: `${stack.url}/hf/sst2-minilm`,
+      inputs: REVIEW,
+    });
     expect(labels[0]).toEqual({ label: 'POSITIVE', score: expect.any(Number) });
     expect(labels).toHaveLength(2);
   });
@@ -149,18 +158,35 @@ describe('the service about itself', () => {
       durability: { appendonly: true, appendfsync: 'always', maxmemory_policy: 'noeviction' },
     });
     for (const path of ['/health', '/health/ready']) {
-      expect(await stack.get(path)).toMatchObject({ status: 200, body: { status: 'ready', models: { 'sst2-minilm': 1 } } });
+      expect(await stack.get(path)).toMatchObject({
+        status: 200,
+        body: { status: 'ready', models: { 'sst2-minilm': 1 } },
+      });
     }
     expect((await stack.get('/health/live')).body).toEqual({ status: 'live' });
   });
 
   test('/openapi.json is OpenAPI 3.1 with every path, and /docs works without the internet', async () => {
-    const { body } = await stack.get<{ openapi: string; paths: object; components: { schemas: object } }>('/openapi.json');
+    const { body } = await stack.get<{ openapi: string; paths: object; components: { schemas: object } }>(
+      '/openapi.json',
+    );
     expect(body.openapi).toBe('3.1.0');
     expect(Object.keys(body.paths).sort()).toEqual(
-      ['/health', '/health/live', '/health/ready', '/hf/{model}', '/info', '/predict', '/v1/jobs', '/v1/jobs/{id}', '/v1/models'].sort(),
+      [
+        '/health',
+        '/health/live',
+        '/health/ready',
+        '/hf/{model}',
+        '/info',
+        '/predict',
+        '/v1/jobs',
+        '/v1/jobs/{id}',
+        '/v1/models',
+      ].sort(),
     );
-    expect(Object.keys(body.components.schemas)).toEqual(expect.arrayContaining(['Job', 'CreateJob', 'Problem', 'RowResult']));
+    expect(Object.keys(body.components.schemas)).toEqual(
+      expect.arrayContaining(['Job', 'CreateJob', 'Problem', 'RowResult']),
+    );
     const page = await (await stack.fetch('/docs')).text();
     expect(page).not.toMatch(/https?:\/\//);
     for (const [, asset] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {

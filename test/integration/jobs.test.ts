@@ -16,7 +16,8 @@ afterAll(async () => {
   redis.disconnect();
 });
 
-const submit = (body: unknown, headers?: Record<string, string>) => stack.post<Job>('/v1/jobs', body, headers);
+const submit = (body: unknown, headers?: Record<string, string>) =>
+  stack.post<Job>('/v1/jobs', body, headers);
 const finished = (id: string) => stack.get<Job>(`/v1/jobs/${id}?wait=30`).then(({ body }) => body);
 
 describe('submit and poll', () => {
@@ -25,7 +26,12 @@ describe('submit and poll', () => {
     expect(status).toBe(202);
     expect(headers.get('location')).toBe(`/v1/jobs/${body.id}`);
     expect(headers.get('retry-after')).toBe('1');
-    expect(body).toMatchObject({ status: 'queued', results: null, finished_at: null, model: { name: 'sst2-minilm' } });
+    expect(body).toMatchObject({
+      status: 'queued',
+      results: null,
+      finished_at: null,
+      model: { name: 'sst2-minilm' },
+    });
 
     const job = await finished(body.id);
     expect(job.status).toBe('succeeded');
@@ -36,7 +42,10 @@ describe('submit and poll', () => {
   });
 
   test('many texts keep their order and their ids; top_k null gives every label', async () => {
-    const texts = Array.from({ length: 256 }, (_, i) => ({ id: `row-${i}`, text: i % 2 ? 'wonderful' : `awful ${i}` }));
+    const texts = Array.from({ length: 256 }, (_, i) => ({
+      id: `row-${i}`,
+      text: i % 2 ? 'wonderful' : `awful ${i}`,
+    }));
     const { body } = await submit({ texts, top_k: null, metadata: { order: 7 } });
     const job = await finished(body.id);
     expect(job.metadata).toEqual({ order: 7 });
@@ -63,7 +72,9 @@ describe('submit and poll', () => {
     await finished(body.id);
     const keys = await redis.keys(`${stack.prefix}:*`);
     const contents = await Promise.all(
-      keys.map(async (key) => ((await redis.type(key)) === 'string' ? redis.get(key) : JSON.stringify(await redis.dump(key)))),
+      keys.map(async (key) =>
+        (await redis.type(key)) === 'string' ? redis.get(key) : JSON.stringify(await redis.dump(key)),
+      ),
     );
     expect(contents.join('\n')).not.toContain('purple giraffe');
     expect(keys.filter((key) => key.includes(body.id))).toEqual([`${stack.prefix}:job:${body.id}`]);
@@ -79,7 +90,10 @@ describe('waiting', () => {
   });
 
   test('records too large for a message reach who waits', async () => {
-    const texts = Array.from({ length: 200 }, (_, i) => ({ id: `a-rather-long-identifier-for-a-row-${i}`, text: 'fine' }));
+    const texts = Array.from({ length: 200 }, (_, i) => ({
+      id: `a-rather-long-identifier-for-a-row-${i}`,
+      text: 'fine',
+    }));
     const { status, body } = await submit({ texts, top_k: null }, { Prefer: 'wait=30' });
     expect(status).toBe(200);
     expect(JSON.stringify(body).length).toBeGreaterThan(8192);
@@ -123,7 +137,12 @@ describe('cancel, delete, expire', () => {
     const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', metadata: { a: 1 } });
     const canceled = await idle.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' });
     expect(canceled.status).toBe(200);
-    expect(await canceled.json()).toMatchObject({ id: body.id, status: 'canceled', results: null, metadata: { a: 1 } });
+    expect(await canceled.json()).toMatchObject({
+      id: body.id,
+      status: 'canceled',
+      results: null,
+      metadata: { a: 1 },
+    });
     expect((await idle.get<Job>(`/v1/jobs/${body.id}`)).body.status).toBe('canceled');
     expect(await redis.keys(`${idle.prefix}:classify-*:${body.id}`)).toEqual([]);
 
@@ -142,7 +161,9 @@ describe('cancel, delete, expire', () => {
 
   test('a job that is not started in time expires, with no worker alive and nobody looking', async () => {
     const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', expires_in: 1 });
-    const record = await eventually(async () => (await redis.get(`${idle.prefix}:job:${body.id}`)) ?? undefined);
+    const record = await eventually(
+      async () => (await redis.get(`${idle.prefix}:job:${body.id}`)) ?? undefined,
+    );
     expect(JSON.parse(record)).toMatchObject({ status: 'expired', error: { code: 'job_expired' } });
     expect(await redis.zcard(`${idle.prefix}:deadlines`)).toBe(0);
     expect((await idle.get<Job>(`/v1/jobs/${body.id}`)).body.status).toBe('expired');
@@ -217,7 +238,9 @@ test('400 races of DELETE against a running job end in exactly one state each', 
     await new Promise((resolve) => setTimeout(resolve, 200));
     const { body: read } = await stack.get<Job>(`/v1/jobs/${body.id}`);
     expect(read).toEqual(said);
-    expect(said.status === 'canceled' ? said.results : said.results!.length).toBe(said.status === 'canceled' ? null : 3);
+    expect(said.status === 'canceled' ? said.results : said.results!.length).toBe(
+      said.status === 'canceled' ? null : 3,
+    );
     outcomes[said.status as 'canceled' | 'succeeded']++;
   };
   const pending = Array.from({ length: 400 }, (_, i) => i);

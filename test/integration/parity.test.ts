@@ -18,18 +18,26 @@ afterAll(() => stack.stop());
 
 async function plainLoop(texts: string[]): Promise<{ label: string; score: number }[]> {
   const tokenizer = new Tokenizer(readJson('tokenizer.json'), readJson('tokenizer_config.json'));
-  const session = await InferenceSession.create(`${MODEL}/onnx/model_quantized.onnx`, { intraOpNumThreads: 1 });
+  const session = await InferenceSession.create(`${MODEL}/onnx/model_quantized.onnx`, {
+    intraOpNumThreads: 1,
+  });
   const results = [];
   for (const text of texts) {
     const { ids } = tokenizer.encode(text, { return_token_type_ids: true });
     const row = (fill: (i: number) => number) =>
-      new Tensor('int64', BigInt64Array.from(ids, (_, i) => BigInt(fill(i))), [1, ids.length]);
+      new Tensor(
+        'int64',
+        BigInt64Array.from(ids, (_, i) => BigInt(fill(i))),
+        [1, ids.length],
+      );
     const feeds = {
       input_ids: row((i) => ids[i]!),
       attention_mask: row(() => 1),
       token_type_ids: row(() => 0),
     };
-    const wanted = Object.fromEntries(session.inputNames.map((name) => [name, feeds[name as keyof typeof feeds]]));
+    const wanted = Object.fromEntries(
+      session.inputNames.map((name) => [name, feeds[name as keyof typeof feeds]]),
+    );
     const { logits } = await session.run(wanted);
     const [negative, positive] = logits!.data as Float32Array as unknown as [number, number];
     const score = 1 / (1 + Math.exp(negative - positive));
@@ -44,7 +52,9 @@ test('the same labels, 200 of 200, and the same scores', async () => {
   const expected = await plainLoop(texts);
   const { body } = await stack.post<Job>('/v1/jobs', { texts }, { Prefer: 'wait=60' });
   const singles = await Promise.all(
-    texts.map(async (text) => (await stack.post<Job>('/v1/jobs', { text }, { Prefer: 'wait=60' })).body.results![0]!),
+    texts.map(
+      async (text) => (await stack.post<Job>('/v1/jobs', { text }, { Prefer: 'wait=60' })).body.results![0]!,
+    ),
   );
   expected.forEach(({ label, score }, i) => {
     for (const row of [body.results![i]!, singles[i]!]) {

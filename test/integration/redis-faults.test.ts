@@ -85,11 +85,15 @@ describe('Redis behind a network that fails', () => {
     await redis.restart();
     stack.workers = [stack.startWorker()];
     await expectRecovery();
-    for (const id of ids) expect((await stack.get<Job>(`/v1/jobs/${id}?wait=60`)).body.status).toBe('succeeded');
+    for (const id of ids)
+      expect((await stack.get<Job>(`/v1/jobs/${id}?wait=60`)).body.status).toBe('succeeded');
   });
 
   test('a waiter whose message was lost in an outage still gets its answer', async () => {
-    const texts = Array.from({ length: 100 }, (_, i) => `number ${i} is a wonderful film, ${'long '.repeat(200)}`);
+    const texts = Array.from(
+      { length: 100 },
+      (_, i) => `number ${i} is a wonderful film, ${'long '.repeat(200)}`,
+    );
     const waiting = stack.post<Job>('/v1/jobs', { texts }, { Prefer: 'wait=60' });
     await new Promise((resolve) => setTimeout(resolve, 300));
     proxy.cut();
@@ -119,7 +123,9 @@ test('full: 503 redis_full, nothing half-written, and reading still works', asyn
   stack = await Stack.start({ redisUrl: redis.url, workers: 0 });
   const first = await stack.post<Job>('/v1/jobs', TEXT);
   const full = await eventually(async () => {
-    const answer = await stack.post('/v1/jobs', { texts: Array.from({ length: 256 }, () => 'x'.repeat(5000)) });
+    const answer = await stack.post('/v1/jobs', {
+      texts: Array.from({ length: 256 }, () => 'x'.repeat(5000)),
+    });
     return answer.status === 202 ? undefined : answer;
   });
   expect(full).toMatchObject({ status: 503, body: { code: 'redis_full' } });

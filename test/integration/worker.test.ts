@@ -43,10 +43,14 @@ test('/health/live answers while the model works', async () => {
 
 test('SIGTERM drains: what is in hand is finished, then the process ends with status 0', async () => {
   const [worker] = stack.workers as [Process];
-  const ids = await Promise.all(Array.from({ length: 5 }, () => submit({ texts: Array.from({ length: 20 }, () => longText(1500)) })));
+  const ids = await Promise.all(
+    Array.from({ length: 5 }, () => submit({ texts: Array.from({ length: 20 }, () => longText(1500)) })),
+  );
   await busy(worker);
   expect(await worker.end('SIGTERM')).toBe(0);
-  const states = await Promise.all(ids.map(async (id) => (await stack.get<Job>(`/v1/jobs/${id}`)).body.status));
+  const states = await Promise.all(
+    ids.map(async (id) => (await stack.get<Job>(`/v1/jobs/${id}`)).body.status),
+  );
   // Whatever it had begun is done; the rest waits for the next worker.
   expect(states.every((state) => state === 'succeeded' || state === 'queued')).toBe(true);
   expect(states).toContain('succeeded');
@@ -85,7 +89,14 @@ test('the model process is killed in the middle of a batch: it comes back and no
 
 test('foreign payloads in the queue harm nobody', async () => {
   const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
-  const foreign = [null, 'text', [], { v: 2 }, { v: 1, texts: [{ text: 5 }] }, { v: 1, texts: 'x', owner: 'y' }];
+  const foreign = [
+    null,
+    'text',
+    [],
+    { v: 2 },
+    { v: 1, texts: [{ text: 5 }] },
+    { v: 1, texts: 'x', owner: 'y' },
+  ];
   for (const data of foreign) await queue.add('x', data, { attempts: 3 });
   const id = await submit({ text: 'fine' });
   expect((await finished(id)).status).toBe('succeeded');
@@ -94,7 +105,11 @@ test('foreign payloads in the queue harm nobody', async () => {
 });
 
 test.each([
-  ['a folder that is not there', { MODEL_DIR: '/nonexistent/model' }, 'MODEL_DIR=/nonexistent/model does not exist'],
+  [
+    'a folder that is not there',
+    { MODEL_DIR: '/nonexistent/model' },
+    'MODEL_DIR=/nonexistent/model does not exist',
+  ],
   ['a wrong setting', { BATCH_TOKENS: 'many' }, 'BATCH_TOKENS=many: must be a whole number'],
   ['a file that is no model', { MODEL_FILE: 'config.json' }, 'cannot be loaded'],
 ])('%s: one line and exit status 78', async (_name, env, line) => {

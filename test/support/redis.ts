@@ -1,5 +1,6 @@
 /**
  * A Redis for tests, in this order: TEST_REDIS_URL, a private redis-server, a container through testcontainers.
+ * TEST_REDIS=container skips the private one.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -17,10 +18,13 @@ export interface TestRedis {
 export async function provideRedis(): Promise<TestRedis> {
   const given = process.env.TEST_REDIS_URL;
   if (given) return { url: given, stop: () => Promise.resolve() };
-  if (spawnSync('redis-server', ['--version']).status === 0) return OwnRedis.start();
+  const local = spawnSync('redis-server', ['--version']).status === 0;
+  if (local && process.env.TEST_REDIS !== 'container') return OwnRedis.start();
   try {
     const { RedisContainer } = await import('@testcontainers/redis');
-    const container = await new RedisContainer('redis:8-alpine').start();
+    const container = await new RedisContainer('redis:8-alpine')
+      .withCommand(['redis-server', '--appendonly', 'yes', '--appendfsync', 'always', '--save', ''])
+      .start();
     return {
       url: container.getConnectionUrl(),
       stop: async () => {
@@ -30,6 +34,7 @@ export async function provideRedis(): Promise<TestRedis> {
   } catch (error) {
     throw new Error(
       `no Redis for the tests: set TEST_REDIS_URL, install redis-server (./setup does), or start Docker (${String(error)})`,
+      { cause: error },
     );
   }
 }
@@ -49,7 +54,11 @@ export class OwnRedis implements TestRedis {
   }
 
   static async start(options: string[] = []): Promise<OwnRedis> {
-    const redis = new OwnRedis(await freePort(), mkdtempSync(path.join(tmpdir(), 'amulet-test-redis-')), options);
+    const redis = new OwnRedis(
+      await freePort(),
+      mkdtempSync(path.join(tmpdir(), 'amulet-test-redis-')),
+      options,
+    );
     await redis.#answers();
     return redis;
   }

@@ -123,7 +123,9 @@ export class Stack {
     return { status: response.status, headers: response.headers, body: (await response.json()) as T };
   }
 
-  async get<T = Record<string, unknown>>(path: string): Promise<{ status: number; headers: Headers; body: T }> {
+  async get<T = Record<string, unknown>>(
+    path: string,
+  ): Promise<{ status: number; headers: Headers; body: T }> {
     const response = await this.fetch(path);
     return { status: response.status, headers: response.headers, body: (await response.json()) as T };
   }

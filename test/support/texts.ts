@@ -11,5 +11,8 @@ export function goEmotions(): string[] {
 
 /** A text of about so many characters, made of ordinary words. */
 export function longText(chars: number): string {
-  return 'the film is long and dull but the ending is wonderful '.repeat(Math.ceil(chars / 54)).slice(0, chars).trim();
+  return 'the film is long and dull but the ending is wonderful '
+    .repeat(Math.ceil(chars / 54))
+    .slice(0, chars)
+    .trim();
 }

@@ -46,6 +46,8 @@ interface Waiting<Row, Result> {
   bucket: number;
   /** It was in a batch that failed: it travels alone now, and another failure is its own. */
   alone: boolean;
+  /** Its signal fired while it was in a batch. */
+  dropped: boolean;
   resolve: (settled: Settled<Result>) => void;
   reject: (error: unknown) => void;
 }
@@ -99,7 +101,11 @@ export class Batcher<Row extends BatchRow, Result> {
       const drop = () => {
         const queue = this.#lanes[lane];
         const index = queue.indexOf(waiting);
-        if (index === -1) return; // Already in a batch: its result is discarded by whoever asked to drop it.
+        if (index === -1) {
+          // In a batch already: whoever dropped it discards its result, and should the batch fail, it is not run again.
+          waiting.dropped = true;
+          return;
+        }
         queue.splice(index, 1);
         reject(new RowDropped('dropped while waiting'));
       };
@@ -109,6 +115,7 @@ export class Batcher<Row extends BatchRow, Result> {
         lane,
         bucket: bucketOf(row.tokens),
         alone: false,
+        dropped: false,
         resolve: (settled) => {
           done();
           resolve(settled);
@@ -201,8 +208,11 @@ export class Batcher<Row extends BatchRow, Result> {
     const lane = batch[0]?.lane;
     if (batch.length === 1 && batch[0]?.alone) batch[0].reject(error);
     else if (lane) {
-      for (const waiting of batch) waiting.alone = true;
-      this.#lanes[lane].unshift(...batch);
+      for (const waiting of batch) {
+        waiting.alone = true;
+        if (waiting.dropped) waiting.reject(new RowDropped('dropped while its batch failed'));
+      }
+      this.#lanes[lane].unshift(...batch.filter(({ dropped }) => !dropped));
     }
   }
 }

@@ -17,7 +17,11 @@ export function measureLoopLag(): () => LoopLag {
   delay.enable();
   // The histogram holds the time between two ticks of a timer; the excess over its period is the lag.
   const toMs = (ns: number) => Math.max(0, Math.round(ns / 1e4 - RESOLUTION_MS * 100) / 100);
-  const read = (): LoopLag => ({ p50: toMs(delay.percentile(50)), p99: toMs(delay.percentile(99)), max: toMs(delay.max) });
+  const read = (): LoopLag => ({
+    p50: toMs(delay.percentile(50)),
+    p99: toMs(delay.percentile(99)),
+    max: toMs(delay.max),
+  });
   let last: LoopLag | undefined;
   setInterval(() => {
     last = read();

@@ -1,0 +1,240 @@
+"""
+Quantises a fused BERT-like graph to int8 so that a text's score does not depend on who else is in its batch.
+
+    python quantise.py model_o2.onnx model_quantized.onnx --tokenizer DIR --calibration sentences.txt
+
+Dynamic quantisation, the usual choice, takes the scale of the activations from the whole batch, so neighbours and padding
+change a text's score (onnxruntime#10111). Here the scale of every activation tensor is fixed beforehand, from calibration
+sentences:
+
+- activations: u8, asymmetric, one scale a tensor; weights: s8, symmetric, one scale an output channel;
+- MatMul → QuantizeLinear + com.microsoft.MatMulIntegerToFloat, Attention → QAttention: the same integer kernels that
+  dynamic quantisation uses, without its pass over the activations to find their range;
+- the table of word embeddings: s8, one scale a row, gathered first and scaled afterwards.
+
+LayerNorm, softmax, GELU, the pooler and the classifier stay in float32: they are cheap, and the last two decide the score.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+# Weights use 7 of their 8 bits. Without VNNI (AVX2, before 2019) x86 adds pairs of u8 × s8 products in 16 bits, which
+# saturate: 2 × 255 × 127 > 32767. With |weight| ≤ 63 no pair can, so every CPU computes the same score.
+WEIGHT_BITS = 7
+
+# Largest matrices only: what is small saves nothing, and the classifier decides the score.
+MIN_WEIGHTS = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of an activation tensor that its u8 codes cover."""
+
+    low: float
+    high: float
+
+
+def _initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def _targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The MatMul and Attention nodes with a large constant weight."""
+    weights = _initializers(model)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Attention") and len(node.input) > 1:
+            weight = weights.get(node.input[1])
+            if weight is not None and weight.ndim == 2 and weight.size >= MIN_WEIGHTS // 2:
+                nodes.append(node)
+    return nodes
+
+
+def activation_ranges(
+    source: Path, tokenizer: PreTrainedTokenizerBase, texts: list[str], coverage: float
+) -> dict[str, Range]:
+    """
+    Runs the float32 graph on each text alone and finds the range of every tensor that will be quantised.
+
+    The range of a tensor is that between its `1 - coverage` and `coverage` quantiles over the texts' own extremes, so a
+    single freak value does not make the steps coarser for everybody.
+    """
+    model = onnx.load(source)
+    names = list(dict.fromkeys(node.input[0] for node in _targets(model)))
+    for name in names:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {i.name for i in session.get_inputs()}
+    lows: dict[str, list[float]] = {name: [] for name in names}
+    highs: dict[str, list[float]] = {name: [] for name in names}
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, max_length=512, return_tensors="np")
+        feeds = {name: np.asarray(encoded[name], dtype=np.int64) for name in inputs}
+        for name, value in zip(names, session.run(names, feeds)):
+            lows[name].append(float(value.min()))
+            highs[name].append(float(value.max()))
+    return {
+        name: Range(
+            min(0.0, float(np.quantile(lows[name], 1 - coverage))), max(0.0, float(np.quantile(highs[name], coverage)))
+        )
+        for name in names
+    }
+
+
+def quantise_weight(weight: np.ndarray, bits: int = WEIGHT_BITS) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Symmetric s8 codes of a [in, out] matrix, one scale an output channel.
+
+    Returns codes [in, out] int8 and scales [out] float32. Each scale is the one of 24 candidates, at or below
+    max|w| / limit, with the least squared error: clipping a few outliers makes the steps finer for all others.
+    """
+    limit = 2 ** (bits - 1) - 1
+    peak = np.maximum(np.abs(weight).max(axis=0), 1e-12)
+    best_scale = peak / limit
+    best_error = np.full(peak.shape, np.inf)
+    for share in np.linspace(1.0, 0.54, 24):
+        scale = peak * share / limit
+        codes = np.clip(np.rint(weight / scale), -limit, limit)
+        error = ((codes * scale - weight) ** 2).sum(axis=0)
+        better = error < best_error
+        best_scale = np.where(better, scale, best_scale)
+        best_error = np.where(better, error, best_error)
+    codes = np.clip(np.rint(weight / best_scale), -limit, limit).astype(np.int8)
+    return codes, best_scale.astype(np.float32)
+
+
+class Rewriter:
+    """Replaces nodes of a graph, keeping it sorted and its initialisers complete."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.weights = _initializers(model)
+        self.added: dict[str, onnx.TensorProto] = {}
+        self.quantised: dict[str, tuple[str, str, str]] = {}
+        self.nodes: list[onnx.NodeProto] = []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.added[name] = numpy_helper.from_array(value, name)
+        return name
+
+    def quantise_activation(self, name: str, span: Range) -> tuple[str, str, str]:
+        """Adds a QuantizeLinear for a tensor, once; returns the names of the codes, the scale and the zero point."""
+        if name not in self.quantised:
+            scale = max((span.high - span.low) / 255, 1e-8)
+            zero = int(np.clip(np.rint(-span.low / scale), 0, 255))
+            names = (f"{name}_u8", f"{name}_scale", f"{name}_zero")
+            self.constant(names[1], np.array(scale, dtype=np.float32))
+            self.constant(names[2], np.array(zero, dtype=np.uint8))
+            self.nodes.append(helper.make_node("QuantizeLinear", [name, names[1], names[2]], [names[0]]))
+            self.quantised[name] = names
+        return self.quantised[name]
+
+    def matmul(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
+        codes, scale, zero = self.quantise_activation(node.input[0], span)
+        weight, weight_scale = quantise_weight(self.weights[node.input[1]], bits)
+        w = self.constant(f"{node.input[1]}_s8", weight)
+        ws = self.constant(f"{node.input[1]}_scale", weight_scale)
+        wz = self.constant(f"{node.input[1]}_zero", np.zeros_like(weight_scale, dtype=np.int8))
+        self.nodes.append(
+            helper.make_node(
+                "MatMulIntegerToFloat", [codes, w, scale, ws, zero, wz], list(node.output), name=node.name,
+                domain="com.microsoft",
+            )  # fmt: skip
+        )
+
+    def attention(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
+        codes, scale, zero = self.quantise_activation(node.input[0], span)
+        weight, weight_scale = quantise_weight(self.weights[node.input[1]], bits)
+        w = self.constant(f"{node.input[1]}_s8", weight)
+        ws = self.constant(f"{node.input[1]}_scale", weight_scale)
+        wz = self.constant(f"{node.input[1]}_zero", np.zeros_like(weight_scale, dtype=np.int8))
+        mask = node.input[3] if len(node.input) > 3 else ""
+        attributes = {
+            a.name: helper.get_attribute_value(a)
+            for a in node.attribute
+            if a.name in ("num_heads", "unidirectional", "mask_filter_value", "scale")
+        }
+        self.nodes.append(
+            helper.make_node(
+                "QAttention", [codes, w, node.input[2], scale, ws, mask, zero, wz], list(node.output), name=node.name,
+                domain="com.microsoft", **attributes,
+            )  # fmt: skip
+        )
+
+    def gather(self, node: onnx.NodeProto) -> None:
+        """Gathers rows of s8 codes and their scales, and multiplies."""
+        name, ids = node.input
+        table = self.weights[name]
+        scales = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / 127
+        codes = np.clip(np.rint(table / scales), -127, 127).astype(np.int8)
+        output = node.output[0]
+        self.nodes += [
+            helper.make_node("Gather", [self.constant(f"{name}_s8", codes), ids], [f"{output}_s8"]),
+            helper.make_node("Gather", [self.constant(f"{name}_scale", scales.astype(np.float32)), ids], [f"{output}_scale"]),
+            helper.make_node("Cast", [f"{output}_s8"], [f"{output}_codes"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{output}_codes", f"{output}_scale"], [output]),
+        ]
+
+    def finish(self) -> onnx.ModelProto:
+        graph = self.model.graph
+        del graph.node[:]
+        graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [tensor for tensor in graph.initializer if tensor.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend([*kept, *self.added.values()])
+        del graph.value_info[:]
+        if not any(opset.domain == "com.microsoft" for opset in self.model.opset_import):
+            self.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        return self.model
+
+
+def quantise_embeddings(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Only the embedding tables: the rest of the graph as it is. For variants that quantise the rest otherwise."""
+    return rewrite(model, {}, WEIGHT_BITS)
+
+
+def rewrite(model: onnx.ModelProto, ranges: dict[str, Range], bits: int) -> onnx.ModelProto:
+    rewriter = Rewriter(model)
+    targets = {node.output[0] for node in _targets(model)} if ranges else set()
+    for node in list(model.graph.node):
+        if node.output[0] in targets:
+            convert = rewriter.matmul if node.op_type == "MatMul" else rewriter.attention
+            convert(node, ranges[node.input[0]], bits)
+        elif node.op_type == "Gather" and rewriter.weights.get(node.input[0], np.empty(0)).size >= MIN_WEIGHTS * 4:
+            rewriter.gather(node)
+        else:
+            rewriter.nodes.append(node)
+    return rewriter.finish()
+
+
+def quantise_static(
+    source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, texts: list[str], coverage: float = 0.99, bits: int = WEIGHT_BITS
+) -> None:
+    """Writes the statically quantised form of a fused float32 graph."""
+    ranges = activation_ranges(source, tokenizer, texts, coverage)
+    onnx.save(rewrite(onnx.load(source), ranges, bits), target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True, help="one text a line; a few hundred are enough")
+    parser.add_argument("--coverage", type=float, default=0.99)
+    parser.add_argument("--bits", type=int, default=WEIGHT_BITS)
+    args = parser.parse_args()
+    texts = [line for line in args.calibration.read_text(encoding="utf-8").splitlines() if line.strip()]
+    quantise_static(args.source, args.target, AutoTokenizer.from_pretrained(args.tokenizer), texts, args.coverage, args.bits)
+
+
+if __name__ == "__main__":
+    main()

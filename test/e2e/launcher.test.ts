@@ -1,0 +1,176 @@
+/** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Job, LabelScore } from '../../src/shared/contract.ts';
+import { freePort } from '../support/redis.ts';
+import { eventually } from '../support/stack.ts';
+import { longText } from '../support/texts.ts';
+
+class Launcher {
+  readonly process: ChildProcess;
+  output = '';
+
+  constructor(env: Record<string, string>) {
+    // No REDIS_URL: the launcher must find a Redis of its own.
+    const { REDIS_URL: _, ...inherited } = process.env;
+    this.process = spawn('npm', ['start'], {
+      env: { ...inherited, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
+    }
+  }
+
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    return eventually(() => {
+      if (this.process.exitCode !== null && !pattern.test(this.output)) throw new Error(this.output);
+      return Promise.resolve(pattern.exec(this.output) ?? undefined);
+    });
+  }
+
+  /** As a terminal does on Ctrl-C: to every process of the group. */
+  async interrupt(): Promise<number | null> {
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      const closed = new Promise((resolve) => this.process.once('close', resolve));
+      process.kill(-this.process.pid!, 'SIGINT');
+      await closed;
+    }
+    return this.process.exitCode;
+  }
+}
+
+let dataDir: string;
+let env: Record<string, string>;
+let launcher: Launcher;
+
+beforeEach(async () => {
+  dataDir = mkdtempSync(path.join(tmpdir(), 'amulet-e2e-'));
+  env = { DATA_DIR: dataDir, PORT: String(await freePort()), WORKER_PORT: '0', WORKERS: '2' };
+});
+afterEach(async () => {
+  await launcher.interrupt();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+async function start(): Promise<string> {
+  launcher = new Launcher(env);
+  return (await launcher.says(/Amulet is ready on (\S+)/))[1]!;
+}
+
+async function post<T>(url: string, body: unknown): Promise<T> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  return (await response.json()) as T;
+}
+
+test('from a text to a label', async () => {
+  const url = await start();
+  expect(launcher.output).toMatch(/^redis +redis-server, appendfsync always/m);
+  expect(launcher.output).toMatch(/^worker-2 +sst2-minilm/m);
+
+  const submitted = await post<Job>(`${url}/v1/jobs`, { text: 'an utterly charming film' });
+  const polled = await eventually(async () => {
+    const job = (await (await fetch(url + submitted.urls.self)).json()) as Job;
+    return job.status === 'succeeded' ? job : undefined;
+  });
+  expect(polled.results).toMatchObject([{ label: 'POSITIVE' }]);
+
+  const second = await post<Job>(`${url}/v1/jobs`, { text: 'a tedious mess' });
+  const waited = (await (await fetch(`${url}${second.urls.self}?wait=30`)).json()) as Job;
+  expect(waited.results).toMatchObject([{ label: 'NEGATIVE' }]);
+
+  const review = { text: 'a stirring, funny and finally transporting re-imagining of beauty and the beast' };
+  expect((await post<LabelScore>(`${url}/predict`, review)).label).toBe('POSITIVE');
+
+  // The line it prints to try is one that works.
+  const [, tried] = /^Try: +(curl .*)$/m.exec(launcher.output)!;
+  const curl = spawn('sh', ['-c', tried!], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const answer = await new Promise<string>((resolve) =>
+    curl.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString())),
+  );
+  expect(JSON.parse(answer)).toMatchObject({ label: 'POSITIVE' });
+
+  await launcher.interrupt();
+  expect(launcher.output).toMatch(/amulet +stopped/);
+  expect(launcher.output).not.toContain('ending at once');
+  await expect(fetch(url)).rejects.toThrow();
+});
+
+test('Ctrl-C in the middle of work: the next start finishes what was acknowledged', async () => {
+  const url = await start();
+  const texts = Array.from({ length: 16 }, () => longText(1500));
+  const jobs = await Promise.all(Array.from({ length: 12 }, () => post<Job>(`${url}/v1/jobs`, { texts })));
+  await launcher.interrupt();
+  const again = await start();
+  for (const { urls } of jobs) {
+    const job = await eventually(async () => {
+      const read = (await (await fetch(`${again}${urls.self}?wait=30`)).json()) as Job;
+      return read.finished_at === null ? undefined : read;
+    });
+    expect(job).toMatchObject({ status: 'succeeded', failed_texts: 0 });
+  }
+}, 180_000);
+
+test('a part that dies is started again, and said so', async () => {
+  const url = await start();
+  const { pid } = JSON.parse(
+    (await import('node:fs')).readFileSync(path.join(dataDir, 'logs', 'api.log'), 'utf8').split('\n')[0]!,
+  ) as { pid: number };
+  process.kill(pid, 'SIGKILL');
+  await launcher.says(/^api +died \(SIGKILL\); starting it again in 0.5 s/m);
+  const health = await eventually(async () => (await fetch(`${url}/health`).catch(() => undefined))?.status);
+  expect([200, 503]).toContain(health);
+});
+
+test('a launcher that was killed leaves a Redis, which the next one takes over with all jobs', async () => {
+  const url = await start();
+  const texts = Array.from({ length: 100 }, () => longText(1500));
+  const job = await post<Job>(`${url}/v1/jobs`, { texts });
+  process.kill(-launcher.process.pid!, 'SIGKILL');
+  // The parts see that their launcher is gone and stop by themselves.
+  await eventually(async () => ((await fetch(url).catch(() => undefined)) ? undefined : true));
+  const again = await start();
+  expect(launcher.output).toMatch(/^redis +taken over from an earlier run/m);
+  const done = (await (await fetch(`${again}${job.urls.self}?wait=60`)).json()) as Job;
+  expect(done.status).toBe('succeeded');
+}, 180_000);
+
+describe('what cannot work ends with one clear line and status 1', () => {
+  test('a port in use', async () => {
+    await start();
+    const other = new Launcher({ ...env, DATA_DIR: path.join(dataDir, 'other') });
+    await new Promise((resolve) => other.process.once('close', resolve));
+    expect(other.process.exitCode).toBe(1);
+    expect(lastLine(other)).toContain(`port ${env.PORT} on 127.0.0.1 is in use`);
+  });
+
+  test.each([
+    ['a model that is not there', { MODEL_DIR: 'models/none' }, 'MODEL_DIR=models/none does not exist'],
+    ['a broken model', { MODEL_FILE: 'config.json' }, 'config.json cannot be loaded'],
+    ['a wrong setting', { PORT: 'http' }, 'PORT=http: must be a whole number'],
+    ['a public address without saying so', { HOST: '0.0.0.0' }, 'set AUTH=none'],
+  ])('%s', async (_name, wrong, line) => {
+    launcher = new Launcher({ ...env, ...wrong });
+    await new Promise((resolve) => launcher.process.once('close', resolve));
+    expect(launcher.process.exitCode).toBe(1);
+    expect(lastLine(launcher)).toContain(line);
+  });
+
+  test('a second launcher on the same data', async () => {
+    await start();
+    const other = new Launcher({ ...env, PORT: String(await freePort()) });
+    await new Promise((resolve) => other.process.once('close', resolve));
+    expect(other.process.exitCode).toBe(1);
+    expect(lastLine(other)).toContain('another `npm start` already uses');
+  });
+});
+
+const lastLine = ({ output }: Launcher): string => output.trim().split('\n').at(-1)!;

@@ -1,0 +1,240 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Batcher, RowDropped, type Lane } from '../../src/worker/inference/batcher.ts';
+
+interface Row {
+  tokens: number;
+  id: number;
+}
+
+/** A batcher whose batches are run by hand: nothing happens until `next()` lets the oldest one go. */
+function harness(budgets: Record<Lane, number> = { interactive: 64, low: 64, bulk: 64 }, maxRows = 64) {
+  const batches: { rows: Row[]; finish: (error?: Error) => void }[] = [];
+  const batcher = new Batcher<Row, number>({
+    budgets,
+    maxRows,
+    run: (rows) =>
+      new Promise((resolve, reject) => {
+        batches.push({
+          rows,
+          finish: (error) => {
+            if (error) reject(error);
+            else resolve(rows.map(({ id }) => id * 10));
+          },
+        });
+      }),
+  });
+  const tick = () => new Promise((resolve) => setImmediate(resolve));
+  /** Waits until batch number `index` is running, and returns the ids in it. */
+  const ids = async (index: number): Promise<number[]> => {
+    while (!batches[index]) await tick();
+    return batches[index].rows.map(({ id }) => id);
+  };
+  return {
+    batcher,
+    submit: (id: number, tokens: number, lane: Lane = 'interactive', signal?: AbortSignal) => {
+      const settled = batcher.submit({ id, tokens }, lane, signal);
+      settled.catch(() => {});
+      return settled;
+    },
+    ids,
+    next: async (index: number, error?: Error): Promise<number[]> => {
+      const rows = await ids(index);
+      batches[index]!.finish(error);
+      await tick();
+      return rows;
+    },
+  };
+}
+
+test('rows of one tick travel together, and each gets its own result', async () => {
+  const { submit, next } = harness();
+  const results = [1, 2, 3].map((id) => submit(id, 8));
+  expect(await next(0)).toEqual([1, 2, 3]);
+  expect((await Promise.all(results)).map(({ result, batchRows }) => [result, batchRows])).toEqual([
+    [10, 3],
+    [20, 3],
+    [30, 3],
+  ]);
+});
+
+test('late binding: rows that come while a batch runs join the next one', async () => {
+  const { submit, next, ids } = harness();
+  void submit(1, 8);
+  await ids(0);
+  void submit(2, 8);
+  void submit(3, 8);
+  await next(0);
+  expect(await next(1)).toEqual([2, 3]);
+});
+
+test('the oldest row picks the bucket; others wait for theirs', async () => {
+  const { submit, next } = harness();
+  [
+    [1, 30],
+    [2, 8],
+    [3, 31],
+    [4, 7],
+  ].forEach(([id, tokens]) => void submit(id!, tokens!));
+  expect(await next(0)).toEqual([1, 3]);
+  expect(await next(1)).toEqual([2, 4]);
+});
+
+test('the budget is in padded tokens; what is beyond it goes alone', async () => {
+  const { submit, next } = harness({ interactive: 64, low: 64, bulk: 64 });
+  [
+    [1, 20],
+    [2, 22],
+    [3, 24],
+    [4, 500],
+    [5, 500],
+  ].forEach(([id, tokens]) => void submit(id!, tokens!));
+  expect(await next(0)).toEqual([1, 2]);
+  expect(await next(1)).toEqual([3]);
+  expect(await next(2)).toEqual([4]);
+  expect(await next(3)).toEqual([5]);
+});
+
+test('at most maxRows rows', async () => {
+  const { submit, next } = harness({ interactive: 1000, low: 1, bulk: 1 }, 2);
+  [1, 2, 3].forEach((id) => void submit(id, 4));
+  expect(await next(0)).toEqual([1, 2]);
+  expect(await next(1)).toEqual([3]);
+});
+
+describe('a batch that fails', () => {
+  test('is run again row by row, before anything newer; only the row that fails alone is rejected', async () => {
+    const { submit, next, ids } = harness();
+    const results = [1, 2, 3].map((id) => submit(id, 8));
+    await ids(0);
+    void submit(4, 8);
+    await next(0, new Error('boom'));
+    expect(await next(1)).toEqual([1]);
+    expect(await next(2, new Error('mine'))).toEqual([2]);
+    expect(await next(3)).toEqual([3]);
+    expect(await next(4)).toEqual([4]);
+    const outcomes = await Promise.allSettled(results);
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect((outcomes[1] as PromiseRejectedResult).reason).toMatchObject({ message: 'mine' });
+  });
+
+  test('with the wrong number of results is a failure, too', async () => {
+    const batcher = new Batcher<Row, number>({
+      budgets: { interactive: 64, low: 64, bulk: 64 },
+      run: () => Promise.resolve([]),
+    });
+    await expect(batcher.submit({ id: 1, tokens: 3 }, 'interactive')).rejects.toThrow('0 results for 1 rows');
+  });
+});
+
+describe('a row whose signal fires', () => {
+  test('leaves while it waits', async () => {
+    const { submit, next, ids, batcher } = harness();
+    const abort = new AbortController();
+    void submit(1, 8);
+    await ids(0);
+    const dropped = submit(2, 8, 'interactive', abort.signal);
+    void submit(3, 8);
+    abort.abort();
+    await expect(dropped).rejects.toThrow(RowDropped);
+    expect(batcher.waiting).toBe(1);
+    await next(0);
+    expect(await next(1)).toEqual([3]);
+  });
+
+  test('never enters when it has fired before', async () => {
+    const { submit, batcher } = harness();
+    await expect(submit(1, 8, 'interactive', AbortSignal.abort())).rejects.toThrow(RowDropped);
+    expect(batcher.waiting).toBe(0);
+  });
+
+  test('is finished when it is in a batch already', async () => {
+    const { submit, next, ids } = harness();
+    const abort = new AbortController();
+    const settled = submit(1, 8, 'interactive', abort.signal);
+    await ids(0);
+    abort.abort();
+    await next(0);
+    expect((await settled).result).toBe(10);
+  });
+
+  test('is not run again when its batch fails', async () => {
+    const { submit, next, ids } = harness();
+    const abort = new AbortController();
+    const dropped = submit(1, 8, 'interactive', abort.signal);
+    const other = submit(2, 8);
+    await ids(0);
+    abort.abort();
+    await next(0, new Error('boom'));
+    expect(await next(1)).toEqual([2]);
+    await expect(dropped).rejects.toThrow(RowDropped);
+    expect((await other).result).toBe(20);
+  });
+});
+
+test('interactive first, but every eighth turn is for the others, in rotation', async () => {
+  const { submit, next } = harness({ interactive: 8, low: 8, bulk: 8 });
+  for (let i = 0; i < 40; i++) void submit(i, 8);
+  for (let i = 0; i < 5; i++) {
+    void submit(100 + i, 8, 'low');
+    void submit(200 + i, 8, 'bulk');
+  }
+  const order: number[] = [];
+  for (let i = 0; i < 50; i++) order.push(...(await next(i)));
+  const background = order.map((id, turn) => [turn, id] as const).filter(([, id]) => id >= 100);
+  expect(background.slice(0, 4).map(([turn]) => turn)).toEqual([7, 15, 23, 31]);
+  expect(background.slice(0, 4).map(([, id]) => id)).toEqual([100, 200, 101, 201]);
+  expect(order.filter((id) => id < 100)).toEqual(Array.from({ length: 40 }, (_, i) => i));
+});
+
+test('whatever comes, every row settles once with its own result, within the budget, one batch at a time', async () => {
+  const lane = fc.constantFrom<Lane>('interactive', 'low', 'bulk');
+  const arrival = fc.record({
+    tokens: fc.integer({ min: 2, max: 90 }),
+    lane,
+    bad: fc.boolean().map((b) => b),
+    cancel: fc.integer({ min: 0, max: 9 }),
+    pause: fc.integer({ min: 0, max: 2 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(arrival, { maxLength: 60 }), async (arrivals) => {
+      const budgets = { interactive: 96, low: 64, bulk: 48 };
+      let running = 0;
+      const batcher = new Batcher<Row & { bad: boolean; lane: Lane }, number>({
+        budgets,
+        run: async (rows) => {
+          expect(++running).toBe(1);
+          const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
+          if (rows.length > 1) expect(padded).toBeLessThanOrEqual(budgets[rows[0]!.lane]);
+          expect(new Set(rows.map((row) => row.lane)).size).toBe(1);
+          await new Promise((resolve) => setImmediate(resolve));
+          running--;
+          if (rows.some(({ bad }) => bad)) throw new Error('bad');
+          return rows.map(({ id }) => id);
+        },
+      });
+      const outcomes = await Promise.all(
+        arrivals.map(async ({ tokens, lane: where, bad, cancel, pause }, id) => {
+          for (let i = 0; i < pause * id; i++) await Promise.resolve();
+          const abort = new AbortController();
+          const settled = batcher.submit({ id, tokens, bad, lane: where }, where, abort.signal);
+          if (cancel === 0) setImmediate(() => abort.abort());
+          return settled.then(
+            ({ result }) => ({ result }),
+            (error: unknown) => ({ error }),
+          );
+        }),
+      );
+      outcomes.forEach((outcome, id) => {
+        const { bad, cancel } = arrivals[id]!;
+        if ('result' in outcome) {
+          expect(outcome.result).toBe(id);
+          expect(bad).toBe(false);
+        } else if (outcome.error instanceof RowDropped) expect(cancel).toBe(0);
+        else expect(bad).toBe(true);
+      });
+      expect(batcher.waiting).toBe(0);
+    }),
+    { numRuns: 200 },
+  );
+});

@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { StartupError } from '../../src/shared/errors.ts';
+import { labelsOf, readModelFolder } from '../../src/worker/inference/model-folder.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'amulet-model-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const ONNX = 'not really a graph';
+function write(
+  config: object,
+  {
+    tokenizer = {},
+    onnx = 'onnx/model.onnx',
+    manifest,
+  }: { tokenizer?: object; onnx?: string | null; manifest?: object } = {},
+) {
+  writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
+  writeFileSync(path.join(folder, 'tokenizer_config.json'), JSON.stringify(tokenizer));
+  mkdirSync(path.join(folder, 'onnx'), { recursive: true });
+  if (onnx !== null) writeFileSync(path.join(folder, onnx), ONNX);
+  if (manifest) writeFileSync(path.join(folder, 'manifest.json'), JSON.stringify(manifest));
+  return () => readModelFolder(folder, undefined);
+}
+const sha256 = createHash('sha256').update(ONNX).digest('hex');
+
+describe('what is wrong is said in one line that names the file', () => {
+  test('no folder', () => {
+    expect(() => readModelFolder('/no/such/folder', undefined)).toThrow(
+      new StartupError('MODEL_DIR=/no/such/folder does not exist'),
+    );
+  });
+  test('no ONNX file', () =>
+    expect(write({}, { onnx: null })).toThrow(/has no ONNX file: looked for onnx\/model_quantized/));
+  test('an ONNX file that was named and is not there', () => {
+    write({});
+    expect(() => readModelFolder(folder, 'onnx/other.onnx')).toThrow(/looked for onnx\/other.onnx/);
+  });
+  test('a config that is no JSON', () => {
+    const read = write({});
+    writeFileSync(path.join(folder, 'config.json'), '{');
+    expect(read).toThrow(/config\.json cannot be used/);
+  });
+  test('a problem_type nobody knows', () =>
+    expect(write({ problem_type: 'ranking' })).toThrow(/config\.json cannot be used/));
+  test('a damaged file', () => {
+    expect(
+      write({}, { manifest: { revision: 'r', files: { 'onnx/model.onnx': { sha256: '0'.repeat(64) } } } }),
+    ).toThrow(/model\.onnx is damaged/);
+  });
+  test('a missing file of the manifest', () => {
+    expect(write({}, { manifest: { revision: 'r', files: { 'vocab.txt': { sha256 } } } })).toThrow(
+      /vocab\.txt is missing/,
+    );
+  });
+});
+
+test('the quantised file is preferred; the manifest names the revision, else the hash of the weights does', () => {
+  expect(write({})().revision).toBe(sha256.slice(0, 12));
+  write({}, { onnx: 'onnx/model_quantized.onnx' });
+  expect(readModelFolder(folder, undefined).onnxFile).toMatch(/model_quantized\.onnx$/);
+  expect(
+    write({}, { manifest: { revision: 'abc', files: { 'onnx/model.onnx': { sha256 } } } })().revision,
+  ).toBe('abc');
+});
+
+test.each([
+  [{ max_position_embeddings: 512 }, { model_max_length: 128 }, 128],
+  [{ max_position_embeddings: 512 }, { model_max_length: 1e30 }, 512],
+  [{ max_position_embeddings: 514, model_type: 'roberta', pad_token_id: 1 }, { model_max_length: 1e30 }, 512],
+  [{ max_position_embeddings: 514, model_type: 'xlm-roberta' }, {}, 512],
+  [{}, {}, 512],
+])('most tokens of %j with %j: %i', (config, tokenizer, expected) => {
+  expect(write(config, { tokenizer })().maxTokens).toBe(expected);
+});
+
+describe('labels and score function', () => {
+  const two = { id2label: { 0: 'NO', 1: 'YES' } };
+  test.each([
+    [two, 2, ['NO', 'YES'], 'softmax'],
+    [{ ...two, problem_type: 'multi_label_classification' }, 2, ['NO', 'YES'], 'sigmoid'],
+    [{ ...two, problem_type: 'regression' }, 2, ['NO', 'YES'], 'none'],
+    [{ id2label: { 0: 'STARS' }, problem_type: 'regression' }, 1, ['STARS'], 'none'],
+    [{ id2label: { 0: 'SPAM' } }, 1, ['SPAM'], 'sigmoid'],
+    [{ id2label: { 1: 'YES' } }, 3, ['LABEL_0', 'YES', 'LABEL_2'], 'softmax'],
+    [{}, 2, ['LABEL_0', 'LABEL_1'], 'softmax'],
+  ])('%j with %i outputs', (config, width, labels, apply) => {
+    expect(labelsOf(write(config)(), width)).toEqual({ labels, apply });
+  });
+
+  test('more names than outputs cannot be right', () => {
+    expect(() => labelsOf(write({ id2label: { 0: 'A', 1: 'B', 2: 'C' } })(), 2)).toThrow(
+      /names 3 labels, but the graph has 2 outputs/,
+    );
+  });
+});
