@@ -73,7 +73,7 @@ export class JobService {
    * With an idempotency key the id is reserved first, so a repeat after a crash, a timeout or a race adds under the same
    * id, which BullMQ does once only.
    *
-   * @param own whether this instance will wait for it
+   * @param own the caller will wait for it with waitOwn()
    */
   async submit(owner: string, input: NewJob, own = false): Promise<Job> {
     return this.#parts.withRedis(async () => {
@@ -109,8 +109,14 @@ export class JobService {
         }
       }
       const queue = await queues.get(priority, model.name);
-      if (payload.expires_at !== undefined) await redis.zadd(records.deadlinesKey, payload.expires_at, id);
-      await queue.add(JOB_NAME, payload, jobOptions(id, config.RESULT_TTL_S));
+      if (own) waiters.expect(id);
+      try {
+        if (payload.expires_at !== undefined) await redis.zadd(records.deadlinesKey, payload.expires_at, id);
+        await queue.add(JOB_NAME, payload, jobOptions(id, config.RESULT_TTL_S));
+      } catch (error) {
+        waiters.forget(id);
+        throw error;
+      }
       return this.#show(id, { status: 'queued', payload, startedAt: null });
     });
   }
@@ -130,11 +136,19 @@ export class JobService {
     return outcome ? this.#show(id, outcome) : this.get(owner, id);
   }
 
-  /** Waits for a job that this instance has just submitted as its own; undefined after `timeoutMs` or at shutdown. */
+  /**
+   * Waits for a job that was submitted with `own`.
+   * @returns undefined after `timeoutMs`, when the caller hung up, and at shutdown
+   */
   async waitOwn(id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
     const outcome = await this.#parts.waiters.wait(id, true, timeoutMs, signal);
     if (outcome === 'deleted') throw notFound(id);
     return outcome && this.#show(id, outcome);
+  }
+
+  /** Waits end early because the server shuts down. */
+  get stopping(): boolean {
+    return this.#parts.waiters.closed;
   }
 
   /**

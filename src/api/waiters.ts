@@ -26,6 +26,8 @@ export interface WaitersOptions {
 export class Waiters {
   readonly #options: WaitersOptions;
   readonly #waiting = new Map<string, Set<Waiter>>();
+  /** Jobs that will be waited for as soon as they are in the queue, and what was heard of them meanwhile. */
+  readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
@@ -42,8 +44,25 @@ export class Waiters {
     this.#timer = setInterval(() => void this.#recheck(), RECHECK_MS);
   }
 
+  /** The server shuts down: nobody waits any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   get channel(): string {
     return this.#options.channel;
+  }
+
+  /**
+   * Call before a job of this instance is added, and wait() or forget() after: a fast worker may be done before add() has
+   * returned here, and its message must not be lost.
+   */
+  expect(id: string): void {
+    this.#expected.set(id, undefined);
+  }
+
+  forget(id: string): void {
+    this.#expected.delete(id);
   }
 
   /**
@@ -53,8 +72,12 @@ export class Waiters {
    * @returns undefined after `timeoutMs`, on `signal`, and when the server shuts down
    */
   async wait(id: string, own: boolean, timeoutMs: number, signal?: AbortSignal): Promise<WaitOutcome> {
-    if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const { subscriber, records } = this.#options;
+    const expected = this.#expected.has(id);
+    const heard = this.#expected.get(id);
+    this.#expected.delete(id);
+    if (heard !== undefined) return heard;
+    if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const jobChannel = records.doneChannel(id);
     const first = !this.#waiting.has(id);
     const outcome = new Promise<WaitOutcome>((resolve) => {
@@ -75,12 +98,16 @@ export class Waiters {
       signal?.addEventListener('abort', giveUp, { once: true });
       waiters.add(finish);
     });
-    if (!own && first) {
-      // The job may have finished before the subscription took effect.
+    // Unless it was expected, the job may have finished before anybody listened: look once, when somebody does.
+    if (own) {
+      if (!expected) void this.#recheck([id]);
+    } else if (first) {
       subscriber.subscribe(jobChannel).then(
         () => void this.#recheck([id]),
         () => {},
       );
+    } else {
+      void this.#recheck([id]);
     }
     return outcome;
   }
@@ -95,7 +122,7 @@ export class Waiters {
   #onMessage(message: string): void {
     try {
       const { id, record } = parseDoneMessage(message);
-      if (!this.#waiting.has(id)) return;
+      if (!this.#waiting.has(id) && !this.#expected.has(id)) return;
       if (record) this.#resolve(id, record);
       else void this.#recheck([id]);
     } catch (error) {
@@ -104,10 +131,11 @@ export class Waiters {
   }
 
   #resolve(id: string, outcome: JobRecord | 'deleted'): void {
+    if (this.#expected.has(id)) this.#expected.set(id, outcome);
     for (const finish of [...(this.#waiting.get(id) ?? [])]) finish(outcome);
   }
 
-  async #recheck(ids: string[] = [...this.#waiting.keys()]): Promise<void> {
+  async #recheck(ids: string[] = [...this.#waiting.keys(), ...this.#expected.keys()]): Promise<void> {
     if (ids.length === 0) return;
     try {
       const outcomes = await this.#options.records.read(ids);

@@ -69,6 +69,7 @@ export const SETTINGS = {
   MAX_BODY_BYTES: setting(int(1024, 1e9), 10_000_000, 'Largest request body, before parsing.'),
   MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
   MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
+  MAX_ID_CHARS: setting(int(1, 10_000), 128, 'Longest id that a caller may give a text.'),
   MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, 'Largest `metadata` of a job, as JSON in bytes.'),
   MAX_WAIT_S: setting(
     int(0, 600),

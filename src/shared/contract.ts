@@ -7,9 +7,6 @@ import { MODEL_NAME, type Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { textProblem } from './text.ts';
 
-/** Names of result labels and of model functions come from model folders; these only bound what requests may carry. */
-const MAX_ID_CHARS = 128;
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Job states
 
@@ -154,7 +151,7 @@ export function createRequestSchemas(config: Config) {
     id: z
       .string()
       .min(1)
-      .max(MAX_ID_CHARS)
+      .max(config.MAX_ID_CHARS)
       .refine((id) => id.isWellFormed(), 'is not valid Unicode')
       .optional(),
     text,

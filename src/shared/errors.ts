@@ -12,10 +12,6 @@ export const PROBLEMS = {
   job_not_found: { status: 404, title: 'No such job' },
   model_not_found: { status: 404, title: 'No such model' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
-  idempotency_in_progress: {
-    status: 409,
-    title: 'The first request with this Idempotency-Key is still being stored',
-  },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
   invalid_request: { status: 422, title: 'The request is not valid' },

@@ -1,8 +1,9 @@
 /** The synchronous façades, each in the shape its clients know. */
 import { InferenceClient } from '@huggingface/inference';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job, LabelScore } from '../../src/shared/contract.ts';
-import { Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
 
 const REVIEW = 'a stirring, funny and finally transporting re-imagining of beauty and the beast';
@@ -135,6 +136,34 @@ describe('when nobody can answer', () => {
       await hasty.stop();
     }
   });
+});
+
+test('a caller that hangs up spares the model the work', async () => {
+  const abort = new AbortController();
+  const texts = Array.from({ length: 256 }, () => [longText(4000)]);
+  const call = fetch(`${stack.url}/predict`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ inputs: texts }),
+    signal: abort.signal,
+  }).catch(() => undefined);
+  const redis = new Redis(inject('redisUrl'));
+  await eventually(async () =>
+    (await redis.llen(`${stack.prefix}:classify-sst2-minilm:active`)) > 0 ? true : undefined,
+  );
+  abort.abort();
+  await call;
+  const canceled = await eventually(async () => {
+    const keys = await redis.keys(`${stack.prefix}:job:*`);
+    const records = await Promise.all(keys.map((key) => redis.get(key)));
+    return records.find((record) => record?.includes('"status":"canceled"'));
+  });
+  expect(canceled).toBeDefined();
+  // The worker has let go of it.
+  await eventually(async () =>
+    (await redis.llen(`${stack.prefix}:classify-sst2-minilm:active`)) === 0 ? true : undefined,
+  );
+  redis.disconnect();
 });
 
 describe('the service about itself', () => {

@@ -238,3 +238,201 @@ test('whatever comes, every row settles once with its own result, within the bud
     { numRuns: 200 },
   );
 });
+
+test('the oldest row leaves with the next batch of its lane, however many newer ones would fit together', async () => {
+  const { submit, next, ids } = harness();
+  void submit(1, 8);
+  await ids(0);
+  void submit(2, 60);
+  for (let id = 3; id < 20; id++) void submit(id, 8);
+  await next(0);
+  expect(await next(1)).toEqual([2]);
+  expect(await next(2)).toEqual([3, 4, 5, 6, 7, 8, 9, 10]);
+});
+
+test('a budget is used to its last token', async () => {
+  const { submit, next } = harness({ interactive: 32, low: 1, bulk: 1 });
+  [1, 2, 3, 4, 5].forEach((id) => void submit(id, 8));
+  expect(await next(0)).toEqual([1, 2, 3, 4]);
+  expect(await next(1)).toEqual([5]);
+});
+
+test('lanes have budgets of their own and never share a batch', async () => {
+  const { submit, next } = harness({ interactive: 8, low: 16, bulk: 24 });
+  for (const id of [1, 2, 3]) void submit(id, 8, 'low');
+  for (const id of [11, 12, 13, 14]) void submit(id, 8, 'bulk');
+  expect(await next(0)).toEqual([1, 2]);
+  expect(await next(1)).toEqual([11, 12, 13]);
+  expect(await next(2)).toEqual([3]);
+  expect(await next(3)).toEqual([14]);
+});
+
+test('a background lane that is alone gets every eighth turn, and all turns once interactive is empty', async () => {
+  const { submit, next } = harness({ interactive: 8, low: 8, bulk: 8 });
+  for (let id = 0; id < 14; id++) void submit(id, 8);
+  for (let id = 100; id < 104; id++) void submit(id, 8, 'low');
+  const order: number[] = [];
+  for (let i = 0; i < 18; i++) order.push(...(await next(i)));
+  expect(order).toEqual([0, 1, 2, 3, 4, 5, 6, 100, 7, 8, 9, 10, 11, 12, 13, 101, 102, 103]);
+});
+
+describe('a run that breaks its promise', () => {
+  const broken = (run: (rows: Row[]) => Promise<number[]>) => {
+    const runs: number[][] = [];
+    const batcher = new Batcher<Row, number>({
+      budgets: { interactive: 64, low: 64, bulk: 64 },
+      run: (rows) => {
+        runs.push(rows.map(({ id }) => id));
+        return run(rows);
+      },
+    });
+    const outcomes = Promise.allSettled([1, 2].map((id) => batcher.submit({ id, tokens: 8 }, 'interactive')));
+    return { runs, batcher, outcomes };
+  };
+
+  test.each<[string, (rows: Row[]) => Promise<number[]>]>([
+    ['too few results', (rows) => Promise.resolve(rows.slice(1).map(({ id }) => id))],
+    ['too many results', (rows) => Promise.resolve([...rows, ...rows].map(({ id }) => id))],
+    ['no list', () => Promise.resolve(undefined as unknown as number[])],
+    [
+      'an exception instead of a promise',
+      () => {
+        throw new Error('at once');
+      },
+    ],
+  ])('with %s: rows are retried once, alone, and then rejected', async (_name, run) => {
+    const { runs, batcher, outcomes } = broken(run);
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(runs).toEqual([[1, 2], [1], [2]]);
+    expect(batcher.waiting).toBe(0);
+  });
+
+  test('only for company: the retries succeed', async () => {
+    const { runs, outcomes } = broken((rows) =>
+      Promise.resolve(rows.length > 1 ? [] : rows.map(({ id }) => id)),
+    );
+    expect(await outcomes).toMatchObject([
+      { value: { result: 1, batchRows: 1 } },
+      { value: { result: 2, batchRows: 1 } },
+    ]);
+    expect(runs).toEqual([[1, 2], [1], [2]]);
+  });
+
+  test('with something thrown that is no Error: rows are rejected with one', async () => {
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+    const { outcomes } = broken(() => Promise.reject('out of memory'));
+    for (const outcome of await outcomes)
+      expect((outcome as PromiseRejectedResult).reason).toEqual(new Error('out of memory'));
+  });
+});
+
+test('a failed batch keeps to its lane and does not cost the other lanes their turns', async () => {
+  const { submit, next } = harness({ interactive: 16, low: 16, bulk: 16 });
+  for (const id of [1, 2]) void submit(id, 8);
+  for (const id of [101, 102]) void submit(id, 8, 'low');
+  expect(await next(0, new Error('boom'))).toEqual([1, 2]);
+  expect(await next(1)).toEqual([1]);
+  expect(await next(2)).toEqual([2]);
+  expect(await next(3, new Error('boom'))).toEqual([101, 102]);
+  expect(await next(4)).toEqual([101]);
+  expect(await next(5)).toEqual([102]);
+});
+
+test('a row that waits for its retry can still be dropped', async () => {
+  const { submit, next, ids, batcher } = harness();
+  const abort = new AbortController();
+  const first = submit(1, 8);
+  const dropped = submit(2, 8, 'interactive', abort.signal);
+  await next(0, new Error('boom'));
+  expect(await ids(1)).toEqual([1]);
+  abort.abort();
+  await expect(dropped).rejects.toThrow(RowDropped);
+  await next(1);
+  expect((await first).result).toBe(10);
+  expect(batcher.waiting).toBe(0);
+});
+
+test('whatever comes, batches are of one bucket, led by the oldest, and no row runs more than twice', async () => {
+  const EDGES = [8, 12, 16, 24, 32, 48, 64, 96];
+  const bucket = (tokens: number) => EDGES.findIndex((edge) => tokens <= edge);
+  const arrival = fc.record({
+    tokens: fc.integer({ min: 1, max: 96 }),
+    lane: fc.constantFrom<Lane>('interactive', 'low', 'bulk'),
+    bad: fc.integer({ min: 0, max: 7 }).map((n) => n === 0),
+    at: fc.integer({ min: 0, max: 30 }),
+    dropAt: fc.option(fc.integer({ min: 0, max: 40 })),
+    runTurns: fc.integer({ min: 1, max: 3 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(arrival, { minLength: 1, maxLength: 80 }), async (arrivals) => {
+      interface Arrived extends Row {
+        lane: Lane;
+      }
+      const waiting: Record<Lane, number[]> = { interactive: [], low: [], bulk: [] };
+      const runs = new Map<number, number>();
+      const settlements = new Map<number, number>();
+      const violations: string[] = [];
+      let running = false;
+      const batcher = new Batcher<Arrived, string>({
+        budgets: { interactive: 96, low: 64, bulk: 128 },
+        run: async (rows) => {
+          if (running) violations.push('two runs at a time');
+          running = true;
+          const head = rows[0]!;
+          if (new Set(rows.map(({ tokens }) => bucket(tokens))).size > 1) violations.push('mixed buckets');
+          const oldest = waiting[head.lane][0];
+          const retried = runs.has(head.id);
+          if (!retried && head.id !== oldest) violations.push(`${head.id} left before ${oldest}`);
+          if (retried && rows.length > 1) violations.push('a retry in company');
+          for (const { id, lane } of rows) {
+            runs.set(id, (runs.get(id) ?? 0) + 1);
+            waiting[lane] = waiting[lane].filter((other) => other !== id);
+          }
+          for (let i = 0; i < arrivals[head.id]!.runTurns; i++) await turn();
+          running = false;
+          if (rows.some(({ id }) => arrivals[id]!.bad)) throw new Error('bad');
+          return rows.map(({ id }) => `result of ${id}`);
+        },
+      });
+      const outcomes: Promise<{ id: number; result?: string; error?: unknown }>[] = [];
+      const controllers = arrivals.map(() => new AbortController());
+      for (let now = 0; now <= 40; now++) {
+        arrivals.forEach(({ tokens, lane, at, dropAt }, id) => {
+          const signal = controllers[id]!.signal;
+          if (at === now) {
+            if (!signal.aborted) waiting[lane].push(id);
+            const settled = batcher.submit({ id, tokens, lane }, lane, signal);
+            const count = () => void settlements.set(id, (settlements.get(id) ?? 0) + 1);
+            void settled.then(count, count);
+            outcomes.push(
+              settled.then(
+                ({ result }) => ({ id, result }),
+                (error: unknown) => ({ id, error }),
+              ),
+            );
+          }
+          if (dropAt === now) {
+            controllers[id]!.abort();
+            if (!runs.has(id)) waiting[lane] = waiting[lane].filter((other) => other !== id);
+          }
+        });
+        await turn();
+      }
+      for (const { id, result, error } of await Promise.all(outcomes)) {
+        const { bad, dropAt } = arrivals[id]!;
+        if (error instanceof RowDropped) expect(dropAt).not.toBeNull();
+        else if (bad) expect(error).toMatchObject({ message: 'bad' });
+        else expect(result).toBe(`result of ${id}`);
+      }
+      expect(violations).toEqual([]);
+      expect([...settlements.values()]).toEqual(arrivals.map(() => 1));
+      expect(Math.max(0, ...runs.values())).toBeLessThanOrEqual(2);
+      expect(batcher.waiting).toBe(0);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

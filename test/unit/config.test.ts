@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { childEnvironment, loadConfig, SETTINGS } from '../../src/shared/config.ts';
 import { StartupError } from '../../src/shared/errors.ts';
 
 test('defaults are valid, and an empty variable counts as unset', () => {
@@ -42,4 +42,34 @@ describe('what is wrong is named, all of it at once', () => {
     { HOST: 'localhost' },
     { HOST: '127.1.2.3' },
   ])('%j is fine', (env) => expect(loadConfig(env).HOST).toBe(env.HOST));
+});
+
+describe('every setting', () => {
+  test.each(Object.entries(SETTINGS))('%s has a default that is valid and a meaning', (_name, declared) => {
+    expect(declared.schema.safeParse(declared.default).success).toBe(true);
+    expect(declared.doc).toMatch(/^\S.*\.$/);
+  });
+});
+
+test.each<[keyof typeof SETTINGS, number, number]>([
+  ['PORT', 0, 65_535],
+  ['REDIS_TIMEOUT_MS', 10, 60_000],
+  ['MAX_BODY_BYTES', 1024, 1e9],
+  ['MAX_TEXTS_PER_JOB', 1, 100_000],
+  ['MAX_WAIT_S', 0, 600],
+  ['LOCK_DURATION_MS', 1000, 600_000],
+])('%s goes from %i to %i', (name, min, max) => {
+  expect(loadConfig({ [name]: String(min) })[name]).toBe(min);
+  expect(loadConfig({ [name]: String(max) })[name]).toBe(max);
+  for (const beyond of [min - 1, max + 1])
+    expect(() => loadConfig({ [name]: String(beyond) })).toThrow(new RegExp(`${name}=${beyond}`));
+});
+
+test.each(['1.5', ' 1', '0x10', '1e3', 'ten', '٣'])('%j is not a whole number', (value) =>
+  expect(() => loadConfig({ PORT: value })).toThrow('must be a whole number'),
+);
+
+test('childEnvironment adds to the environment without changing it', () => {
+  expect(childEnvironment({ AMULET_TEST: '1' })).toEqual({ ...process.env, AMULET_TEST: '1' });
+  expect(process.env.AMULET_TEST).toBeUndefined();
 });

@@ -5,6 +5,7 @@ import {
   isFinal,
   JOB_TRANSITIONS,
   jobStatusSchema,
+  type JobStatus,
 } from '../../src/shared/contract.ts';
 import { PROBLEMS } from '../../src/shared/errors.ts';
 
@@ -77,4 +78,123 @@ test('every problem has an error status and a title', () => {
     expect(status).toBeLessThan(600);
     expect(title.length).toBeGreaterThan(0);
   }
+});
+
+describe('createJob at its limits', () => {
+  const withTexts = (texts: unknown) => ({ texts });
+  test.each<[string, unknown]>([
+    ['5,000 letters', { text: 'x'.repeat(5000) }],
+    ['one text', withTexts(['a'])],
+    ['5,000 emoji in a list', withTexts(['🎬'.repeat(5000)])],
+    ['5,000 emoji beside an id', withTexts([{ id: 'x', text: '🎬'.repeat(5000) }])],
+    ['an id of 128 characters', withTexts([{ id: 'x'.repeat(128), text: 'a' }])],
+    ['top_k 1', { text: 'a', top_k: 1 }],
+    ['top_k 1,000,000', { text: 'a', top_k: 1_000_000 }],
+    ['a second to start', { text: 'a', expires_in: 1 }],
+    ['low priority', { text: 'a', priority: 'low' }],
+    ['empty metadata', { text: 'a', metadata: {} }],
+    ['4,096 bytes of emoji as metadata', { text: 'a', metadata: { a: '🎬'.repeat(1022) } }],
+    ['a model name of 63 characters', { text: 'a', model: 'x'.repeat(63) }],
+  ])('%s passes', (_name, body) => expect(createJob.safeParse(body).success).toBe(true));
+
+  test.each<[string, unknown, (string | number)[], RegExp]>([
+    ['5,001 letters', { text: 'x'.repeat(5001) }, ['text'], /has 5001 characters; at most 5000/],
+    ['5,001 emoji', { text: '🎬'.repeat(5001) }, ['text'], /has 5001 characters; at most 5000/],
+    ['a high surrogate', { text: 'a\ud83c' }, ['text'], /lone surrogate/],
+    ['a low surrogate', { text: '\udfac!' }, ['text'], /lone surrogate/],
+    ['a swapped pair', { text: '\udfac\ud83c' }, ['text'], /lone surrogate/],
+    ['NUL', { text: 'a\0b' }, ['text'], /NUL/],
+    ['an empty text', { text: '' }, ['text'], /must not be empty/],
+    ['white space', { text: ' \t\r\n\u00a0\u3000' }, ['text'], /other than white space/],
+    ['an unknown field', { text: 'a', webhook: 'x' }, [], /webhook/],
+    ['both text and texts', { text: 'a', texts: ['b'] }, [], /not both/],
+    ['neither text nor texts', {}, [], /give `text` or `texts`/],
+    ['no texts', withTexts([]), ['texts'], /at least one/],
+    ['257 texts', withTexts(Array.from({ length: 257 }, () => 'a')), ['texts'], /at most 256/],
+    ['top_k 0', { text: 'a', top_k: 0 }, ['top_k'], /./],
+    ['top_k -1', { text: 'a', top_k: -1 }, ['top_k'], /./],
+    ['top_k 1.5', { text: 'a', top_k: 1.5 }, ['top_k'], /./],
+    ['top_k 1,000,001', { text: 'a', top_k: 1_000_001 }, ['top_k'], /./],
+    ['expires_in 0', { text: 'a', expires_in: 0 }, ['expires_in'], /./],
+    ['another priority', { text: 'a', priority: 'bulk' }, ['priority'], /./],
+    ['metadata that is a list', { text: 'a', metadata: [] }, ['metadata'], /./],
+    [
+      '4,097 bytes of emoji',
+      { text: 'a', metadata: { a: `x${'🎬'.repeat(1022)}` } },
+      ['metadata'],
+      /4097 bytes/,
+    ],
+    ['metadata 100,000 deep', { text: 'a', metadata: nested(100_000) }, ['metadata'], /nested too deeply/],
+    ['a model name of 64', { text: 'a', model: 'x'.repeat(64) }, ['model'], /not a model name/],
+    ['no body', null, [], /./],
+  ])('%s fails there, and says why', (_name, body, where, why) => {
+    const { error } = createJob.safeParse(body);
+    expect(error?.issues).toHaveLength(1);
+    expect(error?.issues[0]).toMatchObject({ path: where, message: expect.stringMatching(why) });
+  });
+
+  test.each<[string, unknown, (string | number)[]]>([
+    ['a bad text', { id: 'x', text: 'a\0' }, ['texts', 1, 'text']],
+    ['an unknown field', { id: 'x', text: 'a', label: 'POSITIVE' }, ['texts', 1]],
+    ['no text', { id: 'x' }, ['texts', 1]],
+    ['a number for a text', 7, ['texts', 1]],
+  ])('one entry with %s fails the whole job, at its index', (_name, entry, where) => {
+    expect(createJob.safeParse(withTexts(['a', entry])).error?.issues).toMatchObject([{ path: where }]);
+  });
+
+  test('the limits are those of the settings', () => {
+    const small = createRequestSchemas(
+      loadConfig({
+        MAX_TEXT_CHARS: '3',
+        MAX_TEXTS_PER_JOB: '2',
+        MAX_METADATA_BYTES: '2',
+        MAX_EXPIRES_S: '5',
+      }),
+    ).createJob;
+    const body = { texts: ['🎬🎬🎬', 'abc'], metadata: {}, expires_in: 5 };
+    expect(small.safeParse(body).success).toBe(true);
+    for (const beyond of [
+      { texts: ['abcd'] },
+      { texts: ['a', 'b', 'c'] },
+      { metadata: { a: 1 } },
+      { expires_in: 6 },
+    ])
+      expect(small.safeParse({ ...body, ...beyond }).success).toBe(false);
+  });
+});
+
+describe('predict and hfClassify at their limits', () => {
+  const rows = (count: number) => Array.from({ length: count }, () => 'a');
+  test.each<[string, typeof predict | typeof hfClassify, unknown, boolean]>([
+    ['256 inputs', predict, { inputs: rows(256) }, true],
+    ['257 inputs', predict, { inputs: rows(257) }, false],
+    ['no inputs', predict, { inputs: [] }, false],
+    ['a pair', predict, { inputs: [['a', 'b']] }, true],
+    ['an empty row', predict, { inputs: [[]] }, false],
+    ['a row of three', predict, { inputs: [['a', 'b', 'c']] }, false],
+    ['5,000 emoji', predict, { text: '🎬'.repeat(5000) }, true],
+    ['5,001 emoji', predict, { inputs: [['🎬'.repeat(5001)]] }, false],
+    ['an unknown field', predict, { text: 'a', texts: ['b'] }, false],
+    ['256 inputs for Hugging Face', hfClassify, { inputs: rows(256) }, true],
+    ['257 inputs for Hugging Face', hfClassify, { inputs: rows(257) }, false],
+    ['a lone surrogate for Hugging Face', hfClassify, { inputs: ['\ud800'] }, false],
+    ['top_k null', hfClassify, { inputs: 'a', parameters: { top_k: null } }, true],
+    ['top_k 0', hfClassify, { inputs: 'a', parameters: { top_k: 0 } }, false],
+    ['an unknown parameter', hfClassify, { inputs: 'a', parameters: { temperature: 1 } }, false],
+  ])('%s', (_name, schema, body, valid) => expect(schema.safeParse(body).success).toBe(valid));
+});
+
+describe('JOB_TRANSITIONS', () => {
+  test.each(['succeeded', 'failed', 'canceled', 'expired'] as const)('nothing leaves %s', (state) =>
+    expect(JOB_TRANSITIONS[state]).toEqual([]),
+  );
+
+  test('a job succeeds only from processing, and its retry is the only way back', () => {
+    const before = (state: JobStatus) =>
+      jobStatusSchema.options.filter((from) => JOB_TRANSITIONS[from].includes(state));
+    expect(before('succeeded')).toEqual(['processing']);
+    expect(before('queued')).toEqual(['processing']);
+    for (const state of ['failed', 'canceled', 'expired'] as const)
+      expect(before(state)).toEqual(['queued', 'processing']);
+  });
 });

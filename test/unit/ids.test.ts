@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { MODEL_NAME } from '../../src/shared/config.ts';
 import { newJobId, parseJobId } from '../../src/shared/ids.ts';
 
 test('ids carry model, priority and time, and sort by time', () => {
@@ -21,3 +23,28 @@ test.each([
   `${'0'.repeat(32)}-n-a:b`,
   `${'0'.repeat(32)}-n-a\n`,
 ])('%j is not an id', (id) => expect(parseJobId(id)).toBeUndefined());
+
+test('the time is the first 48 bits', () => {
+  expect(parseJobId('019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm')).toEqual({
+    priority: 'normal',
+    model: 'sst2-minilm',
+    createdAt: 0x019aaf3c5e7b,
+  });
+});
+
+test('any model name that a setting may hold comes back', () => {
+  const names = fc.stringMatching(MODEL_NAME);
+  fc.assert(
+    fc.property(names, fc.constantFrom('normal' as const, 'low' as const), (model, priority) => {
+      expect(parseJobId(newJobId(priority, model))).toMatchObject({ model, priority });
+    }),
+  );
+});
+
+test('a model name has at most 63 characters', () => {
+  const id = (model: string) => `${'0'.repeat(32)}-n-${model}`;
+  expect(parseJobId(id('x'.repeat(63)))?.model).toHaveLength(63);
+  expect(parseJobId(id('x'.repeat(64)))).toBeUndefined();
+  expect(parseJobId(id('-x'))).toBeUndefined();
+  expect(parseJobId('A'.repeat(32) + '-n-x')).toBeUndefined();
+});

@@ -100,3 +100,93 @@ describe('labels and score function', () => {
     );
   });
 });
+
+describe('more that is wrong is said, too', () => {
+  test.each(['config.json', 'tokenizer_config.json'])('%s is missing', (name) => {
+    const read = write({});
+    rmSync(path.join(folder, name));
+    expect(read).toThrow(StartupError);
+    expect(read).toThrow(new RegExp(`${name} cannot be used: ENOENT`));
+  });
+
+  test.each<[string, string, string]>([
+    ['half a file', 'config.json', '{"id2label": {"0": "A"'],
+    ['an empty file', 'tokenizer_config.json', ''],
+    ['a list', 'config.json', '[]'],
+    ['id2label as a list', 'config.json', '{"id2label": ["A", "B"]}'],
+    ['a number for a label', 'config.json', '{"id2label": {"0": 1}}'],
+    ['no positions', 'config.json', '{"max_position_embeddings": 0}'],
+    ['a limit below 0', 'tokenizer_config.json', '{"model_max_length": -1}'],
+    ['a manifest without files', 'manifest.json', '{"revision": "r"}'],
+    ['a manifest without a revision', 'manifest.json', '{"revision": "", "files": {}}'],
+  ])('%s (%s)', (_name, file, content) => {
+    const read = write({});
+    writeFileSync(path.join(folder, file), content);
+    expect(read).toThrow(StartupError);
+    expect(read).toThrow(`${path.join(folder, file)} cannot be used: `);
+    expect(read).not.toThrow(/\n/);
+  });
+
+  test('a file where the folder should be', () => {
+    write({});
+    expect(() => readModelFolder(path.join(folder, 'config.json'), undefined)).toThrow(StartupError);
+  });
+
+  test('one bit that differs from the manifest', () => {
+    const read = write({}, { manifest: { revision: 'r', files: { 'onnx/model.onnx': { sha256 } } } });
+    expect(read().revision).toBe('r');
+    writeFileSync(path.join(folder, 'onnx/model.onnx'), ONNX.replace('n', 'o'));
+    expect(read).toThrow(StartupError);
+    expect(read).toThrow(/model\.onnx is damaged/);
+  });
+});
+
+test('an ONNX file that is named wins over the ones looked for, which have an order', () => {
+  const file = () => path.relative(folder, readModelFolder(folder, undefined).onnxFile);
+  write({}, { onnx: 'model.onnx' });
+  expect(file()).toBe('model.onnx');
+  write({}, { onnx: 'onnx/model.onnx' });
+  expect(file()).toBe(path.join('onnx', 'model.onnx'));
+  expect(readModelFolder(folder, 'model.onnx').onnxFile).toBe(path.join(folder, 'model.onnx'));
+});
+
+test.each([
+  ['roberta', 1, 512],
+  ['roberta', 0, 513],
+  ['camembert', null, 512],
+  ['mpnet', 1, 512],
+  ['bert', 1, 514],
+  [undefined, 1, 514],
+])('514 positions of %s with padding id %j hold %i tokens', (model_type, pad_token_id, expected) => {
+  expect(write({ max_position_embeddings: 514, model_type, pad_token_id })().maxTokens).toBe(expected);
+});
+
+test.each([
+  [{ max_position_embeddings: 514, model_type: 'roberta' }, { model_max_length: 256 }, 256],
+  [{ max_position_embeddings: 514, model_type: 'roberta' }, { model_max_length: 514 }, 512],
+  [{}, { model_max_length: 1e30 }, 512],
+  [{}, { model_max_length: 8192 }, 8192],
+])('the smaller limit of %j and %j holds: %i', (config, tokenizer, expected) => {
+  expect(write(config, { tokenizer })().maxTokens).toBe(expected);
+});
+
+describe('labelsOf, further', () => {
+  test.each([
+    [{ problem_type: null }, 2, ['LABEL_0', 'LABEL_1'], 'softmax'],
+    [{ problem_type: 'single_label_classification' }, 1, ['LABEL_0'], 'sigmoid'],
+    [{ problem_type: 'multi_label_classification' }, 1, ['LABEL_0'], 'sigmoid'],
+    [{ id2label: { 1: 'B', 0: 'A' } }, 2, ['A', 'B'], 'softmax'],
+    [{ id2label: { 0: 'A', 1: 'B' } }, 4, ['A', 'B', 'LABEL_2', 'LABEL_3'], 'softmax'],
+  ])('%j with %i outputs', (config, width, labels, apply) => {
+    expect(labelsOf(write(config)(), width)).toEqual({ labels, apply });
+  });
+
+  test.each([
+    [{ 0: 'A', 1: 'B' }, 1],
+    [{ 2: 'C' }, 2],
+    [{ 0: 'A' }, 0],
+  ])('%j with %i outputs ends the start', (id2label, width) => {
+    const model = write({ id2label })();
+    expect(() => labelsOf(model, width)).toThrow(StartupError);
+  });
+});

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rankLabels, toScores } from '../../src/worker/inference/scores.ts';
 
@@ -23,4 +24,42 @@ test('labels are ranked; ties keep their order; top_k beyond their number gives 
 
 test('an index beyond the labels is LABEL_n', () => {
   expect(rankLabels([0.1, 0.9], ['a'], 1)).toEqual([{ label: 'LABEL_1', score: 0.9 }]);
+});
+
+test.each([
+  [Float32Array.of(1e4, -1e4), 'softmax', [1, 0]],
+  [Float32Array.of(1e4, 1e4), 'softmax', [0.5, 0.5]],
+  [Float32Array.of(-1e4, -1e4), 'softmax', [0.5, 0.5]],
+  [Float32Array.of(7), 'softmax', [1]],
+  [Float32Array.of(1e4, -1e4), 'sigmoid', [1, 0]],
+  [Float32Array.of(1e4, -1e4), 'none', [1e4, -1e4]],
+] as const)('%o under %s', (logits, apply, expected) => {
+  expect(toScores(logits, apply)).toEqual(expected);
+});
+
+test('softmax is finite, within 0 and 1, and sums to 1 for logits up to 1e4', () => {
+  const logits = fc.float32Array({ min: -1e4, max: 1e4, noNaN: true, minLength: 1, maxLength: 50 });
+  fc.assert(
+    fc.property(logits, (row) => {
+      const scores = toScores(row, 'softmax');
+      expect(scores.every((score) => score >= 0 && score <= 1)).toBe(true);
+      expect(scores.reduce((a, b) => a + b)).toBeCloseTo(1, 9);
+    }),
+  );
+});
+
+test('a ranking is a stable sort, and neither scores nor labels are changed', () => {
+  const tied = fc.array(fc.constantFrom(0, 0.25, 0.5), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(tied, (scores) => {
+      const labels = scores.map((_, i) => `L${i}`);
+      const before = [...scores];
+      const ranked = rankLabels(scores, labels, null);
+      const expected = [0.5, 0.25, 0].flatMap((score) =>
+        labels.filter((_, i) => scores[i] === score).map((label) => ({ label, score })),
+      );
+      expect(ranked).toEqual(expected);
+      expect(scores).toEqual(before);
+    }),
+  );
 });

@@ -126,7 +126,11 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
     let job: Job = submitted;
     if (waitS !== undefined) {
       c.header('Preference-Applied', `wait=${waitS}`);
-      if (!isFinished(job)) job = await jobs.wait(owner, submitted.id, waitS * 1000, c.req.raw.signal);
+      if (!isFinished(job)) {
+        job =
+          (await jobs.waitOwn(submitted.id, waitS * 1000, c.req.raw.signal)) ??
+          (await jobs.get(owner, submitted.id));
+      }
     }
     c.header('Location', job.urls.self);
     if (isFinished(job)) return c.json(job, 200);

@@ -76,6 +76,12 @@ export function predictRoutes(
       // Nobody is there to read the answer: spare the model the work.
       await jobs.cancel(owner, submitted.id).catch(() => {});
     }
+    if (jobs.stopping) {
+      throw new AppError('shutting_down', `the server is shutting down; read ${submitted.urls.self} later`, {
+        retryAfterS: 1,
+        extra: { job_id: submitted.id, urls: submitted.urls },
+      });
+    }
     throw new AppError(
       'predict_timeout',
       `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${submitted.urls.self} later`,

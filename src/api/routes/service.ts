@@ -82,6 +82,7 @@ export function serviceRoutes({
             max_body_bytes: config.MAX_BODY_BYTES,
             max_text_chars: config.MAX_TEXT_CHARS,
             max_texts_per_job: config.MAX_TEXTS_PER_JOB,
+            max_id_chars: config.MAX_ID_CHARS,
             max_metadata_bytes: config.MAX_METADATA_BYTES,
             max_wait_s: config.MAX_WAIT_S,
             max_expires_s: config.MAX_EXPIRES_S,

@@ -127,7 +127,7 @@ export class Consumer {
         finishedAt: Date.now(),
         revision: this.#options.model.revision,
         results,
-        error: allFailed ? { code: 'inference_failed', message: 'every text of this job failed' } : null,
+        error: allFailed ? commonError(results) : null,
       });
     } catch (error) {
       // Canceled: its outcome is written already.
@@ -196,6 +196,16 @@ export class Consumer {
     const limit = Math.min(WORKER_CONCURRENCY, wanted, 2 * this.#active.size + 2);
     for (const worker of this.#workers) worker.concurrency = Math.max(1, limit);
   }
+}
+
+/** The error of a job whose texts all failed: theirs, when they agree. */
+function commonError(results: RowResult[]): { code: string; message: string } {
+  const codes = new Set(results.map((row) => ('error' in row ? row.error.code : '')));
+  const [code] = codes;
+  return {
+    code: codes.size === 1 && code ? code : 'inference_failed',
+    message: 'every text of this job failed',
+  };
 }
 
 const FAILED = { status: 'failed', startedAt: null, finishedAt: 0, revision: null, results: null } as const;

