@@ -55,7 +55,10 @@ export const SETTINGS = {
   DATA_DIR: setting(text, '.amulet', "The launcher's folder: private Redis, logs."),
 
   REDIS_URL: setting(
-    optionalText,
+    optionalText.refine(
+      (url) => url === undefined || /^(rediss?:\/\/.|unix:\/\/\/.)/.test(url),
+      'must begin with redis://, rediss:// or unix:///',
+    ),
     '',
     'Redis or Valkey ≥ 7, as `redis://`, `rediss://` or `unix:///path`. Unset: the launcher runs a private one.',
   ),
@@ -102,7 +105,14 @@ export const SETTINGS = {
     'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`.',
   ),
   EXECUTION_PROVIDERS: setting(
-    text.transform((value) => value.split(',').map((name) => name.trim())),
+    text
+      .transform((value) =>
+        value
+          .split(',')
+          .map((name) => name.trim())
+          .filter((name) => name !== ''),
+      )
+      .refine((names) => names.length > 0, 'must name at least one provider'),
     'cpu',
     'ONNX Runtime execution providers, comma-separated, best first.',
   ),

@@ -73,7 +73,13 @@ export type RowResult = z.infer<typeof rowResultSchema>;
 // Jobs
 
 const time = z.iso.datetime();
-const metadataValues = z.record(z.string(), z.unknown());
+/** Any JSON object, handed back as it came. (z.record would drop a key named __proto__.) */
+const metadataValues = z
+  .custom<Record<string, unknown>>(
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+    'must be an object',
+  )
+  .meta({ type: 'object', additionalProperties: true });
 
 export const jobSchema = z
   .object({
@@ -152,7 +158,7 @@ export function createRequestSchemas(config: Config) {
       .string()
       .min(1)
       .max(config.MAX_ID_CHARS)
-      .refine((id) => id.isWellFormed(), 'is not valid Unicode')
+      .refine((id) => id.isWellFormed() && !id.includes('\0'), 'contains a NUL or a lone surrogate')
       .optional(),
     text,
   });

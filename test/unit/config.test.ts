@@ -73,3 +73,11 @@ test('childEnvironment adds to the environment without changing it', () => {
   expect(childEnvironment({ AMULET_TEST: '1' })).toEqual({ ...process.env, AMULET_TEST: '1' });
   expect(process.env.AMULET_TEST).toBeUndefined();
 });
+
+test('empty provider names are skipped; a URL that is not of Redis is refused', () => {
+  expect(loadConfig({ EXECUTION_PROVIDERS: 'cuda,,cpu,' }).EXECUTION_PROVIDERS).toEqual(['cuda', 'cpu']);
+  expect(() => loadConfig({ EXECUTION_PROVIDERS: ',' })).toThrow(/at least one provider/);
+  expect(() => loadConfig({ REDIS_URL: 'http://x' })).toThrow(/REDIS_URL=http:\/\/x: must begin with redis/);
+  for (const REDIS_URL of ['redis://h:1', 'rediss://h', 'unix:///run/redis.sock'])
+    expect(loadConfig({ REDIS_URL }).REDIS_URL).toBe(REDIS_URL);
+});

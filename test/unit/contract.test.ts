@@ -198,3 +198,12 @@ describe('JOB_TRANSITIONS', () => {
       expect(before(state)).toEqual(['queued', 'processing']);
   });
 });
+
+test('metadata comes back whole, whatever its keys are', () => {
+  const metadata = JSON.parse('{"__proto__":{"x":1},"b":"\\ud800"}') as object;
+  expect(JSON.stringify(createJob.parse({ text: 'a', metadata }).metadata)).toBe(JSON.stringify(metadata));
+});
+
+test('an id with a NUL is refused', () => {
+  expect(createJob.safeParse({ texts: [{ id: 'a\0', text: 'b' }] }).success).toBe(false);
+});

@@ -190,3 +190,20 @@ describe('labelsOf, further', () => {
     expect(() => labelsOf(model, width)).toThrow(StartupError);
   });
 });
+
+describe('what is no file, no number, or no room', () => {
+  test('a folder where the ONNX file should be', () => {
+    write({});
+    expect(() => readModelFolder(folder, 'onnx')).toThrow(StartupError);
+  });
+  test('a label number that is none', () =>
+    expect(write({ id2label: { x: 'A' } })).toThrow(/config\.json cannot be used.*id2label/));
+  test('a model without room for a text', () =>
+    expect(write({ model_type: 'roberta', max_position_embeddings: 2, pad_token_id: 1 })).toThrow(
+      /leaves no room/,
+    ));
+  test('a limit that is null or broken', () => {
+    expect(write({}, { tokenizer: { model_max_length: null } })().maxTokens).toBe(512);
+    expect(write({}, { tokenizer: { model_max_length: 10.5 } })().maxTokens).toBe(10);
+  });
+});

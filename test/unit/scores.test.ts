@@ -63,3 +63,7 @@ test('a ranking is a stable sort, and neither scores nor labels are changed', ()
     }),
   );
 });
+
+test('softmax takes more labels than a function takes arguments', () => {
+  expect(toScores(new Float32Array(200_000), 'softmax')[0]).toBeCloseTo(1 / 200_000, 12);
+});

@@ -1,7 +1,7 @@
 /** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
 import { hostname } from 'node:os';
 import path from 'node:path';
-import { loadConfig } from '../../shared/config.ts';
+import { loadConfig, MODEL_NAME } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { JobRecords } from '../../shared/records.ts';
@@ -26,6 +26,9 @@ await runMain(bootLogger, async () => {
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
+  if (!MODEL_NAME.test(name)) {
+    throw new StartupError(`${name} cannot be the name of a model (${MODEL_NAME.source}): set MODEL_NAME`);
+  }
   const model = { name, revision: folder.revision };
   const state = { notReady: 'the model is loading' as string | undefined };
   let engine: Engine | undefined;

@@ -2,7 +2,7 @@
  * A model folder in Hugging Face layout: what its JSON files say, checked before anything is loaded.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ApplyFunction } from '../../shared/contract.ts';
@@ -23,7 +23,9 @@ export interface ModelFolder {
 
 const configSchema = z.object({
   model_type: z.string().optional(),
-  id2label: z.record(z.string(), z.string()).optional(),
+  id2label: z
+    .record(z.string().regex(/^\d+$/, 'id2label has a key that is no number'), z.string())
+    .optional(),
   problem_type: z
     .enum(['single_label_classification', 'multi_label_classification', 'regression'])
     .nullish()
@@ -32,7 +34,7 @@ const configSchema = z.object({
   pad_token_id: z.int().nullish(),
 });
 
-const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().optional() });
+const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().nullish() });
 
 const manifestSchema = z.object({
   revision: z.string().min(1),
@@ -43,6 +45,9 @@ const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'
 
 /** When neither the tokenizer nor the config names a limit. */
 const FALLBACK_MAX_TOKENS = 512;
+
+/** Two special tokens and one of the text's own. */
+const MIN_TOKENS = 3;
 
 /** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
 const OFFSET_POSITIONS = new Set([
@@ -61,11 +66,12 @@ const OFFSET_POSITIONS = new Set([
  */
 export function readModelFolder(folder: string, onnxFile: string | undefined): ModelFolder {
   const root = path.resolve(folder);
-  if (!existsSync(root)) throw new StartupError(`MODEL_DIR=${folder} does not exist`);
+  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
+    throw new StartupError(`MODEL_DIR=${folder} does not exist`);
   const config = readJson(root, 'config.json', configSchema);
   const tokenizerConfig = readJson(root, 'tokenizer_config.json', tokenizerConfigSchema);
-  const file = onnxFile ?? ONNX_FILES.find((candidate) => existsSync(path.join(root, candidate)));
-  if (file === undefined || !existsSync(path.join(root, file))) {
+  const file = onnxFile ?? ONNX_FILES.find((candidate) => isFile(path.join(root, candidate)));
+  if (file === undefined || !isFile(path.join(root, file))) {
     throw new StartupError(`${folder} has no ONNX file: looked for ${onnxFile ?? ONNX_FILES.join(', ')}`);
   }
   return {
@@ -87,7 +93,10 @@ function maxTokens(
     config.max_position_embeddings === undefined ? Infinity : config.max_position_embeddings - offset;
   const limit = Math.min(positions, tokenizer.model_max_length ?? Infinity);
   // Tokenizers without a limit of their own say so with 1e30.
-  return limit > 1e9 ? FALLBACK_MAX_TOKENS : limit;
+  const tokens = limit > 1e9 ? FALLBACK_MAX_TOKENS : Math.floor(limit);
+  if (tokens < MIN_TOKENS)
+    throw new StartupError(`the model reads ${tokens} tokens of a text, which leaves no room for one`);
+  return tokens;
 }
 
 /**
@@ -117,16 +126,20 @@ export function labelsOf(model: ModelFolder, width: number): { labels: string[];
  * @returns its revision
  */
 function verifyManifest(root: string): string | undefined {
-  if (!existsSync(path.join(root, 'manifest.json'))) return undefined;
+  if (!isFile(path.join(root, 'manifest.json'))) return undefined;
   const manifest = readJson(root, 'manifest.json', manifestSchema);
   for (const [name, expected] of Object.entries(manifest.files)) {
     const file = path.join(root, name);
-    if (!existsSync(file)) throw new StartupError(`${file} is missing, but manifest.json lists it`);
+    if (!isFile(file)) throw new StartupError(`${file} is missing, but manifest.json lists it`);
     if (sha256(file) !== expected.sha256) {
       throw new StartupError(`${file} is damaged: its SHA-256 is not the one in manifest.json`);
     }
   }
   return manifest.revision;
+}
+
+function isFile(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 function sha256(file: string): string {

@@ -3,7 +3,7 @@ import type { ApplyFunction, LabelScore } from '../../shared/contract.ts';
 
 /** softmax(x)_i = e^(x_i − max x) / Σ_j e^(x_j − max x); the shift keeps the exponentials from overflowing. */
 function softmax(logits: Float32Array): number[] {
-  const max = Math.max(...logits);
+  const max = logits.reduce((largest, logit) => Math.max(largest, logit), -Infinity);
   const exponentials = Array.from(logits, (logit) => Math.exp(logit - max));
   const sum = exponentials.reduce((total, value) => total + value, 0);
   return exponentials.map((value) => value / sum);
