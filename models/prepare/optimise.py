@@ -1,23 +1,30 @@
 """
 Fuses the operators of an exported BERT-like graph, at the levels of Optimum and ONNX Runtime.
 
-    python optimise.py model.onnx model_o2.onnx --level O2
+    python optimise.py model.onnx model_O2.onnx --level O2 --first-token
 
-O1: ONNX Runtime's general (basic) fusions. O2: also its extended and transformer fusions (attention, skip + layer norm,
-bias + GELU). O3: O2 with the tanh approximation of GELU, which changes scores slightly.
+O1: ONNX Runtime's general (basic) fusions. O2: also its transformer fusions (attention, skip + layer norm, bias + GELU).
+O3: O2 with the tanh approximation of GELU, which changes scores slightly.
+
+`--first-token` goes one step further, without any approximation: a BERT classifier reads the last layer at its first
+token only, so what follows that layer's attention is computed for that token alone.
 """
 
 import argparse
 from pathlib import Path
 
 import onnx
-from onnxruntime.transformers.fusion_options import FusionOptions
+from onnx import helper, numpy_helper
+from onnxruntime.transformers.fusion_options import AttentionMaskFormat, FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 LEVELS = ("O1", "O2", "O3")
 
+# Operators whose output for a token depends on that token alone.
+TOKENWISE = {"MatMul", "Add", "SkipLayerNormalization", "LayerNormalization", "BiasGelu", "FastGelu", "Gelu"}
 
-def optimise(source: Path, target: Path, level: str, heads: int, hidden: int) -> None:
+
+def optimise(source: Path, target: Path, level: str, heads: int, hidden: int, first_token: bool = False) -> None:
     """Writes `source` with its operators fused. The graph keeps its inputs, outputs and float32 weights."""
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level}")
@@ -25,15 +32,77 @@ def optimise(source: Path, target: Path, level: str, heads: int, hidden: int) ->
     # Its int8 form quantises all embedding rows with one scale; quantise.py gives every row its own instead.
     options.enable_embed_layer_norm = False
     options.enable_gelu_approximation = level == "O3"
+    # The default replaces the mask by the number of its ones, which is wrong for texts padded on the left.
+    options.attention_mask_format = AttentionMaskFormat.AttentionMask
     if level == "O1":
-        fused = optimize_model(str(source), "bert", heads, hidden, optimization_options=options, opt_level=1, only_onnxruntime=True)
+        fused = optimize_model(str(source), "bert", heads, hidden, options, opt_level=1, only_onnxruntime=True)
     else:
-        fused = optimize_model(str(source), "bert", heads, hidden, optimization_options=options, opt_level=0)
+        fused = optimize_model(str(source), "bert", heads, hidden, options, opt_level=0)
         fused.topological_sort()
     model = fused.model
     if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
-    onnx.save(model, str(target))
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    if first_token:
+        first_token_only(model)
+    onnx.save(model, target)
+
+
+def first_token_only(model: onnx.ModelProto) -> None:
+    """
+    Moves the pooler's selection of the first token, [batch, tokens, hidden] → [batch, hidden], up to the last attention.
+
+    A node moves behind it if it works token by token and nothing else reads its output.
+    """
+    graph = model.graph
+    consumers: dict[str, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        for name in node.input:
+            consumers.setdefault(name, []).append(index)
+    select = _first_token_gather(graph)
+    moved = {select}
+    for index in range(select - 1, -1, -1):
+        node = graph.node[index]
+        readers = consumers.get(node.output[0], [])
+        if node.op_type in TOKENWISE and readers and moved.issuperset(readers):
+            moved.add(index)
+
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    inside = {graph.node[index].output[0] for index in moved}
+    zero = graph.node[select].input[1]
+    nodes, selected = [], set()
+    for index, node in enumerate(graph.node):
+        if index == select:
+            # Its input has only one token now: the name of its output goes to the node before it.
+            before = next(other for other in nodes if node.input[0] in other.output)
+            before.output[0] = node.output[0]
+            continue
+        if index in moved:
+            for position, name in enumerate(node.input):
+                if name in constants or name in inside or not name:
+                    continue
+                if name not in selected:
+                    nodes.append(helper.make_node("Gather", [name, zero], [f"{name}_first"], axis=1))
+                    selected.add(name)
+                node.input[position] = f"{name}_first"
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+
+
+def _first_token_gather(graph: onnx.GraphProto) -> int:
+    """Index of the node that selects token 0 of the encoder's output."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    for index, node in enumerate(graph.node):
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if node.op_type == "Gather" and axis == 1 and node.input[1] in values and values[node.input[1]].shape == ():
+            if int(values[node.input[1]]) == 0:
+                return index
+    raise ValueError("this graph does not select its first token: leave --first-token out")
 
 
 def main() -> None:
@@ -41,10 +110,11 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--level", choices=LEVELS, default="O2")
+    parser.add_argument("--first-token", action="store_true")
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=384)
     args = parser.parse_args()
-    optimise(args.source, args.target, args.level, args.heads, args.hidden)
+    optimise(args.source, args.target, args.level, args.heads, args.hidden, args.first_token)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ sentences:
 - activations: u8, asymmetric, one scale a tensor; weights: s8, symmetric, one scale an output channel;
 - MatMul → QuantizeLinear + com.microsoft.MatMulIntegerToFloat, Attention → QAttention: the same integer kernels that
   dynamic quantisation uses, without its pass over the activations to find their range;
-- the table of word embeddings: s8, one scale a row, gathered first and scaled afterwards.
+- the table of word embeddings: s8, one scale a row, gathered first and scaled afterwards;
+- SkipLayerNormalization and BiasGelu are taken apart again and their biases given to the integer kernels, because the parts
+  are faster (one thread, 256 tokens: SkipLayerNormalization 549 µs, Sum 45 + LayerNormalization 66; BiasGelu 434, Gelu 283).
 
 LayerNorm, softmax, GELU, the pooler and the classifier stay in float32: they are cheap, and the last two decide the score.
 """
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +48,7 @@ def _initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
-def _targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+def targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The MatMul and Attention nodes with a large constant weight."""
     weights = _initializers(model)
     nodes = []
@@ -55,6 +58,11 @@ def _targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
             if weight is not None and weight.ndim == 2 and weight.size >= MIN_WEIGHTS // 2:
                 nodes.append(node)
     return nodes
+
+
+def large_embedding(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> bool:
+    """Whether a node looks up rows of a table that is worth quantising: that of the words."""
+    return node.op_type == "Gather" and node.input[0] in weights and weights[node.input[0]].size >= 4 * MIN_WEIGHTS
 
 
 def activation_ranges(
@@ -67,7 +75,7 @@ def activation_ranges(
     single freak value does not make the steps coarser for everybody.
     """
     model = onnx.load(source)
-    names = list(dict.fromkeys(node.input[0] for node in _targets(model)))
+    names = list(dict.fromkeys(node.input[0] for node in targets(model)))
     for name in names:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -110,6 +118,36 @@ def quantise_weight(weight: np.ndarray, bits: int = WEIGHT_BITS) -> tuple[np.nda
     return codes, best_scale.astype(np.float32)
 
 
+def unfuse(model: onnx.ModelProto) -> None:
+    """
+    Takes SkipLayerNormalization and BiasGelu apart, with the biases as Adds that `Rewriter.matmul` folds.
+
+    The skip is a Sum, not an Add: ONNX Runtime would fuse that one again when it loads the graph.
+    """
+    nodes = []
+    for node in model.graph.node:
+        output = node.output[0]
+        if node.op_type == "SkipLayerNormalization":
+            value, skip, gamma, beta, *bias = node.input
+            if bias:
+                nodes.append(helper.make_node("Add", [value, bias[0]], [f"{output}_biased"]))
+                value = f"{output}_biased"
+            epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
+            nodes += [
+                helper.make_node("Sum", [value, skip], [f"{output}_sum"]),
+                helper.make_node("LayerNormalization", [f"{output}_sum", gamma, beta], [output], axis=-1, epsilon=epsilon),
+            ]
+        elif node.op_type == "BiasGelu":
+            nodes += [
+                helper.make_node("Add", list(node.input), [f"{output}_biased"]),
+                helper.make_node("Gelu", [f"{output}_biased"], [output], domain="com.microsoft"),
+            ]
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 class Rewriter:
     """Replaces nodes of a graph, keeping it sorted and its initialisers complete."""
 
@@ -119,6 +157,14 @@ class Rewriter:
         self.added: dict[str, onnx.TensorProto] = {}
         self.quantised: dict[str, tuple[str, str, str]] = {}
         self.nodes: list[onnx.NodeProto] = []
+        # The Add of a constant bias that alone reads a tensor, by that tensor's name; and the Adds that were folded.
+        readers = Counter(name for node in model.graph.node for name in node.input)
+        self.bias_adds = {
+            node.input[0]: node
+            for node in model.graph.node
+            if node.op_type == "Add" and node.input[1] in self.weights and readers[node.input[0]] == 1
+        }
+        self.folded: set[str] = set()
 
     def constant(self, name: str, value: np.ndarray) -> str:
         self.added[name] = numpy_helper.from_array(value, name)
@@ -136,36 +182,42 @@ class Rewriter:
             self.quantised[name] = names
         return self.quantised[name]
 
-    def matmul(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
+    def operands(self, node: onnx.NodeProto, span: Range, bits: int) -> tuple[str, str, str, str, str, str]:
+        """Names of the codes, scale and zero point of a node's activation (first) and weight (second) input."""
         codes, scale, zero = self.quantise_activation(node.input[0], span)
-        weight, weight_scale = quantise_weight(self.weights[node.input[1]], bits)
-        w = self.constant(f"{node.input[1]}_s8", weight)
-        ws = self.constant(f"{node.input[1]}_scale", weight_scale)
-        wz = self.constant(f"{node.input[1]}_zero", np.zeros_like(weight_scale, dtype=np.int8))
+        name = node.input[1]
+        weight, weight_scale = quantise_weight(self.weights[name], bits)
+        return (
+            codes, scale, zero,
+            self.constant(f"{name}_s8", weight),
+            self.constant(f"{name}_scale", weight_scale),
+            self.constant(f"{name}_zero", np.zeros_like(weight_scale, dtype=np.int8)),
+        )  # fmt: skip
+
+    def matmul(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
+        a, a_scale, a_zero, w, w_scale, w_zero = self.operands(node, span, bits)
+        inputs, output = [a, w, a_scale, w_scale, a_zero, w_zero], node.output[0]
+        add = self.bias_adds.get(output)
+        if add is not None:
+            inputs.append(add.input[1])
+            output = add.output[0]
+            self.folded.add(output)
         self.nodes.append(
-            helper.make_node(
-                "MatMulIntegerToFloat", [codes, w, scale, ws, zero, wz], list(node.output), name=node.name,
-                domain="com.microsoft",
-            )  # fmt: skip
+            helper.make_node("MatMulIntegerToFloat", inputs, [output], name=node.name, domain="com.microsoft")
         )
 
     def attention(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
-        codes, scale, zero = self.quantise_activation(node.input[0], span)
-        weight, weight_scale = quantise_weight(self.weights[node.input[1]], bits)
-        w = self.constant(f"{node.input[1]}_s8", weight)
-        ws = self.constant(f"{node.input[1]}_scale", weight_scale)
-        wz = self.constant(f"{node.input[1]}_zero", np.zeros_like(weight_scale, dtype=np.int8))
+        a, a_scale, a_zero, w, w_scale, w_zero = self.operands(node, span, bits)
+        bias = node.input[2]
         mask = node.input[3] if len(node.input) > 3 else ""
         attributes = {
-            a.name: helper.get_attribute_value(a)
-            for a in node.attribute
-            if a.name in ("num_heads", "unidirectional", "mask_filter_value", "scale")
+            attribute.name: helper.get_attribute_value(attribute)
+            for attribute in node.attribute
+            if attribute.name in ("num_heads", "unidirectional", "mask_filter_value", "scale")
         }
+        inputs = [a, w, bias, a_scale, w_scale, mask, a_zero, w_zero]
         self.nodes.append(
-            helper.make_node(
-                "QAttention", [codes, w, node.input[2], scale, ws, mask, zero, wz], list(node.output), name=node.name,
-                domain="com.microsoft", **attributes,
-            )  # fmt: skip
+            helper.make_node("QAttention", inputs, list(node.output), name=node.name, domain="com.microsoft", **attributes)
         )
 
     def gather(self, node: onnx.NodeProto) -> None:
@@ -202,14 +254,19 @@ def quantise_embeddings(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def rewrite(model: onnx.ModelProto, ranges: dict[str, Range], bits: int) -> onnx.ModelProto:
+    """The graph with its embeddings in s8 and, if there are ranges, its matrices too."""
+    if ranges:
+        unfuse(model)
     rewriter = Rewriter(model)
-    targets = {node.output[0] for node in _targets(model)} if ranges else set()
+    outputs = {node.output[0] for node in targets(model)} if ranges else set()
     for node in list(model.graph.node):
-        if node.output[0] in targets:
+        if node.output[0] in outputs:
             convert = rewriter.matmul if node.op_type == "MatMul" else rewriter.attention
             convert(node, ranges[node.input[0]], bits)
-        elif node.op_type == "Gather" and rewriter.weights.get(node.input[0], np.empty(0)).size >= MIN_WEIGHTS * 4:
+        elif large_embedding(node, rewriter.weights):
             rewriter.gather(node)
+        elif node.output[0] in rewriter.folded:
+            continue
         else:
             rewriter.nodes.append(node)
     return rewriter.finish()

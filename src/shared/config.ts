@@ -29,6 +29,9 @@ const int = (min: number, max: number) =>
     .transform(Number)
     .pipe(z.number().min(min).max(max));
 
+/** A number of padded tokens, or undefined: measure it. */
+const budget = z.union([z.literal('').transform(() => undefined), int(1, 1e6)]);
+
 const MINUTES_MS = 60_000;
 const DAY_S = 86_400;
 
@@ -139,8 +142,22 @@ export const SETTINGS = {
     16,
     'Texts of one job in the batcher at a time, so that jobs interleave.',
   ),
-  BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one interactive batch, in padded tokens.'),
-  LOW_BATCH_TOKENS: setting(int(1, 1e6), 256, 'Budget of one low-priority batch, in padded tokens.'),
+  BATCH_TOKENS: setting(
+    budget,
+    '',
+    'Budget of one interactive batch, in padded tokens. Unset: measured when a worker starts.',
+  ),
+  BULK_BATCH_TOKENS: setting(
+    budget,
+    '',
+    'The same for low-priority and bulk batches: what an urgent text waits for.',
+  ),
+  MAX_BATCH_MS: setting(int(1, 60_000), 50, 'Longest interactive batch that the measurement may choose.'),
+  MAX_BULK_BATCH_MS: setting(
+    int(1, 60_000),
+    20,
+    'Longest low-priority or bulk batch that the measurement may choose.',
+  ),
   RUN_TIMEOUT_MS: setting(
     int(100, 60 * MINUTES_MS),
     MINUTES_MS,

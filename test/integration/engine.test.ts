@@ -12,6 +12,7 @@ afterEach(() => engine.stop());
 
 const row = (id: number): TextRow => ({
   tokens: 3,
+  key: String(id),
   encoded: { ids: Int32Array.of(id, 1, 2), typeIds: undefined, truncated: false },
 });
 

@@ -66,6 +66,9 @@ export class Stack {
       PORT: '0',
       WORKER_PORT: '0',
       LOG_LEVEL: 'warn',
+      // Measuring takes a second per worker; the tests that are about it unset these.
+      BATCH_TOKENS: '256',
+      BULK_BATCH_TOKENS: '256',
       ...env,
     };
     this.api = this.startApi();

@@ -13,6 +13,26 @@ import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 export interface TextRow {
   readonly tokens: number;
   readonly encoded: EncodedText;
+  /** Rows with the same key have the same token ids. */
+  readonly key: string;
+}
+
+/** Lets a batch run each of its different texts once: archives and forms are full of repeats. */
+export function oncePerText(
+  run: (rows: EncodedText[]) => Promise<Float32Array[]>,
+): (rows: TextRow[]) => Promise<Float32Array[]> {
+  return async (rows) => {
+    const places = new Map<string, number>();
+    const unique: EncodedText[] = [];
+    for (const { key, encoded } of rows) {
+      if (places.has(key)) continue;
+      places.set(key, unique.length);
+      unique.push(encoded);
+    }
+    const results = await run(unique);
+    // A missing result stays missing: the batcher counts them.
+    return rows.flatMap(({ key }) => results[places.get(key) ?? -1] ?? []);
+  };
 }
 
 export interface ClassifierParts {
@@ -50,7 +70,11 @@ export class Classifier {
           error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
         };
       }
-      const { result: logits } = await batcher.submit({ tokens: encoded.ids.length, encoded }, lane, signal);
+      const { result: logits } = await batcher.submit(
+        { tokens: encoded.ids.length, encoded, key: `${side}:${text.text}` },
+        lane,
+        signal,
+      );
       const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
       const best = ranked[0];
       if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {

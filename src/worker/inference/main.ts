@@ -1,15 +1,16 @@
 /** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
 import { hostname } from 'node:os';
 import path from 'node:path';
-import { loadConfig, MODEL_NAME } from '../../shared/config.ts';
+import { loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
-import { createLogger } from '../../shared/logger.ts';
+import { createLogger, type Logger } from '../../shared/logger.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient } from '../../shared/redis.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
-import { Batcher } from './batcher.ts';
-import { Classifier, type TextRow } from './classifier.ts';
+import { Batcher, type Lane } from './batcher.ts';
+import { chooseBudgets, measure } from './calibration.ts';
+import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
 import { Engine } from './engine.ts';
 import { createHealthApp, serveHealth } from './health.ts';
@@ -33,12 +34,14 @@ await runMain(bootLogger, async () => {
   const state = { notReady: 'the model is loading' as string | undefined };
   let engine: Engine | undefined;
   let consumer: Consumer | undefined;
+  let budgets: Record<Lane, number> | undefined;
   const health = await serveHealth(
     createHealthApp(() => ({
       notReady: state.notReady ?? (engine?.up ? undefined : 'the model process is being started again'),
       model,
       rows_in_hand: consumer?.rowsInHand ?? 0,
       jobs_in_hand: consumer?.jobsInHand ?? 0,
+      batch_tokens: budgets,
       model_restarts: engine?.restarts ?? 0,
       model_pid: engine?.pid,
     })),
@@ -61,20 +64,17 @@ await runMain(bootLogger, async () => {
       process.exit(1);
     },
   });
-  const { labels, apply } = labelsOf(folder, engine.outputs);
+  const running = engine;
+  const { labels, apply } = labelsOf(folder, running.outputs);
   logger.info(
     { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
     'model loaded and warm',
   );
 
-  const { run } = engineRunner(engine);
+  budgets = await calibrate(running, config, logger);
   const batcher = new Batcher<TextRow, Float32Array>({
-    run,
-    budgets: {
-      interactive: config.BATCH_TOKENS,
-      low: config.LOW_BATCH_TOKENS,
-      bulk: config.LOW_BATCH_TOKENS,
-    },
+    run: oncePerText((rows) => running.run(rows)),
+    budgets,
   });
 
   const redis = connectPatient(config.REDIS_URL, logger, 'queue');
@@ -124,7 +124,26 @@ await runMain(bootLogger, async () => {
   );
 });
 
-/** The batcher's view of the engine. */
-function engineRunner(engine: Engine) {
-  return { run: (rows: TextRow[]) => engine.run(rows.map(({ encoded }) => encoded)) };
+/** The token budget of every lane: what the settings say, else what this machine is measured to be good at. */
+async function calibrate(engine: Engine, config: Config, logger: Logger): Promise<Record<Lane, number>> {
+  const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
+  if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
+    return { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS };
+  }
+  const row = (tokens: number) => ({
+    ids: new Int32Array(tokens).fill(1),
+    typeIds: undefined,
+    truncated: false,
+  });
+  const samples = await measure((rows, tokens) =>
+    engine.run(Array.from({ length: rows }, () => row(tokens))),
+  );
+  const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
+  const interactive = BATCH_TOKENS ?? measured.interactive;
+  const background = BULK_BATCH_TOKENS ?? measured.background;
+  const figures = { interactive, background, us_per_token: Math.round(measured.microsPerToken * 10) / 10 };
+  if (measured.fallback !== undefined)
+    logger.warn({ ...figures, reason: measured.fallback }, 'calibration not used');
+  else logger.info(figures, 'calibrated');
+  return { interactive, low: background, bulk: background };
 }

@@ -1,0 +1,105 @@
+/**
+ * How many padded tokens one batch should have on this machine, measured once the model is warm.
+ *
+ * Small batches waste time per run, large ones only add latency: per token the curve falls, is flat, and rises again when a
+ * batch outgrows the caches. The budget is the smallest one whose cost per token is within TOLERANCE of the best, so
+ * that a row waits for as little as possible, and no batch may take longer than the lane's limit.
+ */
+
+/** Milliseconds that batches of `tokens` padded tokens took, one value a repetition. */
+export interface Sample {
+  tokens: number;
+  ms: number[];
+}
+
+export interface Budgets {
+  interactive: number;
+  background: number;
+  /** Best cost found, in µs per padded token. */
+  microsPerToken: number;
+  /** Why the measurement was not used, and the budgets are FALLBACK_TOKENS. */
+  fallback?: string;
+}
+
+/** Near the knee on every CPU tried so far. */
+export const FALLBACK_TOKENS = 256;
+
+/** Padded tokens of the batches that are timed. */
+export const CANDIDATES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048];
+
+/** Length of the rows in those batches: like most texts. */
+export const ROW_TOKENS = 32;
+
+const REPETITIONS = 4;
+const TOLERANCE = 1.1;
+
+/** Cost per token may vary from batch to batch by this much before the measurement is taken for noise. */
+const MAX_SPREAD = 3;
+
+/**
+ * Times batches of every size, in turn, so that a slow moment hits all sizes alike.
+ * @param run runs a batch of `rows` rows of `tokens` tokens; resolves when it is done
+ */
+export async function measure(
+  run: (rows: number, tokens: number) => Promise<unknown>,
+  now: () => number = () => performance.now(),
+): Promise<Sample[]> {
+  const samples = CANDIDATES.map((tokens): Sample => ({ tokens, ms: [] }));
+  for (let round = 0; round < REPETITIONS; round++) {
+    for (const sample of samples) {
+      const start = now();
+      await run(sample.tokens / ROW_TOKENS, ROW_TOKENS);
+      sample.ms.push(now() - start);
+    }
+  }
+  return samples;
+}
+
+/**
+ * @param limits longest batch of each lane, in ms
+ */
+export function chooseBudgets(
+  samples: Sample[],
+  limits: { interactiveMs: number; backgroundMs: number },
+): Budgets {
+  // The fastest repetition is the one least disturbed by others on the machine.
+  const costs = samples.map(({ tokens, ms }) => ({
+    tokens,
+    ms: Math.min(...ms),
+    micros: (Math.min(...ms) / tokens) * 1000,
+  }));
+  const best = Math.min(...costs.map(({ micros }) => micros));
+  const problem = distrust(costs, best);
+  if (problem !== undefined) {
+    return {
+      interactive: FALLBACK_TOKENS,
+      background: FALLBACK_TOKENS,
+      microsPerToken: best,
+      fallback: problem,
+    };
+  }
+  const good = costs.find(({ micros }) => micros <= best * TOLERANCE)?.tokens ?? FALLBACK_TOKENS;
+  const within = (limitMs: number) => {
+    const fitting = costs.filter(({ ms }) => ms <= limitMs).map(({ tokens }) => tokens);
+    const longest = Math.max(...fitting, Math.min(...CANDIDATES));
+    return Math.min(good, longest);
+  };
+  return {
+    interactive: within(limits.interactiveMs),
+    background: within(limits.backgroundMs),
+    microsPerToken: best,
+  };
+}
+
+/** Why these figures cannot be right, or undefined. */
+function distrust(costs: { tokens: number; ms: number; micros: number }[], best: number): string | undefined {
+  if (!costs.every(({ ms }) => Number.isFinite(ms) && ms > 0)) return 'a batch took no time at all';
+  const falls = costs.find(({ ms }, i) => i > 0 && ms < (costs[i - 1]?.ms ?? 0) * 0.8);
+  if (falls) return `${falls.tokens} tokens were faster than fewer of them`;
+  // Beyond the smallest sizes, where the fixed cost of a run shows, the curve is nearly flat.
+  const settled = costs.filter(({ tokens }) => tokens >= FALLBACK_TOKENS);
+  const worst = Math.max(...settled.map(({ micros }) => micros));
+  if (worst > best * MAX_SPREAD)
+    return `the cost of a token varied from ${best.toFixed(0)} to ${worst.toFixed(0)} µs`;
+  return undefined;
+}

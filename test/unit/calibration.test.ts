@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import {
+  CANDIDATES,
+  chooseBudgets,
+  FALLBACK_TOKENS,
+  measure,
+  ROW_TOKENS,
+} from '../../src/worker/inference/calibration.ts';
+
+const LIMITS = { interactiveMs: 50, backgroundMs: 20 };
+/** Samples of a machine with a fixed cost per run and one per token, in µs; more beyond a cache's worth of tokens. */
+const machine = (fixed: number, perToken: number, knee = Infinity, beyond = 1) =>
+  CANDIDATES.map((tokens) => ({
+    tokens,
+    ms: [(fixed + perToken * tokens * (tokens > knee ? beyond : 1)) / 1000, 1e3],
+  }));
+
+test('the smallest budget within a tenth of the best cost', () => {
+  expect(chooseBudgets(machine(0, 20), LIMITS)).toMatchObject({
+    interactive: 64,
+    background: 64,
+    microsPerToken: 20,
+  });
+  // 1 ms a run: 20 + 1000/t µs a token; the best is 20.5 at 2,048, so 22.5 is good enough: 512.
+  expect(chooseBudgets(machine(1000, 20), LIMITS).interactive).toBe(512);
+  expect(chooseBudgets(machine(1000, 20, 512, 1.5), LIMITS).interactive).toBe(256);
+});
+
+test('no batch may take longer than its lane allows', () => {
+  const slow = machine(20_000, 84);
+  expect(chooseBudgets(slow, LIMITS)).toMatchObject({ interactive: 256, background: 64 });
+  expect(chooseBudgets(machine(60_000, 84), LIMITS)).toMatchObject({ interactive: 64, background: 64 });
+});
+
+test.each([
+  [
+    'times that fall',
+    machine(0, 20).map((sample) => (sample.tokens === 512 ? { ...sample, ms: [0.1] } : sample)),
+    'faster',
+  ],
+  ['a token that costs three times as much', machine(0, 20, 512, 4), 'varied'],
+  ['a clock that stands still', machine(0, 0), 'no time'],
+])('%s are not believed', (_name, samples, reason) => {
+  const budgets = chooseBudgets(samples, LIMITS);
+  expect(budgets).toMatchObject({ interactive: FALLBACK_TOKENS, background: FALLBACK_TOKENS });
+  expect(budgets.fallback).toContain(reason);
+});
+
+test('every size is timed in every round', async () => {
+  const asked: number[] = [];
+  let clock = 0;
+  const samples = await measure(
+    (rows, tokens) => {
+      expect(tokens).toBe(ROW_TOKENS);
+      asked.push(rows * tokens);
+      clock += rows;
+      return Promise.resolve();
+    },
+    () => clock,
+  );
+  expect(asked.slice(0, CANDIDATES.length)).toEqual(CANDIDATES);
+  expect(samples.map(({ tokens }) => tokens)).toEqual(CANDIDATES);
+  for (const { tokens, ms } of samples) expect(new Set(ms)).toEqual(new Set([tokens / ROW_TOKENS]));
+});
