@@ -30,7 +30,11 @@ const int = (min: number, max: number) =>
     .pipe(z.number().min(min).max(max));
 
 /** A number of padded tokens, or undefined: measure it. */
-const budget = z.union([z.literal('').transform(() => undefined), int(1, 1e6)]);
+const budget = z
+  .string()
+  .regex(/^\d*$/, 'must be a whole number')
+  .transform((value) => (value === '' ? undefined : Number(value)))
+  .pipe(z.number().min(1).max(1e6).optional());
 
 const MINUTES_MS = 60_000;
 const DAY_S = 86_400;
