@@ -6,7 +6,7 @@ import { loadConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { createLogger } from '../shared/logger.ts';
 import { JobRecords } from '../shared/records.ts';
-import { connectFailFast, connectPatient, createRedisGuard } from '../shared/redis.ts';
+import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis.ts';
 import { ModelRegistry } from '../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
 import { createApp } from './app.ts';
@@ -28,7 +28,7 @@ await runMain(createLogger('api', 'info'), async () => {
     throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
 
   const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
-  const subscriber = connectPatient(config.REDIS_URL, logger, 'waiters');
+  const subscriber = connectSubscriber(config.REDIS_URL, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
   const queues = new QueueSet(redis, config.REDIS_PREFIX);

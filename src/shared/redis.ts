@@ -63,6 +63,21 @@ export function connectPatient(url: string, logger: Logger, role: string): Redis
   return connect(url, { maxRetriesPerRequest: null, socketTimeout: WORKER_SOCKET_TIMEOUT_MS }, logger, role);
 }
 
+const PING_MS = 4000;
+
+/**
+ * A patient connection for nothing but subscriptions. It only ever listens, so a dead network would go unnoticed: a ping
+ * now and then gives the socket timeout something to wait for.
+ */
+export function connectSubscriber(url: string, logger: Logger, role: string): Redis {
+  const redis = connectPatient(url, logger, role);
+  const timer = setInterval(() => {
+    if (redis.status === 'ready') redis.ping().catch(() => {});
+  }, PING_MS);
+  redis.once('end', () => clearInterval(timer));
+  return redis;
+}
+
 /** Runs `call` under one deadline for all of its Redis commands. */
 export type WithRedis = <T>(call: () => Promise<T>) => Promise<T>;
 

@@ -5,7 +5,7 @@ import { loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
 import { JobRecords } from '../../shared/records.ts';
-import { connectPatient } from '../../shared/redis.ts';
+import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { Batcher, type Lane } from './batcher.ts';
@@ -78,7 +78,7 @@ await runMain(bootLogger, async () => {
   });
 
   const redis = connectPatient(config.REDIS_URL, logger, 'queue');
-  const subscriber = connectPatient(config.REDIS_URL, logger, 'cancellations');
+  const subscriber = connectSubscriber(config.REDIS_URL, logger, 'cancellations');
   const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
   consumer = new Consumer({
