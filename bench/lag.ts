@@ -6,7 +6,7 @@ import type { Job } from '../src/shared/contract.ts';
 import { Stack } from '../test/support/stack.ts';
 import { longText } from '../test/support/texts.ts';
 import type { Figures } from './main.ts';
-import { percentile } from './percentile.ts';
+import { percentile } from './statistics.ts';
 
 interface WorkerHealth {
   loop_lag_ms: { p50: number; p99: number; max: number };

@@ -2,7 +2,7 @@
 import { Stack } from '../test/support/stack.ts';
 import { goEmotions } from '../test/support/texts.ts';
 import type { Figures } from './main.ts';
-import { percentile } from './percentile.ts';
+import { percentile } from './statistics.ts';
 
 const CALLS = 1000;
 

@@ -7,13 +7,24 @@ import { parseArgs } from 'node:util';
 import { lag } from './lag.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
+import { mixed } from './mixed.ts';
 import { outage } from './outage.ts';
+import { policies } from './policies.ts';
+import { saturate } from './saturate.ts';
 import { provideRedis } from '../test/support/redis.ts';
 
 /** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
 export type Figures = Record<string, number | string>;
 
-const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = { lag, latency, memory, outage };
+const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
+  saturate,
+  policies,
+  mixed,
+  latency,
+  lag,
+  memory,
+  outage,
+};
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
 const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);

@@ -1,0 +1,44 @@
+/**
+ * The machine's limit, one process of it: tokenise everything, sort by length, run batches, as a plain loop without queue,
+ * HTTP or anybody waiting. Answers every message with the rows it did and the seconds it took.
+ */
+import path from 'node:path';
+import { Model } from '../src/worker/inference/model.ts';
+import { readModelFolder } from '../src/worker/inference/model-folder.ts';
+import { TextTokenizer } from '../src/worker/inference/tokenizer.ts';
+
+/** Padded tokens of a batch. */
+const BUDGET = 256;
+
+const folder = readModelFolder(path.resolve(process.argv[2]!), undefined);
+const model = await Model.load({
+  type: 'load',
+  onnxFile: folder.onnxFile,
+  executionProviders: ['cpu'],
+  intraOpThreads: 1,
+});
+await model.warmUp();
+const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
+
+async function loop(texts: string[]): Promise<void> {
+  const rows = texts.map((text) => tokenizer.encodeNow(text).ids).sort((a, b) => a.length - b.length);
+  for (let start = 0; start < rows.length;) {
+    let end = start + 1;
+    while (end < rows.length && (end + 1 - start) * rows[end]!.length <= BUDGET) end++;
+    const batch = rows.slice(start, end);
+    const ids = new Int32Array(batch.reduce((sum, row) => sum + row.length, 0));
+    let offset = 0;
+    for (const row of batch) {
+      ids.set(row, offset);
+      offset += row.length;
+    }
+    await model.run({ ids, lengths: Int32Array.from(batch, (row) => row.length), typeIds: undefined });
+    start = end;
+  }
+}
+
+process.on('message', (texts: string[]) => {
+  void loop(texts).then(() => process.send?.(texts.length));
+});
+process.on('disconnect', () => process.exit(0));
+process.send?.('ready');
