@@ -56,7 +56,7 @@ right. Meant for short English texts that say what somebody thinks of something:
 
 ## Limits
 
-- Two classes only: a neutral text gets one of them, often with a high score. No score comes near 1, because the model was
+- Two classes only: a neutral text gets one of them, often with a high score. Scores end at about 0.98, because the model was
   trained with smoothed labels.
 - Trained on sentences about films and on short comments. It reads at most {max_length} tokens and knows English only.
 - Idioms mislead it: "I can't recommend this enough!" comes out NEGATIVE.
