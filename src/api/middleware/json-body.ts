@@ -55,11 +55,22 @@ function parse(bytes: ArrayBuffer): unknown {
 
 /** @param maxBytes bodies beyond this are refused before they are read, or as soon as they have grown past it */
 export function jsonBody(maxBytes: number) {
-  const limit = bodyLimit({
+  const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
+  const countWhileReading = bodyLimit({
     maxSize: maxBytes,
     onError: () => {
-      throw new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
+      throw tooLarge();
     },
+  });
+  const limit = createMiddleware<AppEnv>(async (c, next) => {
+    const length = c.req.header('content-length');
+    // The HTTP parser reads no more than Content-Length says, so the number is enough; bodyLimit would turn the request
+    // into a web stream only to look at the same header.
+    if (length === undefined || c.req.header('transfer-encoding') !== undefined)
+      return countWhileReading(c, next);
+    if (Number(length) > maxBytes) throw tooLarge();
+    await next();
+    return undefined;
   });
   return every(limit, parseJson);
 }
