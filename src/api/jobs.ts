@@ -18,7 +18,7 @@ import {
 import { AppError } from '../shared/errors.ts';
 import { newJobId, parseJobId, type Priority } from '../shared/ids.ts';
 import { cancelChannel, JOB_NAME, jobOptions } from '../shared/queues.ts';
-import { toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
+import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import type { ModelCatalog } from './catalog.ts';
 import type { QueueSet } from './queue-set.ts';
@@ -270,14 +270,14 @@ export class JobService {
     outcome: Pick<Outcome, 'status' | 'error'>,
   ): Promise<JobRecord> {
     const { records, redis, queues, config } = this.#parts;
-    const record = toRecord(id, payload, {
+    const record = toRecord(payload, {
       ...outcome,
       startedAt,
       finishedAt: Date.now(),
       revision: null,
       results: null,
     });
-    const settled = await records.settle(record, payload.notify);
+    const settled = await records.settle(id, record, payload.notify);
     if (!settled.settled) {
       if (settled.existing === 'deleted') throw notFound(id);
       return settled.existing;
@@ -293,11 +293,7 @@ export class JobService {
   }
 
   #show(id: string, found: JobRecord | Unfinished): Job {
-    const urls = { self: `/v1/jobs/${id}` };
-    if ('v' in found) {
-      const { v: _v, owner: _owner, ...job } = found;
-      return { ...job, urls };
-    }
+    if ('v' in found) return toJob(id, found);
     const { status, payload, startedAt } = found;
     return {
       id,
@@ -311,7 +307,7 @@ export class JobService {
       error: null,
       metadata: payload.metadata ?? null,
       timings_ms: null,
-      urls,
+      urls: { self: selfUrl(id) },
     };
   }
 }

@@ -109,8 +109,23 @@ export const jobSchema = z
   .meta({ id: 'Job' });
 export type Job = z.infer<typeof jobSchema>;
 
-/** A finished job as it is kept in Redis: the job as it is shown, with its owner and without its URLs. */
-export const jobRecordSchema = jobSchema.omit({ urls: true }).extend({ v: z.literal(1), owner: z.string() });
+/**
+ * A finished job as it is kept in Redis. Millions of these fill a Redis, so what follows from the id or from other members
+ * is left out; `toJob` in records.ts makes the job that is shown.
+ */
+export const jobRecordSchema = z.object({
+  v: z.literal(1),
+  owner: z.string(),
+  status: jobStatusSchema,
+  /** Unix ms, like the other times. */
+  created: z.number(),
+  started: z.number().optional(),
+  finished: z.number(),
+  revision: z.string().optional(),
+  results: z.array(rowResultSchema).optional(),
+  error: z.object({ code: z.string(), message: z.string() }).optional(),
+  metadata: metadataValues.optional(),
+});
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 
 /** How logits become scores; unset: what the model's config says. */

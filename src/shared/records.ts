@@ -7,11 +7,13 @@ import type { Redis } from 'ioredis';
 import {
   JOB_TRANSITIONS,
   jobRecordSchema,
+  type Job,
   type FinalStatus,
   type JobPayload,
   type JobRecord,
   type RowResult,
 } from './contract.ts';
+import { parseJobId } from './ids.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
@@ -66,16 +68,16 @@ export class JobRecords {
    * Fixes the outcome of a job, unless it already has one.
    * @param notify channel of the API instance that waits for it, if any
    */
-  async settle(record: JobRecord, notify?: string): Promise<SettleOutcome> {
+  async settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
     if (JOB_TRANSITIONS[record.status].length > 0)
       throw new Error(`${record.status} is not a final state. This is a bug.`);
     const existing = await this.#redis.amuletSettle(
-      this.#key(record.id),
+      this.#key(id),
       this.deadlinesKey,
       JSON.stringify(record),
       this.#ttlS,
-      record.id,
-      this.doneChannel(record.id),
+      id,
+      this.doneChannel(id),
       notify ?? '',
       MAX_INLINE_RECORD_BYTES,
     );
@@ -121,27 +123,47 @@ export interface Outcome {
 }
 
 /** The record of a job that has come to an end. */
-export function toRecord(id: string, payload: JobPayload, outcome: Outcome): JobRecord {
+export function toRecord(payload: JobPayload, outcome: Outcome): JobRecord {
   const { status, startedAt, finishedAt, revision, results, error } = outcome;
-  // A clock that was set back must not make a duration negative.
-  const span = (from: number, to: number) => Math.max(0, Math.round((to - from) * 10) / 10);
   return {
     v: 1,
     owner: payload.owner,
+    status,
+    created: payload.created_at,
+    ...(startedAt === null ? {} : { started: startedAt }),
+    finished: finishedAt,
+    ...(revision === null ? {} : { revision }),
+    ...(results === null ? {} : { results }),
+    ...(error === null ? {} : { error }),
+    ...(payload.metadata === undefined ? {} : { metadata: payload.metadata }),
+  };
+}
+
+/** A finished job as it is shown. */
+export function toJob(id: string, record: JobRecord): Job {
+  const { status, created, started, finished, revision, results, error, metadata } = record;
+  // A clock that was set back must not make a duration negative.
+  const span = (from: number, to: number) => Math.max(0, to - from);
+  return {
     id,
     status,
-    model: { name: payload.model, revision },
-    created_at: new Date(payload.created_at).toISOString(),
-    started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
-    finished_at: new Date(finishedAt).toISOString(),
-    results,
+    model: { name: parseJobId(id)?.model ?? '', revision: revision ?? null },
+    created_at: new Date(created).toISOString(),
+    started_at: started === undefined ? null : new Date(started).toISOString(),
+    finished_at: new Date(finished).toISOString(),
+    results: results ?? null,
     failed_texts: results?.filter((row) => 'error' in row).length ?? 0,
-    error,
-    metadata: payload.metadata ?? null,
+    error: error ?? null,
+    metadata: metadata ?? null,
     timings_ms: {
-      queue: span(payload.created_at, startedAt ?? finishedAt),
-      inference: startedAt === null ? 0 : span(startedAt, finishedAt),
-      total: span(payload.created_at, finishedAt),
+      queue: span(created, started ?? finished),
+      inference: started === undefined ? 0 : span(started, finished),
+      total: span(created, finished),
     },
+    urls: { self: selfUrl(id) },
   };
+}
+
+export function selfUrl(id: string): string {
+  return `/v1/jobs/${id}`;
 }

@@ -165,8 +165,8 @@ export class Consumer {
   }
 
   async #settle(id: string, payload: JobPayload, outcome: Outcome): Promise<void> {
-    const record = toRecord(id, payload, { ...outcome, finishedAt: Date.now() });
-    const { settled } = await this.#options.records.settle(record, payload.notify);
+    const record = toRecord(payload, { ...outcome, finishedAt: Date.now() });
+    const { settled } = await this.#options.records.settle(id, record, payload.notify);
     this.#options.logger.debug(
       { job: id, status: outcome.status, rows: payload.texts.length, settled },
       'job done',
