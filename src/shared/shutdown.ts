@@ -61,5 +61,6 @@ export async function runMain(logger: Logger, start: () => Promise<void>): Promi
 
 /** Tells the launcher, if there is one, that this part is up; `detail` ends up in the launcher's line. */
 export function announceReady(detail: string): void {
-  process.send?.({ ready: detail });
+  // A launcher that died meanwhile is no error here: its disconnect stops this process in order.
+  process.send?.({ ready: detail }, undefined, undefined, () => {});
 }

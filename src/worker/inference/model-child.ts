@@ -9,7 +9,8 @@ import type { FromChild, ToChild } from './protocol.ts';
 let model: Model | undefined;
 
 function send(message: FromChild): void {
-  process.send?.(message);
+  // The parent may have died during a run: the disconnect that ends this process is then still to be read.
+  process.send?.(message, undefined, undefined, () => {});
 }
 
 async function handle(message: ToChild): Promise<void> {
