@@ -76,7 +76,8 @@ export class JobService {
    * @param own the caller will wait for it with waitOwn()
    */
   async submit(owner: string, input: NewJob, own = false): Promise<Job> {
-    return this.#parts.withRedis(async () => {
+    let abandoned = false;
+    const submitted = this.#parts.withRedis(async () => {
       const { catalog, queues, redis, records, config, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
@@ -117,7 +118,13 @@ export class JobService {
         waiters.forget(id);
         throw error;
       }
+      // Added after the deadline: the caller has its 503 already, and nobody will come to wait.
+      if (abandoned) waiters.forget(id);
       return this.#show(id, { status: 'queued', payload, startedAt: null });
+    });
+    return submitted.catch((error: unknown) => {
+      abandoned = true;
+      throw error;
     });
   }
 
