@@ -4,23 +4,23 @@
  * Every public method runs under one Redis deadline and throws AppErrors.
  */
 import { createHash } from 'node:crypto';
-import type { Job as BullJob } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../shared/config.ts';
 import {
   isFinal,
-  jobPayloadSchema,
+  jobGroupSchema,
   type Job,
   type JobPayload,
   type JobRecord,
   type JobStatus,
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
-import { newJobId, parseJobId, type Priority } from '../shared/ids.ts';
-import { cancelChannel, JOB_NAME, jobOptions } from '../shared/queues.ts';
+import { newGroupId, newJobId, parseJobId, type Priority } from '../shared/ids.ts';
+import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import type { ModelCatalog } from './catalog.ts';
+import type { Intake, NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
 import type { Waiters } from './waiters.ts';
 
@@ -30,6 +30,7 @@ export interface JobServiceParts {
   withRedis: WithRedis;
   records: JobRecords;
   queues: QueueSet;
+  intake: Intake;
   catalog: ModelCatalog;
   waiters: Waiters;
 }
@@ -52,10 +53,13 @@ export interface NewJob {
 /** What is known of a job that has no record yet. */
 interface Unfinished {
   status: JobStatus;
-  payload: JobPayload;
+  payload: NewPayload;
   /** Unix ms; null while it waits. */
   startedAt: number | null;
 }
+
+/** So many jobs that somebody waits for, and every worker has more than it can batch at once. */
+const BUSY_JOBS_PER_WORKER = 4;
 
 /** Jobs that one sweep looks at; the rest comes a second later. */
 const SWEEP_LIMIT = 200;
@@ -78,42 +82,40 @@ export class JobService {
   async submit(owner: string, input: NewJob, own = false): Promise<Job> {
     let abandoned = false;
     const submitted = this.#parts.withRedis(async () => {
-      const { catalog, queues, redis, records, config, waiters } = this.#parts;
+      const { catalog, redis, records, intake, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
         throw new AppError('no_worker', `no worker serves ${model.name} at the moment`, { retryAfterS: 2 });
       }
       const priority = input.priority ?? 'normal';
-      const now = Date.now();
-      const payload: JobPayload = stripUndefined({
-        v: 1 as const,
-        owner,
-        model: model.name,
-        texts: input.texts.map(stripUndefined),
-        top_k: input.topK,
-        apply: input.apply,
-        truncate: input.truncate,
-        metadata: input.metadata,
-        created_at: now,
-        expires_at: input.expiresIn === undefined ? undefined : now + input.expiresIn * 1000,
-        notify: own ? waiters.channel : undefined,
-      });
-      let id = newJobId(priority, model.name);
-      if (input.idempotencyKey !== undefined) {
-        const reserved = await this.#reserve(owner, input.idempotencyKey, id, input);
+      const payload = this.#payload(owner, input, own);
+      let id: string;
+      let added: Promise<unknown>;
+      if (input.idempotencyKey === undefined) {
+        // A burst is spread over the workers, or one would run it while the others idle; a stream that keeps them all busy
+        // anyway travels in as few groups as it fits into.
+        const busy = waiters.size > BUSY_JOBS_PER_WORKER * model.workers;
+        ({ id, added } = intake.add(priority, model.name, payload, busy ? 1 : model.workers));
+      } else {
+        const fresh = newJobId(newGroupId(priority, model.name));
+        const reserved = await this.#reserve(owner, input.idempotencyKey, fresh, input);
         if (reserved !== undefined) {
           const known = await this.#find(reserved);
           if (known === 'deleted')
             throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
           if (known) return this.#show(reserved, known);
-          id = reserved;
         }
+        id = reserved ?? fresh;
+        const group = parseJobId(id)?.group ?? id;
+        added = intake.addAlone(priority, model.name, group, { id, ...payload });
       }
-      const queue = await queues.get(priority, model.name);
       if (own) waiters.expect(id);
       try {
-        if (payload.expires_at !== undefined) await redis.zadd(records.deadlinesKey, payload.expires_at, id);
-        await queue.add(JOB_NAME, payload, jobOptions(id, config.RESULT_TTL_S));
+        const { expires_at } = payload;
+        await Promise.all([
+          added,
+          expires_at === undefined ? undefined : redis.zadd(records.deadlinesKey, expires_at, id),
+        ]);
       } catch (error) {
         waiters.forget(id);
         throw error;
@@ -194,6 +196,22 @@ export class JobService {
     });
   }
 
+  #payload(owner: string, input: NewJob, own: boolean): NewPayload {
+    const { texts, topK, apply, truncate, metadata, expiresIn } = input;
+    const now = Date.now();
+    return {
+      owner,
+      texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
+      top_k: topK,
+      ...(apply === undefined ? {} : { apply }),
+      ...(truncate === undefined ? {} : { truncate }),
+      ...(metadata === undefined ? {} : { metadata }),
+      created_at: now,
+      ...(expiresIn === undefined ? {} : { expires_at: now + expiresIn * 1000 }),
+      ...(own ? { notify: this.#parts.waiters.channel } : {}),
+    };
+  }
+
   /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
   async #reserve(owner: string, key: string, id: string, input: NewJob): Promise<string | undefined> {
     const { redis, config } = this.#parts;
@@ -244,8 +262,8 @@ export class JobService {
     });
     if (!known) return undefined;
     const queue = await queues.get(parts.priority, parts.model);
-    const job = (await queue.getJob(id)) as BullJob<JobPayload> | undefined;
-    const payload = jobPayloadSchema.safeParse(job?.data).data;
+    const job = await queue.getJob(parts.group);
+    const payload = jobGroupSchema.safeParse(job?.data).data?.jobs.find((member) => member.id === id);
     const state = job && payload ? await job.getState() : 'unknown';
     if (!job || !payload || state === 'unknown' || state === 'completed') {
       // It may have been settled and removed since we looked.
@@ -290,12 +308,7 @@ export class JobService {
       return settled.existing;
     }
     await redis.publish(cancelChannel(config.REDIS_PREFIX), id);
-    const parts = parseJobId(id);
-    if (parts) {
-      const queue = await queues.get(parts.priority, parts.model);
-      // A job that a worker holds cannot be removed; the worker drops it on the message above, or finds it settled.
-      await queue.remove(id).catch(() => 0);
-    }
+    await queues.takeOut(id);
     return record;
   }
 
@@ -305,7 +318,7 @@ export class JobService {
     return {
       id,
       status,
-      model: { name: payload.model, revision: null },
+      model: { name: parseJobId(id)?.model ?? '', revision: null },
       created_at: new Date(payload.created_at).toISOString(),
       started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
       finished_at: null,
@@ -335,11 +348,4 @@ function notFound(id: string): AppError {
 
 function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
-}
-
-/** The same object without its undefined members: exactOptionalPropertyTypes tells the two apart, and so does JSON. */
-function stripUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
 }

@@ -13,6 +13,7 @@ import { createApp } from './app.ts';
 import { ModelCatalog } from './catalog.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
 import { JobService } from './jobs.ts';
+import { Intake } from './intake.ts';
 import { QueueSet } from './queue-set.ts';
 import { Waiters } from './waiters.ts';
 
@@ -40,7 +41,8 @@ await runMain(createLogger('api', 'info'), async () => {
     channel: `${config.REDIS_PREFIX}:api:${instance}`,
     logger,
   });
-  const jobs = new JobService({ config, redis, withRedis, records, queues, catalog, waiters });
+  const intake = new Intake(queues, config.RESULT_TTL_S);
+  const jobs = new JobService({ config, redis, withRedis, records, queues, intake, catalog, waiters });
 
   let durability: Durability | undefined;
   redis.on('ready', () => {

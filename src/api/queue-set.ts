@@ -1,19 +1,31 @@
-/** The BullMQ Queue objects of the API, one per model and priority, made when first needed. */
+/** The BullMQ queues as the API sees them, one per model and priority, made when first needed. */
+import { readFileSync } from 'node:fs';
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { JobPayload } from '../shared/contract.ts';
-import type { Priority } from '../shared/ids.ts';
+import { jobGroupSchema, type JobGroup } from '../shared/contract.ts';
+import { parseJobId, type Priority } from '../shared/ids.ts';
 import { NO_EVENTS, queueName } from '../shared/queues.ts';
 
-export type JobQueue = Queue<JobPayload, undefined>;
+export type JobQueue = Queue<JobGroup, undefined>;
+
+interface RedisWithTakeOut extends Redis {
+  amuletTakeOut(key: string, seen: string, wanted: string): Promise<number>;
+}
+
+/** A group is changed by nobody but its jobs' cancellations and expiries. */
+const MAX_TAKE_OUT_TRIES = 16;
 
 export class QueueSet {
-  readonly #redis: Redis;
+  readonly #redis: RedisWithTakeOut;
   readonly #prefix: string;
   readonly #queues = new Map<string, Promise<JobQueue>>();
 
   constructor(redis: Redis, prefix: string) {
-    this.#redis = redis;
+    redis.defineCommand('amuletTakeOut', {
+      numberOfKeys: 1,
+      lua: readFileSync(new URL('../shared/take-out.lua', import.meta.url), 'utf8'),
+    });
+    this.#redis = redis as RedisWithTakeOut;
     this.#prefix = prefix;
   }
 
@@ -26,6 +38,28 @@ export class QueueSet {
     this.#queues.set(name, opened);
     opened.catch(() => this.#queues.delete(name));
     return opened;
+  }
+
+  /**
+   * Takes a job that no worker is to run out of its group, and with the last of them the group out of its queue. What a
+   * worker holds already stays; it drops the job when it hears of it, or finds it settled.
+   */
+  async takeOut(id: string): Promise<void> {
+    const parts = parseJobId(id);
+    if (!parts) return;
+    const queue = await this.get(parts.priority, parts.model);
+    const key = queue.toKey(parts.group);
+    for (let tries = 0; tries < MAX_TAKE_OUT_TRIES; tries++) {
+      const data = await this.#redis.hget(key, 'data');
+      const group = data === null ? undefined : parseGroup(data);
+      if (data === null || !group?.jobs.some((job) => job.id === id)) return;
+      const jobs = group.jobs.filter((job) => job.id !== id);
+      // Empty first: the text is gone even when the group cannot be removed because a worker holds it.
+      const replaced = await this.#redis.amuletTakeOut(key, data, JSON.stringify({ ...group, jobs }));
+      if (replaced === 0) continue;
+      if (jobs.length === 0) await queue.remove(parts.group).catch(() => 0);
+      return;
+    }
   }
 
   async #open(name: string): Promise<JobQueue> {
@@ -46,4 +80,8 @@ export class QueueSet {
       await queue?.close();
     }
   }
+}
+
+function parseGroup(data: string): JobGroup | undefined {
+  return jobGroupSchema.safeParse(JSON.parse(data)).data;
 }

@@ -49,6 +49,11 @@ export class Waiters {
     return this.#closed;
   }
 
+  /** Jobs that are waited for. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
   get channel(): string {
     return this.#options.channel;
   }
@@ -121,10 +126,11 @@ export class Waiters {
 
   #onMessage(message: string): void {
     try {
-      const { id, record } = parseDoneMessage(message);
-      if (!this.#waiting.has(id) && !this.#expected.has(id)) return;
-      if (record) this.#resolve(id, record);
-      else void this.#recheck([id]);
+      for (const { id, record } of parseDoneMessage(message)) {
+        if (!this.#waiting.has(id) && !this.#expected.has(id)) continue;
+        if (record) this.#resolve(id, record);
+        else void this.#recheck([id]);
+      }
     } catch (error) {
       this.#options.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
     }

@@ -132,11 +132,10 @@ export type JobRecord = z.infer<typeof jobRecordSchema>;
 export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
 export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
 
-/** The data of one BullMQ job. Short names: this is what fills Redis while jobs wait. */
+/** A job that waits. Short: this is what fills Redis meanwhile. */
 export const jobPayloadSchema = z.object({
-  v: z.literal(1),
+  id: z.string(),
   owner: z.string(),
-  model: z.string(),
   texts: z.array(z.object({ id: z.string().optional(), text: z.string() })).min(1),
   top_k: z.int().min(1).nullable(),
   apply: applyFunctionSchema.optional(),
@@ -150,6 +149,10 @@ export const jobPayloadSchema = z.object({
   notify: z.string().optional(),
 });
 export type JobPayload = z.infer<typeof jobPayloadSchema>;
+
+/** The data of one BullMQ job: jobs of ours that came in together travel together (src/api/intake.ts). */
+export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPayloadSchema) });
+export type JobGroup = z.infer<typeof jobGroupSchema>;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Requests, whose limits are settings

@@ -1,35 +1,53 @@
 /**
- * Job ids: `<UUIDv7 in hex>-<lane>-<model>`, for example `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm`.
- * Time-ordered, and they name their queue, so any API instance finds a job from its id alone.
+ * Job ids: `<32 hex digits>-<lane>-<model>`, for example `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm`.
+ *
+ * The digits are the Unix time in ms (12 of them), the group that the job travels in (10), and the job's own (10). So ids
+ * are ordered by time, name their queue and their group, and any API instance finds a job from its id alone; and nobody
+ * can guess one job's id from another's.
  */
-import { randomUUIDv7 } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 
 /** How urgent a job is. `normal` is answered first, `low` never starves. */
 export type Priority = 'normal' | 'low';
 
 const LETTER: Record<Priority, string> = { normal: 'n', low: 'l' };
+const TIME_DIGITS = 12;
+const GROUP_DIGITS = 22;
 const JOB_ID = /^([0-9a-f]{32})-([nl])-([A-Za-z0-9][A-Za-z0-9._-]{0,62})$/;
 
 export interface JobIdParts {
   priority: Priority;
   model: string;
+  /** Id of the group, which is its id in BullMQ, too. */
+  group: string;
   /** Unix ms. */
   createdAt: number;
 }
 
-export function newJobId(priority: Priority, model: string): string {
-  return `${randomUUIDv7().replaceAll('-', '')}-${LETTER[priority]}-${model}`;
+/** Id of a group of jobs that travel together: the id of any of its jobs without the job's own digits. */
+export function newGroupId(priority: Priority, model: string): string {
+  const time = Date.now().toString(16).padStart(TIME_DIGITS, '0');
+  return `${time}${tenDigits()}-${LETTER[priority]}-${model}`;
+}
+
+/** Id of a new job in a group. */
+export function newJobId(group: string): string {
+  return group.slice(0, GROUP_DIGITS) + tenDigits() + group.slice(GROUP_DIGITS);
 }
 
 /** What a job id says, or undefined when it is not one. */
 export function parseJobId(id: string): JobIdParts | undefined {
   const match = JOB_ID.exec(id);
   if (!match) return undefined;
-  const [, uuid, letter, model] = match as unknown as [string, string, string, string];
+  const [, digits, letter, model] = match as unknown as [string, string, string, string];
   return {
     priority: letter === 'l' ? 'low' : 'normal',
     model,
-    // The first 48 bits of a version 7 UUID are its Unix time in ms (RFC 9562 §5.7).
-    createdAt: Number.parseInt(uuid.slice(0, 12), 16),
+    group: `${digits.slice(0, GROUP_DIGITS)}-${letter}-${model}`,
+    createdAt: Number.parseInt(digits.slice(0, TIME_DIGITS), 16),
   };
+}
+
+function tenDigits(): string {
+  return randomBytes(5).toString('hex');
 }

@@ -9,7 +9,7 @@ export function queueName(priority: Priority, model: string): string {
   return `${priority === 'low' ? 'low' : 'classify'}-${model}`;
 }
 
-/** Name of every classification job inside its queue. */
+/** Name of every BullMQ job inside its queue. */
 export const JOB_NAME = 'classify';
 
 /**
@@ -19,6 +19,7 @@ export const JOB_NAME = 'classify';
 export const JOB_ATTEMPTS = 8;
 
 /**
+ * @param id of the group
  * @param resultTtlS how long a job that could not even be settled stays readable
  */
 export function jobOptions(id: string, resultTtlS: number): JobsOptions {

@@ -24,13 +24,22 @@ const TOMBSTONE = '';
 /** Records up to this size travel inside the PUBLISH; larger ones are fetched by whoever waits. */
 const MAX_INLINE_RECORD_BYTES = 8192;
 
-/** Separates the job id from the record in a message. */
+/** Ends the job ids and the records in a message. No JSON of ours has one inside. */
 const SEPARATOR = '\n';
 
+/** Outcomes that one call of the script fixes: it must not hold Redis for long. */
+const MAX_SETTLED_AT_ONCE = 64;
+
 interface RedisWithSettle extends Redis {
-  amuletSettle(
-    ...args: [string, string, string, number, string, string, string, number]
-  ): Promise<string | null>;
+  amuletSettle(numberOfKeys: number, ...args: (string | number)[]): Promise<(string | null)[]>;
+}
+
+interface PendingSettle {
+  id: string;
+  record: JobRecord;
+  notify: string | undefined;
+  resolve: (outcome: SettleOutcome) => void;
+  reject: (error: unknown) => void;
 }
 
 export type SettleOutcome = { settled: true } | { settled: false; existing: JobRecord | 'deleted' };
@@ -39,10 +48,10 @@ export class JobRecords {
   readonly #redis: RedisWithSettle;
   readonly #prefix: string;
   readonly #ttlS: number;
+  #pending: PendingSettle[] = [];
 
   constructor(redis: Redis, prefix: string, ttlS: number) {
     redis.defineCommand('amuletSettle', {
-      numberOfKeys: 2,
       lua: readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
     });
     this.#redis = redis as RedisWithSettle;
@@ -68,20 +77,44 @@ export class JobRecords {
    * Fixes the outcome of a job, unless it already has one.
    * @param notify channel of the API instance that waits for it, if any
    */
-  async settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
+  settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
     if (JOB_TRANSITIONS[record.status].length > 0)
       throw new Error(`${record.status} is not a final state. This is a bug.`);
-    const existing = await this.#redis.amuletSettle(
-      this.#key(id),
-      this.deadlinesKey,
-      JSON.stringify(record),
-      this.#ttlS,
-      id,
-      this.doneChannel(id),
-      notify ?? '',
-      MAX_INLINE_RECORD_BYTES,
-    );
-    return existing === null ? { settled: true } : { settled: false, existing: parseRecord(existing) };
+    return new Promise((resolve, reject) => {
+      // Jobs of one batch end in one turn of the event loop: they are settled together.
+      if (this.#pending.length === 0) process.nextTick(() => this.#settlePending());
+      this.#pending.push({ id, record, notify, resolve, reject });
+    });
+  }
+
+  #settlePending(): void {
+    const all = this.#pending;
+    this.#pending = [];
+    for (let start = 0; start < all.length; start += MAX_SETTLED_AT_ONCE) {
+      const some = all.slice(start, start + MAX_SETTLED_AT_ONCE);
+      this.#redis
+        .amuletSettle(
+          1 + some.length,
+          this.deadlinesKey,
+          ...some.map(({ id }) => this.#key(id)),
+          this.#ttlS,
+          MAX_INLINE_RECORD_BYTES,
+          ...some.flatMap(({ id, record, notify }) => [
+            JSON.stringify(record),
+            id,
+            this.doneChannel(id),
+            notify ?? '',
+          ]),
+        )
+        .then(
+          (existing) =>
+            some.forEach(({ resolve }, i) => {
+              const record = existing[i];
+              resolve(record == null ? { settled: true } : { settled: false, existing: parseRecord(record) });
+            }),
+          (error: unknown) => some.forEach(({ reject }) => reject(error)),
+        );
+    }
   }
 
   /** The outcomes of jobs, in the order of `ids`; undefined where there is none (yet, or any more). */
@@ -101,14 +134,18 @@ function parseRecord(json: string): JobRecord | 'deleted' {
   return json === TOMBSTONE ? 'deleted' : jobRecordSchema.parse(JSON.parse(json));
 }
 
-/** The two parts of a settle.lua message; the record is undefined when it was too large to be sent along. */
-export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined } {
-  const end = message.indexOf(SEPARATOR);
-  const json = message.slice(end + SEPARATOR.length);
-  return {
-    id: message.slice(0, end),
-    record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)),
-  };
+/** What a message of settle.lua says; a record is undefined when it was too large to be sent along. */
+export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined }[] {
+  const lines = message.split(SEPARATOR);
+  const outcomes = [];
+  for (let i = 0; i + 1 < lines.length; i += 2) {
+    const json = lines[i + 1] as string;
+    outcomes.push({
+      id: lines[i] as string,
+      record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)),
+    });
+  }
+  return outcomes;
 }
 
 export interface Outcome {
@@ -123,7 +160,7 @@ export interface Outcome {
 }
 
 /** The record of a job that has come to an end. */
-export function toRecord(payload: JobPayload, outcome: Outcome): JobRecord {
+export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): JobRecord {
   const { status, startedAt, finishedAt, revision, results, error } = outcome;
   return {
     v: 1,

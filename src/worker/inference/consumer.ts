@@ -7,7 +7,7 @@
 import { UnrecoverableError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/config.ts';
-import { jobPayloadSchema, type JobPayload, type RowResult } from '../../shared/contract.ts';
+import { jobGroupSchema, type JobGroup, type JobPayload, type RowResult } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { Priority } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -40,8 +40,10 @@ export class Consumer {
   /** Jobs in hand, by id: aborted when somebody cancels them. */
   readonly #active = new Map<string, AbortController>();
   #rowsInHand = 0;
-  /** Running mean of texts per job, to guess how many jobs fill the hand. */
-  #rowsPerJob = 1;
+  #groupsInHand = 0;
+  /** Running means of a group's rows and jobs, to guess how many groups fill the hand. */
+  #rowsPerGroup = 1;
+  #jobsPerGroup = 1;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -102,26 +104,52 @@ export class Consumer {
     return worker;
   }
 
-  async #process(job: Job<unknown>, lane: Lane): Promise<void> {
-    const id = job.id;
-    const parsed = jobPayloadSchema.safeParse(job.data);
-    if (id === undefined || !parsed.success) {
+  /** Runs the jobs of a group, each on its own: a short one is not kept back by a long one. */
+  async #process(bullJob: Job<unknown>, lane: Lane): Promise<void> {
+    const parsed = jobGroupSchema.safeParse(bullJob.data);
+    if (!parsed.success) {
       throw new UnrecoverableError('the payload of this job is not one that this version understands');
     }
-    const payload = parsed.data;
-    const startedAt = job.processedOn ?? Date.now();
-    if (payload.expires_at !== undefined && startedAt > payload.expires_at && job.attemptsStarted <= 1) {
-      await this.#settle(id, payload, { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED });
-      return;
-    }
-    const rows = payload.texts.length;
-    const abort = new AbortController();
-    this.#active.set(id, abort);
-    this.#take(rows);
+    const first = bullJob.attemptsStarted <= 1;
+    const jobs = first ? parsed.data.jobs : await this.#unsettled(parsed.data);
+    const startedAt = bullJob.processedOn ?? Date.now();
+    this.#takeGroup(jobs);
     try {
-      const results = await this.#classify(payload, lane, abort.signal);
+      const outcomes = await Promise.allSettled(
+        jobs.map(async (job) => {
+          try {
+            if (first && job.expires_at !== undefined && startedAt > job.expires_at) {
+              await this.#settle(job, { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED });
+            } else {
+              await this.#run(job, startedAt, lane);
+            }
+          } finally {
+            this.#rowsInHand -= job.texts.length;
+            this.#adjustConcurrency();
+          }
+        }),
+      );
+      const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+      if (failure) throw failure.reason;
+    } finally {
+      this.#leaveGroup();
+    }
+  }
+
+  /** A group that is run again: those of its jobs that have no outcome yet. */
+  async #unsettled({ jobs }: JobGroup): Promise<JobPayload[]> {
+    if (jobs.length === 0) return [];
+    const records = await this.#options.records.read(jobs.map(({ id }) => id));
+    return jobs.filter((_, i) => records[i] === undefined);
+  }
+
+  async #run(job: JobPayload, startedAt: number, lane: Lane): Promise<void> {
+    const abort = new AbortController();
+    this.#active.set(job.id, abort);
+    try {
+      const results = await this.#classify(job, lane, abort.signal);
       const allFailed = results.every((row) => 'error' in row);
-      await this.#settle(id, payload, {
+      await this.#settle(job, {
         status: allFailed ? 'failed' : 'succeeded',
         startedAt,
         finishedAt: Date.now(),
@@ -134,8 +162,7 @@ export class Consumer {
       if (error instanceof RowDropped) return;
       throw error;
     } finally {
-      this.#active.delete(id);
-      this.#take(-rows);
+      this.#active.delete(job.id);
     }
   }
 
@@ -164,36 +191,52 @@ export class Consumer {
     return results;
   }
 
-  async #settle(id: string, payload: JobPayload, outcome: Outcome): Promise<void> {
-    const record = toRecord(payload, { ...outcome, finishedAt: Date.now() });
-    const { settled } = await this.#options.records.settle(id, record, payload.notify);
+  async #settle(job: JobPayload, outcome: Outcome): Promise<void> {
+    const record = toRecord(job, { ...outcome, finishedAt: Date.now() });
+    const { settled } = await this.#options.records.settle(job.id, record, job.notify);
     this.#options.logger.debug(
-      { job: id, status: outcome.status, rows: payload.texts.length, settled },
+      { job: job.id, status: outcome.status, rows: job.texts.length, settled },
       'job done',
     );
   }
 
-  async #settleFailed(job: Job<unknown>, error: Error): Promise<void> {
-    const parsed = jobPayloadSchema.safeParse(job.data);
-    this.#options.logger.error({ job: job.id, reason: error.message }, 'job failed');
-    if (job.id === undefined || !parsed.success) return;
-    await this.#settle(job.id, parsed.data, {
-      ...FAILED,
-      startedAt: job.processedOn ?? null,
-      error: { code: 'internal_error', message: error.message },
-    });
+  async #settleFailed(bullJob: Job<unknown>, error: Error): Promise<void> {
+    const parsed = jobGroupSchema.safeParse(bullJob.data);
+    this.#options.logger.error({ job: bullJob.id, reason: error.message }, 'job failed');
+    if (!parsed.success) return;
+    await Promise.all(
+      parsed.data.jobs.map((job) =>
+        this.#settle(job, {
+          ...FAILED,
+          startedAt: bullJob.processedOn ?? null,
+          error: { code: 'internal_error', message: error.message },
+        }),
+      ),
+    );
   }
 
-  /** Keeps count of the rows in hand, and fetches only as many jobs as there is room for. */
-  #take(rows: number): void {
-    const { WORKER_CONCURRENCY, MAX_ROWS_IN_HAND } = this.#options.config;
+  #takeGroup(jobs: readonly JobPayload[]): void {
+    const rows = jobs.reduce((sum, { texts }) => sum + texts.length, 0);
+    this.#groupsInHand++;
     this.#rowsInHand += rows;
-    if (rows > 0) this.#rowsPerJob += (rows - this.#rowsPerJob) / 8;
-    const room = Math.max(0, MAX_ROWS_IN_HAND - this.#rowsInHand);
+    this.#rowsPerGroup += (rows - this.#rowsPerGroup) / 8;
+    this.#jobsPerGroup += (jobs.length - this.#jobsPerGroup) / 8;
+    this.#adjustConcurrency();
+  }
+
+  #leaveGroup(): void {
+    this.#groupsInHand--;
+    this.#adjustConcurrency();
+  }
+
+  /** Fetches only as many groups as there is room for, in jobs and in rows. */
+  #adjustConcurrency(): void {
+    const { WORKER_CONCURRENCY, MAX_ROWS_IN_HAND } = this.#options.config;
+    const rows = Math.max(0, MAX_ROWS_IN_HAND - this.#rowsInHand) / Math.max(1, this.#rowsPerGroup);
+    const jobs = Math.max(0, WORKER_CONCURRENCY - this.#active.size) / Math.max(1, this.#jobsPerGroup);
     // BullMQ fetches up to its concurrency before it starts the first of them, so growing it in steps of what fits
     // (instead of setting it to the maximum) keeps a queue of big jobs from filling the hand many times over.
-    const wanted = this.#active.size + Math.floor(room / this.#rowsPerJob);
-    const limit = Math.min(WORKER_CONCURRENCY, wanted, 2 * this.#active.size + 2);
+    const limit = Math.min(this.#groupsInHand + Math.floor(Math.min(rows, jobs)), 2 * this.#groupsInHand + 2);
     for (const worker of this.#workers) worker.concurrency = Math.max(1, limit);
   }
 }

@@ -7,6 +7,7 @@ import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { EncodedText } from './tokenizer.ts';
 import type { FromChild, LoadMessage, RunMessage } from './protocol.ts';
+import type { BatchRun } from './worker-metrics.ts';
 
 /** The model child died while it ran a batch. */
 export class ModelCrashed extends Error {
@@ -25,6 +26,8 @@ export interface EngineOptions {
   logger: Logger;
   /** Called when the child could not be brought back; the worker had better end, so that others take its jobs. */
   onGiveUp: (error: Error) => void;
+  /** Told of every batch that came back. */
+  onRun?: (run: BatchRun) => void;
   /** The child's program; tests put others here. */
   childEntry?: URL;
 }
@@ -41,7 +44,10 @@ const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: '1' };
 
 interface Run {
   id: number;
-  rows: number;
+  /** Tokens of each row; shape [rows]. */
+  lengths: Int32Array;
+  /** performance.now() when it was handed over. */
+  start: number;
   resolve: (logits: Float32Array[]) => void;
   reject: (error: Error) => void;
   timer: NodeJS.Timeout;
@@ -102,8 +108,16 @@ export class Engine {
         );
         child.kill('SIGKILL');
       }, this.#options.runTimeoutMs);
-      this.#current = { id, rows: rows.length, resolve, reject, timer };
-      child.send(pack(id, rows));
+      const message = pack(id, rows);
+      this.#current = {
+        id,
+        lengths: message.lengths,
+        start: performance.now(),
+        resolve,
+        reject,
+        timer,
+      };
+      child.send(message);
     });
   }
 
@@ -164,8 +178,19 @@ export class Engine {
   #answer(message: Extract<FromChild, { type: 'result' | 'error' }>): void {
     if (message.id !== this.#current?.id) return;
     this.#settle((run) => {
-      if (message.type === 'error') run.reject(new Error(message.message));
-      else run.resolve(unpack(message.logits, run.rows));
+      if (message.type === 'error') {
+        run.reject(new Error(message.message));
+        return;
+      }
+      const rows = run.lengths.length;
+      run.resolve(unpack(message.logits, rows));
+      this.#options.onRun?.({
+        rows,
+        tokens: run.lengths.reduce((sum, length) => sum + length, 0),
+        paddedTokens: rows * run.lengths.reduce((longest, length) => Math.max(longest, length), 0),
+        sessionMs: message.ms,
+        roundTripMs: performance.now() - run.start,
+      });
     });
   }
 

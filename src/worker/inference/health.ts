@@ -1,6 +1,7 @@
 /** A worker's health endpoints. They answer while the model runs, because the model runs in another process. */
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import type { Registry } from 'prom-client';
 import { measureLoopLag } from './loop-lag.ts';
 
 export interface WorkerState {
@@ -15,8 +16,11 @@ export interface WorkerState {
   model_pid: number | undefined;
 }
 
-/** `/health/live`: the process answers. `/health/ready` (= `/health`): the model is warm and jobs are fetched. */
-export function createHealthApp(state: () => WorkerState): Hono {
+/**
+ * `/health/live`: the process answers. `/health/ready` (= `/health`): the model is warm and jobs are fetched.
+ * `/metrics`: for Prometheus.
+ */
+export function createHealthApp(state: () => WorkerState, metrics: Registry): Hono {
   const lag = measureLoopLag();
   const body = () => {
     const { notReady, ...rest } = state();
@@ -35,6 +39,9 @@ export function createHealthApp(state: () => WorkerState): Hono {
       return c.json(answer, answer.status === 'ready' ? 200 : 503);
     });
   }
+  app.get('/metrics', async (c) =>
+    c.body(await metrics.metrics(), 200, { 'Content-Type': metrics.contentType }),
+  );
   return app;
 }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
+import { createMetrics } from '../../shared/metrics.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
@@ -16,6 +17,7 @@ import { Engine } from './engine.ts';
 import { createHealthApp, serveHealth } from './health.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
+import { WorkerMetrics } from './worker-metrics.ts';
 
 const bootLogger = createLogger('worker', 'info');
 
@@ -35,16 +37,21 @@ await runMain(bootLogger, async () => {
   let engine: Engine | undefined;
   let consumer: Consumer | undefined;
   let budgets: Record<Lane, number> | undefined;
+  const registry = createMetrics('worker');
+  const metrics = new WorkerMetrics(registry, () => engine?.restarts ?? 0);
   const health = await serveHealth(
-    createHealthApp(() => ({
-      notReady: state.notReady ?? (engine?.up ? undefined : 'the model process is being started again'),
-      model,
-      rows_in_hand: consumer?.rowsInHand ?? 0,
-      jobs_in_hand: consumer?.jobsInHand ?? 0,
-      batch_tokens: budgets,
-      model_restarts: engine?.restarts ?? 0,
-      model_pid: engine?.pid,
-    })),
+    createHealthApp(
+      () => ({
+        notReady: state.notReady ?? (engine?.up ? undefined : 'the model process is being started again'),
+        model,
+        rows_in_hand: consumer?.rowsInHand ?? 0,
+        jobs_in_hand: consumer?.jobsInHand ?? 0,
+        batch_tokens: budgets,
+        model_restarts: engine?.restarts ?? 0,
+        model_pid: engine?.pid,
+      }),
+      registry,
+    ),
     config.WORKER_HOST,
     config.WORKER_PORT,
   );
@@ -63,6 +70,7 @@ await runMain(bootLogger, async () => {
       logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
       process.exit(1);
     },
+    onRun: (run) => metrics.batchRan(run),
   });
   const running = engine;
   const { labels, apply } = labelsOf(folder, running.outputs);
@@ -72,6 +80,7 @@ await runMain(bootLogger, async () => {
   );
 
   budgets = await calibrate(running, config, logger);
+  metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
     run: oncePerText((rows) => running.run(rows)),
     budgets,
@@ -79,7 +88,7 @@ await runMain(bootLogger, async () => {
 
   const redis = connectPatient(config.REDIS_URL, logger, 'queue');
   const subscriber = connectSubscriber(config.REDIS_URL, logger, 'cancellations');
-  const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
+  const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
   consumer = new Consumer({
     config,
@@ -94,7 +103,7 @@ await runMain(bootLogger, async () => {
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the worker is stopping';
     clearInterval(heartbeat);
-    if (redis.status === 'ready') await registry.withdraw(workerId, name);
+    if (redis.status === 'ready') await models.withdraw(workerId, name);
     await consumer.drain();
     await engine.stop();
     await health.close();
@@ -109,7 +118,7 @@ await runMain(bootLogger, async () => {
     max_tokens: folder.maxTokens,
     multi_label: folder.problemType === 'multi_label_classification',
   };
-  const announce = () => registry.announce(workerId, info);
+  const announce = () => models.announce(workerId, info);
   await announce();
   heartbeat = setInterval(() => {
     // With Redis away the commands would pile up, to be sent all at once when it is back.

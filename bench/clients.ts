@@ -1,0 +1,77 @@
+/** Load: clients that call an API over keep-alive connections, each one call at a time. */
+import { Agent, request } from 'node:http';
+
+/** One call: what is sent, and what makes of an answer that it is done. */
+export interface Call {
+  path: string;
+  method: 'GET' | 'POST';
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+export interface Answer {
+  status: number;
+  body: string;
+}
+
+/**
+ * Runs `work` on every text, `clients` at a time.
+ * @returns how long each took, in ms
+ */
+export async function runClients(
+  texts: readonly string[],
+  clients: number,
+  work: (text: string, agent: Agent) => Promise<void>,
+): Promise<number[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: clients });
+  const times: number[] = [];
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      for (let i = next++; i < texts.length; i = next++) {
+        const start = performance.now();
+        await work(texts[i]!, agent);
+        times.push(performance.now() - start);
+      }
+    }),
+  );
+  agent.destroy();
+  return times;
+}
+
+/** Submits a text as a job of its own and waits in the same call. */
+export async function submitAndWait(url: string, text: string, agent: Agent): Promise<void> {
+  const answer = await send(
+    url,
+    { method: 'POST', path: '/v1/jobs', body: { text }, headers: { Prefer: 'wait=60' } },
+    agent,
+  );
+  if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
+}
+
+/** node:http rather than fetch: clients share the machine with what is measured, and fetch costs four times as much. */
+export function send(url: string, { path, method, body, headers = {} }: Call, agent: Agent): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const call = request(
+      url + path,
+      {
+        method,
+        agent,
+        headers: bytes
+          ? { 'Content-Type': 'application/json', 'Content-Length': bytes.length, ...headers }
+          : headers,
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
+        );
+        response.on('error', reject);
+      },
+    );
+    call.on('error', reject);
+    call.end(bytes);
+  });
+}

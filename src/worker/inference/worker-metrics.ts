@@ -1,0 +1,76 @@
+/** What a worker measures of its batches. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Lane } from './batcher.ts';
+
+/** One run of the model process. */
+export interface BatchRun {
+  rows: number;
+  /** Tokens of its rows; padding fills them up to rows × the longest of them. */
+  tokens: number;
+  paddedTokens: number;
+  /** Time inside session.run. */
+  sessionMs: number;
+  /** From handing the batch over to having its logits back; what is not session time, the model process did not use. */
+  roundTripMs: number;
+}
+
+export class WorkerMetrics {
+  readonly #rows: Histogram;
+  readonly #tokens: Counter<'kind'>;
+  readonly #session: Histogram;
+  readonly #handover: Counter;
+  readonly #budget: Gauge<'lane'>;
+
+  constructor(registry: Registry, restarts: () => number) {
+    const registers = [registry];
+    this.#rows = new Histogram({
+      name: 'amulet_batch_rows',
+      help: 'Rows of each batch that the model ran',
+      buckets: [1, 2, 4, 8, 16, 32, 64],
+      registers,
+    });
+    this.#tokens = new Counter({
+      name: 'amulet_batch_tokens_total',
+      help: 'Tokens that the model ran: of texts (real), and with the padding around them (padded)',
+      labelNames: ['kind'],
+      registers,
+    });
+    this.#session = new Histogram({
+      name: 'amulet_inference_seconds',
+      help: 'Time of each batch inside the model',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+      registers,
+    });
+    this.#handover = new Counter({
+      name: 'amulet_model_idle_seconds_total',
+      help: 'Time that the model process was idle although a batch was on its way to or from it',
+      registers,
+    });
+    this.#budget = new Gauge({
+      name: 'amulet_batch_budget_tokens',
+      help: 'Padded tokens that one batch may have, as calibrated or set',
+      labelNames: ['lane'],
+      registers,
+    });
+    new Gauge({
+      name: 'amulet_model_restarts',
+      help: 'Times the model process died and was started again',
+      registers,
+      collect() {
+        this.set(restarts());
+      },
+    });
+  }
+
+  batchRan({ rows, tokens, paddedTokens, sessionMs, roundTripMs }: BatchRun): void {
+    this.#rows.observe(rows);
+    this.#tokens.inc({ kind: 'real' }, tokens);
+    this.#tokens.inc({ kind: 'padded' }, paddedTokens);
+    this.#session.observe(sessionMs / 1000);
+    this.#handover.inc(Math.max(0, roundTripMs - sessionMs) / 1000);
+  }
+
+  budgets(budgets: Record<Lane, number>): void {
+    for (const [lane, tokens] of Object.entries(budgets)) this.#budget.set({ lane }, tokens);
+  }
+}
