@@ -26,16 +26,19 @@ export async function runClients(
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const times: number[] = [];
   let next = 0;
-  await Promise.all(
-    Array.from({ length: clients }, async () => {
-      for (let i = next++; i < texts.length; i = next++) {
-        const start = performance.now();
-        await work(texts[i]!, agent);
-        times.push(performance.now() - start);
-      }
-    }),
-  );
-  agent.destroy();
+  try {
+    await Promise.all(
+      Array.from({ length: clients }, async () => {
+        for (let i = next++; i < texts.length; i = next++) {
+          const start = performance.now();
+          await work(texts[i]!, agent);
+          times.push(performance.now() - start);
+        }
+      }),
+    );
+  } finally {
+    agent.destroy();
+  }
   return times;
 }
 

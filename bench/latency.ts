@@ -1,37 +1,58 @@
-/** One client, one text at a time through /predict, beside the bare cost of HTTP (/health/live). */
+/**
+ * One client, one text at a time through /predict, beside the bare cost of HTTP (/health/live), and where the time goes:
+ * tokenizer and model as the worker measures them; the rest is the queue, there and back.
+ */
+import { Agent } from 'node:http';
 import { Stack } from '../test/support/stack.ts';
 import { goEmotions } from '../test/support/texts.ts';
+import { send } from './clients.ts';
 import type { Figures } from './main.ts';
-import { percentile } from './statistics.ts';
+import { percentile, round } from './statistics.ts';
+import { between, readBatches } from './worker-metrics.ts';
 
 const CALLS = 1000;
+const WARM_UP_CALLS = 100;
 
 export async function latency(redisUrl: string): Promise<Figures> {
   const stack = await Stack.start({ redisUrl });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   try {
     const texts = goEmotions();
-    const time = async (call: () => Promise<Response>) => {
+    const time = async (call: () => Promise<unknown>) => {
       const start = performance.now();
-      await (await call()).arrayBuffer();
+      await call();
       return performance.now() - start;
     };
+    const health = () => send(stack.url, { method: 'GET', path: '/health/live' }, agent);
+    const classify = (i: number) =>
+      send(stack.url, { method: 'POST', path: '/predict', body: { text: texts[i % texts.length] } }, agent);
+    for (let i = 0; i < WARM_UP_CALLS; i++) await Promise.all([health(), classify(i)]);
+    const before = await readBatches(stack);
     const http: number[] = [];
     const predict: number[] = [];
-    const headers = { 'Content-Type': 'application/json' };
     for (let i = 0; i < CALLS; i++) {
-      const body = JSON.stringify({ text: texts[i % texts.length] });
-      http.push(await time(() => stack.fetch('/health/live')));
-      predict.push(await time(() => stack.fetch('/predict', { method: 'POST', headers, body })));
+      http.push(await time(health));
+      predict.push(await time(() => classify(i)));
     }
+    const ran = between(before, await readBatches(stack));
+    const p50 = percentile(predict, 50);
+    const inference = (ran.seconds / ran.batches) * 1000;
+    const tokenize = (ran.tokenizeSeconds / ran.texts) * 1000;
+    const handover = (ran.idleSeconds / ran.batches) * 1000;
+    const bare = percentile(http, 50);
     return {
       calls: CALLS,
-      'HTTP alone p50 (ms)': round(percentile(http, 50)),
-      '/predict p50 (ms)': round(percentile(predict, 50)),
+      '/predict p50 (ms)': round(p50),
       '/predict p99 (ms)': round(percentile(predict, 99)),
+      'of it HTTP alone, p50 (ms)': round(bare),
+      'of it tokenizer, mean (ms)': round(tokenize),
+      'of it one inference, mean (ms)': round(inference),
+      'of it to the model process and back, mean (ms)': round(handover),
+      'of it queue: the rest (ms)': round(p50 - bare - tokenize - inference - handover),
+      '/predict p50 − one inference (ms)': round(p50 - inference),
     };
   } finally {
+    agent.destroy();
     await stack.stop();
   }
 }
-
-const round = (value: number): number => Math.round(value * 100) / 100;

@@ -1,16 +1,20 @@
 /**
- * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints a table;
- * `--json FILE` writes it, too. Figures of one run belong together; this is no place for absolute promises.
+ * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables;
+ * `--json FILE` writes every figure, and how far the goals (goals.ts) are met. Figures of one run belong together; this is no place for absolute promises.
  */
 import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { reached } from './goals.ts';
 import { lag } from './lag.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { mixed } from './mixed.ts';
 import { outage } from './outage.ts';
+import { peers } from './peers.ts';
 import { policies } from './policies.ts';
-import { saturate } from './saturate.ts';
+import { poll, saturate } from './saturate.ts';
+import { sessions } from './sessions.ts';
 import { provideRedis } from '../test/support/redis.ts';
 
 /** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
@@ -18,12 +22,15 @@ export type Figures = Record<string, number | string>;
 
 const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   saturate,
+  poll,
   policies,
   mixed,
   latency,
   lag,
   memory,
   outage,
+  sessions,
+  peers,
 };
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
@@ -45,4 +52,13 @@ try {
 } finally {
   await redis.stop();
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+const goals = reached(report);
+if (Object.keys(goals).length > 0) console.log('\ngoals');
+for (const [name, { value, goal, met }] of Object.entries(goals)) {
+  const verdict = met === undefined ? '' : `${met ? 'met' : 'MISSED'} (${goal})`;
+  console.log(`  ${name.padEnd(80)} ${String(value).padEnd(22)} ${verdict}`);
+}
+if (values.json !== undefined) {
+  const machine = { cpu: cpus()[0]?.model, cores: availableParallelism(), node: process.version };
+  writeFileSync(values.json, `${JSON.stringify({ machine, goals, scenarios: report }, null, 2)}\n`);
+}

@@ -8,6 +8,7 @@ import { Stack } from '../test/support/stack.ts';
 import type { Figures } from './main.ts';
 import { percentile, round } from './statistics.ts';
 import { sentences } from './texts.ts';
+import { between, longestMs, readBatches } from './worker-metrics.ts';
 
 const CALLS = 600;
 const ROWS_PER_JOB = 128;
@@ -49,17 +50,22 @@ export async function mixed(redisUrl: string): Promise<Figures> {
     });
     await new Promise((resolve) => setTimeout(resolve, 2000));
     const before = done;
+    const batches = await readBatches(stack);
     const start = performance.now();
     const busy = await call();
     const rate = (done - before) / ((performance.now() - start) / 1000);
+    const longest = longestMs(between(batches, await readBatches(stack)));
     going = false;
     await Promise.all(backlog);
+    const [idleP99, busyP99] = [percentile(idle, 99), percentile(busy, 99)];
     return {
       'idle p50 (ms)': round(percentile(idle, 50)),
-      'idle p99 (ms)': round(percentile(idle, 99)),
+      'idle p99 (ms)': round(idleP99),
       'under a backlog p50 (ms)': round(percentile(busy, 50)),
-      'under a backlog p99 (ms)': round(percentile(busy, 99)),
+      'under a backlog p99 (ms)': round(busyP99),
       'backlog meanwhile (rows/s)': round(rate, 0),
+      'longest batch, at most (ms)': longest,
+      '(p99 under a backlog − idle p99) ÷ longest batch': round((busyP99 - idleP99) / longest),
     };
   } finally {
     await stack.stop();

@@ -2,52 +2,87 @@
  * 64 clients that submit one text and wait for it, against the machine's limit, in alternating rounds; and what each kind of
  * process costs per row.
  */
+import type { Agent } from 'node:http';
 import { availableParallelism } from 'node:os';
-import { Agent, request } from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/stack.ts';
+import { runClients, send, submitAndWait } from './clients.ts';
 import { cpuSeconds } from './cpu.ts';
+import { makeDistilbertSized } from './distilbert-sized.ts';
 import type { Figures } from './main.ts';
 import { Raw } from './raw.ts';
 import { median, percentile, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
+import { between, readBatches } from './worker-metrics.ts';
 
 const ROUNDS = 7;
 const CLIENTS = 64;
-const MODEL = 'models/sst2-minilm';
+const SHIPPED = 'models/sst2-minilm';
+/** Where the DistilBERT-sized model with random weights is kept between runs. */
+const GENERATED = '.amulet/bench';
 
+type Client = (url: string, text: string, agent: Agent) => Promise<void>;
+
+/** One call a job: `Prefer: wait`. */
 export async function saturate(redisUrl: string): Promise<Figures> {
   return {
-    ...prefixed('sentences', await compare(redisUrl, sentences(3000))),
-    ...prefixed('mixed lengths', await compare(redisUrl, mixedLengths(1000))),
+    ...prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(3000), submitAndWait)),
+    ...prefixed('mixed lengths', await compare(redisUrl, SHIPPED, mixedLengths(1000), submitAndWait)),
+    ...prefixed(
+      'DistilBERT-sized, sentences',
+      await compare(redisUrl, makeDistilbertSized(GENERATED), sentences(700), submitAndWait),
+    ),
   };
+}
+
+/** The same with clients that submit and then ask every POLL_MS. */
+export async function poll(redisUrl: string): Promise<Figures> {
+  return prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(2000), submitAndPoll));
+}
+
+const POLL_MS = 100;
+
+async function submitAndPoll(url: string, text: string, agent: Agent): Promise<void> {
+  const submitted = await send(url, { method: 'POST', path: '/v1/jobs', body: { text } }, agent);
+  if (submitted.status !== 202) throw new Error(`${submitted.status} ${submitted.body}`);
+  const { urls } = JSON.parse(submitted.body) as { urls: { self: string } };
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    const answer = await send(url, { method: 'GET', path: urls.self }, agent);
+    const { status } = JSON.parse(answer.body) as { status: string };
+    if (status === 'succeeded') return;
+    if (status !== 'queued' && status !== 'processing') throw new Error(answer.body);
+  }
 }
 
 const prefixed = (name: string, figures: Figures): Figures =>
   Object.fromEntries(Object.entries(figures).map(([what, value]) => [`${name}: ${what}`, value]));
 
-async function compare(redisUrl: string, texts: string[]): Promise<Figures> {
-  const raw = await Raw.start(MODEL);
+async function compare(redisUrl: string, model: string, texts: string[], client: Client): Promise<Figures> {
+  const raw = await Raw.start(model);
   const stack = await Stack.start({
     redisUrl,
     workers: availableParallelism(),
-    env: { BATCH_TOKENS: '', BULK_BATCH_TOKENS: '' },
+    env: { BATCH_TOKENS: '', BULK_BATCH_TOKENS: '', MODEL_DIR: model },
   });
+  const submitAll = (some: string[]) =>
+    runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));
   try {
     const pids = await processes(stack, redisUrl);
-    await submitAll(stack.url, texts.slice(0, 500));
+    await submitAll(texts.slice(0, 500));
     const ratios: number[] = [];
     const rates: number[] = [];
     const rawRates: number[] = [];
     const rawCpu: number[] = [];
     const waits: number[] = [];
     const cost: Record<string, number[]> = {};
+    const batches = await readBatches(stack);
     for (let i = 0; i < ROUNDS; i++) {
       const limit = await raw.round(texts);
       const before = cpuBy(pids);
       const start = performance.now();
-      waits.push(...(await submitAll(stack.url, texts)));
+      waits.push(...(await submitAll(texts)));
       const rate = texts.length / ((performance.now() - start) / 1000);
       const after = cpuBy(pids);
       for (const name of Object.keys(pids)) {
@@ -58,12 +93,19 @@ async function compare(redisUrl: string, texts: string[]): Promise<Figures> {
       rawRates.push(limit.rowsPerSecond);
       rawCpu.push(limit.cpuMicrosPerRow);
     }
+    const ran = between(batches, await readBatches(stack));
     return {
       'raw (rows/s)': round(median(rawRates), 0),
-      'submit-and-wait, 64 clients (rows/s)': round(median(rates), 0),
+      'rows/s': round(median(rates), 0),
       'ratio to raw, median [95 %]': withInterval(ratios),
       'p50 (ms)': round(percentile(waits, 50), 1),
       'p99 (ms)': round(percentile(waits, 99), 1),
+      'rows per batch': round(ran.rows / ran.batches, 1),
+      'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
+      'model process idle while rows wait (%)': round(
+        (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),
+        1,
+      ),
       'CPU of raw (µs/row)': round(median(rawCpu), 0),
       ...Object.fromEntries(
         Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
@@ -73,45 +115,6 @@ async function compare(redisUrl: string, texts: string[]): Promise<Figures> {
     raw.stop();
     await stack.stop();
   }
-}
-
-/** Submits every text as a job of its own with Prefer: wait; returns how long each took, in ms. */
-async function submitAll(url: string, texts: string[]): Promise<number[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
-  const times: number[] = [];
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: CLIENTS }, async () => {
-      for (let i = next++; i < texts.length; i = next++) {
-        const start = performance.now();
-        await submit(url, texts[i]!, agent);
-        times.push(performance.now() - start);
-      }
-    }),
-  );
-  agent.destroy();
-  return times;
-}
-
-/** node:http rather than fetch: the clients share the machine with what is measured, and fetch costs four times as much. */
-function submit(url: string, text: string, agent: Agent): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const body = JSON.stringify({ text });
-    const headers = {
-      'Content-Type': 'application/json',
-      'Content-Length': Buffer.byteLength(body),
-      Prefer: 'wait=60',
-    };
-    const call = request(`${url}/v1/jobs`, { method: 'POST', headers, agent }, (response) => {
-      response.resume();
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve();
-        else reject(new Error(`${response.statusCode}`));
-      });
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
 }
 
 async function processes(stack: Stack, redisUrl: string): Promise<Record<string, number[]>> {

@@ -1,9 +1,12 @@
 /**
  * Group commit: jobs that come in while Redis writes earlier ones go out together, as one BullMQ job.
  *
- * A BullMQ job costs Redis and its worker several scripts, and with `appendfsync always` a wait for the disk; under load
- * that is more than the model takes for a sentence. A quiet API sends every job at once and alone: nothing ever waits for
- * company, only for the write that is under way.
+ * A BullMQ job costs Redis, its worker and this process several scripts and, with `appendfsync always`, a wait for the
+ * disk; alone for each sentence, that is more than half of what the model takes. Measured with 64 clients on 2 cores, CPU
+ * outside the model: 2.0 ms a job one by one, 1.2 ms in groups.
+ *
+ * While a worker is idle a job waits for nothing but the write that is under way. When all are busy, its turn at a model
+ * is a tenth of a second off, and GATHER_MS of it are spent waiting for company.
  */
 import type { JobPayload } from '../shared/contract.ts';
 import { newGroupId, newJobId, type Priority } from '../shared/ids.ts';
@@ -13,6 +16,16 @@ import type { QueueSet } from './queue-set.ts';
 /** Texts and characters of one group: a worker that takes it should have done with it soon. */
 const MAX_GROUP_TEXTS = 16;
 const MAX_GROUP_CHARS = 32_768;
+
+/** Less than one batch takes, of which every worker has several in hand by then. */
+const GATHER_MS = 8;
+
+/** What is known of the workers that serve a model. */
+export interface Load {
+  workers: number;
+  /** All of them have more to do than they can batch at once. */
+  busyWorkers: boolean;
+}
 
 /** A job without an id yet. */
 export type NewPayload = Omit<JobPayload, 'id'>;
@@ -33,7 +46,9 @@ interface Lane {
   /** Not sent yet. */
   open: Group[];
   /** Sending, or about to. */
-  busy: boolean;
+  sending: boolean;
+  /** The workers are busy: there is time to wait for company. */
+  gather: boolean;
 }
 
 export class Intake {
@@ -49,28 +64,25 @@ export class Intake {
 
   /**
    * Puts a job into the next group of its queue.
-   * @param spread over how many groups to spread what comes in together
    * @returns the job's id, and a promise that resolves once the job is in Redis
    */
   add(
     priority: Priority,
     model: string,
     payload: NewPayload,
-    spread: number,
+    { workers, busyWorkers }: Load,
   ): { id: string; added: Promise<unknown> } {
     const lane = this.#lane(priority, model);
     const texts = payload.texts.length;
     const chars = payload.texts.reduce((sum, { text }) => sum + text.length, 0);
-    const group = placeFor(lane, texts, chars, spread);
+    // A burst is spread over idle workers, or one would run it all; busy ones are fed in as few groups as will do.
+    const group = placeFor(lane, texts, chars, busyWorkers ? 1 : workers);
     const id = newJobId(group.id);
     group.jobs.push({ id, ...payload });
     group.texts += texts;
     group.chars += chars;
-    if (!lane.busy) {
-      lane.busy = true;
-      // What else came in with this turn of the event loop joins.
-      setImmediate(() => void this.#send(lane));
-    }
+    lane.gather = busyWorkers;
+    if (!lane.sending) this.#schedule(lane);
     return { id, added: group.added };
   }
 
@@ -84,29 +96,35 @@ export class Intake {
     const key = `${priority} ${model}`;
     const known = this.#lanes.get(key);
     if (known) return known;
-    const lane: Lane = { priority, model, open: [], busy: false };
+    const lane: Lane = { priority, model, open: [], sending: false, gather: false };
     this.#lanes.set(key, lane);
     return lane;
   }
 
-  /** Sends what is open, then what came in meanwhile, until nothing is left. */
+  #schedule(lane: Lane): void {
+    lane.sending = true;
+    const send = () => void this.#send(lane);
+    if (lane.gather) setTimeout(send, GATHER_MS);
+    // What else came in with this turn of the event loop joins.
+    else setImmediate(send);
+  }
+
   async #send(lane: Lane): Promise<void> {
-    while (lane.open.length > 0) {
-      const groups = lane.open;
-      lane.open = [];
-      await Promise.all(
-        groups.map(async ({ id, jobs, resolve, reject }) => {
-          try {
-            const queue = await this.#queues.get(lane.priority, lane.model);
-            await queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(id, this.#resultTtlS));
-            resolve();
-          } catch (error) {
-            reject(error);
-          }
-        }),
-      );
-    }
-    lane.busy = false;
+    const groups = lane.open;
+    lane.open = [];
+    await Promise.all(
+      groups.map(async ({ id, jobs, resolve, reject }) => {
+        try {
+          const queue = await this.#queues.get(lane.priority, lane.model);
+          await queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(id, this.#resultTtlS));
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      }),
+    );
+    lane.sending = false;
+    if (lane.open.length > 0) this.#schedule(lane);
   }
 }
 

@@ -58,8 +58,8 @@ interface Unfinished {
   startedAt: number | null;
 }
 
-/** So many jobs that somebody waits for, and every worker has more than it can batch at once. */
-const BUSY_JOBS_PER_WORKER = 4;
+/** With so many jobs that somebody waits for, every worker has more than it can batch at once. */
+const BUSY_JOBS_PER_WORKER = 8;
 
 /** Jobs that one sweep looks at; the rest comes a second later. */
 const SWEEP_LIMIT = 200;
@@ -92,10 +92,9 @@ export class JobService {
       let id: string;
       let added: Promise<unknown>;
       if (input.idempotencyKey === undefined) {
-        // A burst is spread over the workers, or one would run it while the others idle; a stream that keeps them all busy
-        // anyway travels in as few groups as it fits into.
-        const busy = waiters.size > BUSY_JOBS_PER_WORKER * model.workers;
-        ({ id, added } = intake.add(priority, model.name, payload, busy ? 1 : model.workers));
+        const { workers } = model;
+        const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
+        ({ id, added } = intake.add(priority, model.name, payload, { workers, busyWorkers }));
       } else {
         const fresh = newJobId(newGroupId(priority, model.name));
         const reserved = await this.#reserve(owner, input.idempotencyKey, fresh, input);

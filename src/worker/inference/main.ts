@@ -57,7 +57,7 @@ await runMain(bootLogger, async () => {
   );
 
   const start = performance.now();
-  const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
+  const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens, (ms) => metrics.textEncoded(ms));
   engine = await Engine.start({
     load: {
       onnxFile: folder.onnxFile,
@@ -70,7 +70,10 @@ await runMain(bootLogger, async () => {
       logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
       process.exit(1);
     },
-    onRun: (run) => metrics.batchRan(run),
+    // Calibration is no work.
+    onRun: (run) => {
+      if (budgets) metrics.batchRan(run);
+    },
   });
   const running = engine;
   const { labels, apply } = labelsOf(folder, running.outputs);

@@ -34,6 +34,7 @@ export class TextTokenizer {
   readonly #maxTokens: number;
   readonly #prefix: number;
   readonly #suffix: number;
+  readonly #observe: (ms: number) => void;
   readonly #queue: Pending[] = [];
   #next = 0;
   #scheduled = false;
@@ -41,10 +42,12 @@ export class TextTokenizer {
   /**
    * @param folder model folder with tokenizer.json and tokenizer_config.json
    * @param maxTokens the model's limit, special tokens included
+   * @param observe told how long each text took, in ms
    * @throws StartupError when the files are missing or not understood
    */
-  constructor(folder: string, maxTokens: number) {
+  constructor(folder: string, maxTokens: number, observe: (ms: number) => void = () => {}) {
     this.#maxTokens = maxTokens;
+    this.#observe = observe;
     try {
       this.#tokenizer = new HfTokenizer(
         readJson(folder, 'tokenizer.json'),
@@ -77,14 +80,18 @@ export class TextTokenizer {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      const end = performance.now() + SLICE_MS;
-      while (this.#next < this.#queue.length && performance.now() < end) {
+      let now = performance.now();
+      const end = now + SLICE_MS;
+      while (this.#next < this.#queue.length && now < end) {
         const pending = this.#queue[this.#next++] as Pending;
         try {
           pending.resolve(this.encodeNow(pending.text, pending.side));
         } catch (error) {
           pending.reject(toError(error));
         }
+        const start = now;
+        now = performance.now();
+        this.#observe(now - start);
       }
       if (this.#next < this.#queue.length) {
         this.#schedule();

@@ -18,6 +18,7 @@ export class WorkerMetrics {
   readonly #rows: Histogram;
   readonly #tokens: Counter<'kind'>;
   readonly #session: Histogram;
+  readonly #encoding: Histogram;
   readonly #handover: Counter;
   readonly #budget: Gauge<'lane'>;
 
@@ -38,7 +39,13 @@ export class WorkerMetrics {
     this.#session = new Histogram({
       name: 'amulet_inference_seconds',
       help: 'Time of each batch inside the model',
-      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5],
+      registers,
+    });
+    this.#encoding = new Histogram({
+      name: 'amulet_tokenize_seconds',
+      help: 'Time that the tokenizer took for each text',
+      buckets: [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05],
       registers,
     });
     this.#handover = new Counter({
@@ -68,6 +75,10 @@ export class WorkerMetrics {
     this.#tokens.inc({ kind: 'padded' }, paddedTokens);
     this.#session.observe(sessionMs / 1000);
     this.#handover.inc(Math.max(0, roundTripMs - sessionMs) / 1000);
+  }
+
+  textEncoded(ms: number): void {
+    this.#encoding.observe(ms / 1000);
   }
 
   budgets(budgets: Record<Lane, number>): void {

@@ -1,0 +1,86 @@
+/** What the service is to reach (ratios within one run, CPU before wall clock), and where the figures come from. */
+import type { Figures } from './main.ts';
+
+interface Goal {
+  /** As everybody calls it: the key in the JSON file. */
+  name: string;
+  scenario: string;
+  figure: string;
+  atLeast?: number;
+  atMost?: number;
+}
+
+const GOALS: Goal[] = [
+  { name: 'raw (rows/s)', scenario: 'saturate', figure: 'sentences: raw (rows/s)' },
+  {
+    name: 'submit-and-wait rows/s, 64 clients on the same machine, ÷ raw: MiniLM',
+    scenario: 'saturate',
+    figure: 'sentences: ratio to raw, median [95 %]',
+    atLeast: 0.7,
+  },
+  {
+    name: 'submit-and-wait rows/s, 64 clients on the same machine, ÷ raw: DistilBERT-sized',
+    scenario: 'saturate',
+    figure: 'DistilBERT-sized, sentences: ratio to raw, median [95 %]',
+    atLeast: 0.85,
+  },
+  {
+    name: 'padded ÷ real tokens, saturated',
+    scenario: 'saturate',
+    figure: 'sentences: padded ÷ real tokens',
+    atMost: 1.1,
+  },
+  {
+    name: 'model child idle while rows wait (%)',
+    scenario: 'saturate',
+    figure: 'sentences: model process idle while rows wait (%)',
+    atMost: 2,
+  },
+  {
+    name: '/predict p50 at 1 client − one inference (ms)',
+    scenario: 'latency',
+    figure: '/predict p50 − one inference (ms)',
+    atMost: 4,
+  },
+  {
+    name: 'interactive p99 under backfill: (p99 − idle p99) ÷ longest bulk batch',
+    scenario: 'mixed',
+    figure: '(p99 under a backlog − idle p99) ÷ longest batch',
+    atMost: 1.5,
+  },
+  {
+    name: "worker parent's loop lag p99 while saturated (ms)",
+    scenario: 'lag',
+    figure: 'loop lag p99, worst 10 s window (ms)',
+    atMost: 20,
+  },
+  {
+    name: 'Redis per finished single job (bytes)',
+    scenario: 'memory',
+    figure: 'Redis per finished single job (bytes)',
+    atMost: 800,
+  },
+];
+
+export interface Reached {
+  value: number | string;
+  goal?: string;
+  met?: boolean;
+}
+
+/** The goals that the scenarios of this run say something about, by name. */
+export function reached(report: Record<string, Figures>): Record<string, Reached> {
+  const found: Record<string, Reached> = {};
+  for (const { name, scenario, figure, atLeast, atMost } of GOALS) {
+    const value = report[scenario]?.[figure];
+    if (value === undefined) continue;
+    // A figure with an interval is a text that begins with its median.
+    const number = Number.parseFloat(String(value));
+    found[name] = {
+      value,
+      ...(atLeast === undefined ? {} : { goal: `≥ ${atLeast}`, met: number >= atLeast }),
+      ...(atMost === undefined ? {} : { goal: `≤ ${atMost}`, met: number <= atMost }),
+    };
+  }
+  return found;
+}

@@ -1,0 +1,146 @@
+/** A peer's processes: started on a free port, ended as a process group, however the bench ends. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../../test/support/redis.ts';
+import { predictions } from './clients.ts';
+
+const START_TIMEOUT_MS = 90_000;
+const STOP_TIMEOUT_MS = 8_000;
+
+export interface Command {
+  program: string;
+  args: (port: number) => string[];
+  env: Record<string, string>;
+  cwd?: string;
+  /** How many processes say `ready` on a line of their own when their model is loaded. */
+  ready: number;
+}
+
+/** What is running now, for the end of the bench. */
+const running = new Set<Server>();
+
+export class Server {
+  readonly url: string;
+  readonly #child: ChildProcess;
+  #output = '';
+
+  private constructor(command: Command, port: number) {
+    this.url = `http://127.0.0.1:${port}`;
+    // A group of its own: servers with several processes then end together, by one pid.
+    this.#child = spawn(command.program, command.args(port), {
+      cwd: command.cwd,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        PORT: String(port),
+        // As in Amulet: what runs here is nobody else's business.
+        ORT_DISABLE_TELEMETRY: '1',
+        HF_HUB_OFFLINE: '1',
+        ...command.env,
+      },
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
+    }
+    this.#child.on('error', (error) => (this.#output += String(error)));
+    running.add(this);
+  }
+
+  /**
+   * Starts a server; resolves when all of its processes have their model and it answers.
+   * @throws Error with the end of its output when it does not come up
+   */
+  static async start(command: Command): Promise<Server> {
+    const server = new Server(command, await freePort());
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      const loaded = server.#output.match(/^ready$/gm)?.length ?? 0;
+      if (loaded >= command.ready) {
+        try {
+          await predictions(server.url, ['is it up?']);
+          return server;
+        } catch {
+          // Not listening yet.
+        }
+      }
+      if (!server.#alive || performance.now() > deadline) {
+        await server.stop();
+        throw new Error(`did not start: ${server.#output.trim().slice(-500)}`);
+      }
+      await sleep(50);
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get #alive(): boolean {
+    return this.#child.pid !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  async stop(): Promise<void> {
+    const deadline = performance.now() + STOP_TIMEOUT_MS;
+    this.#signal('SIGTERM');
+    while (this.#signal(0) && performance.now() < deadline) await sleep(20);
+    this.kill();
+  }
+
+  kill(): void {
+    this.#signal('SIGKILL');
+    running.delete(this);
+  }
+
+  /** Whether there was anybody left in the group to signal. */
+  #signal(signal: NodeJS.Signals | 0): boolean {
+    if (this.#child.pid === undefined) return false;
+    try {
+      return process.kill(-this.#child.pid, signal);
+    } catch {
+      return false;
+    }
+  }
+}
+
+/**
+ * Sees to it that no server outlives the bench: a Ctrl-C does not reach them, being in groups of their own.
+ * @returns what takes the precaution back
+ */
+export function endServersWithBench(): () => void {
+  const end = () => {
+    for (const server of running) server.kill();
+  };
+  const interrupted = () => process.exit(130);
+  process.on('exit', end);
+  process.once('SIGINT', interrupted);
+  process.once('SIGTERM', interrupted);
+  return () => {
+    process.off('exit', end);
+    process.off('SIGINT', interrupted);
+    process.off('SIGTERM', interrupted);
+  };
+}
+
+/** Some processes and all of their descendants. */
+export function processTree(roots: readonly number[]): number[] {
+  const parents = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+        const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+        return [[Number(name), parent] as const];
+      } catch {
+        // It ended between the listing and the reading.
+        return [];
+      }
+    });
+  const tree = new Set(roots);
+  for (let before = 0; before !== tree.size;) {
+    before = tree.size;
+    for (const [pid, parent] of parents) if (tree.has(parent)) tree.add(pid);
+  }
+  return [...tree];
+}
