@@ -41,6 +41,26 @@ test('/health/live answers while the model works', async () => {
   expect((await finished(id)).failed_texts).toBe(0);
 });
 
+test('/metrics counts batches and their padding, and tells the budgets', async () => {
+  const [worker] = stack.workers as [Process];
+  await finished(
+    await submit({ texts: ['short', 'a somewhat longer text', 'and another one, longer still'] }),
+  );
+  const text = await (await fetch(`${await stack.healthUrl(worker)}/metrics`)).text();
+  const value = (name: string) => {
+    const line = text.split('\n').find((candidate) => candidate.startsWith(name));
+    return Number(line?.slice(line.lastIndexOf(' ') + 1));
+  };
+  expect(value('amulet_batch_rows_sum')).toBe(3);
+  expect(value('amulet_tokenize_seconds_count')).toBe(3);
+  const real = value('amulet_batch_tokens_total{kind="real"');
+  expect(real).toBeGreaterThan(15);
+  expect(value('amulet_batch_tokens_total{kind="padded"')).toBeGreaterThanOrEqual(real);
+  expect(value('amulet_inference_seconds_sum')).toBeGreaterThan(0);
+  for (const lane of ['interactive', 'low', 'bulk'])
+    expect(value(`amulet_batch_budget_tokens{lane="${lane}"`)).toBe(256);
+});
+
 test('SIGTERM drains: what is in hand is finished, then the process ends with status 0', async () => {
   const [worker] = stack.workers as [Process];
   const ids = await Promise.all(
