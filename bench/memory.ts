@@ -13,12 +13,12 @@ export async function memory(redisUrl: string): Promise<Figures> {
   const redis = new Redis(redisUrl);
   try {
     const health = (await (await fetch(`${await stack.healthUrl(stack.workers[0]!)}/health`)).json()) as {
-      model_pid: number;
+      model_pids: number[];
     };
     const pids = {
       api: stack.api.child.pid!,
       worker: stack.workers[0]!.child.pid!,
-      'model process': health.model_pid,
+      'model process': health.model_pids[0]!,
     };
     const figures: Figures = {};
     const rss = (when: string) => {

@@ -2,7 +2,6 @@
  * What urgent texts wait while the machine is full: one client's /predict on an idle service, then again under an endless
  * backlog of low-priority jobs (the stand-in for bulk work), with the rate at which that backlog goes on.
  */
-import { availableParallelism } from 'node:os';
 import type { Job } from '../src/shared/contract.ts';
 import { Stack } from '../test/support/stack.ts';
 import type { Figures } from './main.ts';
@@ -17,8 +16,7 @@ const BACKLOG_JOBS = 12;
 export async function mixed(redisUrl: string): Promise<Figures> {
   const stack = await Stack.start({
     redisUrl,
-    workers: availableParallelism(),
-    env: { BATCH_TOKENS: '', BULK_BATCH_TOKENS: '' },
+    env: { MODEL_PROCESSES: '', BATCH_TOKENS: '', BULK_BATCH_TOKENS: '' },
   });
   try {
     const texts = sentences(CALLS);

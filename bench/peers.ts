@@ -28,12 +28,12 @@ const MODEL = path.resolve('models/sst2-minilm');
 const SERVICES = path.join(import.meta.dirname, 'peers');
 
 const TEXTS: Record<string, string[]> = {
-  sentences: sentences(1000),
+  sentences: sentences(1500),
   'mixed lengths': mixedLengths(300),
 };
 
 /** Sent before the measurement. Amulet used 1.3 times as much CPU a row for the first thousand: JIT compilation. */
-const WARM_UP = [...sentences(1200, 3), ...mixedLengths(40, 4)];
+const WARM_UP = [...sentences(2500, 3), ...mixedLengths(40, 4)];
 
 /** What every server must agree on with Amulet, sent together. */
 const CHECKED = [
@@ -192,7 +192,7 @@ function compare(expected: Prediction[], actual: Prediction[]): void {
 const oneLine = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ').slice(-300);
 
-/** Amulet with its API, a worker per core, and the Redis, whose work counts as its own. */
+/** Amulet as `npm start` runs it, and the Redis, whose work counts as its own. */
 async function amuletOn(redisUrl: string): Promise<Contender> {
   const redis = new Redis(redisUrl);
   const redisPid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);
@@ -202,8 +202,7 @@ async function amuletOn(redisUrl: string): Promise<Contender> {
     start: async () => {
       const stack = await Stack.start({
         redisUrl,
-        workers: availableParallelism(),
-        env: { BATCH_TOKENS: '', BULK_BATCH_TOKENS: '' },
+        env: { MODEL_PROCESSES: '', BATCH_TOKENS: '', BULK_BATCH_TOKENS: '' },
       });
       const processes = [stack.api, ...stack.workers].map(({ child }) => child.pid!);
       return {

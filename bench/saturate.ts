@@ -3,7 +3,6 @@
  * process costs per row.
  */
 import type { Agent } from 'node:http';
-import { availableParallelism } from 'node:os';
 import { readdirSync, readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/stack.ts';
@@ -63,8 +62,7 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
   const raw = await Raw.start(model);
   const stack = await Stack.start({
     redisUrl,
-    workers: availableParallelism(),
-    env: { BATCH_TOKENS: '', BULK_BATCH_TOKENS: '', MODEL_DIR: model },
+    env: { MODEL_PROCESSES: '', BATCH_TOKENS: '', BULK_BATCH_TOKENS: '', MODEL_DIR: model },
   });
   const submitAll = (some: string[]) =>
     runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));

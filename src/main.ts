@@ -1,6 +1,6 @@
 /**
- * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API and one inference
- * worker per core, restarts what dies, and on Ctrl-C stops them in the order in which nothing is lost: first the API, so
+ * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API and the
+ * inference worker with a model process per core, restarts what dies, and on Ctrl-C stops them in the order in which nothing is lost: first the API, so
  * that no more work comes in, then the workers, when they have finished what they hold, and Redis last.
  */
 import path from 'node:path';

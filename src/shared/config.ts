@@ -126,21 +126,30 @@ export const SETTINGS = {
   INTRA_OP_THREADS: setting(
     int(1, 1024),
     1,
-    'Threads of one session. 1 with one worker per core is fastest.',
+    'Threads of one session. 1 with one model process per core is fastest.',
   ),
-  WORKERS: setting(
+  MODEL_PROCESSES: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
     0,
-    'Inference workers that `npm start` runs; 0 = one per core.',
+    'Model processes of one worker; 0 = one per core.',
   ),
+  WORKERS: setting(int(1, 1024), 1, 'Inference workers that `npm start` runs.'),
   WORKER_HOST: setting(text, '127.0.0.1', "Address of an inference worker's health endpoints."),
   WORKER_PORT: setting(
     int(0, 65_535),
     3100,
     "Port of an inference worker's health endpoints; `npm start` counts up from it. 0 = any free port.",
   ),
-  WORKER_CONCURRENCY: setting(int(1, 4096), 64, 'Most jobs one worker holds at a time.'),
-  MAX_ROWS_IN_HAND: setting(int(1, 100_000), 512, 'Texts in hand at which a worker stops fetching jobs.'),
+  WORKER_CONCURRENCY: setting(
+    int(1, 4096),
+    64,
+    'Most jobs that a worker holds at a time, per model process.',
+  ),
+  MAX_ROWS_IN_HAND: setting(
+    int(1, 100_000),
+    512,
+    'Texts in hand, per model process, at which a worker stops fetching jobs.',
+  ),
   ROWS_PER_TURN: setting(
     int(1, 100_000),
     16,

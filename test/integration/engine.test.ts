@@ -4,11 +4,12 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/errors.ts';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
 import type { TextRow } from '../../src/worker/inference/classifier.ts';
+import { EnginePool } from '../../src/worker/inference/engine-pool.ts';
 import { Engine, EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';
 
 const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
-let engine: Engine;
-afterEach(() => engine.stop());
+let engine: Engine | undefined;
+afterEach(() => engine?.stop());
 
 const row = (id: number): TextRow => ({
   tokens: 3,
@@ -17,15 +18,16 @@ const row = (id: number): TextRow => ({
 });
 
 async function start(runTimeoutMs = 10_000): Promise<Batcher<TextRow, Float32Array>> {
-  engine = await Engine.start({
+  const started = await Engine.start({
     load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
     runTimeoutMs,
     logger: pino({ level: 'silent' }),
     onGiveUp: () => {},
     childEntry: CHILD,
   });
+  engine = started;
   return new Batcher<TextRow, Float32Array>({
-    run: (rows) => engine.run(rows.map(({ encoded }) => encoded)),
+    run: (rows) => started.run(rows.map(({ encoded }) => encoded)),
     budgets: { interactive: 64, low: 64, bulk: 64 },
   });
 }
@@ -47,7 +49,7 @@ describe('a row that kills the process', () => {
     );
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
     expect((outcomes[1] as PromiseRejectedResult).reason).toBeInstanceOf(ModelCrashed);
-    expect(engine.restarts).toBe(2);
+    expect(engine?.restarts).toBe(2);
     expect(firstLogit(await batcher.submit(row(9), 'interactive'))).toBe(9);
   });
 
@@ -55,7 +57,7 @@ describe('a row that kills the process', () => {
     const batcher = await start();
     const answers = Promise.all([669, 2, 3].map((id) => batcher.submit(row(id), 'interactive')));
     await new Promise((resolve) => setTimeout(resolve, 100));
-    process.kill(engine.pid!, 'SIGKILL');
+    process.kill(engine!.pid!, 'SIGKILL');
     expect((await answers).map(firstLogit)).toEqual([669, 2, 3]);
   });
 });
@@ -65,7 +67,7 @@ test('a row the model throws at fails alone with its message', async () => {
   const outcomes = await Promise.allSettled([1, 667, 3].map((id) => batcher.submit(row(id), 'interactive')));
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   expect((outcomes[1] as PromiseRejectedResult).reason).toMatchObject({ message: 'the model threw' });
-  expect(engine.restarts).toBe(0);
+  expect(engine?.restarts).toBe(0);
 });
 
 test('a hanging batch costs its process its life, and only the hanging row its result', async () => {
@@ -79,7 +81,7 @@ test('stop() rejects what is in flight with EngineStopped, which is not the faul
   const pending = batcher.submit(row(668), 'interactive');
   const caught = pending.catch((error: unknown) => error);
   await new Promise((resolve) => setTimeout(resolve, 100));
-  await engine.stop();
+  await engine!.stop();
   expect(await caught).toBeInstanceOf(EngineStopped);
 });
 
@@ -94,4 +96,34 @@ test('an unusable model is a StartupError with the reason', async () => {
   });
   await expect(failing).rejects.toThrow(StartupError);
   await expect(failing).rejects.toThrow('this model is no good');
+});
+
+describe('a pool', () => {
+  test('goes on with the others while one is started again; every row gets its own result', async () => {
+    const pool = await EnginePool.start(2, {
+      load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
+      runTimeoutMs: 10_000,
+      logger: pino({ level: 'silent' }),
+      onGiveUp: () => {},
+      childEntry: CHILD,
+    });
+    try {
+      expect(new Set(pool.pids).size).toBe(2);
+      const batcher = new Batcher<TextRow, Float32Array>({
+        run: (rows) => pool.run(rows.map(({ encoded }) => encoded)),
+        executors: pool.size,
+        budgets: { interactive: 12, low: 12, bulk: 12 },
+      });
+      const ids = [...Array.from({ length: 40 }, (_, i) => i + 1), 666];
+      const outcomes = await Promise.allSettled(ids.map((id) => batcher.submit(row(id), 'interactive')));
+      expect(
+        outcomes.slice(0, 40).map((outcome) => outcome.status === 'fulfilled' && firstLogit(outcome.value)),
+      ).toEqual(ids.slice(0, 40));
+      expect((outcomes[40] as PromiseRejectedResult).reason).toBeInstanceOf(ModelCrashed);
+      expect(pool.restarts).toBe(2);
+    } finally {
+      await pool.stop();
+    }
+    expect(pool.pids).toEqual([]);
+  });
 });

@@ -24,7 +24,7 @@ const finished = async (id: string) => (await stack.get<Job>(`/v1/jobs/${id}?wai
 interface WorkerHealth {
   status: string;
   jobs_in_hand: number;
-  model_pid: number;
+  model_pids: number[];
   model_restarts: number;
 }
 const health = async (worker: Process) =>
@@ -107,7 +107,7 @@ test('the model process is killed in the middle of a batch: it comes back and no
   const [worker] = stack.workers as [Process];
   const id = await submit({ texts: Array.from({ length: 40 }, () => longText(2000)) });
   await busy(worker);
-  process.kill((await health(worker)).model_pid, 'SIGKILL');
+  process.kill((await health(worker)).model_pids[0]!, 'SIGKILL');
   expect(await finished(id)).toMatchObject({ status: 'succeeded', failed_texts: 0 });
   expect((await health(worker)).model_restarts).toBe(1);
 });

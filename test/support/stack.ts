@@ -69,6 +69,7 @@ export class Stack {
       // Measuring takes a second per worker; the tests that are about it unset these.
       BATCH_TOKENS: '256',
       BULK_BATCH_TOKENS: '256',
+      MODEL_PROCESSES: '1',
       ...env,
     };
     this.api = this.startApi();

@@ -47,6 +47,9 @@ function harness(budgets: Record<Lane, number> = { interactive: 64, low: 64, bul
   };
 }
 
+/** Model processes of a worker. */
+const executors = fc.integer({ min: 1, max: 3 });
+
 test('rows of one tick travel together, and each gets its own result', async () => {
   const { submit, next } = harness();
   const results = [1, 2, 3].map((id) => submit(id, 8));
@@ -202,7 +205,7 @@ test('interactive first, but every eighth turn is for the others, in rotation', 
   expect(order.filter((id) => id < 100)).toEqual(Array.from({ length: 40 }, (_, i) => i));
 });
 
-test('whatever comes, every row settles once with its own result, within the budget, one batch at a time', async () => {
+test('whatever comes, every row settles once with its own result, within the budget, no more batches at a time than executors', async () => {
   const lane = fc.constantFrom<Lane>('interactive', 'low', 'bulk');
   const arrival = fc.record({
     tokens: fc.integer({ min: 2, max: 90 }),
@@ -212,13 +215,14 @@ test('whatever comes, every row settles once with its own result, within the bud
     pause: fc.integer({ min: 0, max: 2 }),
   });
   await fc.assert(
-    fc.asyncProperty(fc.array(arrival, { maxLength: 60 }), async (arrivals) => {
+    fc.asyncProperty(fc.array(arrival, { maxLength: 60 }), executors, async (arrivals, executors) => {
       const budgets = { interactive: 96, low: 64, bulk: 48 };
       let running = 0;
       const batcher = new Batcher<Row & { bad: boolean; lane: Lane }, number>({
         budgets,
+        executors,
         run: async (rows) => {
-          expect(++running).toBe(1);
+          expect(++running).toBeLessThanOrEqual(executors);
           const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
           if (rows.length > 1) expect(padded).toBeLessThanOrEqual(budgets[rows[0]!.lane]);
           expect(new Set(rows.map((row) => row.lane)).size).toBe(1);
@@ -377,73 +381,79 @@ test('whatever comes, batches are hardly padded, led by the oldest, and no row r
     runTurns: fc.integer({ min: 1, max: 3 }),
   });
   await fc.assert(
-    fc.asyncProperty(fc.array(arrival, { minLength: 1, maxLength: 80 }), async (arrivals) => {
-      interface Arrived extends Row {
-        lane: Lane;
-      }
-      const waiting: Record<Lane, number[]> = { interactive: [], low: [], bulk: [] };
-      const runs = new Map<number, number>();
-      const settlements = new Map<number, number>();
-      const violations: string[] = [];
-      let running = false;
-      const batcher = new Batcher<Arrived, string>({
-        budgets: { interactive: 96, low: 64, bulk: 128 },
-        run: async (rows) => {
-          if (running) violations.push('two runs at a time');
-          running = true;
-          const head = rows[0]!;
-          const real = rows.reduce((sum, { tokens }) => sum + tokens, 0);
-          const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
-          if (padded - real > 4 * (rows.length - 1)) violations.push('too much padding');
-          const oldest = waiting[head.lane][0];
-          const retried = runs.has(head.id);
-          if (!retried && head.id !== oldest) violations.push(`${head.id} left before ${oldest}`);
-          if (retried && rows.length > 1) violations.push('a retry in company');
-          for (const { id, lane } of rows) {
-            runs.set(id, (runs.get(id) ?? 0) + 1);
-            waiting[lane] = waiting[lane].filter((other) => other !== id);
-          }
-          for (let i = 0; i < arrivals[head.id]!.runTurns; i++) await turn();
-          running = false;
-          if (rows.some(({ id }) => arrivals[id]!.bad)) throw new Error('bad');
-          return rows.map(({ id }) => `result of ${id}`);
-        },
-      });
-      const outcomes: Promise<{ id: number; result?: string; error?: unknown }>[] = [];
-      const controllers = arrivals.map(() => new AbortController());
-      for (let now = 0; now <= 40; now++) {
-        arrivals.forEach(({ tokens, lane, at, dropAt }, id) => {
-          const signal = controllers[id]!.signal;
-          if (at === now) {
-            if (!signal.aborted) waiting[lane].push(id);
-            const settled = batcher.submit({ id, tokens, lane }, lane, signal);
-            const count = () => void settlements.set(id, (settlements.get(id) ?? 0) + 1);
-            void settled.then(count, count);
-            outcomes.push(
-              settled.then(
-                ({ result }) => ({ id, result }),
-                (error: unknown) => ({ id, error }),
-              ),
-            );
-          }
-          if (dropAt === now) {
-            controllers[id]!.abort();
-            if (!runs.has(id)) waiting[lane] = waiting[lane].filter((other) => other !== id);
-          }
+    fc.asyncProperty(
+      fc.array(arrival, { minLength: 1, maxLength: 80 }),
+      executors,
+      async (arrivals, executors) => {
+        interface Arrived extends Row {
+          lane: Lane;
+        }
+        const waiting: Record<Lane, number[]> = { interactive: [], low: [], bulk: [] };
+        const runs = new Map<number, number>();
+        const settlements = new Map<number, number>();
+        const violations: string[] = [];
+        let running = 0;
+        const batcher = new Batcher<Arrived, string>({
+          budgets: { interactive: 96, low: 64, bulk: 128 },
+          executors,
+          run: async (rows) => {
+            if (++running > executors) violations.push('more runs than executors');
+            const head = rows[0]!;
+            const real = rows.reduce((sum, { tokens }) => sum + tokens, 0);
+            const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
+            if (padded - real > 4 * (rows.length - 1)) violations.push('too much padding');
+            const oldest = waiting[head.lane][0];
+            const retried = runs.has(head.id);
+            if (!retried && head.id !== oldest) violations.push(`${head.id} left before ${oldest}`);
+            if (retried && rows.length > 1) violations.push('a retry in company');
+            for (const { id, lane } of rows) {
+              runs.set(id, (runs.get(id) ?? 0) + 1);
+              waiting[lane] = waiting[lane].filter((other) => other !== id);
+            }
+            for (let i = 0; i < arrivals[head.id]!.runTurns; i++) await turn();
+            running--;
+            if (rows.some(({ id }) => arrivals[id]!.bad)) throw new Error('bad');
+            return rows.map(({ id }) => `result of ${id}`);
+          },
         });
-        await turn();
-      }
-      for (const { id, result, error } of await Promise.all(outcomes)) {
-        const { bad, dropAt } = arrivals[id]!;
-        if (error instanceof RowDropped) expect(dropAt).not.toBeNull();
-        else if (bad) expect(error).toMatchObject({ message: 'bad' });
-        else expect(result).toBe(`result of ${id}`);
-      }
-      expect(violations).toEqual([]);
-      expect([...settlements.values()]).toEqual(arrivals.map(() => 1));
-      expect(Math.max(0, ...runs.values())).toBeLessThanOrEqual(2);
-      expect(batcher.waiting).toBe(0);
-    }),
+        const outcomes: Promise<{ id: number; result?: string; error?: unknown }>[] = [];
+        const controllers = arrivals.map(() => new AbortController());
+        for (let now = 0; now <= 40; now++) {
+          arrivals.forEach(({ tokens, lane, at, dropAt }, id) => {
+            const signal = controllers[id]!.signal;
+            if (at === now) {
+              if (!signal.aborted) waiting[lane].push(id);
+              const settled = batcher.submit({ id, tokens, lane }, lane, signal);
+              const count = () => void settlements.set(id, (settlements.get(id) ?? 0) + 1);
+              void settled.then(count, count);
+              outcomes.push(
+                settled.then(
+                  ({ result }) => ({ id, result }),
+                  (error: unknown) => ({ id, error }),
+                ),
+              );
+            }
+            if (dropAt === now) {
+              controllers[id]!.abort();
+              if (!runs.has(id)) waiting[lane] = waiting[lane].filter((other) => other !== id);
+            }
+          });
+          await turn();
+          if (running < executors && batcher.waiting > 0)
+            violations.push('an executor idles while rows wait');
+        }
+        for (const { id, result, error } of await Promise.all(outcomes)) {
+          const { bad, dropAt } = arrivals[id]!;
+          if (error instanceof RowDropped) expect(dropAt).not.toBeNull();
+          else if (bad) expect(error).toMatchObject({ message: 'bad' });
+          else expect(result).toBe(`result of ${id}`);
+        }
+        expect(violations).toEqual([]);
+        expect([...settlements.values()]).toEqual(arrivals.map(() => 1));
+        expect(Math.max(0, ...runs.values())).toBeLessThanOrEqual(2);
+        expect(batcher.waiting).toBe(0);
+      },
+    ),
     { numRuns: 150 },
   );
 });
@@ -451,3 +461,60 @@ test('whatever comes, batches are hardly padded, led by the oldest, and no row r
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+describe('several executors', () => {
+  /** Batches of two executors, finished by hand. */
+  function pair() {
+    const batches: { ids: number[]; finish: (error?: Error) => void }[] = [];
+    const batcher = new Batcher<Row, number>({
+      executors: 2,
+      budgets: { interactive: 64, low: 64, bulk: 64 },
+      run: (rows) =>
+        new Promise((resolve, reject) => {
+          const ids = rows.map(({ id }) => id);
+          batches.push({ ids, finish: (error) => (error ? reject(error) : resolve(ids)) });
+        }),
+    });
+    const submit = (...ids: number[]) =>
+      ids.map((id) => batcher.submit({ id, tokens: 4 }, 'interactive').then(({ result }) => result));
+    const tick = () => new Promise((resolve) => setImmediate(resolve));
+    return { batches, submit, tick };
+  }
+
+  test('share what is there when both are idle', async () => {
+    const { batches, submit, tick } = pair();
+    void submit(1, 2, 3, 4, 5);
+    await tick();
+    expect(batches.map(({ ids }) => ids)).toEqual([
+      [1, 2, 3],
+      [4, 5],
+    ]);
+  });
+
+  test('the one that is free first takes all that waits', async () => {
+    const { batches, submit, tick } = pair();
+    void submit(1, 2);
+    await tick();
+    const later = submit(3, 4, 5, 6);
+    await tick();
+    expect(batches).toHaveLength(2);
+    batches[1]!.finish();
+    await tick();
+    expect(batches[2]!.ids).toEqual([3, 4, 5, 6]);
+    batches[2]!.finish();
+    expect(await Promise.all(later)).toEqual([3, 4, 5, 6]);
+  });
+
+  test('a batch that fails on one does not disturb the other', async () => {
+    const { batches, submit, tick } = pair();
+    const all = submit(1, 2, 3, 4);
+    await tick();
+    batches[0]!.finish(new Error('bad batch'));
+    await tick();
+    expect(batches.map(({ ids }) => ids)).toEqual([[1, 2], [3, 4], [1]]);
+    batches[1]!.finish();
+    await tick();
+    for (const { finish } of batches.slice(2)) finish();
+    expect(await Promise.all(all)).toEqual([1, 2, 3, 4]);
+  });
+});

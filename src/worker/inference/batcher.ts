@@ -25,8 +25,10 @@ export interface BatchRow {
 }
 
 export interface BatcherOptions<Row extends BatchRow, Result> {
-  /** Runs one batch and resolves to one result per row, in order. At most one call is in flight. */
+  /** Runs one batch and resolves to one result per row, in order. */
   run: (rows: Row[]) => Promise<Result[]>;
+  /** Most calls of `run` in flight: the executors there are. */
+  executors?: number;
   /** Padded tokens that one batch of a lane may have. */
   budgets: Record<Lane, number>;
   /** Most rows in one batch. */
@@ -79,15 +81,18 @@ export class Batcher<Row extends BatchRow, Result> {
   readonly #budgets: Record<Lane, number>;
   readonly #maxRows: number;
   readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
-  #running = false;
+  readonly #executors: number;
+  /** Executors at work. */
+  #running = 0;
   #scheduled = false;
   #turn = 0;
   /** Which of the background lanes goes first at its next turn. */
   #background: readonly [Lane, Lane] = ['low', 'bulk'];
 
-  constructor({ run, budgets, maxRows = DEFAULT_MAX_ROWS }: BatcherOptions<Row, Result>) {
+  constructor({ run, budgets, executors = 1, maxRows = DEFAULT_MAX_ROWS }: BatcherOptions<Row, Result>) {
     this.#run = run;
     this.#budgets = budgets;
+    this.#executors = executors;
     this.#maxRows = maxRows;
   }
 
@@ -141,23 +146,23 @@ export class Batcher<Row extends BatchRow, Result> {
 
   /** Dispatches after the current tick, so that a burst already in the socket joins the first batch. */
   #schedule(): void {
-    if (this.#running || this.#scheduled) return;
+    if (this.#running >= this.#executors || this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      void this.#dispatch();
+      while (this.#running < this.#executors && this.waiting > 0) void this.#dispatch();
     });
   }
 
+  /** Keeps one executor at work until nothing waits. */
   async #dispatch(): Promise<void> {
-    if (this.#running) return;
-    this.#running = true;
+    this.#running++;
     try {
       for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
         await this.#runBatch(this.#take(lane));
       }
     } finally {
-      this.#running = false;
+      this.#running--;
     }
   }
 
@@ -181,6 +186,9 @@ export class Batcher<Row extends BatchRow, Result> {
     const batch = [head];
     if (head.alone) return batch;
     const budget = this.#budgets[lane];
+    // Idle executors share what is there: two halves at the same time are done sooner than one whole.
+    const idle = this.#executors - this.#running + 1;
+    const maxRows = Math.min(this.#maxRows, Math.ceil((queue.length + 1) / idle));
     let longest = head.row.tokens;
     let kept = 0;
     for (const candidate of queue) {
@@ -188,7 +196,7 @@ export class Batcher<Row extends BatchRow, Result> {
       const width = Math.max(longest, tokens);
       const padded = (batch.length + 1) * width;
       const padding = padded - batch.length * longest - tokens;
-      const fits = batch.length < this.#maxRows && padded <= budget && padding <= MAX_JOIN_PADDING;
+      const fits = batch.length < maxRows && padded <= budget && padding <= MAX_JOIN_PADDING;
       if (fits && !candidate.alone) {
         batch.push(candidate);
         longest = width;

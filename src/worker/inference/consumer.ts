@@ -231,9 +231,11 @@ export class Consumer {
 
   /** Fetches only as many groups as there is room for, in jobs and in rows. */
   #adjustConcurrency(): void {
-    const { WORKER_CONCURRENCY, MAX_ROWS_IN_HAND } = this.#options.config;
-    const rows = Math.max(0, MAX_ROWS_IN_HAND - this.#rowsInHand) / Math.max(1, this.#rowsPerGroup);
-    const jobs = Math.max(0, WORKER_CONCURRENCY - this.#active.size) / Math.max(1, this.#jobsPerGroup);
+    const { WORKER_CONCURRENCY, MAX_ROWS_IN_HAND, MODEL_PROCESSES } = this.#options.config;
+    const maxRows = MODEL_PROCESSES * MAX_ROWS_IN_HAND;
+    const maxJobs = MODEL_PROCESSES * WORKER_CONCURRENCY;
+    const rows = Math.max(0, maxRows - this.#rowsInHand) / Math.max(1, this.#rowsPerGroup);
+    const jobs = Math.max(0, maxJobs - this.#active.size) / Math.max(1, this.#jobsPerGroup);
     // BullMQ fetches up to its concurrency before it starts the first of them, so growing it in steps of what fits
     // (instead of setting it to the maximum) keeps a queue of big jobs from filling the hand many times over.
     const limit = Math.min(this.#groupsInHand + Math.floor(Math.min(rows, jobs)), 2 * this.#groupsInHand + 2);

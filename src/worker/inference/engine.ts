@@ -126,6 +126,7 @@ export class Engine {
     if (this.#stopped) return;
     this.#stopped = true;
     const child = this.#child;
+    this.#child = undefined;
     this.#settle((run) => run.reject(new EngineStopped('the worker is stopping')));
     if (child?.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));

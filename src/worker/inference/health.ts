@@ -13,7 +13,8 @@ export interface WorkerState {
   /** Padded tokens of one batch, by lane; undefined until measured. */
   batch_tokens: Record<string, number> | undefined;
   model_restarts: number;
-  model_pid: number | undefined;
+  /** Process ids of the model processes that are up. */
+  model_pids: number[];
 }
 
 /**

@@ -13,7 +13,7 @@ import { Batcher, type Lane } from './batcher.ts';
 import { chooseBudgets, measure } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
-import { Engine } from './engine.ts';
+import { EnginePool } from './engine-pool.ts';
 import { createHealthApp, serveHealth } from './health.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
@@ -34,21 +34,21 @@ await runMain(bootLogger, async () => {
   }
   const model = { name, revision: folder.revision };
   const state = { notReady: 'the model is loading' as string | undefined };
-  let engine: Engine | undefined;
+  let engines: EnginePool | undefined;
   let consumer: Consumer | undefined;
   let budgets: Record<Lane, number> | undefined;
   const registry = createMetrics('worker');
-  const metrics = new WorkerMetrics(registry, () => engine?.restarts ?? 0);
+  const metrics = new WorkerMetrics(registry, () => engines?.restarts ?? 0);
   const health = await serveHealth(
     createHealthApp(
       () => ({
-        notReady: state.notReady ?? (engine?.up ? undefined : 'the model process is being started again'),
+        notReady: state.notReady ?? (engines?.up ? undefined : 'the model process is being started again'),
         model,
         rows_in_hand: consumer?.rowsInHand ?? 0,
         jobs_in_hand: consumer?.jobsInHand ?? 0,
         batch_tokens: budgets,
-        model_restarts: engine?.restarts ?? 0,
-        model_pid: engine?.pid,
+        model_restarts: engines?.restarts ?? 0,
+        model_pids: engines?.pids ?? [],
       }),
       registry,
     ),
@@ -58,7 +58,7 @@ await runMain(bootLogger, async () => {
 
   const start = performance.now();
   const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens, (ms) => metrics.textEncoded(ms));
-  engine = await Engine.start({
+  engines = await EnginePool.start(config.MODEL_PROCESSES, {
     load: {
       onnxFile: folder.onnxFile,
       executionProviders: config.EXECUTION_PROVIDERS,
@@ -75,7 +75,7 @@ await runMain(bootLogger, async () => {
       if (budgets) metrics.batchRan(run);
     },
   });
-  const running = engine;
+  const running = engines;
   const { labels, apply } = labelsOf(folder, running.outputs);
   logger.info(
     { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
@@ -86,6 +86,7 @@ await runMain(bootLogger, async () => {
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
     run: oncePerText((rows) => running.run(rows)),
+    executors: running.size,
     budgets,
   });
 
@@ -108,7 +109,7 @@ await runMain(bootLogger, async () => {
     clearInterval(heartbeat);
     if (redis.status === 'ready') await models.withdraw(workerId, name);
     await consumer.drain();
-    await engine.stop();
+    await running.stop();
     await health.close();
     subscriber.disconnect();
     redis.disconnect();
@@ -137,7 +138,7 @@ await runMain(bootLogger, async () => {
 });
 
 /** The token budget of every lane: what the settings say, else what this machine is measured to be good at. */
-async function calibrate(engine: Engine, config: Config, logger: Logger): Promise<Record<Lane, number>> {
+async function calibrate(engines: EnginePool, config: Config, logger: Logger): Promise<Record<Lane, number>> {
   const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
     return { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS };
@@ -148,7 +149,7 @@ async function calibrate(engine: Engine, config: Config, logger: Logger): Promis
     truncated: false,
   });
   const samples = await measure((rows, tokens) =>
-    engine.run(Array.from({ length: rows }, () => row(tokens))),
+    engines.run(Array.from({ length: rows }, () => row(tokens))),
   );
   const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
   const interactive = BATCH_TOKENS ?? measured.interactive;
