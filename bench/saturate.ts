@@ -4,6 +4,7 @@
  */
 import type { Agent } from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/stack.ts';
 import { runClients, send, submitAndWait } from './clients.ts';
@@ -17,6 +18,8 @@ import { between, readBatches } from './worker-metrics.ts';
 
 const ROUNDS = 7;
 const CLIENTS = 64;
+/** Until then the JIT compilers of API and worker are at work, and a job costs up to twice as much. */
+const WARM_UP = 2500;
 const SHIPPED = 'models/sst2-minilm';
 /** Where the DistilBERT-sized model with random weights is kept between runs. */
 const GENERATED = '.amulet/bench';
@@ -62,13 +65,19 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
   const raw = await Raw.start(model);
   const stack = await Stack.start({
     redisUrl,
-    env: { MODEL_PROCESSES: '', BATCH_TOKENS: '', BULK_BATCH_TOKENS: '', MODEL_DIR: model },
+    env: {
+      MODEL_PROCESSES: '',
+      BATCH_TOKENS: '',
+      BULK_BATCH_TOKENS: '',
+      MODEL_DIR: model,
+      DEFAULT_MODEL: path.basename(model),
+    },
   });
   const submitAll = (some: string[]) =>
     runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));
   try {
     const pids = await processes(stack, redisUrl);
-    await submitAll(texts.slice(0, 500));
+    await submitAll(sentences(WARM_UP, 3));
     const ratios: number[] = [];
     const rates: number[] = [];
     const rawRates: number[] = [];

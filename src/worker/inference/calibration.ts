@@ -31,7 +31,12 @@ export const CANDIDATES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048];
 export const ROW_TOKENS = 32;
 
 const REPETITIONS = 4;
-const TOLERANCE = 1.1;
+/**
+ * Five calibrations each on the machine it was tuned on: 1.1 chose 128 to 192 tokens for the shipped model and 96 for one of
+ * DistilBERT's size, 1.03 chooses 192 to 384 and 128 to 256. With 64 clients that makes 6 rows a batch instead of 3.7, and
+ * the model some 10 % cheaper a row. A service that is not full fills neither.
+ */
+const TOLERANCE = 1.03;
 
 /** Cost per token may vary from batch to batch by this much before the measurement is taken for noise. */
 const MAX_SPREAD = 3;

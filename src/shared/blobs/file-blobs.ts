@@ -1,0 +1,351 @@
+/**
+ * Blobs as files in a folder, which may be a network file system that several machines share.
+ *
+ * Every write goes to a temporary file under `~tmp`, is synced, and only then gets its name: by rename(2), or by link(2)
+ * where nothing may be overwritten. Then the folder is synced, so that the name survives a power cut as well.
+ *
+ * `~tmp` is made when the store is opened and never again: if it is missing, the folder is not ours, say because its disk
+ * is not mounted any more, and writing there would fill the wrong disk.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import type { Dirent } from 'node:fs';
+import { link, mkdir, open, readdir, rename, rmdir, stat, unlink, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { toError } from '../errors.ts';
+import {
+  assertKey,
+  assertPrefix,
+  BlobError,
+  BlobNotFound,
+  deleteListed,
+  isSegment,
+  limited,
+  probe,
+  resolveRange,
+  STALE_MS,
+  toBuffer,
+  type BlobStore,
+  type ByteRange,
+  type PutStreamOptions,
+  type PutStreamResult,
+} from './blob-store.ts';
+
+const TEMPORARY = '~tmp';
+const READ_BYTES = 256 * 1024;
+/** Texts are nobody else's business. */
+const FOLDER_MODE = 0o700;
+const FILE_MODE = 0o600;
+/** How often a writer makes its folder again when a delete that emptied it takes it away just then. */
+const PLACE_ATTEMPTS = 20;
+
+export class FileBlobs implements BlobStore {
+  readonly place: string;
+  readonly #root: string;
+
+  private constructor(root: string) {
+    // Without a slash at its end, so that it can be compared with.
+    this.#root = path.resolve(root);
+    this.place = `the blob folder ${this.#root}`;
+  }
+
+  /** Makes the folder if it is missing. */
+  static async open(root: string): Promise<FileBlobs> {
+    const store = new FileBlobs(root);
+    await store.#on(mkdir(path.join(root, TEMPORARY), { recursive: true, mode: FOLDER_MODE }));
+    return store;
+  }
+
+  async put(key: string, body: Uint8Array): Promise<void> {
+    const target = this.#path(key);
+    await this.#withTemporary(async (file, temporary) => {
+      await this.#on(file.writeFile(body));
+      await this.#on(file.sync());
+      await this.#place(key, target, () => rename(temporary, target));
+    });
+  }
+
+  async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
+    const target = this.#path(key);
+    // Only to spare the work: link() decides.
+    if (await this.#isTaken(key, target)) return false;
+    return this.#withTemporary(async (file, temporary) => {
+      await this.#on(file.writeFile(body));
+      await this.#on(file.sync());
+      let written = true;
+      await this.#place(key, target, async () => {
+        try {
+          await link(temporary, target);
+        } catch (error) {
+          if (codeOf(error) !== 'EEXIST' || !(await isFile(target))) throw error;
+          written = false;
+        }
+      });
+      return written;
+    });
+  }
+
+  async putStream(
+    key: string,
+    source: AsyncIterable<Uint8Array>,
+    options: PutStreamOptions = {},
+  ): Promise<PutStreamResult> {
+    const target = this.#path(key);
+    const hash = createHash('sha256');
+    let bytes = 0;
+    return this.#withTemporary(async (file, temporary) => {
+      for await (const piece of limited(source, options)) {
+        hash.update(piece);
+        bytes += piece.length;
+        // Unlike write(), it goes on until all is written.
+        await this.#on(file.writeFile(piece));
+      }
+      await this.#on(file.sync());
+      options.signal?.throwIfAborted();
+      await this.#place(key, target, () => rename(temporary, target));
+      return { bytes, sha256: hash.digest('hex') };
+    });
+  }
+
+  async *get(key: string, range: ByteRange = {}): AsyncGenerator<Uint8Array> {
+    const { start, end } = resolveRange(range);
+    // The open file stays what it is even when the blob is overwritten or deleted meanwhile.
+    const file = await this.#orNotFound(key, open(this.#path(key)));
+    try {
+      if (!(await this.#on(file.stat())).isFile()) throw new BlobNotFound(key, this.place);
+      for (let at = start; at < end;) {
+        const wanted = Math.min(READ_BYTES, end - at);
+        const { buffer, bytesRead } = await this.#on(file.read(Buffer.allocUnsafe(wanted), 0, wanted, at));
+        if (bytesRead === 0) return;
+        at += bytesRead;
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  read(key: string, range?: ByteRange): Promise<Buffer> {
+    return toBuffer(this.get(key, range));
+  }
+
+  async size(key: string): Promise<number> {
+    const stats = await this.#orNotFound(key, stat(this.#path(key)));
+    if (!stats.isFile()) throw new BlobNotFound(key, this.place);
+    return stats.size;
+  }
+
+  async *list(prefix: string): AsyncGenerator<string> {
+    assertPrefix(prefix);
+    await this.#assertThere();
+    yield* this.#walk(prefix.slice(0, prefix.lastIndexOf('/') + 1), prefix);
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    const targets = keys.map((key) => this.#path(key));
+    await this.#assertThere();
+    const folders = new Set<string>();
+    for (const target of targets) {
+      await this.#on(ignoring(unlink(target), 'ENOENT', 'ENOTDIR', 'EISDIR'));
+      folders.add(path.dirname(target));
+    }
+    for (const folder of folders) await this.#prune(folder);
+  }
+
+  deletePrefix(prefix: string): Promise<number> {
+    return deleteListed(this, prefix);
+  }
+
+  async sweep(olderThanMs = STALE_MS): Promise<number> {
+    const folder = path.join(this.#root, TEMPORARY);
+    let count = 0;
+    for (const name of await this.#on(readdir(folder))) {
+      const file = path.join(folder, name);
+      // A writer at work touches its file with every piece. One that ends just now takes it away itself.
+      const stats = await this.#on(ignoring(stat(file), 'ENOENT'));
+      if (stats === undefined || Date.now() - stats.mtimeMs < olderThanMs) continue;
+      await this.#on(ignoring(unlink(file), 'ENOENT'));
+      count++;
+    }
+    return count;
+  }
+
+  check(): Promise<void> {
+    return probe(this);
+  }
+
+  close(): void {
+    // Nothing is kept open.
+  }
+
+  #path(key: string): string {
+    assertKey(key);
+    return path.join(this.#root, ...key.split('/'));
+  }
+
+  /** Runs `write` with a new temporary file, which is gone afterwards. */
+  async #withTemporary<T>(write: (file: FileHandle, temporary: string) => Promise<T>): Promise<T> {
+    const temporary = path.join(this.#root, TEMPORARY, randomUUID());
+    const file = await this.#on(open(temporary, 'wx', FILE_MODE));
+    try {
+      return await write(file, temporary);
+    } finally {
+      await file.close().catch(() => {});
+      // Renamed, it is gone already. What cannot be removed now is swept later; the first error is the one to tell.
+      await unlink(temporary).catch(() => {});
+    }
+  }
+
+  /** Gives the temporary file its name by `name`, in a folder that is made where it is missing. */
+  async #place(key: string, target: string, name: () => Promise<void>): Promise<void> {
+    const folder = path.dirname(target);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+        await name();
+        // A new folder is an entry in its parent, which has to last too.
+        const last = made === undefined ? folder : path.dirname(made);
+        for (let dir = folder; ; dir = path.dirname(dir)) {
+          await syncFolder(dir);
+          if (dir === last) return;
+        }
+      } catch (thrown) {
+        if (['ENOENT', 'EEXIST', 'ENOTDIR', 'EISDIR'].includes(codeOf(thrown) ?? '')) {
+          if (await this.#clashes(target)) throw this.#clash(key);
+          await this.#assertThere();
+          // A folder on the way was pruned just then; mkdir says that in any of these codes.
+          if (attempt < PLACE_ATTEMPTS) continue;
+        }
+        await this.#prune(folder);
+        throw this.#translate(thrown);
+      }
+    }
+  }
+
+  /** Whether `target` is a folder, or something on the way to it is none. */
+  async #clashes(target: string): Promise<boolean> {
+    for (let at = target; at !== this.#root; at = path.dirname(at)) {
+      const stats = await this.#on(ignoring(stat(at), 'ENOENT', 'ENOTDIR'));
+      if (stats?.isDirectory() === (at === target)) return true;
+    }
+    return false;
+  }
+
+  /** @throws BlobError when a folder is in the way */
+  async #isTaken(key: string, target: string): Promise<boolean> {
+    const stats = await this.#on(ignoring(stat(target), 'ENOENT', 'ENOTDIR'));
+    if (stats?.isDirectory() === true) throw this.#clash(key);
+    return stats !== undefined;
+  }
+
+  async *#walk(folder: string, prefix: string): AsyncGenerator<string> {
+    // Names, and with them keys, are ASCII: the order of UTF-16 units is that of bytes. A folder's name counts with its
+    // slash, as it does in S3's order: `a-b`, `a.b`, `a/b`, `a0`.
+    const names = (await this.#entries(folder))
+      .filter((entry) => isSegment(entry.name) && (entry.isFile() || entry.isDirectory()))
+      .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+      .sort((a, b) => (a < b ? -1 : 1));
+    for (const name of names) {
+      const key = folder + name;
+      if (name.endsWith('/')) {
+        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.#walk(key, prefix);
+      } else if (key.startsWith(prefix)) yield key;
+    }
+  }
+
+  async #entries(folder: string): Promise<Dirent[]> {
+    const entries = readdir(path.join(this.#root, folder), { withFileTypes: true });
+    // Deleted while we walk.
+    return (await this.#on(ignoring(entries, 'ENOENT', 'ENOTDIR'))) ?? [];
+  }
+
+  /** Removes `folder` and those above it as far as they are empty. */
+  async #prune(folder: string): Promise<void> {
+    for (let dir = folder; dir.startsWith(this.#root + path.sep); dir = path.dirname(dir)) {
+      try {
+        await rmdir(dir);
+      } catch (error) {
+        // Another delete may have taken it, with the one above still to do; anything else leaves it to stand.
+        if (codeOf(error) !== 'ENOENT') return;
+      }
+    }
+  }
+
+  /** @throws BlobError `blob_store_unavailable` when the folder is not (or no longer) this store's */
+  async #assertThere(): Promise<void> {
+    try {
+      await stat(path.join(this.#root, TEMPORARY));
+    } catch (error) {
+      throw this.#translate(error);
+    }
+  }
+
+  async #orNotFound<T>(key: string, call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      const code = codeOf(error);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw this.#translate(error);
+      await this.#assertThere();
+      throw new BlobNotFound(key, this.place);
+    }
+  }
+
+  /** A file system call with its error translated. */
+  async #on<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      throw this.#translate(error);
+    }
+  }
+
+  #clash(key: string): BlobError {
+    return new BlobError('blob_key_invalid', `${key} and another key of ${this.place} are blob and folder`);
+  }
+
+  #translate(thrown: unknown): unknown {
+    if (thrown instanceof BlobError) return thrown;
+    const error = toError(thrown);
+    const code = codeOf(error);
+    if (code === undefined) return error;
+    // "ENOSPC: no space left on device, write": up to the comma it is the same for every call.
+    const reason = error.message.split(',')[0];
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      return new BlobError('blob_store_full', `${this.place} is full (${reason})`, error);
+    }
+    const why = code === 'ENOENT' ? 'it is gone, or its disk is not mounted' : reason;
+    return new BlobError('blob_store_unavailable', `${this.place} cannot be used: ${why}`, error);
+  }
+}
+
+function codeOf(thrown: unknown): string | undefined {
+  return (thrown as NodeJS.ErrnoException | undefined)?.code;
+}
+
+/** `call`, with errors of these codes as undefined. */
+async function ignoring<T>(call: Promise<T>, ...codes: string[]): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (codes.includes(codeOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+async function isFile(target: string): Promise<boolean> {
+  return stat(target).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  // A folder emptied and pruned since then holds nothing that could get lost.
+  const handle = await ignoring(open(folder), 'ENOENT');
+  if (handle === undefined) return;
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

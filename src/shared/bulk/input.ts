@@ -1,0 +1,44 @@
+/**
+ * Input of bulk backfill: a file with one text per record, as NDJSON, CSV or plain lines, in UTF-8.
+ *
+ * It is read in two halves that never meet. `split.ts` runs in the API while an upload streams in and only looks for the
+ * ends of records, so that chunks of whole records can be stored as the bytes they came as. `parse.ts` runs in a worker,
+ * on one chunk, and reads the fields. Here is what both need to know.
+ */
+import { AppError } from '../errors.ts';
+
+export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
+export type InputFormat = (typeof inputFormats)[number];
+
+/** How to read a file. `lines` has neither fields nor ids. */
+export interface InputSpec {
+  format: InputFormat;
+  /** Name of the field (NDJSON) or column (CSV) with the text. Other fields are ignored. */
+  textField: string;
+  idField?: string | undefined;
+  /** CSV: a tab or one printable ASCII character; a comma when unset. */
+  delimiter?: string | undefined;
+  /** CSV: the names of the columns. `splitRecords` takes them from the header when unset, `parseChunk` needs them. */
+  columns?: readonly string[] | undefined;
+}
+
+/** What is wrong with a record that has no text to classify. */
+export type RecordErrorCode =
+  'invalid_record' | 'invalid_encoding' | 'invalid_id' | 'invalid_text' | 'record_too_long';
+
+/** `message` is for the user and never contains the text. */
+export interface RecordError {
+  code: RecordErrorCode;
+  message: string;
+}
+
+/** One record; `line` is the physical line it starts on, from 1. */
+export type InputRow = { line: number; id?: string } & ({ text: string } | { error: RecordError });
+
+/** Nothing in the file can be read as asked for, so there is no use in reading on. */
+export class InputError extends AppError {
+  constructor(detail: string) {
+    super('invalid_request', detail);
+    this.name = 'InputError';
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * Cuts an upload into chunks of whole records while it streams in. It only looks for the ends of records: what is in them
+ * is the business of `parse.ts`, so a bad record costs nothing here and stops nothing.
+ *
+ * Memory is one chunk and one record, whatever the upload does: all bytes are copied into one store, because slices of
+ * the source's buffers would keep those alive, one per byte if a client so wishes. Chunks depend on the bytes alone, not
+ * on how they were cut into buffers, so the same upload gives the same chunks again.
+ */
+import { readHeader, requireColumns } from './csv.ts';
+import { InputError, type InputSpec } from './input.ts';
+import { MARKER, NOT_A_MARKER, RecordScanner, content, tooLongMarker } from './records.ts';
+
+export interface SplitLimits {
+  /** Records in a chunk, at most. */
+  chunkRows: number;
+  /** Bytes of a chunk, at most, unless its only record is longer. */
+  chunkBytes: number;
+  /** A record longer than this, its line ending included, becomes an errored row. */
+  maxRecordBytes: number;
+}
+
+export interface InputChunk {
+  /** The records as they came, with empty lines between them; a record that is too long is replaced by a marker. */
+  bytes: Uint8Array;
+  rows: number;
+  /** Line of the first record. Lines are physical ones and count from 1. */
+  firstLine: number;
+  /** CSV: the names of the columns. The header is in no chunk. */
+  columns?: readonly string[];
+}
+
+/**
+ * Throws an InputError before the first chunk when the header of a CSV file lacks a column, or `input` is wrong. A CSV
+ * file begins with its header unless `input` has the columns, as for the parts of an upload in several.
+ */
+export async function* splitRecords(
+  source: AsyncIterable<Uint8Array>,
+  input: InputSpec,
+  limits: SplitLimits,
+): AsyncGenerator<InputChunk, void, undefined> {
+  const splitter = new Splitter(input, limits);
+  for await (const bytes of withoutBom(source)) yield* splitter.push(bytes);
+  yield* splitter.end();
+}
+
+class Splitter {
+  readonly #input: InputSpec;
+  readonly #limits: SplitLimits;
+  readonly #scanner: RecordScanner;
+  /** The records of the chunk so far, then the one that has not ended. */
+  #store = Buffer.alloc(64 * 1024);
+  #used = 0;
+  #recordStart = 0;
+  #tooLong = false;
+  #line = 1;
+  #rows = 0;
+  #firstLine = 1;
+  #columns: readonly string[] | undefined;
+
+  constructor(input: InputSpec, limits: SplitLimits) {
+    this.#input = input;
+    this.#limits = limits;
+    this.#scanner = new RecordScanner(input);
+    if (input.format !== 'csv' || input.columns === undefined) return;
+    requireColumns(input.columns, input);
+    this.#columns = input.columns;
+  }
+
+  *push(bytes: Buffer): Generator<InputChunk, void, undefined> {
+    for (let from = 0; from < bytes.length;) {
+      const end = this.#scanner.scan(bytes, from);
+      this.#append(bytes, from, end === -1 ? bytes.length : end);
+      if (end === -1) return;
+      const chunk = this.#endRecord();
+      if (chunk) yield chunk;
+      from = end;
+    }
+  }
+
+  *end(): Generator<InputChunk, void, undefined> {
+    if (this.#tooLong || this.#used > this.#recordStart) {
+      const chunk = this.#endRecord();
+      if (chunk) yield chunk;
+    }
+    if (this.#input.format === 'csv' && this.#columns === undefined)
+      throw new InputError('there is no header');
+    if (this.#rows > 0) yield this.#cut(this.#used);
+  }
+
+  #append(bytes: Buffer, from: number, end: number): void {
+    if (this.#used - this.#recordStart + end - from > this.#limits.maxRecordBytes) this.#tooLong = true;
+    if (this.#tooLong) this.#used = this.#recordStart;
+    else this.#write(bytes, from, end);
+  }
+
+  #write(bytes: Buffer, from: number, end: number): void {
+    const used = this.#used + end - from;
+    if (used > this.#store.length) {
+      const larger = Buffer.alloc(2 * used);
+      this.#store.copy(larger, 0, 0, this.#used);
+      this.#store = larger;
+    }
+    bytes.copy(this.#store, this.#used, from, end);
+    this.#used = used;
+  }
+
+  /** Takes the record into the chunk; returns the chunk that this completes. */
+  #endRecord(): InputChunk | undefined {
+    const line = this.#line;
+    const start = this.#recordStart;
+    const lineFeeds = this.#scanner.takeLineFeeds();
+    this.#line += lineFeeds;
+
+    const record = content(this.#store.subarray(start, this.#used));
+    const empty = !this.#tooLong && record.length === 0;
+
+    if (this.#input.format === 'csv' && this.#columns === undefined && !empty) {
+      if (this.#tooLong)
+        throw new InputError(`the header is longer than ${this.#limits.maxRecordBytes} bytes`);
+      this.#columns = readHeader(record, this.#input);
+      this.#used = start;
+      return undefined;
+    }
+    if (this.#tooLong) {
+      const marker = tooLongMarker({ lineFeeds, maxBytes: this.#limits.maxRecordBytes });
+      this.#write(marker, 0, marker.length);
+      this.#tooLong = false;
+    } else if (this.#store[start] === MARKER) this.#store[start] = NOT_A_MARKER;
+
+    const tooMuch = this.#rows > 0 && this.#used > this.#limits.chunkBytes;
+    const chunk = tooMuch ? this.#cut(start) : undefined;
+    if (!empty && this.#rows++ === 0) this.#firstLine = line;
+    // An empty line is kept only for the numbers of the lines behind it.
+    if (this.#rows === 0) this.#used = 0;
+    this.#recordStart = this.#used;
+    return chunk ?? (this.#rows >= this.#limits.chunkRows ? this.#cut(this.#used) : undefined);
+  }
+
+  /** The first `end` bytes of the store as a chunk; what follows begins the next one. */
+  #cut(end: number): InputChunk {
+    const chunk: InputChunk = {
+      bytes: Buffer.from(this.#store.subarray(0, end)),
+      rows: this.#rows,
+      firstLine: this.#firstLine,
+      ...(this.#columns && { columns: this.#columns }),
+    };
+    this.#store.copyWithin(0, end, this.#used);
+    this.#used -= end;
+    this.#recordStart = 0;
+    this.#rows = 0;
+    return chunk;
+  }
+}
+
+/** The source as Buffers, without the byte order mark that some programs put first. */
+async function* withoutBom(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
+  const bom = Buffer.from('\ufeff');
+  /** As long as it is defined, less than a byte order mark has come. */
+  let head: Buffer | undefined = Buffer.alloc(0);
+  for await (const bytes of source) {
+    let buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (head !== undefined) {
+      head = Buffer.concat([head, buffer]);
+      if (head.length < bom.length) continue;
+      buffer = head.subarray(head.subarray(0, bom.length).equals(bom) ? bom.length : 0);
+      head = undefined;
+    }
+    yield buffer;
+  }
+  if (head !== undefined) yield head;
+}

@@ -1,0 +1,334 @@
+/** Input of bulk backfill: split and parse together give back what a file was made of, however it arrives. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
+import { parseChunk } from '../../src/shared/bulk/parse.ts';
+import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
+import { textProblem } from '../../src/shared/text.ts';
+
+const LIMITS = { chunkRows: 1000, chunkBytes: 1 << 20, maxRecordBytes: 1 << 16 };
+const PARSE_LIMITS = { maxTextChars: 1000, maxIdChars: 10 };
+const SPECS = {
+  ndjson: { format: 'ndjson', textField: 'text', idField: 'id' },
+  csv: { format: 'csv', textField: 'text', idField: 'id' },
+  lines: { format: 'lines', textField: 'text' },
+} satisfies Record<string, InputSpec>;
+const formats = Object.values(SPECS);
+
+/** The bytes in pieces of the given sizes, over and over. */
+// eslint-disable-next-line @typescript-eslint/require-await
+async function* inPieces(bytes: Buffer, sizes: number[] = [bytes.length]): AsyncGenerator<Uint8Array> {
+  for (let from = 0, i = 0; from < bytes.length; i++) {
+    const size = sizes[i % sizes.length]!;
+    yield bytes.subarray(from, from + size);
+    from += size;
+  }
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+function split(file: string | Buffer, input: InputSpec, limits = {}, sizes?: number[]) {
+  const bytes = Buffer.from(file as string);
+  return collect(splitRecords(inPieces(bytes, sizes), input, { ...LIMITS, ...limits }));
+}
+
+const parse = (chunk: InputChunk, input: InputSpec) =>
+  parseChunk(chunk.bytes, { ...input, columns: chunk.columns }, chunk.firstLine, PARSE_LIMITS);
+
+async function read(file: string | Buffer, input: InputSpec, limits = {}, sizes?: number[]) {
+  const chunks = await split(file, input, limits, sizes);
+  return chunks.flatMap((chunk) => parse(chunk, input));
+}
+
+const pieceSizes = fc
+  .array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 20 })
+  .filter((sizes) => sizes.some((size) => size > 0));
+const chunkLimits = fc.record({
+  chunkRows: fc.integer({ min: 1, max: 5 }),
+  chunkBytes: fc.integer({ min: 1, max: 300 }),
+});
+
+describe('any records in any format, cut anywhere', () => {
+  const awkward = fc.constantFrom('"', '""', ',', '\n', '\r\n', '\r', ' ', '{', '\\', '🎬', '\ufeff', 'a');
+  const string = fc.array(fc.oneof(awkward, fc.string({ unit: 'grapheme', maxLength: 8 })), {
+    maxLength: 12,
+  });
+  const text = string
+    .map((parts) => `x${parts.join('')}`)
+    .filter((value) => textProblem(value, PARSE_LIMITS.maxTextChars) === undefined);
+  const record = fc.record({
+    text,
+    id: fc.option(fc.stringMatching(/^[\w"',; é]{1,8}$/), { nil: undefined }),
+    quoted: fc.boolean(),
+    eol: fc.constantFrom('\n', '\r\n'),
+    emptyLines: fc.constantFrom(0, 0, 0, 1, 2),
+  });
+  const layout = fc.record({
+    bom: fc.boolean(),
+    lastEol: fc.boolean(),
+    delimiter: fc.constantFrom(',', ';', '\t'),
+    records: fc.array(record, { maxLength: 12 }),
+  });
+
+  const csvField = (value: string, quoted: boolean, delimiter: string) =>
+    quoted || /["\r\n]/.test(value) || value.includes(delimiter) ? `"${value.replaceAll('"', '""')}"` : value;
+
+  test.each(formats)('$format', async (spec) => {
+    await fc.assert(
+      fc.asyncProperty(layout, chunkLimits, pieceSizes, async (file, limits, sizes) => {
+        const { delimiter } = file;
+        const input: InputSpec = { ...spec, delimiter };
+        let content = spec.format === 'csv' ? `\r\n"id"${delimiter}text${delimiter}"oth""er"\r\n` : '';
+        const expected = file.records.map(({ emptyLines, eol, id, quoted, ...fields }, i) => {
+          // A line of plain text cannot hold a line ending.
+          const text = spec.format === 'lines' ? fields.text.replace(/[\r\n]/g, '_') : fields.text;
+          content += eol.repeat(emptyLines);
+          const line = content.split('\n').length;
+          if (spec.format === 'lines') content += text;
+          else if (spec.format === 'ndjson') content += JSON.stringify({ other: [1], id, text });
+          else {
+            const values = [id ?? '', text, '\n'];
+            content += values.map((value) => csvField(value, quoted, delimiter)).join(delimiter);
+          }
+          if (i < file.records.length - 1 || file.lastEol) content += eol;
+          return { line, ...(spec.format !== 'lines' && id !== undefined && { id }), text };
+        });
+        const bytes = Buffer.from((file.bom ? '\ufeff' : '') + content);
+
+        const chunks = await split(bytes, input, limits, sizes);
+        const rows = chunks.map((chunk) => parse(chunk, input));
+        expect(rows.flat()).toEqual(expected);
+        for (const [i, chunk] of chunks.entries()) {
+          expect(chunk).toMatchObject({ rows: rows[i]!.length, firstLine: rows[i]![0]!.line });
+          expect(chunk.rows).toBeLessThanOrEqual(limits.chunkRows);
+          expect(chunk.rows === 1 || chunk.bytes.length <= limits.chunkBytes).toBe(true);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('any bytes', () => {
+  const telling = fc.constantFrom(...Buffer.from('"",\n\n\r {}a1\xff\xfe\xef\xbb\xbf\0', 'latin1'));
+  const bytes = fc
+    .array(fc.oneof({ weight: 4, arbitrary: telling }, fc.integer({ min: 0, max: 255 })), { maxLength: 300 })
+    .map((values) => Buffer.from(values));
+  const maxRecordBytes = fc.integer({ min: 1, max: 60 });
+
+  test.each(formats)('$format: one row per record, the same chunks however cut', async (input) => {
+    await fc.assert(
+      fc.asyncProperty(bytes, chunkLimits, maxRecordBytes, pieceSizes, async (noise, limits, max, sizes) => {
+        const file = input.format === 'csv' ? Buffer.concat([Buffer.from('id,text\n'), noise]) : noise;
+        const all = { ...limits, maxRecordBytes: Math.max(max, 8) };
+        const chunks = await split(file, input, all, sizes);
+        expect(chunks).toEqual(await split(file, input, all));
+        const rows = chunks.map((chunk) => parse(chunk, input));
+        expect(rows.map((of) => of.length)).toEqual(chunks.map((chunk) => chunk.rows));
+        expect(rows.map((of) => of[0]!.line)).toEqual(chunks.map((chunk) => chunk.firstLine));
+        if (input.format === 'csv') return;
+        const text = file.toString('latin1').replace(/^\xef\xbb\xbf/, '');
+        const lines = [...text.split('\n').entries()].filter(([, line]) => line !== '' && line !== '\r');
+        expect(rows.flat().map((row) => row.line)).toEqual(lines.map(([i]) => i + 1));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test.each(formats)('$format: parseChunk alone never throws', (input) => {
+    fc.assert(
+      fc.property(bytes, (noise) => {
+        parseChunk(noise, { ...input, columns: ['id', 'text'] }, 1, PARSE_LIMITS);
+      }),
+    );
+  });
+});
+
+describe('errors in place', () => {
+  test.each<[string, string, string | Buffer]>([
+    ['invalid_record', 'the record is not valid JSON', '{"text": "secret"'],
+    ['invalid_record', 'not valid JSON', '  '],
+    ['invalid_record', 'not valid JSON', '[' + '['.repeat(20_000)],
+    ['invalid_record', 'not a JSON object', '["secret"]'],
+    ['invalid_record', 'not a JSON object', 'null'],
+    ['invalid_text', 'the field "text" is missing', '{}'],
+    ['invalid_text', 'the field "text" is not a string', '{"text": null}'],
+    ['invalid_text', 'the text must not be empty', '{"text": ""}'],
+    ['invalid_text', 'the text contains a lone surrogate', '{"text": "secret\\ud800"}'],
+    ['invalid_text', 'has 1001 characters; at most 1000', `{"text": "${'x'.repeat(1001)}"}`],
+    ['invalid_id', 'the id is neither a string nor a number', '{"id": true, "text": "secret"}'],
+    ['invalid_id', 'too large', '{"id": 1e400, "text": "secret"}'],
+    ['invalid_id', 'rounded', '{"id": 12345678901234567890, "text": "secret"}'],
+    ['invalid_id', 'is empty', '{"id": "", "text": "secret"}'],
+    ['invalid_id', 'NUL', '{"id": "a\\u0000", "text": "secret"}'],
+    ['invalid_id', 'more than 10 characters', '{"id": "12345678901", "text": "secret"}'],
+    ['invalid_encoding', 'not valid UTF-8', Buffer.from('{"text": "secret\xff"}', 'latin1')],
+    // What would be a marker, had the splitter written it.
+    ['invalid_encoding', 'not valid UTF-8', Buffer.from('\xff3 100', 'latin1')],
+  ])('NDJSON, %s: %s', async (code, message, record) => {
+    const good = '{"id": "a", "text": "fine"}\n';
+    const file = Buffer.concat([Buffer.from(good), Buffer.from(record as string), Buffer.from(`\n${good}`)]);
+    const rows = await read(file, SPECS.ndjson);
+    expect(rows).toEqual([
+      { line: 1, id: 'a', text: 'fine' },
+      { line: 2, error: { code, message: expect.stringContaining(message) } },
+      { line: 3, id: 'a', text: 'fine' },
+    ]);
+    expect(JSON.stringify(rows)).not.toContain('secret');
+  });
+
+  test('ids: numbers become strings, null is none, an error of the text keeps the id', async () => {
+    const file = '{"id":7,"text":"a"}\n{"id":-1.5,"text":"a"}\n{"id":null,"text":"a"}\n{"id":"x"}\n';
+    expect(await read(file, SPECS.ndjson)).toMatchObject([
+      { id: '7' },
+      { id: '-1.5' },
+      { line: 3, text: 'a' },
+      { id: 'x', error: { code: 'invalid_text' } },
+    ]);
+  });
+
+  test('fields that every JavaScript object has are missing all the same', async () => {
+    const input = { ...SPECS.ndjson, textField: 'toString', idField: '__proto__' };
+    expect(await read('{"text": "a"}\n{"toString": "b", "__proto__": "c"}', input)).toMatchObject([
+      { error: { message: 'the field "toString" is missing' } },
+      { id: 'c', text: 'b' },
+    ]);
+  });
+
+  test.each([
+    ['1', 'has 1 fields, but the header has 2'],
+    ['1,secret,3', 'has 3 fields, but the header has 2'],
+    ['1,a "secret"', 'quote inside an unquoted field'],
+    ['1,"a" secret', 'goes on after its closing quote'],
+  ])('CSV %j', async (record, message) => {
+    expect(await read(`id,text\n1,"a\nb"\n${record}\r\n,c`, SPECS.csv)).toEqual([
+      { line: 2, id: '1', text: 'a\nb' },
+      { line: 4, error: { code: 'invalid_record', message: expect.stringContaining(message) } },
+      { line: 5, text: 'c' },
+    ]);
+  });
+
+  test('a CSV quote that is not closed ends with the file, or with the line of the next quote', async () => {
+    const message = expect.stringContaining('not closed');
+    expect(await read('id,text\n1,"a\n2,b\n', SPECS.csv)).toEqual([
+      { line: 2, error: { code: 'invalid_record', message } },
+    ]);
+    expect(await read('id,text\n1,"a\n2,"b"\n3,c\n', SPECS.csv)).toMatchObject([
+      { line: 2, error: { code: 'invalid_record' } },
+      { line: 4, text: 'c' },
+    ]);
+  });
+
+  test('a carriage return alone ends no record', async () => {
+    expect(await read('id,text\n1,a\rb\r\n2,c', SPECS.csv)).toMatchObject([
+      { text: 'a\rb' },
+      { line: 3, text: 'c' },
+    ]);
+  });
+
+  test('an empty line is none; a blank one is an error', async () => {
+    expect(await read('\n\na\n\r\n \nb', SPECS.lines)).toEqual([
+      { line: 3, text: 'a' },
+      { line: 5, error: { code: 'invalid_text', message: expect.stringContaining('white space') } },
+      { line: 6, text: 'b' },
+    ]);
+  });
+});
+
+describe('records that are too long', () => {
+  test.each(formats)(
+    '$format: a row in place of a gigantic one, and nothing of it is kept',
+    async (input) => {
+      const record = (text: string) => ({ csv: `1,"${text}"`, ndjson: `{"text":"${text}"}`, lines: text });
+      const [start, end] = record('|')[input.format].split('|');
+      async function* file() {
+        yield Buffer.from(
+          `${input.format === 'csv' ? 'id,text\n' : ''}${record('a')[input.format]}\n${start}`,
+        );
+        const part = Buffer.alloc(1 << 16, input.format === 'csv' ? 'x,\n' : 'x');
+        for (let i = 0; i < 500; i++) yield part;
+        yield Buffer.from(`${end}\n${record('b')[input.format]}`);
+        await Promise.resolve();
+      }
+      const chunks = await collect(splitRecords(file(), input, LIMITS));
+      expect(chunks).toMatchObject([{ rows: 3 }]);
+      expect(chunks[0]!.bytes.length).toBeLessThan(100);
+      const rows = parse(chunks[0]!, input);
+      const message = expect.stringMatching(/^the record is longer than 65536 bytes/);
+      expect(rows).toMatchObject([
+        { text: 'a' },
+        { line: rows[0]!.line + 1, error: { code: 'record_too_long', message } },
+        { text: 'b' },
+      ]);
+      const lines = input.format === 'csv' ? 500 * Math.floor(65536 / 3) + 1 : 1;
+      expect(rows[2]!.line - rows[1]!.line).toBe(lines);
+      if (input.format === 'csv') expect(rows[1]).toMatchObject({ error: { message: /to line \d+; is a/ } });
+    },
+  );
+
+  test('the limit counts the line ending', async () => {
+    const rows = await read('1234\n12345\n12345', SPECS.lines, { maxRecordBytes: 5 });
+    expect(rows.map((row) => 'error' in row)).toEqual([false, true, false]);
+  });
+});
+
+describe('what is refused before the first chunk', () => {
+  test.each<[string, Partial<InputSpec>, string | Buffer]>([
+    ['text column "x" is not in the header: a, b, c', { textField: 'x' }, 'a,b,c\n1,2,3\n'],
+    ['id column "x" is not in the header: a, b', { textField: 'a', idField: 'x' }, 'a,b\n'],
+    ['text column "a" is more than once in the header: a, b, a', { textField: 'a' }, 'a,b,a\n'],
+    [`text column "text" is not in the header: ${'y'.repeat(40)}…`, {}, `${'y'.repeat(50)}\n`],
+    ['there is no header', {}, ''],
+    ['there is no header', {}, '\r\n\n'],
+    ['the header has a quoted field that is not closed', {}, '"text\n1\n'],
+    ['the header is longer than 65536 bytes', {}, 'x'.repeat(70_000)],
+    ['the header is not valid UTF-8', {}, Buffer.from('text,\xff\n1,2\n', 'latin1')],
+    ['the delimiter must be a tab or one printable ASCII character', { delimiter: ';;' }, 'text\n'],
+    ['the delimiter must be', { delimiter: '"' }, 'text\n'],
+    ['the delimiter must be', { delimiter: 'é' }, 'text\n'],
+  ])('%s', async (message, overrides, file) => {
+    const reading = split(file, { format: 'csv', textField: 'text', ...overrides });
+    await expect(reading).rejects.toThrow(InputError);
+    await expect(reading).rejects.toThrow(message);
+  });
+
+  test('the columns come with every chunk; a header alone is no chunk', async () => {
+    const input = { ...SPECS.csv, delimiter: ';' };
+    const chunks = await split('text;id\na;1\nb;2\n', input, { chunkRows: 1 });
+    expect(chunks.map(({ columns, firstLine }) => [columns, firstLine])).toEqual([
+      [['text', 'id'], 2],
+      [['text', 'id'], 3],
+    ]);
+    expect(await split('text;id\n', input)).toEqual([]);
+  });
+
+  test('a file whose columns are known has no header', async () => {
+    const input = { ...SPECS.csv, columns: ['text', 'id'] };
+    expect(await read('a,1\n', input)).toEqual([{ line: 1, id: '1', text: 'a' }]);
+    expect(await split('', input)).toEqual([]);
+    await expect(split('a,1\n', { ...input, columns: ['a', 'b'] })).rejects.toThrow(
+      'is not in the header: a, b',
+    );
+  });
+});
+
+test('the source is closed when the reader stops', async () => {
+  let closed = false;
+  async function* source() {
+    try {
+      for (;;) yield Buffer.from('a\n');
+    } finally {
+      closed = true;
+      await Promise.resolve();
+    }
+  }
+  for await (const chunk of splitRecords(source(), SPECS.lines, { ...LIMITS, chunkRows: 2 })) {
+    expect(chunk).toMatchObject({ rows: 2, firstLine: 1 });
+    break;
+  }
+  expect(closed).toBe(true);
+});
