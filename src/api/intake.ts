@@ -6,7 +6,7 @@
  * outside the model: 2.0 ms a job one by one, 1.2 ms in groups.
  *
  * While a worker is idle a job waits for nothing but the write that is under way. When all are busy, its turn at a model
- * is a tenth of a second off, and GATHER_MS of it are spent waiting for company.
+ * is a tenth of a second off or more, and a little of it is spent waiting for company.
  */
 import type { JobPayload } from '../shared/contract.ts';
 import { newGroupId, newJobId, type Priority } from '../shared/ids.ts';
@@ -17,8 +17,12 @@ import type { QueueSet } from './queue-set.ts';
 const MAX_GROUP_TEXTS = 16;
 const MAX_GROUP_CHARS = 32_768;
 
-/** Less than one batch takes, of which every worker has several in hand by then. */
-const GATHER_MS = 8;
+/**
+ * While all workers are busy, so many jobs are waited for, but not longer than this. The jobs of one batch come back together
+ * as new ones, so five are there after 8 ms with a small model and after 25 ms with a slow one, whose queue is longer.
+ */
+const GATHER_JOBS = 5;
+const GATHER_MS = 30;
 
 /** What is known of the workers that serve a model. */
 export interface Load {
@@ -47,8 +51,12 @@ interface Lane {
   open: Group[];
   /** Sending, or about to. */
   sending: boolean;
+  /** Jobs in the open groups. */
+  jobs: number;
   /** The workers are busy: there is time to wait for company. */
   gather: boolean;
+  /** Ends that wait. */
+  hurry: (() => void) | undefined;
 }
 
 export class Intake {
@@ -82,7 +90,9 @@ export class Intake {
     group.texts += texts;
     group.chars += chars;
     lane.gather = busyWorkers;
+    lane.jobs++;
     if (!lane.sending) this.#schedule(lane);
+    else if (lane.jobs === GATHER_JOBS) lane.hurry?.();
     return { id, added: group.added };
   }
 
@@ -96,22 +106,39 @@ export class Intake {
     const key = `${priority} ${model}`;
     const known = this.#lanes.get(key);
     if (known) return known;
-    const lane: Lane = { priority, model, open: [], sending: false, gather: false };
+    const lane: Lane = {
+      priority,
+      model,
+      open: [],
+      sending: false,
+      jobs: 0,
+      gather: false,
+      hurry: undefined,
+    };
     this.#lanes.set(key, lane);
     return lane;
   }
 
   #schedule(lane: Lane): void {
     lane.sending = true;
-    const send = () => void this.#send(lane);
-    if (lane.gather) setTimeout(send, GATHER_MS);
-    // What else came in with this turn of the event loop joins.
-    else setImmediate(send);
+    // What else came in with this turn of the event loop joins in any case.
+    const send = () => setImmediate(() => void this.#send(lane));
+    if (!lane.gather || lane.jobs >= GATHER_JOBS) {
+      send();
+      return;
+    }
+    const timer = setTimeout(() => lane.hurry?.(), GATHER_MS);
+    lane.hurry = () => {
+      clearTimeout(timer);
+      lane.hurry = undefined;
+      send();
+    };
   }
 
   async #send(lane: Lane): Promise<void> {
     const groups = lane.open;
     lane.open = [];
+    lane.jobs = 0;
     await Promise.all(
       groups.map(async ({ id, jobs, resolve, reject }) => {
         try {
