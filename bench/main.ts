@@ -13,6 +13,7 @@ import { mixed } from './mixed.ts';
 import { outage } from './outage.ts';
 import { peers } from './peers.ts';
 import { policies } from './policies.ts';
+import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
 import { sessions } from './sessions.ts';
 import { provideRedis } from '../test/support/redis.ts';
@@ -21,6 +22,7 @@ import { provideRedis } from '../test/support/redis.ts';
 export type Figures = Record<string, number | string>;
 
 const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
+  raw,
   saturate,
   poll,
   policies,

@@ -2,6 +2,36 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { cpuSeconds } from './cpu.ts';
+import type { Figures } from './main.ts';
+import { median, round, withInterval } from './statistics.ts';
+import { mixedLengths, sentences } from './texts.ts';
+
+const ROUNDS = 7;
+
+/** The limit by itself, for the shipped model. */
+export async function raw(): Promise<Figures> {
+  const processes = await Raw.start('models/sst2-minilm');
+  try {
+    const figures: Figures = {};
+    for (const [set, texts] of [
+      ['sentences', sentences(3000)],
+      ['mixed lengths', mixedLengths(800)],
+    ] as const) {
+      const rounds = [];
+      for (let i = 0; i < ROUNDS; i++) rounds.push(await processes.round(texts));
+      figures[`${set}: CPU (µs/row)`] = round(
+        median(rounds.map(({ cpuMicrosPerRow }) => cpuMicrosPerRow)),
+        0,
+      );
+      figures[`${set}: rows/s, median [95 %]`] = withInterval(
+        rounds.map(({ rowsPerSecond }) => rowsPerSecond),
+      );
+    }
+    return figures;
+  } finally {
+    processes.stop();
+  }
+}
 
 export interface RawRound {
   rowsPerSecond: number;

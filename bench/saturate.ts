@@ -102,6 +102,10 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
     }
     const ran = between(batches, await readBatches(stack));
     return {
+      'CPU of raw (µs/row)': round(median(rawCpu), 0),
+      ...Object.fromEntries(
+        Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
+      ),
       'raw (rows/s)': round(median(rawRates), 0),
       'rows/s': round(median(rates), 0),
       'ratio to raw, median [95 %]': withInterval(ratios),
@@ -112,10 +116,6 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
       'model process idle while rows wait (%)': round(
         (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),
         1,
-      ),
-      'CPU of raw (µs/row)': round(median(rawCpu), 0),
-      ...Object.fromEntries(
-        Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
       ),
     };
   } finally {
