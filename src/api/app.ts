@@ -7,6 +7,9 @@ import type { Logger } from '../shared/logger.ts';
 import { EVERYBODY, type AppEnv } from './env.ts';
 import type { JobService } from './jobs.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
+import type { BatchResults } from './batch-results.ts';
+import type { BatchService } from './batches.ts';
+import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { predictRoutes } from './routes/predict.ts';
@@ -14,11 +17,15 @@ import { serviceRoutes, type ServiceParts } from './routes/service.ts';
 
 export interface AppParts extends ServiceParts {
   jobs: JobService;
+  batches: BatchService;
+  results: BatchResults;
+  /** Fires when the server shuts down. */
+  stopping: AbortSignal;
   logger: Logger;
 }
 
 export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
-  const { jobs, config, logger } = parts;
+  const { jobs, batches, results, config, stopping, logger } = parts;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
@@ -36,6 +43,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   });
   app.onError(onError(logger));
   app.route('/', jobRoutes(jobs, schemas, config));
+  app.route('/', batchRoutes({ batches, results, schemas, config, stopping }));
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, parts.version));

@@ -32,7 +32,7 @@ export class ModelCatalog {
    * @param name undefined = the default model
    * @throws AppError `model_not_found`, naming the known ones
    */
-  async resolve(name: string | undefined): Promise<{ name: string; workers: number }> {
+  async resolve(name: string | undefined): Promise<Pick<Model, 'name' | 'workers' | 'chunk_bytes'>> {
     const wanted = name ?? this.#defaultModel;
     const fresh = performance.now() - this.#readAt < FRESH_MS;
     const models = fresh ? this.#models : await this.list();

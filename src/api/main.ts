@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { createAdaptorServer } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
+import { BatchStore } from '../shared/batches/store.ts';
+import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
 import { loadConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { createLogger } from '../shared/logger.ts';
@@ -10,6 +12,9 @@ import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/
 import { ModelRegistry } from '../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
 import { createApp } from './app.ts';
+import { BatchKeeper } from './batch-keeper.ts';
+import { BatchResults } from './batch-results.ts';
+import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
 import { JobService } from './jobs.ts';
@@ -19,6 +24,8 @@ import { Waiters } from './waiters.ts';
 
 /** How often the deadlines of waiting jobs are looked at. */
 const SWEEP_MS = 1000;
+/** How often batches are looked after. */
+const KEEP_MS = 5000;
 /** How long requests in flight may go on after the server stopped listening. */
 const GRACE_MS = 5000;
 
@@ -33,7 +40,8 @@ await runMain(createLogger('api', 'info'), async () => {
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
   const queues = new QueueSet(redis, config.REDIS_PREFIX);
-  const catalog = new ModelCatalog(new ModelRegistry(redis, config.REDIS_PREFIX), config.DEFAULT_MODEL);
+  const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
+  const catalog = new ModelCatalog(registry, config.DEFAULT_MODEL);
   const instance = randomBytes(6).toString('hex');
   const waiters = new Waiters({
     subscriber,
@@ -43,6 +51,19 @@ await runMain(createLogger('api', 'info'), async () => {
   });
   const intake = new Intake(queues, config.RESULT_TTL_S);
   const jobs = new JobService({ config, redis, withRedis, records, queues, intake, catalog, waiters });
+
+  const blobs = lazyBlobStore(config.BLOB_URL);
+  const batchStore = new BatchStore({
+    redis,
+    prefix: config.REDIS_PREFIX,
+    ttlS: config.BATCH_TTL_S,
+    openTtlS: config.OPEN_BATCH_TTL_S,
+  });
+  const common = { config, redis, withRedis, batches: batchStore, blobs };
+  const keeper = new BatchKeeper({ ...common, queues, registry, logger });
+  const batches = new BatchService({ ...common, catalog, keeper });
+  const results = new BatchResults(common);
+  const stopping = new AbortController();
 
   let durability: Durability | undefined;
   redis.on('ready', () => {
@@ -59,9 +80,20 @@ await runMain(createLogger('api', 'info'), async () => {
     jobs.sweepExpired().catch(() => {});
   }, SWEEP_MS);
 
+  const housekeeping = setInterval(() => {
+    keeper
+      .keep()
+      .catch((error: unknown) =>
+        logger.debug({ reason: toError(error).message }, 'batches are looked after later'),
+      );
+  }, KEEP_MS);
+
   const app = createApp({
     config,
     jobs,
+    batches,
+    results,
+    stopping: stopping.signal,
     catalog,
     withRedis,
     durability: () => durability,
@@ -69,12 +101,17 @@ await runMain(createLogger('api', 'info'), async () => {
     logger,
   });
   const server = createAdaptorServer({ fetch: app.fetch });
+  // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
+  if ('requestTimeout' in server) server.requestTimeout = 0;
+  await reportBlobStore(blobs, logger);
   await listen(server, config);
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.PORT;
 
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     clearInterval(sweeper);
+    clearInterval(housekeeping);
+    stopping.abort();
     const closed = new Promise((resolve) => server.close(resolve));
     if ('closeIdleConnections' in server) server.closeIdleConnections();
     const grace = setTimeout(() => waiters.close(), GRACE_MS);

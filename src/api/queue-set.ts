@@ -1,10 +1,10 @@
 /** The BullMQ queues as the API sees them, one per model and priority, made when first needed. */
 import { readFileSync } from 'node:fs';
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { jobGroupSchema, type JobGroup } from '../shared/contract.ts';
 import { parseJobId, type Priority } from '../shared/ids.ts';
-import { NO_EVENTS, queueName } from '../shared/queues.ts';
+import { bulkQueueName, openQueue, queueName, type ChunkQueue } from '../shared/queues.ts';
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
@@ -18,7 +18,7 @@ const MAX_TAKE_OUT_TRIES = 16;
 export class QueueSet {
   readonly #redis: RedisWithTakeOut;
   readonly #prefix: string;
-  readonly #queues = new Map<string, Promise<JobQueue>>();
+  readonly #queues = new Map<string, Promise<Queue<unknown, undefined>>>();
 
   constructor(redis: Redis, prefix: string) {
     redis.defineCommand('amuletTakeOut', {
@@ -29,12 +29,20 @@ export class QueueSet {
     this.#prefix = prefix;
   }
 
-  /** A queue that is ready for commands. A Queue whose first connection failed stays broken, so those are not kept. */
+  /** A queue that is ready for commands; one that could not be opened is not kept. */
   get(priority: Priority, model: string): Promise<JobQueue> {
-    const name = queueName(priority, model);
+    return this.#open(queueName(priority, model)) as Promise<JobQueue>;
+  }
+
+  /** The queue of the chunks of batches; see bulkQueueName(). */
+  getBulk(model: string, revision: string | undefined): Promise<ChunkQueue> {
+    return this.#open(bulkQueueName(model, revision)) as Promise<ChunkQueue>;
+  }
+
+  #open(name: string): Promise<Queue<unknown, undefined>> {
     const known = this.#queues.get(name);
     if (known) return known;
-    const opened = this.#open(name);
+    const opened = openQueue<unknown>(name, this.#redis, this.#prefix);
     this.#queues.set(name, opened);
     opened.catch(() => this.#queues.delete(name));
     return opened;
@@ -60,18 +68,6 @@ export class QueueSet {
       if (jobs.length === 0) await queue.remove(parts.group).catch(() => 0);
       return;
     }
-  }
-
-  async #open(name: string): Promise<JobQueue> {
-    const queue: JobQueue = new Queue(name, {
-      connection: this.#redis,
-      prefix: this.#prefix,
-      streams: NO_EVENTS,
-    });
-    // Connection errors are reported once, by the connection itself.
-    queue.on('error', () => {});
-    await queue.waitUntilReady();
-    return queue;
   }
 
   async close(): Promise<void> {

@@ -99,6 +99,40 @@ export const SETTINGS = {
     'How long an `Idempotency-Key` is remembered, in seconds.',
   ),
 
+  BLOB_URL: setting(
+    text.refine((url) => /^(file:.|s3:\/\/.)/.test(url), 'must begin with file: or s3://'),
+    'file:.amulet/blobs',
+    'Where texts and results of batches lie: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…&forcePathStyle=true` (credentials as the AWS SDK finds them).',
+  ),
+  MAX_BATCH_BYTES: setting(int(1, 1e15), 100e9, 'Largest input of one batch, uncompressed.'),
+  MAX_STORED_BYTES: setting(
+    int(1, 1e15),
+    1e12,
+    'Largest input of all batches together that are kept, uncompressed.',
+  ),
+  MAX_RECORD_BYTES: setting(
+    int(1024, 1e9),
+    1_000_000,
+    'A longer record of a batch becomes an errored row, and is not kept.',
+  ),
+  BULK_CHUNK_BYTES: setting(
+    int(0, 1e8),
+    0,
+    "Bytes of a batch's input that are one piece of work; 0 = about what a model process does in a second.",
+  ),
+  UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for so long is given up.'),
+  BATCH_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a finished batch is kept, in seconds.'),
+  OPEN_BATCH_TTL_S: setting(
+    int(1, 30 * DAY_S),
+    DAY_S,
+    'How long a batch waits for its next part, in seconds.',
+  ),
+  REVISION_GRACE_S: setting(
+    int(1, 30 * DAY_S),
+    600,
+    'A batch begun with weights that no worker has had for so long fails, if workers have others.',
+  ),
+
   DEFAULT_MODEL: setting(
     z.string().regex(MODEL_NAME, 'must be a model name'),
     'sst2-minilm',

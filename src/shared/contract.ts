@@ -155,7 +155,132 @@ export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPaylo
 export type JobGroup = z.infer<typeof jobGroupSchema>;
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Batches (docs/bulk.md)
+
+export const batchStatusSchema = z
+  .enum(['open', 'queued', 'processing', 'completed', 'failed', 'canceled', 'expired'])
+  .meta({ id: 'BatchStatus', description: '`completed`, `failed`, `canceled` and `expired` are final.' });
+export type BatchStatus = z.infer<typeof batchStatusSchema>;
+export type FinalBatchStatus = Extract<BatchStatus, 'completed' | 'failed' | 'canceled' | 'expired'>;
+
+/** Which state may follow which. Only `resume` leads out of `failed`. batches/*.lua keep to it. */
+export const BATCH_TRANSITIONS: Readonly<Record<BatchStatus, readonly BatchStatus[]>> = {
+  open: ['queued', 'canceled', 'expired'],
+  queued: ['processing', 'failed', 'canceled'],
+  processing: ['completed', 'failed', 'canceled'],
+  completed: [],
+  failed: ['queued'],
+  canceled: [],
+  expired: [],
+};
+
+export function isFinalBatch(status: BatchStatus): status is FinalBatchStatus {
+  return status === 'completed' || status === 'failed' || status === 'canceled' || status === 'expired';
+}
+
+export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
+
+/** What a batch was made with. It never changes. */
+export const batchSpecSchema = z.object({
+  format: z.enum(inputFormats),
+  text_field: z.string(),
+  id_field: z.string().optional(),
+  delimiter: z.string().optional(),
+  /** CSV: the header, when it is not in the input. */
+  columns: z.array(z.string()).optional(),
+  top_k: z.int().min(1).nullable(),
+  first_line: z.int(),
+  /** Bytes of a chunk. */
+  chunk_bytes: z.int(),
+  metadata: metadataValues.optional(),
+});
+export type BatchSpec = z.infer<typeof batchSpecSchema>;
+
+/** One part of a batch's input. */
+export const batchPartSchema = z
+  .object({
+    number: z.int(),
+    sha256: z.string().meta({ description: 'Of the content without `Content-Encoding`, in hex.' }),
+    bytes: z.int().meta({ description: 'Of the content without `Content-Encoding`.' }),
+    rows: z.int(),
+    lines: z.int().meta({ description: 'Physical lines, empty ones and headers included.' }),
+  })
+  .meta({ id: 'BatchPart' });
+export type BatchPart = z.infer<typeof batchPartSchema>;
+
+/** A part as the service keeps it. */
+export const storedPartSchema = batchPartSchema.extend({
+  /** First part of the keys of its blobs (batches/layout.ts). */
+  blob: z.string(),
+  chunks: z.int(),
+  /** CSV: the names of the columns. */
+  columns: z.array(z.string()).optional(),
+});
+export type StoredPart = z.infer<typeof storedPartSchema>;
+
+const passingProblemSchema = z.object({ code: z.string(), message: z.string(), since: time });
+
+export const batchSchema = z
+  .object({
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm' }),
+    status: batchStatusSchema,
+    model: z.object({
+      name: z.string(),
+      revision: z.string().nullable().meta({ description: 'Which weights answer; null until they have.' }),
+    }),
+    created_at: time,
+    queued_at: time.nullable().meta({ description: 'When its input was whole.' }),
+    started_at: time.nullable(),
+    finished_at: time.nullable(),
+    expires_at: time
+      .nullable()
+      .meta({ description: 'When it is removed, with its data, if nothing happens.' }),
+    input: z.object({
+      format: z.enum(inputFormats),
+      text_field: z.string(),
+      id_field: z.string().nullable(),
+      bytes: z.int(),
+      parts: z.int(),
+    }),
+    top_k: z.int().nullable(),
+    rows: z.object({
+      total: z.int().meta({ description: 'While the batch is open: so far.' }),
+      finished: z.int(),
+      failed: z.int().meta({ description: 'How many of the finished ones are errors.' }),
+    }),
+    rows_per_second: z.number().nullable(),
+    eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),
+    problem: passingProblemSchema
+      .nullable()
+      .meta({ description: 'Trouble that passes; the batch goes on by itself when it is gone.' }),
+    error: z
+      .object({ code: z.string(), message: z.string() })
+      .nullable()
+      .meta({ description: 'Why the batch came to an end without being completed.' }),
+    metadata: metadataValues.nullable(),
+    urls: z.object({ self: z.string(), results: z.string() }),
+  })
+  .meta({ id: 'Batch' });
+export type Batch = z.infer<typeof batchSchema>;
+
+export const completeBatchSchema = z
+  .strictObject({
+    parts: z
+      .array(z.strictObject({ number: z.int().min(1), sha256: z.string().optional() }))
+      .min(1, 'must name at least one part'),
+  })
+  .meta({ id: 'CompleteBatch', description: 'All parts of the input, so that none is missing unnoticed.' });
+export type CompleteBatchBody = z.infer<typeof completeBatchSchema>;
+
+/** The BullMQ data of a chunk. */
+export const chunkPayloadSchema = z.object({ v: z.literal(1), batch: z.string(), chunk: z.int().min(0) });
+export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Requests, whose limits are settings
+
+/** Name of a field or column. */
+const field = z.string().min(1).max(200);
 
 const modelName = z.string().regex(MODEL_NAME, 'is not a model name').meta({ example: 'sst2-minilm' });
 
@@ -247,6 +372,56 @@ export function createRequestSchemas(config: Config) {
     })
     .meta({ id: 'Predict', description: 'Either `{"text"}` or the request of text-embeddings-inference.' });
 
+  /** The query of POST /v1/batches. */
+  const createBatch = z.strictObject({
+    open: z.enum(['true', 'false']).optional().meta({
+      description: '`true`: no body now; the input comes in parts.',
+    }),
+    format: z.enum(inputFormats).optional().meta({ description: 'Default: what `Content-Type` says.' }),
+    text_field: field.optional().meta({ description: 'Field or column with the text; default `text`.' }),
+    id_field: field.optional().meta({ description: 'Field or column with your id; default `id`, if there.' }),
+    delimiter: z
+      .string()
+      .regex(/^(?:tab|[!#-~ \t])$/, 'must be `tab` or one ASCII character other than a quote')
+      .transform((value) => (value === 'tab' ? '\t' : value))
+      .optional()
+      .meta({ description: 'CSV: between fields; default a comma.' }),
+    columns: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'CSV: the header, as a CSV record; then the input has none.' }),
+    top_k: z
+      .string()
+      .regex(/^(?:all|[1-9]\d{0,5})$/, 'must be a number from 1 to 999999, or `all`')
+      .transform((value) => (value === 'all' ? null : Number(value)))
+      .optional()
+      .meta({ description: 'How many labels per text; default 1.' }),
+    model: modelName.optional(),
+    metadata: z
+      .string()
+      .transform((value, context) => {
+        try {
+          return JSON.parse(value) as unknown;
+        } catch {
+          context.addIssue({ code: 'custom', message: 'is not valid JSON' });
+          return z.NEVER;
+        }
+      })
+      .pipe(metadata)
+      .optional()
+      .meta({
+        type: 'string',
+        description: `A JSON object, up to ${config.MAX_METADATA_BYTES} bytes; handed back with the batch.`,
+      }),
+    first_line: z
+      .string()
+      .regex(/^[1-9]\d{0,12}$/, 'must be a whole number from 1')
+      .transform(Number)
+      .optional()
+      .meta({ description: "Number of the input's first line; default 1." }),
+  });
+
   const hfClassify = z
     .strictObject({
       inputs: z.union([text, z.array(text).min(1).max(config.MAX_TEXTS_PER_JOB)]),
@@ -262,10 +437,11 @@ export function createRequestSchemas(config: Config) {
     })
     .meta({ id: 'HfClassify', description: 'The request of the Hugging Face Inference API.' });
 
-  return { createJob, predict, hfClassify };
+  return { createJob, createBatch, predict, hfClassify };
 }
 export type RequestSchemas = ReturnType<typeof createRequestSchemas>;
 export type CreateJobBody = z.output<RequestSchemas['createJob']>;
+export type CreateBatchQuery = z.output<RequestSchemas['createBatch']>;
 export type PredictBody = z.output<RequestSchemas['predict']>;
 export type HfClassifyBody = z.output<RequestSchemas['hfClassify']>;
 
@@ -313,6 +489,8 @@ export const modelInfoSchema = z.object({
   labels: z.array(z.string()),
   max_tokens: z.int(),
   multi_label: z.boolean(),
+  /** Bytes of text in a chunk of bulk work: what one of its model processes does in about a second. */
+  chunk_bytes: z.int().optional(),
 });
 export type ModelInfo = z.infer<typeof modelInfoSchema>;
 

@@ -48,6 +48,19 @@ export function parseJobId(id: string): JobIdParts | undefined {
   };
 }
 
+const BATCH_ID = /^([0-9a-f]{32})-b-([A-Za-z0-9][A-Za-z0-9._-]{0,62})$/;
+
+/** Id of a new batch: like a job's, ordered by time and naming its model. */
+export function newBatchId(model: string): string {
+  const time = Date.now().toString(16).padStart(TIME_DIGITS, '0');
+  return `${time}${tenDigits()}${tenDigits()}-b-${model}`;
+}
+
+/** The model of a batch, or undefined when `id` is no batch id. */
+export function batchModel(id: string): string | undefined {
+  return BATCH_ID.exec(id)?.[2];
+}
+
 /** 40 random bits. Those of a UUID come from a pool: a tenth of what randomBytes costs. */
 function tenDigits(): string {
   return randomUUID().slice(-10);

@@ -2,11 +2,21 @@
  * The BullMQ queues: transport only. A queue per model and priority, because BullMQ's own priorities starve whatever is
  * not first (measured: position 220 of 221).
  */
-import type { JobsOptions } from 'bullmq';
+import { Queue, type JobsOptions } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { ChunkPayload } from './contract.ts';
 import type { Priority } from './ids.ts';
 
 export function queueName(priority: Priority, model: string): string {
   return `${priority === 'low' ? 'low' : 'classify'}-${model}`;
+}
+
+/**
+ * The queue of the chunks of batches.
+ * @param revision of the weights that the batch has begun with, once it has
+ */
+export function bulkQueueName(model: string, revision?: string): string {
+  return revision === undefined ? `bulk-${model}` : `bulk-${model}@${revision}`;
 }
 
 /** Name of every BullMQ job inside its queue. */
@@ -32,6 +42,59 @@ export function jobOptions(id: string, resultTtlS: number): JobsOptions {
     removeOnFail: { age: resultTtlS },
     stackTraceLimit: 2,
   };
+}
+
+/** A queue that is ready for commands. One whose first connection failed stays broken: open another. */
+export async function openQueue<Data>(
+  name: string,
+  redis: Redis,
+  prefix: string,
+): Promise<Queue<Data, undefined>> {
+  const queue = new Queue<Data, undefined>(name, { connection: redis, prefix, streams: NO_EVENTS });
+  // Connection errors are reported once, by the connection itself.
+  queue.on('error', () => {});
+  await queue.waitUntilReady();
+  return queue;
+}
+
+export type ChunkQueue = Queue<ChunkPayload, undefined>;
+
+/** Id of a chunk in its queue. */
+export const chunkJobId = (batch: string, chunk: number): string => `${batch}.${chunk}`;
+
+/** Puts chunks of a batch into a queue; those that are in it already stay as they are. */
+export async function addChunks(queue: ChunkQueue, batch: string, chunks: readonly number[]): Promise<void> {
+  if (chunks.length === 0) return;
+  await queue.addBulk(
+    chunks.map((chunk) => ({
+      name: JOB_NAME as never,
+      data: { v: 1 as const, batch, chunk },
+      opts: chunkOptions(chunkJobId(batch, chunk)),
+    })),
+  );
+}
+
+/**
+ * A chunk is tried until it works or its batch ends: what it meets are a blob store without space or a Redis that is away,
+ * and those pass.
+ */
+function chunkOptions(id: string): JobsOptions {
+  return {
+    jobId: id,
+    attempts: 1_000_000,
+    backoff: { type: CHUNK_BACKOFF },
+    removeOnComplete: true,
+    removeOnFail: true,
+    stackTraceLimit: 2,
+  };
+}
+
+/** Name of the backoff that workers know as `chunkBackoffMs`. */
+export const CHUNK_BACKOFF = 'chunk';
+
+/** Milliseconds before the n-th retry: 0.5 s, doubling up to 30 s, ± 25 %. */
+export function chunkBackoffMs(attemptsMade: number): number {
+  return Math.min(500 * 2 ** (attemptsMade - 1), 30_000) * (0.75 + Math.random() / 2);
 }
 
 /** BullMQ's event stream would keep copies of results; nobody reads it. */

@@ -11,6 +11,9 @@ export const HEARTBEAT_MS = 2000;
 /** …and counts as dead without one for so long: one lost heartbeat is not a death. */
 const LIFETIME_MS = 3 * HEARTBEAT_MS;
 
+/** Sorted set of the live workers of a model, by the Unix ms at which they count as dead. */
+export const liveWorkersKey = (prefix: string, model: string): string => `${prefix}:workers:${model}`;
+
 export class ModelRegistry {
   readonly #redis: Redis;
   readonly #prefix: string;
@@ -21,7 +24,12 @@ export class ModelRegistry {
   }
 
   #workersKey(model: string): string {
-    return `${this.#prefix}:workers:${model}`;
+    return liveWorkersKey(this.#prefix, model);
+  }
+
+  /** Hash of the Unix ms at which each revision last had a worker. */
+  get #revisionsKey(): string {
+    return `${this.#prefix}:revisions`;
   }
 
   get #modelsKey(): string {
@@ -37,12 +45,19 @@ export class ModelRegistry {
       .hset(this.#modelsKey, model.name, JSON.stringify(model))
       .zadd(key, now + LIFETIME_MS, workerId)
       .zremrangebyscore(key, '-inf', now - 60_000)
+      .hset(this.#revisionsKey, `${model.name}@${model.revision}`, now)
       .exec();
   }
 
   /** Says that a worker takes no more jobs. */
   async withdraw(workerId: string, model: string): Promise<void> {
     await this.#redis.zrem(this.#workersKey(model), workerId);
+  }
+
+  /** Unix ms at which a revision of a model last had a worker; undefined = never. */
+  async lastSeen(model: string, revision: string): Promise<number | undefined> {
+    const seen = await this.#redis.hget(this.#revisionsKey, `${model}@${revision}`);
+    return seen === null ? undefined : Number(seen);
   }
 
   /** Every model that was ever served, with its live workers, by name. */

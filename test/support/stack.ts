@@ -1,6 +1,9 @@
 /** Real processes for tests: the API and workers, as `npm start` would run them, on free ports. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 
 export class Process {
   readonly child: ChildProcess;
@@ -54,6 +57,8 @@ export interface StackOptions {
 /** An API and its workers, on a key prefix of their own. */
 export class Stack {
   readonly env: Record<string, string>;
+  /** Folder of the blob store, unless `env` names another. */
+  readonly blobFolder = mkdtempSync(path.join(tmpdir(), 'amulet-blobs-'));
   api: Process;
   workers: Process[];
   url = '';
@@ -70,6 +75,7 @@ export class Stack {
       BATCH_TOKENS: '256',
       BULK_BATCH_TOKENS: '256',
       MODEL_PROCESSES: '1',
+      BLOB_URL: `file:${this.blobFolder}`,
       ...env,
     };
     this.api = this.startApi();
@@ -107,6 +113,7 @@ export class Stack {
   async stop(): Promise<void> {
     await this.api.end();
     await Promise.all(this.workers.map((worker) => worker.end()));
+    rmSync(this.blobFolder, { recursive: true, force: true });
   }
 
   fetch(path: string, init?: RequestInit): Promise<Response> {

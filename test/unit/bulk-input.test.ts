@@ -37,7 +37,7 @@ function split(file: string | Buffer, input: InputSpec, limits = {}, sizes?: num
 }
 
 const parse = (chunk: InputChunk, input: InputSpec) =>
-  parseChunk(chunk.bytes, { ...input, columns: chunk.columns }, chunk.firstLine, PARSE_LIMITS);
+  [...parseChunk(chunk.bytes, { ...input, columns: chunk.columns }, chunk.firstLine, PARSE_LIMITS)];
 
 async function read(file: string | Buffer, input: InputSpec, limits = {}, sizes?: number[]) {
   const chunks = await split(file, input, limits, sizes);

@@ -2,6 +2,7 @@
 import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
+import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
 import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { AppEnv } from '../env.ts';
@@ -27,10 +28,12 @@ export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
 
 export function onError(logger: Logger): ErrorHandler<AppEnv> {
   return (thrown, c) => {
-    const error = thrown instanceof HTTPException ? fromHttpException(thrown) : thrown;
+    const error = translate(thrown);
     if (error instanceof AppError) {
       if (error.code === 'redis_unavailable')
         logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
+      if (thrown instanceof BlobError)
+        logger.warn({ path: c.req.path, reason: thrown.message }, 'blob store');
       return problemResponse(c, error);
     }
     logger.error({ err: toError(thrown), request: c.get('requestId'), path: c.req.path }, 'unexpected error');
@@ -65,6 +68,11 @@ export function onNotFound(routes: { method: string; path: string }[]): NotFound
       new AppError('method_not_allowed', `${c.req.path} knows ${methods.join(' and ')} only`),
     );
   };
+}
+
+function translate(thrown: unknown): unknown {
+  if (thrown instanceof HTTPException) return fromHttpException(thrown);
+  return thrown instanceof BlobError ? toAppError(thrown) : thrown;
 }
 
 /** Hono's own validators speak in HTTPExceptions. */

@@ -40,6 +40,16 @@ const params = z.object({
 /** Printable ASCII, as HTTP header values are. */
 const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/;
 
+export const IDEMPOTENCY_HEADER = z.object({
+  'idempotency-key': z
+    .string()
+    .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
+    .optional()
+    .openapi({
+      description: 'A repeat with the same key and content returns what the first request made.',
+    }),
+});
+
 export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Config): OpenAPIHono<AppEnv> {
   const waitQuery = z.object({
     wait: z
@@ -60,14 +70,7 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
     tags: ['Jobs'],
     middleware: [jsonBody(config.MAX_BODY_BYTES)],
     request: {
-      headers: z.object({
-        'idempotency-key': z
-          .string()
-          .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
-          .optional()
-          .openapi({
-            description: 'A repeat with the same key and body returns the first job instead of a new one.',
-          }),
+      headers: IDEMPOTENCY_HEADER.extend({
         prefer: z.string().optional().openapi({
           description: '`wait=N`: hold the answer until the job is final, at most N seconds.',
           example: 'wait=10',

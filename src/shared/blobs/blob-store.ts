@@ -7,7 +7,8 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { StartupError, toError } from '../errors.ts';
+import { AppError, PROBLEMS, StartupError, toError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
 
 /** Bytes `start` up to, but not including, `end`, as in `slice`: beyond the blob's end there is nothing, not an error. */
 export interface ByteRange {
@@ -108,6 +109,17 @@ export class BlobNotFound extends BlobError {
 
   constructor(key: string, place: string) {
     super('blob_not_found', `there is no blob ${key} in ${place}`);
+  }
+}
+
+/** What a caller is told; the operator's line with the place goes to the log. */
+export function toAppError(error: BlobError): AppError {
+  switch (error.code) {
+    case 'blob_store_full':
+    case 'blob_store_unavailable':
+      return new AppError(error.code, PROBLEMS[error.code].title, { retryAfterS: 10, cause: error });
+    default:
+      return new AppError('internal_error', PROBLEMS.internal_error.title, { cause: error });
   }
 }
 
@@ -270,6 +282,35 @@ export async function openBlobStore(url: string): Promise<BlobStore> {
     return S3Blobs.open(options);
   }
   throw new StartupError('BLOB_URL must begin with file: or s3://');
+}
+
+/**
+ * A store that is opened when it is first needed, and again when that failed: a service whose bucket is away for a while
+ * still does everything else.
+ */
+export type LazyBlobStore = () => Promise<BlobStore>;
+
+export function lazyBlobStore(url: string): LazyBlobStore {
+  let opened: Promise<BlobStore> | undefined;
+  return () => {
+    opened ??= openBlobStore(url).catch((error: unknown) => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
+}
+
+/** For start-up: tells the log whether the store works. @throws StartupError when its URL is wrong */
+export async function reportBlobStore(blobs: LazyBlobStore, logger: Logger): Promise<void> {
+  try {
+    const store = await blobs();
+    await store.check();
+    logger.info({ place: store.place }, 'blob store works');
+  } catch (error) {
+    if (error instanceof StartupError) throw error;
+    logger.warn({ reason: toError(error).message }, 'blob store does not work: no batches until it does');
+  }
 }
 
 function folderOf(url: string): string {

@@ -5,9 +5,9 @@
  * ends of records, so that chunks of whole records can be stored as the bytes they came as. `parse.ts` runs in a worker,
  * on one chunk, and reads the fields. Here is what both need to know.
  */
+import type { inputFormats } from '../contract.ts';
 import { AppError } from '../errors.ts';
 
-export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
 export type InputFormat = (typeof inputFormats)[number];
 
 /** How to read a file. `lines` has neither fields nor ids. */
@@ -15,6 +15,7 @@ export interface InputSpec {
   format: InputFormat;
   /** Name of the field (NDJSON) or column (CSV) with the text. Other fields are ignored. */
   textField: string;
+  /** Name of the field or column with the caller's id. When unset, `id` where there is one. */
   idField?: string | undefined;
   /** CSV: a tab or one printable ASCII character; a comma when unset. */
   delimiter?: string | undefined;

@@ -1,5 +1,5 @@
 /**
- * Reads one chunk of a bulk upload: one row per record, in order. Whatever is wrong with a record is an error in its
+ * Reads one chunk of a bulk upload: one row per record, in order, each when it is asked for. Whatever is wrong with a record is an error in its
  * place, and its neighbours are not affected; nothing in the bytes makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
@@ -14,16 +14,15 @@ export interface ParseLimits {
 }
 
 /** `bytes`, `firstLine` and, for CSV, `input.columns` are those of an InputChunk. */
-export function parseChunk(
+export function* parseChunk(
   bytes: Uint8Array,
   input: InputSpec,
   firstLine: number,
   limits: ParseLimits,
-): InputRow[] {
+): Generator<InputRow, void, undefined> {
   const readFields = fieldReader(input);
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const scanner = new RecordScanner(input);
-  const rows: InputRow[] = [];
   let line = firstLine;
   for (let from = 0; from < buffer.length;) {
     const found = scanner.scan(buffer, from);
@@ -32,12 +31,11 @@ export function parseChunk(
     const record = content(stored);
     const lineFeeds = scanner.takeLineFeeds();
     const marker = readMarker(stored);
-    if (marker) rows.push({ line, ...tooLong(marker, line) });
-    else if (record.length > 0) rows.push({ line, ...readRow(record, readFields, input, limits) });
+    if (marker) yield { line, ...tooLong(marker, line) };
+    else if (record.length > 0) yield { line, ...readRow(record, readFields, input, limits) };
     line += marker?.lineFeeds ?? lineFeeds;
     from = end;
   }
-  return rows;
 }
 
 type Row = { id?: string } & ({ text: string } | { error: RecordError });
@@ -91,7 +89,7 @@ function tooLong({ lineFeeds, maxBytes }: TooLong, line: number): { error: Recor
 
 type FieldReader = (record: Buffer) => { text: unknown; id?: unknown } | { problem: string };
 
-function fieldReader({ format, textField, idField, delimiter, columns }: InputSpec): FieldReader {
+function fieldReader({ format, textField, idField = 'id', delimiter, columns }: InputSpec): FieldReader {
   if (format === 'lines') return (record) => ({ text: record.toString() });
   if (format === 'ndjson') {
     return (record) => {
@@ -106,12 +104,12 @@ function fieldReader({ format, textField, idField, delimiter, columns }: InputSp
         return { problem: 'is not a JSON object' };
       }
       const fields = new Map(Object.entries(value));
-      return { text: fields.get(textField), id: idField === undefined ? undefined : fields.get(idField) };
+      return { text: fields.get(textField), id: fields.get(idField) };
     };
   }
   if (columns === undefined) throw new Error('CSV cannot be read without the columns of its header');
   const textIndex = columns.indexOf(textField);
-  const idIndex = idField === undefined ? -1 : columns.indexOf(idField);
+  const idIndex = columns.indexOf(idField);
   return (record) => {
     const fields = csvFields(record, delimiter);
     if ('problem' in fields) return fields;

@@ -29,6 +29,14 @@ export interface InputChunk {
   columns?: readonly string[];
 }
 
+/** What is known at the end of an input. */
+export interface InputEnd {
+  /** Physical lines, with headers and empty ones. */
+  lines: number;
+  /** CSV: the names of the columns. */
+  columns?: readonly string[];
+}
+
 /**
  * Throws an InputError before the first chunk when the header of a CSV file lacks a column, or `input` is wrong. A CSV
  * file begins with its header unless `input` has the columns, as for the parts of an upload in several.
@@ -37,10 +45,10 @@ export async function* splitRecords(
   source: AsyncIterable<Uint8Array>,
   input: InputSpec,
   limits: SplitLimits,
-): AsyncGenerator<InputChunk, void, undefined> {
+): AsyncGenerator<InputChunk, InputEnd, undefined> {
   const splitter = new Splitter(input, limits);
   for await (const bytes of withoutBom(source)) yield* splitter.push(bytes);
-  yield* splitter.end();
+  return yield* splitter.end();
 }
 
 class Splitter {
@@ -77,14 +85,19 @@ class Splitter {
     }
   }
 
-  *end(): Generator<InputChunk, void, undefined> {
-    if (this.#tooLong || this.#used > this.#recordStart) {
+  *end(): Generator<InputChunk, InputEnd, undefined> {
+    const unended = this.#tooLong || this.#used > this.#recordStart;
+    if (unended) {
       const chunk = this.#endRecord();
       if (chunk) yield chunk;
     }
     if (this.#input.format === 'csv' && this.#columns === undefined)
       throw new InputError('there is no header');
     if (this.#rows > 0) yield this.#cut(this.#used);
+    return {
+      lines: this.#line - 1 + (unended ? 1 : 0),
+      ...(this.#columns && { columns: this.#columns }),
+    };
   }
 
   #append(bytes: Buffer, from: number, end: number): void {

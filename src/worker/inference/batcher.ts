@@ -42,15 +42,29 @@ export interface Settled<Result> {
   batchRows: number;
 }
 
+/** Is told of every row of a submission, once, as soon as it has come to an end. */
+export interface Receiver<Result> {
+  settled: (index: number, settled: Settled<Result>) => void;
+  /** RowDropped, or what `run` threw for this row alone. */
+  failed: (index: number, error: Error) => void;
+}
+
+/** Rows that came together and are dropped together. */
+interface Submission<Result> {
+  receiver: Receiver<Result>;
+  /** Rows that have not come to an end. */
+  left: number;
+  dropped: boolean;
+  /** Stops listening to the signal. */
+  release: () => void;
+}
+
 interface Waiting<Row, Result> {
   row: Row;
-  lane: Lane;
+  index: number;
+  submission: Submission<Result>;
   /** It was in a batch that failed: it travels alone now, and another failure is its own. */
   alone: boolean;
-  /** Its signal fired while it was in a batch. */
-  dropped: boolean;
-  resolve: (settled: Settled<Result>) => void;
-  reject: (error: unknown) => void;
 }
 
 /**
@@ -108,40 +122,38 @@ export class Batcher<Row extends BatchRow, Result> {
    */
   submit(row: Row, lane: Lane, signal?: AbortSignal): Promise<Settled<Result>> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(new RowDropped('dropped before it was queued'));
-        return;
-      }
-      const drop = () => {
-        const queue = this.#lanes[lane];
-        const index = queue.indexOf(waiting);
-        if (index === -1) {
-          // In a batch already: whoever dropped it discards its result, and should the batch fail, it is not run again.
-          waiting.dropped = true;
-          return;
-        }
-        queue.splice(index, 1);
-        reject(new RowDropped('dropped while waiting'));
-      };
-      const done = () => signal?.removeEventListener('abort', drop);
-      const waiting: Waiting<Row, Result> = {
-        row,
+      this.submitAll(
+        [row],
         lane,
-        alone: false,
-        dropped: false,
-        resolve: (settled) => {
-          done();
-          resolve(settled);
-        },
-        reject: (error) => {
-          done();
-          reject(error instanceof Error ? error : new Error(String(error)));
-        },
-      };
-      signal?.addEventListener('abort', drop, { once: true });
-      this.#lanes[lane].push(waiting);
-      this.#schedule();
+        { settled: (_, settled) => resolve(settled), failed: (_, error) => reject(error) },
+        signal,
+      );
     });
+  }
+
+  /**
+   * Runs many rows. In order of their length is best: neighbours then travel together, and are found at once.
+   * @param signal drops those that have not been put into a batch yet
+   */
+  submitAll(rows: readonly Row[], lane: Lane, receiver: Receiver<Result>, signal?: AbortSignal): void {
+    const submission: Submission<Result> = { receiver, left: rows.length, dropped: false, release: () => {} };
+    const all = rows.map((row, index) => ({ row, index, submission, alone: false }));
+    if (signal?.aborted) {
+      for (const waiting of all) drop(waiting);
+      return;
+    }
+    const queue = this.#lanes[lane];
+    const onAbort = () => {
+      // Those in a batch already: their results are told still, and should the batch fail, they are not run again.
+      submission.dropped = true;
+      const dropped = queue.filter((waiting) => waiting.submission === submission);
+      keep(queue, (waiting) => waiting.submission !== submission);
+      for (const waiting of dropped) drop(waiting);
+    };
+    submission.release = () => signal?.removeEventListener('abort', onAbort);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    for (const waiting of all) queue.push(waiting);
+    this.#schedule();
   }
 
   /** Dispatches after the current tick, so that a burst already in the socket joins the first batch. */
@@ -159,7 +171,7 @@ export class Batcher<Row extends BatchRow, Result> {
     this.#running++;
     try {
       for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
-        await this.#runBatch(this.#take(lane));
+        await this.#runBatch(this.#take(lane), lane);
       }
     } finally {
       this.#running--;
@@ -191,24 +203,26 @@ export class Batcher<Row extends BatchRow, Result> {
     const maxRows = Math.min(this.#maxRows, Math.ceil((queue.length + 1) / idle));
     let longest = head.row.tokens;
     let kept = 0;
-    for (const candidate of queue) {
+    let looked = 0;
+    // Nothing fits beside a batch that one more of its own longest row would make too large.
+    while (looked < queue.length && batch.length < maxRows && (batch.length + 1) * longest <= budget) {
+      const candidate = queue[looked++] as Waiting<Row, Result>;
       const { tokens } = candidate.row;
       const width = Math.max(longest, tokens);
       const padded = (batch.length + 1) * width;
       const padding = padded - batch.length * longest - tokens;
-      const fits = batch.length < maxRows && padded <= budget && padding <= MAX_JOIN_PADDING;
-      if (fits && !candidate.alone) {
+      if (padded <= budget && padding <= MAX_JOIN_PADDING && !candidate.alone) {
         batch.push(candidate);
         longest = width;
       } else {
         queue[kept++] = candidate;
       }
     }
-    queue.length = kept;
+    queue.splice(kept, looked - kept);
     return batch;
   }
 
-  async #runBatch(batch: Waiting<Row, Result>[]): Promise<void> {
+  async #runBatch(batch: Waiting<Row, Result>[], lane: Lane): Promise<void> {
     let results: Result[];
     try {
       results = await this.#run(batch.map(({ row }) => row));
@@ -216,22 +230,42 @@ export class Batcher<Row extends BatchRow, Result> {
         throw new Error(`run returned ${results.length} results for ${batch.length} rows. This is a bug.`);
       }
     } catch (error) {
-      this.#retryAlone(batch, error);
+      this.#retryAlone(batch, lane, error);
       return;
     }
-    batch.forEach((waiting, i) => waiting.resolve({ result: results[i] as Result, batchRows: batch.length }));
+    batch.forEach((waiting, i) => {
+      done(waiting).settled(waiting.index, { result: results[i] as Result, batchRows: batch.length });
+    });
   }
 
   /** Puts the rows of a failed batch back in front of their lane, to be run one by one; fails those that were alone. */
-  #retryAlone(batch: Waiting<Row, Result>[], error: unknown): void {
-    const lane = batch[0]?.lane;
-    if (batch.length === 1 && batch[0]?.alone) batch[0].reject(error);
-    else if (lane) {
-      for (const waiting of batch) {
-        waiting.alone = true;
-        if (waiting.dropped) waiting.reject(new RowDropped('dropped while its batch failed'));
-      }
-      this.#lanes[lane].unshift(...batch.filter(({ dropped }) => !dropped));
+  #retryAlone(batch: Waiting<Row, Result>[], lane: Lane, error: unknown): void {
+    const [first] = batch;
+    if (batch.length === 1 && first?.alone) {
+      done(first).failed(first.index, error instanceof Error ? error : new Error(String(error)));
+      return;
     }
+    for (const waiting of batch) {
+      waiting.alone = true;
+      if (waiting.submission.dropped) drop(waiting);
+    }
+    this.#lanes[lane].unshift(...batch.filter(({ submission }) => !submission.dropped));
   }
+}
+
+/** Counts a row as ended, and says who is to be told. */
+function done<Row, Result>({ submission }: Waiting<Row, Result>): Receiver<Result> {
+  if (--submission.left === 0) submission.release();
+  return submission.receiver;
+}
+
+function drop<Row, Result>(waiting: Waiting<Row, Result>): void {
+  done(waiting).failed(waiting.index, new RowDropped('dropped before it was run'));
+}
+
+/** Removes what does not pass, in place. */
+function keep<T>(items: T[], passes: (item: T) => boolean): void {
+  let kept = 0;
+  for (const item of items) if (passes(item)) items[kept++] = item;
+  items.length = kept;
 }

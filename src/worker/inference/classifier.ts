@@ -7,7 +7,7 @@ import type { ApplyFunction, JobPayload, RowError, RowResult } from '../../share
 import { RowDropped, type Batcher, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import { rankLabels, toScores } from './scores.ts';
-import type { EncodedText, TextTokenizer } from './tokenizer.ts';
+import type { EncodedText, TextTokenizer, TruncationSide } from './tokenizer.ts';
 
 /** A text in the batcher. */
 export interface TextRow {
@@ -56,44 +56,110 @@ export class Classifier {
   }
 
   /**
+   * One text of a job.
    * @throws RowDropped when `signal` fired first; EngineStopped when this worker cannot go on
    */
   async classify(text: JobText, options: JobOptions, lane: Lane, signal: AbortSignal): Promise<RowResult> {
-    const { tokenizer, batcher, labels, apply, maxTokens } = this.#parts;
+    const { tokenizer, batcher } = this.#parts;
     const id = text.id === undefined ? {} : { id: text.id };
     try {
       const side = options.truncate === 'left' ? 'left' : 'right';
       const encoded = await tokenizer.encode(text.text, side);
       if (encoded.truncated && options.truncate === 'never') {
+        const { maxTokens } = this.#parts;
         return {
           ...id,
           error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
         };
       }
-      const { result: logits } = await batcher.submit(
-        { tokens: encoded.ids.length, encoded, key: `${side}:${text.text}` },
-        lane,
-        signal,
-      );
-      const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
-      const best = ranked[0];
-      if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
-        return { ...id, error: rowError('inference_failed', 'the model gave a score that is not a number') };
-      }
-      return {
-        ...id,
-        label: best.label,
-        score: best.score,
-        ...(options.top_k === 1 ? {} : { labels: ranked }),
-        truncated: encoded.truncated,
-      };
+      const { result: logits } = await batcher.submit(toRow(text.text, side, encoded), lane, signal);
+      return { ...id, ...this.#outcome(logits, encoded.truncated, options) };
     } catch (error) {
-      if (error instanceof RowDropped || error instanceof EngineStopped) throw error;
-      if (error instanceof ModelCrashed)
-        return { ...id, error: rowError('poison_input', PROBLEMS.poison_input.title) };
-      return { ...id, error: rowError('inference_failed', toError(error).message) };
+      return { ...id, error: failureOf(error) };
     }
   }
+
+  /**
+   * The texts of a chunk, in the bulk lane.
+   * @param onSettled called for every text whose result is there
+   * @returns in the order of the texts
+   * @throws as classify, as soon as one of them does
+   */
+  async classifyAll(
+    texts: readonly string[],
+    options: JobOptions,
+    signal: AbortSignal,
+    onSettled: () => void,
+  ): Promise<RowResult[]> {
+    const { tokenizer, batcher } = this.#parts;
+    const results = new Array<RowResult>(texts.length);
+    const encoded = await Promise.all(
+      texts.map(async (text, index) => {
+        try {
+          return { index, row: toRow(text, 'right', await tokenizer.encode(text, 'right', true)) };
+        } catch (error) {
+          results[index] = { error: failureOf(error) };
+          return undefined;
+        }
+      }),
+    );
+    const rows = encoded.filter((entry) => entry !== undefined);
+    if (rows.length === 0) return results;
+    // By length, so that neighbours in the lane are company for each other.
+    rows.sort((a, b) => a.row.tokens - b.row.tokens);
+    await new Promise<void>((resolve, reject) => {
+      let left = rows.length;
+      const settle = (at: number, result: () => RowResult) => {
+        try {
+          results[rows[at]?.index ?? -1] = result();
+        } catch (error) {
+          reject(toError(error));
+        }
+        if (--left === 0) resolve();
+        onSettled();
+      };
+      batcher.submitAll(
+        rows.map(({ row }) => row),
+        'bulk',
+        {
+          settled: (at, { result: logits }) =>
+            settle(at, () => this.#outcome(logits, rows[at]?.row.encoded.truncated ?? false, options)),
+          failed: (at, error) => settle(at, () => ({ error: failureOf(error) })),
+        },
+        signal,
+      );
+    });
+    return results;
+  }
+
+  #outcome(logits: Float32Array, truncated: boolean, options: JobOptions): RowResult {
+    const { labels, apply } = this.#parts;
+    const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
+    const best = ranked[0];
+    if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
+      return { error: rowError('inference_failed', 'the model gave a score that is not a number') };
+    }
+    return {
+      label: best.label,
+      score: best.score,
+      ...(options.top_k === 1 ? {} : { labels: ranked }),
+      truncated,
+    };
+  }
+}
+
+function toRow(text: string, side: TruncationSide, encoded: EncodedText): TextRow {
+  return { tokens: encoded.ids.length, encoded, key: `${side}:${text}` };
+}
+
+/**
+ * What went wrong with one text.
+ * @throws what is about the worker and not the text
+ */
+function failureOf(error: unknown): RowError {
+  if (error instanceof RowDropped || error instanceof EngineStopped) throw error;
+  if (error instanceof ModelCrashed) return rowError('poison_input', PROBLEMS.poison_input.title);
+  return rowError('inference_failed', toError(error).message);
 }
 
 function rowError(code: RowError['code'], message: string): RowError {

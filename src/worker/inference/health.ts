@@ -10,6 +10,7 @@ export interface WorkerState {
   model: { name: string; revision: string };
   rows_in_hand: number;
   jobs_in_hand: number;
+  chunks_in_hand: number;
   /** Padded tokens of one batch, by lane; undefined until measured. */
   batch_tokens: Record<string, number> | undefined;
   model_restarts: number;

@@ -1,6 +1,8 @@
 /** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
 import { hostname } from 'node:os';
 import path from 'node:path';
+import { BatchStore } from '../../shared/batches/store.ts';
+import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
 import { loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
@@ -10,6 +12,7 @@ import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { Batcher, type Lane } from './batcher.ts';
+import { BulkConsumer } from './bulk-consumer.ts';
 import { chooseBudgets, measure } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
@@ -18,6 +21,9 @@ import { createHealthApp, serveHealth } from './health.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
+
+/** Bytes of input, with the syntax around the texts, for a token. Only to guess how long a chunk takes. */
+const BYTES_PER_TOKEN = 6;
 
 const bootLogger = createLogger('worker', 'info');
 
@@ -36,6 +42,7 @@ await runMain(bootLogger, async () => {
   const state = { notReady: 'the model is loading' as string | undefined };
   let engines: EnginePool | undefined;
   let consumer: Consumer | undefined;
+  let bulk: BulkConsumer | undefined;
   let budgets: Record<Lane, number> | undefined;
   const registry = createMetrics('worker');
   const metrics = new WorkerMetrics(registry, () => engines?.restarts ?? 0);
@@ -46,6 +53,7 @@ await runMain(bootLogger, async () => {
         model,
         rows_in_hand: consumer?.rowsInHand ?? 0,
         jobs_in_hand: consumer?.jobsInHand ?? 0,
+        chunks_in_hand: bulk?.chunksInHand ?? 0,
         batch_tokens: budgets,
         model_restarts: engines?.restarts ?? 0,
         model_pids: engines?.pids ?? [],
@@ -82,7 +90,8 @@ await runMain(bootLogger, async () => {
     'model loaded and warm',
   );
 
-  budgets = await calibrate(running, config, logger);
+  const calibrated = await calibrate(running, config, logger);
+  budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
     run: oncePerText((rows) => running.run(rows)),
@@ -94,21 +103,35 @@ await runMain(bootLogger, async () => {
   const subscriber = connectSubscriber(config.REDIS_URL, logger, 'cancellations');
   const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
-  consumer = new Consumer({
+  const blobs = lazyBlobStore(config.BLOB_URL);
+  await reportBlobStore(blobs, logger);
+  const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens });
+  const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
+  const interactive = new Consumer({ config, redis, records, classifier, model, logger });
+  consumer = interactive;
+  const chunks = new BulkConsumer({
     config,
     redis,
-    records: new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S),
-    classifier: new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens }),
+    batches: new BatchStore({
+      redis,
+      prefix: config.REDIS_PREFIX,
+      ttlS: config.BATCH_TTL_S,
+      openTtlS: config.OPEN_BATCH_TTL_S,
+    }),
+    blobs,
+    classifier,
     model,
     logger,
+    onChunk: (done) => metrics.chunkDone(done),
   });
+  bulk = chunks;
 
   let heartbeat: NodeJS.Timeout | undefined;
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the worker is stopping';
     clearInterval(heartbeat);
     if (redis.status === 'ready') await models.withdraw(workerId, name);
-    await consumer.drain();
+    await Promise.all([interactive.drain(), chunks.drain()]);
     await running.stop();
     await health.close();
     subscriber.disconnect();
@@ -121,6 +144,7 @@ await runMain(bootLogger, async () => {
     labels,
     max_tokens: folder.maxTokens,
     multi_label: folder.problemType === 'multi_label_classification',
+    ...(calibrated.chunkBytes === undefined ? {} : { chunk_bytes: calibrated.chunkBytes }),
   };
   const announce = () => models.announce(workerId, info);
   await announce();
@@ -129,7 +153,8 @@ await runMain(bootLogger, async () => {
     if (redis.status === 'ready')
       announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
   }, HEARTBEAT_MS);
-  await consumer.start(subscriber);
+  await interactive.start(subscriber);
+  chunks.start(subscriber);
   state.notReady = undefined;
   logger.info({ port: health.port }, 'consuming');
   announceReady(
@@ -137,11 +162,17 @@ await runMain(bootLogger, async () => {
   );
 });
 
-/** The token budget of every lane: what the settings say, else what this machine is measured to be good at. */
-async function calibrate(engines: EnginePool, config: Config, logger: Logger): Promise<Record<Lane, number>> {
+interface Calibrated {
+  /** The token budget of every lane: what the settings say, else what this machine is measured to be good at. */
+  budgets: Record<Lane, number>;
+  /** Bytes of bulk input that one model process classifies in about a second; undefined when nothing was measured. */
+  chunkBytes?: number;
+}
+
+async function calibrate(engines: EnginePool, config: Config, logger: Logger): Promise<Calibrated> {
   const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
-    return { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS };
+    return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
   }
   const row = (tokens: number) => ({
     ids: new Int32Array(tokens).fill(1),
@@ -158,5 +189,6 @@ async function calibrate(engines: EnginePool, config: Config, logger: Logger): P
   if (measured.fallback !== undefined)
     logger.warn({ ...figures, reason: measured.fallback }, 'calibration not used');
   else logger.info(figures, 'calibrated');
-  return { interactive, low: background, bulk: background };
+  const chunkBytes = Math.round((1e6 / measured.microsPerToken) * BYTES_PER_TOKEN);
+  return { budgets: { interactive, low: background, bulk: background }, chunkBytes };
 }

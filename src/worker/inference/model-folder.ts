@@ -37,7 +37,8 @@ const configSchema = z.object({
 const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().nullish() });
 
 const manifestSchema = z.object({
-  revision: z.string().min(1),
+  // Part of queue names and blob keys.
+  revision: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
   files: z.record(z.string(), z.object({ sha256: z.string() })),
 });
 

@@ -35,8 +35,8 @@ export class TextTokenizer {
   readonly #prefix: number;
   readonly #suffix: number;
   readonly #observe: (ms: number) => void;
-  readonly #queue: Pending[] = [];
-  #next = 0;
+  readonly #urgent = new Backlog();
+  readonly #background = new Backlog();
   #scheduled = false;
 
   /**
@@ -67,10 +67,14 @@ export class TextTokenizer {
     }
   }
 
-  /** Encodes one text when its turn comes. */
-  encode(text: string, side: TruncationSide = 'right'): Promise<EncodedText> {
+  /**
+   * Encodes one text when its turn comes.
+   * @param background wait behind all texts that are not: a chunk of an archive holds thousands
+   */
+  encode(text: string, side: TruncationSide = 'right', background = false): Promise<EncodedText> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ text, side, resolve, reject });
+      const backlog = background ? this.#background : this.#urgent;
+      backlog.push({ text, side, resolve, reject });
       this.#schedule();
     });
   }
@@ -82,8 +86,9 @@ export class TextTokenizer {
       this.#scheduled = false;
       let now = performance.now();
       const end = now + SLICE_MS;
-      while (this.#next < this.#queue.length && now < end) {
-        const pending = this.#queue[this.#next++] as Pending;
+      while (now < end) {
+        const pending = this.#urgent.shift() ?? this.#background.shift();
+        if (!pending) return;
         try {
           pending.resolve(this.encodeNow(pending.text, pending.side));
         } catch (error) {
@@ -93,12 +98,7 @@ export class TextTokenizer {
         now = performance.now();
         this.#observe(now - start);
       }
-      if (this.#next < this.#queue.length) {
-        this.#schedule();
-      } else {
-        this.#queue.length = 0;
-        this.#next = 0;
-      }
+      this.#schedule();
     });
   }
 
@@ -119,6 +119,28 @@ export class TextTokenizer {
       return Int32Array.from([...values.slice(0, start), ...values.slice(start + excess)]);
     };
     return { ids: cut(ids), typeIds: segmented ? cut(types) : undefined, truncated: true };
+  }
+}
+
+/** Items already taken that a backlog keeps before it moves the others up. */
+const MAX_TAKEN = 1024;
+
+/** First in, first out, without moving what is behind at every step. */
+class Backlog {
+  readonly #items: Pending[] = [];
+  #next = 0;
+
+  push(item: Pending): void {
+    this.#items.push(item);
+  }
+
+  shift(): Pending | undefined {
+    const item = this.#items[this.#next++];
+    if (!item || this.#next === MAX_TAKEN) {
+      this.#items.splice(0, this.#next);
+      this.#next = 0;
+    }
+    return item;
   }
 }
 

@@ -14,6 +14,14 @@ export interface BatchRun {
   roundTripMs: number;
 }
 
+/** A chunk of a batch. */
+export interface ChunkRun {
+  rows: number;
+  failedRows: number;
+  /** From reading it to having counted it. */
+  ms: number;
+}
+
 export class WorkerMetrics {
   readonly #rows: Histogram;
   readonly #tokens: Counter<'kind'>;
@@ -21,6 +29,8 @@ export class WorkerMetrics {
   readonly #encoding: Histogram;
   readonly #handover: Counter;
   readonly #budget: Gauge<'lane'>;
+  readonly #bulkRows: Counter<'outcome'>;
+  readonly #chunks: Histogram;
 
   constructor(registry: Registry, restarts: () => number) {
     const registers = [registry];
@@ -59,6 +69,18 @@ export class WorkerMetrics {
       labelNames: ['lane'],
       registers,
     });
+    this.#bulkRows = new Counter({
+      name: 'amulet_bulk_rows_total',
+      help: 'Rows of batches that were finished',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.#chunks = new Histogram({
+      name: 'amulet_bulk_chunk_seconds',
+      help: 'Time of each chunk of a batch, from reading it to having counted it',
+      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 60],
+      registers,
+    });
     new Gauge({
       name: 'amulet_model_restarts',
       help: 'Times the model process died and was started again',
@@ -79,6 +101,12 @@ export class WorkerMetrics {
 
   textEncoded(ms: number): void {
     this.#encoding.observe(ms / 1000);
+  }
+
+  chunkDone({ rows, failedRows, ms }: ChunkRun): void {
+    this.#bulkRows.inc({ outcome: 'succeeded' }, rows - failedRows);
+    this.#bulkRows.inc({ outcome: 'failed' }, failedRows);
+    this.#chunks.observe(ms / 1000);
   }
 
   budgets(budgets: Record<Lane, number>): void {

@@ -1,0 +1,154 @@
+/**
+ * What happens to batches without a caller: chunks that a crash kept out of the queue are put there, what has expired is
+ * removed, and a batch whose weights are gone is told so. Any API instance may do it, at any time; all of it is harmless
+ * to repeat.
+ */
+import type { Redis } from 'ioredis';
+import { batchPrefix } from '../shared/batches/layout.ts';
+import { isDone, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
+import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
+import type { Config } from '../shared/config.ts';
+import { toError } from '../shared/errors.ts';
+import { batchModel } from '../shared/ids.ts';
+import type { Logger } from '../shared/logger.ts';
+import { addChunks, chunkJobId } from '../shared/queues.ts';
+import type { WithRedis } from '../shared/redis.ts';
+import type { ModelRegistry } from '../shared/registry.ts';
+import type { QueueSet } from './queue-set.ts';
+
+export interface BatchKeeperParts {
+  config: Config;
+  redis: Redis;
+  withRedis: WithRedis;
+  batches: BatchStore;
+  blobs: LazyBlobStore;
+  queues: QueueSet;
+  registry: ModelRegistry;
+  logger: Logger;
+}
+
+/**
+ * Chunks per live worker that the API hands out. Workers hand out more by themselves if they can use more; this is to get
+ * a batch going.
+ */
+const FIRST_CHUNKS = 4;
+/** Batches that one round removes; the rest comes with the next. */
+const REMOVE_LIMIT = 100;
+/** Rounds between two sweeps of what crashed writers left in the blob store. */
+const SWEEP_EVERY = 720;
+
+export class BatchKeeper {
+  readonly #parts: BatchKeeperParts;
+  #round = 0;
+  #removing: Promise<void> | undefined;
+
+  constructor(parts: BatchKeeperParts) {
+    this.#parts = parts;
+  }
+
+  /** One round of everything. */
+  async keep(): Promise<void> {
+    const { withRedis, batches, blobs } = this.#parts;
+    const running = await withRedis(() => batches.running());
+    for (const id of running) {
+      await withRedis(() => this.topUp(id));
+    }
+    await withRedis(async () => {
+      for (const id of await batches.due(REMOVE_LIMIT)) {
+        const record = await batches.read(id);
+        // An expired one can be asked about for as long as a finished one; its data goes at once.
+        if (record?.status === 'open') await batches.end(id, 'expired', EXPIRED);
+        else await batches.remove(id);
+      }
+    });
+    await this.removeBlobs();
+    if (this.#round++ % SWEEP_EVERY === SWEEP_EVERY - 1) await (await blobs()).sweep();
+  }
+
+  /** Puts those chunks of a batch into its queue that should be there and are not. */
+  async topUp(id: string): Promise<void> {
+    const { batches, queues, redis } = this.#parts;
+    const handed = await batches.handOut(id, FIRST_CHUNKS);
+    if (handed.outcome !== 'more') return;
+    const record = await batches.read(id);
+    const model = batchModel(id);
+    if (!record || model === undefined) return;
+    if (await this.#revisionIsGone(model, record)) {
+      await batches.end(id, 'failed', {
+        code: 'revision_gone',
+        message: `it was begun with revision ${record.revision} of ${model}, which no worker serves any more`,
+      });
+      return;
+    }
+    const bits = await batches.doneBits(id);
+    const open = openChunks(record, bits);
+    if (open.length === 0) return;
+    // A chunk that a worker moves between the two queues just now may be found in neither: it is then run twice.
+    const names = new Set([record.revision, undefined]);
+    let missing = open;
+    for (const revision of names) {
+      const queue = await queues.getBulk(model, revision);
+      const there = await Promise.all(
+        missing.map((chunk) => redis.exists(queue.toKey(chunkJobId(id, chunk)))),
+      );
+      missing = missing.filter((_, i) => there[i] === 0);
+    }
+    await addChunks(await queues.getBulk(model, record.revision), id, missing);
+  }
+
+  /** Takes the chunks of a batch that has ended out of its queues. Workers skip those that they have in hand. */
+  async takeOut(id: string, record: BatchRecord): Promise<void> {
+    const { batches, queues } = this.#parts;
+    const model = batchModel(id);
+    if (model === undefined || record.manifest === undefined) return;
+    const chunks = openChunks(record, await batches.doneBits(id));
+    for (const revision of new Set([record.revision, undefined])) {
+      const queue = await queues.getBulk(model, revision);
+      // One that a worker holds cannot be removed; it finds out by itself.
+      await Promise.all(chunks.map((chunk) => queue.remove(chunkJobId(id, chunk)).catch(() => 0)));
+    }
+  }
+
+  removeBlobsSoon(): void {
+    void this.removeBlobs().catch((error: unknown) =>
+      this.#parts.logger.warn({ reason: toError(error).message }, 'blobs of removed batches stay for now'),
+    );
+  }
+
+  /** Removes the blobs of batches that were removed. */
+  removeBlobs(): Promise<void> {
+    this.#removing ??= this.#removeBlobs().finally(() => (this.#removing = undefined));
+    return this.#removing;
+  }
+
+  async #removeBlobs(): Promise<void> {
+    const { withRedis, batches, blobs } = this.#parts;
+    for (const id of await withRedis(() => batches.leftovers())) {
+      await (await blobs()).deletePrefix(batchPrefix(id));
+      await withRedis(() => batches.blobsRemoved(id));
+    }
+  }
+
+  /** Other weights have taken its place: while there is no worker at all, it may come back. */
+  async #revisionIsGone(model: string, { revision }: BatchRecord): Promise<boolean> {
+    if (revision === undefined) return false;
+    const { registry, config } = this.#parts;
+    const seen = await registry.lastSeen(model, revision);
+    if (seen !== undefined && Date.now() - seen < config.REVISION_GRACE_S * 1000) return false;
+    const models = await registry.list();
+    return models.some(({ name, workers }) => name === model && workers > 0);
+  }
+}
+
+/** Chunks that were handed out and are not done. */
+function openChunks({ next }: BatchRecord, bits: Buffer): number[] {
+  const open: number[] = [];
+  for (let chunk = 0; chunk < next; chunk++) {
+    // Eight at a time while all are done, which most are.
+    if ((chunk & 7) === 0 && bits[chunk >> 3] === 0xff) chunk += 7;
+    else if (!isDone(bits, chunk)) open.push(chunk);
+  }
+  return open;
+}
+
+const EXPIRED = { code: 'batch_expired', message: 'no part came for too long' };

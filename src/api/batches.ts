@@ -1,0 +1,436 @@
+/**
+ * The life of a batch as callers see it: create, upload, complete, read, cancel, resume. No HTTP in here; how results are
+ * read is in batch-results.ts, what happens without a caller in batch-keeper.ts.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { encodeManifest, Manifest, manifestKey, partBlob } from '../shared/batches/layout.ts';
+import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
+import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
+import { readHeader } from '../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../shared/bulk/input.ts';
+import type { Config } from '../shared/config.ts';
+import {
+  isFinalBatch,
+  type Batch,
+  type BatchPart,
+  type BatchSpec,
+  type BatchStatus,
+  type CompleteBatchBody,
+  type CreateBatchQuery,
+  type StoredPart,
+} from '../shared/contract.ts';
+import { AppError } from '../shared/errors.ts';
+import { newBatchId } from '../shared/ids.ts';
+import { cancelChannel } from '../shared/queues.ts';
+import type { WithRedis } from '../shared/redis.ts';
+import type { BatchKeeper } from './batch-keeper.ts';
+import type { ModelCatalog } from './catalog.ts';
+import { dropPart, storePart } from './upload.ts';
+
+export interface BatchServiceParts {
+  config: Config;
+  redis: Redis;
+  withRedis: WithRedis;
+  batches: BatchStore;
+  blobs: LazyBlobStore;
+  catalog: ModelCatalog;
+  keeper: BatchKeeper;
+}
+
+/** How the input of a batch is to be read, and everything else its maker may say. */
+export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format'> & {
+  format: BatchSpec['format'];
+  idempotencyKey?: string | undefined;
+};
+
+export interface Upload {
+  body: AsyncIterable<Uint8Array>;
+  gzip: boolean;
+}
+
+export const MAX_PARTS = 10_000;
+
+const DEFAULT_CHUNK_BYTES = 256 * 1024;
+/** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
+const MIN_CHUNK_BYTES = 16 * 1024;
+const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+
+export class BatchService {
+  readonly #parts: BatchServiceParts;
+
+  constructor(parts: BatchServiceParts) {
+    this.#parts = parts;
+  }
+
+  /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */
+  async open(owner: string, input: NewBatch): Promise<Batch> {
+    const id = await this.#create(owner, input);
+    return this.get(owner, id);
+  }
+
+  /** Takes a whole input as it streams in. Once this resolves, the batch will reach a final state. */
+  async submit(owner: string, input: NewBatch, upload: Upload): Promise<Batch> {
+    const id = await this.#create(owner, input);
+    try {
+      const { part } = await this.#upload(id, 1, upload);
+      return await this.complete(owner, id, { parts: [{ number: 1, sha256: part.sha256 }] });
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'part_conflict') {
+        throw new AppError(
+          'idempotency_mismatch',
+          'this Idempotency-Key belongs to a request with another body',
+        );
+      }
+      // Nobody knows of it but a caller with an idempotency key, who may try again.
+      if (input.idempotencyKey === undefined) await this.#remove(id).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** @returns the part, and whether it is new */
+  async putPart(
+    owner: string,
+    id: string,
+    number: number,
+    upload: Upload,
+  ): Promise<{ part: BatchPart; added: boolean }> {
+    await this.#parts.withRedis(() => this.#findOwn(owner, id));
+    const { part, added } = await this.#upload(id, number, upload);
+    return { part: shownPart(part), added };
+  }
+
+  async parts(owner: string, id: string): Promise<BatchPart[]> {
+    return this.#parts.withRedis(async () => {
+      const { batches, blobs } = this.#parts;
+      const record = await this.#findOwn(owner, id);
+      if (record.manifest === undefined) return (await batches.parts(id)).map(shownPart);
+      const manifest = await (await blobs()).read(manifestKey(id, record.manifest));
+      return Manifest.parse(manifest, record.spec.first_line).parts.map(shownPart);
+    });
+  }
+
+  /** The input is whole. @throws AppError `parts_mismatch`, `batch_not_open`, `invalid_request` for an empty one */
+  async complete(owner: string, id: string, { parts: wanted }: CompleteBatchBody): Promise<Batch> {
+    const { withRedis, batches, blobs, keeper } = this.#parts;
+    const store = await blobs();
+    for (;;) {
+      const { record, parts } = await withRedis(async () => ({
+        record: await this.#findOwn(owner, id),
+        parts: await batches.parts(id),
+      }));
+      if (record.status !== 'open') return this.#completedBefore(owner, id, record.status);
+      compareParts(wanted, parts);
+      const chunks = parts.reduce((sum, part) => sum + part.chunks, 0);
+      if (chunks === 0) throw new InputError('there is no record in the input');
+      // Its name is the number of parts it has, so one that is written too late overwrites no other.
+      const manifest = String(parts.length);
+      await store.put(manifestKey(id, manifest), encodeManifest(parts));
+      const completed = await withRedis(() =>
+        batches.complete(id, { parts: parts.length, chunks, manifest }),
+      );
+      if (completed.outcome === 'changed') continue;
+      if (completed.outcome === 'ended') {
+        if (completed.status === undefined) throw notFound(id);
+        return this.#completedBefore(owner, id, completed.status);
+      }
+      // Should this fail, the keeper does it a little later.
+      await withRedis(() => keeper.topUp(id)).catch(() => {});
+      return this.get(owner, id);
+    }
+  }
+
+  /** @throws AppError `batch_not_found` when it is unknown, removed, or another owner's */
+  async get(owner: string, id: string): Promise<Batch> {
+    return this.#parts.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
+  }
+
+  /** @throws AppError `batch_not_found` */
+  async read(owner: string, id: string): Promise<BatchRecord> {
+    return this.#parts.withRedis(() => this.#findOwn(owner, id));
+  }
+
+  /** @returns a page, newest first, and the id that the next one comes after */
+  async list(
+    owner: string,
+    limit: number,
+    after?: string,
+  ): Promise<{ batches: Batch[]; next: string | null }> {
+    return this.#parts.withRedis(async () => {
+      const found = await this.#parts.batches.list(owner, limit + 1, after);
+      const page = found.slice(0, limit);
+      const batches = await Promise.all(page.map(({ id, record }) => this.#show(id, record)));
+      return { batches, next: found.length > limit ? (page.at(-1)?.id ?? null) : null };
+    });
+  }
+
+  /** Cancels a batch that is not final; removes one that is. @returns undefined when removed */
+  async cancel(owner: string, id: string): Promise<Batch | undefined> {
+    return this.#parts.withRedis(async () => {
+      const { batches, redis, config, keeper } = this.#parts;
+      const record = await this.#findOwn(owner, id);
+      if (isFinalBatch(record.status)) {
+        await this.#remove(id);
+        return undefined;
+      }
+      if (await batches.end(id, 'canceled', CANCELED)) {
+        await redis.publish(cancelChannel(config.REDIS_PREFIX), id);
+        await keeper.takeOut(id, record);
+      }
+      return this.#show(id, await this.#findOwn(owner, id));
+    });
+  }
+
+  /** Lets a failed batch go on; with `restart` from the beginning. */
+  async resume(owner: string, id: string, restart: boolean): Promise<Batch> {
+    return this.#parts.withRedis(async () => {
+      const { batches, keeper } = this.#parts;
+      const { status } = await this.#findOwn(owner, id);
+      if (!(await batches.resume(id, restart))) {
+        throw new AppError('batch_not_failed', `the batch is ${status}; only a failed one can be resumed`);
+      }
+      await keeper.topUp(id);
+      return this.#show(id, await this.#findOwn(owner, id));
+    });
+  }
+
+  async #create(owner: string, input: NewBatch): Promise<string> {
+    return this.#parts.withRedis(async () => {
+      const { catalog, batches } = this.#parts;
+      const model = await catalog.resolve(input.model);
+      const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes));
+      const fresh = newBatchId(model.name);
+      const { idempotencyKey } = input;
+      const reserved = idempotencyKey === undefined ? undefined : await this.#reserve(owner, input, fresh);
+      const id = reserved ?? fresh;
+      // Under a key the batch may have been removed since, or never made.
+      await batches.create(id, owner, spec);
+      return id;
+    });
+  }
+
+  #chunkBytes(measured: number | undefined): number {
+    const { BULK_CHUNK_BYTES } = this.#parts.config;
+    if (BULK_CHUNK_BYTES > 0) return BULK_CHUNK_BYTES;
+    return Math.min(Math.max(measured ?? DEFAULT_CHUNK_BYTES, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
+  }
+
+  /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
+  async #reserve(owner: string, input: NewBatch, id: string): Promise<string | undefined> {
+    const { redis, config } = this.#parts;
+    const { idempotencyKey, ...rest } = input;
+    const hash = sha256(JSON.stringify(rest));
+    const key = `${config.REDIS_PREFIX}:idem-batch:${owner}:${sha256(idempotencyKey ?? '')}`;
+    const earlier = await redis.call(
+      'SET',
+      key,
+      `${hash} ${id}`,
+      'NX',
+      'GET',
+      'EX',
+      config.IDEMPOTENCY_TTL_S,
+    );
+    if (typeof earlier !== 'string') return undefined;
+    const [earlierHash, earlierId] = earlier.split(' ');
+    if (earlierHash !== hash) {
+      throw new AppError(
+        'idempotency_mismatch',
+        'this Idempotency-Key belongs to a request with another query',
+      );
+    }
+    return earlierId;
+  }
+
+  async #upload(
+    id: string,
+    number: number,
+    { body, gzip }: Upload,
+  ): Promise<{ part: StoredPart; added: boolean }> {
+    const { withRedis, batches, blobs, config } = this.#parts;
+    const store = await blobs();
+    const { record, stored } = await withRedis(async () => {
+      const found = await batches.read(id);
+      if (!found) throw notFound(id);
+      return { record: found, stored: await batches.storedBytes() };
+    });
+    // A part of a batch that is not open any more may be a repeat: it is read, to see whether it is.
+    const mayBeNew = record.status === 'open';
+    const batchLeft = config.MAX_BATCH_BYTES - (mayBeNew ? record.bytes : 0);
+    const storeLeft = config.MAX_STORED_BYTES - (mayBeNew ? stored : 0);
+    const limits = { batchBytes: config.MAX_BATCH_BYTES, storedBytes: config.MAX_STORED_BYTES };
+    const overQuota = storeLeft < batchLeft;
+    const tooLarge = () => (overQuota ? quotaReached(config) : batchTooLarge(config));
+    const blob = partBlob(id, number, randomUUID().slice(-12));
+    const uploaded = await storePart(store, body, {
+      blob,
+      gzip,
+      input: inputOf(record.spec),
+      chunkBytes: record.spec.chunk_bytes,
+      maxRecordBytes: config.MAX_RECORD_BYTES,
+      maxBytes: Math.max(0, Math.min(batchLeft, storeLeft)),
+      tooLarge,
+      idleMs: config.UPLOAD_IDLE_S * 1000,
+    });
+    const part: StoredPart = { number, ...uploaded };
+    const result = await withRedis(() => batches.addPart(id, part, limits));
+    if (result.outcome === 'added') return { part, added: true };
+    await dropPart(store, blob).catch(() => {});
+    switch (result.outcome) {
+      case 'exists':
+        return { part: this.#same(result.part, part), added: false };
+      case 'too_large':
+        throw batchTooLarge(config);
+      case 'quota':
+        throw quotaReached(config);
+      default: {
+        if (result.status === undefined) throw notFound(id);
+        const known = await this.#closedParts(id);
+        const same = known.find((earlier) => earlier.number === number);
+        if (same) return { part: this.#same(same, part), added: false };
+        throw notOpen(id, result.status);
+      }
+    }
+  }
+
+  #same(earlier: StoredPart, part: StoredPart): StoredPart {
+    if (earlier.sha256 === part.sha256) return earlier;
+    throw new AppError(
+      'part_conflict',
+      `part ${part.number} is there already, with another content (sha256 ${earlier.sha256})`,
+    );
+  }
+
+  /** The parts of a batch whose input is whole. */
+  async #closedParts(id: string): Promise<readonly StoredPart[]> {
+    const { batches, blobs, withRedis } = this.#parts;
+    const record = await withRedis(() => batches.read(id));
+    if (record?.manifest === undefined) return [];
+    const json = await (await blobs()).read(manifestKey(id, record.manifest));
+    return Manifest.parse(json, record.spec.first_line).parts;
+  }
+
+  /** A repeated `complete`: fine, unless the batch ended without one. */
+  async #completedBefore(owner: string, id: string, status: BatchStatus): Promise<Batch> {
+    const batch = await this.get(owner, id);
+    if (batch.queued_at === null) throw notOpen(id, status);
+    return batch;
+  }
+
+  async #findOwn(owner: string, id: string): Promise<BatchRecord> {
+    const record = await this.#parts.batches.read(id);
+    if (record?.owner !== owner) throw notFound(id);
+    return record;
+  }
+
+  async #remove(id: string): Promise<void> {
+    const { batches, keeper } = this.#parts;
+    await batches.remove(id);
+    keeper.removeBlobsSoon();
+  }
+
+  async #show(id: string, record: BatchRecord): Promise<Batch> {
+    return toBatch(id, record, await this.#parts.batches.removalTime(id));
+  }
+}
+
+/** What a batch is kept with. @throws AppError `invalid_request` for options that do not go together */
+function toSpec(input: NewBatch, chunkBytes: number): BatchSpec {
+  const { format, text_field, id_field, delimiter, columns, top_k, metadata, first_line } = input;
+  if (format !== 'csv') {
+    for (const [name, value] of Object.entries({ delimiter, columns })) {
+      if (value !== undefined) throw goesWithCsv(name);
+    }
+  }
+  if (format === 'lines') {
+    for (const [name, value] of Object.entries({ text_field, id_field })) {
+      if (value === undefined) continue;
+      const message = 'does not go with plain lines, which have no fields';
+      throw new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
+    }
+  }
+  const spec: BatchSpec = {
+    format,
+    text_field: text_field ?? 'text',
+    ...(id_field === undefined ? {} : { id_field }),
+    ...(delimiter === undefined ? {} : { delimiter }),
+    top_k: top_k === undefined ? 1 : top_k,
+    first_line: first_line ?? 1,
+    chunk_bytes: chunkBytes,
+    ...(metadata === undefined ? {} : { metadata }),
+  };
+  if (columns === undefined) return spec;
+  return { ...spec, columns: readHeader(Buffer.from(columns), inputOf(spec)) };
+}
+
+function inputOf(spec: BatchSpec): InputSpec {
+  return {
+    format: spec.format,
+    textField: spec.text_field,
+    idField: spec.id_field,
+    delimiter: spec.delimiter,
+    columns: spec.columns,
+  };
+}
+
+function shownPart({ number, sha256: digest, bytes, rows, lines }: StoredPart): BatchPart {
+  return { number, sha256: digest, bytes, rows, lines };
+}
+
+/** @throws AppError `parts_mismatch` naming the parts that differ */
+function compareParts(wanted: CompleteBatchBody['parts'], parts: readonly StoredPart[]): void {
+  const there = new Map(parts.map((part) => [part.number, part]));
+  const missing = wanted.filter(({ number }) => !there.has(number)).map(({ number }) => number);
+  const different = wanted
+    .filter(({ number, sha256: digest }) => {
+      const part = there.get(number);
+      return part && digest !== undefined && digest.toLowerCase() !== part.sha256;
+    })
+    .map(({ number }) => number);
+  const named = new Set(wanted.map(({ number }) => number));
+  const unnamed = parts.filter(({ number }) => !named.has(number)).map(({ number }) => number);
+  const faults = [
+    ['not uploaded', missing],
+    ['uploaded with another content', different],
+    ['uploaded, but not named', unnamed],
+  ] as const;
+  const said = faults.flatMap(([fault, numbers]) =>
+    numbers.length === 0
+      ? []
+      : `${fault}: ${numbers.slice(0, 10).join(', ')}${numbers.length > 10 ? ', …' : ''}`,
+  );
+  if (said.length > 0) throw new AppError('parts_mismatch', said.join('; '));
+}
+
+const CANCELED = { code: 'batch_canceled', message: 'the batch was canceled' };
+
+function goesWithCsv(name: string): AppError {
+  const message = 'goes with CSV only';
+  return new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
+}
+
+export function notFound(id: string): AppError {
+  return new AppError(
+    'batch_not_found',
+    `there is no batch ${id}; finished batches are kept for a limited time`,
+  );
+}
+
+function notOpen(id: string, status: BatchStatus): AppError {
+  return new AppError('batch_not_open', `the batch ${id} is ${status} and takes no more parts`);
+}
+
+function batchTooLarge({ MAX_BATCH_BYTES }: Config): AppError {
+  return new AppError('body_too_large', `a batch may have ${MAX_BATCH_BYTES} bytes, uncompressed`);
+}
+
+function quotaReached({ MAX_STORED_BYTES }: Config): AppError {
+  return new AppError(
+    'quota_reached',
+    `all batches together may have ${MAX_STORED_BYTES} bytes; delete finished ones, or wait until they expire`,
+    { retryAfterS: 60 },
+  );
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,51 @@
+/** The body of an upload as it streams in: its format by `Content-Type`, and whether it is compressed. */
+import type { Context } from 'hono';
+import type { BatchSpec } from '../../shared/contract.ts';
+import { AppError } from '../../shared/errors.ts';
+import type { Upload } from '../batches.ts';
+import type { AppEnv } from '../env.ts';
+
+interface BulkType {
+  format: BatchSpec['format'];
+  delimiter?: string;
+}
+
+const TYPES: Readonly<Record<string, BulkType>> = {
+  'application/x-ndjson': { format: 'ndjson' },
+  'application/ndjson': { format: 'ndjson' },
+  'application/jsonl': { format: 'ndjson' },
+  'application/x-jsonlines': { format: 'ndjson' },
+  'application/jsonlines': { format: 'ndjson' },
+  'text/csv': { format: 'csv' },
+  'text/tab-separated-values': { format: 'csv', delimiter: '\t' },
+  'text/plain': { format: 'lines' },
+};
+
+/** @throws AppError `unsupported_media_type` for a type that names no format */
+export function bulkType(contentType: string | undefined): BulkType {
+  const name = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const type = TYPES[name];
+  if (type) return type;
+  throw new AppError(
+    'unsupported_media_type',
+    `send Content-Type: ${Object.keys(TYPES).join(', ')}, not ${name || 'none'}; or say ?format=ndjson, csv or lines`,
+  );
+}
+
+/** @throws AppError `unsupported_media_type` for another encoding than gzip; `empty_body` */
+export function bulkBody(c: Context<AppEnv>): Upload {
+  const encoding = (c.req.header('content-encoding') ?? 'identity').trim().toLowerCase();
+  if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'identity') {
+    throw new AppError(
+      'unsupported_media_type',
+      `Content-Encoding: ${encoding} is not understood here; send gzip, or none`,
+    );
+  }
+  // The server's own stream: turning it into a web stream and back costs more than cutting it into records.
+  const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
+  const body: AsyncIterable<Uint8Array> | null = incoming ?? c.req.raw.body;
+  if (!body || c.req.header('content-length') === '0') {
+    throw new AppError('empty_body', 'send the records as the body');
+  }
+  return { body, gzip: encoding !== 'identity' };
+}

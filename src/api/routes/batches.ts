@@ -1,0 +1,297 @@
+/** The routes of bulk backfill; docs/bulk.md describes them from outside. */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Config } from '../../shared/config.ts';
+import {
+  batchPartSchema,
+  batchSchema,
+  completeBatchSchema,
+  type CreateBatchQuery,
+  type RequestSchemas,
+} from '../../shared/contract.ts';
+import { batchModel } from '../../shared/ids.ts';
+import { type BatchService, type NewBatch, MAX_PARTS } from '../batches.ts';
+import type { BatchResults } from '../batch-results.ts';
+import type { AppEnv } from '../env.ts';
+import { bulkBody, bulkType } from '../middleware/bulk-body.ts';
+import { jsonBody } from '../middleware/json-body.ts';
+import { onInvalid } from '../middleware/problems.ts';
+import { BAD_BODY, IDEMPOTENCY_HEADER, problem, UNAVAILABLE } from './jobs.ts';
+
+export interface BatchRouteParts {
+  batches: BatchService;
+  results: BatchResults;
+  schemas: RequestSchemas;
+  config: Config;
+  /** Fires when the server shuts down, so that no follower keeps it. */
+  stopping: AbortSignal;
+}
+
+/** A page of the list of batches. */
+const DEFAULT_PAGE = 20;
+const MAX_PAGE = 100;
+
+const id = z.string().refine((value) => batchModel(value) !== undefined, 'is not a batch id');
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
+
+const batchResponse = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: batchSchema } },
+});
+const partResponse = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: batchPartSchema } },
+});
+const records = {
+  content: {
+    'application/x-ndjson': { schema: z.string() },
+    'text/csv': { schema: z.string() },
+    'text/plain': { schema: z.string() },
+  },
+};
+const NOT_FOUND = { 404: problem('Unknown, removed, or past its retention.') };
+const BAD_UPLOAD = {
+  400: problem('No body, or gzip that is none or breaks off.'),
+  408: problem('The upload stood still.'),
+  413: problem('The batch is too large.'),
+  415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
+  422: problem('The query or the header of the file is not valid.'),
+  429: problem('All batches together take too much space.'),
+  507: problem('The blob store has no space left.'),
+};
+
+export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
+  const { batches, results, schemas, config, stopping } = parts;
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+  const params = z.object({ id });
+
+  const create = createRoute({
+    method: 'post',
+    path: '/v1/batches',
+    summary: 'Submit a batch, or open one for an upload in parts',
+    tags: ['Batches'],
+    request: {
+      query: schemas.createBatch,
+      headers: IDEMPOTENCY_HEADER,
+      body: { required: false, ...records },
+    },
+    responses: {
+      201: batchResponse('Opened: upload its parts, then complete it.'),
+      202: batchResponse('The input is stored; work begins.'),
+      404: problem('There is no such model.'),
+      ...BAD_UPLOAD,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(create, async (c) => {
+    const { open, ...query } = c.req.valid('query');
+    const idempotencyKey = c.req.valid('header')['idempotency-key'];
+    const owner = c.get('owner');
+    if (open === 'true') {
+      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, query, idempotencyKey));
+      c.header('Location', batch.urls.self);
+      return c.json(batch, 201);
+    }
+    const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
+    const batch = await batches.submit(owner, toNewBatch(type, query, idempotencyKey), bulkBody(c));
+    c.header('Location', batch.urls.self);
+    return c.json(batch, 202);
+  });
+
+  const putPart = createRoute({
+    method: 'put',
+    path: '/v1/batches/{id}/parts/{number}',
+    summary: 'Upload a part',
+    tags: ['Batches'],
+    request: {
+      params: z.object({ id, number: wholeNumber(1, MAX_PARTS) }),
+      body: { required: true, ...records },
+    },
+    responses: {
+      200: partResponse('The same part is there already.'),
+      201: partResponse('Stored.'),
+      409: problem('Another part has this number, or the batch takes no more parts.'),
+      ...NOT_FOUND,
+      ...BAD_UPLOAD,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(putPart, async (c) => {
+    const { id: batch, number } = c.req.valid('param');
+    const { part, added } = await batches.putPart(c.get('owner'), batch, number, bulkBody(c));
+    return added ? c.json(part, 201) : c.json(part, 200);
+  });
+
+  const listParts = createRoute({
+    method: 'get',
+    path: '/v1/batches/{id}/parts',
+    summary: 'List the parts that are there',
+    tags: ['Batches'],
+    request: { params },
+    responses: {
+      200: {
+        description: 'By number.',
+        content: { 'application/json': { schema: z.object({ parts: z.array(batchPartSchema) }) } },
+      },
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(listParts, async (c) =>
+    c.json({ parts: await batches.parts(c.get('owner'), c.req.valid('param').id) }, 200),
+  );
+
+  const complete = createRoute({
+    method: 'post',
+    path: '/v1/batches/{id}/complete',
+    summary: 'Say that all parts are there',
+    tags: ['Batches'],
+    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    request: {
+      params,
+      body: { required: true, content: { 'application/json': { schema: completeBatchSchema } } },
+    },
+    responses: {
+      202: batchResponse('The input is whole; work begins. A repeat answers the same.'),
+      409: problem('The parts named are not those that are there, or the batch has ended.'),
+      ...NOT_FOUND,
+      ...BAD_BODY,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(complete, async (c) =>
+    c.json(await batches.complete(c.get('owner'), c.req.valid('param').id, c.req.valid('json')), 202),
+  );
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/batches',
+    summary: 'List your batches, newest first',
+    tags: ['Batches'],
+    request: {
+      query: z.strictObject({ limit: wholeNumber(1, MAX_PAGE).optional(), after: id.optional() }),
+    },
+    responses: {
+      200: {
+        description: 'A page; `next` is what the following one comes `after`, null on the last.',
+        content: {
+          'application/json': {
+            schema: z.object({ batches: z.array(batchSchema), next: z.string().nullable() }),
+          },
+        },
+      },
+      422: problem('The query is not valid.'),
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(list, async (c) => {
+    const { limit = DEFAULT_PAGE, after } = c.req.valid('query');
+    return c.json(await batches.list(c.get('owner'), limit, after), 200);
+  });
+
+  const read = createRoute({
+    method: 'get',
+    path: '/v1/batches/{id}',
+    summary: 'Read a batch',
+    tags: ['Batches'],
+    request: { params },
+    responses: { 200: batchResponse('The batch.'), ...NOT_FOUND, ...UNAVAILABLE },
+  });
+  app.openapi(read, async (c) => c.json(await batches.get(c.get('owner'), c.req.valid('param').id), 200));
+
+  const readResults = createRoute({
+    method: 'get',
+    path: '/v1/batches/{id}/results',
+    summary: 'Read the results, a line per record, in the order of the input',
+    tags: ['Batches'],
+    request: {
+      params,
+      query: z.strictObject({
+        after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+          .optional()
+          .openapi({ type: 'integer', description: 'The last `line` that you have.' }),
+        follow: z.enum(['true', 'false']).optional().openapi({
+          description: '`true`: go on until the batch is final.',
+        }),
+      }),
+    },
+    responses: {
+      200: {
+        description: 'What is finished, up to the first record that is not.',
+        content: { 'application/x-ndjson': { schema: z.string() } },
+      },
+      422: problem('The query is not valid.'),
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(readResults, async (c) => {
+    const { id: batch } = c.req.valid('param');
+    const { after = 0, follow } = c.req.valid('query');
+    const record = await batches.read(c.get('owner'), batch);
+    const signal = AbortSignal.any([c.req.raw.signal, stopping]);
+    const pieces = results.read(batch, record, { after, follow: follow === 'true', signal });
+    c.header('Content-Type', 'application/x-ndjson');
+    c.header('Cache-Control', 'no-store');
+    // The types know JSON bodies only.
+    return c.body(ReadableStream.from(pieces) as ReadableStream<Uint8Array<ArrayBuffer>>, 200) as never;
+  });
+
+  const resume = createRoute({
+    method: 'post',
+    path: '/v1/batches/{id}/resume',
+    summary: 'Let a failed batch go on',
+    tags: ['Batches'],
+    request: {
+      params,
+      query: z.strictObject({
+        restart: z.enum(['true', 'false']).optional().openapi({
+          description: '`true`: begin again from the input, with the weights that are served now.',
+        }),
+      }),
+    },
+    responses: {
+      202: batchResponse('It goes on.'),
+      409: problem('The batch has not failed.'),
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(resume, async (c) => {
+    const restart = c.req.valid('query').restart === 'true';
+    return c.json(await batches.resume(c.get('owner'), c.req.valid('param').id, restart), 202);
+  });
+
+  const cancel = createRoute({
+    method: 'delete',
+    path: '/v1/batches/{id}',
+    summary: 'Cancel a batch, or remove a finished one',
+    tags: ['Batches'],
+    request: { params },
+    responses: {
+      200: batchResponse('Canceled; what was finished can be read.'),
+      204: { description: 'It was final; it is removed with its data.' },
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(cancel, async (c) => {
+    const batch = await batches.cancel(c.get('owner'), c.req.valid('param').id);
+    return batch ? c.json(batch, 200) : c.body(null, 204);
+  });
+
+  return app;
+}
+
+function toNewBatch(
+  type: { format: NewBatch['format']; delimiter?: string },
+  query: Omit<CreateBatchQuery, 'open'>,
+  idempotencyKey: string | undefined,
+): NewBatch {
+  const { format = type.format, delimiter = type.delimiter } = query;
+  return { ...query, format, delimiter, idempotencyKey };
+}

@@ -1,0 +1,149 @@
+/**
+ * One upload → the blobs of a part, in one pass: undo gzip, hash, find the ends of records, cut chunks, write. Memory is a
+ * chunk and a record, whatever comes, because the blob store takes no faster than it writes.
+ */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { dataKey, encodeIndex, indexKey, type ChunkEntry } from '../shared/batches/layout.ts';
+import type { BlobStore } from '../shared/blobs/blob-store.ts';
+import type { InputSpec } from '../shared/bulk/input.ts';
+import { splitRecords } from '../shared/bulk/split.ts';
+import type { StoredPart } from '../shared/contract.ts';
+import { AppError, toError } from '../shared/errors.ts';
+
+/** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
+const CHUNK_ROWS = 4096;
+
+export interface UploadOptions {
+  /** Without `.data` and `.index`. */
+  blob: string;
+  gzip: boolean;
+  input: InputSpec;
+  chunkBytes: number;
+  maxRecordBytes: number;
+  /** Of the content, without gzip. */
+  maxBytes: number;
+  /** Says what to answer when there is more than that. */
+  tooLarge: () => AppError;
+  /** ms without a byte from the client. */
+  idleMs: number;
+}
+
+/**
+ * @throws AppError: `malformed_body` (gzip that is none, or breaks off), `upload_idle`, `invalid_request` (no column with the
+ *   text, a bad header), `tooLarge`; BlobError. Nothing is left behind then.
+ */
+export async function storePart(
+  blobs: BlobStore,
+  body: AsyncIterable<Uint8Array>,
+  options: UploadOptions,
+): Promise<Omit<StoredPart, 'number'>> {
+  const { blob, gzip, input, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs } = options;
+  const hash = createHash('sha256');
+  const entries: ChunkEntry[] = [];
+  let bytes = 0;
+  let rows = 0;
+  let lines = 0;
+  let columns: readonly string[] | undefined;
+
+  async function* content() {
+    const received = withIdleLimit(body, idleMs);
+    for await (const piece of gzip ? gunzip(received) : received) {
+      bytes += piece.length;
+      if (bytes > maxBytes) throw tooLarge();
+      hash.update(piece);
+      yield piece;
+    }
+  }
+  async function* chunks() {
+    const limits = { chunkRows: CHUNK_ROWS, chunkBytes, maxRecordBytes };
+    const records = splitRecords(content(), input, limits);
+    let offset = 0;
+    for (;;) {
+      const next = await records.next();
+      if (next.done === true) {
+        ({ lines, columns } = next.value);
+        return;
+      }
+      const chunk = next.value;
+      entries.push({ offset, bytes: chunk.bytes.length, rows: chunk.rows, firstLine: chunk.firstLine });
+      offset += chunk.bytes.length;
+      rows += chunk.rows;
+      yield chunk.bytes;
+    }
+  }
+
+  await blobs.putStream(dataKey(blob), chunks());
+  try {
+    await blobs.put(indexKey(blob), encodeIndex(entries));
+  } catch (error) {
+    await dropPart(blobs, blob).catch(() => {});
+    throw error;
+  }
+  return {
+    blob,
+    sha256: hash.digest('hex'),
+    bytes,
+    rows,
+    lines,
+    chunks: entries.length,
+    ...(columns === undefined ? {} : { columns: [...columns] }),
+  };
+}
+
+/** Removes the blobs of a part that nobody refers to. */
+export async function dropPart(blobs: BlobStore, blob: string): Promise<void> {
+  await blobs.delete([dataKey(blob), indexKey(blob)]);
+}
+
+async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const from = Readable.from(source, { objectMode: false });
+  const decoder = createGunzip();
+  // pipe() does not pass errors on: those of the client's side must not look like bad gzip.
+  let sourceError: Error | undefined;
+  from.on('error', (error) => {
+    sourceError = error;
+    decoder.destroy(error);
+  });
+  from.pipe(decoder);
+  try {
+    yield* decoder as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    if (sourceError) throw sourceError;
+    if (!/^(Z_|ERR_TRAILING|ERR_BUFFER)/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    const reason = toError(error).message.includes('unexpected end')
+      ? 'the gzip stream breaks off before its end'
+      : `the body is not valid gzip: ${toError(error).message}`;
+    throw new AppError('malformed_body', reason, { cause: error });
+  } finally {
+    from.destroy();
+    decoder.destroy();
+  }
+}
+
+/** The body until its end, or until nothing has come for so long. */
+async function* withIdleLimit(body: AsyncIterable<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {
+  const iterator = body[Symbol.asyncIterator]();
+  let timer: NodeJS.Timeout | undefined;
+  let ended = false;
+  try {
+    for (;;) {
+      const idle = new Promise<never>((_, reject) => {
+        const error = new AppError('upload_idle', `nothing was received for ${idleMs / 1000} s`);
+        timer = setTimeout(() => reject(error), idleMs);
+      });
+      const next = await Promise.race([iterator.next(), idle]);
+      // The time that the blob store takes before it wants the next piece does not count.
+      clearTimeout(timer);
+      if (next.done === true) {
+        ended = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    clearTimeout(timer);
+    if (!ended) iterator.return?.().catch(() => {});
+  }
+}

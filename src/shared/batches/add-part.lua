@@ -1,0 +1,40 @@
+--[[
+Adds an uploaded part to an open batch. The first upload of a number stays.
+
+KEYS[1]  the batch
+KEYS[2]  its parts
+KEYS[3]  set of what is to be removed, by time
+KEYS[4]  bytes of input that are kept, of all batches
+
+ARGV[1]  id of the batch
+ARGV[2]  number of the part
+ARGV[3]  the part, JSON
+ARGV[4]  its bytes
+ARGV[5]  its rows
+ARGV[6]  Unix ms at which the batch is given up, unless another part comes
+ARGV[7]  bytes that one batch may have
+ARGV[8]  bytes that all batches may have
+
+Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, {'too_large'} or {'quota'}.
+]]
+local status = redis.call('HGET', KEYS[1], 'status')
+local existing = redis.call('HGET', KEYS[2], ARGV[2])
+if existing then
+  return { 'exists', existing }
+end
+if status ~= 'open' then
+  return { 'ended', status }
+end
+if redis.call('HGET', KEYS[1], 'bytes') + ARGV[4] > tonumber(ARGV[7]) then
+  return { 'too_large' }
+end
+if (redis.call('GET', KEYS[4]) or 0) + ARGV[4] > tonumber(ARGV[8]) then
+  return { 'quota' }
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
+redis.call('HINCRBY', KEYS[1], 'rows', ARGV[5])
+redis.call('HINCRBY', KEYS[1], 'parts', 1)
+redis.call('INCRBY', KEYS[4], ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[6], ARGV[1])
+return { 'added' }

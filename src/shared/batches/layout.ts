@@ -1,0 +1,108 @@
+/**
+ * Where the data of a batch lies in the blob store, and how a chunk is found in it.
+ *
+ *     batches/<batch>/manifest-<parts>.json           which parts the input consists of
+ *     batches/<batch>/parts/<number>-<upload>.data    the records of a part, chunk after chunk
+ *     batches/<batch>/parts/<number>-<upload>.index   where each chunk begins
+ *     batches/<batch>/results/<revision>/<chunk>      NDJSON, a line per record
+ *
+ * Chunks are counted from 0 through all parts, in the order of the parts' numbers.
+ */
+import { z } from 'zod';
+import { storedPartSchema, type StoredPart } from '../contract.ts';
+
+export const batchPrefix = (batch: string): string => `batches/${batch}/`;
+export const partBlob = (batch: string, number: number, upload: string): string =>
+  `${batchPrefix(batch)}parts/${number}-${upload}`;
+export const dataKey = (blob: string): string => `${blob}.data`;
+export const indexKey = (blob: string): string => `${blob}.index`;
+export const manifestKey = (batch: string, name: string): string =>
+  `${batchPrefix(batch)}manifest-${name}.json`;
+export const resultsKey = (batch: string, revision: string, chunk: number): string =>
+  `${batchPrefix(batch)}results/${revision}/${chunk}`;
+
+/** A chunk inside its part. */
+export interface ChunkEntry {
+  /** First byte in the part's data. */
+  offset: number;
+  bytes: number;
+  rows: number;
+  /** Line of the part that its first record begins on, from 1. */
+  firstLine: number;
+}
+
+const ENTRY_BYTES = 24;
+
+/** The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). */
+export function encodeIndex(entries: readonly ChunkEntry[]): Buffer {
+  const index = Buffer.alloc(entries.length * ENTRY_BYTES);
+  entries.forEach(({ offset, bytes, rows, firstLine }, i) => {
+    let at = index.writeDoubleLE(offset, i * ENTRY_BYTES);
+    at = index.writeDoubleLE(firstLine, at);
+    at = index.writeUInt32LE(bytes, at);
+    index.writeUInt32LE(rows, at);
+  });
+  return index;
+}
+
+/** @throws RangeError when there is no such chunk in the index */
+export function readEntry(index: Buffer, chunk: number): ChunkEntry {
+  const at = chunk * ENTRY_BYTES;
+  return {
+    offset: index.readDoubleLE(at),
+    firstLine: index.readDoubleLE(at + 8),
+    bytes: index.readUInt32LE(at + 16),
+    rows: index.readUInt32LE(at + 20),
+  };
+}
+
+export function countEntries(index: Buffer): number {
+  return index.length / ENTRY_BYTES;
+}
+
+const manifestSchema = z.object({ v: z.literal(1), parts: z.array(storedPartSchema) });
+
+export function encodeManifest(parts: readonly StoredPart[]): Buffer {
+  return Buffer.from(JSON.stringify({ v: 1, parts: [...parts] } satisfies z.input<typeof manifestSchema>));
+}
+
+/** A part and what lies before it. */
+export interface PlacedPart extends StoredPart {
+  /** Number of its first chunk. */
+  firstChunk: number;
+  /** Number of its first line in the whole input. */
+  firstLine: number;
+}
+
+/** The parts of an input, placed one behind the other. */
+export class Manifest {
+  readonly parts: readonly PlacedPart[];
+
+  /** @param firstLine number of the input's first line */
+  constructor(parts: readonly StoredPart[], firstLine: number) {
+    let chunk = 0;
+    let line = firstLine;
+    this.parts = parts.map((part) => {
+      const placed = { ...part, firstChunk: chunk, firstLine: line };
+      chunk += part.chunks;
+      line += part.lines;
+      return placed;
+    });
+  }
+
+  static parse(json: Buffer, firstLine: number): Manifest {
+    return new Manifest(manifestSchema.parse(JSON.parse(json.toString())).parts, firstLine);
+  }
+
+  /** @throws RangeError when there is no such chunk */
+  partOf(chunk: number): PlacedPart {
+    const part = this.parts.findLast(({ firstChunk, chunks }) => firstChunk <= chunk && chunks > 0);
+    if (!part || chunk >= part.firstChunk + part.chunks) throw new RangeError(`there is no chunk ${chunk}`);
+    return part;
+  }
+
+  /** The last part that begins on `line` or before it and has chunks. */
+  partAtLine(line: number): PlacedPart | undefined {
+    return this.parts.findLast(({ firstLine, chunks }) => firstLine <= line && chunks > 0);
+  }
+}

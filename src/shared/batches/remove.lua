@@ -1,0 +1,27 @@
+--[[
+Forgets a batch; its blobs are then to be removed.
+
+KEYS[1]  the batch
+KEYS[2]  its parts
+KEYS[3]  bit per chunk: done
+KEYS[4]  set of its owner's batches
+KEYS[5]  set of batches that are worked on
+KEYS[6]  set of what is to be removed, by time
+KEYS[7]  set of batches whose blobs are to be removed
+KEYS[8]  bytes of input that are kept, of all batches
+
+ARGV[1]  id of the batch
+
+Returns 1, or 0 when it was not there.
+]]
+local bytes = redis.call('HGET', KEYS[1], 'bytes')
+redis.call('ZREM', KEYS[6], ARGV[1])
+if not bytes then
+  return 0
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('SREM', KEYS[5], ARGV[1])
+redis.call('SADD', KEYS[7], ARGV[1])
+redis.call('DECRBY', KEYS[8], bytes)
+return 1

@@ -1,0 +1,502 @@
+/**
+ * The state of batches in Redis: a hash of a few hundred bytes each, and a bit per chunk. Texts and results are not in
+ * here but in the blob store (layout.ts). Every change that must not happen twice, or not after another, is a script.
+ */
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import {
+  batchSpecSchema,
+  batchStatusSchema,
+  storedPartSchema,
+  type Batch,
+  type BatchSpec,
+  type BatchStatus,
+  type FinalBatchStatus,
+  type StoredPart,
+} from '../contract.ts';
+import { batchModel } from '../ids.ts';
+import { liveWorkersKey } from '../registry.ts';
+
+/** A batch as it is kept. Times are Unix ms. */
+export interface BatchRecord {
+  owner: string;
+  status: BatchStatus;
+  spec: BatchSpec;
+  created: number;
+  queued?: number;
+  started?: number;
+  finished?: number;
+  bytes: number;
+  parts: number;
+  rows: number;
+  chunks: number;
+  /** Name of its manifest, once its input is whole. */
+  manifest?: string;
+  /** Chunks that were handed out. */
+  next: number;
+  chunksDone: number;
+  finishedRows: number;
+  failedRows: number;
+  revision?: string;
+  problem?: { code: string; message: string; since: string };
+  error?: { code: string; message: string };
+  /** Since `time` the finished rows have grown from `rows`. */
+  rateBase?: { time: number; rows: number };
+}
+
+export interface BatchStoreOptions {
+  redis: Redis;
+  prefix: string;
+  ttlS: number;
+  openTtlS: number;
+}
+
+export type AddPartOutcome =
+  | { outcome: 'added' }
+  | { outcome: 'too_large' }
+  | { outcome: 'quota' }
+  | { outcome: 'exists'; part: StoredPart }
+  | { outcome: 'ended'; status: BatchStatus | undefined };
+
+export type CompleteOutcome =
+  { outcome: 'queued' | 'changed' } | { outcome: 'ended'; status: BatchStatus | undefined };
+
+export type HandOut =
+  | { outcome: 'more'; revision: string | undefined; chunks: number[] }
+  | { outcome: 'revision'; revision: string }
+  | { outcome: 'completed' | 'ended' };
+
+export interface ChunkDone {
+  chunk: number;
+  revision: string;
+  rows: number;
+  failedRows: number;
+}
+
+const SCRIPTS = {
+  create: 3,
+  'add-part': 4,
+  complete: 4,
+  'start-chunk': 2,
+  'hand-out': 5,
+  end: 6,
+  resume: 4,
+  'report-problem': 1,
+  remove: 8,
+} as const;
+type Script = keyof typeof SCRIPTS;
+type RunScript = (...args: (string | number)[]) => Promise<unknown>;
+
+export class BatchStore {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+  readonly #ttlMs: number;
+  readonly #openTtlMs: number;
+
+  constructor({ redis, prefix, ttlS, openTtlS }: BatchStoreOptions) {
+    for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
+      redis.defineCommand(commandName(name), {
+        numberOfKeys,
+        lua: readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8'),
+      });
+    }
+    this.#redis = redis;
+    this.#prefix = prefix;
+    this.#ttlMs = ttlS * 1000;
+    this.#openTtlMs = openTtlS * 1000;
+  }
+
+  /** Makes a batch. False when there is one with this id already. */
+  async create(id: string, owner: string, spec: BatchSpec): Promise<boolean> {
+    const created = await this.#run(
+      'create',
+      this.#key(id),
+      this.#ownerKey(owner),
+      this.#removalKey,
+      id,
+      Date.now() + this.#openTtlMs,
+      ...Object.entries({
+        owner,
+        spec: JSON.stringify(spec),
+        status: 'open' satisfies BatchStatus,
+        bytes: 0,
+        parts: 0,
+        rows: 0,
+        chunks: 0,
+        next: 0,
+        chunks_done: 0,
+        finished_rows: 0,
+        failed_rows: 0,
+      }).flat(),
+    );
+    return created === 1;
+  }
+
+  async read(id: string): Promise<BatchRecord | undefined> {
+    const fields = await this.#redis.hgetall(this.#key(id));
+    return fields.status === undefined ? undefined : parseRecord(fields);
+  }
+
+  /** Batches of an owner, newest first, from the one behind `after` on. */
+  async list(owner: string, limit: number, after?: string): Promise<{ id: string; record: BatchRecord }[]> {
+    const from = after === undefined ? '+' : `(${after}`;
+    const ids = await this.#redis.zrevrangebylex(this.#ownerKey(owner), from, '-', 'LIMIT', 0, limit);
+    const records = await Promise.all(ids.map((id) => this.read(id)));
+    return ids.flatMap((id, i) => {
+      const record = records[i];
+      return record ? [{ id, record }] : [];
+    });
+  }
+
+  /** The parts of an open batch, by number. */
+  async parts(id: string): Promise<StoredPart[]> {
+    const fields = await this.#redis.hvals(this.#partsKey(id));
+    return fields.map((json) => storedPartSchema.parse(JSON.parse(json))).sort((a, b) => a.number - b.number);
+  }
+
+  async part(id: string, number: number): Promise<StoredPart | undefined> {
+    const json = await this.#redis.hget(this.#partsKey(id), String(number));
+    return json === null ? undefined : storedPartSchema.parse(JSON.parse(json));
+  }
+
+  /** Bytes of input that are kept, of all batches. */
+  async storedBytes(): Promise<number> {
+    return Number((await this.#redis.get(this.#bytesKey)) ?? 0);
+  }
+
+  async addPart(
+    id: string,
+    part: StoredPart,
+    limits: { batchBytes: number; storedBytes: number },
+  ): Promise<AddPartOutcome> {
+    const [outcome, detail] = (await this.#run(
+      'add-part',
+      this.#key(id),
+      this.#partsKey(id),
+      this.#removalKey,
+      this.#bytesKey,
+      id,
+      part.number,
+      JSON.stringify(part),
+      part.bytes,
+      part.rows,
+      Date.now() + this.#openTtlMs,
+      limits.batchBytes,
+      limits.storedBytes,
+    )) as [string, string | null];
+    if (outcome === 'exists') {
+      return { outcome, part: storedPartSchema.parse(JSON.parse(detail ?? '')) };
+    }
+    if (outcome === 'ended') return { outcome, status: parseStatus(detail) };
+    return { outcome } as AddPartOutcome;
+  }
+
+  /**
+   * The input is whole.
+   * @param manifest name of the blob that lists the parts
+   */
+  async complete(
+    id: string,
+    { parts, chunks, manifest }: { parts: number; chunks: number; manifest: string },
+  ): Promise<CompleteOutcome> {
+    const [outcome, status] = (await this.#run(
+      'complete',
+      this.#key(id),
+      this.#partsKey(id),
+      this.#removalKey,
+      this.#runningKey,
+      id,
+      parts,
+      chunks,
+      manifest,
+    )) as [string, string | null];
+    if (outcome === 'ended') return { outcome, status: parseStatus(status) };
+    return { outcome: outcome as 'queued' | 'changed' };
+  }
+
+  async startChunk(
+    id: string,
+    chunk: number,
+  ): Promise<{ status: BatchStatus | undefined; revision: string | undefined; done: boolean }> {
+    const [status, revision, done] = (await this.#run(
+      'start-chunk',
+      this.#key(id),
+      this.#doneKey(id),
+      chunk,
+    )) as [string | null, string | null, number];
+    return { status: parseStatus(status), revision: revision ?? undefined, done: done === 1 };
+  }
+
+  /**
+   * Counts a finished chunk, once, and says which are to be added to the queue next.
+   * @param done undefined: only hand out what the window has room for
+   * @param perWorker chunks in the queue, or in hand, per live worker
+   */
+  async handOut(id: string, perWorker: number, done?: ChunkDone): Promise<HandOut> {
+    const [outcome, revision, ...chunks] = (await this.#run(
+      'hand-out',
+      this.#key(id),
+      this.#doneKey(id),
+      this.#runningKey,
+      this.#removalKey,
+      liveWorkersKey(this.#prefix, batchModel(id) ?? ''),
+      id,
+      done?.chunk ?? '',
+      done?.revision ?? '',
+      done?.rows ?? 0,
+      done?.failedRows ?? 0,
+      perWorker,
+      this.#ttlMs,
+      this.progressChannel,
+    )) as [HandOut['outcome'], string | null, ...number[]];
+    if (outcome === 'more') return { outcome, revision: revision ?? undefined, chunks };
+    if (outcome === 'revision') return { outcome, revision: revision ?? '' };
+    return { outcome };
+  }
+
+  /** Says what keeps a batch from going on just now; the next finished chunk takes it back. */
+  async reportProblem(id: string, problem: { code: string; message: string }): Promise<void> {
+    await this.#run(
+      'report-problem',
+      this.#key(id),
+      problem.code,
+      JSON.stringify({ ...problem, since: new Date().toISOString() }),
+    );
+  }
+
+  /** Ends a batch that is not completed. False when it had ended before. The data of an expired one is in `leftovers`. */
+  async end(
+    id: string,
+    status: Exclude<FinalBatchStatus, 'completed'>,
+    error: { code: string; message: string },
+  ): Promise<boolean> {
+    const from =
+      status === 'failed'
+        ? ' queued processing '
+        : status === 'expired'
+          ? ' open '
+          : ' open queued processing ';
+    const ended = await this.#run(
+      'end',
+      this.#key(id),
+      this.#partsKey(id),
+      this.#runningKey,
+      this.#removalKey,
+      this.#leftoversKey,
+      this.#bytesKey,
+      id,
+      status,
+      JSON.stringify(error),
+      this.#ttlMs,
+      from,
+      this.progressChannel,
+    );
+    return ended === 1;
+  }
+
+  /** Lets a failed batch go on, or with `restart` begin again. False when it has not failed. */
+  async resume(id: string, restart: boolean): Promise<boolean> {
+    const resumed = await this.#run(
+      'resume',
+      this.#key(id),
+      this.#doneKey(id),
+      this.#runningKey,
+      this.#removalKey,
+      id,
+      restart ? '1' : '',
+    );
+    return resumed === 1;
+  }
+
+  /** Forgets a batch. Its blobs are in `leftovers` from then on. */
+  async remove(id: string): Promise<boolean> {
+    const owner = await this.#redis.hget(this.#key(id), 'owner');
+    const removed = await this.#run(
+      'remove',
+      this.#key(id),
+      this.#partsKey(id),
+      this.#doneKey(id),
+      this.#ownerKey(owner ?? ''),
+      this.#runningKey,
+      this.#removalKey,
+      this.#leftoversKey,
+      this.#bytesKey,
+      id,
+    );
+    return removed === 1;
+  }
+
+  /** Batches that were removed or have expired, and whose blobs may still be there. */
+  leftovers(): Promise<string[]> {
+    return this.#redis.smembers(this.#leftoversKey);
+  }
+
+  async blobsRemoved(id: string): Promise<void> {
+    await this.#redis.srem(this.#leftoversKey, id);
+  }
+
+  /** Batches whose input is whole and which have not ended. */
+  running(): Promise<string[]> {
+    return this.#redis.smembers(this.#runningKey);
+  }
+
+  /** Batches whose time is up. */
+  due(limit: number): Promise<string[]> {
+    return this.#redis.zrangebyscore(this.#removalKey, '-inf', Date.now(), 'LIMIT', 0, limit);
+  }
+
+  /** Unix ms at which a batch is removed, if nothing happens to it; undefined while it is worked on. */
+  async removalTime(id: string): Promise<number | undefined> {
+    const score = await this.#redis.zscore(this.#removalKey, id);
+    return score === null ? undefined : Number(score);
+  }
+
+  /** Which chunks are done, a bit each, that of chunk 0 being the highest of the first byte. */
+  async doneBits(id: string): Promise<Buffer> {
+    return (await this.#redis.getBuffer(this.#doneKey(id))) ?? Buffer.alloc(0);
+  }
+
+  /** Channel on which the ids of batches are announced whose results have grown or which have ended. */
+  get progressChannel(): string {
+    return `${this.#prefix}:batch-progress`;
+  }
+
+  #run(script: Script, ...args: (string | number)[]): Promise<unknown> {
+    const commands = this.#redis as unknown as Record<string, RunScript>;
+    const command = commands[commandName(script)] as RunScript;
+    return command.apply(this.#redis, args);
+  }
+
+  #key(id: string): string {
+    return `${this.#prefix}:batch:${id}`;
+  }
+
+  #partsKey(id: string): string {
+    return `${this.#key(id)}:parts`;
+  }
+
+  #doneKey(id: string): string {
+    return `${this.#key(id)}:done`;
+  }
+
+  #ownerKey(owner: string): string {
+    return `${this.#prefix}:batches:${owner}`;
+  }
+
+  get #runningKey(): string {
+    return `${this.#prefix}:batches-running`;
+  }
+
+  get #removalKey(): string {
+    return `${this.#prefix}:batches-removal`;
+  }
+
+  get #leftoversKey(): string {
+    return `${this.#prefix}:batches-leftovers`;
+  }
+
+  get #bytesKey(): string {
+    return `${this.#prefix}:batches-bytes`;
+  }
+}
+
+const commandName = (script: string): string => `amuletBatch-${script}`;
+
+/** Whether the bit of a chunk is set. */
+export function isDone(bits: Buffer, chunk: number): boolean {
+  return ((bits[chunk >> 3] ?? 0) & (0x80 >> (chunk & 7))) !== 0;
+}
+
+function parseStatus(status: string | null): BatchStatus | undefined {
+  return status === null ? undefined : batchStatusSchema.parse(status);
+}
+
+function parseRecord(fields: Record<string, string>): BatchRecord {
+  const number = (name: string) => Number(fields[name] ?? 0);
+  const optional = (name: string, key: string) => (fields[name] === undefined ? {} : { [key]: number(name) });
+  const json = (name: string) =>
+    fields[name] === undefined ? {} : { [name]: JSON.parse(fields[name]) as unknown };
+  const base = fields.base_time === undefined ? 'sample' : 'base';
+  return {
+    owner: fields.owner ?? '',
+    status: batchStatusSchema.parse(fields.status),
+    spec: batchSpecSchema.parse(JSON.parse(fields.spec ?? '')),
+    created: number('created'),
+    ...optional('queued', 'queued'),
+    ...optional('started', 'started'),
+    ...optional('finished', 'finished'),
+    bytes: number('bytes'),
+    parts: number('parts'),
+    rows: number('rows'),
+    chunks: number('chunks'),
+    ...(fields.manifest === undefined ? {} : { manifest: fields.manifest }),
+    next: number('next'),
+    chunksDone: number('chunks_done'),
+    finishedRows: number('finished_rows'),
+    failedRows: number('failed_rows'),
+    ...(fields.revision === undefined ? {} : { revision: fields.revision }),
+    ...json('problem'),
+    ...json('error'),
+    ...(fields.sample_time === undefined
+      ? {}
+      : { rateBase: { time: number(`${base}_time`), rows: number(`${base}_rows`) } }),
+  };
+}
+
+/** A shorter time says nothing about the rate. */
+const MIN_RATE_MS = 1000;
+
+/**
+ * A batch as it is shown.
+ * @param expiresAt Unix ms
+ * @param now Unix ms
+ */
+export function toBatch(
+  id: string,
+  record: BatchRecord,
+  expiresAt: number | undefined,
+  now = Date.now(),
+): Batch {
+  const { spec } = record;
+  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  const rate = record.status === 'processing' ? rowsPerSecond(record, now) : finalRate(record);
+  const left = record.rows - record.finishedRows;
+  return {
+    id,
+    status: record.status,
+    model: { name: batchModel(id) ?? '', revision: record.revision ?? null },
+    created_at: new Date(record.created).toISOString(),
+    queued_at: time(record.queued),
+    started_at: time(record.started),
+    finished_at: time(record.finished),
+    expires_at: time(expiresAt),
+    input: {
+      format: spec.format,
+      text_field: spec.text_field,
+      id_field: spec.id_field ?? null,
+      bytes: record.bytes,
+      parts: record.parts,
+    },
+    top_k: spec.top_k,
+    rows: { total: record.rows, finished: record.finishedRows, failed: record.failedRows },
+    rows_per_second: rate === undefined ? null : Math.round(rate * 10) / 10,
+    eta_s: record.status === 'processing' && rate !== undefined && rate > 0 ? Math.ceil(left / rate) : null,
+    problem: record.problem ?? null,
+    error: record.error ?? null,
+    metadata: spec.metadata ?? null,
+    urls: { self: `/v1/batches/${id}`, results: `/v1/batches/${id}/results` },
+  };
+}
+
+/** Of the last 5 to 10 seconds, or since the start while that is all there is. */
+function rowsPerSecond({ rateBase, started, finishedRows }: BatchRecord, now: number): number | undefined {
+  const base = rateBase ?? (started === undefined ? undefined : { time: started, rows: 0 });
+  if (!base || now - base.time < MIN_RATE_MS) return undefined;
+  return ((finishedRows - base.rows) * 1000) / (now - base.time);
+}
+
+/** Of the whole run. */
+function finalRate({ started, finished, finishedRows }: BatchRecord): number | undefined {
+  if (started === undefined || finished === undefined || finished <= started) return undefined;
+  return (finishedRows * 1000) / (finished - started);
+}

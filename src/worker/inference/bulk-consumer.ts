@@ -1,0 +1,350 @@
+/**
+ * Chunks of batches in, blobs of results out: the bulk side of an inference process.
+ *
+ * A chunk's results are written before it is counted, each once; a worker that dies in between only makes another one do
+ * the same again, with the same bytes. Counting it hands out the numbers of the next chunks, so a batch has only as many
+ * in the queue as its workers need, however large it is.
+ */
+import { UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { BlobError, BlobNotFound, toAppError, type LazyBlobStore } from '../../shared/blobs/blob-store.ts';
+import {
+  dataKey,
+  indexKey,
+  Manifest,
+  manifestKey,
+  readEntry,
+  resultsKey,
+  type PlacedPart,
+} from '../../shared/batches/layout.ts';
+import type { BatchStore } from '../../shared/batches/store.ts';
+import { parseChunk } from '../../shared/bulk/parse.ts';
+import type { InputRow } from '../../shared/bulk/input.ts';
+import type { Config } from '../../shared/config.ts';
+import { chunkPayloadSchema, type BatchSpec } from '../../shared/contract.ts';
+import { toError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import {
+  addChunks,
+  bulkQueueName,
+  CHUNK_BACKOFF,
+  chunkBackoffMs,
+  openQueue,
+  type ChunkQueue,
+} from '../../shared/queues.ts';
+import { RowDropped } from './batcher.ts';
+import type { Classifier } from './classifier.ts';
+
+/** Takeovers of a chunk whose worker was gone before its batch is given up; see consumer.ts. */
+const MAX_STALLED_COUNT = 10;
+/** Batches whose manifests and indexes are kept in memory. */
+const MAX_KNOWN = 16;
+/** Chunks in hand that have begun may go on for so long after SIGTERM. */
+const DRAIN_MS = 5000;
+
+export interface BulkConsumerOptions {
+  config: Config;
+  redis: Redis;
+  batches: BatchStore;
+  blobs: LazyBlobStore;
+  classifier: Classifier;
+  model: { name: string; revision: string };
+  logger: Logger;
+  /** Told of every chunk that was finished here. */
+  onChunk: (chunk: { rows: number; failedRows: number; ms: number }) => void;
+}
+
+/** What is known of a batch and never changes. */
+interface Known {
+  spec: BatchSpec;
+  manifest: Manifest;
+  /** By the name of the part's blob. */
+  indexes: Map<string, Buffer>;
+}
+
+interface InHand {
+  batch: string;
+  abort: AbortController;
+  /** Some of its rows are done. */
+  begun: boolean;
+}
+
+/** Why a chunk in hand was let go. */
+class Stopping extends Error {}
+
+export class BulkConsumer {
+  readonly #options: BulkConsumerOptions;
+  readonly #workers: Worker<unknown>[];
+  readonly #queues = new Map<string, Promise<ChunkQueue>>();
+  readonly #inHand = new Set<InHand>();
+  readonly #known = new Map<string, Promise<Known | undefined>>();
+
+  constructor(options: BulkConsumerOptions) {
+    this.#options = options;
+    const { name, revision } = options.model;
+    this.#workers = [bulkQueueName(name), bulkQueueName(name, revision)].map((queue) =>
+      this.#createWorker(queue),
+    );
+  }
+
+  get chunksInHand(): number {
+    return this.#inHand.size;
+  }
+
+  /** One for each model process, and one that is being read and tokenised meanwhile. */
+  get #concurrency(): number {
+    return this.#options.config.MODEL_PROCESSES + 1;
+  }
+
+  /** Starts fetching. `subscriber` has the channel of cancellations. */
+  start(subscriber: Redis): void {
+    subscriber.on('message', (_channel: string, id: string) => {
+      for (const chunk of this.#inHand) if (chunk.batch === id) chunk.abort.abort(new RowDropped('canceled'));
+    });
+    for (const worker of this.#workers) {
+      void worker
+        .run()
+        .catch((error: unknown) =>
+          this.#options.logger.error({ err: toError(error) }, 'bulk queue loop ended'),
+        );
+    }
+  }
+
+  /** Fetches no more chunks. Those that have not begun go back to the queue, the others are finished, or go back, too. */
+  async drain(): Promise<void> {
+    const closed = Promise.all(this.#workers.map((worker) => worker.close()));
+    const giveBack = (all: boolean) => {
+      for (const { begun, abort } of this.#inHand) if (all || !begun) abort.abort(new Stopping());
+    };
+    giveBack(false);
+    const timer = setTimeout(() => giveBack(true), DRAIN_MS);
+    await closed;
+    clearTimeout(timer);
+    await Promise.all([...this.#queues.values()].map(async (queue) => (await queue).close()));
+  }
+
+  #createWorker(queue: string): Worker<unknown> {
+    const { config, redis, logger } = this.#options;
+    const worker: Worker<unknown> = new Worker<unknown>(
+      queue,
+      async (job: Job<unknown>, token?: string) => {
+        await this.#process(job, token);
+      },
+      {
+        connection: redis,
+        prefix: config.REDIS_PREFIX,
+        autorun: false,
+        concurrency: this.#concurrency,
+        lockDuration: config.LOCK_DURATION_MS,
+        stalledInterval: config.STALLED_INTERVAL_MS,
+        maxStalledCount: MAX_STALLED_COUNT,
+        runRetryDelay: 500,
+        settings: {
+          backoffStrategy: (attemptsMade: number, type?: string) =>
+            type === CHUNK_BACKOFF ? chunkBackoffMs(attemptsMade) : 0,
+        },
+      },
+    );
+    worker.on('error', (error) => logger.warn({ reason: error.message }, 'bulk queue'));
+    // What cannot be tried again, or was taken over too often: without this chunk the batch cannot be completed.
+    worker.on('failed', (job, error) => {
+      if (!job || !(error instanceof UnrecoverableError || error.message.includes('stalled'))) return;
+      const payload = chunkPayloadSchema.safeParse(job.data).data;
+      logger.error({ job: job.id, reason: error.message }, 'chunk failed');
+      if (payload) void this.#fail(payload.batch, { code: 'internal_error', message: error.message });
+    });
+    return worker;
+  }
+
+  async #process(job: Job<unknown>, token: string | undefined): Promise<void> {
+    const parsed = chunkPayloadSchema.safeParse(job.data);
+    if (!parsed.success) {
+      throw new UnrecoverableError('the payload of this chunk is not one that this version understands');
+    }
+    const { batch, chunk } = parsed.data;
+    const inHand: InHand = { batch, abort: new AbortController(), begun: false };
+    this.#inHand.add(inHand);
+    try {
+      await this.#run(batch, chunk, inHand);
+    } catch (error) {
+      if (error instanceof RowDropped) {
+        if (!(inHand.abort.signal.reason instanceof Stopping)) return;
+        await job.moveToWait(token);
+        throw new WaitingError();
+      }
+      await this.#onTrouble(batch, chunk, toError(error));
+    } finally {
+      this.#inHand.delete(inHand);
+    }
+  }
+
+  async #run(batch: string, chunk: number, inHand: InHand): Promise<void> {
+    const { batches, model, onChunk } = this.#options;
+    const { status, revision, done } = await batches.startChunk(batch, chunk);
+    if (status !== 'processing' || done) return;
+    if (revision !== undefined && revision !== model.revision) {
+      await this.#add(batch, [chunk], revision);
+      return;
+    }
+    const known = await this.#lookUp(batch);
+    if (!known) return;
+    const start = performance.now();
+    const blobs = await this.#options.blobs();
+    const { rows, options } = await this.#read(known, chunk);
+    const { bytes, failed } = await this.#classify(rows, options, inHand);
+    const key = resultsKey(batch, model.revision, chunk);
+    await blobs.putIfAbsent(key, bytes);
+    const next = await batches.handOut(batch, 2 * this.#concurrency, {
+      chunk,
+      revision: model.revision,
+      rows: rows.length,
+      failedRows: failed,
+    });
+    onChunk({ rows: rows.length, failedRows: failed, ms: performance.now() - start });
+    if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
+    else if (next.outcome === 'revision') {
+      // Others were faster to begin with their weights.
+      await this.#add(batch, [chunk], next.revision);
+      await blobs.delete([key]);
+    } else if (next.outcome === 'ended' && !(await batches.read(batch))) {
+      // Removed, with its blobs, before this one was written.
+      await blobs.delete([key]);
+    }
+  }
+
+  /** The records of a chunk, and how they are to be classified. */
+  async #read(known: Known, chunk: number): Promise<{ rows: InputRow[]; options: BatchSpec }> {
+    const { config } = this.#options;
+    const blobs = await this.#options.blobs();
+    const { spec, manifest, indexes } = known;
+    const part: PlacedPart = manifest.partOf(chunk);
+    let index = indexes.get(part.blob);
+    if (!index) {
+      index = await blobs.read(indexKey(part.blob));
+      indexes.set(part.blob, index);
+    }
+    const entry = readEntry(index, chunk - part.firstChunk);
+    const bytes = await blobs.read(dataKey(part.blob), {
+      start: entry.offset,
+      end: entry.offset + entry.bytes,
+    });
+    const input = {
+      format: spec.format,
+      textField: spec.text_field,
+      idField: spec.id_field,
+      delimiter: spec.delimiter,
+      columns: part.columns,
+    };
+    const limits = { maxTextChars: config.MAX_TEXT_CHARS, maxIdChars: config.MAX_ID_CHARS };
+    const firstLine = part.firstLine - 1 + entry.firstLine;
+    const rows = await inSlices(parseChunk(bytes, input, firstLine, limits));
+    if (rows.length !== entry.rows) {
+      throw new UnrecoverableError(
+        `chunk ${chunk} has ${rows.length} rows instead of ${entry.rows}. This is a bug.`,
+      );
+    }
+    return { rows, options: spec };
+  }
+
+  /** The results as NDJSON, in the order of the rows. */
+  async #classify(
+    rows: readonly InputRow[],
+    options: BatchSpec,
+    inHand: InHand,
+  ): Promise<{ bytes: Buffer; failed: number }> {
+    const texts = rows.flatMap((row, i) => ('text' in row ? [{ i, text: row.text }] : []));
+    const results = await this.#options.classifier.classifyAll(
+      texts.map(({ text }) => text),
+      { top_k: options.top_k },
+      inHand.abort.signal,
+      () => (inHand.begun = true),
+    );
+    const lines = rows.map(({ line, id, ...rest }) => ({
+      line,
+      ...(id === undefined ? {} : { id }),
+      ...('error' in rest ? { error: rest.error } : undefined),
+    }));
+    texts.forEach(({ i }, k) => Object.assign(lines[i] as object, results[k]));
+    let failed = 0;
+    let ndjson = '';
+    for (const line of lines) {
+      if ('error' in line) failed++;
+      ndjson += `${JSON.stringify(line)}\n`;
+    }
+    return { bytes: Buffer.from(ndjson), failed };
+  }
+
+  #lookUp(batch: string): Promise<Known | undefined> {
+    const known = this.#known.get(batch);
+    if (known) return known;
+    const [oldest] = this.#known.keys();
+    if (oldest !== undefined && this.#known.size >= MAX_KNOWN) this.#known.delete(oldest);
+    const read = this.#readKnown(batch);
+    this.#known.set(batch, read);
+    const forget = () => this.#known.delete(batch);
+    read.then((value) => value ?? forget(), forget);
+    return read;
+  }
+
+  async #readKnown(batch: string): Promise<Known | undefined> {
+    const blobs = await this.#options.blobs();
+    const record = await this.#options.batches.read(batch);
+    if (record?.manifest === undefined) return undefined;
+    const manifest = Manifest.parse(
+      await blobs.read(manifestKey(batch, record.manifest)),
+      record.spec.first_line,
+    );
+    return { spec: record.spec, manifest, indexes: new Map() };
+  }
+
+  async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
+    if (chunks.length === 0) return;
+    const { redis, config, model } = this.#options;
+    const name = bulkQueueName(model.name, revision);
+    let queue = this.#queues.get(name);
+    if (!queue) {
+      queue = openQueue(name, redis, config.REDIS_PREFIX);
+      this.#queues.set(name, queue);
+    }
+    await addChunks(await queue, batch, chunks);
+  }
+
+  /** Ends the batch, or says what is wrong and has the chunk tried again. */
+  async #onTrouble(batch: string, chunk: number, error: Error): Promise<never> {
+    const { batches, logger } = this.#options;
+    logger.warn({ batch, chunk, reason: error.message }, 'chunk not done');
+    if (error instanceof BlobNotFound) {
+      await this.#fail(batch, { code: 'input_lost', message: 'its input is not in the blob store any more' });
+      throw new UnrecoverableError(error.message);
+    }
+    if (error instanceof BlobError) {
+      const { code, message } = toAppError(error);
+      await batches.reportProblem(batch, { code, message });
+    }
+    throw error;
+  }
+
+  async #fail(batch: string, error: { code: string; message: string }): Promise<void> {
+    try {
+      await this.#options.batches.end(batch, 'failed', error);
+    } catch (failure) {
+      this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
+    }
+  }
+}
+
+/** How long one slice may hold the event loop. */
+const SLICE_MS = 4;
+
+/** All of a generator's values, without holding the event loop for long. */
+async function inSlices<T>(values: Iterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  let end = performance.now() + SLICE_MS;
+  for (const value of values) {
+    all.push(value);
+    if (performance.now() < end) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    end = performance.now() + SLICE_MS;
+  }
+  return all;
+}
