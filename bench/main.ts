@@ -1,10 +1,13 @@
 /**
  * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables;
- * `--json FILE` writes every figure, and how far the goals (goals.ts) are met. Figures of one run belong together; this is no place for absolute promises.
+ * `--json FILE` writes every figure, and how far the goals (goals.ts) are met; `--archive FILE` has bulk work measured on texts
+ * of your own. Figures of one run belong together; this is no place for absolute promises.
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { useArchive } from './archive.ts';
+import { archives, backfill, ingest } from './backfill.ts';
 import { reached } from './goals.ts';
 import { lag } from './lag.ts';
 import { latency } from './latency.ts';
@@ -26,6 +29,9 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   saturate,
   poll,
   policies,
+  backfill,
+  archives,
+  ingest,
   mixed,
   latency,
   lag,
@@ -35,7 +41,11 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   peers,
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'string' }, archive: { type: 'string' } },
+});
+if (values.archive !== undefined) useArchive(values.archive);
 const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
 const unknown = wanted.find((name) => !(name in SCENARIOS));
 if (unknown !== undefined) {

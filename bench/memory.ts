@@ -1,10 +1,10 @@
 /** Resident memory of every process at rest and after work, and bytes in Redis per finished job. */
-import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import type { Job } from '../src/shared/contract.ts';
 import { eventually, Stack } from '../test/support/stack.ts';
 import { goEmotions } from '../test/support/texts.ts';
 import type { Figures } from './main.ts';
+import { residentMb } from './processes.ts';
 
 const JOBS = 2000;
 
@@ -54,11 +54,6 @@ export async function memory(redisUrl: string): Promise<Figures> {
     redis.disconnect();
     await stack.stop();
   }
-}
-
-function residentMb(pid: number): number {
-  const kb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Math.round(Number(kb) / 1000);
 }
 
 async function usedMemory(redis: Redis): Promise<number> {

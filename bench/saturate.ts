@@ -3,14 +3,12 @@
  * process costs per row.
  */
 import type { Agent } from 'node:http';
-import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Redis } from 'ioredis';
 import { Stack } from '../test/support/stack.ts';
 import { runClients, send, submitAndWait } from './clients.ts';
-import { cpuSeconds } from './cpu.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import type { Figures } from './main.ts';
+import { cpuBy, cpuPerRow, processesOf } from './processes.ts';
 import { Raw } from './raw.ts';
 import { median, percentile, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
@@ -20,9 +18,9 @@ const ROUNDS = 7;
 const CLIENTS = 64;
 /** Until then the JIT compilers of API and worker are at work, and a job costs up to twice as much. */
 const WARM_UP = 2500;
-const SHIPPED = 'models/sst2-minilm';
+export const SHIPPED = 'models/sst2-minilm';
 /** Where the DistilBERT-sized model with random weights is kept between runs. */
-const GENERATED = '.amulet/bench';
+export const GENERATED = '.amulet/bench';
 
 type Client = (url: string, text: string, agent: Agent) => Promise<void>;
 
@@ -58,7 +56,7 @@ async function submitAndPoll(url: string, text: string, agent: Agent): Promise<v
   }
 }
 
-const prefixed = (name: string, figures: Figures): Figures =>
+export const prefixed = (name: string, figures: Figures): Figures =>
   Object.fromEntries(Object.entries(figures).map(([what, value]) => [`${name}: ${what}`, value]));
 
 async function compare(redisUrl: string, model: string, texts: string[], client: Client): Promise<Figures> {
@@ -76,7 +74,7 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
   const submitAll = (some: string[]) =>
     runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));
   try {
-    const pids = await processes(stack, redisUrl);
+    const pids = await processesOf(stack, redisUrl);
     await submitAll(sentences(WARM_UP, 3));
     const ratios: number[] = [];
     const rates: number[] = [];
@@ -91,9 +89,8 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
       const start = performance.now();
       waits.push(...(await submitAll(texts)));
       const rate = texts.length / ((performance.now() - start) / 1000);
-      const after = cpuBy(pids);
-      for (const name of Object.keys(pids)) {
-        (cost[name] ??= []).push(((after[name]! - before[name]!) / texts.length) * 1e6);
+      for (const [name, micros] of Object.entries(cpuPerRow(before, cpuBy(pids), texts.length))) {
+        (cost[name] ??= []).push(micros);
       }
       ratios.push(rate / limit.rowsPerSecond);
       rates.push(rate);
@@ -122,38 +119,4 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
     raw.stop();
     await stack.stop();
   }
-}
-
-async function processes(stack: Stack, redisUrl: string): Promise<Record<string, number[]>> {
-  const redis = new Redis(redisUrl);
-  const redisPid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);
-  redis.disconnect();
-  const workers = stack.workers.map((worker) => worker.child.pid!);
-  return {
-    API: [stack.api.child.pid!],
-    workers: workers,
-    'model processes': workers.flatMap(childrenOf),
-    Redis: [redisPid],
-    clients: [process.pid],
-  };
-}
-
-function childrenOf(pid: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
-        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === pid;
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
-function cpuBy(pids: Record<string, number[]>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(pids).map(([name, list]) => [name, list.reduce((sum, pid) => sum + cpuSeconds(pid), 0)]),
-  );
 }

@@ -180,18 +180,19 @@ export async function* limited(
   { signal, maxBytes = Number.MAX_SAFE_INTEGER }: PutStreamOptions,
 ): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
-  let onAbort = (): void => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(toError(signal?.reason));
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
-  aborted.catch(() => {});
+  // Not Promise.race() against one promise of the signal: that would keep every piece for as long as it is pending.
+  let giveUp = (_reason: Error): void => {};
+  const onAbort = () => giveUp(toError(signal?.reason));
+  signal?.addEventListener('abort', onAbort, { once: true });
   let bytes = 0;
   let ended = false;
   try {
     for (;;) {
       signal?.throwIfAborted();
-      const next = await Promise.race([iterator.next(), aborted]);
+      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        giveUp = reject;
+        iterator.next().then(resolve, reject);
+      });
       if (next.done === true) {
         ended = true;
         return;

@@ -1,0 +1,43 @@
+/**
+ * Texts for bulk work: an archive of your own (`--archive FILE`, NDJSON with a field `text`, may be gzip), over and over when
+ * it is too short, else sentences as long as SST-2's.
+ */
+import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { sentences } from './texts.ts';
+
+let archive: string[] | undefined;
+
+/** @throws when the file is not what it should be */
+export function useArchive(file: string): void {
+  const bytes = readFileSync(file);
+  const content = bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes) : bytes;
+  archive = content
+    .toString()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => (JSON.parse(line) as { text: string }).text);
+}
+
+/** How many different texts there are to measure with. */
+export function archiveSize(): number {
+  return archive?.length ?? 309_431;
+}
+
+/** `count` texts. */
+export function archiveTexts(count: number): string[] {
+  const texts = archive ?? sentences(Math.min(count, 50_000), 5);
+  return Array.from({ length: count }, (_, i) => texts[i % texts.length]!);
+}
+
+const LINES_PER_PIECE = 2000;
+
+/** The texts as NDJSON with ids, in pieces. */
+export function* asNdjson(texts: readonly string[]): Generator<Buffer> {
+  for (let start = 0; start < texts.length; start += LINES_PER_PIECE) {
+    const lines = texts
+      .slice(start, start + LINES_PER_PIECE)
+      .map((text, i) => `${JSON.stringify({ id: `t${start + i}`, text })}\n`);
+    yield Buffer.from(lines.join(''));
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Bulk work from upload to the last result, against the machine's limit in alternating rounds; and what it takes of memory
+ * as the archive grows. `ingest` is the upload alone.
+ */
+import path from 'node:path';
+import { Stack } from '../test/support/stack.ts';
+import { archiveSize, archiveTexts, asNdjson } from './archive.ts';
+import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
+import { makeDistilbertSized } from './distilbert-sized.ts';
+import type { Figures } from './main.ts';
+import { cpuBy, cpuPerRow, PeakWatch, processesOf } from './processes.ts';
+import { Raw } from './raw.ts';
+import { GENERATED, prefixed, SHIPPED } from './saturate.ts';
+import { median, round, withInterval } from './statistics.ts';
+import { between, readBatches } from './worker-metrics.ts';
+
+const ROUNDS = 7;
+const WARM_UP = 3000;
+
+export async function backfill(redisUrl: string): Promise<Figures> {
+  return {
+    ...prefixed('MiniLM', await compare(redisUrl, SHIPPED, 8000)),
+    ...prefixed('DistilBERT-sized', await compare(redisUrl, makeDistilbertSized(GENERATED), 1500)),
+  };
+}
+
+/** The same once for archives of growing size: does memory grow with them? */
+export async function archives(redisUrl: string): Promise<Figures> {
+  const figures: Figures = {};
+  for (const rows of new Set([10_000, 30_000, 100_000, archiveSize()])) {
+    const stack = await start(redisUrl, SHIPPED, 1);
+    const pids = await processesOf(stack, redisUrl);
+    const watch = new PeakWatch(pids, redisUrl);
+    const before = cpuBy(pids);
+    const started = performance.now();
+    try {
+      await run(stack, archiveTexts(rows));
+      await watch.stop();
+      const name = rows.toLocaleString('en-US');
+      figures[`${name} rows (rows/s)`] = round((rows * 1000) / (performance.now() - started), 0);
+      const cost = cpuPerRow(before, cpuBy(pids), rows);
+      figures[`${name} rows: CPU outside the model processes (µs/row)`] = outside(cost);
+      for (const kind of ['API', 'workers', 'model processes']) {
+        figures[`${name} rows: ${kind}, peak (MB)`] = watch.peakMb[kind] ?? 0;
+      }
+      figures[`${name} rows: Redis data, peak (KB)`] = watch.redisPeakKb;
+    } finally {
+      await stack.stop();
+    }
+  }
+  return figures;
+}
+
+export async function ingest(redisUrl: string): Promise<Figures> {
+  const figures: Figures = {};
+  const rates: number[] = [];
+  for (const lines of [10_000, 100_000, 309_431, 3_000_000]) {
+    const stack = await start(redisUrl, SHIPPED, 0);
+    const pids = await processesOf(stack, redisUrl);
+    const watch = new PeakWatch(pids, redisUrl);
+    try {
+      const pieces = [...asNdjson(archiveTexts(lines))];
+      // The first request compiles code and opens connections.
+      await deleteBatch(stack.url, (await submitBatch(stack.url, pieces.slice(0, 1))).id);
+      const before = cpuBy(pids);
+      const started = performance.now();
+      const { rows } = await submitBatch(stack.url, pieces);
+      if (rows.total !== lines) throw new Error(`${rows.total} of ${lines} lines arrived`);
+      const rate = (lines * 1000) / (performance.now() - started);
+      rates.push(rate);
+      await watch.stop();
+      const name = lines.toLocaleString('en-US');
+      figures[`${name} lines (lines/s)`] = round(rate, 0);
+      figures[`${name} lines: CPU of the API (µs/line)`] = round(
+        cpuPerRow(before, cpuBy(pids), lines).API!,
+        2,
+      );
+      figures[`${name} lines: API, peak (MB)`] = watch.peakMb.API ?? 0;
+      figures[`${name} lines: Redis data, peak (KB)`] = watch.redisPeakKb;
+    } finally {
+      await stack.stop();
+    }
+  }
+  figures['slowest from 100,000 lines on (lines/s)'] = round(Math.min(...rates.slice(1)), 0);
+  return figures;
+}
+
+function start(redisUrl: string, model: string, workers: number): Promise<Stack> {
+  return Stack.start({
+    redisUrl,
+    workers,
+    env: {
+      MODEL_PROCESSES: '',
+      BATCH_TOKENS: '',
+      BULK_BATCH_TOKENS: '',
+      MODEL_DIR: model,
+      DEFAULT_MODEL: path.basename(model),
+    },
+  });
+}
+
+/** From the first byte of the upload to the last byte of the results. */
+async function run(stack: Stack, texts: readonly string[]): Promise<void> {
+  const { id } = await submitBatch(stack.url, asNdjson(texts));
+  const lines = await countResults(stack.url, id);
+  if (lines !== texts.length) throw new Error(`${lines} results for ${texts.length} texts`);
+  await deleteBatch(stack.url, id);
+}
+
+/** API, workers and Redis, by the row. */
+function outside(cost: Record<string, number>): number {
+  return round(cost.API! + cost.workers! + cost.Redis!, 0);
+}
+
+async function compare(redisUrl: string, model: string, rows: number): Promise<Figures> {
+  const raw = await Raw.start(model);
+  const stack = await start(redisUrl, model, 1);
+  try {
+    const texts = archiveTexts(rows);
+    const pids = await processesOf(stack, redisUrl);
+    await run(stack, archiveTexts(Math.min(WARM_UP, rows)));
+    const ratios: number[] = [];
+    const rates: number[] = [];
+    const rawCpu: number[] = [];
+    const outsides: number[] = [];
+    const cost: Record<string, number[]> = {};
+    const batches = await readBatches(stack);
+    for (let i = 0; i < ROUNDS; i++) {
+      const limit = await raw.round(texts);
+      const before = cpuBy(pids);
+      const started = performance.now();
+      await run(stack, texts);
+      const rate = (rows * 1000) / (performance.now() - started);
+      const spent = cpuPerRow(before, cpuBy(pids), rows);
+      for (const [name, micros] of Object.entries(spent)) (cost[name] ??= []).push(micros);
+      outsides.push(outside(spent));
+      ratios.push(rate / limit.rowsPerSecond);
+      rates.push(rate);
+      rawCpu.push(limit.cpuMicrosPerRow);
+    }
+    const ran = between(batches, await readBatches(stack));
+    return {
+      'CPU of raw (µs/row)': round(median(rawCpu), 0),
+      ...Object.fromEntries(
+        Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
+      ),
+      'CPU outside the model processes (µs/row)': round(median(outsides), 0),
+      'of it tokenising (µs/row)': round((ran.tokenizeSeconds / ran.texts) * 1e6, 0),
+      'rows/s': round(median(rates), 0),
+      'ratio to raw, median [95 %]': withInterval(ratios),
+      'rows per batch': round(ran.rows / ran.batches, 1),
+      'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
+      'model process idle while rows wait (%)': round(
+        (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),
+        1,
+      ),
+    };
+  } finally {
+    raw.stop();
+    await stack.stop();
+  }
+}

@@ -1,0 +1,49 @@
+/** A client of the batches API, for measuring: uploads from memory, and reads results only to count them. */
+import { request } from 'node:http';
+import { Readable } from 'node:stream';
+import type { Batch } from '../src/shared/contract.ts';
+
+/** Uploads records and resolves to the batch once they are stored. */
+export function submitBatch(url: string, pieces: Iterable<Buffer>): Promise<Batch> {
+  return new Promise((resolve, reject) => {
+    const call = request(
+      new URL('/v1/batches', url),
+      { method: 'POST', headers: { 'Content-Type': 'application/x-ndjson' } },
+      (response) => {
+        let text = '';
+        response.on('data', (piece: Buffer) => (text += piece.toString()));
+        response.on('end', () => {
+          if (response.statusCode === 202) resolve(JSON.parse(text) as Batch);
+          else reject(new Error(`${response.statusCode} ${text}`));
+        });
+      },
+    );
+    call.on('error', reject);
+    Readable.from(pieces, { objectMode: false }).pipe(call);
+  });
+}
+
+/** Follows the results to their end; resolves to how many lines there were. */
+export function countResults(url: string, id: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    request(new URL(`/v1/batches/${id}/results?follow=true`, url), (response) => {
+      let lines = 0;
+      response.on('data', (piece: Buffer) => {
+        for (let at = piece.indexOf(10); at !== -1; at = piece.indexOf(10, at + 1)) lines++;
+      });
+      response.on('end', () => resolve(lines));
+      response.on('error', reject);
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+export async function readBatch(url: string, id: string): Promise<Batch> {
+  return (await (await fetch(new URL(`/v1/batches/${id}`, url))).json()) as Batch;
+}
+
+/** Cancels a batch, and removes it when it is final. */
+export async function deleteBatch(url: string, id: string): Promise<void> {
+  await fetch(new URL(`/v1/batches/${id}`, url), { method: 'DELETE' });
+}

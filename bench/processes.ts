@@ -1,0 +1,100 @@
+/** The processes of a stack, and what they use. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { Redis } from 'ioredis';
+import type { Stack } from '../test/support/stack.ts';
+import { cpuSeconds } from './cpu.ts';
+
+/** Process ids by kind. */
+export type Processes = Record<string, number[]>;
+
+export async function processesOf(stack: Stack, redisUrl: string): Promise<Processes> {
+  const redis = new Redis(redisUrl);
+  const redisPid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);
+  redis.disconnect();
+  const workers = stack.workers.map((worker) => worker.child.pid!);
+  return {
+    API: [stack.api.child.pid!],
+    workers,
+    'model processes': workers.flatMap(childrenOf),
+    Redis: [redisPid],
+    clients: [process.pid],
+  };
+}
+
+function childrenOf(pid: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === pid;
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+/** Seconds of CPU that each kind has used so far. */
+export function cpuBy(processes: Processes): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(processes).map(([name, pids]) => [
+      name,
+      pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0),
+    ]),
+  );
+}
+
+/** µs of CPU that each kind has used per row between two looks. */
+export function cpuPerRow(
+  before: Record<string, number>,
+  after: Record<string, number>,
+  rows: number,
+): Record<string, number> {
+  return Object.fromEntries(
+    Object.keys(after).map((name) => [name, ((after[name]! - before[name]!) / rows) * 1e6]),
+  );
+}
+
+export function residentMb(pid: number): number {
+  const kb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Math.round(Number(kb) / 1000);
+}
+
+/** The largest that each kind (summed up) and Redis's data have been, looked at four times a second. */
+export class PeakWatch {
+  readonly #processes: Processes;
+  readonly #timer: NodeJS.Timeout;
+  readonly #redis: Redis;
+  readonly #baseKb: Promise<number>;
+  readonly peakMb: Record<string, number> = {};
+  /** Above what was there when the watch began. */
+  redisPeakKb = 0;
+
+  constructor(processes: Processes, redisUrl: string) {
+    this.#redis = new Redis(redisUrl);
+    this.#baseKb = this.#usedKb();
+    this.#processes = processes;
+    this.#timer = setInterval(() => void this.#look().catch(() => {}), 250);
+  }
+
+  /** Looks a last time. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#look();
+    this.#redis.disconnect();
+  }
+
+  async #look(): Promise<void> {
+    for (const [name, pids] of Object.entries(this.#processes)) {
+      const mb = pids.reduce((sum, pid) => sum + residentMb(pid), 0);
+      this.peakMb[name] = Math.max(this.peakMb[name] ?? 0, mb);
+    }
+    const used = (await this.#usedKb()) - (await this.#baseKb);
+    this.redisPeakKb = Math.max(this.redisPeakKb, Math.round(used));
+  }
+
+  async #usedKb(): Promise<number> {
+    return Number(/used_memory_dataset:(\d+)/.exec(await this.#redis.info('memory'))?.[1]) / 1024;
+  }
+}
