@@ -69,7 +69,7 @@ const GOALS: Goal[] = [
   {
     name: 'interactive p99 under backfill: (p99 − idle p99) ÷ longest bulk batch',
     scenario: 'mixed',
-    figure: '(p99 under a backlog − idle p99) ÷ longest batch',
+    figure: '(p99 during a backfill − idle p99) ÷ longest batch',
     atMost: 1.5,
   },
   {

@@ -43,7 +43,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   });
   app.onError(onError(logger));
   app.route('/', jobRoutes(jobs, schemas, config));
-  app.route('/', batchRoutes({ batches, results, schemas, config, stopping }));
+  app.route('/', batchRoutes({ batches, results, schemas, config, stopping, logger }));
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, parts.version));

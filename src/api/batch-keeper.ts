@@ -13,7 +13,7 @@ import { batchModel } from '../shared/ids.ts';
 import type { Logger } from '../shared/logger.ts';
 import { addChunks, chunkJobId } from '../shared/queues.ts';
 import type { WithRedis } from '../shared/redis.ts';
-import type { ModelRegistry } from '../shared/registry.ts';
+import { LIFETIME_MS, type ModelRegistry } from '../shared/registry.ts';
 import type { QueueSet } from './queue-set.ts';
 
 export interface BatchKeeperParts {
@@ -46,23 +46,21 @@ export class BatchKeeper {
     this.#parts = parts;
   }
 
-  /** One round of everything. */
+  /** One round of everything; what fails keeps nothing else from being done. @throws the first failure */
   async keep(): Promise<void> {
     const { withRedis, batches, blobs } = this.#parts;
-    const running = await withRedis(() => batches.running());
-    for (const id of running) {
-      await withRedis(() => this.topUp(id));
+    const failures: unknown[] = [];
+    const attempt = (step: () => Promise<unknown>) => step().catch((error: unknown) => failures.push(error));
+    // First, because a full Redis refuses most of the rest.
+    for (const id of await withRedis(() => batches.due(REMOVE_LIMIT))) {
+      await attempt(() => withRedis(() => this.#endDue(id)));
     }
-    await withRedis(async () => {
-      for (const id of await batches.due(REMOVE_LIMIT)) {
-        const record = await batches.read(id);
-        // An expired one can be asked about for as long as a finished one; its data goes at once.
-        if (record?.status === 'open') await batches.end(id, 'expired', EXPIRED);
-        else await batches.remove(id);
-      }
-    });
-    await this.removeBlobs();
-    if (this.#round++ % SWEEP_EVERY === SWEEP_EVERY - 1) await (await blobs()).sweep();
+    for (const id of await withRedis(() => batches.running())) {
+      await attempt(() => withRedis(() => this.topUp(id)));
+    }
+    await attempt(() => this.removeBlobs());
+    if (this.#round++ % SWEEP_EVERY === SWEEP_EVERY - 1) await attempt(async () => (await blobs()).sweep());
+    if (failures.length > 0) throw failures[0];
   }
 
   /** Puts those chunks of a batch into its queue that should be there and are not. */
@@ -129,12 +127,22 @@ export class BatchKeeper {
     }
   }
 
+  async #endDue(id: string): Promise<void> {
+    const { batches } = this.#parts;
+    const record = await batches.read(id);
+    // An expired one can be asked about for as long as a finished one; its data goes at once.
+    if (record?.status === 'open') await batches.end(id, 'expired', EXPIRED);
+    else await batches.removeDue(id);
+  }
+
   /** Other weights have taken its place: while there is no worker at all, it may come back. */
   async #revisionIsGone(model: string, { revision }: BatchRecord): Promise<boolean> {
     if (revision === undefined) return false;
     const { registry, config } = this.#parts;
     const seen = await registry.lastSeen(model, revision);
-    if (seen !== undefined && Date.now() - seen < config.REVISION_GRACE_S * 1000) return false;
+    // A live worker repeats its sign only now and then.
+    const graceMs = Math.max(config.REVISION_GRACE_S * 1000, LIFETIME_MS);
+    if (seen !== undefined && Date.now() - seen < graceMs) return false;
     const models = await registry.list();
     return models.some(({ name, workers }) => name === model && workers > 0);
   }

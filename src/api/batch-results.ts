@@ -1,5 +1,6 @@
 /** The results of a batch, read in the order of the input from the blobs that workers wrote, one per chunk. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { EventEmitter, once } from 'node:events';
+import type { Redis } from 'ioredis';
 import {
   countEntries,
   indexKey,
@@ -17,6 +18,8 @@ export interface BatchResultsParts {
   withRedis: WithRedis;
   batches: BatchStore;
   blobs: LazyBlobStore;
+  /** Used for nothing but subscriptions. */
+  subscriber: Redis;
 }
 
 export interface ReadOptions {
@@ -28,72 +31,107 @@ export interface ReadOptions {
   signal: AbortSignal;
 }
 
-/** How often a follower looks whether there is more. A chunk takes about a second. */
-const LOOK_AGAIN_MS = 400;
+/** How often a follower looks whether there is more when it is not told. */
+const LOOK_AGAIN_MS = 500;
 
 export class BatchResults {
   readonly #parts: BatchResultsParts;
+  /** An event per batch whose results have grown, by its id. */
+  readonly #progress = new EventEmitter().setMaxListeners(0);
 
   constructor(parts: BatchResultsParts) {
     this.#parts = parts;
+    const { subscriber, batches } = parts;
+    const subscribe = () => void subscriber.subscribe(batches.progressChannel).catch(() => {});
+    subscriber.on('ready', subscribe);
+    if (subscriber.status === 'ready') subscribe();
+    subscriber.on('message', (channel: string, id: string) => {
+      if (channel === batches.progressChannel) this.#progress.emit(id);
+    });
   }
 
   /**
-   * NDJSON, in pieces that may end within a line.
-   * @throws whatever Redis or the blob store throw, also in the middle: what came before is right
+   * NDJSON, in pieces that may end within a line. Pieces that come to their end without an error are all there is for now.
+   * @throws whatever Redis or the blob store throw, and the pieces also in the middle: what came before is right
    */
-  async *read(
+  async open(id: string, record: BatchRecord, options: ReadOptions): Promise<AsyncGenerator<Uint8Array>> {
+    // Looked for before the answer begins, so that its status can still say what is wrong with the blob store.
+    const chunk = await this.#firstChunk(id, record, options.after);
+    return this.#read(id, record, chunk, options);
+  }
+
+  async *#read(
     id: string,
     first: BatchRecord,
+    firstChunk: number | undefined,
     { after, follow, signal }: ReadOptions,
   ): AsyncGenerator<Uint8Array> {
-    const { withRedis, batches, blobs } = this.#parts;
-    const look = () =>
-      withRedis(async () => ({ record: await batches.read(id), bits: await batches.doneBits(id) }));
-    const wait = () => sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {});
-
-    let record: BatchRecord | undefined = first;
-    while (record?.manifest === undefined) {
-      if (!record || !follow || isFinalBatch(record.status) || signal.aborted) return;
+    const wait = () => this.#grown(id, signal);
+    let record = first;
+    while (record.manifest === undefined) {
+      if (!follow || isFinalBatch(record.status)) return;
       await wait();
-      ({ record } = await look());
+      ({ record } = await this.#look(id));
     }
-    const store = await blobs();
-    const manifest = Manifest.parse(
-      await store.read(manifestKey(id, record.manifest)),
-      record.spec.first_line,
-    );
-    let chunk = await chunkBehind(store, manifest, after);
+    let chunk = firstChunk ?? (await this.#firstChunk(id, record, after)) ?? 0;
+    const store = await this.#parts.blobs();
     let skipping = after > 0;
-    let { bits } = await look();
-    while (chunk < record.chunks && !signal.aborted) {
+    let { bits } = await this.#look(id);
+    let revision: string | undefined;
+    while (chunk < record.chunks) {
+      signal.throwIfAborted();
       if (isDone(bits, chunk)) {
-        // Nothing is done before a revision is fixed, so it is there in a record that was read after the bits.
-        if (record.revision === undefined) ({ record, bits } = await this.#lookAgain(id, look));
-        const pieces = store.get(resultsKey(id, record.revision ?? '', chunk));
+        if (record.revision === undefined) {
+          // Nothing is done before a revision is fixed, so it is there in a record that is read after the bits.
+          ({ record, bits } = await this.#look(id));
+          continue;
+        }
+        revision ??= record.revision;
+        const pieces = store.get(resultsKey(id, revision, chunk));
         yield* skipping ? linesAfter(pieces, after) : pieces;
         skipping = false;
         chunk++;
         continue;
       }
-      const seen = await look();
-      if (!seen.record) return;
-      record = seen.record;
-      bits = seen.bits;
+      ({ record, bits } = await this.#look(id));
+      if (revision !== undefined && record.revision !== revision) {
+        throw new Error(`batch ${id} was begun again while its results were read`);
+      }
       if (isDone(bits, chunk)) continue;
-      if (isFinalBatch(record.status)) chunk++;
-      else if (follow) await wait();
+      // A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now.
+      if (isFinalBatch(record.status) && record.status !== 'failed') chunk++;
+      else if (follow && record.status !== 'failed') await wait();
       else return;
     }
   }
 
-  async #lookAgain<T extends { record: BatchRecord | undefined }>(
+  /** Waits until there may be more. @throws when `signal` fires */
+  async #grown(id: string, signal: AbortSignal): Promise<void> {
+    const timeout = AbortSignal.timeout(LOOK_AGAIN_MS);
+    await once(this.#progress, id, { signal: AbortSignal.any([signal, timeout]) }).catch(() => {});
+    signal.throwIfAborted();
+  }
+
+  /** The chunk in which reading begins; undefined while the input is not whole. */
+  async #firstChunk(
     id: string,
-    look: () => Promise<T>,
-  ): Promise<T & { record: BatchRecord }> {
-    const seen = await look();
-    if (seen.record) return { ...seen, record: seen.record };
-    throw new Error(`batch ${id} was removed while its results were read`);
+    { manifest: name, spec }: BatchRecord,
+    after: number,
+  ): Promise<number | undefined> {
+    if (name === undefined) return undefined;
+    const store = await this.#parts.blobs();
+    const manifest = Manifest.parse(await store.read(manifestKey(id, name)), spec.first_line);
+    return chunkBehind(store, manifest, after);
+  }
+
+  #look(id: string): Promise<{ record: BatchRecord; bits: Buffer }> {
+    const { withRedis, batches } = this.#parts;
+    return withRedis(async () => {
+      // In this order: what is final in the record has all its bits.
+      const record = await batches.read(id);
+      if (!record) throw new Error(`batch ${id} was removed while its results were read`);
+      return { record, bits: await batches.doneBits(id) };
+    });
   }
 }
 

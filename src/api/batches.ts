@@ -248,13 +248,14 @@ export class BatchService {
   ): Promise<{ part: StoredPart; added: boolean }> {
     const { withRedis, batches, blobs, config } = this.#parts;
     const store = await blobs();
-    const { record, stored } = await withRedis(async () => {
+    const { record, earlier, stored } = await withRedis(async () => {
       const found = await batches.read(id);
       if (!found) throw notFound(id);
-      return { record: found, stored: await batches.storedBytes() };
+      return { record: found, earlier: await batches.part(id, number), stored: await batches.storedBytes() };
     });
-    // A part of a batch that is not open any more may be a repeat: it is read, to see whether it is.
-    const mayBeNew = record.status === 'open';
+    // What is there already, or is for a batch that is not open any more, may be a repeat: it is read, to see whether it
+    // is, and needs no room.
+    const mayBeNew = record.status === 'open' && earlier === undefined;
     const batchLeft = config.MAX_BATCH_BYTES - (mayBeNew ? record.bytes : 0);
     const storeLeft = config.MAX_STORED_BYTES - (mayBeNew ? stored : 0);
     const limits = { batchBytes: config.MAX_BATCH_BYTES, storedBytes: config.MAX_STORED_BYTES };
@@ -272,7 +273,11 @@ export class BatchService {
       idleMs: config.UPLOAD_IDLE_S * 1000,
     });
     const part: StoredPart = { number, ...uploaded };
-    const result = await withRedis(() => batches.addPart(id, part, limits));
+    const result = await withRedis(() => batches.addPart(id, part, limits)).catch(async (error: unknown) => {
+      // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
+      if (error instanceof AppError && error.code === 'redis_full') await dropPart(store, blob).catch(() => {});
+      throw error;
+    });
     if (result.outcome === 'added') return { part, added: true };
     await dropPart(store, blob).catch(() => {});
     switch (result.outcome) {
@@ -285,7 +290,7 @@ export class BatchService {
       default: {
         if (result.status === undefined) throw notFound(id);
         const known = await this.#closedParts(id);
-        const same = known.find((earlier) => earlier.number === number);
+        const same = known.find((other) => other.number === number);
         if (same) return { part: this.#same(same, part), added: false };
         throw notOpen(id, result.status);
       }

@@ -62,7 +62,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const common = { config, redis, withRedis, batches: batchStore, blobs };
   const keeper = new BatchKeeper({ ...common, queues, registry, logger });
   const batches = new BatchService({ ...common, catalog, keeper });
-  const results = new BatchResults(common);
+  const results = new BatchResults({ ...common, subscriber });
   const stopping = new AbortController();
 
   let durability: Durability | undefined;

@@ -33,8 +33,10 @@ export class Waiters {
 
   constructor(options: WaitersOptions) {
     this.#options = options;
-    const { subscriber, channel } = options;
-    subscriber.on('message', (_channel: string, message: string) => this.#onMessage(message));
+    const { subscriber, records, channel } = options;
+    subscriber.on('message', (from: string, message: string) => {
+      if (from === channel || records.isDoneChannel(from)) this.#onMessage(message);
+    });
     // ioredis subscribes again by itself after a reconnect; what was published in between has to be looked up.
     subscriber.on('ready', () => {
       subscriber.subscribe(channel).catch(() => {});

@@ -73,6 +73,10 @@ export class JobRecords {
     return `${this.#prefix}:done:${id}`;
   }
 
+  isDoneChannel(channel: string): boolean {
+    return channel.startsWith(this.doneChannel(''));
+  }
+
   /**
    * Fixes the outcome of a job, unless it already has one.
    * @param notify channel of the API instance that waits for it, if any

@@ -9,7 +9,7 @@ import { modelInfoSchema, type ModelInfo } from './contract.ts';
 /** A worker repeats its sign of life this often… */
 export const HEARTBEAT_MS = 2000;
 /** …and counts as dead without one for so long: one lost heartbeat is not a death. */
-const LIFETIME_MS = 3 * HEARTBEAT_MS;
+export const LIFETIME_MS = 3 * HEARTBEAT_MS;
 
 /** Sorted set of the live workers of a model, by the Unix ms at which they count as dead. */
 export const liveWorkersKey = (prefix: string, model: string): string => `${prefix}:workers:${model}`;

@@ -28,6 +28,9 @@ export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
 
 export function onError(logger: Logger): ErrorHandler<AppEnv> {
   return (thrown, c) => {
+    // The caller hung up in the middle of the body: nobody's fault, and nobody reads the answer.
+    if ((c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming?.errored === thrown)
+      return problemResponse(c, new AppError('malformed_body', 'the body breaks off'));
     const error = translate(thrown);
     if (error instanceof AppError) {
       if (error.code === 'redis_unavailable')

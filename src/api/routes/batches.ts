@@ -1,5 +1,6 @@
 /** The routes of bulk backfill; docs/bulk.md describes them from outside. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import type { Config } from '../../shared/config.ts';
 import {
   batchPartSchema,
@@ -8,7 +9,9 @@ import {
   type CreateBatchQuery,
   type RequestSchemas,
 } from '../../shared/contract.ts';
+import { toError } from '../../shared/errors.ts';
 import { batchModel } from '../../shared/ids.ts';
+import type { Logger } from '../../shared/logger.ts';
 import { type BatchService, type NewBatch, MAX_PARTS } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
 import type { AppEnv } from '../env.ts';
@@ -24,6 +27,7 @@ export interface BatchRouteParts {
   config: Config;
   /** Fires when the server shuts down, so that no follower keeps it. */
   stopping: AbortSignal;
+  logger: Logger;
 }
 
 /** A page of the list of batches. */
@@ -65,7 +69,7 @@ const BAD_UPLOAD = {
 };
 
 export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
-  const { batches, results, schemas, config, stopping } = parts;
+  const { batches, results, schemas, config, stopping, logger } = parts;
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
@@ -234,11 +238,14 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     const { after = 0, follow } = c.req.valid('query');
     const record = await batches.read(c.get('owner'), batch);
     const signal = AbortSignal.any([c.req.raw.signal, stopping]);
-    const pieces = results.read(batch, record, { after, follow: follow === 'true', signal });
+    const pieces = await results.open(batch, record, { after, follow: follow === 'true', signal });
+    const visibly = breakingOff(c, pieces, (error) => {
+      if (!signal.aborted) logger.warn({ batch, reason: error.message }, 'results break off');
+    });
     c.header('Content-Type', 'application/x-ndjson');
     c.header('Cache-Control', 'no-store');
     // The types know JSON bodies only.
-    return c.body(ReadableStream.from(pieces) as ReadableStream<Uint8Array<ArrayBuffer>>, 200) as never;
+    return c.body(ReadableStream.from(visibly) as ReadableStream<Uint8Array<ArrayBuffer>>, 200) as never;
   });
 
   const resume = createRoute({
@@ -285,6 +292,21 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   });
 
   return app;
+}
+
+/** The pieces of an answer. When they fail, it ends without the end of its chunked encoding, for the caller to see. */
+async function* breakingOff(
+  c: Context<AppEnv>,
+  pieces: AsyncIterable<Uint8Array>,
+  onError: (error: Error) => void,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    onError(toError(error));
+    // Thrown on, it would do the same, but the server's adapter would print it in full.
+    c.env.outgoing.destroy();
+  }
 }
 
 function toNewBatch(

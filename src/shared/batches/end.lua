@@ -15,7 +15,7 @@ ARGV[4]  ms to keep it
 ARGV[5]  statuses that it may have had, with spaces around each
 ARGV[6]  channel for those who follow the results
 
-Returns 1, or 0 when it had ended already or is not there.
+Returns 1, or 0 when it had ended already, is not there, or is to expire before its time is up.
 ]]
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or not string.find(ARGV[5], ' ' .. status .. ' ', 1, true) then
@@ -23,9 +23,13 @@ if not status or not string.find(ARGV[5], ' ' .. status .. ' ', 1, true) then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'finished', now, 'error', ARGV[3])
-redis.call('HDEL', KEYS[1], 'problem')
+if ARGV[2] == 'expired' and tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or 0) > now then
+  return 0
+end
+-- These two first: a full Redis permits them, and with the first write of a script all others.
 redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'problem')
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'finished', now, 'error', ARGV[3])
 redis.call('SREM', KEYS[3], ARGV[1])
 redis.call('ZADD', KEYS[4], now + ARGV[4], ARGV[1])
 if ARGV[2] == 'expired' then

@@ -11,9 +11,16 @@ KEYS[7]  set of batches whose blobs are to be removed
 KEYS[8]  bytes of input that are kept, of all batches
 
 ARGV[1]  id of the batch
+ARGV[2]  Unix ms by which its time must be up; '' = whenever that is
 
-Returns 1, or 0 when it was not there.
+Returns 1, or 0 when it was not there, or its time is not up.
 ]]
+if ARGV[2] ~= '' then
+  local time = redis.call('ZSCORE', KEYS[6], ARGV[1])
+  if not time or tonumber(time) > tonumber(ARGV[2]) then
+    return 0
+  end
+end
 local bytes = redis.call('HGET', KEYS[1], 'bytes')
 redis.call('ZREM', KEYS[6], ARGV[1])
 if not bytes then

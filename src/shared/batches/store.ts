@@ -264,7 +264,10 @@ export class BatchStore {
     );
   }
 
-  /** Ends a batch that is not completed. False when it had ended before. The data of an expired one is in `leftovers`. */
+  /**
+   * Ends a batch that is not completed. False when it had ended before, or is to expire and its time is not up. The data
+   * of an expired one is in `leftovers`.
+   */
   async end(
     id: string,
     status: Exclude<FinalBatchStatus, 'completed'>,
@@ -309,7 +312,16 @@ export class BatchStore {
   }
 
   /** Forgets a batch. Its blobs are in `leftovers` from then on. */
-  async remove(id: string): Promise<boolean> {
+  remove(id: string): Promise<boolean> {
+    return this.#remove(id, false);
+  }
+
+  /** The same, unless its time is not up any more: it was completed, or resumed, just now. */
+  removeDue(id: string): Promise<boolean> {
+    return this.#remove(id, true);
+  }
+
+  async #remove(id: string, onlyDue: boolean): Promise<boolean> {
     const owner = await this.#redis.hget(this.#key(id), 'owner');
     const removed = await this.#run(
       'remove',
@@ -322,6 +334,7 @@ export class BatchStore {
       this.#leftoversKey,
       this.#bytesKey,
       id,
+      onlyDue ? Date.now() : '',
     );
     return removed === 1;
   }

@@ -13,6 +13,8 @@
  *   with the next batch of its lane, so nothing starves. A row longer than the budget travels alone.
  * - Interactive first, but every EIGHTH turn goes to the other lanes, in rotation: they progress under any load, and an
  *   interactive row waits for at most one of their batches.
+ * - While nothing interactive has come for a while (quiet), background batches get a larger budget, and each executor one
+ *   ahead of time, so that it need not wait for the next. An executor runs interactive batches before those it has ahead.
  * - Each row settles on its own. When a batch fails, every row of it is run once more alone; only a row that fails alone
  *   fails.
  */
@@ -25,12 +27,17 @@ export interface BatchRow {
 }
 
 export interface BatcherOptions<Row extends BatchRow, Result> {
-  /** Runs one batch and resolves to one result per row, in order. */
-  run: (rows: Row[]) => Promise<Result[]>;
-  /** Most calls of `run` in flight: the executors there are. */
+  /**
+   * Runs one batch and resolves to one result per row, in order. The executor with the fewest batches is to get it, and
+   * to run those of the interactive lane first.
+   */
+  run: (rows: Row[], lane: Lane) => Promise<Result[]>;
+  /** Batches that can be run at the same time. */
   executors?: number;
   /** Padded tokens that one batch of a lane may have. */
   budgets: Record<Lane, number>;
+  /** The same for background batches while it is quiet; unset: as ever, and nothing goes ahead. */
+  quietBudget?: number;
   /** Most rows in one batch. */
   maxRows?: number;
 }
@@ -85,6 +92,9 @@ const EIGHTH = 8;
 
 const DEFAULT_MAX_ROWS = 64;
 
+/** It is quiet when so many background batches were taken since an interactive row came: one to three seconds. */
+const QUIET_AFTER = 128;
+
 /** Thrown at a row's caller when its signal dropped it before it was run. */
 export class RowDropped extends Error {
   override name = 'RowDropped';
@@ -96,15 +106,20 @@ export class Batcher<Row extends BatchRow, Result> {
   readonly #maxRows: number;
   readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
   readonly #executors: number;
-  /** Executors at work. */
+  readonly #quietBudget: number | undefined;
+  /** Batches in flight, of the interactive lane and in all. */
+  #interactive = 0;
   #running = 0;
+  #backgroundInARow = QUIET_AFTER;
   #scheduled = false;
   #turn = 0;
   /** Which of the background lanes goes first at its next turn. */
   #background: readonly [Lane, Lane] = ['low', 'bulk'];
 
-  constructor({ run, budgets, executors = 1, maxRows = DEFAULT_MAX_ROWS }: BatcherOptions<Row, Result>) {
+  constructor(options: BatcherOptions<Row, Result>) {
+    const { run, budgets, executors = 1, quietBudget, maxRows = DEFAULT_MAX_ROWS } = options;
     this.#run = run;
+    this.#quietBudget = quietBudget;
     this.#budgets = budgets;
     this.#executors = executors;
     this.#maxRows = maxRows;
@@ -153,41 +168,52 @@ export class Batcher<Row extends BatchRow, Result> {
     submission.release = () => signal?.removeEventListener('abort', onAbort);
     signal?.addEventListener('abort', onAbort, { once: true });
     for (const waiting of all) queue.push(waiting);
+    if (lane === 'interactive') this.#backgroundInARow = 0;
     this.#schedule();
   }
 
   /** Dispatches after the current tick, so that a burst already in the socket joins the first batch. */
   #schedule(): void {
-    if (this.#running >= this.#executors || this.#scheduled) return;
+    if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#running < this.#executors && this.waiting > 0) void this.#dispatch();
+      this.#dispatch();
     });
   }
 
-  /** Keeps one executor at work until nothing waits. */
-  async #dispatch(): Promise<void> {
-    this.#running++;
-    try {
-      for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
-        await this.#runBatch(this.#take(lane), lane);
-      }
-    } finally {
-      this.#running--;
+  /** Hands out batches while somebody may have one. */
+  #dispatch(): void {
+    for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
+      void this.#runBatch(this.#take(lane), lane);
     }
   }
 
-  /** Whose turn it is, or undefined when nothing waits. */
+  /** Whose turn it is, or undefined when nobody may have a batch now. */
   #nextLane(): Lane | undefined {
     const [first, second] = this.#background;
-    const background =
-      this.#lanes[first].length > 0 ? first : this.#lanes[second].length > 0 ? second : undefined;
-    if (background === undefined) return this.#lanes.interactive.length > 0 ? 'interactive' : undefined;
+    const background = this.#mayGo(first) ? first : this.#mayGo(second) ? second : undefined;
+    const interactive = this.#mayGo('interactive');
+    if (background === undefined) return interactive ? 'interactive' : undefined;
     this.#turn = (this.#turn + 1) % EIGHTH;
-    if (this.#lanes.interactive.length > 0 && this.#turn !== 0) return 'interactive';
+    if (interactive && this.#turn !== 0) return 'interactive';
     this.#background = background === first ? [second, first] : this.#background;
     return background;
+  }
+
+  #mayGo(lane: Lane): boolean {
+    const [head] = this.#lanes[lane];
+    if (!head) return false;
+    if (this.#running < this.#executors) return true;
+    // Should an executor die, of another row perhaps, all it has is run again, alone: a row that is alone must be alone.
+    if (head.alone) return false;
+    // Interactive rows overtake what went ahead of time before they came.
+    if (lane === 'interactive') return this.#running > this.#executors && this.#interactive < this.#executors;
+    return this.#quiet && this.#running < 2 * this.#executors;
+  }
+
+  get #quiet(): boolean {
+    return this.#quietBudget !== undefined && this.#backgroundInARow >= QUIET_AFTER;
   }
 
   /** Takes the next batch out of a lane: its oldest row, and what fits beside it. */
@@ -197,9 +223,9 @@ export class Batcher<Row extends BatchRow, Result> {
     if (!head) throw new Error('took a batch from an empty lane. This is a bug.');
     const batch = [head];
     if (head.alone) return batch;
-    const budget = this.#budgets[lane];
+    const budget = this.#budgetOf(lane);
     // Idle executors share what is there: two halves at the same time are done sooner than one whole.
-    const idle = this.#executors - this.#running + 1;
+    const idle = Math.max(1, this.#executors - this.#running);
     const maxRows = Math.min(this.#maxRows, Math.ceil((queue.length + 1) / idle));
     let longest = head.row.tokens;
     let kept = 0;
@@ -222,10 +248,31 @@ export class Batcher<Row extends BatchRow, Result> {
     return batch;
   }
 
+  #budgetOf(lane: Lane): number {
+    if (lane === 'interactive') return this.#budgets.interactive;
+    this.#backgroundInARow++;
+    return this.#quiet ? Math.max(this.#budgets[lane], this.#quietBudget ?? 0) : this.#budgets[lane];
+  }
+
   async #runBatch(batch: Waiting<Row, Result>[], lane: Lane): Promise<void> {
+    this.#running++;
+    if (lane === 'interactive') this.#interactive++;
+    try {
+      await this.#settle(batch, lane);
+    } finally {
+      this.#running--;
+      if (lane === 'interactive') this.#interactive--;
+      this.#dispatch();
+    }
+  }
+
+  async #settle(batch: Waiting<Row, Result>[], lane: Lane): Promise<void> {
     let results: Result[];
     try {
-      results = await this.#run(batch.map(({ row }) => row));
+      results = await this.#run(
+        batch.map(({ row }) => row),
+        lane,
+      );
       if (results.length !== batch.length) {
         throw new Error(`run returned ${results.length} results for ${batch.length} rows. This is a bug.`);
       }

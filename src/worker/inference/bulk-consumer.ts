@@ -78,6 +78,7 @@ export class BulkConsumer {
   readonly #queues = new Map<string, Promise<ChunkQueue>>();
   readonly #inHand = new Set<InHand>();
   readonly #known = new Map<string, Promise<Known | undefined>>();
+  #draining = false;
 
   constructor(options: BulkConsumerOptions) {
     this.#options = options;
@@ -112,6 +113,7 @@ export class BulkConsumer {
 
   /** Fetches no more chunks. Those that have not begun go back to the queue, the others are finished, or go back, too. */
   async drain(): Promise<void> {
+    this.#draining = true;
     const closed = Promise.all(this.#workers.map((worker) => worker.close()));
     const giveBack = (all: boolean) => {
       for (const { begun, abort } of this.#inHand) if (all || !begun) abort.abort(new Stopping());
@@ -164,6 +166,8 @@ export class BulkConsumer {
     const { batch, chunk } = parsed.data;
     const inHand: InHand = { batch, abort: new AbortController(), begun: false };
     this.#inHand.add(inHand);
+    // Fetched just before that was over.
+    if (this.#draining) inHand.abort.abort(new Stopping());
     try {
       await this.#run(batch, chunk, inHand);
     } catch (error) {

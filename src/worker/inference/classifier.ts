@@ -19,9 +19,9 @@ export interface TextRow {
 
 /** Lets a batch run each of its different texts once: archives and forms are full of repeats. */
 export function oncePerText(
-  run: (rows: EncodedText[]) => Promise<Float32Array[]>,
-): (rows: TextRow[]) => Promise<Float32Array[]> {
-  return async (rows) => {
+  run: (rows: EncodedText[], lane: Lane) => Promise<Float32Array[]>,
+): (rows: TextRow[], lane: Lane) => Promise<Float32Array[]> {
+  return async (rows, lane) => {
     const places = new Map<string, number>();
     const unique: EncodedText[] = [];
     for (const { key, encoded } of rows) {
@@ -29,7 +29,7 @@ export function oncePerText(
       places.set(key, unique.length);
       unique.push(encoded);
     }
-    const results = await run(unique);
+    const results = await run(unique, lane);
     // A missing result stays missing: the batcher counts them.
     return rows.flatMap(({ key }) => results[places.get(key) ?? -1] ?? []);
   };

@@ -11,11 +11,9 @@ import type { EncodedText } from './tokenizer.ts';
 
 export class EnginePool {
   readonly #engines: readonly Engine[];
-  readonly #idle: Set<Engine>;
 
   private constructor(engines: readonly Engine[]) {
     this.#engines = engines;
-    this.#idle = new Set(engines);
   }
 
   /**
@@ -51,20 +49,15 @@ export class EnginePool {
   }
 
   /**
-   * Runs one batch on a free process; the batcher sees to it that there is one.
+   * Runs one batch, on the process with the fewest.
+   * @param urgent before those that wait there
    * @throws ModelCrashed, EngineStopped, or an Error with the model's own message
    */
-  async run(rows: readonly EncodedText[]): Promise<Float32Array[]> {
+  run(rows: readonly EncodedText[], urgent = true): Promise<Float32Array[]> {
     // One that is just being started again would make the batch wait.
-    const idle = [...this.#idle];
-    const engine = idle.find(({ up }) => up) ?? idle[0];
-    if (!engine) throw new Error('every model process has a batch already. This is a bug.');
-    this.#idle.delete(engine);
-    try {
-      return await engine.run(rows);
-    } finally {
-      this.#idle.add(engine);
-    }
+    const load = (engine: Engine) => engine.inFlight + (engine.up ? 0 : 0.5);
+    const engine = this.#engines.reduce((best, other) => (load(other) < load(best) ? other : best));
+    return engine.run(rows, urgent);
   }
 
   async stop(): Promise<void> {

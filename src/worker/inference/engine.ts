@@ -43,11 +43,8 @@ const LOAD_TIMEOUT_MS = 120_000;
 const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: '1' };
 
 interface Run {
-  id: number;
   /** Tokens of each row; shape [rows]. */
   lengths: Int32Array;
-  /** performance.now() when it was handed over. */
-  start: number;
   resolve: (logits: Float32Array[]) => void;
   reject: (error: Error) => void;
   timer: NodeJS.Timeout;
@@ -58,7 +55,11 @@ export class Engine {
   #child: ChildProcess | undefined;
   /** Resolves to the child that takes batches; replaced when it dies. */
   #up: Promise<ChildProcess>;
-  #current: Run | undefined;
+  readonly #runs = new Map<number, Run>();
+  /** Calls of run() that have not ended, those that wait for the child included. */
+  #inFlight = 0;
+  /** performance.now() since which the child's time is to be accounted for: it has a batch, and answered none since. */
+  #since = 0;
   #nextId = 0;
   #stopped = false;
   /** Number of logits of a row. */
@@ -90,15 +91,29 @@ export class Engine {
     return this.#child?.pid;
   }
 
+  /** Batches that it has. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
   /**
-   * Runs one batch. One call at a time; the batcher sees to that.
+   * Runs one batch, when those before it have been run.
+   * @param urgent it overtakes those that are not
    * @returns the logits of each row, shape [outputs]
-   * @throws ModelCrashed when the child died of it, EngineStopped, or an Error with the model's own message
+   * @throws ModelCrashed when the child died while it had this batch, EngineStopped, or an Error with the model's own message
    */
-  async run(rows: readonly EncodedText[]): Promise<Float32Array[]> {
-    const child = await this.#up;
-    if (this.#stopped) throw new EngineStopped('the worker is stopping');
-    if (this.#current) throw new Error('a batch is running already. This is a bug.');
+  async run(rows: readonly EncodedText[], urgent = true): Promise<Float32Array[]> {
+    this.#inFlight++;
+    try {
+      const child = await this.#up;
+      if (this.#stopped) throw new EngineStopped('the worker is stopping');
+      return await this.#send(child, rows, urgent);
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  #send(child: ChildProcess, rows: readonly EncodedText[], urgent: boolean): Promise<Float32Array[]> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -108,15 +123,9 @@ export class Engine {
         );
         child.kill('SIGKILL');
       }, this.#options.runTimeoutMs);
-      const message = pack(id, rows);
-      this.#current = {
-        id,
-        lengths: message.lengths,
-        start: performance.now(),
-        resolve,
-        reject,
-        timer,
-      };
+      const message = pack(id, rows, urgent);
+      if (this.#runs.size === 0) this.#since = performance.now();
+      this.#runs.set(id, { lengths: message.lengths, resolve, reject, timer });
       child.send(message);
     });
   }
@@ -127,7 +136,7 @@ export class Engine {
     this.#stopped = true;
     const child = this.#child;
     this.#child = undefined;
-    this.#settle((run) => run.reject(new EngineStopped('the worker is stopping')));
+    this.#rejectAll(new EngineStopped('the worker is stopping'));
     if (child?.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));
     child.disconnect();
@@ -177,33 +186,38 @@ export class Engine {
   }
 
   #answer(message: Extract<FromChild, { type: 'result' | 'error' }>): void {
-    if (message.id !== this.#current?.id) return;
-    this.#settle((run) => {
-      if (message.type === 'error') {
-        run.reject(new Error(message.message));
-        return;
-      }
-      const rows = run.lengths.length;
-      run.resolve(unpack(message.logits, rows));
-      this.#options.onRun?.({
-        rows,
-        tokens: run.lengths.reduce((sum, length) => sum + length, 0),
-        paddedTokens: rows * run.lengths.reduce((longest, length) => Math.max(longest, length), 0),
-        sessionMs: message.ms,
-        roundTripMs: performance.now() - run.start,
-      });
+    const run = this.#runs.get(message.id);
+    if (!run) return;
+    clearTimeout(run.timer);
+    this.#runs.delete(message.id);
+    const now = performance.now();
+    const busyMs = now - this.#since;
+    this.#since = now;
+    if (message.type === 'error') {
+      run.reject(new Error(message.message));
+      return;
+    }
+    const rows = run.lengths.length;
+    run.resolve(unpack(message.logits, rows));
+    this.#options.onRun?.({
+      rows,
+      tokens: run.lengths.reduce((sum, length) => sum + length, 0),
+      paddedTokens: rows * run.lengths.reduce((longest, length) => Math.max(longest, length), 0),
+      sessionMs: message.ms,
+      idleMs: Math.max(0, busyMs - message.ms),
     });
   }
 
-  #settle(how: (run: Run) => void): void {
-    const run = this.#current;
-    if (!run) return;
-    clearTimeout(run.timer);
-    this.#current = undefined;
-    how(run);
+  #rejectAll(error: Error): void {
+    const runs = [...this.#runs.values()];
+    this.#runs.clear();
+    for (const run of runs) {
+      clearTimeout(run.timer);
+      run.reject(error);
+    }
   }
 
-  /** Starts a new child; the batch that the old one died of is handed back to the batcher, which reruns it row by row. */
+  /** Starts a new child; what the old one had is handed back to the batcher, which reruns it row by row. */
   #revive(how: string): void {
     this.#child = undefined;
     this.restarts++;
@@ -211,7 +225,7 @@ export class Engine {
     this.#up = this.#respawn();
     // Nobody may be waiting for it just now.
     this.#up.catch(() => {});
-    this.#settle((run) => run.reject(new ModelCrashed(`the model process died (${how})`)));
+    this.#rejectAll(new ModelCrashed(`the model process died (${how})`));
   }
 
   async #respawn(): Promise<ChildProcess> {
@@ -233,7 +247,7 @@ export class Engine {
 }
 
 /** Lays the rows of a batch one after the other. */
-function pack(id: number, rows: readonly EncodedText[]): RunMessage {
+function pack(id: number, rows: readonly EncodedText[], urgent: boolean): RunMessage {
   const lengths = Int32Array.from(rows, (row) => row.ids.length);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   const ids = new Int32Array(total);
@@ -244,7 +258,7 @@ function pack(id: number, rows: readonly EncodedText[]): RunMessage {
     if (row.typeIds) typeIds?.set(row.typeIds, offset);
     offset += row.ids.length;
   }
-  return { type: 'run', id, ids, lengths, typeIds };
+  return { type: 'run', id, urgent, ids, lengths, typeIds };
 }
 
 /** Cuts [rows × outputs] logits into one array per row. */

@@ -94,9 +94,10 @@ await runMain(bootLogger, async () => {
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
-    run: oncePerText((rows) => running.run(rows)),
+    run: oncePerText((rows, lane) => running.run(rows, lane === 'interactive')),
     executors: running.size,
     budgets,
+    quietBudget: budgets.interactive,
   });
 
   const redis = connectPatient(config.REDIS_URL, logger, 'queue');

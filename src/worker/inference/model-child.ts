@@ -4,7 +4,7 @@
  */
 import { StartupError, toError } from '../../shared/errors.ts';
 import { Model } from './model.ts';
-import type { FromChild, ToChild } from './protocol.ts';
+import type { FromChild, LoadMessage, RunMessage, ToChild } from './protocol.ts';
 
 let model: Model | undefined;
 
@@ -13,17 +13,17 @@ function send(message: FromChild): void {
   process.send?.(message, undefined, undefined, () => {});
 }
 
-async function handle(message: ToChild): Promise<void> {
-  if (message.type === 'load') {
-    try {
-      model = await Model.load(message);
-      send({ type: 'ready', outputs: await model.warmUp() });
-    } catch (error) {
-      if (!(error instanceof StartupError)) throw error;
-      send({ type: 'unusable', message: error.message });
-    }
-    return;
+async function load(message: LoadMessage): Promise<void> {
+  try {
+    model = await Model.load(message);
+    send({ type: 'ready', outputs: await model.warmUp() });
+  } catch (error) {
+    if (!(error instanceof StartupError)) throw error;
+    send({ type: 'unusable', message: error.message });
   }
+}
+
+async function run(message: RunMessage): Promise<void> {
   try {
     if (!model) throw new Error('run before load. This is a bug.');
     const start = performance.now();
@@ -34,7 +34,38 @@ async function handle(message: ToChild): Promise<void> {
   }
 }
 
-process.on('message', (message: ToChild) => void handle(message));
+const waiting: RunMessage[] = [];
+let running = false;
+
+/** A turn of the event loop. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Runs what waits, urgent batches first. */
+async function runAll(): Promise<void> {
+  if (running) return;
+  running = true;
+  while (waiting.length > 0) {
+    if (!waiting.some(({ urgent }) => urgent)) {
+      // An urgent one may have come during the last run. It is read in the next turn but one: what a turn reads is fixed
+      // when it begins.
+      await turn();
+      await turn();
+    }
+    const urgent = waiting.findIndex((message) => message.urgent);
+    const [next] = waiting.splice(Math.max(0, urgent), 1);
+    if (next) await run(next);
+  }
+  running = false;
+}
+
+process.on('message', (message: ToChild) => {
+  if (message.type === 'load') {
+    void load(message);
+    return;
+  }
+  waiting.push(message);
+  void runAll();
+});
 // The parent decides when this process ends: it drains first. A terminal's Ctrl-C reaches the whole process group.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});

@@ -15,6 +15,8 @@ export interface LoadMessage {
 export interface RunMessage {
   type: 'run';
   id: number;
+  /** To be run before those that are not. */
+  urgent: boolean;
   /** Token ids of all rows; shape [Σ lengths]. */
   ids: Int32Array;
   /** Tokens of each row; shape [rows]. */

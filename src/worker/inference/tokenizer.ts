@@ -1,6 +1,9 @@
 /**
  * Text → token ids, in slices: JavaScript tokenizers take milliseconds for long texts, and the loop they run on also
  * renews locks and answers health checks. One queue for the whole process, worked off a few milliseconds at a time.
+ *
+ * Tried and left: remembering the pieces of 50,000 words, 40 µs a text instead of 43 (an archive of 309,431 tweets and
+ * comments in 9 languages has too many different words).
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

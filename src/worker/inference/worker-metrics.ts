@@ -10,8 +10,8 @@ export interface BatchRun {
   paddedTokens: number;
   /** Time inside session.run. */
   sessionMs: number;
-  /** From handing the batch over to having its logits back; what is not session time, the model process did not use. */
-  roundTripMs: number;
+  /** Time before it in which the model process had a batch, but did not run it: on the way there or back. */
+  idleMs: number;
 }
 
 /** A chunk of a batch. */
@@ -91,12 +91,12 @@ export class WorkerMetrics {
     });
   }
 
-  batchRan({ rows, tokens, paddedTokens, sessionMs, roundTripMs }: BatchRun): void {
+  batchRan({ rows, tokens, paddedTokens, sessionMs, idleMs }: BatchRun): void {
     this.#rows.observe(rows);
     this.#tokens.inc({ kind: 'real' }, tokens);
     this.#tokens.inc({ kind: 'padded' }, paddedTokens);
     this.#session.observe(sessionMs / 1000);
-    this.#handover.inc(Math.max(0, roundTripMs - sessionMs) / 1000);
+    this.#handover.inc(idleMs / 1000);
   }
 
   textEncoded(ms: number): void {
