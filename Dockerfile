@@ -11,12 +11,14 @@ RUN ONNXRUNTIME_NODE_INSTALL=skip npm ci --omit=dev --no-audit --no-fund --logle
  && find . -mindepth 2 -maxdepth 2 -type d ! -path "./linux/$arch" -exec rm -rf {} +
 
 FROM node:24-bookworm-slim
-ENV NODE_ENV=production HOST=0.0.0.0 WORKER_HOST=0.0.0.0 WORKER_PORT=3100
+ENV NODE_ENV=production DATA_DIR=/data HOST=0.0.0.0 WORKER_HOST=0.0.0.0 WORKER_PORT=3100
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY src ./src
 COPY models/sst2-minilm ./models/sst2-minilm
+# The one place that is written to, for batches: mount a volume there.
+RUN mkdir /data && chown node /data
 USER node
 EXPOSE 3000 3100
 # The slim image has no curl. An API answers on its PORT, a worker on WORKER_PORT.

@@ -275,7 +275,8 @@ export class BatchService {
     const part: StoredPart = { number, ...uploaded };
     const result = await withRedis(() => batches.addPart(id, part, limits)).catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
-      if (error instanceof AppError && error.code === 'redis_full') await dropPart(store, blob).catch(() => {});
+      if (error instanceof AppError && error.code === 'redis_full')
+        await dropPart(store, blob).catch(() => {});
       throw error;
     });
     if (result.outcome === 'added') return { part, added: true };

@@ -4,7 +4,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { loadConfig, type Config } from '../shared/config.ts';
+import { blobUrl, loadConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { createLogger } from '../shared/logger.ts';
 import { JobRecords } from '../shared/records.ts';
@@ -52,7 +52,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const intake = new Intake(queues, config.RESULT_TTL_S);
   const jobs = new JobService({ config, redis, withRedis, records, queues, intake, catalog, waiters });
 
-  const blobs = lazyBlobStore(config.BLOB_URL);
+  const blobs = lazyBlobStore(blobUrl(config));
   const batchStore = new BatchStore({
     redis,
     prefix: config.REDIS_PREFIX,

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import path from 'node:path';
 import { z } from 'zod';
 import { StartupError } from './errors.ts';
 
@@ -59,7 +60,7 @@ export const SETTINGS = {
     'info',
     'Least severe log level.',
   ),
-  DATA_DIR: setting(text, '.amulet', "The launcher's folder: private Redis, logs."),
+  DATA_DIR: setting(text, '.amulet', 'Folder of the private Redis, logs, and batches.'),
 
   REDIS_URL: setting(
     optionalText.refine(
@@ -100,9 +101,12 @@ export const SETTINGS = {
   ),
 
   BLOB_URL: setting(
-    text.refine((url) => /^(file:.|s3:\/\/.)/.test(url), 'must begin with file: or s3://'),
-    'file:.amulet/blobs',
-    'Where texts and results of batches lie: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…&forcePathStyle=true` (credentials as the AWS SDK finds them).',
+    optionalText.refine(
+      (url) => url === undefined || /^(file:.|s3:\/\/.)/.test(url),
+      'must begin with file: or s3://',
+    ),
+    '',
+    'Where texts and results of batches lie: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…&forcePathStyle=true` (credentials as the AWS SDK finds them). Unset: `blobs` in `DATA_DIR`. API and workers need the same.',
   ),
   MAX_BATCH_BYTES: setting(int(1, 1e15), 100e9, 'Largest input of one batch, uncompressed.'),
   MAX_STORED_BYTES: setting(
@@ -256,6 +260,11 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);
   return Object.freeze(config);
+}
+
+/** Where the data of batches lies. */
+export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
+  return BLOB_URL ?? `file:${path.resolve(DATA_DIR, 'blobs')}`;
 }
 
 /** The environment for a child process: this one's, with changes. */

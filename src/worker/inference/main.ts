@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { BatchStore } from '../../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
-import { loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
+import { blobUrl, loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
@@ -104,7 +104,7 @@ await runMain(bootLogger, async () => {
   const subscriber = connectSubscriber(config.REDIS_URL, logger, 'cancellations');
   const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
-  const blobs = lazyBlobStore(config.BLOB_URL);
+  const blobs = lazyBlobStore(blobUrl(config));
   await reportBlobStore(blobs, logger);
   const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens });
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
