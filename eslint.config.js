@@ -8,6 +8,8 @@ const ARROWS = {
   api: ['shared'],
   worker: ['shared'],
   launcher: ['shared'],
+  client: ['shared'],
+  cli: ['shared', 'client'],
 };
 const folders = Object.keys(ARROWS);
 

@@ -1,0 +1,111 @@
+/** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
+import { BatchClient } from '../client/batches.ts';
+import { HttpClient } from '../client/http.ts';
+import { Retrier } from '../client/retry.ts';
+import type { Batch } from '../shared/contract.ts';
+import { abandon } from './abandon.ts';
+import { beginBatch, goOnUploading } from './bring-input.ts';
+import { bringRows, finished } from './bring-rows.ts';
+import type { BackfillCommand } from './command-line.ts';
+import { openDestination } from './destination.ts';
+import { BadInputError, CliError, EXIT, type ExitCode } from './exit.ts';
+import { explain } from './explain.ts';
+import { makePlan, type Plan } from './plan.ts';
+import type { Reporter } from './reporter.ts';
+import type { Run } from './run.ts';
+import type { BackfillState } from './state.ts';
+import { entry, plural } from './units.ts';
+
+/**
+ * @param signal ends it at once, with an Interrupted as its reason
+ * @throws CliError
+ */
+export async function backfill(
+  command: BackfillCommand,
+  signal: AbortSignal,
+  reporter: Reporter,
+): Promise<ExitCode> {
+  const destination = await openDestination(command.out);
+  try {
+    const plan = await makePlan(command, destination);
+    const { url } = plan;
+    if (plan.kind === 'finish') {
+      const { rows, failed } = plan.finished;
+      await destination.finish(plan.state, plan.finished);
+      reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
+      return await finished({ command, url, reporter }, plan.state, failed);
+    }
+    const http = new HttpClient(url);
+    const run: Run = {
+      command,
+      url,
+      client: new BatchClient(http),
+      retrier: new Retrier({
+        patienceMs: command.patienceMs,
+        signal,
+        onTrouble: (trouble) => (run.trouble = trouble),
+      }),
+      destination,
+      reporter,
+      signal,
+      trouble: undefined,
+      state: undefined,
+      whereabouts: () => '',
+    };
+    try {
+      return await carryOut(run, plan);
+    } catch (error) {
+      reporter.unwatch();
+      await cleanUp(run, error);
+      throw explain(error, run);
+    } finally {
+      http.close();
+      plan.input?.close();
+    }
+  } finally {
+    destination.release();
+  }
+}
+
+async function carryOut(run: Run, plan: Exclude<Plan, { kind: 'finish' }>): Promise<ExitCode> {
+  const begun = plan.kind === 'begin' ? await beginBatch(run, plan) : await goOn(run, plan);
+  if (begun) return bringRows(run, begun.state, begun.batch);
+  await finishEmpty(run);
+  return EXIT.ok;
+}
+
+async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on' }): Promise<Begun> {
+  const { client, retrier, signal, reporter } = run;
+  run.state = state;
+  run.whereabouts = () => 'before anything was done';
+  let batch: Batch | undefined = await retrier.run(() => client.get(id, signal));
+  if (batch.status === 'failed') {
+    reporter.say(
+      `The batch had failed: ${batch.error?.message ?? 'for no known reason'}. It is told to go on.`,
+    );
+    batch = await retrier.run(() => client.resume(id, signal));
+  }
+  if (batch.status !== 'open') state.uploaded = true;
+  else if (input) batch = await goOnUploading(run, state, id, input);
+  else
+    throw new CliError(EXIT.failed, 'the server has forgotten that the upload was complete: this is a bug');
+  return batch && { state, batch };
+}
+
+/** Undefined when there is nothing in the input. */
+type Begun = { state: BackfillState; batch: Batch } | undefined;
+
+/** Nothing in, nothing out, and no batch for it. */
+async function finishEmpty({ destination, reporter }: Run): Promise<void> {
+  const output = await destination.openOutput();
+  await destination.finish(undefined, { rows: 0, failed: 0 }, output);
+  reporter.say(entry('Written to', `${destination.name}: 0 rows`));
+}
+
+/** Leaves nothing that nobody can go on with. */
+async function cleanUp({ state, url, destination }: Run, error: unknown): Promise<void> {
+  const useless = error instanceof BadInputError;
+  if (!useless && destination.resumable) return;
+  if (state?.batch != null) await abandon(url, state.batch);
+  if (useless) await destination.discard();
+}

@@ -1,0 +1,170 @@
+/** The way up: from the input to a batch that has all of it. */
+import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import type { BatchOptions } from '../client/batches.ts';
+import { ApiError } from '../client/errors.ts';
+import type { Batch } from '../shared/contract.ts';
+import { abandon } from './abandon.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { BatchEndedError } from './exit.ts';
+import { takeHeader } from './header.ts';
+import type { Input } from './input.ts';
+import { cutParts, type Part } from './parts.ts';
+import { before } from './peek.ts';
+import type { Plan } from './plan.ts';
+import { troubleText, type Run } from './run.ts';
+import type { BackfillState } from './state.ts';
+import { bytes, duration, entry, plural } from './units.ts';
+import { UploadMeter } from './upload-meter.ts';
+import { OtherInputError, uploadParts } from './upload.ts';
+
+/** Of decoded content, at most. */
+const PART_BYTES = 8 * 1024 * 1024;
+/** One that is filled while the others are on their way. */
+const PART_BUFFERS = 3;
+
+/**
+ * Makes a batch and brings the input to it.
+ * @returns undefined when there is nothing in the input
+ */
+export async function beginBatch(
+  run: Run,
+  plan: Plan & { kind: 'begin' },
+): Promise<{ state: BackfillState; batch: Batch } | undefined> {
+  const { destination, signal, retrier, client } = run;
+  const { input, earlier, abandoned, url } = plan;
+  run.whereabouts = () => 'before anything was uploaded';
+  // Read before anything is changed: a wrong column or a damaged file is found out here.
+  const source = await openSource(input, plan.options, signal);
+  const first = await source.parts.next();
+  if (abandoned) await abandon(abandoned.url, abandoned.batch);
+  await destination.discard();
+  if (first.done === true) return undefined;
+
+  const promise = { url: url.href, options: source.options, input: input.identity ?? null };
+  const { url: earlierUrl, options, input: earlierInput, idempotencyKey } = earlier ?? {};
+  const again = isDeepStrictEqual(promise, { url: earlierUrl, options, input: earlierInput });
+  const state: BackfillState = {
+    v: 1,
+    ...promise,
+    idempotencyKey: again && idempotencyKey !== undefined ? idempotencyKey : randomUUID(),
+    batch: null,
+    uploaded: false,
+    finished: null,
+  };
+  await destination.save(state);
+  const meter = watchUpload(run, input);
+  const { id } = await retrier.run(() => client.create(state.options, state.idempotencyKey, signal));
+  state.batch = id;
+  run.state = state;
+  await destination.save(state);
+  run.reporter.say(entry('Batch', id));
+  const batch = await upload(run, state, id, { ...source, parts: before(first.value, source.parts) }, meter);
+  return batch && { state, batch };
+}
+
+/** Brings to an open batch what it lacks of the input; undefined when that has no records. */
+export async function goOnUploading(
+  run: Run,
+  state: BackfillState,
+  id: string,
+  input: Input,
+): Promise<Batch | undefined> {
+  const source = await openSource(input, state.options, run.signal);
+  if (!isDeepStrictEqual(source.options, state.options)) throw new OtherInputError('its header differs');
+  return upload(run, state, id, source, watchUpload(run, input));
+}
+
+interface Source {
+  /** Those of the batch, with what the input itself says. */
+  options: BatchOptions;
+  parts: AsyncGenerator<Part, void, undefined>;
+  pool: BufferPool;
+  /** Ends the reading. */
+  stop: AbortController;
+}
+
+async function openSource(input: Input, given: BatchOptions, signal: AbortSignal): Promise<Source> {
+  const stop = new AbortController();
+  let stream = input.read(AbortSignal.any([signal, stop.signal]));
+  const { columns: _, first_line: __, ...options } = given;
+  const delimiter = options.delimiter === 'tab' ? '\t' : options.delimiter;
+  const spec = {
+    format: options.format,
+    textField: options.text_field ?? 'text',
+    idField: options.id_field,
+    delimiter,
+  };
+  const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
+  if (options.format !== 'csv') return { options, parts: cutParts(stream, spec, 1, pool), pool, stop };
+  const header = await takeHeader(stream, spec);
+  const { columns, firstLine } = header;
+  stream = header.rest;
+  return {
+    options: { ...options, columns, first_line: firstLine },
+    parts: cutParts(stream, spec, firstLine, pool),
+    pool,
+    stop,
+  };
+}
+
+function watchUpload(run: Run, input: Input): UploadMeter {
+  const meter = new UploadMeter(input);
+  const total = input.size;
+  const percent = () => (total ? `${Math.floor((meter.done / total) * 100)}%` : bytes(meter.done));
+  run.whereabouts = () => `while uploading, at ${percent()}`;
+  run.reporter.watch(() => {
+    const { done, rate } = meter;
+    const etaS = total !== undefined && rate ? (total - done) / rate : undefined;
+    return { label: 'Uploading', unit: 'bytes', done, total, rate, etaS, trouble: troubleText(run) };
+  });
+  return meter;
+}
+
+async function upload(
+  run: Run,
+  state: BackfillState,
+  id: string,
+  source: Source,
+  meter: UploadMeter,
+): Promise<Batch | undefined> {
+  const { client, retrier, signal, url, reporter, destination } = run;
+  const begun = performance.now();
+  const { pool, stop } = source;
+  const present = await retrier.run(() => client.listParts(id, signal));
+  const { parts, rows } = await uploadParts(
+    meter.watch(source.parts),
+    {
+      pool,
+      stop,
+      present,
+      client,
+      retrier,
+      batch: id,
+      gzip: !isLoopback(url),
+      signal: AbortSignal.any([signal, stop.signal]),
+    },
+    (part, fraction) => meter.sent(part, fraction),
+  ).catch(async (error: unknown) => {
+    const ended = error instanceof ApiError && error.code === 'batch_not_open';
+    throw ended ? new BatchEndedError(await retrier.run(() => client.get(id, signal))) : error;
+  });
+  if (rows === 0) {
+    // Nothing but empty lines, of which no batch can be made.
+    await abandon(url, id);
+    await destination.discard();
+    return undefined;
+  }
+  const batch = await retrier.run(() => client.complete(id, parts, signal));
+  state.uploaded = true;
+  await destination.save(state);
+  reporter.unwatch();
+  const took = duration((performance.now() - begun) / 1000);
+  reporter.say(entry('Uploaded', `${plural(rows, 'row')}, ${bytes(meter.done)} in ${took}`));
+  return batch;
+}
+
+/** Where compression costs more than it saves. */
+function isLoopback({ hostname }: URL): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
+}

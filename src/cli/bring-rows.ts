@@ -1,0 +1,106 @@
+/** The way down: from a batch that has all its input to the finished output. */
+import type { Batch } from '../shared/contract.ts';
+import { abandon } from './abandon.ts';
+import { STANDARD_OUTPUT } from './destination.ts';
+import { BatchEndedError, CliError, EXIT, type ExitCode } from './exit.ts';
+import type { Output } from './output.ts';
+import type { Progress } from './progress-line.ts';
+import { followResults, pollBatch } from './results.ts';
+import { since, troubleText, type Run } from './run.ts';
+import type { BackfillState } from './state.ts';
+import { count, duration, entry, plural, rate, shellWord } from './units.ts';
+
+const POLL_MS = 1000;
+
+/**
+ * @param batch one whose input is whole, as last seen
+ * @throws BatchEndedError when it is not completed
+ */
+export async function bringRows(run: Run, state: BackfillState, batch: Batch): Promise<ExitCode> {
+  const { destination, reporter } = run;
+  const output = await destination.openOutput();
+  try {
+    const ended = await follow(run, batch, output);
+    if (ended.status !== 'completed') throw new BatchEndedError(ended);
+    const { total, failed } = ended.rows;
+    if (output.rows !== total) {
+      const rows = `${count(output.rows)} of ${plural(total, 'row')}`;
+      throw new CliError(EXIT.failed, `the server gave ${rows}: this is a bug`);
+    }
+    await destination.finish(state, { rows: total, failed }, output);
+    reporter.unwatch();
+    for (const line of summary(ended, destination.name)) reporter.say(line);
+    return await finished(run, state, failed);
+  } finally {
+    await output.close();
+  }
+}
+
+/** What is left to do when the output is there. */
+export async function finished(
+  { command, url, reporter }: Pick<Run, 'command' | 'url' | 'reporter'>,
+  { batch }: BackfillState,
+  failed: number,
+): Promise<ExitCode> {
+  if (command.deleteBatch && batch !== null && !(await abandon(url, batch))) {
+    reporter.say('The batch could not be removed from the server; it expires by itself.');
+  }
+  return failed > 0 ? EXIT.rowErrors : EXIT.ok;
+}
+
+async function follow(run: Run, batch: Batch, output: Output): Promise<Batch> {
+  const { client, retrier, signal, reporter } = run;
+  let seen = { batch, at: Date.now() };
+  run.whereabouts = () => {
+    const { total, finished: done } = seen.batch.rows;
+    return `with ${count(done)} of ${plural(total, 'row')} done`;
+  };
+  reporter.watch(() => rowsProgress(run, seen, output));
+  const ended = new AbortController();
+  const polling = pollBatch(
+    { client, batch: batch.id, signal: AbortSignal.any([signal, ended.signal]) },
+    POLL_MS,
+    (polled) => (seen = { batch: polled, at: Date.now() }),
+  );
+  try {
+    return await followResults({ client, retrier, batch: batch.id, signal }, output);
+  } finally {
+    ended.abort();
+    await polling;
+  }
+}
+
+/** @param seen the batch, and when it was like that (Unix ms) */
+function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, output: Output): Progress {
+  const { rows, status, problem, rows_per_second, eta_s } = batch;
+  const trouble = troubleText(run) ?? (problem && `${problem.message} (${since(Date.parse(problem.since))})`);
+  const progress: Progress = {
+    label: status === 'queued' ? 'Queued' : 'Classifying',
+    unit: 'rows',
+    done: rows.finished,
+    total: rows.total,
+    failed: rows.failed,
+    trouble: trouble ?? undefined,
+  };
+  if (status === 'completed') return { ...progress, label: 'Downloading', done: output.rows };
+  return {
+    ...progress,
+    rate: rows_per_second ?? undefined,
+    etaS: eta_s === null ? undefined : Math.max(0, eta_s - (Date.now() - at) / 1000),
+  };
+}
+
+function summary({ rows, started_at, finished_at }: Batch, out: string): string[] {
+  const seconds =
+    started_at === null || finished_at === null
+      ? 0
+      : (Date.parse(finished_at) - Date.parse(started_at)) / 1000;
+  // A rate over less than a second is noise.
+  const speed = seconds >= 1 ? ` in ${duration(seconds)} (${rate(rows.total / seconds)})` : '';
+  const find = out === STANDARD_OUTPUT ? '' : `: grep '"error":' ${shellWord(out)}`;
+  return [
+    entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
+    ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
+    entry('Written to', out),
+  ];
+}

@@ -1,0 +1,199 @@
+/** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
+import { parseArgs } from 'node:util';
+import type { BatchOptions } from '../client/batches.ts';
+import { UsageError } from './exit.ts';
+import { shellWord } from './units.ts';
+
+/** What is wanted of a run that may have been begun before. */
+export type Mode = 'begin' | 'resume' | 'restart';
+
+export interface BackfillCommand {
+  /** Path; `-` is standard input. */
+  file: string;
+  /** Path; `-` is standard output. */
+  out: string;
+  mode: Mode;
+  /** Base URL of the API, if one was given. */
+  url: URL | undefined;
+  /** The options of the batch that were given. */
+  options: Partial<BatchOptions>;
+  force: boolean;
+  /** Remove the batch when its rows are here. */
+  deleteBatch: boolean;
+  quiet: boolean;
+  /** How long nothing may work, in ms. */
+  patienceMs: number;
+  /** The arguments as given. */
+  args: readonly string[];
+}
+
+export const DEFAULT_URL = new URL('http://127.0.0.1:3000');
+const DEFAULT_PATIENCE_S = 900;
+
+const FLAGS = {
+  format: { type: 'string' },
+  'text-field': { type: 'string' },
+  'id-field': { type: 'string' },
+  delimiter: { type: 'string' },
+  'top-k': { type: 'string' },
+  model: { type: 'string' },
+  metadata: { type: 'string' },
+  out: { type: 'string', short: 'o' },
+  force: { type: 'boolean' },
+  resume: { type: 'boolean' },
+  restart: { type: 'boolean' },
+  delete: { type: 'boolean' },
+  quiet: { type: 'boolean', short: 'q' },
+  url: { type: 'string' },
+  patience: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+/**
+ * @param args behind `backfill`
+ * @returns `help` when that is all that is wanted
+ * @throws UsageError
+ */
+export function parseBackfill(args: readonly string[]): BackfillCommand | 'help' {
+  const { values, positionals } = parse(args);
+  if (values.help === true) return 'help';
+  const [file, ...others] = positionals;
+  if (file === undefined) throw new UsageError('which FILE? (- is standard input)');
+  if (file === '') throw new UsageError('FILE must not be empty');
+  if (others.length > 0) throw new UsageError(`one FILE at a time: ${positionals.map(shellWord).join(' ')}`);
+  const { out } = values;
+  if (out === undefined || out === '')
+    throw new UsageError('where to? --out OUT is missing (- is standard output)');
+  const { resume = false, restart = false, force = false } = values;
+  if (resume && restart) throw new UsageError('--resume and --restart exclude each other');
+  if (out === '-' && (resume || restart || force)) {
+    throw new UsageError('--out - keeps nothing: it cannot be used with --resume, --restart or --force');
+  }
+  return {
+    file,
+    out,
+    mode: resume ? 'resume' : restart ? 'restart' : 'begin',
+    url: values.url === undefined ? undefined : parseUrl(values.url),
+    options: batchOptions(values),
+    force,
+    deleteBatch: values.delete ?? false,
+    quiet: values.quiet ?? false,
+    patienceMs: parsePatience(values.patience) * 1000,
+    args,
+  };
+}
+
+type Values = ReturnType<typeof parse>['values'];
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: FLAGS, allowPositionals: true, strict: true });
+  } catch (error) {
+    // Node's own messages take several sentences.
+    const { message } = error as Error;
+    const [, option = ''] = /^(?:Unknown option|Option) '(?:-\w, )?(-[^\s']+)/.exec(message) ?? [];
+    if (message.startsWith('Unknown option')) {
+      throw new UsageError(`unknown option ${option}; see amulet backfill --help`);
+    }
+    if (option === '') throw new UsageError(message);
+    throw new UsageError(`${option} ${message.includes('not take') ? 'takes no value' : 'needs a value'}`);
+  }
+}
+
+function batchOptions(values: Values): Partial<BatchOptions> {
+  const { format, delimiter, metadata, model } = values;
+  const topK = values['top-k'];
+  if (format !== undefined && !isFormat(format)) {
+    throw new UsageError(`--format ${shellWord(format)}: must be ndjson, csv or lines`);
+  }
+  if (topK !== undefined && !/^(?:all|[1-9]\d{0,5})$/.test(topK)) {
+    throw new UsageError(`--top-k ${shellWord(topK)}: must be a number from 1 to 999999, or all`);
+  }
+  for (const name of ['text-field', 'id-field', 'model'] as const) {
+    if (values[name] === '') throw new UsageError(`--${name} must not be empty`);
+  }
+  if (metadata !== undefined) checkMetadata(metadata);
+  return {
+    ...(format !== undefined && { format }),
+    ...(values['text-field'] !== undefined && { text_field: values['text-field'] }),
+    ...(values['id-field'] !== undefined && { id_field: values['id-field'] }),
+    ...(delimiter !== undefined && { delimiter: parseDelimiter(delimiter) }),
+    ...(topK !== undefined && { top_k: topK }),
+    ...(model !== undefined && { model }),
+    ...(metadata !== undefined && { metadata }),
+  };
+}
+
+const isFormat = (format: string): format is BatchOptions['format'] =>
+  format === 'ndjson' || format === 'csv' || format === 'lines';
+
+function parseDelimiter(value: string): string {
+  if (value === 'tab' || value === '\\t' || value === '\t') return 'tab';
+  if (/^[!#-~ ]$/.test(value)) return value;
+  throw new UsageError(
+    `--delimiter ${shellWord(value)}: must be tab or one ASCII character other than a quote`,
+  );
+}
+
+function checkMetadata(json: string): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw new UsageError('--metadata is not valid JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new UsageError('--metadata must be a JSON object');
+  }
+}
+
+function parseUrl(value: string): URL {
+  const url = URL.parse(value);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
+    throw new UsageError(`--url ${shellWord(value)}: must be like http://127.0.0.1:3000`);
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new UsageError('--url must not have a user name or password in it');
+  }
+  return url;
+}
+
+function parsePatience(value: string | undefined): number {
+  if (value === undefined) return DEFAULT_PATIENCE_S;
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  throw new UsageError(`--patience ${shellWord(value)}: must be a number of seconds`);
+}
+
+const EXTENSIONS: Record<string, Pick<BatchOptions, 'format' | 'delimiter'>> = {
+  '.jsonl': { format: 'ndjson' },
+  '.ndjson': { format: 'ndjson' },
+  '.csv': { format: 'csv' },
+  '.tsv': { format: 'csv', delimiter: 'tab' },
+  '.txt': { format: 'lines' },
+};
+
+/** What a file's name says of its format. */
+export function formatByName(file: string): Pick<BatchOptions, 'format' | 'delimiter'> | undefined {
+  const [, extension = ''] = /(\.[^./]+?)(?:\.gz)?$/i.exec(file) ?? [];
+  return EXTENSIONS[extension.toLowerCase()];
+}
+
+/**
+ * The options that were given, with the format that the file's name says.
+ * @throws UsageError when it says none, or one that has no use for an option
+ */
+export function completeOptions(file: string, given: Partial<BatchOptions>): BatchOptions {
+  const byName = given.format === undefined ? formatByName(file) : { format: given.format };
+  if (byName === undefined) {
+    const name = file === '-' ? 'standard input' : file;
+    throw new UsageError(`which format has ${name}? Say --format ndjson, csv or lines`);
+  }
+  const options = { ...byName, ...given };
+  if (options.format !== 'csv' && options.delimiter !== undefined) {
+    throw new UsageError('--delimiter is for CSV only');
+  }
+  if (options.format === 'lines' && (options.text_field ?? options.id_field) !== undefined) {
+    throw new UsageError('plain lines have no fields: --text-field and --id-field are for NDJSON and CSV');
+  }
+  return options;
+}

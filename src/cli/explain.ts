@@ -1,0 +1,91 @@
+/** What a failure means for the user: the line to show, how to go on, and the exit code. */
+import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../client/errors.ts';
+import { GaveUpError } from '../client/retry.ts';
+import { BatchEndedError, CliError, EXIT, Interrupted, UsageError } from './exit.ts';
+import type { Run } from './run.ts';
+import { restartWith, resumeCommand } from './suggest.ts';
+import { duration } from './units.ts';
+import { OtherInputError } from './upload.ts';
+
+/** Errors of the local disk that pass. */
+const DISK_FULL: Record<string, string> = {
+  ENOSPC: 'no space left on the disk',
+  EDQUOT: 'the disk quota is reached',
+};
+
+/** @returns a CliError; or the error itself when it is a bug */
+export function explain(error: unknown, run: Run): unknown {
+  if (error instanceof CliError) return error;
+  if (error instanceof Interrupted) return interrupted(error, run);
+  if (error instanceof GaveUpError) {
+    const reason = `gave up after ${duration(run.command.patienceMs / 1000)} without success: ${error.message}`;
+    return new CliError(EXIT.temporary, `${run.url.href}: ${reason}`, goOn(run), error);
+  }
+  if (error instanceof OtherInputError) {
+    return new UsageError(
+      `${run.command.file} is not what was uploaded before: ${error.message}`,
+      beginAnew(run),
+    );
+  }
+  if (error instanceof BatchEndedError) return ended(error, run);
+  if (error instanceof ApiError) return refused(error, run);
+  if (error instanceof ConnectionError) {
+    const wrongHost = error.code === 'ENOTFOUND';
+    return new CliError(wrongHost ? EXIT.usage : EXIT.failed, `${run.url.href}: ${error.message}`, [], error);
+  }
+  if (error instanceof ProtocolError) return new CliError(EXIT.failed, error.message, goOn(run), error);
+  return local(error, run);
+}
+
+function interrupted({ exitCode }: Interrupted, run: Run): CliError {
+  if (exitCode === EXIT.closedPipe) return new CliError(exitCode, '');
+  const message = `interrupted ${run.whereabouts()}`;
+  if (!run.state) return new CliError(exitCode, message);
+  if (!run.destination.resumable) return new CliError(exitCode, message, ['The batch is canceled.']);
+  const goesOn = run.state.uploaded
+    ? ['The batch goes on on the server. Get the rest here with:']
+    : ['What is uploaded is kept on the server for some time. Go on with:'];
+  return new CliError(exitCode, message, [...goesOn, ...again(run)]);
+}
+
+function ended({ batch }: BatchEndedError, run: Run): CliError {
+  const why = batch.error ? `: ${batch.error.message} (${batch.error.code})` : '';
+  const message = `the batch ${batch.status === 'failed' ? 'has failed' : `was ${batch.status}`}${why}`;
+  // The server has lost what it would need to go on.
+  const resumable = batch.status === 'failed' && batch.error?.code !== 'input_lost';
+  const hints = resumable ? ['When the cause is gone:', ...again(run), ...beginAnew(run)] : beginAnew(run);
+  return new CliError(EXIT.failed, message, hints);
+}
+
+function refused(error: ApiError, run: Run): CliError {
+  if (error.status === 404 && error.code === 'batch_not_found') {
+    const message = `${run.url.href} does not have the batch: it has expired or was removed`;
+    return new CliError(EXIT.failed, message, beginAnew(run), error);
+  }
+  const detail = error.detail === undefined ? [] : [error.detail];
+  const hints = run.state && isTemporary(error) ? goOn(run) : [];
+  return new CliError(EXIT.failed, `the server refuses: ${error.title}`, [...detail, ...hints], error);
+}
+
+function local(error: unknown, run: Run): unknown {
+  const { code, syscall, message } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return error;
+  const full = DISK_FULL[code];
+  if (full === undefined)
+    return new CliError(EXIT.failed, `${run.command.out}: ${message}`, goOn(run), error);
+  return new CliError(EXIT.temporary, `${run.command.out}: ${full}`, goOn(run), error);
+}
+
+function goOn(run: Run): string[] {
+  return run.state && run.destination.resumable ? ['Go on with:', ...again(run)] : [];
+}
+
+function again({ command, state }: Run): string[] {
+  const pipe = command.file === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
+  return [`  ${resumeCommand(command)}`, ...pipe];
+}
+
+function beginAnew({ command, state, url, destination }: Run): string[] {
+  if (!state || !destination.resumable) return [];
+  return ['To begin anew:', `  ${restartWith(command, url, state.options)}`];
+}

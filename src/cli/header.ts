@@ -1,0 +1,65 @@
+/** The header of a CSV file, which the parts of an upload go without. */
+import { content, RecordScanner } from '../shared/bulk/records.ts';
+import { readHeader } from '../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../shared/bulk/input.ts';
+import { UsageError } from './exit.ts';
+import { before } from './peek.ts';
+
+export interface CsvHeader {
+  /** As a CSV record, without its line ending. */
+  columns: string;
+  /** Number of the first line behind it. */
+  firstLine: number;
+  /** What is behind it. */
+  rest: AsyncGenerator<Buffer, void, undefined>;
+}
+
+/** It travels in a URL, of which servers and proxies take 8 to 16 KB. */
+const MAX_ENCODED_BYTES = 7000;
+const MAX_HEADER_BYTES = 64 * 1024;
+
+/**
+ * Reads the first record that is not an empty line.
+ * @throws UsageError when there is none, or when it lacks a column that is asked for
+ */
+export async function takeHeader(source: AsyncIterable<Buffer>, input: InputSpec): Promise<CsvHeader> {
+  const scanner = new RecordScanner(input);
+  const iterator = source[Symbol.asyncIterator]();
+  let read = Buffer.alloc(0);
+  let recordStart = 0;
+  let scanned = 0;
+  let firstLine = 1;
+  for (;;) {
+    const next = await iterator.next();
+    if (next.done !== true) read = Buffer.concat([read, next.value]);
+    while (scanned < read.length || (next.done === true && recordStart < read.length)) {
+      const found = scanner.scan(read, scanned);
+      scanned = found === -1 ? read.length : found;
+      if (found === -1 && next.done !== true) break;
+      firstLine += scanner.takeLineFeeds();
+      const header = content(read.subarray(recordStart, scanned));
+      if (header.length > 0) {
+        return { columns: check(header, input), firstLine, rest: before(read.subarray(scanned), iterator) };
+      }
+      recordStart = scanned;
+    }
+    if (next.done === true) throw new UsageError('the input has no header');
+    if (read.length - recordStart > MAX_HEADER_BYTES) {
+      await iterator.return?.();
+      throw new UsageError(`the header is longer than ${MAX_HEADER_BYTES} bytes`);
+    }
+  }
+}
+
+function check(header: Buffer, input: InputSpec): string {
+  try {
+    readHeader(header, input);
+  } catch (error) {
+    throw error instanceof InputError ? new UsageError(error.message) : error;
+  }
+  const columns = header.toString();
+  if (encodeURIComponent(columns).length > MAX_ENCODED_BYTES) {
+    throw new UsageError(`the header is too long for a request: ${header.length} bytes`);
+  }
+  return columns;
+}

@@ -1,0 +1,66 @@
+/** What `--help` says, for 80 columns. */
+
+export const HELP = `amulet - labels texts with an Amulet server
+
+Usage
+  amulet backfill FILE --out OUT [options]
+  amulet backfill --help
+  amulet --version
+`;
+
+export const BACKFILL_HELP = `amulet backfill - labels every text of a file
+
+Usage
+  amulet backfill FILE --out OUT [options]
+  amulet backfill - --format FORMAT --out OUT [options]      standard input
+
+  Uploads FILE, waits for the labels and writes them to OUT: a line of JSON for
+  every text, in the order of the input. OUT appears when it is whole; until
+  then the rows are in OUT.partial. After Ctrl-C, a crash or a power failure the
+  same command with --resume goes on where it was, and no row is there twice.
+
+Input
+  .jsonl .ndjson   a JSON object per line: {"id": "r1", "text": "..."}
+  .csv .tsv        with a header; fields may be quoted and span lines
+  .txt             a text per line
+  Each of them may be gzipped, whatever its name.
+
+  --format FORMAT       ndjson, csv or lines; for other names, and for -
+  --text-field NAME     field or column with the text          (default: text)
+  --id-field NAME       field or column with your id, which comes back with
+                        the labels                   (default: id, if there)
+  --delimiter CHAR      CSV: between fields; a character or tab   (default: ,)
+
+Labels
+  --top-k N|all         labels per text, best first               (default: 1)
+  --model NAME          model                      (default: the server's own)
+  --metadata JSON       an object to keep with the batch
+
+Output
+  -o, --out OUT         file to write; - writes to standard output as the rows
+                        come, and then nothing can be resumed
+  --force               replace OUT if it exists
+  --resume              go on; begins if there is nothing to go on with, so
+                        that a script may repeat one command. Options that are
+                        left out are those of the run that is gone on with
+  --restart             give up what was begun, and begin anew
+  --delete              remove the batch from the server in the end
+                        (without: it expires there by itself)
+  -q, --quiet           say nothing but errors
+
+Server
+  --url URL             its address           (default: http://127.0.0.1:3000)
+  --patience SECONDS    how long to wait for a server that does not answer or
+                        is full                                (default: 900)
+
+Exit codes
+  0    every row has its labels
+  3    finished, and some rows carry errors: grep '"error":' OUT
+  1    failed
+  2    wrong usage; nothing was uploaded
+  75   gave up for a reason that may pass; go on with --resume
+  130  Ctrl-C; go on with --resume (143: SIGTERM; 141: a closed pipe)
+
+Example
+  amulet backfill reviews.csv.gz --text-field review --id-field key -o out.jsonl
+`;

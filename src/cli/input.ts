@@ -1,0 +1,146 @@
+/** The file to be labelled, or standard input, as decoded bytes: gzip undone, byte order mark gone. */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import { createGunzip } from 'node:zlib';
+import { BadInputError, UsageError } from './exit.ts';
+import { peek } from './peek.ts';
+
+/** Enough of a file to notice that it is another one. Modification time in Unix ms. */
+export interface InputIdentity {
+  size: number;
+  mtimeMs: number;
+  /** SHA-256 of its first 64 KB, in hex. */
+  head: string;
+}
+
+export interface Input {
+  /** For messages. */
+  name: string;
+  /** Bytes as stored, so before decompression; undefined when nobody knows (standard input, a pipe). */
+  size: number | undefined;
+  /** Undefined for what can be read only once. */
+  identity: InputIdentity | undefined;
+  /** The decoded bytes; to be called once. */
+  read: (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
+  /** How many bytes of `size` have been read. */
+  position: () => number;
+  close: () => void;
+}
+
+const HEAD_BYTES = 64 * 1024;
+const READ_BYTES = 128 * 1024;
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+const BOM = Buffer.from('\ufeff');
+
+const open = promisify(fs.open);
+const fstat = promisify(fs.fstat);
+const read = promisify(fs.read);
+const close = promisify(fs.close);
+
+/**
+ * @param path of a file or a named pipe; `-` is standard input
+ * @throws UsageError when it cannot be opened
+ */
+export async function openInput(path: string): Promise<Input> {
+  if (path === '-') return fromStream('standard input', process.stdin);
+  const fd = await openForReading(path);
+  const stats = await fstat(fd);
+  if (stats.isDirectory()) {
+    await close(fd);
+    throw new UsageError(`${path} is a folder`);
+  }
+  // A pipe that is read as a file is occupies a thread until something comes, and cannot be left alone.
+  if (stats.isFIFO()) return fromStream(path, new Socket({ fd, readable: true, writable: false }));
+  const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }));
+  return stats.isFile() ? { ...input, size: stats.size, identity: await identify(fd, stats) } : input;
+}
+
+async function openForReading(path: string): Promise<number> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      ENOENT: 'does not exist',
+      ENOTDIR: 'does not exist',
+      EACCES: 'cannot be read: permission denied',
+      EISDIR: 'is a folder',
+    };
+    throw new UsageError(`${path} ${reasons[code ?? ''] ?? `cannot be opened: ${message}`}`);
+  }
+}
+
+async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputIdentity> {
+  const head = Buffer.alloc(HEAD_BYTES);
+  const { bytesRead } = await read(fd, head, 0, HEAD_BYTES, 0);
+  const sha256 = createHash('sha256').update(head.subarray(0, bytesRead)).digest('hex');
+  return { size, mtimeMs: Math.trunc(mtimeMs), head: sha256 };
+}
+
+function fromStream(name: string, stream: Readable): Input {
+  let position = 0;
+  async function* counted(): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of stream) {
+        position += (chunk as Buffer).length;
+        yield chunk as Buffer;
+      }
+    } catch (error) {
+      if (!(error instanceof Error) || !('syscall' in error)) throw error;
+      throw new BadInputError(`${name} cannot be read: ${error.message}`, error);
+    }
+  }
+  return {
+    name,
+    size: undefined,
+    identity: undefined,
+    position: () => position,
+    close: () => void stream.destroy(),
+    async *read(signal) {
+      // Also ends the wait for a pipe that has nothing to say.
+      const stop = () => stream.destroy(signal.reason as Error);
+      signal.addEventListener('abort', stop, { once: true });
+      try {
+        signal.throwIfAborted();
+        yield* decode(counted(), name);
+      } finally {
+        signal.removeEventListener('abort', stop);
+      }
+    },
+  };
+}
+
+async function* decode(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
+  const stored = await peek(source, GZIP_MAGIC.length);
+  const plain = stored.head.equals(GZIP_MAGIC) ? gunzip(stored.stream, name) : stored.stream;
+  const { head, stream } = await peek(plain, BOM.length);
+  let skip = head.equals(BOM) ? BOM.length : 0;
+  for await (const bytes of stream) {
+    yield bytes.subarray(skip);
+    skip = 0;
+  }
+}
+
+/** Of one gzip member or several. */
+async function* gunzip(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
+  const decoder = createGunzip({ chunkSize: READ_BYTES });
+  // Its errors reach the loop through the decoder.
+  const feeding = pipeline(source, decoder).catch(() => {});
+  try {
+    for await (const bytes of decoder) yield bytes as Buffer;
+  } catch (error) {
+    const reasons: Record<string, string> = {
+      Z_BUF_ERROR: 'ends in the middle of its gzip data: is it whole?',
+      Z_DATA_ERROR: 'has damaged gzip data',
+    };
+    const reason = reasons[(error as NodeJS.ErrnoException).code ?? ''];
+    throw reason === undefined ? error : new BadInputError(`${name} ${reason}`, error);
+  } finally {
+    decoder.destroy();
+    await feeding;
+  }
+}

@@ -1,0 +1,82 @@
+/** Entry of the `amulet` command. */
+import packageJson from '../../package.json' with { type: 'json' };
+import { toError } from '../shared/errors.ts';
+import { backfill } from './backfill.ts';
+import { parseBackfill } from './command-line.ts';
+import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
+import { BACKFILL_HELP, HELP } from './help.ts';
+import { isClosedPipe } from './output.ts';
+import { createReporter } from './reporter.ts';
+
+/** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
+const SAME_PRESS_MS = 500;
+
+process.exitCode = await main(process.argv.slice(2));
+// Not left to the event loop: standard input may be a pipe that nobody closes.
+process.exit();
+
+async function main([command, ...args]: string[]): Promise<ExitCode> {
+  const interrupt = listen();
+  try {
+    switch (command) {
+      case '--version':
+        return print(packageJson.version);
+      case '--help':
+      case '-h':
+        return print(HELP);
+      case 'backfill': {
+        const wanted = parseBackfill(args);
+        if (wanted === 'help') return print(BACKFILL_HELP);
+        return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
+      }
+      default:
+        throw new UsageError(
+          command === undefined
+            ? 'which command? See amulet --help'
+            : `unknown command ${command}; see amulet --help`,
+        );
+    }
+  } catch (error) {
+    return complain(error);
+  }
+}
+
+/** Aborted by the first Ctrl-C or SIGTERM, or when nobody reads standard output any more; a second Ctrl-C ends it at once. */
+function listen(): AbortSignal {
+  const controller = new AbortController();
+  let since = 0;
+  const on = (signal: NodeJS.Signals, exitCode: ExitCode) =>
+    process.on(signal, () => {
+      if (!controller.signal.aborted) {
+        since = Date.now();
+        controller.abort(new Interrupted(exitCode));
+      } else if (Date.now() - since > SAME_PRESS_MS) {
+        // As if nobody had listened. process.exit() would wait for what may be stuck.
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+      }
+    });
+  on('SIGINT', EXIT.interrupted);
+  on('SIGTERM', EXIT.terminated);
+  process.stdout.on('error', (error: Error) => {
+    controller.abort(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
+  });
+  // Without anybody to tell, there is still work to do.
+  process.stderr.on('error', () => {});
+  return controller.signal;
+}
+
+function print(text: string): ExitCode {
+  process.stdout.write(`${text.trimEnd()}\n`);
+  return EXIT.ok;
+}
+
+function complain(thrown: unknown): ExitCode {
+  const { message, stack } = toError(thrown);
+  const [lines, exitCode] =
+    thrown instanceof CliError
+      ? [[message, ...thrown.hints], thrown.exitCode]
+      : [[`this is a bug: ${stack}`], EXIT.failed];
+  if (message !== '') process.stderr.write(`amulet: ${lines.join('\n')}\n`);
+  return exitCode;
+}

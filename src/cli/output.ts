@@ -1,0 +1,163 @@
+/** Where the rows go: a file that is there only when it is whole, or standard output. */
+import { open, rename, stat, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { CliError, EXIT, Interrupted } from './exit.ts';
+
+/** Takes whole lines, in order. */
+export interface Output {
+  /** Lines that it has. */
+  readonly rows: number;
+  /** The last of them, without its line ending; empty when there is none. */
+  readonly lastLine: Buffer;
+  write: (lines: Buffer) => Promise<void>;
+  close: () => Promise<void>;
+}
+
+const LF = 0x0a;
+const READ_BYTES = 1024 * 1024;
+
+/** `OUT.partial`, which becomes `OUT` in the end. */
+export class PartialFile implements Output {
+  readonly #file: FileHandle;
+  #bytes: number;
+  #rows: number;
+  #lastLine: Buffer;
+
+  private constructor(file: FileHandle, content: Content) {
+    this.#file = file;
+    this.#bytes = content.bytes;
+    this.#rows = content.rows;
+    this.#lastLine = content.lastLine;
+  }
+
+  /** Opens or makes it; what a crash may have left of a line is cut off. */
+  static async open(filePath: string): Promise<PartialFile> {
+    // Not O_APPEND: a write that failed half-way is written again over what it left.
+    const file = await open(filePath, 'r+').catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      return open(filePath, 'wx+');
+    });
+    const content = await survey(file);
+    await file.truncate(content.bytes);
+    return new PartialFile(file, content);
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  get lastLine(): Buffer {
+    return this.#lastLine;
+  }
+
+  async write(lines: Buffer): Promise<void> {
+    for (let written = 0; written < lines.length;) {
+      const { bytesWritten } = await this.#file.write(
+        lines,
+        written,
+        lines.length - written,
+        this.#bytes + written,
+      );
+      written += bytesWritten;
+    }
+    this.#bytes += lines.length;
+    this.#rows += countLines(lines);
+    this.#lastLine = lastLineOf(lines);
+  }
+
+  /** On the disk, so that what follows may rely on it. */
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+/** Renames, and makes the renaming outlive a power failure. */
+export async function moveInto(from: string, target: string): Promise<void> {
+  await rename(from, target);
+  const folder = await open(path.dirname(target), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+interface Content {
+  /** Of whole lines. */
+  bytes: number;
+  rows: number;
+  lastLine: Buffer;
+}
+
+/** Reads what is there, up to the last line that is whole. */
+async function survey(file: FileHandle): Promise<Content> {
+  const content: Content = { bytes: 0, rows: 0, lastLine: Buffer.alloc(0) };
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  for (;;) {
+    // Always from the beginning of a line: no line is as long as the buffer.
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, content.bytes);
+    const read = buffer.subarray(0, bytesRead);
+    // A power failure may leave blocks of zeros, which are in no row.
+    const zero = read.indexOf(0);
+    const sound = zero === -1 ? read : read.subarray(0, zero);
+    const lines = sound.subarray(0, sound.lastIndexOf(LF) + 1);
+    if (lines.length === 0) return content;
+    content.bytes += lines.length;
+    content.rows += countLines(lines);
+    content.lastLine = lastLineOf(lines);
+    if (zero !== -1) return content;
+  }
+}
+
+/** Standard output: no second try, and nobody knows when it is whole. */
+export class StandardOutput implements Output {
+  rows = 0;
+  lastLine: Buffer = Buffer.alloc(0);
+
+  async write(lines: Buffer): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      process.stdout.write(lines, (error) => {
+        if (!error) resolve();
+        else reject(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
+      });
+    });
+    this.rows += countLines(lines);
+    this.lastLine = lastLineOf(lines);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+export function isClosedPipe(error: Error): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EPIPE';
+}
+
+/** Whether there is anything of this name. @throws CliError when that cannot be told */
+export async function exists(filePath: string): Promise<boolean> {
+  try {
+    await stat(filePath);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    throw new CliError(EXIT.usage, message);
+  }
+}
+
+function countLines(lines: Buffer): number {
+  let count = 0;
+  for (let at = lines.indexOf(LF); at !== -1; at = lines.indexOf(LF, at + 1)) count++;
+  return count;
+}
+
+/** A copy, as the lines may lie in a buffer that is used again. */
+function lastLineOf(lines: Buffer): Buffer {
+  const end = lines.length - 1;
+  return Buffer.from(lines.subarray(lines.lastIndexOf(LF, end - 1) + 1, end));
+}

@@ -1,0 +1,134 @@
+/**
+ * Cuts an input into the parts of an upload: whole records, 8 MB at most. Where it cuts depends on the bytes alone, so that
+ * a second reading of the same input gives the same parts, whose digests say which of them the server has already.
+ *
+ * Memory is that of a BufferPool, whatever is in the input: a record that fits into no part is replaced by one of the size
+ * of a part that has as many lines. It is an errored row in any case; 8 MB are many times what the server takes for a record.
+ */
+import { RecordScanner } from '../shared/bulk/records.ts';
+import type { InputSpec } from '../shared/bulk/input.ts';
+import { BadInputError } from './exit.ts';
+import type { BufferPool } from './buffer-pool.ts';
+
+/** The server's largest part number. */
+const MAX_PARTS = 10_000;
+
+export interface Part {
+  /** From 1. */
+  number: number;
+  /** Lies in a buffer of the pool; not to be used after release(). */
+  bytes: Buffer;
+  /** Records with content. */
+  rows: number;
+  /** Gives the buffer back. */
+  release: () => void;
+}
+
+/**
+ * @param source decoded, without a byte order mark or a CSV header
+ * @param firstLine number of the source's first line, for messages
+ * @param pool at least two buffers, of the size of a part
+ */
+export async function* cutParts(
+  source: AsyncIterable<Buffer>,
+  format: Pick<InputSpec, 'format' | 'delimiter'>,
+  firstLine: number,
+  pool: BufferPool,
+): AsyncGenerator<Part, void, undefined> {
+  const scanner = new RecordScanner(format);
+  const partBytes = pool.bufferBytes;
+  let number = 0;
+  let line = firstLine;
+  let buffer = await pool.take();
+  /** Bytes in the buffer: whole records, then from `recordStart` the one that is being read. */
+  let used = 0;
+  let recordStart = 0;
+  let rows = 0;
+  /** The record that is being read fits into no part; its bytes are not kept. */
+  let tooLong = false;
+
+  const part = (bytes: Buffer): Part => {
+    if (++number > MAX_PARTS) {
+      const gigabytes = Math.floor((MAX_PARTS * partBytes) / 1e9);
+      throw new BadInputError(`the input is larger than ${gigabytes} GB: split it`);
+    }
+    const owner = buffer;
+    const made = { number, bytes, rows, release: () => pool.give(owner) };
+    rows = 0;
+    return made;
+  };
+
+  for await (const bytes of source) {
+    for (let from = 0; from < bytes.length;) {
+      const end = scanner.scan(bytes, from);
+      const to = end === -1 ? bytes.length : end;
+      if (!tooLong && used + to - from > partBytes && recordStart > 0) {
+        const next = await pool.take();
+        const begun = buffer.copy(next, 0, recordStart, used);
+        yield part(buffer.subarray(0, recordStart));
+        buffer = next;
+        used = begun;
+        recordStart = 0;
+      }
+      tooLong ||= used + to - from > partBytes;
+      if (!tooLong) used += bytes.copy(buffer, used, from, to);
+      from = to;
+      if (end === -1) continue;
+
+      const lineFeeds = scanner.takeLineFeeds();
+      if (tooLong) {
+        rows = 1;
+        standIn(buffer, { line, lineFeeds, ended: true });
+        const next = await pool.take();
+        yield part(buffer);
+        buffer = next;
+        used = 0;
+        tooLong = false;
+      } else if (used - recordStart > 2 || !isEmpty(buffer, recordStart, used)) rows++;
+      line += lineFeeds;
+      recordStart = used;
+    }
+  }
+
+  if (tooLong) {
+    standIn(buffer, { line, lineFeeds: scanner.takeLineFeeds(), ended: false });
+    used = partBytes;
+  }
+  if (used > recordStart && !isEmpty(buffer, recordStart, used)) rows++;
+  if (used > 0) yield part(buffer.subarray(0, used));
+  else pool.give(buffer);
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+const QUOTE = 0x22;
+
+/** Whether a record is nothing but its ending. */
+function isEmpty(buffer: Buffer, from: number, to: number): boolean {
+  const length = to - from;
+  const first = buffer[from];
+  if (length === 1) return first === LF || first === CR;
+  return length === 2 && first === CR && buffer[from + 1] === LF;
+}
+
+/**
+ * Fills the buffer with one record that has as many line feeds as the one it stands for, in quotes, and is an error in all
+ * formats, even where such a length is allowed: NUL is in no text and no JSON.
+ */
+function standIn(
+  buffer: Buffer,
+  { line, lineFeeds, ended }: { line: number; lineFeeds: number; ended: boolean },
+): void {
+  const inside = ended ? lineFeeds - 1 : lineFeeds;
+  if (inside > buffer.length - 3) {
+    throw new BadInputError(
+      `the record that begins on line ${line} has ${inside} lines: is a quote missing?`,
+    );
+  }
+  buffer.fill(0);
+  buffer[0] = QUOTE;
+  buffer.fill(LF, 1, 1 + inside);
+  if (!ended) return;
+  buffer[buffer.length - 2] = QUOTE;
+  buffer[buffer.length - 1] = LF;
+}

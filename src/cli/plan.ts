@@ -1,0 +1,95 @@
+/** Whether a run begins or goes on, and with what. Everything that can be wrong with a command is found here. */
+import { stat } from 'node:fs/promises';
+import type { BatchOptions } from '../client/batches.ts';
+import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
+import type { Destination } from './destination.ts';
+import { UsageError } from './exit.ts';
+import { openInput, type Input, type InputIdentity } from './input.ts';
+import { restartCommand, restartWith, resumeCommand } from './suggest.ts';
+import type { BackfillState } from './state.ts';
+
+export type Plan =
+  | {
+      kind: 'begin';
+      url: URL;
+      options: BatchOptions;
+      input: Input;
+      /** A run that ended before it knew its batch. */
+      earlier: BackfillState | undefined;
+      /** A batch that is not wanted any more. */
+      abandoned: { url: URL; batch: string } | undefined;
+    }
+  | { kind: 'go on'; url: URL; state: BackfillState; batch: string; input: Input | undefined }
+  /** Only the renaming was missing. */
+  | { kind: 'finish'; url: URL; state: BackfillState; finished: NonNullable<BackfillState['finished']> };
+
+/** @throws UsageError */
+export async function makePlan(command: BackfillCommand, destination: Destination): Promise<Plan> {
+  const { mode, out } = command;
+  const restart = mode === 'restart';
+  const earlier = restart ? await destination.load().catch(() => undefined) : await destination.load();
+  if (earlier && !restart && (earlier.batch ?? earlier.finished) !== null) {
+    if (mode === 'begin') throw alreadyBegun(command);
+    return goOn(command, earlier);
+  }
+  if (!command.force && (await destination.exists())) {
+    throw new UsageError(`${out} exists already; --force replaces it`);
+  }
+  const options = completeOptions(command.file, command.options);
+  await refuseSameFile(command.file, out);
+  const input = await openInput(command.file);
+  const url = command.url ?? DEFAULT_URL;
+  const abandoned =
+    restart && earlier?.batch != null ? { url: new URL(earlier.url), batch: earlier.batch } : undefined;
+  return { kind: 'begin', url, options, input, earlier: restart ? undefined : earlier, abandoned };
+}
+
+function alreadyBegun(command: BackfillCommand): UsageError {
+  return new UsageError(`${command.out} was begun by an earlier run`, [
+    'To go on with that:',
+    `  ${resumeCommand(command)}`,
+    'To begin anew:',
+    `  ${restartCommand(command)}`,
+  ]);
+}
+
+async function goOn(command: BackfillCommand, state: BackfillState): Promise<Plan> {
+  if (state.finished !== null)
+    return { kind: 'finish', url: new URL(state.url), state, finished: state.finished };
+  // Another address may be that of the same server.
+  const url = command.url ?? new URL(state.url);
+  const restart = [
+    'To begin anew:',
+    `  ${restartWith(command, url, { ...state.options, ...command.options })}`,
+  ];
+  for (const [name, value] of Object.entries(command.options)) {
+    const before = state.options[name as keyof BatchOptions];
+    if (value === before) continue;
+    const was = before === undefined ? 'left out' : String(before);
+    throw new UsageError(`--${name.replace('_', '-')} was ${was} when this was begun`, restart);
+  }
+  const input = await inputToGoOnWith(command.file, state);
+  if (input?.identity && state.input && !sameInput(input.identity, state.input)) {
+    input.close();
+    throw new UsageError(`${command.file} has changed since this was begun`, restart);
+  }
+  return { kind: 'go on', url, state, batch: state.batch ?? '', input };
+}
+
+/** What was uploaded whole is not read again, and need not be there any more. */
+async function inputToGoOnWith(file: string, state: BackfillState): Promise<Input | undefined> {
+  if (!state.uploaded) return openInput(file);
+  const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
+  return readable ? openInput(file) : undefined;
+}
+
+function sameInput(a: InputIdentity, b: InputIdentity): boolean {
+  return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head;
+}
+
+async function refuseSameFile(file: string, out: string): Promise<void> {
+  const [input, output] = await Promise.all([file, out].map((name) => stat(name).catch(() => undefined)));
+  if (input !== undefined && input.ino === output?.ino && input.dev === output.dev) {
+    throw new UsageError(`${out} is the input`);
+  }
+}

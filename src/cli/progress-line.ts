@@ -1,0 +1,98 @@
+/** How far it is, in one line of any width. */
+import { bytes, count, duration, LABEL_WIDTH, rate } from './units.ts';
+
+export interface Progress {
+  /** What is being done: `Uploading`. */
+  label: string;
+  unit: 'bytes' | 'rows';
+  done: number;
+  /** Undefined when nobody knows. */
+  total: number | undefined;
+  /** Per second. */
+  rate?: number | undefined;
+  etaS?: number | undefined;
+  /** Rows that carry errors. */
+  failed?: number | undefined;
+  /** What is in the way; takes the place of the figures. */
+  trouble?: string | undefined;
+}
+
+const MIN_BAR = 8;
+const MAX_BAR = 30;
+
+/** What the two ends of a bar are wrapped in, such as colours; must add no width. */
+export interface BarStyle {
+  done: (cells: string) => string;
+  left: (cells: string) => string;
+}
+
+/**
+ * @param columns that the line may fill at most; from 20 up
+ * @param style without one there is no bar
+ */
+export function progressLine(progress: Progress, columns: number, style?: BarStyle): string {
+  const { label, total, done, trouble } = progress;
+  const fraction = total === undefined ? undefined : total === 0 ? 1 : Math.min(1, done / total);
+  const percent = fraction === undefined ? '' : ` ${`${Math.floor(fraction * 100)}%`.padStart(4)}`;
+  const start = label.padEnd(LABEL_WIDTH);
+  if (trouble !== undefined) return shorten(`${start}${percent}  ${trouble}`, columns);
+
+  let left = columns - start.length - percent.length;
+  const segments = figures(progress);
+  // The most important ones first take what room they need. A longer text must leave room for the bar.
+  const barRoom = style === undefined || fraction === undefined ? 0 : MIN_BAR + 1;
+  for (const segment of segments.toSorted((a, b) => a.rank - b.rank)) {
+    const shortest = segment.texts.at(-1);
+    const text = segment.texts.find(
+      (candidate) => candidate.length + 2 <= left - (candidate === shortest ? 0 : barRoom),
+    );
+    segment.shown = text;
+    left -= text === undefined ? 0 : text.length + 2;
+  }
+  const cells = Math.min(left - 1, MAX_BAR);
+  const bar =
+    style === undefined || fraction === undefined || cells < MIN_BAR
+      ? ''
+      : ` ${drawBar(fraction, cells, style)}`;
+  const shown = segments.flatMap((segment) => segment.shown ?? []);
+  return [start + bar + percent, ...shown].join('  ');
+}
+
+interface Segment {
+  /** 1 is the last to go. */
+  rank: number;
+  /** The longest first. */
+  texts: string[];
+  shown?: string | undefined;
+}
+
+/** In the order in which they are shown. */
+function figures({ unit, done, total, rate: perSecond, etaS, failed }: Progress): Segment[] {
+  const segments: Segment[] = [];
+  if (unit === 'rows') {
+    const counts = total === undefined ? count(done) : `${count(done)}/${count(total)}`;
+    segments.push({ rank: 4, texts: [`${counts} rows`, counts] });
+  } else {
+    segments.push({
+      rank: 4,
+      texts: [total === undefined ? bytes(done) : `${bytes(done)} of ${bytes(total)}`],
+    });
+  }
+  if (perSecond !== undefined) {
+    segments.push({ rank: 3, texts: [unit === 'rows' ? rate(perSecond) : `${bytes(perSecond)}/s`] });
+  }
+  if (etaS !== undefined) segments.push({ rank: 1, texts: [`ETA ${duration(etaS)}`] });
+  if (failed !== undefined && failed > 0) {
+    segments.push({ rank: 2, texts: [`${count(failed)} error${failed === 1 ? '' : 's'}`] });
+  }
+  return segments;
+}
+
+function drawBar(fraction: number, cells: number, { done, left }: BarStyle): string {
+  const full = Math.floor(fraction * cells);
+  return done('━'.repeat(full)) + left('─'.repeat(cells - full));
+}
+
+function shorten(text: string, columns: number): string {
+  return text.length <= columns ? text : `${text.slice(0, columns - 1)}…`;
+}

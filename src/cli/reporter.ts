@@ -1,0 +1,97 @@
+/** Tells the user on standard error: a line redrawn in place on a terminal, a line now and then elsewhere, or nothing. */
+import { styleText } from 'node:util';
+import { progressLine, type BarStyle, type Progress } from './progress-line.ts';
+
+export interface Reporter {
+  /** Shows from now on what `view` says at the time. */
+  watch: (view: () => Progress) => void;
+  /** Shows nothing any more. */
+  unwatch: () => void;
+  /** A line that stays. */
+  say: (line: string) => void;
+}
+
+type Stream = NodeJS.WriteStream & { columns?: number };
+
+const DRAW_MS = 200;
+const LINE_MS = 10_000;
+const DEFAULT_COLUMNS = 80;
+const MIN_COLUMNS = 20;
+/** Room for the ^C that a terminal echoes, and the last column, behind which some of them go to the next line. */
+const MARGIN = 3;
+
+export function createReporter(stream: Stream, quiet: boolean): Reporter {
+  if (quiet) return { watch: () => {}, unwatch: () => {}, say: () => {} };
+  return stream.isTTY ? new TerminalReporter(stream) : new LineReporter(stream);
+}
+
+class TerminalReporter implements Reporter {
+  readonly #stream: Stream;
+  readonly #style: BarStyle;
+  #timer: NodeJS.Timeout | undefined;
+  #view: (() => Progress) | undefined;
+  readonly #draw = () => {
+    if (this.#view) this.#stream.write(`\r${this.#line(this.#view())}${CLEAR_REST}`);
+  };
+
+  constructor(stream: Stream) {
+    this.#stream = stream;
+    // styleText leaves colours out where NO_COLOR or the terminal says so; the two ends differ without them, too.
+    this.#style = {
+      done: (cells) => styleText('green', cells, { stream }),
+      left: (cells) => styleText('dim', cells, { stream }),
+    };
+  }
+
+  watch(view: () => Progress): void {
+    this.#view = view;
+    this.#draw();
+    if (this.#timer) return;
+    this.#timer = setInterval(this.#draw, DRAW_MS);
+    this.#stream.on('resize', this.#draw);
+  }
+
+  unwatch(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#stream.off('resize', this.#draw);
+    if (this.#view) this.#stream.write(`\r${CLEAR_REST}`);
+    this.#view = undefined;
+  }
+
+  say(line: string): void {
+    this.#stream.write(this.#view ? `\r${CLEAR_REST}${line}\n` : `${line}\n`);
+    this.#draw();
+  }
+
+  #line(progress: Progress): string {
+    const columns = Math.max(MIN_COLUMNS, this.#stream.columns || DEFAULT_COLUMNS);
+    return progressLine(progress, columns - MARGIN, this.#style);
+  }
+}
+
+const CLEAR_REST = '\x1b[K';
+
+class LineReporter implements Reporter {
+  readonly #stream: Stream;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(stream: Stream) {
+    this.#stream = stream;
+  }
+
+  watch(view: () => Progress): void {
+    this.unwatch();
+    const write = () => this.say(progressLine(view(), Infinity));
+    write();
+    this.#timer = setInterval(write, LINE_MS);
+  }
+
+  unwatch(): void {
+    clearInterval(this.#timer);
+  }
+
+  say(line: string): void {
+    this.#stream.write(`${line}\n`);
+  }
+}

@@ -1,0 +1,45 @@
+/** Commands that the user may want to type next. */
+import type { BatchOptions } from '../client/batches.ts';
+import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
+import { shellWord } from './units.ts';
+
+/** Goes on with what was begun; its options need not be said again. */
+export function resumeCommand({ file, out, deleteBatch }: BackfillCommand): string {
+  return spell([file, '--out', out, ...(deleteBatch ? ['--delete'] : []), '--resume']);
+}
+
+/** The same command, from the beginning. */
+export function restartCommand({ args }: BackfillCommand): string {
+  return spell([...args.filter((arg) => !MODES.has(arg)), '--restart']);
+}
+
+/** From the beginning, with all that an earlier run was told. */
+export function restartWith(
+  { file, out, force, deleteBatch }: BackfillCommand,
+  url: URL,
+  options: BatchOptions,
+): string {
+  const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
+  const base = url.href.replace(/\/$/, '');
+  return spell([
+    file,
+    ...['--out', out],
+    ...(url.href === DEFAULT_URL.href ? [] : ['--url', base]),
+    ...(formatByName(file)?.format === options.format ? [] : ['--format', options.format]),
+    ...option('--text-field', options.text_field),
+    ...option('--id-field', options.id_field),
+    ...option('--delimiter', options.delimiter),
+    ...option('--top-k', options.top_k),
+    ...option('--model', options.model),
+    ...option('--metadata', options.metadata),
+    ...(force ? ['--force'] : []),
+    ...(deleteBatch ? ['--delete'] : []),
+    '--restart',
+  ]);
+}
+
+const MODES = new Set(['--resume', '--restart']);
+
+function spell(args: readonly string[]): string {
+  return ['amulet', 'backfill', ...args].map(shellWord).join(' ');
+}

@@ -1,0 +1,48 @@
+/** How far an upload is, in bytes of the input as it is stored. */
+import type { Input } from './input.ts';
+import type { Part } from './parts.ts';
+import { RateMeter } from './rate-meter.ts';
+
+export class UploadMeter {
+  readonly #input: Input;
+  readonly #rate = new RateMeter();
+  /** What of the input a part takes, in stored bytes, and how much of the part has gone out, as a fraction. */
+  readonly #parts = new Map<number, { bytes: number; sent: number }>();
+  #read = 0;
+  #sent = 0;
+
+  constructor(input: Input) {
+    this.#input = input;
+  }
+
+  /** Looks on while parts are cut. */
+  async *watch(parts: AsyncIterable<Part>): AsyncGenerator<Part, void, undefined> {
+    for await (const part of parts) {
+      // The decoder reads ahead by less than a per cent of a part.
+      const read = this.#input.position();
+      this.#parts.set(part.number, { bytes: read - this.#read, sent: 0 });
+      this.#read = read;
+      yield part;
+    }
+  }
+
+  /** @param fraction of the part that has gone out */
+  sent(number: number, fraction: number): void {
+    const part = this.#parts.get(number);
+    if (!part) return;
+    const sent = part.bytes * fraction;
+    this.#sent += sent - part.sent;
+    part.sent = sent;
+    if (fraction === 1) this.#parts.delete(number);
+    this.#rate.add(this.#sent);
+  }
+
+  get done(): number {
+    return this.#sent;
+  }
+
+  /** Bytes per second; undefined as long as nobody can tell. */
+  get rate(): number | undefined {
+    return this.#rate.perSecond;
+  }
+}

@@ -1,0 +1,128 @@
+/** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
+import type { Batch, BatchPart, BatchStatus } from '../shared/contract.ts';
+import { ProtocolError } from './errors.ts';
+import type { HttpClient } from './http.ts';
+
+/** The query of `POST /v1/batches`; what is undefined is left to the server. */
+export interface BatchOptions {
+  format: 'ndjson' | 'csv' | 'lines';
+  text_field?: string | undefined;
+  id_field?: string | undefined;
+  /** CSV: one character. */
+  delimiter?: string | undefined;
+  /** CSV: the header, as a CSV record. */
+  columns?: string | undefined;
+  /** A number of labels, or `all`. */
+  top_k?: string | undefined;
+  model?: string | undefined;
+  /** A JSON object. */
+  metadata?: string | undefined;
+  /** Number of the first line of part 1. */
+  first_line?: number | undefined;
+}
+
+export interface PartUpload {
+  /** Whole records, gzipped or not. */
+  body: Uint8Array;
+  gzip: boolean;
+  onSent?: (bytes: number) => void;
+}
+
+/** A result stream may be silent for as long as the work takes, but nothing tells a dead connection from a quiet one. */
+const RESULTS_IDLE_MS = 60_000;
+/** After its last byte a part is still to be stored. */
+const PART_IDLE_MS = 2 * 60_000;
+
+export class BatchClient {
+  readonly #http: HttpClient;
+
+  constructor(http: HttpClient) {
+    this.#http = http;
+  }
+
+  /** A batch that waits for its parts. The same key and options give the same batch again. */
+  async create(options: BatchOptions, idempotencyKey: string, signal?: AbortSignal): Promise<Batch> {
+    const query = { open: 'true', ...options };
+    const headers = { 'Idempotency-Key': idempotencyKey };
+    return asBatch(await this.#http.json({ method: 'POST', path: '/v1/batches', query, headers, signal }));
+  }
+
+  /** @param number from 1 */
+  async putPart(id: string, number: number, part: PartUpload, signal?: AbortSignal): Promise<BatchPart> {
+    const { body, gzip, onSent } = part;
+    const answer = await this.#http.json({
+      method: 'PUT',
+      path: `${batchPath(id)}/parts/${number}`,
+      headers: { 'Content-Type': 'application/octet-stream', ...(gzip && { 'Content-Encoding': 'gzip' }) },
+      body,
+      signal,
+      idleMs: PART_IDLE_MS,
+      ...(onSent && { onSent }),
+    });
+    return answer as BatchPart;
+  }
+
+  async listParts(id: string, signal?: AbortSignal): Promise<BatchPart[]> {
+    const answer = await this.#http.json({ method: 'GET', path: `${batchPath(id)}/parts`, signal });
+    const { parts } = (answer ?? {}) as { parts?: BatchPart[] };
+    if (!Array.isArray(parts)) throw new ProtocolError('the list of parts is no list');
+    return parts;
+  }
+
+  /** Says that these are all parts. Work begins. */
+  async complete(
+    id: string,
+    parts: readonly Pick<BatchPart, 'number' | 'sha256'>[],
+    signal?: AbortSignal,
+  ): Promise<Batch> {
+    const body = Buffer.from(JSON.stringify({ parts }));
+    const headers = { 'Content-Type': 'application/json' };
+    const path = `${batchPath(id)}/complete`;
+    return asBatch(
+      await this.#http.json({ method: 'POST', path, headers, body, signal, idleMs: PART_IDLE_MS }),
+    );
+  }
+
+  async get(id: string, signal?: AbortSignal): Promise<Batch> {
+    return asBatch(await this.#http.json({ method: 'GET', path: batchPath(id), signal }));
+  }
+
+  /**
+   * The rows behind line `after`, as NDJSON, cut anywhere; resolves when the answer has begun. It ends when the batch is
+   * final, and fails with a ConnectionError (ETIMEDOUT when it was merely silent for a minute).
+   */
+  async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Buffer>> {
+    const { body } = await this.#http.send({
+      method: 'GET',
+      path: `${batchPath(id)}/results`,
+      query: { follow: 'true', after: after === 0 ? undefined : after },
+      headers: { Accept: 'application/x-ndjson' },
+      signal,
+      idleMs: RESULTS_IDLE_MS,
+    });
+    return body;
+  }
+
+  /** Lets a failed batch go on. */
+  async resume(id: string, signal?: AbortSignal): Promise<Batch> {
+    return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
+  }
+
+  /** Cancels a batch that is not final; removes one that is, with its data. */
+  async delete(id: string, signal?: AbortSignal): Promise<void> {
+    const { body } = await this.#http.send({ method: 'DELETE', path: batchPath(id), signal });
+    for await (const _ of body);
+  }
+}
+
+export function isFinal(status: BatchStatus): boolean {
+  return status === 'completed' || status === 'failed' || status === 'canceled' || status === 'expired';
+}
+
+const batchPath = (id: string): string => `/v1/batches/${encodeURIComponent(id)}`;
+
+function asBatch(value: unknown): Batch {
+  const { id, status, rows } = (value ?? {}) as Partial<Batch>;
+  if (typeof id === 'string' && typeof status === 'string' && typeof rows === 'object') return value as Batch;
+  throw new ProtocolError('the answer is no batch: is this an Amulet server?');
+}

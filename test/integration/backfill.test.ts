@@ -1,0 +1,708 @@
+/** `amulet backfill` against a server in memory that fails on demand. */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { EXIT, Interrupted } from '../../src/cli/exit.ts';
+import type { BackfillState } from '../../src/cli/state.ts';
+import { CliProcess, runBackfill } from '../support/cli.ts';
+import { FakeBatches } from '../support/fake-batches.ts';
+import { eventually } from '../support/stack.ts';
+
+let dir: string;
+let fake: FakeBatches;
+beforeEach(async () => {
+  dir = fs.mkdtempSync(path.join(tmpdir(), 'amulet-backfill-'));
+  fake = await FakeBatches.start();
+});
+afterEach(async () => {
+  await fake.stop();
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+const at = (name: string): string => path.join(dir, name);
+function write(name: string, content: string | Buffer): string {
+  fs.writeFileSync(at(name), content);
+  return at(name);
+}
+const content = (name: string): string => fs.readFileSync(at(name), 'utf8');
+const files = (): string[] => fs.readdirSync(dir).toSorted();
+
+/** What the command leaves in the folder, besides its input. */
+const left = (): string[] => files().filter((name) => !name.startsWith('in.'));
+
+function run(args: readonly string[], signal?: AbortSignal) {
+  return runBackfill([...args, '--url', fake.url], signal);
+}
+const uploads = (): string[] => fake.requests.filter((request) => request.startsWith('PUT '));
+
+/** Three parts, of few rows. */
+const BIG_ROWS = 4600;
+const big = Buffer.from(
+  Array.from(
+    { length: BIG_ROWS },
+    (_, i) => `${JSON.stringify({ id: `r${i}`, text: `${i} ${'word '.repeat(800)}` })}\n`,
+  ).join(''),
+);
+const expectBig = (): void => {
+  const rows = content('out').split('\n').slice(0, -1);
+  expect(rows.length).toBe(BIG_ROWS);
+  expect(createHash('sha256').update(content('out')).digest('hex')).toBe(
+    createHash('sha256').update(fake.only.results.join('')).digest('hex'),
+  );
+  expect(left()).toEqual(['out']);
+};
+
+describe('from a file to labels', () => {
+  const texts = ['good', 'bad, "really"', 'über\nzwei Zeilen', '🎬'];
+  const quoted = texts.map((text, i) => `"${text.replaceAll('"', '""')}";k${i}`);
+
+  test('CSV, gzipped, with a byte order mark, its own columns and a header over two lines', async () => {
+    const csv = `\ufeff"the\nreview";key\r\n${quoted.join('\r\n')}\r\n`;
+    const file = write('in.csv.gz', gzipSync(csv));
+    const args = [
+      file,
+      '--out',
+      at('out'),
+      '--delimiter',
+      ';',
+      '--text-field',
+      'the\nreview',
+      '--id-field',
+      'key',
+    ];
+    const { code, said } = await run([...args, '--top-k', 'all', '--metadata', '{"a":"ü"}']);
+    expect(said).toMatch(/^Uploaded +4 rows, /m);
+    expect(code).toBe(EXIT.ok);
+    const rows = content('out')
+      .trimEnd()
+      .split('\n')
+      .map((row) => JSON.parse(row) as object);
+    expect(rows).toMatchObject([
+      { line: 3, id: 'k0', labels: expect.any(Array) },
+      { line: 4, id: 'k1' },
+      { line: 5, id: 'k2' },
+      { line: 7, id: 'k3' },
+    ]);
+    expect(fake.only.batch).toMatchObject({ metadata: { a: 'ü' }, top_k: null });
+    expect(left()).toEqual(['out']);
+  });
+
+  test('plain lines, with errors among them: exit code 3 and a way to find them', async () => {
+    const file = write('in.txt', 'good\n\n \r\nbad\n');
+    const { code, said } = await run([file, '-o', at('out')]);
+    expect(code).toBe(EXIT.rowErrors);
+    expect(said).toMatch(/^Labelled +2 rows/m);
+    expect(said).toContain(`1 row: grep '"error":' ${at('out')}`);
+    expect(content('out')).toMatch(/^\{"line":1,.*\n\{"line":3,"error":.*\n\{"line":4,.*\n$/);
+  });
+
+  test('NDJSON under a name that says nothing, in parts', async () => {
+    const file = write('in.data', big);
+    expect(await run([file, '-o', at('out'), '--format', 'ndjson'])).toMatchObject({ code: EXIT.ok });
+    expect(uploads().length).toBe(3);
+    expectBig();
+  });
+
+  test.each([
+    ['in.txt', ''],
+    ['in.txt', '\n\r\n\n'],
+    ['in.jsonl', '\ufeff'],
+    ['in.csv', 'text\n'],
+    ['in.csv.gz', gzipSync('id,text\r\n\r\n')],
+  ])('%s without a record is labelled, too: %j', async (name, nothing) => {
+    const file = write(name, nothing);
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+    expect(content('out')).toBe('');
+    expect(left()).toEqual(['out']);
+    expect([...fake.batches.values()].every(({ batch }) => batch.status === 'canceled')).toBe(true);
+  });
+
+  test('a record of 20 MB is an errored row in its place', async () => {
+    const file = write('in.txt', `a\n${'x'.repeat(20e6)}\nb\n`);
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.rowErrors });
+    expect(content('out').split('\n')).toEqual([
+      expect.stringContaining('"line":1,"label"'),
+      expect.stringMatching(/^\{"line":2,"error":\{"code":"record_too_long"/),
+      expect.stringContaining('"line":3,"label"'),
+      '',
+    ]);
+  });
+
+  test('--delete removes the batch in the end', async () => {
+    const file = write('in.txt', 'a\n');
+    expect(await run([file, '-o', at('out'), '--delete'])).toMatchObject({ code: EXIT.ok });
+    expect(fake.batches.size).toBe(0);
+  });
+
+  test('over a network, the parts are compressed', async () => {
+    const file = write('in.jsonl', big);
+    const { port } = new URL(fake.url);
+    // Another name of loopback, which the client takes for another machine.
+    const url = `http://0.0.0.0:${port}`;
+    expect(await runBackfill([file, '-o', at('out'), '--url', url])).toMatchObject({ code: EXIT.ok });
+    expect([...fake.only.parts.values()].every(({ encoding }) => encoding === 'gzip')).toBe(true);
+    expectBig();
+  });
+});
+
+describe('trouble that passes', () => {
+  const cases: [string, (() => void)[]][] = [
+    [
+      'a server that is full',
+      [() => fake.plan(/POST .*batches$/, { kind: 'answer', status: 429, problem: 'quota_reached' }, 2)],
+    ],
+    ['a server behind a proxy', [() => fake.plan(/GET .*parts$/, { kind: 'answer', status: 502 })]],
+    [
+      'a server that asks for patience',
+      [
+        () =>
+          fake.plan(/complete$/, {
+            kind: 'answer',
+            status: 503,
+            headers: { 'Retry-After': '1' },
+            problem: 'redis_unavailable',
+          }),
+      ],
+    ],
+    ['an upload that is cut at once', [() => fake.plan(/PUT/, { kind: 'cut request', bytes: 1 }, 3)]],
+    [
+      'an upload that is cut in the middle',
+      [() => fake.plan(/PUT .*2$/, { kind: 'cut request', bytes: 3e6 }, 2)],
+    ],
+    [
+      'requests that are carried out and never answered',
+      [/POST .*batches$/, /PUT .*1$/, /PUT .*3$/, /complete$/].map(
+        (request) => () => fake.plan(request, { kind: 'cut answer' }),
+      ),
+    ],
+    [
+      'results that break off again and again',
+      [1, 100, 5000, 70_000, 200_000].map(
+        (bytes) => () => fake.plan(/results$/, { kind: 'cut results', bytes }),
+      ),
+    ],
+    [
+      'results that end too early',
+      [500, 40_000].map((bytes) => () => fake.plan(/results$/, { kind: 'end results', bytes })),
+    ],
+  ];
+  test.each(cases)('%s', async (_, faults) => {
+    for (const plan of faults) plan();
+    const file = write('in.jsonl', big);
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+    expect(fake.spent).toBe(true);
+    expectBig();
+  });
+
+  test('a server that is restarted during the upload and during the results', async () => {
+    fake.rowsPerSecond = 3000;
+    const file = write('in.jsonl', big);
+    const running = run([file, '-o', at('out')]);
+    await eventually(() => Promise.resolve(uploads().length > 0 || undefined));
+    await fake.restart(300);
+    await eventually(() =>
+      Promise.resolve(
+        fs.existsSync(at('out.partial')) && content('out.partial').length > 0 ? true : undefined,
+      ),
+    );
+    await fake.restart(600);
+    const { code, said } = await running;
+    expect(code).toBe(EXIT.ok);
+    expect(said).toMatch(/127\.0\.0\.1:\d+: connection (refused|lost) for 0:0\d; trying again/);
+    expectBig();
+  });
+
+  test('that lasts too long: exit code 75, and the way to go on', async () => {
+    fake.plan(/PUT .*2$/, { kind: 'answer', status: 507, problem: 'blob_store_full' }, 1000);
+    const file = write('in.jsonl', big);
+    const { code, said } = await run([file, '-o', at('out'), '--patience', '1']);
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain('gave up after 0:01 without success: 507 The blob store has no space left');
+    expect(said).toContain(`amulet backfill ${file} --out ${at('out')} --resume`);
+    await fake.restart(0);
+    fake.forgetFaults();
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expectBig();
+  });
+
+  test('nobody answers at all', async () => {
+    await fake.stop();
+    const file = write('in.txt', 'a\n');
+    const { code, said } = await run([file, '-o', at('out'), '--patience', '0']);
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain('connection refused');
+    // Nothing was begun: the same command does when somebody answers.
+    await fake.restart(0);
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+    expect(left()).toEqual(['out']);
+  });
+
+  test('of the batch is shown in the progress line', async () => {
+    fake.rowsPerSecond = 10;
+    const file = write('in.txt', 'a\n'.repeat(20));
+    const running = run([file, '-o', at('out')]);
+    const { batch } = await eventually(() => Promise.resolve(fake.batches.size > 0 ? fake.only : undefined));
+    batch.problem = { code: 'blob_store_full', message: 'the disk is full', since: new Date().toISOString() };
+    expect((await running).said).toMatch(/^Classifying +\d+% {2}the disk is full \(0:0\d\)/m);
+  });
+});
+
+describe('going on', () => {
+  test('after an interruption while uploading: what is there is not uploaded again', async () => {
+    fake.plan(/PUT .*3$/, { kind: 'answer', status: 503 }, 1000);
+    const file = write('in.jsonl', big);
+    const stop = new AbortController();
+    const running = run([file, '-o', at('out')], stop.signal);
+    await eventually(() =>
+      Promise.resolve(fake.batches.size > 0 && fake.only.parts.size === 2 ? true : undefined),
+    );
+    stop.abort(new Interrupted(EXIT.interrupted));
+    const { code, said } = await running;
+    expect(code).toBe(EXIT.interrupted);
+    expect(said).toMatch(/^interrupted while uploading, at \d+%\n/m);
+    expect(said).toContain(`\n  amulet backfill ${file} --out ${at('out')} --resume`);
+    expect(left()).toEqual(['out.resume.json']);
+
+    fake.forgetFaults();
+    fake.requests.length = 0;
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expect(uploads()).toEqual([expect.stringMatching(/parts\/3$/)]);
+    expectBig();
+  });
+
+  test('after an interruption while rows come, without the input if need be', async () => {
+    fake.rowsPerSecond = 2000;
+    const file = write('in.jsonl', big);
+    const stop = new AbortController();
+    const running = run([file, '-o', at('out')], stop.signal);
+    await eventually(() =>
+      Promise.resolve(
+        fs.existsSync(at('out.partial')) && content('out.partial').length > 0 ? true : undefined,
+      ),
+    );
+    stop.abort(new Interrupted(EXIT.terminated));
+    const { code, said } = await running;
+    expect(code).toBe(EXIT.terminated);
+    expect(said).toMatch(/^interrupted with [\d,]+ of 4,600 rows done\nThe batch goes on on the server\./m);
+    expect(left()).toEqual(['out.partial', 'out.resume.json']);
+    // Half a line, as a crash in the middle of a write leaves it.
+    fs.appendFileSync(at('out.partial'), '{"line":');
+
+    fs.rmSync(file);
+    fake.requests.length = 0;
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expect(uploads()).toEqual([]);
+    expect(fake.requests.find((request) => request.includes('/results'))).toMatch(/after=\d+/);
+    expectBig();
+  });
+
+  /** Leaves a run behind that was interrupted while its rows came. */
+  async function begun(name = 'in.jsonl', extra: string[] = []): Promise<string> {
+    fake.rowsPerSecond = 1;
+    const file = write(
+      name,
+      Buffer.from(name.endsWith('csv') ? 'id,text\n1,a\n2,b\n' : '{"text":"a"}\n{"text":"b"}\n'),
+    );
+    const stop = new AbortController();
+    const running = run([file, '-o', at('out'), ...extra], stop.signal);
+    await eventually(() =>
+      Promise.resolve(fake.requests.some((request) => request.includes('/results')) || undefined),
+    );
+    stop.abort(new Interrupted(EXIT.interrupted));
+    expect(await running).toMatchObject({ code: EXIT.interrupted });
+    fake.rowsPerSecond = Infinity;
+    return file;
+  }
+
+  test('is not done unless it is said; both commands are named', async () => {
+    const file = await begun();
+    const { code, said } = await run([file, '-o', at('out'), '--top-k', '2']);
+    expect(code).toBe(EXIT.usage);
+    expect(said).toContain(`amulet backfill ${file} --out ${at('out')} --resume`);
+    expect(said).toContain(`amulet backfill ${file} -o ${at('out')} --top-k 2 --url ${fake.url} --restart`);
+  });
+
+  test('options that are left out are those of the run that was begun; others are refused', async () => {
+    const file = await begun('in.csv', ['--top-k', '2', '--text-field', 'text']);
+    for (const changed of [
+      ['--top-k', '3'],
+      ['--model', 'm'],
+      ['--delimiter', ';'],
+      ['--format', 'lines'],
+    ]) {
+      const { code, said } = await run([file, '-o', at('out'), '--resume', ...changed]);
+      expect(code).toBe(EXIT.usage);
+      expect(said).toMatch(new RegExp(`^${changed[0]} was (2|left out|csv) when this was begun`));
+    }
+    // The address is known, too.
+    expect(await runBackfill([file, '-o', at('out'), '--resume', '--top-k', '2'])).toMatchObject({
+      code: EXIT.ok,
+    });
+    expect(fake.only.batch.top_k).toBe(2);
+  });
+
+  test('another input is refused', async () => {
+    const file = await begun();
+    fs.appendFileSync(file, '{"text":"c"}\n');
+    const { code, said } = await run([file, '-o', at('out'), '--resume']);
+    expect(code).toBe(EXIT.usage);
+    expect(said).toContain('has changed since this was begun');
+    expect(said).toContain('--restart');
+  });
+
+  test('an input that differs where nobody could see it is found out by its parts', async () => {
+    fake.plan(/PUT .*2$/, { kind: 'answer', status: 507 }, 1000);
+    const file = write('in.jsonl', big);
+    fs.utimesSync(file, 1e9, 1e9);
+    await run([file, '-o', at('out'), '--patience', '1']);
+    fake.forgetFaults();
+    const changed = Buffer.from(big);
+    changed.write('WORD', 1_000_000);
+    write('in.jsonl', changed);
+    fs.utimesSync(file, 1e9, 1e9);
+    const { code, said } = await run([file, '-o', at('out'), '--resume']);
+    expect(code).toBe(EXIT.usage);
+    expect(said).toContain('is not what was uploaded before: part 1 differs');
+  });
+
+  test('with nothing to go on with, it begins', async () => {
+    const file = write('in.txt', 'a\n');
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+  });
+
+  test('--restart begins anew, and cancels what was begun', async () => {
+    const file = await begun();
+    const earlier = fake.only;
+    fake.rowsPerSecond = 1;
+    fs.writeFileSync(file, '{"text":"z"}\n');
+    expect(await run([file, '-o', at('out'), '--restart'])).toMatchObject({ code: EXIT.ok });
+    expect(earlier.batch.status).toBe('canceled');
+    expect(fake.batches.size).toBe(2);
+    expect(content('out').split('\n').length).toBe(2);
+    expect(left()).toEqual(['out']);
+  });
+
+  test('a state of another version is left alone, unless --restart says otherwise', async () => {
+    const file = await begun();
+    write('out.resume.json', '{"v":99}');
+    for (const extra of [[], ['--resume']]) {
+      const { code, said } = await run([file, '-o', at('out'), ...extra]);
+      expect(code).toBe(EXIT.usage);
+      expect(said).toContain('begin anew with --restart');
+    }
+    expect(await run([file, '-o', at('out'), '--restart'])).toMatchObject({ code: EXIT.ok });
+  });
+
+  test('an existing output is not replaced, unless it is said', async () => {
+    const file = write('in.txt', 'a\n');
+    write('out', 'precious');
+    expect(await run([file, '-o', at('out')])).toMatchObject({
+      code: EXIT.usage,
+      said: expect.stringContaining('exists already; --force replaces it'),
+    });
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.usage });
+    expect(content('out')).toBe('precious');
+    expect(fake.requests).toEqual([]);
+    expect(await run([file, '-o', file, '--force'])).toMatchObject({
+      code: EXIT.usage,
+      said: `${file} is the input`,
+    });
+    expect(await run([file, '-o', at('out'), '--force'])).toMatchObject({ code: EXIT.ok });
+    expect(content('out')).toMatch(/^\{"line":1/);
+  });
+
+  test('a crash around the last renaming', async () => {
+    const file = await begun();
+    const state = JSON.parse(content('out.resume.json')) as BackfillState;
+    write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 1 } }));
+    write('out.partial', 'rows');
+    fake.requests.length = 0;
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.rowErrors });
+    expect(content('out')).toBe('rows');
+    // And after it.
+    write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 0 } }));
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expect(content('out')).toBe('rows');
+    expect(left()).toEqual(['out']);
+    expect(fake.requests).toEqual([]);
+  });
+
+  test('a crash before the batch was known makes no second one', async () => {
+    fake.plan(/POST .*batches$/, { kind: 'cut answer' }, 1000);
+    const file = write('in.csv', 'id,text\n1,a\n');
+    expect(await run([file, '-o', at('out'), '--patience', '0'])).toMatchObject({ code: EXIT.temporary });
+    fake.forgetFaults();
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+    expect(fake.batches.size).toBe(1);
+  });
+
+  describe('a batch that came to another end', () => {
+    test('failed: says why, and --resume lets it go on', async () => {
+      const file = await begun();
+      const { id } = fake.only.batch;
+      fake.end(id, 'failed', { code: 'revision_gone', message: 'no worker has revision 1' });
+      // As it is seen by a run that is under way.
+      fake.plan(/resume$/, { kind: 'answer', status: 409, problem: 'batch_not_failed' });
+      const refused = await run([file, '-o', at('out'), '--resume']);
+      expect(refused).toMatchObject({
+        code: EXIT.failed,
+        said: expect.stringContaining('Only a failed batch'),
+      });
+      const { code, said } = await run([file, '-o', at('out'), '--resume']);
+      expect(code).toBe(EXIT.ok);
+      expect(said).toContain('The batch had failed: no worker has revision 1. It is told to go on.');
+      expect(left()).toEqual(['out']);
+    });
+
+    test.each([
+      [
+        'failed',
+        { code: 'revision_gone', message: 'no worker has it' },
+        /^the batch has failed: no worker has it \(revision_gone\)\n.*\n.*--resume\n.*\n.*--restart$/m,
+      ],
+      [
+        'failed',
+        { code: 'input_lost', message: 'it is gone' },
+        /^the batch has failed: it is gone \(input_lost\)\nTo begin anew:\n.*--restart$/m,
+      ],
+      [
+        'canceled',
+        { code: 'batch_canceled', message: 'the batch was canceled' },
+        /^the batch was canceled: .*\nTo begin anew/m,
+      ],
+      ['expired', null, /^the batch was expired\nTo begin anew/m],
+    ] as const)('%s, under way: %j', async (status, error, expected) => {
+      fake.rowsPerSecond = 1;
+      const file = write('in.txt', 'a\n'.repeat(100));
+      const running = run([file, '-o', at('out')]);
+      await eventually(() =>
+        Promise.resolve(fake.requests.some((request) => request.includes('/results')) || undefined),
+      );
+      fake.end(fake.only.batch.id, status, error);
+      const { code, said } = await running;
+      expect(code).toBe(EXIT.failed);
+      expect(said).toMatch(expected);
+      expect(fs.existsSync(at('out'))).toBe(false);
+    });
+
+    test('gone', async () => {
+      const file = await begun();
+      fake.batches.clear();
+      const { code, said } = await run([file, '-o', at('out'), '--resume']);
+      expect(code).toBe(EXIT.failed);
+      expect(said).toContain('does not have the batch: it has expired or was removed');
+      expect(said).toContain(`amulet backfill ${file} --out ${at('out')} --url ${fake.url} --restart`);
+    });
+
+    test('canceled during the upload', async () => {
+      fake.plan(/PUT .*2$/, { kind: 'answer', status: 503 }, 2);
+      const file = write('in.jsonl', big);
+      const running = run([file, '-o', at('out')]);
+      await eventually(() => Promise.resolve(uploads().length > 1 || undefined));
+      fake.end(fake.only.batch.id, 'canceled', { code: 'batch_canceled', message: 'the batch was canceled' });
+      const { code, said } = await running;
+      expect(code).toBe(EXIT.failed);
+      expect(said).toMatch(/the batch was canceled: .*\nTo begin anew:\n/);
+    });
+  });
+});
+
+describe('what cannot work', () => {
+  test('is found out before anything is uploaded', async () => {
+    const csv = write('in.csv', 'id,review\n1,a\n');
+    for (const [args, message] of [
+      [[at('none.txt'), '-o', at('out')], 'none.txt does not exist'],
+      [[dir, '-o', at('out'), '--format', 'lines'], 'is a folder'],
+      [[csv, '-o', dir], 'is a folder'],
+      [[csv, '-o', at('no/out')], 'does not exist'],
+      [[csv, '-o', at('out')], 'text column "text" is not in the header: id, review'],
+      [
+        [csv, '-o', at('out'), '--text-field', 'review', '--id-field', 'key'],
+        'id column "key" is not in the header',
+      ],
+    ] as const) {
+      expect(await run(args)).toMatchObject({ code: EXIT.usage, said: expect.stringContaining(message) });
+    }
+    expect(fake.requests).toEqual([]);
+    expect(left()).toEqual([]);
+  });
+
+  test('a refusal is shown with its reason, and leaves nothing behind', async () => {
+    const file = write('in.txt', 'a\n');
+    const { code, said } = await run([file, '-o', at('out'), '--model', 'none']);
+    expect(code).toBe(EXIT.failed);
+    expect(said).toMatch(/the server refuses: No such model\nthere is no model none; there is fake$/);
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+  });
+
+  test('a host that does not exist', async () => {
+    const file = write('in.txt', 'a\n');
+    const { code, said } = await runBackfill([file, '-o', at('out'), '--url', 'http://nobody.invalid']);
+    expect([code, said]).toEqual([
+      EXIT.usage,
+      expect.stringContaining('http://nobody.invalid/: no such host'),
+    ]);
+  });
+
+  test('gzip that breaks off: nothing is left that looks whole, here or there', async () => {
+    const noise = Array.from({ length: 400_000 }, (_, i) =>
+      createHash('sha256').update(String(i)).digest('base64'),
+    );
+    const gzip = gzipSync(noise.join('\n'), { level: 1 });
+    const file = write('in.txt.gz', gzip.subarray(0, -1000));
+    const { code, said } = await run([file, '-o', at('out')]);
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain('in.txt.gz ends in the middle of its gzip data: is it whole?');
+    expect(left()).toEqual([]);
+    expect(fake.only.batch.status).toBe('canceled');
+    // The same command does when the file is there as a whole.
+    fs.writeFileSync(file, gzipSync('a\nb\n'));
+    expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
+  });
+
+  test('a server that has lost rows', async () => {
+    const file = write('in.txt', 'a\n'.repeat(10));
+    fake.loseRows = 1;
+    const { code, said } = await run([file, '-o', at('out')]);
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain('the server gave 9 of 10 rows');
+    expect(left()).toEqual(['out.partial', 'out.resume.json']);
+  });
+
+  test('two at one output', async () => {
+    fake.rowsPerSecond = 20;
+    const file = write('in.txt', 'a\n'.repeat(10));
+    const child = new CliProcess(['backfill', file, '-o', at('out'), '--url', fake.url]);
+    await eventually(() => Promise.resolve(fs.existsSync(at('out.partial')) || undefined));
+    for (const extra of [[], ['--resume'], ['--restart'], ['--force']]) {
+      const { code, said } = await run([file, '-o', at('out'), ...extra]);
+      expect(code).toBe(EXIT.usage);
+      expect(said).toContain(`another amulet backfill (process ${child.child.pid}) is writing there`);
+    }
+    expect(await child.ended).toMatchObject({ code: EXIT.ok });
+    expect(content('out').split('\n').length).toBe(11);
+    expect(left()).toEqual(['out']);
+  });
+});
+
+describe('as a process', () => {
+  const start = (...args: string[]) => new CliProcess(['backfill', ...args, '--url', fake.url], dir);
+
+  test('kill -9 at ten moments, each time followed by --resume: the file of an undisturbed run', async () => {
+    // Not done before the last of them.
+    fake.rowsPerSecond = 600;
+    const file = write('in.jsonl', big);
+    for (let kills = 0; kills < 10; kills++) {
+      const child = start(file, '-o', at('out'), '--resume');
+      // The first ones before and during the upload, which is over after half a second.
+      const timer = setTimeout(
+        () => child.child.kill('SIGKILL'),
+        80 + Math.random() * (kills < 5 ? 250 : 500),
+      );
+      expect(await child.ended).toMatchObject({ signal: 'SIGKILL' });
+      clearTimeout(timer);
+    }
+    fake.rowsPerSecond = Infinity;
+    const last = start(file, '-o', at('out'), '--resume');
+    expect(await last.ended).toMatchObject({ code: EXIT.ok, said: expect.stringContaining('Written to') });
+    expectBig();
+  });
+
+  test.each([
+    ['SIGINT', EXIT.interrupted],
+    ['SIGTERM', EXIT.terminated],
+  ] as const)('%s', async (signal, code) => {
+    fake.rowsPerSecond = 5;
+    write('in.txt', 'a\n'.repeat(500));
+    const child = start('in.txt', '--out', 'out');
+    await eventually(() => Promise.resolve(fs.existsSync(at('out.partial')) || undefined));
+    const begun = performance.now();
+    child.child.kill(signal);
+    // npm passes a key press on that the terminal has sent already.
+    child.child.kill(signal);
+    expect(await child.ended).toMatchObject({ code });
+    expect(performance.now() - begun).toBeLessThan(3000);
+    expect(child.stderr).toMatch(
+      /\namulet: interrupted with \d+ of 500 rows done\nThe batch goes on on the server\. Get the rest here with:\n {2}amulet backfill in\.txt --out out --resume\n$/,
+    );
+    fake.rowsPerSecond = Infinity;
+    expect(await start('in.txt', '--out', 'out', '--resume').ended).toMatchObject({ code: EXIT.ok });
+    expect(content('out')).toBe(fake.only.results.join(''));
+  });
+
+  test('standard input, gzipped, killed while uploading, and given once more', async () => {
+    const gzip = gzipSync(big, { level: 1 });
+    fake.plan(/PUT .*3$/, { kind: 'answer', status: 503 }, 1000);
+    const child = start('-', '--format', 'ndjson', '--out', 'out').feed(gzip);
+    await eventually(() =>
+      Promise.resolve(fake.batches.size > 0 && fake.only.parts.size === 2 ? true : undefined),
+    );
+    child.child.kill('SIGINT');
+    expect(await child.ended).toMatchObject({ code: EXIT.interrupted });
+    expect(child.stderr).toContain(
+      '  amulet backfill - --out out --resume\n  (with the same standard input)',
+    );
+    fake.forgetFaults();
+    expect(await start('-', '--out', 'out', '--resume').feed(gzip).ended).toMatchObject({ code: EXIT.ok });
+    expectBig();
+  });
+
+  test('standard input that never ends does not keep it from stopping', async () => {
+    const child = start('-', '--format', 'lines', '--out', 'out');
+    child.child.stdin!.write('a\n');
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    child.child.kill('SIGINT');
+    expect(await child.ended).toMatchObject({
+      code: EXIT.interrupted,
+      said: 'amulet: interrupted before anything was uploaded\n',
+    });
+    expect(left()).toEqual([]);
+  });
+
+  test('standard output gets the rows and nothing else; connections that break do not matter', async () => {
+    for (const bytes of [100, 5000]) fake.plan(/results$/, { kind: 'cut results', bytes });
+    const child = start('-', '--format', 'ndjson', '--out', '-').feed(big);
+    expect(await child.ended).toMatchObject({ code: EXIT.ok });
+    expect(child.stdout).toBe(fake.only.results.join(''));
+    expect(child.stderr).toMatch(/^Written to {2}standard output$/m);
+    expect(left()).toEqual([]);
+  });
+
+  test('standard output that is closed ends it without a word, and the batch', async () => {
+    fake.rowsPerSecond = 50;
+    write('in.txt', 'a\n'.repeat(5000));
+    const child = start('in.txt', '--out', '-', '--quiet');
+    child.child.stdout!.once('data', () => child.child.stdout!.destroy());
+    expect(await child.ended).toMatchObject({ code: EXIT.closedPipe, said: '' });
+    expect(fake.only.batch.status).toBe('canceled');
+  });
+
+  test('--quiet says nothing but errors', async () => {
+    write('in.txt', 'a\n');
+    expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({ code: EXIT.ok, said: '' });
+    expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({
+      code: EXIT.usage,
+      said: 'amulet: out exists already; --force replaces it\n',
+    });
+  });
+
+  test('help, version, and what is neither', async () => {
+    const outcome = async (...args: string[]) => {
+      const child = new CliProcess(args);
+      const { code } = await child.ended;
+      return [code, child.stdout, child.stderr];
+    };
+    expect(await outcome('--version')).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+\n$/), '']);
+    expect(await outcome('--help')).toEqual([
+      0,
+      expect.stringContaining('amulet backfill FILE --out OUT'),
+      '',
+    ]);
+    expect(await outcome('backfill', '--help')).toEqual([0, expect.stringContaining('Exit codes'), '']);
+    expect(await outcome()).toEqual([2, '', 'amulet: which command? See amulet --help\n']);
+    expect(await outcome('fill')).toEqual([2, '', 'amulet: unknown command fill; see amulet --help\n']);
+  });
+});

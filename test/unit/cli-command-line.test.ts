@@ -1,0 +1,166 @@
+/** `amulet backfill …`: what is understood, and the one line that says what is not. */
+import { describe, expect, test } from 'vitest';
+import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/command-line.ts';
+import { EXIT, UsageError } from '../../src/cli/exit.ts';
+import { BACKFILL_HELP, HELP } from '../../src/cli/help.ts';
+import { restartCommand, restartWith, resumeCommand } from '../../src/cli/suggest.ts';
+
+const parse = (...args: string[]) => parseBackfill(args) as BackfillCommand;
+
+test('everything that can be said', () => {
+  // prettier-ignore
+  const args = [
+    'in.csv', '--out', 'out.jsonl', '--url', 'https://example.org/amulet/', '--format', 'csv', '--text-field', 'review',
+    '--id-field', 'key', '--delimiter', '\\t', '--top-k', 'all', '--model', 'm', '--metadata', '{"a":1}', '--force',
+    '--resume', '--delete', '--quiet', '--patience', '5',
+  ];
+  expect(parse(...args)).toEqual({
+    file: 'in.csv',
+    out: 'out.jsonl',
+    mode: 'resume',
+    url: new URL('https://example.org/amulet/'),
+    options: {
+      format: 'csv',
+      text_field: 'review',
+      id_field: 'key',
+      delimiter: 'tab',
+      top_k: 'all',
+      model: 'm',
+      metadata: '{"a":1}',
+    },
+    force: true,
+    deleteBatch: true,
+    quiet: true,
+    patienceMs: 5000,
+    args,
+  });
+});
+
+test('what is not said is left open', () => {
+  expect(parse('-', '-o', '-')).toMatchObject({
+    file: '-',
+    out: '-',
+    mode: 'begin',
+    url: undefined,
+    options: {},
+    patienceMs: 900_000,
+  });
+  expect(parseBackfill(['-h'])).toBe('help');
+  expect(parse('--out', 'o', '--', '-odd')).toMatchObject({ file: '-odd' });
+});
+
+describe('one line each', () => {
+  test.each<[string, string[]]>([
+    ['which FILE? (- is standard input)', ['--out', 'o']],
+    ['FILE must not be empty', ['', '--out', 'o']],
+    ["one FILE at a time: a 'b c'", ['a', 'b c', '--out', 'o']],
+    ['where to? --out OUT is missing (- is standard output)', ['f']],
+    ['where to? --out OUT is missing (- is standard output)', ['f', '--out', '']],
+    ['unknown option --textfield; see amulet backfill --help', ['f', '--textfield', 'x']],
+    ['unknown option -x; see amulet backfill --help', ['f', '-x']],
+    ['--out needs a value', ['f', '--out']],
+    ['--model needs a value', ['f', '--model', '--out', 'o']],
+    ['--force takes no value', ['f', '--out', 'o', '--force=yes']],
+    ['--resume and --restart exclude each other', ['f', '--out', 'o', '--resume', '--restart']],
+    ['--out - keeps nothing: it cannot be used with --resume', ['f', '--out', '-', '--resume']],
+    [
+      '--url localhost:3000: must be like http://127.0.0.1:3000',
+      ['f', '--out', 'o', '--url', 'localhost:3000'],
+    ],
+    ["--url '': must be like", ['f', '--out', 'o', '--url', '']],
+    ["--url 'http://a/?b': must be like", ['f', '--out', 'o', '--url', 'http://a/?b']],
+    ['--url must not have a user name', ['f', '--out', 'o', '--url', 'http://me:secret@host']],
+    ['--format json: must be ndjson, csv or lines', ['f', '--out', 'o', '--format', 'json']],
+    ['--top-k 0: must be a number from 1 to 999999, or all', ['f', '--out', 'o', '--top-k', '0']],
+    ["--delimiter '||': must be tab or one ASCII character", ['f', '--out', 'o', '--delimiter', '||']],
+    [`--delimiter '"': must be tab or one ASCII character`, ['f', '--out', 'o', '--delimiter', '"']],
+    ['--text-field must not be empty', ['f', '--out', 'o', '--text-field', '']],
+    ['--metadata is not valid JSON', ['f', '--out', 'o', '--metadata', '{a}']],
+    ['--metadata must be a JSON object', ['f', '--out', 'o', '--metadata', '[1]']],
+    ['--patience -1: must be a number of seconds', ['f', '--out', 'o', '--patience=-1']],
+  ])('%s', (message, args) => {
+    const error = thrown(() => parseBackfill(args));
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error).toMatchObject({ exitCode: EXIT.usage, message: expect.stringContaining(message) });
+    expect(error.message).not.toMatch(/\n|secret/);
+  });
+});
+
+function thrown(act: () => unknown): Error {
+  try {
+    act();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('the format', () => {
+  test.each<[string, object]>([
+    ['a.jsonl', { format: 'ndjson' }],
+    ['dir.csv/a.ndjson.gz', { format: 'ndjson' }],
+    ['A.CSV.GZ', { format: 'csv' }],
+    ['a.tsv', { format: 'csv', delimiter: 'tab' }],
+    ['/x/y.z/a.b.txt', { format: 'lines' }],
+  ])('of %s', (file, expected) => {
+    expect(completeOptions(file, {})).toEqual(expected);
+  });
+
+  test('what was given comes first', () => {
+    expect(completeOptions('a.tsv', { delimiter: ';' })).toEqual({ format: 'csv', delimiter: ';' });
+    expect(completeOptions('a.csv', { format: 'lines' })).toEqual({ format: 'lines' });
+    expect(completeOptions('-', { format: 'csv', top_k: 'all' })).toEqual({ format: 'csv', top_k: 'all' });
+  });
+
+  test.each<[string, string, object]>([
+    ['which format has a.json? Say --format ndjson, csv or lines', 'a.json', {}],
+    ['which format has a.gz?', 'a.gz', {}],
+    ['which format has standard input?', '-', {}],
+    ['--delimiter is for CSV only', 'a.txt', { delimiter: ';' }],
+    ['plain lines have no fields', 'a.txt', { id_field: 'id' }],
+  ])('%s', (message, file, given) => {
+    expect(() => completeOptions(file, given)).toThrow(message);
+  });
+});
+
+describe('commands to go on with can be typed as they are', () => {
+  // prettier-ignore
+  const command = parse("it's.csv", '-o', 'my out', '--url', 'http://h:1', '--top-k', '3', '--metadata', '{"a": 1}', '--delete');
+
+  test('resume', () => {
+    expect(resumeCommand(command)).toBe(`amulet backfill 'it'\\''s.csv' --out 'my out' --delete --resume`);
+  });
+
+  test('restart', () => {
+    expect(restartCommand({ ...command, args: [...command.args, '--resume'] })).toBe(
+      `amulet backfill 'it'\\''s.csv' -o 'my out' --url http://h:1 --top-k 3 --metadata '{"a": 1}' --delete --restart`,
+    );
+  });
+
+  test('restart with what an earlier run was told', () => {
+    const bare = parse('in.data', '--out', 'o', '--resume');
+    const options = {
+      format: 'csv',
+      delimiter: ';',
+      text_field: 't',
+      columns: 't;u',
+      first_line: 2,
+    } as const;
+    expect(restartWith(bare, new URL('http://h:1'), options)).toBe(
+      "amulet backfill in.data --out o --url http://h:1 --format csv --text-field t --delimiter ';' --restart",
+    );
+    expect(
+      restartWith(parse('a.jsonl', '-o', 'o'), new URL('http://127.0.0.1:3000'), { format: 'ndjson' }),
+    ).toBe('amulet backfill a.jsonl --out o --restart');
+  });
+});
+
+test('the help fits a terminal of 80 columns and names every option', () => {
+  for (const line of `${HELP}${BACKFILL_HELP}`.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+  // prettier-ignore
+  for (const name of ['out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
+    'restart', 'force', 'delete', 'quiet', 'patience']) {
+    expect(BACKFILL_HELP).toMatch(new RegExp(`^ +(-., )?--${name}\\b`, 'm'));
+  }
+  for (const code of Object.values(EXIT)) expect(BACKFILL_HELP).toMatch(new RegExp(`\\b${code}\\b`));
+});

@@ -1,0 +1,268 @@
+/** The files of a backfill: what is read, what is written, and what a killed process leaves behind. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openDestination } from '../../src/cli/destination.ts';
+import { openInput } from '../../src/cli/input.ts';
+import { takeLock } from '../../src/cli/lock.ts';
+import { moveInto, PartialFile } from '../../src/cli/output.ts';
+import { StateFile, type BackfillState } from '../../src/cli/state.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = fs.mkdtempSync(path.join(tmpdir(), 'amulet-cli-'));
+});
+afterEach(() => {
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+const at = (name: string): string => path.join(dir, name);
+const write = (name: string, content: string | Buffer): string => {
+  fs.writeFileSync(at(name), content);
+  return at(name);
+};
+
+describe('input', () => {
+  async function read(file: string): Promise<string> {
+    const input = await openInput(file);
+    try {
+      const parts: Buffer[] = [];
+      for await (const bytes of input.read(new AbortController().signal)) parts.push(Buffer.from(bytes));
+      expect(input.position()).toBe(fs.statSync(file).size);
+      return Buffer.concat(parts).toString();
+    } finally {
+      input.close();
+    }
+  }
+  const text = 'line\n'.repeat(100_000);
+
+  test.each<[string, Buffer, string]>([
+    ['plain', Buffer.from(text), text],
+    ['empty', Buffer.alloc(0), ''],
+    ['of one byte', Buffer.from('\x1f'), '\x1f'],
+    ['with a byte order mark', Buffer.from(`\ufeff${text}`), text],
+    ['with nothing but a byte order mark', Buffer.from('\ufeff'), ''],
+    ['gzipped', gzipSync(text), text],
+    ['gzipped, with a byte order mark inside', gzipSync(`\ufeff${text}`), text],
+    ['of several gzip members', Buffer.concat([gzipSync('a\n'), gzipSync(''), gzipSync(text)]), `a\n${text}`],
+    ['gzipped and padded with zeros', Buffer.concat([gzipSync(text), Buffer.alloc(512)]), text],
+  ])('%s, whatever its name', async (_, content, expected) => {
+    expect(await read(write('file.txt', content))).toBe(expected);
+  });
+
+  test.each<[string, (gzip: Buffer) => Buffer]>([
+    ['ends in the middle of its gzip data', (gzip) => gzip.subarray(0, -5)],
+    ['ends in the middle of its gzip data', (gzip) => gzip.subarray(0, 12)],
+    ['has damaged gzip data', (gzip) => Buffer.from(gzip.map((byte, i) => (i === 500 ? byte ^ 255 : byte)))],
+    [
+      'has damaged gzip data',
+      (gzip) => Buffer.concat([gzip, Buffer.from([0x1f, 0x8b, 1, 2, 3, 4, 5, 6, 7, 8, 9])]),
+    ],
+  ])('%s', async (message, damage) => {
+    const random = Array.from({ length: 5000 }, (_, i) => (i * 7919) % 1009).join('\n');
+    await expect(read(write('file.gz', damage(gzipSync(random))))).rejects.toMatchObject({
+      exitCode: 1,
+      message: expect.stringContaining(`file.gz ${message}`),
+    });
+  });
+
+  test.each([
+    ['does not exist', () => at('none')],
+    ['does not exist', () => path.join(write('file', ''), 'below')],
+    ['is a folder', () => dir],
+  ])('%s', async (message, file) => {
+    await expect(openInput(file())).rejects.toMatchObject({
+      exitCode: 2,
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test('its identity is that of the content, the size and the time', async () => {
+    const identity = async () => {
+      const input = await openInput(at('file'));
+      input.close();
+      return input.identity;
+    };
+    write('file', text);
+    const first = await identity();
+    expect(first).toMatchObject({ size: text.length });
+    expect(await identity()).toEqual(first);
+    const { mtime } = fs.statSync(at('file'));
+    write('file', `X${text.slice(1)}`);
+    fs.utimesSync(at('file'), mtime, mtime);
+    expect(await identity()).toMatchObject({
+      size: first!.size,
+      head: expect.not.stringMatching(first!.head),
+    });
+  });
+
+  test('a named pipe has none, and waiting for it can be ended', async () => {
+    spawnSync('mkfifo', [at('pipe')]);
+    const writer = fs.openSync(at('pipe'), fs.constants.O_RDWR);
+    const input = await openInput(at('pipe'));
+    expect(input.identity).toBeUndefined();
+    const stop = new AbortController();
+    const reading = input.read(stop.signal).next();
+    setTimeout(() => stop.abort(new Error('enough')), 20);
+    await expect(reading).rejects.toThrow('enough');
+    input.close();
+    fs.closeSync(writer);
+  });
+});
+
+describe('the partial file', () => {
+  const reopen = () => PartialFile.open(at('out.partial'));
+  const row = (line: number) => `{"line":${line}}\n`;
+
+  test('goes on behind its last whole line', async () => {
+    const file = await reopen();
+    expect(file).toMatchObject({ rows: 0 });
+    await file.write(Buffer.from(row(1) + row(2)));
+    await file.write(Buffer.from(row(5)));
+    expect(file.rows).toBe(3);
+    await file.close();
+    fs.appendFileSync(at('out.partial'), '{"line":7,"id":"cut o');
+    const again = await reopen();
+    expect(again).toMatchObject({ rows: 3 });
+    expect(again.lastLine.toString()).toBe('{"line":5}');
+    await again.write(Buffer.from(row(7)));
+    await again.sync();
+    await again.close();
+    await moveInto(at('out.partial'), at('out'));
+    expect(fs.readFileSync(at('out'), 'utf8')).toBe([1, 2, 5, 7].map(row).join(''));
+    expect(fs.existsSync(at('out.partial'))).toBe(false);
+  });
+
+  test.each([
+    ['nothing but half a line', '{"li', 0],
+    ['zeros behind the rows', row(1) + row(2) + '\0'.repeat(5000), 2],
+    ['zeros among the rows', row(1) + '\0'.repeat(5000) + row(2) + row(3), 1],
+    ['a line that was cut off, then zeros', row(1) + '{"line":2,"id' + '\0'.repeat(100), 1],
+  ])('as a power failure may leave it: %s', async (_, content, rows) => {
+    write('out.partial', content);
+    const file = await reopen();
+    expect(file.rows).toBe(rows);
+    await file.close();
+    expect(fs.readFileSync(at('out.partial'), 'utf8')).toBe([1, 2].slice(0, rows).map(row).join(''));
+  });
+
+  test('larger than a reading of it', async () => {
+    const rows = Array.from({ length: 300_000 }, (_, i) => row(i + 1)).join('');
+    write('out.partial', `${rows}{"line`);
+    const file = await reopen();
+    expect(file.rows).toBe(300_000);
+    expect(file.lastLine.toString()).toBe('{"line":300000}');
+    await file.close();
+    expect(fs.statSync(at('out.partial')).size).toBe(rows.length);
+  });
+});
+
+describe('the state file', () => {
+  const state: BackfillState = {
+    v: 1,
+    url: 'http://127.0.0.1:3000/',
+    options: { format: 'csv', columns: 'a,"b', first_line: 2 },
+    input: { size: 1, mtimeMs: 2, head: 'ff' },
+    idempotencyKey: 'k',
+    batch: null,
+    uploaded: false,
+    finished: null,
+  };
+
+  test('gives back what was written, last', async () => {
+    const file = new StateFile(at('state'));
+    expect(await file.read()).toBeUndefined();
+    await file.write({ ...state, batch: 'earlier' });
+    await file.write(state);
+    expect(await file.read()).toEqual(state);
+    expect(fs.readdirSync(dir)).toEqual(['state']);
+    await file.remove();
+    await file.remove();
+    expect(await file.read()).toBeUndefined();
+  });
+
+  test.each(['', '{', 'null', '[]', '{"v":2}'])('%j is refused', async (content) => {
+    write('state', content);
+    await expect(new StateFile(at('state')).read()).rejects.toThrow('begin anew with --restart');
+  });
+});
+
+describe('the lock', () => {
+  const lock = () => takeLock(at('lock'));
+  const owner = (fields: object) =>
+    write('lock', JSON.stringify({ pid: 1, host: hostname(), began: '', ...fields }));
+
+  test('is taken once, and given back', () => {
+    const release = lock();
+    expect(fs.readdirSync(dir)).toEqual(['lock']);
+    release();
+    expect(fs.readdirSync(dir)).toEqual([]);
+    lock()();
+  });
+
+  test('of a process that lives is respected', async () => {
+    const script = `const { takeLock } = await import(${JSON.stringify(new URL('../../src/cli/lock.ts', import.meta.url))});
+      takeLock(process.argv[1]); process.stdout.write('held'); setInterval(() => {}, 1000);`;
+    const { spawn } = await import('node:child_process');
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script, at('lock')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    expect(lock).toThrow(`another amulet backfill (process ${child.pid}) is writing there`);
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await gone;
+    lock()();
+    expect(fs.readdirSync(dir)).toEqual([]);
+  });
+
+  test('of another host is respected, as nobody can tell', () => {
+    owner({ host: 'elsewhere', pid: 7 });
+    expect(lock).toThrow('process 7 on elsewhere');
+  });
+
+  test.each([
+    ['a dead process', { pid: 4_000_000 }],
+    ['an earlier process with the same number', { pid: process.ppid, began: '1' }],
+    ['an earlier process with our own number', { pid: process.pid, began: '1' }],
+  ])('of %s is taken over', (_, fields) => {
+    owner(fields);
+    lock()();
+    expect(fs.readdirSync(dir)).toEqual([]);
+  });
+
+  test('that was cut off is taken over', () => {
+    write('lock', '{"pi');
+    lock()();
+  });
+
+  test('that somebody else has taken meanwhile is not given back for them', () => {
+    const release = lock();
+    owner({ pid: 1 });
+    release();
+    expect(fs.existsSync(at('lock'))).toBe(true);
+  });
+});
+
+describe('a destination', () => {
+  test.each([
+    ['is a folder', () => dir],
+    ['the folder', () => at('none/out')],
+    ['is no file; --out - writes to standard output', () => '/dev/null'],
+  ])('that %s is refused', async (message, out) => {
+    await expect(openDestination(out())).rejects.toMatchObject({
+      exitCode: 2,
+      message: expect.stringContaining(message),
+    });
+    expect(fs.readdirSync(dir)).toEqual([]);
+  });
+
+  test('in a folder where nothing can be made is refused', async () => {
+    await expect(openDestination('/proc/out')).rejects.toMatchObject({
+      exitCode: 2,
+      message: expect.stringContaining('--out /proc/out cannot be written'),
+    });
+  });
+});

@@ -1,0 +1,222 @@
+/** The HTTP client on its own: what counts as trouble that passes, and how long it is put up with. */
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { afterEach, describe, expect, test } from 'vitest';
+import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../src/client/errors.ts';
+import { HttpClient, retryAfterS } from '../../src/client/http.ts';
+import { backoffMs, GaveUpError, Retrier, type Trouble } from '../../src/client/retry.ts';
+
+let server: Server | undefined;
+let client: HttpClient | undefined;
+afterEach(async () => {
+  client?.close();
+  server?.closeAllConnections();
+  await new Promise((resolve) => (server ? server.close(resolve) : resolve(undefined)));
+  server = client = undefined;
+});
+
+async function serve(listener: RequestListener, path = ''): Promise<HttpClient> {
+  server = createServer(listener);
+  await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
+  const address = server.address() as { port: number };
+  client = new HttpClient(new URL(`http://127.0.0.1:${address.port}${path}`));
+  return client;
+}
+const get = { method: 'GET', path: '/x' } as const;
+
+async function failure(promise: Promise<unknown>): Promise<Error> {
+  return promise.then(
+    () => {
+      throw new Error('it succeeded');
+    },
+    (error: unknown) => error as Error,
+  );
+}
+
+describe('an exchange', () => {
+  test('below a base path, with a query', async () => {
+    const http = await serve((request, response) => response.end(JSON.stringify(request.url)), '/amulet/');
+    const query = { a: 'ü &', b: undefined, c: 1 };
+    expect(await http.json({ ...get, query })).toBe('/amulet/x?a=%C3%BC+%26&c=1');
+  });
+
+  test('a problem document becomes an error with all that it says', async () => {
+    const http = await serve((_, response) => {
+      response.writeHead(503, { 'Retry-After': '7' });
+      response.end(JSON.stringify({ title: 'Full', detail: 'try later', code: 'redis_full' }));
+    });
+    const error = await failure(http.json(get));
+    expect(error).toBeInstanceOf(ApiError);
+    expect(error).toMatchObject({
+      status: 503,
+      title: 'Full',
+      detail: 'try later',
+      code: 'redis_full',
+      retryAfterS: 7,
+    });
+  });
+
+  test('what a proxy says instead has only its status', async () => {
+    const http = await serve((_, response) => response.writeHead(502).end('<html>nginx</html>'));
+    expect(await failure(http.json(get))).toMatchObject({
+      status: 502,
+      title: 'Bad Gateway',
+      detail: undefined,
+    });
+    const other = await serve((_, response) => response.end('<html>hello</html>'));
+    expect(await failure(other.json(get))).toBeInstanceOf(ProtocolError);
+  });
+
+  test('an answer that breaks off', async () => {
+    const http = await serve((_, response) => {
+      response.write('half');
+      setTimeout(() => response.destroy(), 10);
+    });
+    expect(await failure(http.json(get))).toMatchObject({ name: 'ConnectionError', code: 'ECONNRESET' });
+  });
+
+  test('nobody there', async () => {
+    const http = await serve(() => {});
+    server!.close();
+    expect(await failure(http.json(get))).toMatchObject({
+      code: 'ECONNREFUSED',
+      message: 'connection refused',
+    });
+  });
+
+  test('silence, before and within an answer', async () => {
+    const http = await serve((request, response) => {
+      if (request.url === '/y') response.write('half');
+    });
+    for (const path of ['/x', '/y']) {
+      expect(await failure(http.json({ ...get, path, idleMs: 50 }))).toMatchObject({ code: 'ETIMEDOUT' });
+    }
+  });
+
+  test('a signal ends it with its reason, also in the middle of an answer', async () => {
+    const http = await serve((request, response) => {
+      if (request.url === '/y') response.write('half');
+    });
+    for (const path of ['/x', '/y']) {
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(new Error('enough')), 30);
+      expect((await failure(http.json({ ...get, path, signal: stop.signal }))).message).toBe('enough');
+    }
+    expect((await failure(http.json({ ...get, signal: AbortSignal.abort(new Error('no')) }))).message).toBe(
+      'no',
+    );
+  });
+
+  test('an upload tells how far it is, and an answer before its end is an answer', async () => {
+    const body = Buffer.alloc(8 * 1024 * 1024, 'x');
+    const http = await serve((request, response) => {
+      if (request.url === '/y') {
+        response.writeHead(409, { 'Content-Type': 'application/json' }).end('{"title":"no"}');
+        request.resume();
+        return;
+      }
+      let bytes = 0;
+      request.on('data', (chunk: Buffer) => (bytes += chunk.length));
+      request.on('end', () => response.end(String(bytes)));
+    });
+    const sent: number[] = [];
+    const put = { method: 'PUT', path: '/x', body, onSent: (bytes: number) => sent.push(bytes) } as const;
+    expect(await http.json(put)).toBe(body.length);
+    expect(sent.length).toBeGreaterThan(10);
+    expect(sent).toEqual(sent.toSorted((a, b) => a - b));
+    expect(sent.at(-1)).toBe(body.length);
+    expect(await failure(http.json({ ...put, path: '/y' }))).toMatchObject({ status: 409 });
+    expect(await http.json(put)).toBe(body.length);
+  });
+});
+
+test('what may pass', () => {
+  const api = (status: number) => new ApiError(status, {});
+  expect([408, 425, 429, 500, 502, 503, 504, 507].every((status) => isTemporary(api(status)))).toBe(true);
+  expect([301, 400, 401, 404, 409, 413, 422, 501, 505].some((status) => isTemporary(api(status)))).toBe(
+    false,
+  );
+  expect(isTemporary(new ConnectionError('ECONNRESET', ''))).toBe(true);
+  expect(isTemporary(new ConnectionError('CERT_HAS_EXPIRED', ''))).toBe(false);
+  expect(isTemporary(new ConnectionError('HPE_INVALID_CONSTANT', ''))).toBe(false);
+  expect(isTemporary(new Error())).toBe(false);
+});
+
+test('Retry-After in both forms', () => {
+  const now = Date.parse('2026-01-01T00:00:00Z');
+  expect(retryAfterS('120', now)).toBe(120);
+  expect(retryAfterS('Thu, 01 Jan 2026 00:00:30 GMT', now)).toBe(30);
+  expect(retryAfterS('Thu, 01 Jan 2025 00:00:30 GMT', now)).toBe(0);
+  expect(retryAfterS('soon', now)).toBeUndefined();
+  expect(retryAfterS(undefined, now)).toBeUndefined();
+});
+
+describe('trying again', () => {
+  const refused = () => Promise.reject(new ConnectionError('ECONNREFUSED', 'connection refused'));
+  const signal = new AbortController().signal;
+
+  test('waits longer and longer, never the same for all, never for ever', () => {
+    expect(backoffMs(0, 0.5)).toBe(400);
+    expect(backoffMs(2000, 0.5)).toBe(1000);
+    expect(backoffMs(1e6, 0.5)).toBe(20_000);
+    expect(backoffMs(2000, 0)).toBeLessThan(700);
+    expect(backoffMs(2000, 1)).toBeGreaterThan(1300);
+  });
+
+  test('until it works; trouble is told of, and its end', async () => {
+    const troubles: (Trouble | undefined)[] = [];
+    const retrier = new Retrier({
+      patienceMs: 60_000,
+      signal,
+      onTrouble: (trouble) => troubles.push(trouble),
+    });
+    let attempts = 0;
+    expect(await retrier.run(() => (++attempts < 3 ? refused() : Promise.resolve('there')))).toBe('there');
+    expect(troubles).toMatchObject([
+      { reason: 'connection refused' },
+      { reason: 'connection refused' },
+      undefined,
+    ]);
+    expect(troubles[1]!.since).toBe(troubles[0]!.since);
+  });
+
+  test('as late as the server asks', async () => {
+    const retrier = new Retrier({ patienceMs: 60_000, signal });
+    let attempts = 0;
+    const begun = performance.now();
+    await retrier.run(() =>
+      ++attempts < 2 ? Promise.reject(new ApiError(503, {}, 1.2)) : Promise.resolve(),
+    );
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(1190);
+  });
+
+  test('not longer than the patience lasts; something that works renews it', async () => {
+    const retrier = new Retrier({ patienceMs: 700, signal });
+    const gaveUp = await failure(retrier.run(refused));
+    expect(gaveUp).toBeInstanceOf(GaveUpError);
+    expect(gaveUp.message).toBe('connection refused');
+    retrier.succeeded();
+    let attempts = 0;
+    await retrier.run(() => (++attempts < 2 ? refused() : Promise.resolve()));
+  });
+
+  test('not what is final', async () => {
+    const retrier = new Retrier({ patienceMs: 60_000, signal });
+    const final = new ApiError(422, { title: 'no' });
+    expect(await failure(retrier.run(() => Promise.reject(final)))).toBe(final);
+    // A host that was never there is a wrong name; one that was is a network that is down.
+    const unknown = () => Promise.reject(new ConnectionError('ENOTFOUND', 'no such host'));
+    expect(await failure(retrier.run(unknown))).toMatchObject({ code: 'ENOTFOUND' });
+    await retrier.run(() => Promise.resolve());
+    let attempts = 0;
+    await retrier.run(() => (++attempts < 2 ? unknown() : Promise.resolve()));
+  });
+
+  test('not after the signal, whose reason it throws, also while it waits', async () => {
+    const stop = new AbortController();
+    const retrier = new Retrier({ patienceMs: 60_000, signal: stop.signal });
+    setTimeout(() => stop.abort(new Error('enough')), 30);
+    expect((await failure(retrier.run(() => Promise.reject(new ApiError(503, {}, 60))))).message).toBe(
+      'enough',
+    );
+  });
+});
