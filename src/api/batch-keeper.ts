@@ -76,6 +76,8 @@ export class BatchKeeper {
         code: 'revision_gone',
         message: `it was begun with revision ${record.revision} of ${model}, which no worker serves any more`,
       });
+      // Nobody else would.
+      await this.takeOut(id, record);
       return;
     }
     const bits = await batches.doneBits(id);

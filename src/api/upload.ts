@@ -60,17 +60,22 @@ export async function storePart(
     const limits = { chunkRows: CHUNK_ROWS, chunkBytes, maxRecordBytes };
     const records = splitRecords(content(), input, limits);
     let offset = 0;
-    for (;;) {
-      const next = await records.next();
-      if (next.done === true) {
-        ({ lines, columns } = next.value);
-        return;
+    try {
+      for (;;) {
+        const next = await records.next();
+        if (next.done === true) {
+          ({ lines, columns } = next.value);
+          return;
+        }
+        const chunk = next.value;
+        entries.push({ offset, bytes: chunk.bytes.length, rows: chunk.rows, firstLine: chunk.firstLine });
+        offset += chunk.bytes.length;
+        rows += chunk.rows;
+        yield chunk.bytes;
       }
-      const chunk = next.value;
-      entries.push({ offset, bytes: chunk.bytes.length, rows: chunk.rows, firstLine: chunk.firstLine });
-      offset += chunk.bytes.length;
-      rows += chunk.rows;
-      yield chunk.bytes;
+    } finally {
+      // The blob store may want no more. Whoever does not let go of the body keeps its rest from being read.
+      await records.return({ lines });
     }
   }
 

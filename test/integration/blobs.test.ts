@@ -542,6 +542,28 @@ describe('blobs in a folder only', () => {
     });
   });
 
+  test.each([
+    ['its disk is unmounted', (root: string) => mkdir(root)],
+    ['it is renamed', () => Promise.resolve()],
+  ])('a write in whose middle the folder vanishes (%s) makes nothing in its place', async (_, afterwards) => {
+    const { root, store } = await fresh();
+    await store.put('a/kept', Buffer.from('x'));
+    async function* source() {
+      yield Buffer.from('half');
+      await rename(root, `${root}-away`);
+      await afterwards(root);
+    }
+    for (const key of ['a/b/c', 'd']) {
+      await expect(store.putStream(key, source())).rejects.toMatchObject({
+        code: 'blob_store_unavailable',
+        message: `${store.place} cannot be used: it is gone, or its disk is not mounted`,
+      });
+      // Fails unless it is missing, or empty.
+      await rename(`${root}-away`, root);
+    }
+    expect(await all(store.list(''))).toEqual(['a/kept']);
+  });
+
   /** A disk of 4 MB of one's own, for a child process, if this system lets us mount one. */
   const small = (script: string) => {
     const disk = path.join(folder, randomUUID());

@@ -43,7 +43,10 @@ export function bulkBody(c: Context<AppEnv>): Upload {
   }
   // The server's own stream: turning it into a web stream and back costs more than cutting it into records.
   const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
-  const body: AsyncIterable<Uint8Array> | null = incoming ?? c.req.raw.body;
+  // Not destroyed when it is left early, so that the server's adapter can read on to the end of the body, or close the
+  // connection when that is far away. Unread, it would stay in the way of the next request on the connection.
+  const body: AsyncIterable<Uint8Array> | null =
+    incoming?.iterator({ destroyOnReturn: false }) ?? c.req.raw.body;
   if (!body || c.req.header('content-length') === '0') {
     throw new AppError('empty_body', 'send the records as the body');
   }

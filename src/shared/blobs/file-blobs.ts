@@ -200,7 +200,7 @@ export class FileBlobs implements BlobStore {
     const folder = path.dirname(target);
     for (let attempt = 1; ; attempt++) {
       try {
-        const made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+        const made = await this.#makeFolder(folder);
         await name();
         // A new folder is an entry in its parent, which has to last too.
         const last = made === undefined ? folder : path.dirname(made);
@@ -211,14 +211,31 @@ export class FileBlobs implements BlobStore {
       } catch (thrown) {
         if (['ENOENT', 'EEXIST', 'ENOTDIR', 'EISDIR'].includes(codeOf(thrown) ?? '')) {
           if (await this.#clashes(target)) throw this.#clash(key);
-          await this.#assertThere();
           // A folder on the way was pruned just then; mkdir says that in any of these codes.
-          if (attempt < PLACE_ATTEMPTS) continue;
+          if (attempt < PLACE_ATTEMPTS && (await this.#isThere())) continue;
         }
         await this.#prune(folder);
         throw this.#translate(thrown);
       }
     }
+  }
+
+  /**
+   * Makes a folder and those on the way to it, but not the store's own: where that is missing, its disk is, too.
+   * @returns the uppermost one that was missing
+   */
+  async #makeFolder(folder: string): Promise<string | undefined> {
+    if (folder === this.#root) return undefined;
+    try {
+      await mkdir(folder, { mode: FOLDER_MODE });
+      return folder;
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return undefined;
+      if (codeOf(error) !== 'ENOENT' || path.dirname(folder) === this.#root) throw error;
+    }
+    const above = await this.#makeFolder(path.dirname(folder));
+    await ignoring(mkdir(folder, { mode: FOLDER_MODE }), 'EEXIST');
+    return above ?? folder;
   }
 
   /** Whether `target` is a folder, or something on the way to it is none. */
@@ -268,6 +285,13 @@ export class FileBlobs implements BlobStore {
         if (codeOf(error) !== 'ENOENT') return;
       }
     }
+  }
+
+  #isThere(): Promise<boolean> {
+    return this.#assertThere().then(
+      () => true,
+      () => false,
+    );
   }
 
   /** @throws BlobError `blob_store_unavailable` when the folder is not (or no longer) this store's */

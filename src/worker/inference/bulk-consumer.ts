@@ -314,12 +314,13 @@ export class BulkConsumer {
   }
 
   /** Ends the batch, or says what is wrong and has the chunk tried again. */
-  async #onTrouble(batch: string, chunk: number, error: Error): Promise<never> {
+  async #onTrouble(batch: string, chunk: number, error: Error): Promise<void> {
     const { batches, logger } = this.#options;
     logger.warn({ batch, chunk, reason: error.message }, 'chunk not done');
     if (error instanceof BlobNotFound) {
       await this.#fail(batch, { code: 'input_lost', message: 'its input is not in the blob store any more' });
-      throw new UnrecoverableError(error.message);
+      // Nothing more to come from this chunk: 'failed' would end the batch a second time, when it may be resumed already.
+      return;
     }
     if (error instanceof BlobError) {
       const { code, message } = toAppError(error);

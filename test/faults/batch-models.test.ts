@@ -1,0 +1,232 @@
+/** Batches under weights that are replaced, and under texts that the model dies of. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { BatchStore } from '../../src/shared/batches/store.ts';
+import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { ModelRegistry } from '../../src/shared/registry.ts';
+import { Batcher } from '../../src/worker/inference/batcher.ts';
+import { BulkConsumer } from '../../src/worker/inference/bulk-consumer.ts';
+import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
+import { EnginePool } from '../../src/worker/inference/engine-pool.ts';
+import type { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+import {
+  archive,
+  BatchCalls,
+  DISTURBED,
+  expectUndisturbed,
+  Inside,
+  tellOnFailure,
+} from '../support/batches.ts';
+import { eventually, Process, Stack } from '../support/stack.ts';
+
+describe('two revisions of one model', () => {
+  const SHIPPED = 'models/sst2-minilm';
+  const NEW = 'other-revision';
+  const input = archive(500);
+  const small = archive(100);
+  let old: string;
+  let folder: string;
+  let stack: Stack;
+  let calls: BatchCalls;
+  let inside: Inside;
+  /** By revision. */
+  let undisturbed: Record<string, string>;
+
+  beforeAll(async () => {
+    folder = relabelled(SHIPPED, NEW);
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      env: { ...DISTURBED, REVISION_GRACE_S: '1' },
+    });
+    calls = new BatchCalls(stack);
+    inside = new Inside(stack);
+    const id = await calls.submit(input.body);
+    const { text } = await calls.results(id);
+    old = (await calls.get(id)).body.model.revision!;
+    const relabel = (results: string) =>
+      results.replaceAll('"NEGATIVE"', '"bad"').replaceAll('"POSITIVE"', '"good"');
+    undisturbed = { [old]: text, [NEW]: relabel(text) };
+  });
+  afterAll(async () => {
+    inside.close();
+    await stack.stop();
+    rmSync(folder, { recursive: true });
+  });
+  beforeEach(() => tellOnFailure(() => stack));
+
+  /** A folder with the same weights, other labels and another revision. */
+  function relabelled(original: string, revision: string): string {
+    const copy = mkdtempSync(path.join(tmpdir(), 'amulet-model-'));
+    const manifest = JSON.parse(readFileSync(path.join(original, 'manifest.json'), 'utf8')) as {
+      files: Record<string, { sha256: string }>;
+    };
+    const config = readFileSync(path.join(original, 'config.json'), 'utf8')
+      .replaceAll('"NEGATIVE"', '"bad"')
+      .replaceAll('"POSITIVE"', '"good"');
+    manifest.files['config.json'] = { sha256: createHash('sha256').update(config).digest('hex') };
+    for (const name of readdirSync(original)) {
+      if (['config.json', 'manifest.json'].includes(name)) continue;
+      symlinkSync(path.resolve(original, name), path.join(copy, name));
+    }
+    writeFileSync(path.join(copy, 'config.json'), config);
+    writeFileSync(path.join(copy, 'manifest.json'), JSON.stringify({ ...manifest, revision }));
+    return copy;
+  }
+
+  async function startNew(): Promise<void> {
+    const env = { ...stack.env, MODEL_DIR: folder, MODEL_NAME: 'sst2-minilm' };
+    const worker = new Process('worker/inference/main.ts', env);
+    stack.workers.push(worker);
+    await worker.ready;
+  }
+
+  const expectOneRevision = async (id: string, revision: string, of = input) => {
+    const expected = undisturbed[revision]!.split(/(?<=\n)/).slice(0, of.rows);
+    await expectUndisturbed(calls, inside, id, of, expected.join(''));
+    await eventually(() => {
+      const folders = readdirSync(path.join(calls.folder(id), 'results'));
+      return Promise.resolve(folders.length === 1 && folders[0] === revision ? true : undefined);
+    });
+  };
+
+  test('at once: every batch is labelled by one of them, and its workers leave nothing else', async () => {
+    await startNew();
+    for (let batches = 0; batches < 4; batches++) {
+      const id = await calls.submit(small.body);
+      const { model } = await calls.finished(id);
+      await expectOneRevision(id, model.revision!, small);
+    }
+  });
+
+  test('one gone for good: its batches fail, can be begun again with the other, or go on when it is back', async () => {
+    // Only the old one may begin.
+    await stack.workers.pop()!.end();
+    const [first, second] = [await calls.submit(input.body), await calls.submit(input.body)];
+    for (const id of [first, second]) await calls.progress(id);
+    await stack.workers.pop()!.end('SIGKILL');
+    await startNew();
+    for (const id of [first, second]) {
+      expect(await calls.finished(id)).toMatchObject({
+        status: 'failed',
+        error: { code: 'revision_gone' },
+        model: { revision: old },
+      });
+      await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
+    }
+    // Without the old weights there is no going on.
+    expect((await calls.resume(first)).body).toMatchObject({
+      status: 'failed',
+      error: { code: 'revision_gone' },
+    });
+    const restarted = await calls.resume(first, '?restart=true');
+    expect([restarted.status, restarted.body.rows.finished]).toEqual([202, 0]);
+    expect(await calls.finished(first)).toMatchObject({ status: 'completed', model: { revision: NEW } });
+    expect((await calls.results(first)).text).toBe(undisturbed[NEW]);
+
+    stack.workers.push(stack.startWorker());
+    await stack.workers.at(-1)!.ready;
+    expect((await calls.resume(second)).status).toBe(202);
+    await expectOneRevision(second, old);
+  });
+});
+
+describe('texts that the model dies of', () => {
+  const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
+  /** First token ids that the child misbehaves at. */
+  const IDS: Record<string, number> = { crash: 666, throw: 667 };
+  const MODEL = { name: 'fragile', revision: 'r1' };
+  let stack: Stack;
+  let pool: EnginePool;
+  let consumer: BulkConsumer;
+  const connections: Redis[] = [];
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      workers: 0,
+      env: { ...DISTURBED, DEFAULT_MODEL: MODEL.name },
+    });
+    const logger = pino({ level: 'silent' });
+    pool = await EnginePool.start(2, {
+      load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
+      runTimeoutMs: 10_000,
+      logger,
+      onGiveUp: () => {},
+      childEntry: CHILD,
+    });
+    const encode = (text: string) => {
+      const ids = Int32Array.of(IDS[text.split(' ')[0]!] ?? 1, ...Buffer.from(text).subarray(0, 20));
+      return Promise.resolve({ ids, typeIds: undefined, truncated: false });
+    };
+    const classifier = new Classifier({
+      tokenizer: { encode } as unknown as TextTokenizer,
+      batcher: new Batcher<TextRow, Float32Array>({
+        run: oncePerText((rows) => pool.run(rows)),
+        executors: pool.size,
+        budgets: { interactive: 128, low: 128, bulk: 128 },
+      }),
+      labels: ['a', 'b'],
+      apply: 'softmax',
+      maxTokens: 64,
+    });
+    connections.push(new Redis(stack.env.REDIS_URL!, { maxRetriesPerRequest: null }));
+    connections.push(connections[0]!.duplicate());
+    const [redis, subscriber] = connections as [Redis, Redis];
+    const { REDIS_PREFIX: prefix, BLOB_URL: url } = stack.env as Record<'REDIS_PREFIX' | 'BLOB_URL', string>;
+    const config = loadConfig({ ...stack.env, MODEL_PROCESSES: '2' });
+    consumer = new BulkConsumer({
+      config,
+      redis,
+      batches: new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 }),
+      blobs: lazyBlobStore(url),
+      classifier,
+      model: MODEL,
+      logger,
+      onChunk: () => {},
+    });
+    const registry = new ModelRegistry(redis, prefix);
+    await registry.announce('worker', { ...MODEL, labels: ['a', 'b'], max_tokens: 64, multi_label: false });
+    consumer.start(subscriber);
+  });
+  afterAll(async () => {
+    await consumer.drain();
+    for (const redis of connections) redis.disconnect();
+    await pool.stop();
+    await stack.stop();
+  });
+
+  test('are errored rows in their places; all others are labelled', async () => {
+    const texts = Array.from({ length: 200 }, (_, i) =>
+      i % 50 === 20 ? `crash ${i}` : i % 50 === 30 ? `throw ${i}` : `text ${i}`,
+    );
+    const calls = new BatchCalls(stack);
+    const id = await calls.submit(texts.map((text, i) => `${JSON.stringify({ id: i, text })}\n`).join(''));
+    const { end, text } = await calls.results(id);
+    const rows = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { id: string; label?: string; error?: { code: string } });
+    const expected = texts.map((each, i) => ({
+      id: String(i),
+      error: each.startsWith('crash')
+        ? 'poison_input'
+        : each.startsWith('throw')
+          ? 'inference_failed'
+          : undefined,
+    }));
+    expect(end).toBe('clean');
+    expect(rows.map(({ id: row, error }) => ({ id: row, error: error?.code }))).toEqual(expected);
+    expect(rows.every(({ label, error }) => (label === undefined) !== (error === undefined))).toBe(true);
+    expect((await calls.get(id)).body).toMatchObject({
+      status: 'completed',
+      rows: { total: 200, finished: 200, failed: 8 },
+    });
+    expect(pool.restarts).toBeGreaterThanOrEqual(4);
+  });
+});

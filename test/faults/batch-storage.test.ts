@@ -1,0 +1,350 @@
+/** Batches whose blob store vanishes, fills up or loses data, and what happens at every limit of room and time. */
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Batch } from '../../src/shared/contract.ts';
+import {
+  archive,
+  BatchCalls,
+  complaints,
+  DISTURBED,
+  expectUndisturbed,
+  Inside,
+  tellOnFailure,
+  type Answer,
+  type Problem,
+} from '../support/batches.ts';
+import { OwnRedis } from '../support/redis.ts';
+import { provideS3 } from '../support/s3.ts';
+import { eventually, Stack, type StackOptions } from '../support/stack.ts';
+
+const input = archive(600);
+const s3 = await provideS3();
+const disk = mountTmpfs('2m');
+let redis: OwnRedis;
+let undisturbed: string;
+/** The stack of the test that runs. */
+let stack: Stack | undefined;
+let calls: BatchCalls;
+let inside: Inside;
+
+beforeAll(async () => {
+  redis = await OwnRedis.start();
+  await use({ env: DISTURBED });
+  ({ text: undisturbed } = await calls.results(await calls.submit(input.body)));
+});
+afterAll(async () => {
+  await leave();
+  await redis.stop();
+  if (typeof s3 !== 'string') await s3.stop();
+  if ('folder' in disk) {
+    spawnSync('umount', [disk.folder]);
+    rmdirSync(disk.folder);
+  }
+});
+beforeEach(() => tellOnFailure(() => stack));
+
+/** Puts another stack in the place of the one before. */
+async function use(options: Omit<StackOptions, 'redisUrl'>, redisUrl = redis.url): Promise<void> {
+  await leave();
+  stack = await Stack.start({ redisUrl, ...options });
+  calls = new BatchCalls(stack);
+  inside = new Inside(stack);
+}
+
+async function leave(): Promise<void> {
+  if (!stack) return;
+  inside.close();
+  await stack.stop();
+  stack = undefined;
+}
+
+/** A disk that is soon full, or why there is none. */
+function mountTmpfs(size: string): { folder: string } | { reason: string } {
+  const folder = mkdtempSync(path.join(tmpdir(), 'amulet-small-disk-'));
+  const { status, stderr, error } = spawnSync(
+    'mount',
+    ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder],
+    {
+      encoding: 'utf8',
+    },
+  );
+  if (status === 0) return { folder };
+  rmdirSync(folder);
+  return { reason: `no tmpfs can be mounted: ${error?.message ?? stderr.trim()}` };
+}
+
+/** Takes all the room there is. @returns the file to remove for it to be there again */
+function fill(folder: string): string {
+  const file = path.join(folder, 'filler');
+  const handle = openSync(file, 'w');
+  try {
+    for (;;) writeSync(handle, Buffer.alloc(4096, 'x'));
+  } catch (error) {
+    expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
+  } finally {
+    closeSync(handle);
+  }
+  return file;
+}
+
+/** So many bytes of records. */
+const records = (bytes: number) => `${JSON.stringify({ text: 'x'.repeat(88) })}\n`.repeat(bytes / 100);
+const streamed = (body: string) => ReadableStream.from([Buffer.from(body)]) as ReadableStream<Uint8Array>;
+const batchFolders = () => {
+  const folder = path.join(stack!.blobFolder, 'batches');
+  return existsSync(folder) ? readdirSync(folder) : [];
+};
+const unfinishedFiles = () => readdirSync(path.join(stack!.blobFolder, '~tmp'));
+
+function expectProblem({ status, headers, body }: Answer<Problem>, expected: [number, string]): void {
+  expect([status, body.code]).toEqual(expected);
+  if (status === 429 || status >= 500) expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+  // Nothing about this machine.
+  expect(JSON.stringify(body)).not.toContain(tmpdir());
+}
+
+describe('the blob store', () => {
+  test('vanishes and comes back: the batch says so, waits, and goes on by itself', async () => {
+    const id = await calls.submit(input.body);
+    await calls.progress(id);
+    const away = `${stack!.blobFolder}-away`;
+    renameSync(stack!.blobFolder, away);
+    try {
+      const batch = await calls.until(id, ({ problem }) => problem !== null);
+      expect(batch).toMatchObject({
+        status: 'processing',
+        problem: { code: 'blob_store_unavailable', message: 'The blob store does not work' },
+        error: null,
+      });
+      const refused = await calls.post<Problem>(input.body);
+      expectProblem(refused, [503, 'blob_store_unavailable']);
+      expect(refused.body.title).toBe('The blob store does not work');
+      expectProblem(await calls.call(`/v1/batches/${id}/results`), [503, 'blob_store_unavailable']);
+    } finally {
+      renameSync(away, stack!.blobFolder);
+    }
+    await expectUndisturbed(calls, inside, id, input, undisturbed);
+  });
+
+  test('loses the input: the batch fails, says so, and goes on when it is back', async () => {
+    const id = await calls.submit(input.body);
+    await calls.progress(id);
+    const parts = path.join(calls.folder(id), 'parts');
+    renameSync(parts, `${parts}-away`);
+    const failed = await calls.finished(id);
+    expect(failed).toMatchObject({ status: 'failed', error: { code: 'input_lost' }, problem: null });
+    // Up to the first row that is missing, and no further: a caller who comes back asks for what is behind the last.
+    await inside.mark(id, 50, true);
+    const { end, text } = await calls.results(id);
+    await inside.mark(id, 50, false);
+    expect(end).toBe('clean');
+    expect(undisturbed.startsWith(text)).toBe(true);
+
+    await calls.resume(id);
+    expect(await calls.finished(id)).toMatchObject({ status: 'failed', error: { code: 'input_lost' } });
+    // Whatever a worker still has of it would find the input missing, and say so.
+    await eventually(async () => ((await inside.chunksInHand()) === 0 ? true : undefined));
+    renameSync(`${parts}-away`, parts);
+    expect((await calls.resume(id)).status).toBe(202);
+    await expectUndisturbed(calls, inside, id, input, undisturbed);
+    const lines = text.split('\n').length - 1;
+    const rest = await calls.results(id, `?after=${lines}`);
+    expect(text + rest.text).toBe(undisturbed);
+    expect(complaints(stack!.workers[0]!)).toEqual([]);
+  });
+});
+
+test('the counter of stored bytes is exact when everything has ended and is removed', async () => {
+  const { body } = await calls.call<{ batches: Batch[] }>('/v1/batches?limit=100');
+  expect(await inside.store.storedBytes()).toBe(
+    body.batches.reduce((sum, batch) => sum + batch.input.bytes, 0),
+  );
+  for (const { id } of body.batches) await calls.remove(id);
+  expect(await inside.store.storedBytes()).toBe(0);
+  expect(batchFolders()).toEqual([]);
+});
+
+describe('quotas', () => {
+  beforeAll(() => use({ workers: 0, env: { MAX_BATCH_BYTES: '100000', MAX_STORED_BYTES: '200000' } }));
+
+  test('of a batch: 413 in the middle of an upload, and nothing is left of it', async () => {
+    expectProblem(await calls.post(streamed(records(150_000))), [413, 'body_too_large']);
+    const id = await calls.open();
+    expect((await calls.putPart(id, 1, streamed(records(60_000)))).status).toBe(201);
+    expectProblem(await calls.putPart(id, 2, streamed(records(60_000))), [413, 'body_too_large']);
+    // What is there already may be sent again, although there would be no room for another such part.
+    expect((await calls.putPart(id, 1, records(60_000))).status).toBe(200);
+    expect((await calls.putPart(id, 2, records(40_000))).status).toBe(201);
+    expect((await calls.get(id)).body.input.bytes).toBe(100_000);
+    await calls.remove(id);
+    expect(await inside.store.storedBytes()).toBe(0);
+    await eventually(() => Promise.resolve(batchFolders().length === 0 ? true : undefined));
+    expect(unfinishedFiles()).toEqual([]);
+  });
+
+  test('of a batch, with two uploads at once: one gets the room', async () => {
+    const id = await calls.open();
+    const answers = await Promise.all([1, 2].map((part) => calls.putPart(id, part, records(60_000))));
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 413]);
+    expect(readdirSync(path.join(calls.folder(id), 'parts')).length).toBe(2);
+    await calls.remove(id);
+  });
+
+  test('of all batches: 429 with Retry-After, until one is removed', async () => {
+    const ids = [await calls.open(), await calls.open(), await calls.open()] as const;
+    for (const id of ids.slice(0, 2)) {
+      expect((await calls.putPart(id, 1, records(90_000))).status).toBe(201);
+    }
+    expectProblem(await calls.putPart(ids[2], 1, records(30_000)), [429, 'quota_reached']);
+    expectProblem(await calls.post(streamed(records(30_000))), [429, 'quota_reached']);
+    // Nothing is lost of what was there, and it can be sent again.
+    expect((await calls.putPart(ids[0], 1, records(90_000))).status).toBe(200);
+    expect(await inside.store.storedBytes()).toBe(180_000);
+    await calls.remove(ids[0]);
+    expect((await calls.putPart(ids[2], 1, records(30_000))).status).toBe(201);
+    for (const id of ids.slice(1)) await calls.remove(id);
+    expect(await inside.store.storedBytes()).toBe(0);
+    expect(batchFolders()).toEqual([]);
+  });
+});
+
+test('expiry: an open batch loses its data when no part comes, any other when its time is up', async () => {
+  await use({ workers: 0, env: { OPEN_BATCH_TTL_S: '1', BATCH_TTL_S: '3' } });
+  const [open, canceled, queued] = [await calls.open(), await calls.open(), await calls.open()];
+  for (const id of [open, canceled, queued]) await calls.putPart(id, 1, records(1000));
+  await calls.delete(canceled);
+  expect((await calls.complete(queued, [{ number: 1 }])).status).toBe(202);
+  expect(await inside.store.storedBytes()).toBe(3000);
+
+  const expired = await calls.until(open, ({ status }) => status === 'expired');
+  expect(expired).toMatchObject({ error: { code: 'batch_expired' }, input: { bytes: 0 } });
+  expect(await calls.results(open)).toEqual({ end: 'clean', text: '' });
+  expectProblem(await calls.complete(open, [{ number: 1 }]), [409, 'batch_not_open']);
+  expectProblem(await calls.putPart(open, 2, records(1000)), [409, 'batch_not_open']);
+
+  for (const id of [open, canceled]) {
+    const gone = await eventually(async () => {
+      const answer = await calls.get<Problem>(id);
+      return answer.status === 404 ? answer : undefined;
+    });
+    expect(gone.body.code).toBe('batch_not_found');
+    await eventually(() => Promise.resolve(existsSync(calls.folder(id)) ? undefined : true));
+  }
+  // What is to be worked on does not expire, however long nobody works on it.
+  expect((await calls.get(queued)).body).toMatchObject({ status: 'queued', expires_at: null });
+  expect(batchFolders()).toEqual([queued]);
+  expect(await inside.store.storedBytes()).toBe(1000);
+  expect(unfinishedFiles()).toEqual([]);
+});
+
+describe('a full Redis', () => {
+  let full: OwnRedis;
+  beforeAll(async () => {
+    full = await OwnRedis.start();
+    await use({ env: DISTURBED }, full.url);
+  });
+  afterAll(async () => {
+    await leave();
+    await full.stop();
+  });
+
+  test('503 redis_full and nothing half-done; a running batch goes on when there is room again', async () => {
+    const [ready, empty, unwanted] = [await calls.open(), await calls.open(), await calls.open()];
+    await calls.putPart(ready, 1, input.body);
+    const running = await calls.submit(input.body);
+    await calls.progress(running);
+    await inside.redis.config('SET', 'maxmemory', '1');
+    expectProblem(await calls.call('/v1/batches?open=true', { method: 'POST' }), [503, 'redis_full']);
+    expectProblem(await calls.post(input.body), [503, 'redis_full']);
+    expectProblem(await calls.complete(ready, [{ number: 1 }]), [503, 'redis_full']);
+    expectProblem(await calls.putPart(empty, 1, input.body), [503, 'redis_full']);
+    expect(existsSync(path.join(calls.folder(empty), 'parts'))).toBe(false);
+    // What can be read is, and what makes room is done.
+    expect((await calls.get(running)).body.status).toBe('processing');
+    expect((await calls.delete(unwanted)).status).toBe(200);
+    expect((await calls.delete(unwanted)).status).toBe(204);
+    // Two heartbeats: longer than any lock is held.
+    const [worker] = stack!.workers;
+    await eventually(() =>
+      Promise.resolve(worker!.output.split('heartbeat failed').length > 2 ? true : undefined),
+    );
+    expect(worker!.output).toContain('chunk not done');
+    await inside.redis.config('SET', 'maxmemory', '0');
+
+    expect((await calls.complete(ready, [{ number: 1 }])).status).toBe(202);
+    for (const id of [running, ready]) await expectUndisturbed(calls, inside, id, input, undisturbed);
+  });
+});
+
+describe(`a full disk${'reason' in disk ? ` (skipped: ${disk.reason})` : ''}`, () => {
+  const skip = !('folder' in disk);
+  const folder = 'folder' in disk ? disk.folder : '';
+  const blobFolder = path.join(folder, 'blobs');
+  beforeAll(async () => {
+    if (skip) return;
+    mkdirSync(blobFolder);
+    await use({ env: { ...DISTURBED, BLOB_URL: `file:${blobFolder}` } });
+  });
+
+  test.skipIf(skip)('refuses an upload with 507 and keeps nothing of it', async () => {
+    expectProblem(await calls.post(streamed(records(4_000_000))), [507, 'blob_store_full']);
+    const id = await calls.open();
+    expectProblem(await calls.putPart(id, 1, records(4_000_000)), [507, 'blob_store_full']);
+    expect((await calls.call<{ batches: Batch[] }>('/v1/batches')).body.batches.length).toBe(1);
+    expect(readdirSync(blobFolder)).toEqual(['~tmp']);
+    expect(readdirSync(path.join(blobFolder, '~tmp'))).toEqual([]);
+    expect(await inside.store.storedBytes()).toBe(0);
+    expect((await calls.putPart(id, 1, records(100_000))).status).toBe(201);
+    await calls.remove(id);
+  });
+
+  test.skipIf(skip)(
+    'keeps the results waiting: the batch says so, and goes on when there is room',
+    async () => {
+      const id = await calls.submit(input.body);
+      await calls.progress(id);
+      const filler = fill(folder);
+      const batch = await calls.until(id, ({ problem }) => problem !== null);
+      expect(batch).toMatchObject({
+        status: 'processing',
+        problem: { code: 'blob_store_full', message: 'The blob store has no space left' },
+      });
+      rmSync(filler);
+      await expectUndisturbed(calls, inside, id, input, undisturbed);
+      expect(readdirSync(path.join(blobFolder, '~tmp'))).toEqual([]);
+    },
+  );
+});
+
+test.skipIf(typeof s3 === 'string')(
+  `a whole batch through S3 (${typeof s3 === 'string' ? `skipped: ${s3}` : s3.name})`,
+  async () => {
+    if (typeof s3 === 'string') return;
+    const url = new URL(s3.url);
+    url.pathname = '/faults';
+    await use({ env: { ...DISTURBED, BULK_CHUNK_BYTES: '8000', BLOB_URL: url.href } });
+    const id = await calls.open();
+    const lines = input.body.split(/(?<=\n)/);
+    for (const [i, part] of [lines.slice(0, 250), lines.slice(250)].entries()) {
+      expect((await calls.putPart(id, i + 1, streamed(part.join('')))).status).toBe(201);
+    }
+    expect((await calls.complete(id, [{ number: 1 }, { number: 2 }])).status).toBe(202);
+    await expectUndisturbed(calls, inside, id, input, undisturbed);
+    await calls.remove(id);
+    expect(await inside.store.leftovers()).toEqual([]);
+  },
+);
