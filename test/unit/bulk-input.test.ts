@@ -36,8 +36,9 @@ function split(file: string | Buffer, input: InputSpec, limits = {}, sizes?: num
   return collect(splitRecords(inPieces(bytes, sizes), input, { ...LIMITS, ...limits }));
 }
 
-const parse = (chunk: InputChunk, input: InputSpec) =>
-  [...parseChunk(chunk.bytes, { ...input, columns: chunk.columns }, chunk.firstLine, PARSE_LIMITS)];
+const parse = (chunk: InputChunk, input: InputSpec) => [
+  ...parseChunk(chunk.bytes, { ...input, columns: chunk.columns }, chunk.firstLine, PARSE_LIMITS),
+];
 
 async function read(file: string | Buffer, input: InputSpec, limits = {}, sizes?: number[]) {
   const chunks = await split(file, input, limits, sizes);
