@@ -31,7 +31,7 @@ import { OwnRedis } from '../support/redis.ts';
 import { provideS3 } from '../support/s3.ts';
 import { eventually, Stack, type StackOptions } from '../support/stack.ts';
 
-const input = archive(600);
+const input = archive(900);
 const s3 = await provideS3();
 const disk = mountTmpfs('2m');
 let redis: OwnRedis;
@@ -339,7 +339,7 @@ test.skipIf(typeof s3 === 'string')(
     await use({ env: { ...DISTURBED, BULK_CHUNK_BYTES: '8000', BLOB_URL: url.href } });
     const id = await calls.open();
     const lines = input.body.split(/(?<=\n)/);
-    for (const [i, part] of [lines.slice(0, 250), lines.slice(250)].entries()) {
+    for (const [i, part] of [lines.slice(0, 350), lines.slice(350)].entries()) {
       expect((await calls.putPart(id, i + 1, streamed(part.join('')))).status).toBe(201);
     }
     expect((await calls.complete(id, [{ number: 1 }, { number: 2 }])).status).toBe(202);

@@ -14,6 +14,7 @@ import {
   Inside,
   seeded,
   tellOnFailure,
+  type Archive,
 } from '../support/batches.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack, type Process } from '../support/stack.ts';
@@ -22,7 +23,9 @@ const seed = Number(process.env.FAULT_SEED ?? Date.now() % 1_000_000);
 const random = seeded(seed);
 const moment = (minMs: number, maxMs: number) => sleep(minMs + random() * (maxMs - minMs));
 
-const input = archive(900);
+const input = archive(1200);
+/** Its beginning. */
+const small = archive(300);
 let redis: OwnRedis;
 let stack: Stack;
 let calls: BatchCalls;
@@ -43,6 +46,13 @@ afterAll(async () => {
 });
 beforeEach(() => tellOnFailure(() => stack, `FAULT_SEED=${seed}`));
 
+/** What a beginning of the input has to give. */
+const resultsOf = ({ rows }: Archive) =>
+  undisturbed
+    .split(/(?<=\n)/)
+    .slice(0, rows)
+    .join('');
+
 /** Calls until there is an answer, and one that says more than that it cannot be done just now. */
 const acknowledged = <T extends { status: number }>(call: () => Promise<T>) =>
   eventually(async () => {
@@ -50,16 +60,34 @@ const acknowledged = <T extends { status: number }>(call: () => Promise<T>) =>
     return answer === undefined || answer.status >= 500 ? undefined : answer;
   });
 
+/** Has something happen to a batch so often, while it is worked on; more than once it must have been. */
+async function disturb(id: string, times: number, fault: () => Promise<void>): Promise<void> {
+  let happened = 0;
+  while (happened < times && (await calls.progress(id)).status === 'processing') {
+    await fault();
+    happened++;
+  }
+  expect(happened).toBeGreaterThan(1);
+}
+
+async function endWorker(signal: NodeJS.Signals): Promise<void> {
+  const victim = random() < 0.5 ? 0 : 1;
+  await stack.workers[victim]!.end(signal);
+  stack.workers[victim] = stack.startWorker();
+}
+
+async function killRedis(): Promise<void> {
+  await redis.kill();
+  await moment(0, 500);
+  await redis.restart();
+}
+
 test('workers killed at random moments: the same bytes, nothing counted twice', async () => {
   const id = await calls.submit(input.body);
-  for (let kills = 0; kills < 5; kills++) {
-    const { status } = await calls.progress(id);
-    expect(status).toBe('processing');
-    await moment(0, 400);
-    const victim = random() < 0.5 ? 0 : 1;
-    await stack.workers[victim]!.end('SIGKILL');
-    stack.workers[victim] = stack.startWorker();
-  }
+  await disturb(id, 5, async () => {
+    await moment(0, 300);
+    await endWorker('SIGKILL');
+  });
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
@@ -73,17 +101,19 @@ test('model processes killed under their worker: the same bytes', async () => {
   await Promise.all(stack.workers.map((worker) => worker.ready));
   const id = await calls.submit(input.body);
   const worker = stack.workers[0]!;
-  for (let kills = 1; kills <= 3; kills++) {
-    // Rows that a kill has hit are run alone next; another kill would blame them.
-    await calls.progress(id, 60);
-    await moment(0, 300);
+  let kills = 0;
+  await disturb(id, 3, async () => {
     const [pid] = (await modelsOf(worker)).model_pids;
     process.kill(pid!, 'SIGKILL');
+    kills++;
     await eventually(async () => {
       const { model_pids, model_restarts } = await modelsOf(worker);
       return model_restarts === kills && model_pids.length > 0 ? true : undefined;
     });
-  }
+    // Rows that a kill has hit are run alone next; another kill would blame them.
+    await calls.progress(id, 60);
+    await moment(0, 200);
+  });
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
@@ -166,21 +196,19 @@ test('the API killed during uploads and runs: what it acknowledged is there, the
     expect([first.status, again.status, again.body.id]).toEqual([202, 202, first.body.id]);
     return first.body.id;
   };
-  const small = archive(200);
   const [large, other] = await Promise.all([inParts(), atOnce()]);
   const uploading = kills;
   await eventually(() => Promise.resolve(kills >= uploading + 2 ? true : undefined));
   enough.abort();
   await reaper;
   await expectUndisturbed(calls, inside, large, input, undisturbed);
-  const head = undisturbed.split(/(?<=\n)/).slice(0, small.rows);
-  await expectUndisturbed(calls, inside, other, small, head.join(''));
+  await expectUndisturbed(calls, inside, other, small, resultsOf(small));
 });
 
 test('chunks that a crash kept out of the queue are put there', async () => {
   // As an API does that dies between completing a batch and adding its first chunks…
   const completed = await calls.open();
-  await calls.putPart(completed, 1, input.body);
+  await calls.putPart(completed, 1, small.body);
   const parts = await inside.store.parts(completed);
   const blobs = await openBlobStore(stack.env.BLOB_URL!);
   await blobs.put(manifestKey(completed, '1'), encodeManifest(parts));
@@ -189,23 +217,20 @@ test('chunks that a crash kept out of the queue are put there', async () => {
     outcome: 'queued',
   });
   // …and a worker that dies between counting a chunk and adding the next ones.
-  const counted = await calls.submit(input.body);
-  await calls.progress(counted);
-  const lost = await inside.store.handOut(counted, 20);
-  expect(lost).toMatchObject({ outcome: 'more', chunks: { length: expect.any(Number) } });
-  for (const id of [completed, counted]) await expectUndisturbed(calls, inside, id, input, undisturbed);
+  const counted = await calls.submit(small.body);
+  const lost = await inside.store.handOut(counted, 100);
+  expect(lost).toMatchObject({ outcome: 'more', chunks: expect.arrayContaining([20, 21, 22]) });
+  for (const id of [completed, counted]) {
+    await expectUndisturbed(calls, inside, id, small, resultsOf(small));
+  }
 });
 
 test('Redis killed and started again on its data: the same bytes', async () => {
   const id = await calls.submit(input.body);
-  for (let kills = 0; kills < 3; kills++) {
-    const { status } = await calls.progress(id);
-    expect(status).toBe('processing');
-    await moment(0, 500);
-    await redis.kill();
-    await moment(0, 500);
-    await redis.restart();
-  }
+  await disturb(id, 3, async () => {
+    await moment(0, 300);
+    await killRedis();
+  });
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
@@ -221,7 +246,7 @@ test('SIGTERM: chunks in hand are finished or go back at once, and another worke
     const id = await own.submit(input.body);
     for (let terms = 0; terms < 2; terms++) {
       await own.progress(id);
-      await moment(0, 300);
+      await moment(0, 100);
       expect(await patient.workers[0]!.end('SIGTERM')).toBe(0);
       expect(await ownInside.chunksInHand()).toBe(0);
       expect((await own.get(id)).body.status).toBe('processing');
@@ -236,11 +261,6 @@ test('SIGTERM: chunks in hand are finished or go back at once, and another worke
 
 test('all of this in any order: the same bytes', async () => {
   const id = await calls.submit(input.body);
-  const endWorker = async (signal: NodeJS.Signals) => {
-    const victim = random() < 0.5 ? 0 : 1;
-    await stack.workers[victim]!.end(signal);
-    stack.workers[victim] = stack.startWorker();
-  };
   const faults = {
     workerKilled: () => endWorker('SIGKILL'),
     workerStopped: () => endWorker('SIGTERM'),
@@ -254,11 +274,7 @@ test('all of this in any order: the same bytes', async () => {
       await stack.api.end('SIGKILL');
       await calls.restartApi();
     },
-    redisKilled: async () => {
-      await redis.kill();
-      await moment(0, 300);
-      await redis.restart();
-    },
+    redisKilled: killRedis,
     redisFrozen: async () => {
       redis.freeze();
       await moment(0, 2000);

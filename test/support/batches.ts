@@ -117,10 +117,10 @@ export class BatchCalls {
     return this.until(id, ({ status }) => isFinalBatch(status));
   }
 
-  /** Waits until so many rows more are finished than now. */
+  /** Waits until so many rows more are finished than now, or all are. */
   async progress(id: string, rows = 1): Promise<Batch> {
-    const { finished } = (await this.until(id, () => true)).rows;
-    return this.until(id, (batch) => batch.rows.finished >= finished + rows);
+    const { finished, total } = (await this.until(id, () => true)).rows;
+    return this.until(id, (batch) => batch.rows.finished >= Math.min(finished + rows, total));
   }
 
   /** Starts the API again, on another port, as a supervisor would. */
