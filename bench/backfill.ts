@@ -20,7 +20,7 @@ const WARM_UP = 3000;
 export async function backfill(redisUrl: string): Promise<Figures> {
   return {
     ...prefixed('MiniLM', await compare(redisUrl, SHIPPED, 8000)),
-    ...prefixed('DistilBERT-sized', await compare(redisUrl, makeDistilbertSized(GENERATED), 1500)),
+    ...prefixed('DistilBERT-sized', await compare(redisUrl, makeDistilbertSized(GENERATED), 3000)),
   };
 }
 

@@ -195,9 +195,11 @@ export class BulkConsumer {
     const start = performance.now();
     const blobs = await this.#options.blobs();
     const { rows, options } = await this.#read(known, chunk);
-    const { bytes, failed } = await this.#classify(rows, options, inHand);
+    const bytes = await this.#classify(rows, options, inHand);
     const key = resultsKey(batch, model.revision, chunk);
-    await blobs.putIfAbsent(key, bytes);
+    const written = await blobs.putIfAbsent(key, bytes);
+    // What counts is what is there: a worker that died before it could count may have met another crash of the model.
+    const failed = countErrors(written ? bytes : await blobs.read(key));
     const next = await batches.handOut(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
@@ -251,11 +253,7 @@ export class BulkConsumer {
   }
 
   /** The results as NDJSON, in the order of the rows. */
-  async #classify(
-    rows: readonly InputRow[],
-    options: BatchSpec,
-    inHand: InHand,
-  ): Promise<{ bytes: Buffer; failed: number }> {
+  async #classify(rows: readonly InputRow[], options: BatchSpec, inHand: InHand): Promise<Buffer> {
     const texts = rows.flatMap((row, i) => ('text' in row ? [{ i, text: row.text }] : []));
     const results = await this.#options.classifier.classifyAll(
       texts.map(({ text }) => text),
@@ -269,13 +267,7 @@ export class BulkConsumer {
       ...('error' in rest ? { error: rest.error } : undefined),
     }));
     texts.forEach(({ i }, k) => Object.assign(lines[i] as object, results[k]));
-    let failed = 0;
-    let ndjson = '';
-    for (const line of lines) {
-      if ('error' in line) failed++;
-      ndjson += `${JSON.stringify(line)}\n`;
-    }
-    return { bytes: Buffer.from(ndjson), failed };
+    return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   }
 
   #lookUp(batch: string): Promise<Known | undefined> {
@@ -336,6 +328,16 @@ export class BulkConsumer {
       this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
     }
   }
+}
+
+/** Quotes inside of an id are escaped in JSON, so only a row's own field reads like this. */
+const ERROR_FIELD = ',"error":{';
+
+/** Errored rows in a chunk's results. */
+function countErrors(ndjson: Buffer): number {
+  let count = 0;
+  for (let at = ndjson.indexOf(ERROR_FIELD); at !== -1; at = ndjson.indexOf(ERROR_FIELD, at + 1)) count++;
+  return count;
 }
 
 /** How long one slice may hold the event loop. */
