@@ -5,6 +5,7 @@
  */
 import type { Redis } from 'ioredis';
 import { batchPrefix } from '../shared/batches/layout.ts';
+import { isFinalBatch } from '../shared/contract.ts';
 import { isDone, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import type { Config } from '../shared/config.ts';
@@ -94,6 +95,9 @@ export class BatchKeeper {
       missing = missing.filter((_, i) => there[i] === 0);
     }
     await addChunks(await queues.getBulk(model, record.revision), id, missing);
+    // Ended just now, by one who could not find these yet.
+    const { status } = (await batches.read(id)) ?? record;
+    if (isFinalBatch(status)) await this.takeOut(id, record);
   }
 
   /** Takes the chunks of a batch that has ended out of its queues. Workers skip those that they have in hand. */

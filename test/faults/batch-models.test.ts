@@ -136,7 +136,7 @@ describe('two revisions of one model', () => {
   });
 });
 
-describe('texts that the model dies of', () => {
+describe('the worker in this process', () => {
   const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
   /** First token ids that the child misbehaves at. */
   const IDS: Record<string, number> = { crash: 666, throw: 667 };
@@ -144,6 +144,10 @@ describe('texts that the model dies of', () => {
   let stack: Stack;
   let pool: EnginePool;
   let consumer: BulkConsumer;
+  let inside: Inside;
+  /** What happens before and after a worker looks at a batch, before it acts on what it saw. */
+  let beforeStart = (_id: string): Promise<unknown> => Promise.resolve();
+  let afterStart = beforeStart;
   const connections: Redis[] = [];
 
   beforeAll(async () => {
@@ -183,7 +187,14 @@ describe('texts that the model dies of', () => {
     consumer = new BulkConsumer({
       config,
       redis,
-      batches: new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 }),
+      batches: new (class extends BatchStore {
+        override async startChunk(id: string, chunk: number) {
+          await beforeStart(id);
+          const started = await super.startChunk(id, chunk);
+          await afterStart(id);
+          return started;
+        }
+      })({ redis, prefix, ttlS: 60, openTtlS: 60 }),
       blobs: lazyBlobStore(url),
       classifier,
       model: MODEL,
@@ -193,15 +204,17 @@ describe('texts that the model dies of', () => {
     const registry = new ModelRegistry(redis, prefix);
     await registry.announce('worker', { ...MODEL, labels: ['a', 'b'], max_tokens: 64, multi_label: false });
     consumer.start(subscriber);
+    inside = new Inside(stack);
   });
   afterAll(async () => {
+    inside.close();
     await consumer.drain();
     for (const redis of connections) redis.disconnect();
     await pool.stop();
     await stack.stop();
   });
 
-  test('are errored rows in their places; all others are labelled', async () => {
+  test('texts that the model dies of are errored rows in their places; all others are labelled', async () => {
     const texts = Array.from({ length: 200 }, (_, i) =>
       i % 50 === 20 ? `crash ${i}` : i % 50 === 30 ? `throw ${i}` : `text ${i}`,
     );
@@ -228,5 +241,21 @@ describe('texts that the model dies of', () => {
       rows: { total: 200, finished: 200, failed: 8 },
     });
     expect(pool.restarts).toBeGreaterThanOrEqual(4);
+  });
+
+  test('a chunk for weights that are gone does not stay in their queue when its batch ends at that moment', async () => {
+    const calls = new BatchCalls(stack);
+    const { redis, store } = inside;
+    const { prefix } = stack;
+    await redis.hset(`${prefix}:revisions`, `${MODEL.name}@gone`, Date.now());
+    beforeStart = (batch) => redis.hsetnx(`${prefix}:batch:${batch}`, 'revision', 'gone');
+    const ended: string[] = [];
+    afterStart = async (batch) => {
+      if (await store.end(batch, 'failed', { code: 'internal_error', message: 'test' })) ended.push(batch);
+    };
+    const id = await calls.submit(archive(100).body);
+    expect(await calls.finished(id)).toMatchObject({ status: 'failed' });
+    expect(ended).toEqual([id]);
+    await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
   });
 });

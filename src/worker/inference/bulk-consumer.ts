@@ -21,7 +21,7 @@ import type { BatchStore } from '../../shared/batches/store.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/config.ts';
-import { chunkPayloadSchema, type BatchSpec } from '../../shared/contract.ts';
+import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
@@ -29,6 +29,7 @@ import {
   bulkQueueName,
   CHUNK_BACKOFF,
   chunkBackoffMs,
+  chunkJobId,
   openQueue,
   type ChunkQueue,
 } from '../../shared/queues.ts';
@@ -187,7 +188,7 @@ export class BulkConsumer {
     const { status, revision, done } = await batches.startChunk(batch, chunk);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
-      await this.#add(batch, [chunk], revision);
+      await this.#handOver(batch, chunk, revision);
       return;
     }
     const known = await this.#lookUp(batch);
@@ -210,7 +211,7 @@ export class BulkConsumer {
     if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
     else if (next.outcome === 'revision') {
       // Others were faster to begin with their weights.
-      await this.#add(batch, [chunk], next.revision);
+      await this.#handOver(batch, chunk, next.revision);
       await blobs.delete([key]);
     } else if (next.outcome === 'ended' && !(await batches.read(batch))) {
       // Removed, with its blobs, before this one was written.
@@ -294,7 +295,19 @@ export class BulkConsumer {
   }
 
   async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
-    if (chunks.length === 0) return;
+    if (chunks.length > 0) await addChunks(await this.#openQueue(revision), batch, chunks);
+  }
+
+  /** Gives a chunk to the workers of the weights that its batch is pinned to. */
+  async #handOver(batch: string, chunk: number, revision: string): Promise<void> {
+    await this.#add(batch, [chunk], revision);
+    const record = await this.#options.batches.read(batch);
+    if (record && !isFinalBatch(record.status)) return;
+    // Whoever ended it may have emptied that queue just before, and it may have no worker to find out.
+    await (await this.#openQueue(revision)).remove(chunkJobId(batch, chunk)).catch(() => 0);
+  }
+
+  #openQueue(revision: string | undefined): Promise<ChunkQueue> {
     const { redis, config, model } = this.#options;
     const name = bulkQueueName(model.name, revision);
     let queue = this.#queues.get(name);
@@ -302,7 +315,7 @@ export class BulkConsumer {
       queue = openQueue(name, redis, config.REDIS_PREFIX);
       this.#queues.set(name, queue);
     }
-    await addChunks(await queue, batch, chunks);
+    return queue;
   }
 
   /** Ends the batch, or says what is wrong and has the chunk tried again. */
