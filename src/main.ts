@@ -1,7 +1,8 @@
 /**
- * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API and the
- * inference worker with a model process per core, restarts what dies, and on Ctrl-C stops them in the order in which nothing is lost: first the API, so
- * that no more work comes in, then the workers, when they have finished what they hold, and Redis last.
+ * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API, the inference worker
+ * with a model process per core, and the webhook process; restarts what dies, and on Ctrl-C stops them in the order in which
+ * nothing is lost: first the API, so that no more work comes in, then the workers, when they have finished what they hold,
+ * then the webhooks, and Redis last.
  */
 import path from 'node:path';
 import { childEnvironment, loadConfig, type Config } from './shared/config.ts';
@@ -9,6 +10,7 @@ import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
+import { keepWebhookSecret } from './launcher/webhook-secret.ts';
 
 const NAME_WIDTH = 10;
 const say = (part: string, line: string): void => {
@@ -23,6 +25,7 @@ class Launcher {
   #redis: PrivateRedis | undefined;
   #api: Part | undefined;
   #workers: Part[] = [];
+  #webhooks: Part | undefined;
   #stopping: { since: number } | undefined;
 
   constructor(config: Config) {
@@ -39,11 +42,12 @@ class Launcher {
 
     const url = config.REDIS_URL ?? (await this.#startRedis());
     if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
+    const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
     const part = (name: string, entry: string, env: Record<string, string> = {}) =>
       new Part({
         name,
         entry: new URL(entry, import.meta.url),
-        env: childEnvironment({ REDIS_URL: url, ...env }),
+        env: childEnvironment({ REDIS_URL: url, WEBHOOK_SECRET: secret, ...env }),
         logDir: path.join(config.DATA_DIR, 'logs'),
         say,
         onUnusable: (who, reason) => void this.#giveUp(who, reason),
@@ -54,8 +58,9 @@ class Launcher {
         WORKER_PORT: String(config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + i),
       }),
     );
+    this.#webhooks = part('webhooks', './worker/webhooks/main.ts');
     const address = await this.#up(this.#api);
-    await Promise.all(this.#workers.map((worker) => this.#up(worker)));
+    await Promise.all([...this.#workers, this.#webhooks].map((each) => this.#up(each)));
     if (this.#stopping) return;
     process.stdout.write(
       `\nAmulet is ready on ${address}   (docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C)\nTry:  ` +
@@ -91,6 +96,7 @@ class Launcher {
   async #stopParts(): Promise<void> {
     await this.#api?.stop();
     await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await this.#webhooks?.stop();
     await this.#redis?.stop();
   }
 
@@ -99,7 +105,7 @@ class Launcher {
     if (this.#stopping) {
       if (Date.now() - this.#stopping.since < SAME_PRESS_MS) return;
       say('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
-      for (const part of [this.#api, ...this.#workers]) part?.kill();
+      for (const part of [this.#api, ...this.#workers, this.#webhooks]) part?.kill();
       await this.#redis?.stop();
       process.exit(1);
     }

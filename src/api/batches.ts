@@ -19,6 +19,7 @@ import {
   type CompleteBatchBody,
   type CreateBatchQuery,
   type StoredPart,
+  type Webhook,
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 import { newBatchId } from '../shared/ids.ts';
@@ -39,8 +40,9 @@ export interface BatchServiceParts {
 }
 
 /** How the input of a batch is to be read, and everything else its maker may say. */
-export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format'> & {
+export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'webhook_events'> & {
   format: BatchSpec['format'];
+  webhook: Webhook | undefined;
   idempotencyKey?: string | undefined;
 };
 
@@ -204,7 +206,7 @@ export class BatchService {
       const reserved = idempotencyKey === undefined ? undefined : await this.#reserve(owner, input, fresh);
       const id = reserved ?? fresh;
       // Under a key the batch may have been removed since, or never made.
-      await batches.create(id, owner, spec);
+      await batches.create(id, owner, spec, input.webhook);
       return id;
     });
   }
@@ -218,8 +220,10 @@ export class BatchService {
   /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
   async #reserve(owner: string, input: NewBatch, id: string): Promise<string | undefined> {
     const { redis, config } = this.#parts;
-    const { idempotencyKey, ...rest } = input;
-    const hash = sha256(JSON.stringify(rest));
+    const { idempotencyKey, webhook, ...rest } = input;
+    // A repeat has a trace of its own.
+    const body = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
+    const hash = sha256(JSON.stringify(body));
     const key = `${config.REDIS_PREFIX}:idem-batch:${owner}:${sha256(idempotencyKey ?? '')}`;
     const earlier = await redis.call(
       'SET',

@@ -10,6 +10,3 @@ export interface AppEnv {
     owner: string;
   };
 }
-
-/** Owner of every job while there are no API keys. */
-export const EVERYBODY = 'everybody';

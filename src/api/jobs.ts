@@ -13,12 +13,14 @@ import {
   type JobPayload,
   type JobRecord,
   type JobStatus,
+  type Webhook,
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 import { newGroupId, newJobId, parseJobId, type Priority } from '../shared/ids.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
 import type { WithRedis } from '../shared/redis.ts';
+import { showWebhook } from '../shared/webhooks/events.ts';
 import type { ModelCatalog } from './catalog.ts';
 import type { Intake, NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
@@ -45,6 +47,7 @@ export interface NewJob {
   expiresIn?: number | undefined;
   apply?: JobPayload['apply'];
   truncate?: JobPayload['truncate'];
+  webhook?: Webhook | undefined;
   /** Refuse with `no_worker` when nobody serves the model just now. */
   needsWorker?: boolean;
   idempotencyKey?: string | undefined;
@@ -196,7 +199,7 @@ export class JobService {
   }
 
   #payload(owner: string, input: NewJob, own: boolean): NewPayload {
-    const { texts, topK, apply, truncate, metadata, expiresIn } = input;
+    const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
     const now = Date.now();
     return {
       owner,
@@ -205,6 +208,7 @@ export class JobService {
       ...(apply === undefined ? {} : { apply }),
       ...(truncate === undefined ? {} : { truncate }),
       ...(metadata === undefined ? {} : { metadata }),
+      ...(webhook === undefined ? {} : { webhook }),
       created_at: now,
       ...(expiresIn === undefined ? {} : { expires_at: now + expiresIn * 1000 }),
       ...(own ? { notify: this.#parts.waiters.channel } : {}),
@@ -214,7 +218,9 @@ export class JobService {
   /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
   async #reserve(owner: string, key: string, id: string, input: NewJob): Promise<string | undefined> {
     const { redis, config } = this.#parts;
-    const { idempotencyKey: _, ...body } = input;
+    const { idempotencyKey: _, webhook, ...rest } = input;
+    // A repeat has a trace of its own.
+    const body = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
     const hash = sha256(JSON.stringify(body));
     const redisKey = `${config.REDIS_PREFIX}:idem:${owner}:${sha256(key)}`;
     const earlier = await redis.call(
@@ -325,6 +331,7 @@ export class JobService {
       failed_texts: 0,
       error: null,
       metadata: payload.metadata ?? null,
+      webhook: showWebhook('job', payload.webhook, undefined),
       timings_ms: null,
       urls: { self: selfUrl(id) },
     };

@@ -11,6 +11,8 @@ import { JobRecords } from '../shared/records.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis.ts';
 import { ModelRegistry } from '../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
+import { DeliveryStore } from '../shared/webhooks/delivery-store.ts';
+import { Secrets } from '../shared/webhooks/secrets.ts';
 import { createApp } from './app.ts';
 import { BatchKeeper } from './batch-keeper.ts';
 import { BatchResults } from './batch-results.ts';
@@ -21,6 +23,7 @@ import { JobService } from './jobs.ts';
 import { Intake } from './intake.ts';
 import { QueueSet } from './queue-set.ts';
 import { Waiters } from './waiters.ts';
+import { WebhookService } from './webhooks.ts';
 
 /** How often the deadlines of waiting jobs are looked at. */
 const SWEEP_MS = 1000;
@@ -63,6 +66,17 @@ await runMain(createLogger('api', 'info'), async () => {
   const keeper = new BatchKeeper({ ...common, queues, registry, logger });
   const batches = new BatchService({ ...common, catalog, keeper });
   const results = new BatchResults({ ...common, subscriber });
+  const webhooks = new WebhookService({
+    config,
+    withRedis,
+    deliveries: new DeliveryStore(redis, config.REDIS_PREFIX),
+    secrets: new Secrets({
+      redis,
+      prefix: config.REDIS_PREFIX,
+      keyless: config.WEBHOOK_SECRET,
+      overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
+    }),
+  });
   const stopping = new AbortController();
 
   let durability: Durability | undefined;
@@ -93,6 +107,7 @@ await runMain(createLogger('api', 'info'), async () => {
     jobs,
     batches,
     results,
+    webhooks,
     stopping: stopping.signal,
     catalog,
     withRedis,

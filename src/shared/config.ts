@@ -7,6 +7,8 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { StartupError } from './errors.ts';
+import { parseAllowed } from './webhooks/receivers.ts';
+import { isSecret } from './webhooks/secret.ts';
 
 interface Setting<S extends z.ZodType> {
   schema: S;
@@ -29,6 +31,14 @@ const int = (min: number, max: number) =>
     .regex(/^-?\d+$/, 'must be a whole number')
     .transform(Number)
     .pipe(z.number().min(min).max(max));
+
+/** The parts of a comma-separated list. */
+const list = z.string().transform((value) =>
+  value
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+);
 
 /** A number of padded tokens, or undefined: measure it. */
 const budget = z
@@ -137,6 +147,80 @@ export const SETTINGS = {
     'A batch begun with weights that no worker has had for so long fails, if workers have others.',
   ),
 
+  PUBLIC_URL: setting(
+    optionalText.refine(
+      (url) => url === undefined || (URL.canParse(url) && /^https?:/.test(url)),
+      'must be an http:// or https:// URL',
+    ),
+    '',
+    'Address of the API as receivers of webhooks reach it. Unset: `http://HOST:PORT`.',
+  ),
+  WEBHOOK_SECRET: setting(
+    list.refine((secrets) => secrets.every(isSecret), 'must be `whsec_` and 24 to 64 bytes as base64'),
+    '',
+    'Secrets that webhooks are signed with while there are no API keys, comma-separated: the new one first, then those that are being replaced. Unset: webhooks are refused; `npm start` makes one.',
+  ),
+  WEBHOOK_SECRET_OVERLAP_S: setting(
+    int(0, 30 * DAY_S),
+    DAY_S,
+    "How long an API key's replaced secret still signs beside the new one, in seconds.",
+  ),
+  WEBHOOK_RETRY_S: setting(
+    list.pipe(
+      z
+        .array(
+          z
+            .string()
+            .regex(/^\d+(\.\d+)?$/, 'must be numbers of seconds')
+            .transform(Number),
+        )
+        .max(100, 'must be at most 100 numbers'),
+    ),
+    '5,300,1800,7200,18000,36000,50400,72000,86400',
+    'Seconds from each failed attempt of a delivery to the next, ± 20 %.',
+  ),
+  WEBHOOK_TIMEOUT_MS: setting(int(100, 2 * MINUTES_MS), 15_000, 'Longest attempt of a delivery.'),
+  WEBHOOK_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a failed delivery is kept, in seconds.'),
+  WEBHOOK_DELIVERED_TTL_S: setting(int(1, 365 * DAY_S), DAY_S, 'The same for a delivered one.'),
+  WEBHOOK_ALLOW: setting(
+    list.transform((entries, context) => {
+      try {
+        return entries.map(parseAllowed);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    }),
+    '',
+    'Receivers inside your network, which are refused otherwise: names, `*.name`, addresses or `10.0.0.0/8`, each with an optional `:port`.',
+  ),
+  WEBHOOK_SCHEMES: setting(
+    list.refine(
+      (schemes) => schemes.length > 0 && schemes.every((scheme) => ['http', 'https'].includes(scheme)),
+      'must be https, or http,https',
+    ),
+    'https',
+    'Schemes that webhook URLs may have.',
+  ),
+  WEBHOOK_PORTS: setting(
+    list.pipe(z.array(int(1, 65_535))),
+    '80,443,8080,8443',
+    'Ports that webhook URLs may have. One in `WEBHOOK_ALLOW` may be another.',
+  ),
+  WEBHOOK_DNS: setting(
+    list,
+    '',
+    'DNS servers that are asked for the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always looked up as the system does.',
+  ),
+  WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts under way to one host and port.'),
+  WEBHOOK_CONCURRENCY: setting(int(1, 10_000), 512, 'Most attempts under way in a webhook process.'),
+  WEBHOOK_HEALTH_HOST: setting(text, '127.0.0.1', "Address of a webhook process's health endpoints."),
+  WEBHOOK_HEALTH_PORT: setting(
+    int(0, 65_535),
+    3200,
+    "Port of a webhook process's health endpoints. 0 = any free port.",
+  ),
+
   DEFAULT_MODEL: setting(
     z.string().regex(MODEL_NAME, 'must be a model name'),
     'sst2-minilm',
@@ -150,14 +234,7 @@ export const SETTINGS = {
     'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`.',
   ),
   EXECUTION_PROVIDERS: setting(
-    text
-      .transform((value) =>
-        value
-          .split(',')
-          .map((name) => name.trim())
-          .filter((name) => name !== ''),
-      )
-      .refine((names) => names.length > 0, 'must name at least one provider'),
+    list.refine((names) => names.length > 0, 'must name at least one provider'),
     'cpu',
     'ONNX Runtime execution providers, comma-separated, best first.',
   ),
@@ -265,6 +342,11 @@ export function loadConfig(env: Record<string, string | undefined> = environment
 /** Where the data of batches lies. */
 export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
   return BLOB_URL ?? `file:${path.resolve(DATA_DIR, 'blobs')}`;
+}
+
+/** Where others find the API. */
+export function publicUrl({ PUBLIC_URL, HOST, PORT }: Config): string {
+  return PUBLIC_URL?.replace(/\/+$/, '') ?? `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${PORT}`;
 }
 
 /** The environment for a child process: this one's, with changes. */

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { MODEL_NAME, type Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { textProblem } from './text.ts';
+import { readReceiver, receiverPolicy } from './webhooks/receivers.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Job states
@@ -70,9 +71,106 @@ export const rowResultSchema = z
 export type RowResult = z.infer<typeof rowResultSchema>;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Jobs
+// Webhooks (docs/webhooks.md)
 
 const time = z.iso.datetime();
+
+export const jobEvents = ['job.succeeded', 'job.failed', 'job.canceled', 'job.expired'] as const;
+export const batchEvents = ['batch.completed', 'batch.failed', 'batch.canceled', 'batch.expired'] as const;
+export type EventType = (typeof jobEvents)[number] | (typeof batchEvents)[number];
+
+/** A wish to be told, as it is kept: checked when it came in. */
+export const webhookSchema = z.object({
+  url: z.string(),
+  /** undefined: all of them. */
+  events: z.array(z.enum([...jobEvents, ...batchEvents])).optional(),
+  /** `traceparent` of the request that made the job or batch, or one made for it. */
+  trace: z.string(),
+});
+export type Webhook = z.infer<typeof webhookSchema>;
+
+const shownWebhookSchema = z
+  .object({
+    url: z.string(),
+    events: z.array(z.enum([...jobEvents, ...batchEvents])),
+    delivery: z.string().nullable().meta({
+      description: 'Where the delivery of the latest event can be looked at; null until there is one.',
+    }),
+  })
+  .nullable()
+  .meta({ description: 'What is sent, and where, when the end is reached.' });
+export type ShownWebhook = z.infer<typeof shownWebhookSchema>;
+
+export const deliveryStatusSchema = z
+  .enum(['pending', 'delivered', 'failed'])
+  .meta({ id: 'DeliveryStatus', description: '`failed`: given up; it can be sent again.' });
+export type DeliveryStatus = z.infer<typeof deliveryStatusSchema>;
+
+/** How an attempt to deliver ended. */
+export const attemptOutcomes = [
+  'delivered',
+  'redirect',
+  'rejected',
+  'gone',
+  'throttled',
+  'server_error',
+  'timeout',
+  'connection',
+  'blocked',
+] as const;
+export const attemptSchema = z
+  .object({
+    at: time,
+    outcome: z.enum(attemptOutcomes).meta({
+      description:
+        '`delivered`: 2xx; `redirect`: 3xx; `rejected`: 4xx; `gone`: 410, which ends the delivery; `throttled`: 429, or 503 with `Retry-After`; `server_error`: 5xx; `timeout`; `connection`: none, or it broke; `blocked`: the address is not one that webhooks may go to.',
+    }),
+    status: z.int().nullable().meta({ description: 'The HTTP status; null when there was no answer.' }),
+    reason: z.string().nullable(),
+    response: z.string().nullable().meta({ description: 'The beginning of the body of the answer.' }),
+    ms: z.int(),
+  })
+  .meta({ id: 'DeliveryAttempt' });
+export type Attempt = z.infer<typeof attemptSchema>;
+
+export const deliverySchema = z
+  .object({
+    id: z.string().meta({
+      description: 'What receivers see as `webhook-id`.',
+      example: 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70',
+    }),
+    type: z.enum([...jobEvents, ...batchEvents]),
+    status: deliveryStatusSchema,
+    url: z.string(),
+    created_at: time,
+    finished_at: time.nullable(),
+    next_attempt_at: time
+      .nullable()
+      .meta({ description: 'Not before; null when no further one is planned.' }),
+    redeliveries: z.int().meta({ description: 'How often it was asked to be sent again.' }),
+    attempts: z.array(attemptSchema).meta({ description: 'The latest ones, oldest first.' }),
+    urls: z.object({ self: z.string(), source: z.string() }),
+  })
+  .meta({ id: 'Delivery', description: 'An event on its way to its receiver.' });
+export type Delivery = z.infer<typeof deliverySchema>;
+
+/** The BullMQ data of a delivery. */
+export const deliveryPayloadSchema = z.object({ v: z.literal(1), id: z.string(), run: z.int() });
+export type DeliveryPayload = z.infer<typeof deliveryPayloadSchema>;
+
+/** The body of a webhook. */
+export interface WebhookEvent {
+  type: EventType;
+  /** When it happened. */
+  timestamp: string;
+  /** The results are left out because they are too large: fetch `data.urls.self`. */
+  thin: boolean;
+  data: Partial<Job> | Batch;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Jobs
+
 /** Any JSON object, handed back as it came. (z.record would drop a key named __proto__.) */
 const metadataValues = z
   .custom<Record<string, unknown>>(
@@ -101,6 +199,7 @@ export const jobSchema = z
       .nullable()
       .meta({ description: 'Why the job as a whole has no results.' }),
     metadata: metadataValues.nullable(),
+    webhook: shownWebhookSchema,
     timings_ms: z.object({ queue: z.number(), inference: z.number(), total: z.number() }).nullable().meta({
       description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.',
     }),
@@ -125,6 +224,7 @@ export const jobRecordSchema = z.object({
   results: z.array(rowResultSchema).optional(),
   error: z.object({ code: z.string(), message: z.string() }).optional(),
   metadata: metadataValues.optional(),
+  webhook: webhookSchema.optional(),
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 
@@ -141,6 +241,7 @@ export const jobPayloadSchema = z.object({
   apply: applyFunctionSchema.optional(),
   truncate: z.enum(['right', 'left', 'never']).optional(),
   metadata: metadataValues.optional(),
+  webhook: webhookSchema.optional(),
   /** Unix ms. */
   created_at: z.number(),
   /** Unix ms until which it must have been started. */
@@ -258,6 +359,7 @@ export const batchSchema = z
       .nullable()
       .meta({ description: 'Why the batch came to an end without being completed.' }),
     metadata: metadataValues.nullable(),
+    webhook: shownWebhookSchema,
     urls: z.object({ self: z.string(), results: z.string() }),
   })
   .meta({ id: 'Batch' });
@@ -320,6 +422,17 @@ export function createRequestSchemas(config: Config) {
       description: `Any JSON object up to ${config.MAX_METADATA_BYTES} bytes; handed back with the job.`,
     });
   const topK = z.int().min(1).max(1_000_000).nullable();
+  const policy = receiverPolicy(config);
+  const webhookUrl = z
+    .string()
+    .superRefine((value, context) => {
+      const receiver = readReceiver(value, policy);
+      if ('problem' in receiver) context.addIssue({ code: 'custom', message: receiver.problem });
+    })
+    .meta({
+      description: 'Where events are sent; must be a public address.',
+      example: 'https://example.com/hook',
+    });
 
   const createJob = z
     .strictObject({
@@ -340,6 +453,17 @@ export function createRequestSchemas(config: Config) {
         .max(config.MAX_EXPIRES_S)
         .optional()
         .meta({ description: 'Seconds within which the job must have been started, else it expires.' }),
+      webhook: z
+        .strictObject({
+          url: webhookUrl,
+          events: z
+            .array(z.enum(jobEvents))
+            .min(1, 'must name at least one event')
+            .optional()
+            .meta({ description: 'Default: all of them.' }),
+        })
+        .optional()
+        .meta({ description: 'Be told when the job has ended (docs/webhooks.md).' }),
     })
     .superRefine((body, context) => exactlyOne(body, ['text', 'texts'], context))
     .meta({ id: 'CreateJob' });
@@ -414,6 +538,13 @@ export function createRequestSchemas(config: Config) {
         type: 'string',
         description: `A JSON object, up to ${config.MAX_METADATA_BYTES} bytes; handed back with the batch.`,
       }),
+    webhook: webhookUrl.optional(),
+    webhook_events: z
+      .string()
+      .transform((value) => value.split(','))
+      .pipe(z.array(z.enum(batchEvents)))
+      .optional()
+      .meta({ type: 'string', description: `Comma-separated; default: ${batchEvents.join(', ')}.` }),
     first_line: z
       .string()
       .regex(/^[1-9]\d{0,12}$/, 'must be a whole number from 1')

@@ -13,6 +13,7 @@ export type Priority = 'normal' | 'low';
 const LETTER: Record<Priority, string> = { normal: 'n', low: 'l' };
 const TIME_DIGITS = 12;
 const GROUP_DIGITS = 22;
+const ID_DIGITS = 32;
 const JOB_ID = /^([0-9a-f]{32})-([nl])-([A-Za-z0-9][A-Za-z0-9._-]{0,62})$/;
 
 export interface JobIdParts {
@@ -59,6 +60,26 @@ export function newBatchId(model: string): string {
 /** The model of a batch, or undefined when `id` is no batch id. */
 export function batchModel(id: string): string | undefined {
   return BATCH_ID.exec(id)?.[2];
+}
+
+const EVENT_ID = /^evt_[0-9a-f]{32}$/;
+
+/**
+ * Id of an event: when it happened, and the digits that no other job or batch has. It names the delivery, too.
+ * @param source id of a job or batch
+ * @param at Unix ms
+ */
+export function eventId(source: string, at: number): string {
+  return `evt_${at.toString(16).padStart(TIME_DIGITS, '0')}${source.slice(TIME_DIGITS, ID_DIGITS)}`;
+}
+
+export function isEventId(id: string): boolean {
+  return EVENT_ID.test(id);
+}
+
+/** The smallest id that an event of this time can have. */
+export function firstEventId(at: number): string {
+  return `evt_${Math.max(0, at).toString(16).padStart(TIME_DIGITS, '0')}`;
 }
 
 /** 40 random bits. Those of a UUID come from a pool: a tenth of what randomBytes costs. */

@@ -2,7 +2,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
 /** A registry with what Node itself has to tell: CPU, memory, event-loop lag, garbage collection, open handles. */
-export function createMetrics(role: 'api' | 'worker'): Registry {
+export function createMetrics(role: 'api' | 'worker' | 'webhooks'): Registry {
   const registry = new Registry();
   registry.setDefaultLabels({ role });
   collectDefaultMetrics({ register: registry, prefix: 'amulet_' });

@@ -19,6 +19,9 @@ export function bulkQueueName(model: string, revision?: string): string {
   return revision === undefined ? `bulk-${model}` : `bulk-${model}@${revision}`;
 }
 
+/** The queue of the deliveries of webhooks. */
+export const DELIVERIES_QUEUE = 'deliveries';
+
 /** Name of every BullMQ job inside its queue. */
 export const JOB_NAME = 'classify';
 

@@ -9,11 +9,21 @@ import {
   jobRecordSchema,
   type Job,
   type FinalStatus,
+  type jobEvents,
+  type JobStatus,
   type JobPayload,
   type JobRecord,
   type RowResult,
 } from './contract.ts';
-import { parseJobId } from './ids.ts';
+import { eventId, parseJobId } from './ids.ts';
+import {
+  deliveryKey,
+  MAX_EVENT_BYTES,
+  newDelivery,
+  outboxKey,
+  showWebhook,
+  wants,
+} from './webhooks/events.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
@@ -96,18 +106,27 @@ export class JobRecords {
     this.#pending = [];
     for (let start = 0; start < all.length; start += MAX_SETTLED_AT_ONCE) {
       const some = all.slice(start, start + MAX_SETTLED_AT_ONCE);
+      const records = some.map(({ record }) => JSON.stringify(record));
+      const events = some.map(({ id, record }, i) => toEvent(id, record, records[i] as string));
+      const deliveries = events.flatMap((event) =>
+        event === undefined ? [] : [deliveryKey(this.#prefix, event[0] as string)],
+      );
       this.#redis
         .amuletSettle(
-          1 + some.length,
+          2 + some.length + deliveries.length,
           this.deadlinesKey,
+          outboxKey(this.#prefix),
           ...some.map(({ id }) => this.#key(id)),
+          ...deliveries,
           this.#ttlS,
           MAX_INLINE_RECORD_BYTES,
-          ...some.flatMap(({ id, record, notify }) => [
-            JSON.stringify(record),
+          some.length,
+          ...some.flatMap(({ id, notify }, i) => [
+            records[i] as string,
             id,
             this.doneChannel(id),
             notify ?? '',
+            events[i] === undefined ? '' : JSON.stringify(events[i]),
           ]),
         )
         .then(
@@ -127,11 +146,37 @@ export class JobRecords {
     return found.map((record) => (record === null ? undefined : parseRecord(record)));
   }
 
+  /** Keeps a finished job until then (Unix ms) at least. */
+  async keepUntil(id: string, time: number): Promise<void> {
+    await this.#redis.pexpireat(this.#key(id), time, 'GT');
+  }
+
   /** Deletes a finished job's content. Returns false when there was none. */
   async delete(id: string): Promise<boolean> {
     const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
     return previous !== null && previous !== TOMBSTONE;
   }
+}
+
+/** The event of a job's end as settle.lua takes it, or undefined when nobody wants it. */
+function toEvent(id: string, record: JobRecord, json: string): string[] | undefined {
+  const { status, owner, finished, webhook } = record;
+  const type = jobEventType(status);
+  if (!wants(webhook, type)) return undefined;
+  // What cannot be sent in full need not be kept a second time.
+  const snapshot =
+    json.length <= MAX_EVENT_BYTES
+      ? ''
+      : JSON.stringify({ ...record, results: undefined, failed: countErrors(record) });
+  return [eventId(id, finished), ...newDelivery(type, id, owner, webhook, finished), 'snapshot', snapshot];
+}
+
+function jobEventType(status: JobStatus): (typeof jobEvents)[number] {
+  return `job.${status as FinalStatus}`;
+}
+
+function countErrors({ results }: JobRecord): number {
+  return results?.filter((row) => 'error' in row).length ?? 0;
 }
 
 function parseRecord(json: string): JobRecord | 'deleted' {
@@ -177,12 +222,13 @@ export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): Job
     ...(results === null ? {} : { results }),
     ...(error === null ? {} : { error }),
     ...(payload.metadata === undefined ? {} : { metadata: payload.metadata }),
+    ...(payload.webhook === undefined ? {} : { webhook: payload.webhook }),
   };
 }
 
 /** A finished job as it is shown. */
 export function toJob(id: string, record: JobRecord): Job {
-  const { status, created, started, finished, revision, results, error, metadata } = record;
+  const { status, created, started, finished, revision, results, error, metadata, webhook } = record;
   // A clock that was set back must not make a duration negative.
   const span = (from: number, to: number) => Math.max(0, to - from);
   return {
@@ -193,9 +239,14 @@ export function toJob(id: string, record: JobRecord): Job {
     started_at: started === undefined ? null : new Date(started).toISOString(),
     finished_at: new Date(finished).toISOString(),
     results: results ?? null,
-    failed_texts: results?.filter((row) => 'error' in row).length ?? 0,
+    failed_texts: countErrors(record),
     error: error ?? null,
     metadata: metadata ?? null,
+    webhook: showWebhook(
+      'job',
+      webhook,
+      wants(webhook, jobEventType(status)) ? eventId(id, finished) : undefined,
+    ),
     timings_ms: {
       queue: span(created, started ?? finished),
       inference: started === undefined ? 0 : span(started, finished),

@@ -1,25 +1,35 @@
 --[[
 Fixes the outcomes of jobs, each once. The first caller (worker, DELETE or expiry) wins; later ones change nothing.
-Several jobs at a time, because those of a batch end together.
+Several jobs at a time, because those of a batch end together. An outcome that somebody is to be told of goes into the
+outbox in the same step, so that neither is there without the other.
 
-KEYS[1]    set of start deadlines
-KEYS[1+n]  record of the n-th job
+KEYS[1]          set of start deadlines
+KEYS[2]          the outbox, a stream
+KEYS[2+n]        record of the n-th job
+then, for each job with an event, in order: the delivery of its event
 
 ARGV[1]  seconds to keep the records
 ARGV[2]  largest record, in bytes, that travels in the message itself
+ARGV[3]  how many jobs
 then for each job:
   its record, JSON
   its id
   channel for anybody who waits on this job
   channel of the API instance that took the job in, or ''
+  its event, or '': JSON list [id, name of a field of the delivery, its value, …]; the field snapshot '' is the record
 
 Returns for each job: nil when this call settled it, else the record that was there already.
 ]]
 local answers, settled, messages = {}, {}, {}
-for n = 1, #KEYS - 1 do
-  local at = 4 * n - 1
-  local record, id, done, notify = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local existing = redis.call('SET', KEYS[n + 1], record, 'NX', 'GET', 'EX', ARGV[1])
+local jobs = tonumber(ARGV[3])
+local delivery = 2 + jobs
+for n = 1, jobs do
+  local at = 5 * n - 1
+  local record, id, done, notify, event = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  if event ~= '' then
+    delivery = delivery + 1
+  end
+  local existing = redis.call('SET', KEYS[n + 2], record, 'NX', 'GET', 'EX', ARGV[1])
   answers[n] = existing
   if not existing then
     settled[#settled + 1] = id
@@ -30,6 +40,17 @@ for n = 1, #KEYS - 1 do
     redis.call('PUBLISH', done, message)
     if notify ~= '' then
       messages[notify] = messages[notify] and messages[notify] .. '\n' .. message or message
+    end
+    if event ~= '' then
+      local fields = cjson.decode(event)
+      local event_id = table.remove(fields, 1)
+      for i = 1, #fields, 2 do
+        if fields[i] == 'snapshot' and fields[i + 1] == '' then
+          fields[i + 1] = record
+        end
+      end
+      redis.call('HSET', KEYS[delivery], unpack(fields))
+      redis.call('XADD', KEYS[2], '*', 'id', event_id)
     end
   end
 end

@@ -239,6 +239,7 @@ export class FakeBatches {
       problem: null,
       error: null,
       metadata: query.metadata === undefined ? null : (JSON.parse(query.metadata) as Record<string, unknown>),
+      webhook: null,
       urls: { self: `/v1/batches/${id}`, results: `/v1/batches/${id}/results` },
     };
     const firstLine = Number(query.first_line ?? 1);

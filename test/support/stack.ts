@@ -51,6 +51,7 @@ export class Process {
 export interface StackOptions {
   redisUrl: string;
   workers?: number;
+  webhooks?: boolean;
   env?: Record<string, string>;
 }
 
@@ -61,15 +62,17 @@ export class Stack {
   readonly blobFolder = mkdtempSync(path.join(tmpdir(), 'amulet-blobs-'));
   api: Process;
   workers: Process[];
+  webhooks: Process | undefined;
   url = '';
 
   /** Starts the processes without waiting for them; tests that want them up call start(). */
-  constructor({ redisUrl, workers = 1, env = {} }: StackOptions) {
+  constructor({ redisUrl, workers = 1, webhooks = false, env = {} }: StackOptions) {
     this.env = {
       REDIS_URL: redisUrl,
       REDIS_PREFIX: `{test-${randomBytes(5).toString('hex')}}`,
       PORT: '0',
       WORKER_PORT: '0',
+      WEBHOOK_HEALTH_PORT: '0',
       LOG_LEVEL: 'warn',
       // Measuring takes a second per worker; the tests that are about it unset these.
       BATCH_TOKENS: '256',
@@ -80,13 +83,14 @@ export class Stack {
     };
     this.api = this.startApi();
     this.workers = Array.from({ length: workers }, () => this.startWorker());
+    this.webhooks = webhooks ? this.startWebhooks() : undefined;
   }
 
   /** Starts everything; resolves when the API listens and every worker consumes. */
   static async start(options: StackOptions): Promise<Stack> {
     const stack = new Stack(options);
     stack.url = await stack.api.ready;
-    await Promise.all(stack.workers.map((worker) => worker.ready));
+    await Promise.all([...stack.workers.map((worker) => worker.ready), stack.webhooks?.ready]);
     // The API listens at once and answers 503 until Redis is there.
     await eventually(async () => ((await stack.fetch('/health/ready')).ok ? true : undefined));
     return stack;
@@ -104,6 +108,10 @@ export class Stack {
     return new Process('worker/inference/main.ts', this.env);
   }
 
+  startWebhooks(): Process {
+    return new Process('worker/webhooks/main.ts', this.env);
+  }
+
   /** Address of a worker's health endpoints. */
   async healthUrl(worker: Process): Promise<string> {
     const port = /health on \S+:(\d+)/.exec(await worker.ready)?.[1];
@@ -112,7 +120,7 @@ export class Stack {
 
   async stop(): Promise<void> {
     await this.api.end();
-    await Promise.all(this.workers.map((worker) => worker.end()));
+    await Promise.all([...this.workers.map((worker) => worker.end()), this.webhooks?.end()]);
     rmSync(this.blobFolder, { recursive: true, force: true });
   }
 

@@ -9,7 +9,7 @@ import {
   type CreateBatchQuery,
   type RequestSchemas,
 } from '../../shared/contract.ts';
-import { toError } from '../../shared/errors.ts';
+import { AppError, toError } from '../../shared/errors.ts';
 import { batchModel } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { type BatchService, type NewBatch, MAX_PARTS } from '../batches.ts';
@@ -18,11 +18,13 @@ import type { AppEnv } from '../env.ts';
 import { bulkBody, bulkType } from '../middleware/bulk-body.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
+import type { WebhookService } from '../webhooks.ts';
 import { BAD_BODY, IDEMPOTENCY_HEADER, problem, UNAVAILABLE } from './jobs.ts';
 
 export interface BatchRouteParts {
   batches: BatchService;
   results: BatchResults;
+  webhooks: WebhookService;
   schemas: RequestSchemas;
   config: Config;
   /** Fires when the server shuts down, so that no follower keeps it. */
@@ -69,7 +71,7 @@ const BAD_UPLOAD = {
 };
 
 export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
-  const { batches, results, schemas, config, stopping, logger } = parts;
+  const { batches, results, webhooks, schemas, config, stopping, logger } = parts;
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
@@ -92,16 +94,26 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     },
   });
   app.openapi(create, async (c) => {
-    const { open, ...query } = c.req.valid('query');
+    const { open, webhook: url, webhook_events: events, ...query } = c.req.valid('query');
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
     const owner = c.get('owner');
+    if (url === undefined && events !== undefined) {
+      throw new AppError('invalid_request', '`webhook_events` goes with `webhook` only', {
+        errors: [{ path: 'webhook_events', message: 'goes with `webhook` only' }],
+      });
+    }
+    const wish = url === undefined ? undefined : { url, events };
+    const extra = {
+      webhook: webhooks.accept(owner, wish, c.req.header('traceparent')),
+      idempotencyKey,
+    };
     if (open === 'true') {
-      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, query, idempotencyKey));
+      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, query, extra));
       c.header('Location', batch.urls.self);
       return c.json(batch, 201);
     }
     const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
-    const batch = await batches.submit(owner, toNewBatch(type, query, idempotencyKey), bulkBody(c));
+    const batch = await batches.submit(owner, toNewBatch(type, query, extra), bulkBody(c));
     c.header('Location', batch.urls.self);
     return c.json(batch, 202);
   });
@@ -311,9 +323,9 @@ async function* breakingOff(
 
 function toNewBatch(
   type: { format: NewBatch['format']; delimiter?: string },
-  query: Omit<CreateBatchQuery, 'open'>,
-  idempotencyKey: string | undefined,
+  query: Omit<CreateBatchQuery, 'open' | 'webhook' | 'webhook_events'>,
+  extra: Pick<NewBatch, 'webhook' | 'idempotencyKey'>,
 ): NewBatch {
   const { format = type.format, delimiter = type.delimiter } = query;
-  return { ...query, format, delimiter, idempotencyKey };
+  return { ...query, format, delimiter, ...extra };
 }

@@ -15,6 +15,7 @@ import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.
 import { jsonBody } from '../middleware/json-body.ts';
 import { preferredWait } from '../middleware/prefer.ts';
 import { onInvalid } from '../middleware/problems.ts';
+import type { WebhookService } from '../webhooks.ts';
 
 export const problem = (description: string) => ({
   description,
@@ -50,7 +51,12 @@ export const IDEMPOTENCY_HEADER = z.object({
     }),
 });
 
-export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Config): OpenAPIHono<AppEnv> {
+export function jobRoutes(
+  jobs: JobService,
+  webhooks: WebhookService,
+  schemas: RequestSchemas,
+  config: Config,
+): OpenAPIHono<AppEnv> {
   const waitQuery = z.object({
     wait: z
       .string()
@@ -121,9 +127,12 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
   app.openapi(create, async (c) => {
     const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
     const owner = c.get('owner');
+    const body = c.req.valid('json');
+    const webhook = webhooks.accept(owner, body.webhook, c.req.header('traceparent'));
+    const idempotencyKey = c.req.valid('header')['idempotency-key'];
     const submitted = await jobs.submit(
       owner,
-      toNewJob(c.req.valid('json'), c.req.valid('header')['idempotency-key']),
+      { ...toNewJob(body), webhook, idempotencyKey },
       waitS !== undefined,
     );
     let job: Job = submitted;
@@ -161,7 +170,7 @@ export function jobRoutes(jobs: JobService, schemas: RequestSchemas, config: Con
   return app;
 }
 
-function toNewJob(body: CreateJobBody, idempotencyKey: string | undefined): NewJob {
+function toNewJob(body: CreateJobBody): NewJob {
   const texts = body.text === undefined ? body.texts : [body.text];
   if (!texts) throw new AppError('invalid_request', 'give `text` or `texts`');
   return {
@@ -171,6 +180,5 @@ function toNewJob(body: CreateJobBody, idempotencyKey: string | undefined): NewJ
     metadata: body.metadata,
     priority: body.priority,
     expiresIn: body.expires_in,
-    idempotencyKey,
   };
 }

@@ -7,6 +7,8 @@ KEYS[3]  set of batches that are worked on
 KEYS[4]  set of what is to be removed, by time
 KEYS[5]  set of batches whose blobs are to be removed
 KEYS[6]  bytes of input that are kept, of all batches
+KEYS[7]  the outbox
+KEYS[8]  delivery of the event
 
 ARGV[1]  id of the batch
 ARGV[2]  its final status
@@ -14,6 +16,7 @@ ARGV[3]  the error, JSON
 ARGV[4]  ms to keep it
 ARGV[5]  statuses that it may have had, with spaces around each
 ARGV[6]  channel for those who follow the results
+ARGV[7]  id of the event
 
 Returns 1, or 0 when it had ended already, is not there, or is to expire before its time is up.
 ]]
@@ -37,5 +40,6 @@ if ARGV[2] == 'expired' then
   redis.call('DECRBY', KEYS[6], redis.call('HGET', KEYS[1], 'bytes'))
   redis.call('HSET', KEYS[1], 'bytes', 0)
 end
+push_event(KEYS[1], KEYS[7], KEYS[8], ARGV[7], 'batch.' .. ARGV[2], ARGV[1], now)
 redis.call('PUBLISH', ARGV[6], ARGV[1])
 return 1

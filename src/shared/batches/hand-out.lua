@@ -6,6 +6,8 @@ KEYS[2]  bit per chunk: done
 KEYS[3]  set of batches that are worked on
 KEYS[4]  set of what is to be removed, by time
 KEYS[5]  live workers of its model, by the time they count as dead
+KEYS[6]  the outbox
+KEYS[7]  delivery of the event that it is completed
 
 ARGV[1]  id of the batch
 ARGV[2]  chunk that is done; '' = none, only hand out
@@ -15,6 +17,7 @@ ARGV[5]  how many of them are errors
 ARGV[6]  chunks of the window per live worker
 ARGV[7]  ms to keep a finished batch
 ARGV[8]  channel for those who follow the results
+ARGV[9]  id of the event that it is completed
 
 Returns {what, revision or nil, next chunk, …}; what is
 'more' (the chunks are to be added to the queue), 'completed', 'ended' (canceled, failed or gone), or 'revision'
@@ -46,6 +49,7 @@ if ARGV[2] ~= '' then
       redis.call('HSET', b, 'status', 'completed', 'finished', now)
       redis.call('SREM', KEYS[3], ARGV[1])
       redis.call('ZADD', KEYS[4], now + ARGV[7], ARGV[1])
+      push_event(b, KEYS[6], KEYS[7], ARGV[9], 'batch.completed', ARGV[1], now)
       return { 'completed' }
     end
     -- Two samples at least 5 s apart, of which the older one is the base of the rate.

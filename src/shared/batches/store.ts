@@ -13,9 +13,12 @@ import {
   type BatchStatus,
   type FinalBatchStatus,
   type StoredPart,
+  type Webhook,
+  webhookSchema,
 } from '../contract.ts';
-import { batchModel } from '../ids.ts';
+import { batchModel, eventId } from '../ids.ts';
 import { liveWorkersKey } from '../registry.ts';
+import { deliveryKey, outboxKey, showWebhook } from '../webhooks/events.ts';
 
 /** A batch as it is kept. Times are Unix ms. */
 export interface BatchRecord {
@@ -42,6 +45,9 @@ export interface BatchRecord {
   error?: { code: string; message: string };
   /** Since `time` the finished rows have grown from `rows`. */
   rateBase?: { time: number; rows: number };
+  webhook?: Webhook;
+  /** Id of the latest event that was sent. */
+  event?: string;
 }
 
 export interface BatchStoreOptions {
@@ -78,12 +84,14 @@ const SCRIPTS = {
   'add-part': 4,
   complete: 4,
   'start-chunk': 2,
-  'hand-out': 5,
-  end: 6,
+  'hand-out': 7,
+  end: 8,
   resume: 4,
   'report-problem': 1,
   remove: 8,
 } as const;
+/** Those that may end a batch. */
+const WITH_EVENTS = ['hand-out', 'end'];
 type Script = keyof typeof SCRIPTS;
 type RunScript = (...args: (string | number)[]) => Promise<unknown>;
 
@@ -97,7 +105,7 @@ export class BatchStore {
     for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
       redis.defineCommand(commandName(name), {
         numberOfKeys,
-        lua: readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8'),
+        lua: (WITH_EVENTS.includes(name) ? readScript('push-event') : '') + readScript(name),
       });
     }
     this.#redis = redis;
@@ -107,7 +115,7 @@ export class BatchStore {
   }
 
   /** Makes a batch. False when there is one with this id already. */
-  async create(id: string, owner: string, spec: BatchSpec): Promise<boolean> {
+  async create(id: string, owner: string, spec: BatchSpec, webhook?: Webhook): Promise<boolean> {
     const created = await this.#run(
       'create',
       this.#key(id),
@@ -127,6 +135,7 @@ export class BatchStore {
         chunks_done: 0,
         finished_rows: 0,
         failed_rows: 0,
+        ...(webhook === undefined ? {} : { webhook: JSON.stringify(webhook) }),
       }).flat(),
     );
     return created === 1;
@@ -134,7 +143,7 @@ export class BatchStore {
 
   async read(id: string): Promise<BatchRecord | undefined> {
     const fields = await this.#redis.hgetall(this.#key(id));
-    return fields.status === undefined ? undefined : parseRecord(fields);
+    return fields.status === undefined ? undefined : parseBatchRecord(fields);
   }
 
   /** Batches of an owner, newest first, from the one behind `after` on. */
@@ -233,6 +242,7 @@ export class BatchStore {
    * @param perWorker chunks in the queue, or in hand, per live worker
    */
   async handOut(id: string, perWorker: number, done?: ChunkDone): Promise<HandOut> {
+    const event = eventId(id, Date.now());
     const [outcome, revision, ...chunks] = (await this.#run(
       'hand-out',
       this.#key(id),
@@ -240,6 +250,8 @@ export class BatchStore {
       this.#runningKey,
       this.#removalKey,
       liveWorkersKey(this.#prefix, batchModel(id) ?? ''),
+      outboxKey(this.#prefix),
+      deliveryKey(this.#prefix, event),
       id,
       done?.chunk ?? '',
       done?.revision ?? '',
@@ -248,6 +260,7 @@ export class BatchStore {
       perWorker,
       this.#ttlMs,
       this.progressChannel,
+      event,
     )) as [HandOut['outcome'], string | null, ...number[]];
     if (outcome === 'more') return { outcome, revision: revision ?? undefined, chunks };
     if (outcome === 'revision') return { outcome, revision: revision ?? '' };
@@ -279,6 +292,7 @@ export class BatchStore {
         : status === 'expired'
           ? ' open '
           : ' open queued processing ';
+    const event = eventId(id, Date.now());
     const ended = await this.#run(
       'end',
       this.#key(id),
@@ -287,12 +301,15 @@ export class BatchStore {
       this.#removalKey,
       this.#leftoversKey,
       this.#bytesKey,
+      outboxKey(this.#prefix),
+      deliveryKey(this.#prefix, event),
       id,
       status,
       JSON.stringify(error),
       this.#ttlMs,
       from,
       this.progressChannel,
+      event,
     );
     return ended === 1;
   }
@@ -364,6 +381,11 @@ export class BatchStore {
     return score === null ? undefined : Number(score);
   }
 
+  /** Keeps a batch that has ended until then (Unix ms) at least. */
+  async keepUntil(id: string, time: number): Promise<void> {
+    await this.#redis.zadd(this.#removalKey, 'XX', 'GT', time, id);
+  }
+
   /** Which chunks are done, a bit each, that of chunk 0 being the highest of the first byte. */
   async doneBits(id: string): Promise<Buffer> {
     return (await this.#redis.getBuffer(this.#doneKey(id))) ?? Buffer.alloc(0);
@@ -413,6 +435,8 @@ export class BatchStore {
   }
 }
 
+const readScript = (name: string): string => readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8');
+
 const commandName = (script: string): string => `amuletBatch-${script}`;
 
 /** Whether the bit of a chunk is set. */
@@ -424,7 +448,8 @@ function parseStatus(status: string | null): BatchStatus | undefined {
   return status === null ? undefined : batchStatusSchema.parse(status);
 }
 
-function parseRecord(fields: Record<string, string>): BatchRecord {
+/** A batch from the fields of its hash. */
+export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
   const number = (name: string) => Number(fields[name] ?? 0);
   const optional = (name: string, key: string) => (fields[name] === undefined ? {} : { [key]: number(name) });
   const json = (name: string) =>
@@ -450,6 +475,8 @@ function parseRecord(fields: Record<string, string>): BatchRecord {
     ...(fields.revision === undefined ? {} : { revision: fields.revision }),
     ...json('problem'),
     ...json('error'),
+    ...(fields.webhook === undefined ? {} : { webhook: webhookSchema.parse(JSON.parse(fields.webhook)) }),
+    ...(fields.event === undefined ? {} : { event: fields.event }),
     ...(fields.sample_time === undefined
       ? {}
       : { rateBase: { time: number(`${base}_time`), rows: number(`${base}_rows`) } }),
@@ -497,6 +524,7 @@ export function toBatch(
     problem: record.problem ?? null,
     error: record.error ?? null,
     metadata: spec.metadata ?? null,
+    webhook: showWebhook('batch', record.webhook, record.event),
     urls: { self: `/v1/batches/${id}`, results: `/v1/batches/${id}/results` },
   };
 }

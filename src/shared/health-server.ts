@@ -1,28 +1,20 @@
-/** A worker's health endpoints. They answer while the model runs, because the model runs in another process. */
+/** Health endpoints of the processes that are no API: inference workers and webhook processes. */
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Registry } from 'prom-client';
 import { measureLoopLag } from './loop-lag.ts';
 
-export interface WorkerState {
-  /** Why the worker takes no jobs, or undefined when it does. */
+export interface ProcessState {
+  /** Why the process takes no work, or undefined when it does. */
   notReady: string | undefined;
-  model: { name: string; revision: string };
-  rows_in_hand: number;
-  jobs_in_hand: number;
-  chunks_in_hand: number;
-  /** Padded tokens of one batch, by lane; undefined until measured. */
-  batch_tokens: Record<string, number> | undefined;
-  model_restarts: number;
-  /** Process ids of the model processes that are up. */
-  model_pids: number[];
+  /** Whatever else it says about itself. */
+  [name: string]: unknown;
 }
 
 /**
- * `/health/live`: the process answers. `/health/ready` (= `/health`): the model is warm and jobs are fetched.
- * `/metrics`: for Prometheus.
+ * `/health/live`: the process answers. `/health/ready` (= `/health`): it takes work. `/metrics`: for Prometheus.
  */
-export function createHealthApp(state: () => WorkerState, metrics: Registry): Hono {
+export function createHealthApp(state: () => ProcessState, metrics: Registry): Hono {
   const lag = measureLoopLag();
   const body = () => {
     const { notReady, ...rest } = state();

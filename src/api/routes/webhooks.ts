@@ -1,0 +1,132 @@
+/** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { deliverySchema } from '../../shared/contract.ts';
+import { isEventId } from '../../shared/ids.ts';
+import type { Secret } from '../../shared/webhooks/secrets.ts';
+import type { AppEnv } from '../env.ts';
+import { onInvalid } from '../middleware/problems.ts';
+import type { WebhookService } from '../webhooks.ts';
+import { problem, UNAVAILABLE } from './jobs.ts';
+
+const DEFAULT_PAGE = 20;
+const MAX_PAGE = 100;
+
+const id = z.string().refine(isEventId, 'is not the id of a delivery');
+const params = z.object({ id });
+const json = <S extends z.ZodType>(description: string, schema: S) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
+const NOT_FOUND = {
+  404: problem('Unknown, or past its retention.'),
+  422: problem('The id or the query is malformed.'),
+};
+
+const secretsSchema = z
+  .object({
+    secrets: z.array(
+      z.object({
+        secret: z.string().meta({ example: 'whsec_…' }),
+        valid_until: z.iso.datetime().nullable().meta({ description: 'null: the current one.' }),
+      }),
+    ),
+  })
+  .meta({ id: 'WebhookSecrets', description: 'Every webhook is signed with all of them.' });
+
+export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/webhooks',
+    summary: 'List your deliveries, newest first',
+    tags: ['Webhooks'],
+    request: {
+      query: z.strictObject({
+        status: z.enum(['failed']).optional().openapi({ description: '`failed`: those that were given up.' }),
+        limit: z
+          .string()
+          .regex(/^\d{1,3}$/, 'must be a whole number')
+          .transform(Number)
+          .pipe(z.number().min(1).max(MAX_PAGE))
+          .optional(),
+        after: id.optional(),
+      }),
+    },
+    responses: {
+      200: json(
+        'A page; `next` is what the following one comes `after`, null on the last.',
+        z.object({ deliveries: z.array(deliverySchema), next: z.string().nullable() }),
+      ),
+      422: problem('The query is not valid.'),
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(list, async (c) => {
+    const { status, limit = DEFAULT_PAGE, after } = c.req.valid('query');
+    return c.json(await webhooks.list(c.get('owner'), { failed: status === 'failed', limit, after }), 200);
+  });
+
+  const read = createRoute({
+    method: 'get',
+    path: '/v1/webhooks/{id}',
+    summary: 'Read a delivery and its attempts',
+    tags: ['Webhooks'],
+    request: { params },
+    responses: { 200: json('The delivery.', deliverySchema), ...NOT_FOUND, ...UNAVAILABLE },
+  });
+  app.openapi(read, async (c) => c.json(await webhooks.get(c.get('owner'), c.req.valid('param').id), 200));
+
+  const redeliver = createRoute({
+    method: 'post',
+    path: '/v1/webhooks/{id}/redeliver',
+    summary: 'Send it again, now',
+    tags: ['Webhooks'],
+    request: { params },
+    responses: {
+      202: json('It is sent, with the same id and body, and retried like the first time.', deliverySchema),
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(redeliver, async (c) =>
+    c.json(await webhooks.redeliver(c.get('owner'), c.req.valid('param').id), 202),
+  );
+
+  const secret = createRoute({
+    method: 'get',
+    path: '/v1/webhook-secret',
+    summary: 'Read the secrets that your webhooks are signed with',
+    tags: ['Webhooks'],
+    responses: {
+      200: json('The current one first.', secretsSchema),
+      403: problem('There are no API keys here; the operator has the secret.'),
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(secret, async (c) => c.json(showSecrets(await webhooks.secrets(c.get('owner'))), 200));
+
+  const rotate = createRoute({
+    method: 'post',
+    path: '/v1/webhook-secret/rotate',
+    summary: 'Replace the secret that your webhooks are signed with',
+    tags: ['Webhooks'],
+    responses: {
+      200: json('The new one first; the one before signs beside it for a while.', secretsSchema),
+      403: problem('There are no API keys here; the operator has the secret.'),
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(rotate, async (c) => c.json(showSecrets(await webhooks.rotate(c.get('owner'))), 200));
+
+  return app;
+}
+
+function showSecrets(secrets: Secret[]) {
+  return {
+    secrets: secrets.map(({ secret, until }) => ({
+      secret,
+      valid_until: until === undefined ? null : new Date(until).toISOString(),
+    })),
+  };
+}

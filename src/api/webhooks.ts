@@ -1,0 +1,104 @@
+/** What callers can do about webhooks: ask for them, look at deliveries, have them sent again, read their secret. */
+import type { Config } from '../shared/config.ts';
+import type { Delivery, EventType, Webhook } from '../shared/contract.ts';
+import { AppError } from '../shared/errors.ts';
+import { EVERYBODY } from '../shared/owner.ts';
+import type { WithRedis } from '../shared/redis.ts';
+import { toDelivery, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
+import type { Secret, Secrets } from '../shared/webhooks/secrets.ts';
+import { traceOf } from '../shared/webhooks/trace.ts';
+
+export interface WebhookServiceParts {
+  config: Config;
+  withRedis: WithRedis;
+  deliveries: DeliveryStore;
+  secrets: Secrets;
+}
+
+export class WebhookService {
+  readonly #parts: WebhookServiceParts;
+
+  constructor(parts: WebhookServiceParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * The wish of a request to be told, as it is kept with a job or batch.
+   * @param traceparent header of the request
+   * @throws AppError `invalid_request` when nothing could be signed
+   */
+  accept(
+    owner: string,
+    wish: { url: string; events?: EventType[] | undefined } | undefined,
+    traceparent: string | undefined,
+  ): Webhook | undefined {
+    if (!wish) return undefined;
+    if (owner === EVERYBODY && this.#parts.config.WEBHOOK_SECRET.length === 0) {
+      const message = 'this server sends no webhooks: WEBHOOK_SECRET is not set, so nothing could be signed';
+      throw new AppError('invalid_request', message, { errors: [{ path: 'webhook', message }] });
+    }
+    const { url, events } = wish;
+    return { url, ...(events === undefined ? {} : { events }), trace: traceOf(traceparent) };
+  }
+
+  /** @throws AppError `delivery_not_found` */
+  async get(owner: string, id: string): Promise<Delivery> {
+    return this.#parts.withRedis(async () => {
+      const record = await this.#parts.deliveries.read(id);
+      if (record?.owner !== owner) throw notFound(id);
+      return toDelivery(id, record);
+    });
+  }
+
+  /** @returns a page, newest first, and the id that the next one comes after */
+  async list(
+    owner: string,
+    { failed, limit, after }: { failed: boolean; limit: number; after: string | undefined },
+  ): Promise<{ deliveries: Delivery[]; next: string | null }> {
+    return this.#parts.withRedis(async () => {
+      const found = await this.#parts.deliveries.list(owner, { failed, limit: limit + 1, after });
+      const page = found.slice(0, limit);
+      return {
+        deliveries: page.map(({ id, record }) => toDelivery(id, record)),
+        next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
+      };
+    });
+  }
+
+  /** Has it sent again, now, whether it was delivered, given up, or waits for its next attempt. */
+  async redeliver(owner: string, id: string): Promise<Delivery> {
+    await this.get(owner, id);
+    return this.#parts.withRedis(async () => {
+      if (!(await this.#parts.deliveries.redeliver(id, owner))) throw notFound(id);
+      return this.get(owner, id);
+    });
+  }
+
+  /** The secrets of an API key, the current one first. @throws AppError `no_api_key` */
+  async secrets(owner: string): Promise<Secret[]> {
+    requireKey(owner);
+    return this.#parts.withRedis(() => this.#parts.secrets.of(owner));
+  }
+
+  /** Replaces the secret of an API key. @throws AppError `no_api_key` */
+  async rotate(owner: string): Promise<Secret[]> {
+    requireKey(owner);
+    return this.#parts.withRedis(() => this.#parts.secrets.rotate(owner));
+  }
+}
+
+/** Without keys everybody would read everybody's: whoever runs the server knows WEBHOOK_SECRET. */
+function requireKey(owner: string): void {
+  if (owner !== EVERYBODY) return;
+  throw new AppError(
+    'no_api_key',
+    'secrets belong to API keys; without keys webhooks are signed with WEBHOOK_SECRET, which the operator has',
+  );
+}
+
+function notFound(id: string): AppError {
+  return new AppError(
+    'delivery_not_found',
+    `there is no delivery ${id}; they are kept for a limited time after their end`,
+  );
+}

@@ -1,0 +1,201 @@
+/**
+ * Deliveries in Redis: a hash for each, from the moment its event happens until a while after it has ended. The hash is
+ * made by the script that fixes the outcome of a job or batch (events.ts); everything after that is here.
+ */
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import {
+  attemptSchema,
+  batchEvents,
+  deliveryStatusSchema,
+  jobEvents,
+  type Attempt,
+  type Delivery,
+  type DeliveryStatus,
+} from '../contract.ts';
+import { firstEventId } from '../ids.ts';
+import { deliveryKey, deliveryUrl, outboxKey } from './events.ts';
+
+const deliveryRecordSchema = z.object({
+  type: z.enum([...jobEvents, ...batchEvents]),
+  /** Id of the job or batch. */
+  source: z.string(),
+  owner: z.string(),
+  url: z.string(),
+  trace: z.string(),
+  /** Unix ms, like the other times. */
+  created: z.coerce.number(),
+  status: deliveryStatusSchema.default('pending'),
+  /** What the body is made of, until it is. */
+  snapshot: z.string().optional(),
+  body: z.string().optional(),
+  /** Counts how often it was asked for again. */
+  run: z.coerce.number().default(0),
+  /** Attempts of all runs, and of this one. */
+  attempts: z.coerce.number().default(0),
+  run_attempts: z.coerce.number().default(0),
+  next: z.coerce.number().optional(),
+  finished: z.coerce.number().optional(),
+});
+
+export type DeliveryRecord = z.output<typeof deliveryRecordSchema> & { log: Attempt[] };
+
+/** Attempts that are remembered of one delivery; those of many redeliveries push out the first ones. */
+const MAX_LOGGED = 50;
+/** The lists keep ids for so long after a delivery may have ended; what has expired is skipped when they are read. */
+const LIST_SLACK_MS = 2 * 86_400_000;
+
+const SCRIPTS = { accept: 2, 'record-attempt': 2, redeliver: 3 } as const;
+type Script = keyof typeof SCRIPTS;
+type RunScript = (...args: (string | number)[]) => Promise<unknown>;
+
+/** What comes after an attempt. Times are Unix ms, `keepS` seconds. */
+export type Next = { status: 'pending'; at: number } | { status: 'delivered' | 'failed'; keepS: number };
+
+export class DeliveryStore {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+
+  constructor(redis: Redis, prefix: string) {
+    for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
+      redis.defineCommand(commandName(name), {
+        numberOfKeys,
+        lua: readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8'),
+      });
+    }
+    this.#redis = redis;
+    this.#prefix = prefix;
+  }
+
+  async read(id: string): Promise<DeliveryRecord | undefined> {
+    const fields = await this.#redis.hgetall(deliveryKey(this.#prefix, id));
+    return fields.owner === undefined ? undefined : parse(fields);
+  }
+
+  /** Freezes the body, unless there is one. */
+  async accept(id: string, owner: string, body: string): Promise<void> {
+    await this.#run('accept', deliveryKey(this.#prefix, id), this.#allKey(owner), id, body);
+  }
+
+  /** @returns false when the delivery has ended or was asked for again since `record` was read */
+  async recordAttempt(
+    id: string,
+    { owner, run }: DeliveryRecord,
+    attempt: Attempt,
+    next: Next,
+  ): Promise<boolean> {
+    const written = await this.#run(
+      'record-attempt',
+      deliveryKey(this.#prefix, id),
+      this.#failedKey(owner),
+      id,
+      run,
+      JSON.stringify(attempt),
+      next.status,
+      Date.now(),
+      next.status === 'pending' ? next.at : next.keepS,
+      MAX_LOGGED,
+    );
+    return written === 1;
+  }
+
+  /** False when it is not there. */
+  async redeliver(id: string, owner: string): Promise<boolean> {
+    const found = await this.#run(
+      'redeliver',
+      deliveryKey(this.#prefix, id),
+      this.#failedKey(owner),
+      outboxKey(this.#prefix),
+      id,
+    );
+    return found === 1;
+  }
+
+  /** Deliveries of an owner, newest first, from the one behind `after` on; `failed`: only those that were given up. */
+  async list(
+    owner: string,
+    { failed, limit, after }: { failed: boolean; limit: number; after?: string | undefined },
+  ): Promise<{ id: string; record: DeliveryRecord }[]> {
+    const key = failed ? this.#failedKey(owner) : this.#allKey(owner);
+    const found: { id: string; record: DeliveryRecord }[] = [];
+    let from = after;
+    while (found.length < limit) {
+      const ids = await this.#redis.zrevrangebylex(
+        key,
+        from === undefined ? '+' : `(${from}`,
+        '-',
+        'LIMIT',
+        0,
+        limit,
+      );
+      if (ids.length === 0) break;
+      from = ids.at(-1);
+      const records = await Promise.all(ids.map((id) => this.read(id)));
+      const gone = ids.filter((_, i) => records[i] === undefined);
+      if (gone.length > 0) await this.#redis.zrem(key, ...gone);
+      ids.forEach((id, i) => {
+        const record = records[i];
+        if (record && found.length < limit) found.push({ id, record });
+      });
+    }
+    return found;
+  }
+
+  /** Takes ids out of an owner's lists that are older than any delivery gets. @param ageMs that one can get */
+  async trim(owner: string, ageMs: number): Promise<void> {
+    const before = `(${firstEventId(Date.now() - ageMs - LIST_SLACK_MS)}`;
+    await this.#redis
+      .multi()
+      .zremrangebylex(this.#allKey(owner), '-', before)
+      .zremrangebylex(this.#failedKey(owner), '-', before)
+      .exec();
+  }
+
+  #run(script: Script, ...args: (string | number)[]): Promise<unknown> {
+    const commands = this.#redis as unknown as Record<string, RunScript>;
+    const command = commands[commandName(script)] as RunScript;
+    return command.apply(this.#redis, args);
+  }
+
+  #allKey(owner: string): string {
+    return `${this.#prefix}:webhooks:${owner}`;
+  }
+
+  #failedKey(owner: string): string {
+    return `${this.#prefix}:webhooks-failed:${owner}`;
+  }
+}
+
+const commandName = (script: string): string => `amuletDelivery-${script}`;
+
+function parse(fields: Record<string, string>): DeliveryRecord {
+  const log: Attempt[] = [];
+  const record = deliveryRecordSchema.parse(fields);
+  for (let n = Math.max(1, record.attempts - MAX_LOGGED + 1); n <= record.attempts; n++) {
+    const json = fields[`attempt:${n}`];
+    if (json !== undefined) log.push(attemptSchema.parse(JSON.parse(json)));
+  }
+  return { ...record, log };
+}
+
+/** A delivery as it is shown. */
+export function toDelivery(id: string, record: DeliveryRecord): Delivery {
+  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  const { type, status, url, created, finished, next, run, log, source } = record;
+  return {
+    id,
+    type,
+    status: status satisfies DeliveryStatus,
+    url,
+    created_at: new Date(created).toISOString(),
+    finished_at: time(finished),
+    next_attempt_at: time(status === 'pending' ? (next ?? created) : undefined),
+    redeliveries: run,
+    attempts: log,
+    urls: {
+      self: deliveryUrl(id),
+      source: `/v1/${type.startsWith('job.') ? 'jobs' : 'batches'}/${source}`,
+    },
+  };
+}

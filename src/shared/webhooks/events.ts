@@ -1,0 +1,51 @@
+/**
+ * What happened, on its way into the outbox. The script that fixes an outcome also writes the delivery of its event, as a
+ * hash with the fields below, and its id into a stream; the webhook process does the rest (store.ts there and here).
+ */
+import type { EventType, ShownWebhook, Webhook } from '../contract.ts';
+import { batchEvents, jobEvents } from '../contract.ts';
+
+/** A larger body is sent without the results, and with the URL to fetch them from: Standard Webhooks' advice. */
+export const MAX_EVENT_BYTES = 20 * 1024;
+
+/** Redis stream of the ids of events that the webhook process has not taken over yet. */
+export const outboxKey = (prefix: string): string => `${prefix}:outbox`;
+
+/** Hash of one delivery. */
+export const deliveryKey = (prefix: string, id: string): string => `${prefix}:webhook:${id}`;
+
+export function wants(webhook: Webhook | undefined, type: EventType): webhook is Webhook {
+  return webhook !== undefined && (webhook.events?.includes(type) ?? true);
+}
+
+/** Fields of a delivery that are there from the beginning, names and values in turn. */
+export function newDelivery(
+  type: EventType,
+  source: string,
+  owner: string,
+  { url, trace }: Webhook,
+  at: number,
+): string[] {
+  return ['type', type, 'source', source, 'owner', owner, 'url', url, 'trace', trace, 'created', String(at)];
+}
+
+/**
+ * A webhook as it is shown.
+ * @param event id of the latest event that was sent
+ */
+export function showWebhook(
+  kind: 'job' | 'batch',
+  webhook: Webhook | undefined,
+  event: string | undefined,
+): ShownWebhook {
+  if (!webhook) return null;
+  return {
+    url: webhook.url,
+    events: webhook.events ?? [...(kind === 'job' ? jobEvents : batchEvents)],
+    delivery: event === undefined ? null : deliveryUrl(event),
+  };
+}
+
+export function deliveryUrl(id: string): string {
+  return `/v1/webhooks/${id}`;
+}

@@ -1,0 +1,66 @@
+/**
+ * Whose deliveries are signed with what: without API keys with the secrets of the settings, else with those of the key
+ * that submitted the job, which are kept in Redis and can be replaced.
+ */
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import { EVERYBODY } from '../owner.ts';
+import { newSecret } from './secret.ts';
+
+export interface Secret {
+  secret: string;
+  /** Unix ms until which it signs; undefined: it is the current one. */
+  until: number | undefined;
+}
+
+interface RedisWithRotate extends Redis {
+  amuletRotate(key: string, ...args: (string | number)[]): Promise<string[]>;
+}
+
+export interface SecretOptions {
+  redis: Redis;
+  prefix: string;
+  /** Of the settings, the current one first. */
+  keyless: readonly string[];
+  overlapMs: number;
+}
+
+export class Secrets {
+  readonly #options: SecretOptions;
+  readonly #redis: RedisWithRotate;
+
+  constructor(options: SecretOptions) {
+    options.redis.defineCommand('amuletRotate', {
+      numberOfKeys: 1,
+      lua: readFileSync(new URL('./rotate.lua', import.meta.url), 'utf8'),
+    });
+    this.#options = options;
+    this.#redis = options.redis as RedisWithRotate;
+  }
+
+  /** The secrets that an owner's webhooks are signed with, the current one first. An owner without one gets one. */
+  of(owner: string): Promise<Secret[]> {
+    if (owner === EVERYBODY) {
+      return Promise.resolve(this.#options.keyless.map((secret) => ({ secret, until: undefined })));
+    }
+    return this.#rotate(owner, true);
+  }
+
+  /** Gives an owner (not EVERYBODY) a new secret; the ones before go on signing for a while. */
+  rotate(owner: string): Promise<Secret[]> {
+    return this.#rotate(owner, false);
+  }
+
+  async #rotate(owner: string, onlyFirst: boolean): Promise<Secret[]> {
+    const { prefix, overlapMs } = this.#options;
+    const now = Date.now();
+    const key = `${prefix}:webhook-secrets:${owner}`;
+    const fields = await this.#redis.amuletRotate(key, newSecret(), now, overlapMs, onlyFirst ? '1' : '');
+    const secrets: Secret[] = [];
+    for (let i = 0; i < fields.length; i += 2) {
+      const until = fields[i + 1] === '' ? undefined : Number(fields[i + 1]);
+      if (until === undefined || until > now) secrets.push({ secret: fields[i] as string, until });
+    }
+    return secrets.sort((a, b) => (b.until ?? Infinity) - (a.until ?? Infinity));
+  }
+}

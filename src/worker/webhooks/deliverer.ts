@@ -1,0 +1,306 @@
+/**
+ * Deliveries: from the outbox into a queue, and attempt after attempt until a receiver has taken the event or the schedule
+ * is over. What is true of a delivery stands in its hash (delivery-store.ts); the BullMQ job is only the alarm clock that
+ * says when to look at it.
+ */
+import { DelayedError, WaitingError, Worker, type Job, type Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { Webhook } from 'standardwebhooks';
+import type { Config } from '../../shared/config.ts';
+import { deliveryPayloadSchema, type Attempt, type DeliveryPayload } from '../../shared/contract.ts';
+import { toError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
+import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/webhooks/delivery-store.ts';
+import type { Secrets } from '../../shared/webhooks/secrets.ts';
+import { childTrace } from '../../shared/webhooks/trace.ts';
+import { Hosts } from './hosts.ts';
+import { pointsToSource, renderBody, type PayloadOptions } from './payload.ts';
+import { parseRetryAfter, retryDelayMs, scheduleMs } from './retry-schedule.ts';
+import { Blocked, TimedOut, type Reply, type SafeFetch } from './safe-fetch.ts';
+import type { KeepSource } from './sources.ts';
+
+/** After SIGTERM, attempts under way may go on for so long; then they are broken off, and made again by another process. */
+const DRAIN_MS = 3000;
+/** Older than the schedule and this: its receiver never had a turn for it. */
+const MAX_PARKED_MS = 86_400_000;
+const MAX_STALLED_COUNT = 1_000_000;
+
+export interface DelivererOptions {
+  config: Config;
+  /** Patient connection; BullMQ adds a blocking one of its own. */
+  redis: Redis;
+  deliveries: DeliveryStore;
+  secrets: Secrets;
+  safeFetch: SafeFetch;
+  keepSource: KeepSource;
+  payload: PayloadOptions;
+  version: string;
+  logger: Logger;
+  onAttempt: (attempt: { outcome: Attempt['outcome']; ms: number; final: boolean }) => void;
+}
+
+/** How an attempt went, and what it says about the next one. */
+interface Result {
+  attempt: Attempt;
+  retryAfterS?: number | undefined;
+}
+
+class Stopping extends Error {}
+
+export class Deliverer {
+  readonly #options: DelivererOptions;
+  readonly #hosts: Hosts;
+  readonly #queue: Promise<Queue<DeliveryPayload, undefined>>;
+  readonly #worker: Worker<unknown>;
+  readonly #stop = new AbortController();
+  #inFlight = 0;
+
+  constructor(options: DelivererOptions) {
+    const { config, redis, logger } = options;
+    this.#options = options;
+    this.#hosts = new Hosts({ perHost: config.WEBHOOK_PER_HOST });
+    this.#queue = openQueue(DELIVERIES_QUEUE, redis, config.REDIS_PREFIX);
+    this.#queue.catch(() => {});
+    this.#worker = new Worker<unknown>(
+      DELIVERIES_QUEUE,
+      (job: Job<unknown>, token?: string) => this.#process(job, token),
+      {
+        connection: redis,
+        prefix: config.REDIS_PREFIX,
+        autorun: false,
+        concurrency: config.WEBHOOK_CONCURRENCY,
+        lockDuration: config.LOCK_DURATION_MS,
+        stalledInterval: config.STALLED_INTERVAL_MS,
+        maxStalledCount: MAX_STALLED_COUNT,
+        runRetryDelay: 500,
+      },
+    );
+    this.#worker.on('error', (error) => logger.warn({ reason: error.message }, 'delivery queue'));
+    this.#worker.on('failed', (job, error) =>
+      logger.error({ job: job?.id, err: error }, 'delivery not looked at'),
+    );
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get failingHosts(): number {
+    return this.#hosts.failing;
+  }
+
+  /** Deliveries that wait for an attempt, or for their turn. */
+  async pending(): Promise<number> {
+    const queue = await this.#queue;
+    return queue.getJobCountByTypes('wait', 'delayed', 'active');
+  }
+
+  start(): void {
+    void this.#worker
+      .run()
+      .catch((error: unknown) =>
+        this.#options.logger.error({ err: toError(error) }, 'delivery queue loop ended'),
+      );
+  }
+
+  /** Starts no more attempts. Those under way have a moment; then they are broken off, and others make them again. */
+  async drain(): Promise<void> {
+    const closed = this.#worker.close();
+    const timer = setTimeout(() => this.#stop.abort(new Stopping('stopping')), DRAIN_MS);
+    await closed;
+    clearTimeout(timer);
+    await (await this.#queue).close();
+  }
+
+  /** Freezes the bodies of these events and puts their deliveries into the queue. Harmless to repeat. */
+  async enqueue(ids: string[]): Promise<void> {
+    const { deliveries, payload, logger } = this.#options;
+    const now = performance.now();
+    const jobs = await Promise.all(
+      ids.map(async (id) => {
+        const record = await deliveries.read(id);
+        if (record?.status !== 'pending') return [];
+        if (record.body === undefined) {
+          if (record.snapshot === undefined) {
+            logger.error({ delivery: id }, 'a delivery has nothing to say. This is a bug.');
+            return [];
+          }
+          await deliveries.accept(id, record.owner, renderBody(record, payload));
+        }
+        return [
+          {
+            name: 'deliver' as never,
+            data: { v: 1 as const, id, run: record.run },
+            opts: {
+              // A run of its own for each time that it is asked for again.
+              jobId: `${id}.${record.run}`,
+              // Straight to where it would wait for its turn: it does not have to be looked at before.
+              delay: Math.ceil(this.#hosts.wait(hostOf(record.url), now)),
+              attempts: 1_000_000,
+              backoff: { type: 'exponential' as const, delay: 1000, jitter: 0.5 },
+              removeOnComplete: true,
+              removeOnFail: true,
+              stackTraceLimit: 2,
+            },
+          },
+        ];
+      }),
+    );
+    const all = jobs.flat();
+    if (all.length > 0) await (await this.#queue).addBulk(all);
+  }
+
+  async #process(job: Job<unknown>, token: string | undefined): Promise<void> {
+    const parsed = deliveryPayloadSchema.safeParse(job.data);
+    if (!parsed.success) {
+      this.#options.logger.error({ job: job.id }, 'the payload is not one that this version understands');
+      return;
+    }
+    const { id, run } = parsed.data;
+    const record = await this.#options.deliveries.read(id);
+    // Ended, expired, or asked for again since.
+    if (record?.status !== 'pending' || record.run !== run || record.body === undefined) return;
+    const putOff = async (ms: number): Promise<never> => {
+      await job.moveToDelayed(Date.now() + Math.ceil(ms), token);
+      throw new DelayedError();
+    };
+    const host = hostOf(record.url);
+    const waitMs = this.#hosts.enter(host, performance.now());
+    if (waitMs > 0) {
+      if (this.#isTooOld(record)) await this.#finish(id, record, parkedTooLong());
+      else await putOff(waitMs);
+      return;
+    }
+    const start = performance.now();
+    let result: Result;
+    let success = false;
+    this.#inFlight++;
+    try {
+      result = await this.#attempt(id, record, record.body);
+      // A receiver that refuses an event is up.
+      success = !['timeout', 'connection', 'server_error', 'throttled', 'blocked'].includes(
+        result.attempt.outcome,
+      );
+    } catch (error) {
+      if (!(error instanceof Stopping)) throw error;
+      await job.moveToWait(token);
+      throw new WaitingError();
+    } finally {
+      this.#inFlight--;
+      this.#hosts.leave(host, performance.now(), performance.now() - start, success);
+    }
+    const retryAt = await this.#finish(id, record, result);
+    if (retryAt !== undefined) await putOff(retryAt - Date.now());
+  }
+
+  /** One request. @throws Stopping; everything else is a result */
+  async #attempt(id: string, { url, owner, trace }: DeliveryRecord, body: string): Promise<Result> {
+    const { config, secrets, safeFetch, version } = this.#options;
+    const at = new Date();
+    const start = performance.now();
+    const signatures = (await secrets.of(owner)).map(({ secret }) => new Webhook(secret).sign(id, at, body));
+    const base = { at: at.toISOString(), status: null, reason: null, response: null };
+    const ms = () => Math.round(performance.now() - start);
+    if (signatures.length === 0) {
+      const reason = 'there is no secret to sign it with: set WEBHOOK_SECRET';
+      return { attempt: { ...base, outcome: 'blocked', reason, ms: ms() } };
+    }
+    try {
+      const reply = await safeFetch.post({
+        url,
+        body,
+        headers: {
+          'content-type': 'application/json',
+          'user-agent': `Amulet/${version}`,
+          'webhook-id': id,
+          'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+          'webhook-signature': signatures.join(' '),
+          traceparent: childTrace(trace),
+        },
+        timeoutMs: config.WEBHOOK_TIMEOUT_MS,
+        signal: this.#stop.signal,
+      });
+      const retryAfterS = parseRetryAfter(reply.retryAfter, Date.now());
+      const { outcome, reason } = classify(reply, retryAfterS);
+      return {
+        attempt: { ...base, outcome, status: reply.status, reason, response: reply.body, ms: ms() },
+        retryAfterS,
+      };
+    } catch (error) {
+      if (error instanceof Stopping) throw error;
+      const outcome =
+        error instanceof Blocked ? 'blocked' : error instanceof TimedOut ? 'timeout' : 'connection';
+      return { attempt: { ...base, outcome, reason: reasonOf(error), ms: ms() } };
+    }
+  }
+
+  /** Writes down an attempt. @returns Unix ms of the next one, if there is one */
+  async #finish(
+    id: string,
+    record: DeliveryRecord,
+    { attempt, retryAfterS }: Result,
+  ): Promise<number | undefined> {
+    const { config, deliveries, keepSource, logger, onAttempt } = this.#options;
+    const failures = record.run_attempts + 1;
+    const { outcome } = attempt;
+    const delayMs =
+      outcome === 'delivered' || this.#isTooOld(record)
+        ? undefined
+        : retryDelayMs(config.WEBHOOK_RETRY_S, failures, { outcome, retryAfterS });
+    const next: Next =
+      outcome === 'delivered'
+        ? { status: 'delivered', keepS: config.WEBHOOK_DELIVERED_TTL_S }
+        : delayMs === undefined
+          ? { status: 'failed', keepS: config.WEBHOOK_TTL_S }
+          : { status: 'pending', at: Math.round(Date.now() + delayMs) };
+    // What the receiver is to fetch must not be gone before it hears of it.
+    if (next.status === 'pending' && pointsToSource(record)) await keepSource(record.source, next.at);
+    const written = await deliveries.recordAttempt(id, record, attempt, next);
+    onAttempt({ outcome, ms: attempt.ms, final: next.status !== 'pending' });
+    const { type, source } = record;
+    const level = next.status === 'failed' ? 'warn' : 'debug';
+    logger[level](
+      { delivery: id, type, source, outcome, attempt: failures, status: next.status },
+      'delivery attempt',
+    );
+    return written && next.status === 'pending' ? next.at : undefined;
+  }
+
+  /** Its turn never came while its receiver was down. */
+  #isTooOld({ created, run }: DeliveryRecord): boolean {
+    const { WEBHOOK_RETRY_S } = this.#options.config;
+    return run === 0 && Date.now() - created > scheduleMs(WEBHOOK_RETRY_S) + MAX_PARKED_MS;
+  }
+}
+
+function classify(
+  { status }: Reply,
+  retryAfterS: number | undefined,
+): { outcome: Attempt['outcome']; reason: string | null } {
+  if (status >= 200 && status < 300) return { outcome: 'delivered', reason: null };
+  if (status >= 300 && status < 400) return { outcome: 'redirect', reason: 'redirects are not followed' };
+  if (status === 410) return { outcome: 'gone', reason: 'the receiver wants no more of this' };
+  if (status === 429 || (status === 503 && retryAfterS !== undefined)) {
+    const reason = retryAfterS === undefined ? null : `not again within ${Math.ceil(retryAfterS)} s`;
+    return { outcome: 'throttled', reason };
+  }
+  return { outcome: status >= 500 ? 'server_error' : 'rejected', reason: null };
+}
+
+function parkedTooLong(): Result {
+  const reason = 'its receiver failed for so long that its turn never came';
+  const at = new Date().toISOString();
+  return { attempt: { at, outcome: 'timeout', status: null, reason, response: null, ms: 0 } };
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : url;
+}
+
+function reasonOf(thrown: unknown): string {
+  const error = toError(thrown);
+  // Several addresses were tried.
+  if (error instanceof AggregateError) return error.errors.map((each) => toError(each).message).join('; ');
+  return error.message === '' ? ((error as NodeJS.ErrnoException).code ?? error.name) : error.message;
+}

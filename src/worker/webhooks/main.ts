@@ -1,0 +1,113 @@
+/** Entry of a webhook process: outbox → queue → receivers. A process of its own, so that no receiver slows down a model. */
+import packageJson from '../../../package.json' with { type: 'json' };
+import { BatchStore } from '../../shared/batches/store.ts';
+import { loadConfig, publicUrl } from '../../shared/config.ts';
+import { StartupError, toError } from '../../shared/errors.ts';
+import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
+import { createLogger } from '../../shared/logger.ts';
+import { createMetrics } from '../../shared/metrics.ts';
+import { EVERYBODY } from '../../shared/owner.ts';
+import { JobRecords } from '../../shared/records.ts';
+import { connectPatient } from '../../shared/redis.ts';
+import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
+import { DeliveryStore } from '../../shared/webhooks/delivery-store.ts';
+import { outboxKey } from '../../shared/webhooks/events.ts';
+import { receiverPolicy } from '../../shared/webhooks/receivers.ts';
+import { Secrets } from '../../shared/webhooks/secrets.ts';
+import { Deliverer } from './deliverer.ts';
+import { Outbox } from './outbox.ts';
+import { scheduleMs } from './retry-schedule.ts';
+import { SafeFetch } from './safe-fetch.ts';
+import { keepSources } from './sources.ts';
+import { WebhookMetrics } from './webhook-metrics.ts';
+
+/** How often ids of deliveries that have expired are taken out of the lists. */
+const TRIM_MS = 600_000;
+
+await runMain(createLogger('webhooks', 'info'), async () => {
+  const config = loadConfig();
+  const logger = createLogger('webhooks', config.LOG_LEVEL);
+  if (config.REDIS_URL === undefined)
+    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+
+  const prefix = config.REDIS_PREFIX;
+  const redis = connectPatient(config.REDIS_URL, logger, 'deliveries');
+  const blocking = connectPatient(config.REDIS_URL, logger, 'outbox');
+  const records = new JobRecords(redis, prefix, config.RESULT_TTL_S);
+  const batches = new BatchStore({
+    redis,
+    prefix,
+    ttlS: config.BATCH_TTL_S,
+    openTtlS: config.OPEN_BATCH_TTL_S,
+  });
+  const deliveries = new DeliveryStore(redis, prefix);
+  const registry = createMetrics('webhooks');
+  const deliverer = new Deliverer({
+    config,
+    redis,
+    deliveries,
+    secrets: new Secrets({
+      redis,
+      prefix,
+      keyless: config.WEBHOOK_SECRET,
+      overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
+    }),
+    safeFetch: new SafeFetch(receiverPolicy(config), config.WEBHOOK_DNS),
+    keepSource: keepSources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
+    payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
+    version: packageJson.version,
+    logger,
+    onAttempt: (attempt) => metrics.attempted(attempt),
+  });
+  const metrics = new WebhookMetrics(registry, {
+    outbox: () => whileReady(() => redis.xlen(outboxKey(prefix))),
+    pending: () => whileReady(() => deliverer.pending()),
+    inFlight: () => deliverer.inFlight,
+    failingHosts: () => deliverer.failingHosts,
+  });
+  const whileReady = (read: () => Promise<number>): Promise<number> =>
+    redis.status === 'ready' ? read() : Promise.reject(new Error('Redis is away'));
+  const outbox = new Outbox({
+    redis: blocking,
+    prefix,
+    logger,
+    enqueue: (ids) => deliverer.enqueue(ids),
+  });
+
+  const state = { notReady: 'waiting for Redis' as string | undefined };
+  const health = await serveHealth(
+    createHealthApp(
+      () => ({
+        notReady: state.notReady ?? (redis.status === 'ready' ? undefined : 'Redis is away'),
+        in_flight: deliverer.inFlight,
+        failing_hosts: deliverer.failingHosts,
+      }),
+      registry,
+    ),
+    config.WEBHOOK_HEALTH_HOST,
+    config.WEBHOOK_HEALTH_PORT,
+  );
+  const longestMs = scheduleMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
+  const trimming = setInterval(() => {
+    if (redis.status !== 'ready') return;
+    deliveries
+      .trim(EVERYBODY, longestMs)
+      .catch((error: unknown) => logger.debug({ reason: toError(error).message }, 'lists not trimmed'));
+  }, TRIM_MS);
+
+  onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
+    state.notReady = 'the process is stopping';
+    clearInterval(trimming);
+    await outbox.stop();
+    await deliverer.drain();
+    await health.close();
+    redis.disconnect();
+  });
+
+  await redis.ping();
+  outbox.start();
+  deliverer.start();
+  state.notReady = undefined;
+  logger.info({ port: health.port }, 'delivering');
+  announceReady(`health on ${config.WEBHOOK_HEALTH_HOST}:${health.port}`);
+});

@@ -1,0 +1,53 @@
+/** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
+import { z } from 'zod';
+import { parseBatchRecord, toBatch } from '../../shared/batches/store.ts';
+import { jobRecordSchema, type Batch, type Job, type WebhookEvent } from '../../shared/contract.ts';
+import { toJob } from '../../shared/records.ts';
+import type { DeliveryRecord } from '../../shared/webhooks/delivery-store.ts';
+import { MAX_EVENT_BYTES } from '../../shared/webhooks/events.ts';
+
+/** The snapshot of a job (records.ts): its record, or that without the results but with the number of failed ones. */
+const jobSnapshotSchema = jobRecordSchema.extend({ failed: z.int().optional() });
+/** The snapshot of a batch (push-event.lua): names and values of the fields of its hash. */
+const batchSnapshotSchema = z.array(z.string());
+
+export interface PayloadOptions {
+  /** Where receivers find the API. */
+  publicUrl: string;
+  /** How long a finished batch is kept. */
+  batchTtlMs: number;
+}
+
+/** The body of a delivery, made once from what was written down when its event happened. */
+export function renderBody(
+  { type, source, created, snapshot }: DeliveryRecord,
+  { publicUrl, batchTtlMs }: PayloadOptions,
+): string {
+  const timestamp = new Date(created).toISOString();
+  const parsed: unknown = JSON.parse(snapshot ?? 'null');
+  const write = (data: Partial<Job> | Batch, thin: boolean) =>
+    JSON.stringify({ type, timestamp, thin, data } satisfies WebhookEvent);
+  const absolute = <T extends { urls: Record<string, string> }>(shown: T): T => ({
+    ...shown,
+    urls: Object.fromEntries(Object.entries(shown.urls).map(([name, path]) => [name, `${publicUrl}${path}`])),
+  });
+
+  if (type.startsWith('batch.')) {
+    const fields = batchSnapshotSchema.parse(parsed);
+    const record = parseBatchRecord(
+      Object.fromEntries(fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1] ?? '']] : []))),
+    );
+    const { webhook: _, ...batch } = absolute(toBatch(source, record, created + batchTtlMs));
+    return write(batch as Batch, false);
+  }
+  const { failed, ...record } = jobSnapshotSchema.parse(parsed);
+  const { webhook: _, results, failed_texts, ...job } = absolute(toJob(source, record));
+  const full = write({ ...job, failed_texts, results }, false);
+  if (failed === undefined && Buffer.byteLength(full) <= MAX_EVENT_BYTES) return full;
+  return write({ ...job, failed_texts: failed ?? failed_texts }, true);
+}
+
+/** Whether a receiver has to fetch the results: a batch's, and those that were too large to be pushed. */
+export function pointsToSource({ type, body }: DeliveryRecord): boolean {
+  return type.startsWith('batch.') || (JSON.parse(body ?? '{}') as Partial<WebhookEvent>).thin === true;
+}

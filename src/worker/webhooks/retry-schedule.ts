@@ -1,0 +1,50 @@
+/** When a delivery is attempted again. Pure. */
+import type { Attempt } from '../../shared/contract.ts';
+
+/** Receivers behind one outage are not all to be called again in the same second. */
+const JITTER = 0.2;
+/** A receiver may put an attempt off, but not for ever. */
+const MAX_RETRY_AFTER_S = 86_400;
+
+export interface Failure {
+  outcome: Attempt['outcome'];
+  /** What the receiver said in `Retry-After`, in seconds. */
+  retryAfterS?: number | undefined;
+}
+
+/**
+ * Milliseconds until the next attempt, or undefined when there is none: the schedule is over, or the receiver said that it
+ * is gone for good.
+ * @param scheduleS seconds after the first failed attempt, after the second, …
+ * @param failures how many attempts have failed, this one included
+ * @param random in [0, 1)
+ */
+export function retryDelayMs(
+  scheduleS: readonly number[],
+  failures: number,
+  { outcome, retryAfterS = 0 }: Failure,
+  random: number = Math.random(),
+): number | undefined {
+  const planned = scheduleS[failures - 1];
+  if (planned === undefined || outcome === 'gone') return undefined;
+  const jittered = planned * (1 + JITTER * (2 * random - 1));
+  // Never sooner than planned: a receiver that says "a second" every time would use up all attempts within one outage.
+  return 1000 * Math.max(jittered, Math.min(retryAfterS, MAX_RETRY_AFTER_S));
+}
+
+/** The longest that all attempts of a delivery can take, in milliseconds, attempts themselves apart. */
+export function scheduleMs(scheduleS: readonly number[]): number {
+  return scheduleS.reduce((sum, s) => sum + s * 1000 * (1 + JITTER), 0);
+}
+
+/**
+ * Seconds that `Retry-After` asks for: a number of them, or a date.
+ * @param now Unix ms
+ * @returns undefined when there is none that can be read
+ */
+export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
+  if (header === undefined) return undefined;
+  if (/^\s*\d+\s*$/.test(header)) return Number(header);
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+}
