@@ -106,7 +106,7 @@ describe('createJob at its limits', () => {
     ['NUL', { text: 'a\0b' }, ['text'], /NUL/],
     ['an empty text', { text: '' }, ['text'], /must not be empty/],
     ['white space', { text: ' \t\r\n\u00a0\u3000' }, ['text'], /other than white space/],
-    ['an unknown field', { text: 'a', webhook: 'x' }, [], /webhook/],
+    ['an unknown field', { text: 'a', callback: 'x' }, [], /callback/],
     ['both text and texts', { text: 'a', texts: ['b'] }, [], /not both/],
     ['neither text nor texts', {}, [], /give `text` or `texts`/],
     ['no texts', withTexts([]), ['texts'], /at least one/],
