@@ -155,7 +155,13 @@ export const deliverySchema = z
 export type Delivery = z.infer<typeof deliverySchema>;
 
 /** The BullMQ data of a delivery. */
-export const deliveryPayloadSchema = z.object({ v: z.literal(1), id: z.string(), run: z.int() });
+export const deliveryPayloadSchema = z.object({
+  v: z.literal(1),
+  id: z.string(),
+  run: z.int(),
+  /** Host and port of the receiver. */
+  host: z.string(),
+});
 export type DeliveryPayload = z.infer<typeof deliveryPayloadSchema>;
 
 /** The body of a webhook. */

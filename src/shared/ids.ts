@@ -77,6 +77,11 @@ export function isEventId(id: string): boolean {
   return EVENT_ID.test(id);
 }
 
+/** When an event happened, in Unix ms. */
+export function eventTime(id: string): number {
+  return Number.parseInt(id.slice('evt_'.length, 'evt_'.length + TIME_DIGITS), 16);
+}
+
 /** The smallest id that an event of this time can have. */
 export function firstEventId(at: number): string {
   return `evt_${Math.max(0, at).toString(16).padStart(TIME_DIGITS, '0')}`;

@@ -10,6 +10,7 @@ import type { Config } from '../../shared/config.ts';
 import { deliveryPayloadSchema, type Attempt, type DeliveryPayload } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { eventTime } from '../../shared/ids.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
 import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/webhooks/delivery-store.ts';
 import type { Secrets } from '../../shared/webhooks/secrets.ts';
@@ -22,7 +23,7 @@ import type { KeepSource } from './sources.ts';
 
 /** After SIGTERM, attempts under way may go on for so long; then they are broken off, and made again by another process. */
 const DRAIN_MS = 3000;
-/** Older than the schedule and this: its receiver never had a turn for it. */
+/** Beyond the whole schedule, a delivery may wait so long for its turn at a receiver that only fails. */
 const MAX_PARKED_MS = 86_400_000;
 const MAX_STALLED_COUNT = 1_000_000;
 
@@ -45,6 +46,8 @@ interface Result {
   attempt: Attempt;
   retryAfterS?: number | undefined;
 }
+
+type PendingDelivery = DeliveryRecord & { body: string };
 
 class Stopping extends Error {}
 
@@ -128,15 +131,16 @@ export class Deliverer {
           }
           await deliveries.accept(id, record.owner, renderBody(record, payload));
         }
+        const host = hostOf(record.url);
         return [
           {
             name: 'deliver' as never,
-            data: { v: 1 as const, id, run: record.run },
+            data: { v: 1 as const, id, run: record.run, host },
             opts: {
               // A run of its own for each time that it is asked for again.
               jobId: `${id}.${record.run}`,
               // Straight to where it would wait for its turn: it does not have to be looked at before.
-              delay: Math.ceil(this.#hosts.wait(hostOf(record.url), now)),
+              delay: Math.ceil(this.#hosts.wait(host, now)),
               attempts: 1_000_000,
               backoff: { type: 'exponential' as const, delay: 1000, jitter: 0.5 },
               removeOnComplete: true,
@@ -157,45 +161,61 @@ export class Deliverer {
       this.#options.logger.error({ job: job.id }, 'the payload is not one that this version understands');
       return;
     }
-    const { id, run } = parsed.data;
-    const record = await this.#options.deliveries.read(id);
-    // Ended, expired, or asked for again since.
-    if (record?.status !== 'pending' || record.run !== run || record.body === undefined) return;
+    const { id, run, host } = parsed.data;
     const putOff = async (ms: number): Promise<never> => {
       await job.moveToDelayed(Date.now() + Math.ceil(ms), token);
       throw new DelayedError();
     };
-    const host = hostOf(record.url);
+    // Before anything is read: while a receiver is down, thousands come by only to hear that it is not their turn yet.
     const waitMs = this.#hosts.enter(host, performance.now());
     if (waitMs > 0) {
-      if (this.#isTooOld(record)) await this.#finish(id, record, parkedTooLong());
-      else await putOff(waitMs);
+      if (!this.#isTooOld(id, run)) await putOff(waitMs);
+      const record = await this.#readPending(id, run);
+      if (record) await this.#finish(id, record, { attempt: turnNeverCame() });
       return;
     }
-    const start = performance.now();
-    let result: Result;
-    let success = false;
-    this.#inFlight++;
     try {
-      result = await this.#attempt(id, record, record.body);
-      // A receiver that refuses an event is up.
-      success = !['timeout', 'connection', 'server_error', 'throttled', 'blocked'].includes(
-        result.attempt.outcome,
-      );
+      const retryAt = await this.#deliver(id, run, host);
+      if (retryAt !== undefined) await putOff(retryAt - Date.now());
     } catch (error) {
       if (!(error instanceof Stopping)) throw error;
       await job.moveToWait(token);
       throw new WaitingError();
+    }
+  }
+
+  /** The delivery, unless it has ended, has expired, or was asked for again since. */
+  async #readPending(id: string, run: number): Promise<PendingDelivery | undefined> {
+    const record = await this.#options.deliveries.read(id);
+    if (record?.status !== 'pending' || record.run !== run || record.body === undefined) return undefined;
+    return { ...record, body: record.body };
+  }
+
+  /**
+   * Makes an attempt, in the place that was taken at its host, and writes it down.
+   * @returns Unix ms of the next one, if there is one
+   * @throws Stopping
+   */
+  async #deliver(id: string, run: number, host: string): Promise<number | undefined> {
+    let result: Result | undefined;
+    let record: PendingDelivery | undefined;
+    this.#inFlight++;
+    try {
+      record = await this.#readPending(id, run);
+      if (record) result = await this.#attempt(id, record);
     } finally {
       this.#inFlight--;
-      this.#hosts.leave(host, performance.now(), performance.now() - start, success);
+      const attempt = result && { ms: result.attempt.ms, success: isUp(result.attempt) };
+      this.#hosts.leave(host, performance.now(), attempt);
     }
-    const retryAt = await this.#finish(id, record, result);
-    if (retryAt !== undefined) await putOff(retryAt - Date.now());
+    return record && result && this.#finish(id, record, result);
   }
 
   /** One request. @throws Stopping; everything else is a result */
-  async #attempt(id: string, { url, owner, trace }: DeliveryRecord, body: string): Promise<Result> {
+  async #attempt(
+    id: string,
+    { url, owner, trace, body }: DeliveryRecord & { body: string },
+  ): Promise<Result> {
     const { config, secrets, safeFetch, version } = this.#options;
     const at = new Date();
     const start = performance.now();
@@ -245,7 +265,7 @@ export class Deliverer {
     const failures = record.run_attempts + 1;
     const { outcome } = attempt;
     const delayMs =
-      outcome === 'delivered' || this.#isTooOld(record)
+      outcome === 'delivered' || this.#isTooOld(id, record.run)
         ? undefined
         : retryDelayMs(config.WEBHOOK_RETRY_S, failures, { outcome, retryAfterS });
     const next: Next =
@@ -267,10 +287,10 @@ export class Deliverer {
     return written && next.status === 'pending' ? next.at : undefined;
   }
 
-  /** Its turn never came while its receiver was down. */
-  #isTooOld({ created, run }: DeliveryRecord): boolean {
+  /** Older than any delivery gets whose receiver has turns for it. One that was asked for again has all the time it needs. */
+  #isTooOld(id: string, run: number): boolean {
     const { WEBHOOK_RETRY_S } = this.#options.config;
-    return run === 0 && Date.now() - created > scheduleMs(WEBHOOK_RETRY_S) + MAX_PARKED_MS;
+    return run === 0 && Date.now() - eventTime(id) > scheduleMs(WEBHOOK_RETRY_S) + MAX_PARKED_MS;
   }
 }
 
@@ -288,10 +308,14 @@ function classify(
   return { outcome: status >= 500 ? 'server_error' : 'rejected', reason: null };
 }
 
-function parkedTooLong(): Result {
+/** Whether an attempt shows that its receiver works: one that refuses an event does. */
+function isUp({ outcome }: Attempt): boolean {
+  return ['delivered', 'rejected', 'redirect', 'gone'].includes(outcome);
+}
+
+function turnNeverCame(): Attempt {
   const reason = 'its receiver failed for so long that its turn never came';
-  const at = new Date().toISOString();
-  return { attempt: { at, outcome: 'timeout', status: null, reason, response: null, ms: 0 } };
+  return { at: new Date().toISOString(), outcome: 'timeout', status: null, reason, response: null, ms: 0 };
 }
 
 function hostOf(url: string): string {

@@ -3,7 +3,7 @@
  *
  * A receiver starts with a few, gets more with every success up to the limit, and one at a time once it only fails. Whoever
  * finds no room is told when there will probably be some, and comes back then; places are given out in turn, so a thousand
- * that wait come back one after the other and not all at once. Pure: the clock is handed in.
+ * that wait come back one after the other and not all at once. Pure, but for chance: the clock is handed in.
  */
 
 export interface HostLimits {
@@ -71,13 +71,14 @@ export class Hosts {
     return host.inFlight < host.limit && host.promised <= now ? 0 : this.#promise(host, now);
   }
 
-  /** @param ms that the attempt took */
-  leave(name: string, now: number, ms: number, success: boolean): void {
+  /** Gives a place back. @param attempt what it was used for: ms that it took, and whether the receiver is up */
+  leave(name: string, now: number, attempt?: { ms: number; success: boolean }): void {
     const host = this.#host(name, now);
     const { perHost, failing, first } = this.#limits;
     host.inFlight = Math.max(0, host.inFlight - 1);
-    host.meanMs += (ms - host.meanMs) * SMOOTHING;
-    if (success) {
+    if (!attempt) return;
+    host.meanMs += (attempt.ms - host.meanMs) * SMOOTHING;
+    if (attempt.success) {
       // It is back: whoever waits is not to wait for what was promised while it was down.
       if (host.failures >= failing) host.promised = now;
       host.failures = 0;
@@ -87,11 +88,13 @@ export class Hosts {
     }
   }
 
-  /** The time at which the next place that nobody was promised becomes free. */
+  /** Ms until the next place that nobody was promised becomes free. */
   #promise(host: Host, now: number): number {
-    const turnMs = host.meanMs / host.limit;
-    host.promised = Math.min(Math.max(host.promised, now) + turnMs, now + MAX_WAIT_MS);
-    return Math.max(MIN_WAIT_MS, host.promised - now);
+    const next = Math.max(host.promised, now) + host.meanMs / host.limit;
+    // Too far off to promise anything: whoever waits asks again some time, but not all at the same.
+    if (next - now > MAX_WAIT_MS) return MAX_WAIT_MS * (0.5 + Math.random() / 2);
+    host.promised = next;
+    return Math.max(MIN_WAIT_MS, next - now);
   }
 
   #host(name: string, now: number): Host {
