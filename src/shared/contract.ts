@@ -635,6 +635,9 @@ export const modelSchema = modelInfoSchema
   .extend({
     default: z.boolean(),
     workers: z.int().meta({ description: 'Live workers that serve this model.' }),
+    revisions: z.array(z.object({ revision: z.string(), workers: z.int() })).meta({
+      description: 'Which weights they have; several only during a rollout. Every result names its own.',
+    }),
   })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof modelSchema>;

@@ -1,7 +1,7 @@
 /**
  * Which models exist and how many live workers serve each, kept in Redis: workers write, the API reads.
  * A hash of models that were ever served (so jobs for a model whose workers are down are still accepted), and per model
- * a sorted set of worker ids scored by the time at which they count as dead.
+ * a sorted set of live workers, each with its revision, scored by the time at which they count as dead.
  */
 import type { Redis } from 'ioredis';
 import { modelInfoSchema, type ModelInfo } from './contract.ts';
@@ -43,15 +43,15 @@ export class ModelRegistry {
     await this.#redis
       .multi()
       .hset(this.#modelsKey, model.name, JSON.stringify(model))
-      .zadd(key, now + LIFETIME_MS, workerId)
+      .zadd(key, now + LIFETIME_MS, member(workerId, model.revision))
       .zremrangebyscore(key, '-inf', now - 60_000)
       .hset(this.#revisionsKey, `${model.name}@${model.revision}`, now)
       .exec();
   }
 
   /** Says that a worker takes no more jobs. */
-  async withdraw(workerId: string, model: string): Promise<void> {
-    await this.#redis.zrem(this.#workersKey(model), workerId);
+  async withdraw(workerId: string, { name, revision }: Pick<ModelInfo, 'name' | 'revision'>): Promise<void> {
+    await this.#redis.zrem(this.#workersKey(name), member(workerId, revision));
   }
 
   /** Unix ms at which a revision of a model last had a worker; undefined = never. */
@@ -60,19 +60,39 @@ export class ModelRegistry {
     return seen === null ? undefined : Number(seen);
   }
 
-  /** Every model that was ever served, with its live workers, by name. */
-  async list(): Promise<(ModelInfo & { workers: number })[]> {
+  /** Every model that was ever served, by name, with its live workers, also by revision. */
+  async list(): Promise<KnownModel[]> {
     const stored = await this.#redis.hgetall(this.#modelsKey);
     const now = Date.now();
     const models = Object.values(stored).flatMap((json) => {
       const parsed = modelInfoSchema.safeParse(JSON.parse(json));
       return parsed.success ? [parsed.data] : [];
     });
-    const counts = await Promise.all(
-      models.map((model) => this.#redis.zcount(this.#workersKey(model.name), now, '+inf')),
+    const alive = await Promise.all(
+      models.map((model) => this.#redis.zrangebyscore(this.#workersKey(model.name), now, '+inf')),
     );
     return models
-      .map((model, i) => ({ ...model, workers: counts[i] ?? 0 }))
+      .map((model, i) => {
+        const members = alive[i] ?? [];
+        return { ...model, workers: members.length, revisions: countRevisions(members) };
+      })
       .sort((a, b) => a.name.localeCompare(b.name));
   }
+}
+
+/** A model and who serves it. */
+export type KnownModel = ModelInfo & { workers: number; revisions: { revision: string; workers: number }[] };
+
+/** A worker as it stands in the set: during a rollout, workers of one model have different weights. */
+const member = (workerId: string, revision: string): string => `${workerId}@${revision}`;
+
+function countRevisions(members: readonly string[]): KnownModel['revisions'] {
+  const counts = new Map<string, number>();
+  for (const each of members) {
+    const revision = each.slice(each.lastIndexOf('@') + 1);
+    counts.set(revision, (counts.get(revision) ?? 0) + 1);
+  }
+  return [...counts]
+    .map(([revision, workers]) => ({ revision, workers }))
+    .sort((a, b) => b.workers - a.workers || a.revision.localeCompare(b.revision));
 }

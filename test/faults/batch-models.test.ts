@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type { Model } from '../../src/shared/contract.ts';
 import { BatchStore } from '../../src/shared/batches/store.ts';
 import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { loadConfig } from '../../src/shared/config.ts';
@@ -97,6 +98,11 @@ describe('two revisions of one model', () => {
 
   test('at once: every batch is labelled by one of them, and its workers leave nothing else', async () => {
     await startNew();
+    const { models } = (await calls.call<{ models: Model[] }>('/v1/models')).body;
+    expect(models).toMatchObject([{ name: 'sst2-minilm', workers: 2 }]);
+    expect(models[0]!.revisions).toEqual(
+      expect.arrayContaining([old, NEW].map((revision) => ({ revision, workers: 1 }))),
+    );
     for (let batches = 0; batches < 4; batches++) {
       const id = await calls.submit(small.body);
       const { model } = await calls.finished(id);

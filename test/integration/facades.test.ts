@@ -178,6 +178,7 @@ describe('the service about itself', () => {
           multi_label: false,
           default: true,
           workers: 1,
+          revisions: [{ revision: expect.stringMatching(/^[0-9a-f]{12}$/), workers: 1 }],
         },
       ],
     });

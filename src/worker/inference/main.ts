@@ -131,7 +131,7 @@ await runMain(bootLogger, async () => {
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the worker is stopping';
     clearInterval(heartbeat);
-    if (redis.status === 'ready') await models.withdraw(workerId, name);
+    if (redis.status === 'ready') await models.withdraw(workerId, model);
     await Promise.all([interactive.drain(), chunks.drain()]);
     await running.stop();
     await health.close();
