@@ -219,6 +219,11 @@ describe('the service about itself', () => {
         '/v1/jobs',
         '/v1/jobs/{id}',
         '/v1/models',
+        '/v1/webhook-secret',
+        '/v1/webhook-secret/rotate',
+        '/v1/webhooks',
+        '/v1/webhooks/{id}',
+        '/v1/webhooks/{id}/redeliver',
       ].sort(),
     );
     expect(Object.keys(body.components.schemas)).toEqual(
