@@ -59,7 +59,10 @@ const records = {
     'text/plain': { schema: z.string() },
   },
 };
-const NOT_FOUND = { 404: problem('Unknown, removed, or past its retention.') };
+const NOT_FOUND = {
+  404: problem('Unknown, removed, or past its retention.'),
+  422: problem('The id is malformed.'),
+};
 const BAD_UPLOAD = {
   400: problem('No body, or gzip that is none or breaks off.'),
   408: problem('The upload stood still.'),

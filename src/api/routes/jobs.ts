@@ -28,7 +28,7 @@ const jobResponse = (description: string) => ({
 
 export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
 export const BAD_BODY = {
-  400: problem('No body, or no valid JSON.'),
+  400: problem('No body, no valid JSON, or a malformed header.'),
   413: problem('The body is too large.'),
   415: problem('The body is not JSON.'),
   422: problem('The body does not keep to the contract; `errors` names the fields.'),
@@ -101,6 +101,7 @@ export function jobRoutes(
     request: { params, query: waitQuery, headers: z.object({ prefer: z.string().optional() }) },
     responses: {
       200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
+      400: problem('The `Prefer` header is malformed.'),
       404: problem('Unknown, deleted, or past its retention.'),
       422: problem('The id is malformed.'),
       ...UNAVAILABLE,

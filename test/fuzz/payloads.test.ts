@@ -1,0 +1,113 @@
+/** Anything in the queues, as an older, newer or foreign program may have left it: workers go on. */
+import { Queue } from 'bullmq';
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { Job } from '../../src/shared/contract.ts';
+import { outboxKey } from '../../src/shared/webhooks/events.ts';
+import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { answer, Receiver } from '../support/receiver.ts';
+import { FUZZ_TIMEOUT_MS, fuzz } from '../support/fuzz.ts';
+import { eventually, Stack } from '../support/stack.ts';
+
+let stack: Stack;
+let receiver: Receiver;
+let redis: Redis;
+let queues: Queue[];
+
+beforeAll(async () => {
+  redis = new Redis(inject('redisUrl'));
+  receiver = await Receiver.start(answer(204));
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    webhooks: true,
+    env: {
+      LOG_LEVEL: 'silent',
+      WEBHOOK_SECRET: newSecret(),
+      WEBHOOK_SCHEMES: 'http',
+      WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,
+    },
+  });
+  queues = ['classify-sst2-minilm', 'low-sst2-minilm', 'bulk-sst2-minilm', 'deliveries'].map(
+    (name) => new Queue(name, { connection: redis, prefix: stack.prefix }),
+  );
+});
+afterAll(async () => {
+  await Promise.all(queues.map((queue) => queue.close()));
+  await stack.stop();
+  await receiver.stop();
+  redis.disconnect();
+});
+
+const id = fc.oneof(
+  fc.string({ maxLength: 10 }),
+  fc.constantFrom(
+    `${'0'.repeat(32)}-n-sst2-minilm`,
+    `${'0'.repeat(32)}-b-sst2-minilm`,
+    `evt_${'0'.repeat(32)}`,
+  ),
+);
+const nearMiss = fc.record(
+  {
+    v: fc.constantFrom(1, 2, 3, '2'),
+    jobs: fc.array(
+      fc.record(
+        {
+          id,
+          owner: fc.string(),
+          texts: fc.array(
+            fc.record({ id: fc.string(), text: fc.oneof(fc.string({ unit: 'binary' }), fc.integer()) }),
+          ),
+          top_k: fc.constantFrom(1, 0, null, 1e9, -1),
+          created_at: fc.double(),
+          expires_at: fc.integer(),
+          notify: fc.string(),
+          webhook: fc.jsonValue(),
+          metadata: fc.jsonValue(),
+        },
+        { requiredKeys: ['id'] },
+      ),
+      { maxLength: 3 },
+    ),
+    batch: id,
+    chunk: fc.integer({ min: -1, max: 5 }),
+    id,
+    run: fc.integer(),
+    host: fc.string(),
+  },
+  { requiredKeys: [] },
+);
+const payload = fc.oneof(nearMiss, fc.jsonValue());
+
+test(
+  'foreign payloads harm nobody',
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(payload, { minLength: 20, maxLength: 20 }), async (payloads) => {
+        await Promise.all(
+          queues.map((queue) => queue.addBulk(payloads.map((data) => ({ name: 'x', data })))),
+        );
+        // Entries of the outbox whose deliveries nobody has written, or somebody else has.
+        const pipeline = redis.pipeline();
+        for (const data of payloads) pipeline.xadd(outboxKey(stack.prefix), '*', 'id', JSON.stringify(data));
+        await pipeline.exec();
+      }),
+      fuzz(10),
+    );
+    const before = receiver.received.length;
+    const { body } = await stack.post<Job>('/v1/jobs', { text: 'fine', webhook: { url: receiver.url() } });
+    const finished = await eventually(async () => {
+      const { body: job } = await stack.get<Job>(body.urls.self);
+      return job.finished_at === null ? undefined : job;
+    });
+    expect(finished.status).toBe('succeeded');
+    await eventually(() => Promise.resolve(receiver.received.length > before ? true : undefined));
+    await eventually(async () => ((await redis.xlen(outboxKey(stack.prefix))) === 0 ? true : undefined));
+    expect([...stack.workers, stack.webhooks, stack.api].map((process) => process?.running)).toEqual([
+      true,
+      true,
+      true,
+    ]);
+  },
+  FUZZ_TIMEOUT_MS,
+);

@@ -1,0 +1,14 @@
+/**
+ * How much is fuzzed: little in the normal suite, `npm run test:fuzz` (FUZZ_RUNS) a lot. A failure prints the seed and the
+ * shrunk input; FUZZ_SEED repeats it.
+ */
+const FACTOR = Number(process.env.FUZZ_RUNS ?? 1);
+const SEED = process.env.FUZZ_SEED;
+
+/** Parameters for fc.assert. @param numRuns in the normal suite */
+export function fuzz(numRuns: number): { numRuns: number; seed?: number } {
+  return { numRuns: Math.ceil(numRuns * FACTOR), ...(SEED === undefined ? {} : { seed: Number(SEED) }) };
+}
+
+/** Long runs need longer than a test usually has. */
+export const FUZZ_TIMEOUT_MS = 60_000 * Math.max(1, FACTOR);
