@@ -287,7 +287,7 @@ const call: fc.Arbitrary<Call> = fc.record({
   ),
   path,
   query,
-  headers: headers as fc.Arbitrary<Record<string, string>>,
+  headers: headers,
   body,
   about: fc.option(fc.nat(1_000_000), { nil: undefined }),
 });

@@ -243,8 +243,8 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
         description: 'What is finished, up to the first record that is not.',
         content: { 'application/x-ndjson': { schema: z.string() } },
       },
-      422: problem('The query is not valid.'),
       ...NOT_FOUND,
+      422: problem('The id or the query is malformed.'),
       ...UNAVAILABLE,
     },
   });
