@@ -8,6 +8,8 @@ import { isFinalBatch, type Batch, type BatchPart } from '../../src/shared/contr
 import { eventually, type Process, type Stack } from './stack.ts';
 import { goEmotions } from './texts.ts';
 
+export { seeded } from './random.ts';
+
 export const NDJSON = { 'Content-Type': 'application/x-ndjson' };
 /** Many chunks from little input, and takeovers within a second or two. */
 export const DISTURBED = { BULK_CHUNK_BYTES: '600', LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
@@ -251,17 +253,6 @@ export function firstDifference(actual: string, expected: string): string | unde
   const [a, b] = [actual.split('\n'), expected.split('\n')];
   const line = a.findIndex((text, i) => text !== b[i]);
   return `${a.length} lines, not ${b.length}; line ${line + 1} is ${a[line]}, not ${b[line]}`;
-}
-
-/** Numbers in [0, 1) that depend on nothing but the seed (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** Log lines of level error and above, and whatever is no log line at all. */

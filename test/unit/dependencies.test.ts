@@ -17,7 +17,16 @@ const packages = Object.entries(lock.packages)
   .map(([place, locked]) => ({ name: place.slice(place.lastIndexOf('node_modules/') + 13), ...locked }));
 
 /** All of them permit use, change and redistribution under Apache-2.0, as long as their notices stay. */
-const PERMISSIVE = ['MIT', 'Apache-2.0', 'ISC', 'BSD-2-Clause', 'BSD-3-Clause', '0BSD', 'Unlicense', 'BlueOak-1.0.0'];
+const PERMISSIVE = [
+  'MIT',
+  'Apache-2.0',
+  'ISC',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  '0BSD',
+  'Unlicense',
+  'BlueOak-1.0.0',
+];
 
 test('what is shipped is under permissive licences', () => {
   const shipped = packages.filter(({ dev }) => dev !== true);

@@ -1,0 +1,79 @@
+/**
+ * `npm run soak -- --minutes 30 [--seed N] [--report FILE]`: all three uses at once on real processes, while one fault after
+ * the other happens to them; then everything that was acknowledged is read back. Exit status 1 when anything is wrong.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { seeded } from '../support/random.ts';
+import { goEmotions } from '../support/texts.ts';
+import { Cluster } from './cluster.ts';
+import { haveFaults } from './faults.ts';
+import { Load } from './load.ts';
+import { Samples } from './samples.ts';
+import { verify } from './verify.ts';
+import { Violations } from './violations.ts';
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '5' },
+    seed: { type: 'string' },
+    report: { type: 'string' },
+  },
+});
+const minutes = Number(values.minutes);
+const seed = Number(values.seed ?? Date.now() % 1_000_000);
+const random = seeded(seed);
+const say = (line: string) => process.stdout.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
+
+say(`${minutes} minutes, seed ${seed}`);
+const violations = new Violations();
+const cluster = await Cluster.start(Math.ceil(minutes * 60) + 1200);
+const samples = new Samples(
+  () =>
+    new Map([
+      ...['api-steady', 'worker-steady'].map((name): [string, number] => [
+        name,
+        cluster.get(name).child.pid ?? 0,
+      ]),
+    ]),
+);
+const load = new Load({
+  urls: () => cluster.apiUrls,
+  receiverUrl: cluster.receiver.url(),
+  texts: goEmotions(),
+  random: Math.random,
+  violations,
+});
+load.start();
+const counts = await haveFaults(cluster, Date.now() + minutes * 60_000, random, say);
+say('no more faults; waiting for what is in progress');
+await load.stop();
+samples.stop();
+await verify(cluster, load, violations);
+const summary = samples.summary();
+await cluster.stop();
+
+const faults = [...counts.values()].reduce((sum, count) => sum + count, 0);
+const report = [
+  `| | |`,
+  `|---|---|`,
+  `| minutes, seed | ${minutes}, ${seed} |`,
+  `| faults | ${faults}: ${[...counts].map(([name, count]) => `${name} ${count}`).join(', ')} |`,
+  `| acknowledged | ${load.jobs.size} jobs, ${load.batches.size} batches with ${[...load.batches.values()].reduce((sum, { rows }) => sum + rows.length, 0)} rows |`,
+  `| \`/predict\` answered | ${load.predictions} |`,
+  `| calls that had to be repeated | ${load.repeats} |`,
+  `| webhooks received | ${cluster.receiver.received.length} |`,
+  ...summary.map(
+    ({ name, early, late, mbPerHour }) =>
+      `| ${name} | ${early.rssMb.toFixed(0)} → ${late.rssMb.toFixed(0)} MB (${mbPerHour.toFixed(1)} MB/h), ${early.files} → ${late.files} open files |`,
+  ),
+  `| violations | ${violations.total} |`,
+].join('\n');
+process.stdout.write(
+  `\n${report}\n${violations
+    .lines()
+    .map((line) => `- ${line}\n`)
+    .join('')}`,
+);
+if (values.report !== undefined) writeFileSync(values.report, `${report}\n`);
+process.exit(violations.total === 0 ? 0 : 1);
