@@ -19,6 +19,7 @@ import { policies } from './policies.ts';
 import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
 import { sessions } from './sessions.ts';
+import { webhooks } from './webhooks.ts';
 import { provideRedis } from '../test/support/redis.ts';
 
 /** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
@@ -37,6 +38,7 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   lag,
   memory,
   outage,
+  webhooks,
   sessions,
   peers,
 };
