@@ -14,7 +14,7 @@ import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { predictRoutes } from './routes/predict.ts';
-import { webhookRoutes } from './routes/webhooks.ts';
+import { documentWebhooks, webhookRoutes } from './routes/webhooks.ts';
 import type { WebhookService } from './webhooks.ts';
 import { serviceRoutes, type ServiceParts } from './routes/service.ts';
 
@@ -51,6 +51,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.route('/', jobRoutes(jobs, webhooks, schemas, config));
   app.route('/', batchRoutes({ batches, results, webhooks, schemas, config, stopping, logger }));
   app.route('/', webhookRoutes(webhooks));
+  documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, parts.version));

@@ -2,6 +2,7 @@
  * The settings: each declared once, with its schema, default and meaning. Nothing else reads the environment.
  * The tables in README.md and the file .env.example are checked against SETTINGS by a test.
  */
+import { Resolver } from 'node:dns';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -208,7 +209,7 @@ export const SETTINGS = {
     'Ports that webhook URLs may have. One in `WEBHOOK_ALLOW` may be another.',
   ),
   WEBHOOK_DNS: setting(
-    list,
+    list.refine(areDnsServers, 'must be IP addresses, each with an optional `:port`'),
     '',
     'DNS servers that are asked for the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always looked up as the system does.',
   ),
@@ -322,7 +323,11 @@ export function loadConfig(env: Record<string, string | undefined> = environment
     const given = env[name] === '' ? undefined : env[name];
     const result = schema.safeParse(given ?? fallback);
     if (result.success) values[name] = result.data;
-    else problems.push(`${name}=${env[name]}: ${result.error.issues[0]?.message}`);
+    // A secret with a slip of the pen is not to be read in the logs.
+    else
+      problems.push(
+        `${name}=${name === 'WEBHOOK_SECRET' ? '…' : env[name]}: ${result.error.issues[0]?.message}`,
+      );
   }
   const config = values as Config;
   if (problems.length === 0) {
@@ -358,6 +363,15 @@ export function childEnvironment(changes: Record<string, string>): NodeJS.Proces
 function environment(): NodeJS.ProcessEnv {
   if (existsSync('.env')) process.loadEnvFile('.env');
   return process.env;
+}
+
+function areDnsServers(servers: string[]): boolean {
+  try {
+    new Resolver().setServers(servers);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isLoopback(host: string): boolean {

@@ -79,6 +79,10 @@ export const jobEvents = ['job.succeeded', 'job.failed', 'job.canceled', 'job.ex
 export const batchEvents = ['batch.completed', 'batch.failed', 'batch.canceled', 'batch.expired'] as const;
 export type EventType = (typeof jobEvents)[number] | (typeof batchEvents)[number];
 
+export function isBatchEvent(type: EventType): type is (typeof batchEvents)[number] {
+  return type.startsWith('batch.');
+}
+
 /** A wish to be told, as it is kept: checked when it came in. */
 export const webhookSchema = z.object({
   url: z.string(),
@@ -164,16 +168,6 @@ export const deliveryPayloadSchema = z.object({
 });
 export type DeliveryPayload = z.infer<typeof deliveryPayloadSchema>;
 
-/** The body of a webhook. */
-export interface WebhookEvent {
-  type: EventType;
-  /** When it happened. */
-  timestamp: string;
-  /** The results are left out because they are too large: fetch `data.urls.self`. */
-  thin: boolean;
-  data: Partial<Job> | Batch;
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Jobs
 
@@ -184,6 +178,10 @@ const metadataValues = z
     'must be an object',
   )
   .meta({ type: 'object', additionalProperties: true });
+/** As it is shown. The document knows nothing of what is custom: null has to be said again. */
+const shownMetadata = metadataValues
+  .nullable()
+  .meta({ type: ['object', 'null'], additionalProperties: true });
 
 export const jobSchema = z
   .object({
@@ -204,7 +202,7 @@ export const jobSchema = z
       .object({ code: z.string(), message: z.string() })
       .nullable()
       .meta({ description: 'Why the job as a whole has no results.' }),
-    metadata: metadataValues.nullable(),
+    metadata: shownMetadata,
     webhook: shownWebhookSchema,
     timings_ms: z.object({ queue: z.number(), inference: z.number(), total: z.number() }).nullable().meta({
       description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.',
@@ -364,12 +362,43 @@ export const batchSchema = z
       .object({ code: z.string(), message: z.string() })
       .nullable()
       .meta({ description: 'Why the batch came to an end without being completed.' }),
-    metadata: metadataValues.nullable(),
+    metadata: shownMetadata,
     webhook: shownWebhookSchema,
     urls: z.object({ self: z.string(), results: z.string() }),
   })
   .meta({ id: 'Batch' });
 export type Batch = z.infer<typeof batchSchema>;
+
+const eventUrl = z.string().meta({ description: 'Absolute: under `PUBLIC_URL`.' });
+
+export const jobEventSchema = z
+  .object({
+    type: z.enum(jobEvents),
+    timestamp: time.meta({ description: 'When it happened.' }),
+    thin: z.boolean().meta({
+      description: 'The event would have more than 20 KB: `results` are left out, fetch `data.urls.self`.',
+    }),
+    data: jobSchema
+      .omit({ webhook: true })
+      .partial({ results: true })
+      .extend({ urls: z.object({ self: eventUrl }) }),
+  })
+  .meta({ id: 'JobEvent' });
+
+export const batchEventSchema = z
+  .object({
+    type: z.enum(batchEvents),
+    timestamp: time.meta({ description: 'When it happened.' }),
+    thin: z.literal(false),
+    data: batchSchema
+      .omit({ webhook: true })
+      .extend({ urls: z.object({ self: eventUrl, results: eventUrl }) }),
+  })
+  .meta({ id: 'BatchEvent' });
+
+/** The body of a webhook. */
+export const webhookEventSchema = z.discriminatedUnion('type', [jobEventSchema, batchEventSchema]);
+export type WebhookEvent = z.infer<typeof webhookEventSchema>;
 
 export const completeBatchSchema = z
   .strictObject({

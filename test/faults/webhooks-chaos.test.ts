@@ -49,7 +49,7 @@ function misbehave(received: Received, response: ServerResponse): void {
   } catch (error) {
     unverified.push(String(error));
   }
-  const { id = '' } = (JSON.parse(body) as WebhookEvent).data;
+  const { id } = (JSON.parse(body) as WebhookEvent).data;
   arrived.set(id, [...(arrived.get(id) ?? []), `${String(headers['webhook-id'])} ${body}`]);
   const chance = random();
   if (chance < 0.6) {

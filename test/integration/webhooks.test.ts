@@ -320,10 +320,10 @@ describe('attempts', () => {
 
 describe('a webhook that is refused', () => {
   test.each([
-    ['https://10.0.0.1/', /10\.0\.0\.1 is not a public address \(private\)/],
+    ['https://10.0.0.1/', /leads to 10\.0\.0\.1, which is not a public address \(private\)/],
     ['https://user:password@example.com/', /user name or password/],
     ['ftp://example.com/', /must begin with http:\/\/ or https:\/\//],
-    ['https://localhost/', /this machine itself/],
+    ['https://localhost/', /leads to localhost, which is this machine itself/],
     ['https://example.com:22/', /port 22/],
     ['example.com', /absolute URL/],
   ])('%s', async (url, message) => {

@@ -125,7 +125,7 @@ async function verifyWebhooks(
         checked
       ] as (typeof cluster.receiver.received)[number];
       const event = JSON.parse(body) as WebhookEvent;
-      const id = event.data.id ?? '';
+      const { id } = event.data;
       const what = `${String(headers['webhook-id'])} ${body}`;
       if (seen.has(id) && seen.get(id) !== what) violations.add('two different events of one end', id);
       seen.set(id, what);

@@ -1,12 +1,23 @@
 /** A receiver of webhooks that remembers what it was sent, and answers as it is told. */
-import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Certificate } from './certificates.ts';
 
 export interface Received {
   at: number;
   path: string;
   headers: IncomingHttpHeaders;
   body: string;
+  /** The name that a client says it wants, by SNI. */
+  servername: string | false | undefined;
 }
 
 export type Behaviour = (received: Received, response: ServerResponse) => void;
@@ -21,10 +32,12 @@ export class Receiver {
   readonly received: Received[] = [];
   behave: Behaviour;
   readonly #server: Server;
+  readonly #scheme: 'http' | 'https';
 
-  private constructor(behave: Behaviour) {
+  private constructor(behave: Behaviour, certificate: Certificate | undefined) {
     this.behave = behave;
-    this.#server = createServer((request, response) => {
+    this.#scheme = certificate ? 'https' : 'http';
+    const listener: RequestListener = (request, response) => {
       const pieces: Buffer[] = [];
       request.on('data', (piece: Buffer) => pieces.push(piece));
       request.on('end', () => {
@@ -33,16 +46,18 @@ export class Receiver {
           path: request.url ?? '',
           headers: request.headers,
           body: Buffer.concat(pieces).toString(),
+          servername: (request.socket as Partial<TLSSocket>).servername ?? undefined,
         };
         this.received.push(received);
         this.behave(received, response);
       });
-    });
+    };
+    this.#server = certificate ? createTlsServer(certificate, listener) : createServer(listener);
   }
 
-  /** On any free port of loopback. */
-  static async start(behave: Behaviour = answer(204)): Promise<Receiver> {
-    const receiver = new Receiver(behave);
+  /** On any free port of loopback; with TLS if there is a certificate. */
+  static async start(behave: Behaviour = answer(204), certificate?: Certificate): Promise<Receiver> {
+    const receiver = new Receiver(behave, certificate);
     await new Promise<void>((resolve) => receiver.#server.listen(0, '127.0.0.1', resolve));
     return receiver;
   }
@@ -53,7 +68,7 @@ export class Receiver {
 
   /** @param path tells the deliveries of one test from those of others */
   url(path = '/'): string {
-    return `http://127.0.0.1:${this.port}${path}`;
+    return `${this.#scheme}://127.0.0.1:${this.port}${path}`;
   }
 
   at(path: string): Received[] {

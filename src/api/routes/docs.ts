@@ -20,10 +20,10 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, version: string): OpenAP
       info: {
         title: 'Amulet',
         version,
-        description: 'Asynchronous text classification: submit texts, poll or wait for labels.',
+        description: 'Asynchronous text classification: submit texts; poll, wait, or be told by a webhook.',
         license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
       },
-      tags: [{ name: 'Jobs' }, { name: 'Synchronous' }, { name: 'Service' }],
+      tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),
     });
     return c.json(document as object);
   });

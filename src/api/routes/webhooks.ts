@@ -1,6 +1,6 @@
 /** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import { deliverySchema } from '../../shared/contract.ts';
+import { batchEventSchema, deliverySchema, jobEventSchema } from '../../shared/contract.ts';
 import { isEventId } from '../../shared/ids.ts';
 import type { Secret } from '../../shared/webhooks/secrets.ts';
 import type { AppEnv } from '../env.ts';
@@ -120,6 +120,40 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
   app.openapi(rotate, async (c) => c.json(showSecrets(await webhooks.rotate(c.get('owner'))), 200));
 
   return app;
+}
+
+/** Describes what is sent: the requests that a receiver has to answer. */
+export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void {
+  const headers = z.object({
+    'webhook-id': z.string().meta({
+      description: 'Names the event: the same in every attempt. Tells repeats apart.',
+      example: 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70',
+    }),
+    'webhook-timestamp': z.string().meta({ description: 'Of this attempt, in Unix seconds.' }),
+    'webhook-signature': z.string().meta({
+      description: 'By Standard Webhooks, one for each valid secret, separated by spaces.',
+      example: 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
+    }),
+    traceparent: z.string().meta({ description: 'The trace of the request that made the job or batch.' }),
+  });
+  const responses = {
+    '2XX': { description: 'Taken.' },
+    410: { description: 'Not wanted any more: no further attempts.' },
+    default: { description: 'Not taken: attempted again, not before `Retry-After`.' },
+  };
+  for (const [name, summary, schema] of [
+    ['jobEnded', 'A job that was submitted with a webhook has ended', jobEventSchema],
+    ['batchEnded', 'A batch that was submitted with a webhook has ended', batchEventSchema],
+  ] as const) {
+    openAPIRegistry.registerWebhook({
+      method: 'post',
+      path: name,
+      summary,
+      tags: ['Webhooks'],
+      request: { headers, body: { required: true, content: { 'application/json': { schema } } } },
+      responses,
+    });
+  }
 }
 
 function showSecrets(secrets: Secret[]) {

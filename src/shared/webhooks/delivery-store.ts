@@ -9,6 +9,7 @@ import {
   attemptSchema,
   batchEvents,
   deliveryStatusSchema,
+  isBatchEvent,
   jobEvents,
   type Attempt,
   type Delivery,
@@ -195,7 +196,7 @@ export function toDelivery(id: string, record: DeliveryRecord): Delivery {
     attempts: log,
     urls: {
       self: deliveryUrl(id),
-      source: `/v1/${type.startsWith('job.') ? 'jobs' : 'batches'}/${source}`,
+      source: `/v1/${isBatchEvent(type) ? 'batches' : 'jobs'}/${source}`,
     },
   };
 }

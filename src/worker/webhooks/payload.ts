@@ -1,7 +1,7 @@
 /** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
 import { z } from 'zod';
 import { parseBatchRecord, toBatch } from '../../shared/batches/store.ts';
-import { jobRecordSchema, type Batch, type Job, type WebhookEvent } from '../../shared/contract.ts';
+import { isBatchEvent, jobRecordSchema, type WebhookEvent } from '../../shared/contract.ts';
 import { toJob } from '../../shared/records.ts';
 import type { DeliveryRecord } from '../../shared/webhooks/delivery-store.ts';
 import { MAX_EVENT_BYTES } from '../../shared/webhooks/events.ts';
@@ -25,29 +25,28 @@ export function renderBody(
 ): string {
   const timestamp = new Date(created).toISOString();
   const parsed: unknown = JSON.parse(snapshot ?? 'null');
-  const write = (data: Partial<Job> | Batch, thin: boolean) =>
-    JSON.stringify({ type, timestamp, thin, data } satisfies WebhookEvent);
+  const write = (event: WebhookEvent) => JSON.stringify(event);
   const absolute = <T extends { urls: Record<string, string> }>(shown: T): T => ({
     ...shown,
     urls: Object.fromEntries(Object.entries(shown.urls).map(([name, path]) => [name, `${publicUrl}${path}`])),
   });
 
-  if (type.startsWith('batch.')) {
+  if (isBatchEvent(type)) {
     const fields = batchSnapshotSchema.parse(parsed);
     const record = parseBatchRecord(
       Object.fromEntries(fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1] ?? '']] : []))),
     );
-    const { webhook: _, ...batch } = absolute(toBatch(source, record, created + batchTtlMs));
-    return write(batch as Batch, false);
+    const { webhook: _, ...data } = absolute(toBatch(source, record, created + batchTtlMs));
+    return write({ type, timestamp, thin: false, data });
   }
   const { failed, ...record } = jobSnapshotSchema.parse(parsed);
   const { webhook: _, results, failed_texts, ...job } = absolute(toJob(source, record));
-  const full = write({ ...job, failed_texts, results }, false);
+  const full = write({ type, timestamp, thin: false, data: { ...job, failed_texts, results } });
   if (failed === undefined && Buffer.byteLength(full) <= MAX_EVENT_BYTES) return full;
-  return write({ ...job, failed_texts: failed ?? failed_texts }, true);
+  return write({ type, timestamp, thin: true, data: { ...job, failed_texts: failed ?? failed_texts } });
 }
 
 /** Whether a receiver has to fetch the results: a batch's, and those that were too large to be pushed. */
 export function pointsToSource({ type, body }: DeliveryRecord): boolean {
-  return type.startsWith('batch.') || (JSON.parse(body ?? '{}') as Partial<WebhookEvent>).thin === true;
+  return isBatchEvent(type) || (JSON.parse(body ?? '{}') as Partial<WebhookEvent>).thin === true;
 }

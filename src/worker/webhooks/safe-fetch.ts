@@ -70,15 +70,26 @@ export class SafeFetch {
   async post(request: Request): Promise<Reply> {
     const receiver = readReceiver(request.url, this.#policy);
     if ('problem' in receiver) throw new Blocked(`the URL ${receiver.problem}`);
-    const timeout = AbortSignal.timeout(request.timeoutMs);
-    const signal = AbortSignal.any([timeout, request.signal]);
+    const { signal: given, timeoutMs } = request;
+    // Not AbortSignal.any and .timeout: what they make stays in memory until the time is over.
+    const end = new AbortController();
+    const giveUp = () => end.abort(given.reason);
+    const timer = setTimeout(() => end.abort(new TimedOut(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    given.addEventListener('abort', giveUp, { once: true });
+    if (given.aborted) giveUp();
     try {
-      const addresses = await abortable(this.#addresses(receiver), signal);
-      return await send(receiver, addresses, request, signal);
-    } catch (error) {
-      if (request.signal.aborted) throw request.signal.reason;
-      if (timeout.aborted) throw new TimedOut(`no answer within ${request.timeoutMs} ms`);
-      throw error;
+      const addresses = await abortable(this.#addresses(receiver), end.signal);
+      const { status, retryAfter, body } = await abortable(
+        ask(receiver, addresses, request, end.signal),
+        end.signal,
+      );
+      // The receiver has decided: whatever becomes of the body, the attempt has ended like this.
+      return { status, retryAfter, body: await body };
+    } finally {
+      clearTimeout(timer);
+      given.removeEventListener('abort', giveUp);
+      // Closes the connection.
+      end.abort();
     }
   }
 
@@ -95,8 +106,10 @@ export class SafeFetch {
       ...(v6.status === 'fulfilled' ? v6.value : []).map((address) => ({ address, family: 6 as const })),
     ];
     if (addresses.length === 0) {
-      const { code = 'unknown' } = (v4 as PromiseRejectedResult).reason as NodeJS.ErrnoException;
-      throw new Error(`${host} cannot be looked up (${code})`);
+      throw unresolved(
+        host,
+        [v4, v6].map((result) => (result as PromiseRejectedResult).reason as NodeJS.ErrnoException),
+      );
     }
     for (const { address } of addresses) {
       const problem = addressProblem(address, port, this.#policy);
@@ -106,12 +119,33 @@ export class SafeFetch {
   }
 }
 
-function send(
+/** Why a name has no address, in words. @param errors of the look-ups, one for each kind of address */
+function unresolved(host: string, errors: NodeJS.ErrnoException[]): Error {
+  // "No such record" says less than what went wrong with the other kind.
+  const { code } = errors.find((error) => error.code !== 'ENODATA') ?? { code: 'ENODATA' };
+  switch (code) {
+    case 'ENOTFOUND':
+      return new Error(`the name ${host} does not exist`);
+    case 'ENODATA':
+      return new Error(`the name ${host} has no address`);
+    case 'ETIMEOUT':
+      return new TimedOut(`no DNS server answered for ${host}`);
+    default:
+      return new Error(`the name ${host} cannot be looked up (${code})`);
+  }
+}
+
+/** The head of an answer, and its body, which never rejects. */
+interface Answer extends Omit<Reply, 'body'> {
+  body: Promise<string>;
+}
+
+function ask(
   { url, host }: Receiver,
   addresses: Address[],
   { headers, body }: Request,
   signal: AbortSignal,
-): Promise<Reply> {
+): Promise<Answer> {
   const lookup: LookupFunction = (_name, options, callback) => {
     const [first] = addresses as [Address];
     if (options.all === true) callback(null, addresses);
@@ -122,23 +156,29 @@ function send(
   return new Promise((resolve, reject) => {
     const call = request(url, {
       method: 'POST',
-      // No pool: a connection lives as long as the check that was made for it.
+      // No pool: a connection lives as long as the check that was made for it. And no proxy, whatever the environment says.
       agent: false,
       lookup,
       ...(isIP(host) === 0 ? { servername: host } : {}),
       headers: { ...headers, 'content-length': bytes.length, connection: 'close' },
       signal,
     });
+    const refuse = (status = 0) =>
+      reject(new Error(`the answer has the status ${status}, which ends no request`));
     call.on('error', reject);
+    // Unless somebody listens, Node closes a connection that is to be upgraded, and the request ends without any event.
+    call.on('upgrade', (response, socket) => {
+      socket.destroy();
+      refuse(response.statusCode);
+    });
+    call.on('close', () => reject(new Error('the connection was closed without an answer')));
     call.on('response', (response) => {
-      void beginning(response).then((text) => {
-        call.destroy();
-        resolve({
-          status: response.statusCode ?? 0,
-          retryAfter: response.headers['retry-after'],
-          body: text,
-        });
-      });
+      const { statusCode: status = 0 } = response;
+      if (status < 200 || status > 599) {
+        refuse(status);
+        return;
+      }
+      resolve({ status, retryAfter: response.headers['retry-after'], body: beginning(response) });
     });
     call.end(bytes);
   });
