@@ -1,5 +1,6 @@
 """Labelled texts: reading them, and making them look like what people type."""
 
+import json
 import random
 import re
 from dataclasses import dataclass
@@ -23,6 +24,64 @@ class Example:
 
     text: str
     label: int
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One text and the ids of its labels: one, or any number for a multi-label model."""
+
+    text: str
+    labels: tuple[int, ...]
+
+
+def _records(path: Path) -> list[tuple[str, str | None]]:
+    """
+    Text and label (a JSON value or a string, None if there is none) of every row of a file, by its name: `.jsonl`
+    (`text` or `sentence`; `label` or `labels`), `.tsv` (text, label, whatever follows), anything else a text a line.
+    """
+    records: list[tuple[str, str | None]] = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        line = line.rstrip("\r")
+        if not line.strip():
+            continue
+        if path.suffix in (".jsonl", ".ndjson"):
+            row = json.loads(line)
+            text = row["text"] if "text" in row else row["sentence"]
+            label = row.get("labels", row.get("label"))
+            if isinstance(label, list):
+                label = ",".join(map(str, label))
+            records.append((text, None if label is None else str(label)))
+        elif path.suffix == ".tsv":
+            text, *rest = line.split("\t")
+            records.append((text, rest[0] if rest else None))
+        else:
+            records.append((line, None))
+    return [(text.strip(), label) for text, label in records if text.strip()]
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a text, TSV or JSONL file."""
+    return [text for text, _label in _records(path)]
+
+
+def read_labelled(path: Path, names: list[str]) -> list[Labelled]:
+    """
+    The texts of a TSV or JSONL file with their labels: names, or ids, or several of them separated by commas.
+
+    A text without labels is one that none of them fits.
+    """
+    known = {name.casefold(): i for i, name in enumerate(names)} | {str(i): i for i in range(len(names))}
+    rows = []
+    for number, (text, label) in enumerate(_records(path), start=1):
+        if label is None:
+            raise SystemExit(f"{path}, row {number}: no label")
+        single = known.get(label.strip().casefold())
+        parts = [label] if single is not None else [part for part in label.split(",") if part.strip()]
+        unknown = [part for part in parts if part.strip().casefold() not in known]
+        if unknown:
+            raise SystemExit(f"{path}, row {number}: the model has no label {unknown[0]!r}, it has {', '.join(names)}")
+        rows.append(Labelled(text, tuple(known[part.strip().casefold()] for part in parts)))
+    return rows
 
 
 def read_sst2(path: Path) -> list[Example]:
