@@ -255,7 +255,7 @@ describe('receivers that do not work', () => {
 
   test('twenty that refuse connections keep nothing from another, and wait for their receivers', async () => {
     await startSender();
-    const refused = await Promise.all(dead.map((port) => settle(`http://127.0.0.1:${port}/`, 20)));
+    const refused = await Promise.all(dead.map((port) => settle(`http://127.0.0.1:${port}/`, 5)));
     const events = await settle(other.url(), 200);
     await came(other, events);
     const delivery = await eventually(async () => {

@@ -47,12 +47,15 @@ const MAX_LOGGED = 50;
 /** The lists keep ids for so long after a delivery may have ended; what has expired is skipped when they are read. */
 const LIST_SLACK_MS = 2 * 86_400_000;
 
-const SCRIPTS = { accept: 2, 'record-attempt': 2, redeliver: 3 } as const;
+const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3 } as const;
 type Script = keyof typeof SCRIPTS;
 type RunScript = (...args: (string | number)[]) => Promise<unknown>;
 
 /** What comes after an attempt. Times are Unix ms, `keepS` seconds. */
 export type Next = { status: 'pending'; at: number } | { status: 'delivered' | 'failed'; keepS: number };
+
+/** What has to be known of a delivery to plan it. */
+export type Announced = Pick<DeliveryRecord, 'url' | 'run'> & { id: string };
 
 export class DeliveryStore {
   readonly #redis: Redis;
@@ -74,9 +77,36 @@ export class DeliveryStore {
     return fields.owner === undefined ? undefined : parse(fields);
   }
 
-  /** Freezes the body, unless there is one. */
-  async accept(id: string, owner: string, body: string): Promise<void> {
-    await this.#run('accept', deliveryKey(this.#prefix, id), this.#allKey(owner), id, body);
+  /**
+   * Puts deliveries on the lists of their owners.
+   * @returns those that are still to be made; the others have ended, or expired
+   */
+  async announce(ids: string[]): Promise<Announced[]> {
+    const replies = await Promise.all(
+      ids.map((id) => this.#redis.hmget(deliveryKey(this.#prefix, id), 'owner', 'url', 'run', 'status')),
+    );
+    const byOwner = new Map<string, string[]>();
+    const pending: Announced[] = [];
+    ids.forEach((id, i) => {
+      const [owner, url, run, status] = replies[i] ?? [];
+      if (typeof owner !== 'string' || typeof url !== 'string') return;
+      byOwner.set(owner, [...(byOwner.get(owner) ?? []), id]);
+      if ((status ?? 'pending') === 'pending') pending.push({ id, url, run: Number(run ?? 0) });
+    });
+    await Promise.all(
+      [...byOwner].map(([owner, owned]) =>
+        this.#redis.zadd(this.#allKey(owner), ...owned.flatMap((id) => [0, id])),
+      ),
+    );
+    return pending;
+  }
+
+  /**
+   * Fixes the body of a delivery for all its attempts, unless it is already.
+   * @returns the body from now on; undefined when the delivery is not there
+   */
+  async freeze(id: string, body: string): Promise<string | undefined> {
+    return ((await this.#run('freeze', deliveryKey(this.#prefix, id), body)) as string | null) ?? undefined;
   }
 
   /** @returns false when the delivery has ended or was asked for again since `record` was read */

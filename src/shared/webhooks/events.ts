@@ -1,6 +1,6 @@
 /**
  * What happened, on its way into the outbox. The script that fixes an outcome also writes the delivery of its event, as a
- * hash with the fields below, and its id into a stream; the webhook process does the rest (store.ts there and here).
+ * hash with the fields below, and its id into a stream; the webhook process does the rest (delivery-store.ts and there).
  */
 import type { EventType, ShownWebhook, Webhook } from '../contract.ts';
 import { batchEvents, jobEvents } from '../contract.ts';

@@ -3,7 +3,7 @@
  * is over. What is true of a delivery stands in its hash (delivery-store.ts); the BullMQ job is only the alarm clock that
  * says when to look at it.
  */
-import { DelayedError, WaitingError, Worker, type Job, type Queue } from 'bullmq';
+import { DelayedError, Job, WaitingError, Worker, type Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { Webhook } from 'standardwebhooks';
 import type { Config } from '../../shared/config.ts';
@@ -25,6 +25,10 @@ import type { KeepSource } from './sources.ts';
 const DRAIN_MS = 3000;
 /** Beyond the whole schedule, a delivery may wait so long for its turn at a receiver that only fails. */
 const MAX_PARKED_MS = 86_400_000;
+/** Deliveries that wait for a place in memory, each an active job in BullMQ: some 2 KB. */
+const WAITING_ROOM = 1000;
+/** A parked delivery is called when there is room for it. If the process that knows of it is gone, it comes after so long. */
+const MAX_ASIDE_MS = 60_000;
 const MAX_STALLED_COUNT = 1_000_000;
 
 export interface DelivererOptions {
@@ -62,7 +66,12 @@ export class Deliverer {
   constructor(options: DelivererOptions) {
     const { config, redis, logger } = options;
     this.#options = options;
-    this.#hosts = new Hosts({ perHost: config.WEBHOOK_PER_HOST });
+    this.#hosts = new Hosts({
+      perHost: config.WEBHOOK_PER_HOST,
+      total: config.WEBHOOK_CONCURRENCY,
+      room: WAITING_ROOM,
+      call: (ids) => this.#call(ids),
+    });
     this.#queue = openQueue(DELIVERIES_QUEUE, redis, config.REDIS_PREFIX);
     this.#queue.catch(() => {});
     this.#worker = new Worker<unknown>(
@@ -72,7 +81,7 @@ export class Deliverer {
         connection: redis,
         prefix: config.REDIS_PREFIX,
         autorun: false,
-        concurrency: config.WEBHOOK_CONCURRENCY,
+        concurrency: config.WEBHOOK_CONCURRENCY + WAITING_ROOM,
         lockDuration: config.LOCK_DURATION_MS,
         stalledInterval: config.STALLED_INTERVAL_MS,
         maxStalledCount: MAX_STALLED_COUNT,
@@ -110,49 +119,48 @@ export class Deliverer {
   /** Starts no more attempts. Those under way have a moment; then they are broken off, and others make them again. */
   async drain(): Promise<void> {
     const closed = this.#worker.close();
+    this.#hosts.close(new Stopping('stopping'));
     const timer = setTimeout(() => this.#stop.abort(new Stopping('stopping')), DRAIN_MS);
     await closed;
     clearTimeout(timer);
     await (await this.#queue).close();
   }
 
-  /** Freezes the bodies of these events and puts their deliveries into the queue. Harmless to repeat. */
+  /** Puts the deliveries of these events into the queue, and on the lists of their owners. Harmless to repeat. */
   async enqueue(ids: string[]): Promise<void> {
-    const { deliveries, payload, logger } = this.#options;
-    const now = performance.now();
-    const jobs = await Promise.all(
-      ids.map(async (id) => {
-        const record = await deliveries.read(id);
-        if (record?.status !== 'pending') return [];
-        if (record.body === undefined) {
-          if (record.snapshot === undefined) {
-            logger.error({ delivery: id }, 'a delivery has nothing to say. This is a bug.');
-            return [];
-          }
-          await deliveries.accept(id, record.owner, renderBody(record, payload));
-        }
-        const host = hostOf(record.url);
-        return [
-          {
-            name: 'deliver' as never,
-            data: { v: 1 as const, id, run: record.run, host },
-            opts: {
-              // A run of its own for each time that it is asked for again.
-              jobId: `${id}.${record.run}`,
-              // Straight to where it would wait for its turn: it does not have to be looked at before.
-              delay: Math.ceil(this.#hosts.wait(host, now)),
-              attempts: 1_000_000,
-              backoff: { type: 'exponential' as const, delay: 1000, jitter: 0.5 },
-              removeOnComplete: true,
-              removeOnFail: true,
-              stackTraceLimit: 2,
-            },
-          },
-        ];
-      }),
+    const pending = await this.#options.deliveries.announce(ids);
+    if (pending.length === 0) return;
+    const planned = pending.map(({ id, run, url }) => {
+      const host = hostOf(url);
+      // A run of its own for each time that it is asked for again.
+      return { id, run, host, jobId: `${id}.${run}`, full: this.#hosts.isFull(host) };
+    });
+    const queue = await this.#queue;
+    await queue.addBulk(
+      planned.map(({ id, run, host, jobId, full }) => ({
+        name: 'deliver' as never,
+        data: { v: 1, id, run, host },
+        opts: {
+          jobId,
+          // Straight to where it would be put aside to: it does not have to be looked at before.
+          delay: full ? asideMs() : 0,
+          attempts: 1_000_000,
+          backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
+          removeOnComplete: true,
+          removeOnFail: true,
+          stackTraceLimit: 2,
+        },
+      })),
     );
-    const all = jobs.flat();
-    if (all.length > 0) await (await this.#queue).addBulk(all);
+    for (const { host, jobId, full } of planned) if (full) this.#hosts.park(host, jobId);
+  }
+
+  /** Has parked deliveries come now. Some may have come already, to this process or another. */
+  async #call(jobIds: string[]): Promise<void> {
+    const queue = await this.#queue;
+    await Promise.allSettled(
+      jobIds.map((jobId) => new Job(queue, 'deliver', undefined, {}, jobId).promote()),
+    );
   }
 
   async #process(job: Job<unknown>, token: string | undefined): Promise<void> {
@@ -162,21 +170,25 @@ export class Deliverer {
       return;
     }
     const { id, run, host } = parsed.data;
-    const putOff = async (ms: number): Promise<never> => {
-      await job.moveToDelayed(Date.now() + Math.ceil(ms), token);
-      throw new DelayedError();
-    };
     // Before anything is read: while a receiver is down, thousands come by only to hear that it is not their turn yet.
-    const waitMs = this.#hosts.enter(host, performance.now());
-    if (waitMs > 0) {
-      if (!this.#isTooOld(id, run)) await putOff(waitMs);
+    const jobId = `${id}.${run}`;
+    const turn = this.#hosts.enter(host, jobId);
+    if (turn === undefined) {
+      if (!this.#isTooOld(id, run)) {
+        await job.moveToDelayed(Date.now() + asideMs(), token);
+        this.#hosts.park(host, jobId);
+        throw new DelayedError();
+      }
       const record = await this.#readPending(id, run);
       if (record) await this.#finish(id, record, { attempt: turnNeverCame() });
       return;
     }
     try {
+      await turn;
       const retryAt = await this.#deliver(id, run, host);
-      if (retryAt !== undefined) await putOff(retryAt - Date.now());
+      if (retryAt === undefined) return;
+      await job.moveToDelayed(retryAt, token);
+      throw new DelayedError();
     } catch (error) {
       if (!(error instanceof Stopping)) throw error;
       await job.moveToWait(token);
@@ -184,11 +196,17 @@ export class Deliverer {
     }
   }
 
-  /** The delivery, unless it has ended, has expired, or was asked for again since. */
+  /** The delivery with its body, frozen when it is first read; undefined when it has ended, expired, or was asked for again since. */
   async #readPending(id: string, run: number): Promise<PendingDelivery | undefined> {
-    const record = await this.#options.deliveries.read(id);
-    if (record?.status !== 'pending' || record.run !== run || record.body === undefined) return undefined;
-    return { ...record, body: record.body };
+    const { deliveries, payload, logger } = this.#options;
+    const record = await deliveries.read(id);
+    if (record?.status !== 'pending' || record.run !== run) return undefined;
+    if (record.body === undefined && record.snapshot === undefined) {
+      logger.error({ delivery: id }, 'a delivery has nothing to say. This is a bug.');
+      return undefined;
+    }
+    const body = record.body ?? (await deliveries.freeze(id, renderBody(record, payload)));
+    return body === undefined ? undefined : { ...record, body };
   }
 
   /**
@@ -206,7 +224,7 @@ export class Deliverer {
     } finally {
       this.#inFlight--;
       const attempt = result && { ms: result.attempt.ms, success: isUp(result.attempt) };
-      this.#hosts.leave(host, performance.now(), attempt);
+      this.#hosts.leave(host, attempt);
     }
     return record && result && this.#finish(id, record, result);
   }
@@ -316,6 +334,11 @@ function isUp({ outcome }: Attempt): boolean {
 function turnNeverCame(): Attempt {
   const reason = 'its receiver failed for so long that its turn never came';
   return { at: new Date().toISOString(), outcome: 'timeout', status: null, reason, response: null, ms: 0 };
+}
+
+/** Not all at the same moment. */
+function asideMs(): number {
+  return Math.round(MAX_ASIDE_MS * (0.5 + Math.random() / 2));
 }
 
 function hostOf(url: string): string {

@@ -1,103 +1,220 @@
 /**
- * How many attempts may be under way to one receiver, so that one that hangs or is down holds up no other.
+ * Places at receivers: how many attempts may be under way to each, so that one that hangs or is down holds up no other.
  *
- * A receiver starts with a few, gets more with every success up to the limit, and one at a time once it only fails. Whoever
- * finds no room is told when there will probably be some, and comes back then; places are given out in turn, so a thousand
- * that wait come back one after the other and not all at once. Pure, but for chance: the clock is handed in.
+ * A receiver starts with a few places and gets more with every success, up to the limit. Once it only fails it has a single
+ * one, with a growing pause behind every attempt, so that what waits for it is there when it is back.
+ *
+ * Whoever finds no place waits in line, in memory. All lines share one room, and none may be longer than what is free of it
+ * (dynamic thresholds, Choudhury and Hahne 1998): a single receiver with a hundred thousand deliveries takes half of the
+ * room, two take a third each, and there is always some left for the next one. Whoever finds no room either is parked
+ * elsewhere, and called when the line has become short.
  */
 
-export interface HostLimits {
+export interface HostOptions {
   /** Most attempts under way to one host. */
   perHost: number;
-  /** For a host that nothing is known of. */
-  first?: number;
-  /** Failures in a row after which a host is tried one at a time. */
-  failing?: number;
+  /** Most attempts under way to all hosts. */
+  total: number;
+  /** Most that wait in line, at all hosts. */
+  room: number;
+  /** Has parked deliveries come. A failure costs time only: they come by themselves after a while. */
+  call: (ids: string[]) => Promise<void>;
 }
 
 interface Host {
   inFlight: number;
   limit: number;
+  /** In a row. */
   failures: number;
-  /** Smoothed duration of an attempt, in ms. */
-  meanMs: number;
-  /** Time until which the places that will become free are promised. */
-  promised: number;
+  /** Set while it only fails. Times are those of performance.now(). */
+  failing: { since: number; pauseMs: number; until: number } | undefined;
+  line: Waiter[];
+  /** Runs while the line waits for the end of a pause. */
+  timer: NodeJS.Timeout | undefined;
+  /** In the order in which they are to be called. */
+  parked: Set<string>;
+  /** Some have been called, and are given a moment to arrive. */
+  calling: boolean;
   lastUsed: number;
 }
 
-const FIRST = 2;
+interface Waiter {
+  admit: () => void;
+  refuse: (reason: Error) => void;
+}
+
+const FIRST_PLACES = 2;
+/** Failures in a row after which a host counts as failing. */
 const FAILING = 3;
-const FIRST_MEAN_MS = 100;
-/** Longer guesses would keep a receiver waiting that has recovered. */
-const MAX_WAIT_MS = 30_000;
-const MIN_WAIT_MS = 5;
-const SMOOTHING = 0.2;
+const FIRST_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 5000;
+/** A line is short when fewer wait in it. */
+const SHORT_LINE = 50;
+/** So many parked ones are called at once, and then none for a while. */
+const CALLED = 100;
+const CALL_PAUSE_MS = 100;
+/** Parked ones that are remembered; the others come by themselves. */
+const MAX_PARKED = 50_000;
 /** Hosts that are remembered; idle ones that nobody used for longest go first. */
 const MAX_HOSTS = 10_000;
 
 export class Hosts {
-  readonly #limits: Required<HostLimits>;
+  readonly #options: HostOptions;
   readonly #hosts = new Map<string, Host>();
+  /** Those with a line, next to be served first. */
+  readonly #lines = new Set<Host>();
+  #inFlight = 0;
+  #waiting = 0;
+  #parked = 0;
+  #closed: Error | undefined;
 
-  constructor({ perHost, first = FIRST, failing = FAILING }: HostLimits) {
-    this.#limits = { perHost, first: Math.min(first, perHost), failing };
+  constructor(options: HostOptions) {
+    this.#options = options;
   }
 
   /** Hosts that are tried one at a time. */
   get failing(): number {
     let count = 0;
-    for (const { failures } of this.#hosts.values()) if (failures >= this.#limits.failing) count++;
+    for (const { failing } of this.#hosts.values()) if (failing) count++;
     return count;
   }
 
-  /**
-   * Takes a place at a host; give it back with leave().
-   * @param now ms, from any clock
-   * @returns 0, or when there is none the ms after which to come back
-   */
-  enter(name: string, now: number): number {
-    const host = this.#host(name, now);
-    if (host.inFlight < host.limit) {
-      host.inFlight++;
-      return 0;
-    }
-    return this.#promise(host, now);
+  /** Deliveries in line. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
-  /** Ms after which something new for a host has a chance: 0 when there is room, and nobody was promised it. */
-  wait(name: string, now: number): number {
-    const host = this.#host(name, now);
-    return host.inFlight < host.limit && host.promised <= now ? 0 : this.#promise(host, now);
+  /**
+   * Takes a place at a host for a delivery; give it back with leave().
+   * @returns resolved when it is there, rejected by close(); undefined when there is no room to wait for it
+   */
+  enter(name: string, id: string): Promise<void> | undefined {
+    if (this.#closed) return Promise.reject(this.#closed);
+    const host = this.#host(name);
+    if (host.parked.delete(id)) this.#parked--;
+    if (host.line.length === 0 && this.#hasPlace(host)) {
+      this.#take(host);
+      return Promise.resolve();
+    }
+    if (!this.#hasRoom(host)) return undefined;
+    const turn = new Promise<void>((admit, refuse) => host.line.push({ admit, refuse }));
+    this.#waiting++;
+    this.#serve(host);
+    return turn;
+  }
+
+  /** Whether there is no room to wait for a place at a host. */
+  isFull(name: string): boolean {
+    return !this.#hasRoom(this.#host(name));
+  }
+
+  /** Remembers a delivery that is to be called when there is room for it. */
+  park(name: string, id: string): void {
+    const host = this.#host(name);
+    if (this.#closed || this.#parked >= MAX_PARKED || host.parked.has(id)) return;
+    host.parked.add(id);
+    this.#parked++;
+    this.#callSome(host);
   }
 
   /** Gives a place back. @param attempt what it was used for: ms that it took, and whether the receiver is up */
-  leave(name: string, now: number, attempt?: { ms: number; success: boolean }): void {
-    const host = this.#host(name, now);
-    const { perHost, failing, first } = this.#limits;
-    host.inFlight = Math.max(0, host.inFlight - 1);
-    if (!attempt) return;
-    host.meanMs += (attempt.ms - host.meanMs) * SMOOTHING;
-    if (attempt.success) {
-      // It is back: whoever waits is not to wait for what was promised while it was down.
-      if (host.failures >= failing) host.promised = now;
-      host.failures = 0;
-      host.limit = Math.min(perHost, Math.max(first, host.limit + 1));
-    } else if (++host.failures >= failing) {
-      host.limit = 1;
+  leave(name: string, attempt?: { ms: number; success: boolean }): void {
+    const host = this.#host(name);
+    const wasFull = this.#inFlight >= this.#options.total;
+    host.inFlight--;
+    this.#inFlight--;
+    if (attempt) this.#learn(host, attempt);
+    this.#serve(host);
+    if (!wasFull) return;
+    for (const other of [...this.#lines]) {
+      if (this.#inFlight >= this.#options.total) break;
+      this.#serve(other);
     }
   }
 
-  /** Ms until the next place that nobody was promised becomes free. */
-  #promise(host: Host, now: number): number {
-    const next = Math.max(host.promised, now) + host.meanMs / host.limit;
-    // Too far off to promise anything: whoever waits asks again some time, but not all at the same.
-    if (next - now > MAX_WAIT_MS) return MAX_WAIT_MS * (0.5 + Math.random() / 2);
-    host.promised = next;
-    return Math.max(MIN_WAIT_MS, next - now);
+  /** Nobody gets a place any more. @param reason what those in line are told */
+  close(reason: Error): void {
+    this.#closed = reason;
+    for (const host of this.#lines) {
+      clearTimeout(host.timer);
+      for (const { refuse } of host.line.splice(0)) refuse(reason);
+    }
+    this.#lines.clear();
+    this.#waiting = 0;
   }
 
-  #host(name: string, now: number): Host {
+  #learn(host: Host, { ms, success }: { ms: number; success: boolean }): void {
+    const now = performance.now();
+    if (success) {
+      host.failing = undefined;
+      host.failures = 0;
+      host.limit = Math.min(this.#options.perHost, host.limit + 1);
+      return;
+    }
+    if (++host.failures < FAILING) return;
+    host.limit = 1;
+    if (host.failing === undefined) {
+      host.failing = { since: now, pauseMs: FIRST_PAUSE_MS, until: now + FIRST_PAUSE_MS };
+    } else if (now - ms >= host.failing.since) {
+      // Attempts that were under way when it broke down say nothing new.
+      host.failing.pauseMs = Math.min(MAX_PAUSE_MS, host.failing.pauseMs * 2);
+      host.failing.until = now + host.failing.pauseMs;
+    }
+  }
+
+  /** Gives its free places to those in line, and calls others into it. */
+  #serve(host: Host): void {
+    while (host.line.length > 0 && this.#hasPlace(host)) {
+      const waiter = host.line.shift();
+      this.#waiting--;
+      this.#take(host);
+      waiter?.admit();
+    }
+    this.#callSome(host);
+    // Behind the others, who may wait for a place of the total.
+    this.#lines.delete(host);
+    if (host.line.length === 0) return;
+    this.#lines.add(host);
+    const pauseMs = (host.failing?.until ?? 0) - performance.now();
+    if (pauseMs > 0 && host.timer === undefined) {
+      host.timer = setTimeout(() => {
+        host.timer = undefined;
+        this.#serve(host);
+      }, pauseMs);
+    }
+  }
+
+  #callSome(host: Host): void {
+    if (host.calling || host.parked.size === 0 || host.line.length >= SHORT_LINE || !this.#hasRoom(host))
+      return;
+    const ids = [...host.parked].slice(0, CALLED);
+    for (const id of ids) host.parked.delete(id);
+    this.#parked -= ids.length;
+    host.calling = true;
+    const goOn = () => {
+      host.calling = false;
+      this.#callSome(host);
+    };
+    const pause = () => setTimeout(goOn, CALL_PAUSE_MS).unref();
+    void this.#options.call(ids).then(pause, pause);
+  }
+
+  #take(host: Host): void {
+    host.inFlight++;
+    this.#inFlight++;
+  }
+
+  #hasPlace({ inFlight, limit, failing }: Host): boolean {
+    if (inFlight >= limit || this.#inFlight >= this.#options.total) return false;
+    return failing === undefined || failing.until <= performance.now();
+  }
+
+  #hasRoom(host: Host): boolean {
+    return host.line.length < this.#options.room - this.#waiting;
+  }
+
+  #host(name: string): Host {
+    const now = performance.now();
     const known = this.#hosts.get(name);
     if (known) {
       known.lastUsed = now;
@@ -106,10 +223,13 @@ export class Hosts {
     if (this.#hosts.size >= MAX_HOSTS) this.#forgetIdle();
     const host: Host = {
       inFlight: 0,
-      limit: this.#limits.first,
+      limit: Math.min(FIRST_PLACES, this.#options.perHost),
       failures: 0,
-      meanMs: FIRST_MEAN_MS,
-      promised: now,
+      failing: undefined,
+      line: [],
+      timer: undefined,
+      parked: new Set(),
+      calling: false,
       lastUsed: now,
     };
     this.#hosts.set(name, host);
@@ -117,7 +237,9 @@ export class Hosts {
   }
 
   #forgetIdle(): void {
-    const idle = [...this.#hosts].filter(([, host]) => host.inFlight === 0);
+    const idle = [...this.#hosts].filter(
+      ([, host]) => host.inFlight + host.line.length + host.parked.size === 0,
+    );
     idle.sort(([, a], [, b]) => a.lastUsed - b.lastUsed);
     for (const [name] of idle.slice(0, MAX_HOSTS / 10)) this.#hosts.delete(name);
   }

@@ -5,6 +5,12 @@ import type { Attempt } from '../../shared/contract.ts';
 const JITTER = 0.2;
 /** A receiver may put an attempt off, but not for ever. */
 const MAX_RETRY_AFTER_S = 86_400;
+/** In whole seconds, says the standard; some receivers send fractions. */
+const SECONDS = /^\d+(\.\d+)?$/;
+/** What the three forms of a date in HTTP have in common. Date.parse finds one in nearly everything that has a number. */
+const HTTP_DATE = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/;
+/** The form without a time zone, which is GMT then. */
+const NO_ZONE = /\d{4}$/;
 
 export interface Failure {
   outcome: Attempt['outcome'];
@@ -43,8 +49,9 @@ export function scheduleMs(scheduleS: readonly number[]): number {
  * @returns undefined when there is none that can be read
  */
 export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
-  if (header === undefined) return undefined;
-  if (/^\s*\d+\s*$/.test(header)) return Number(header);
-  const date = Date.parse(header);
+  const text = header?.trim() ?? '';
+  if (SECONDS.test(text)) return Number(text);
+  if (!HTTP_DATE.test(text)) return undefined;
+  const date = Date.parse(NO_ZONE.test(text) ? `${text} GMT` : text);
   return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
 }

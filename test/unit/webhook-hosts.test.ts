@@ -1,0 +1,213 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Hosts } from '../../src/worker/webhooks/hosts.ts';
+
+const called: string[] = [];
+const make = (options: Partial<ConstructorParameters<typeof Hosts>[0]> = {}) =>
+  new Hosts({
+    perHost: 8,
+    total: 100,
+    room: 100,
+    call: (ids) => {
+      called.push(...ids);
+      return Promise.resolve();
+    },
+    ...options,
+  });
+
+/** Enters `count` times. @returns what has become of each: admitted, waiting or full */
+async function enter(hosts: Hosts, host: string, count: number): Promise<Record<string, number>> {
+  const states = Array.from({ length: count }, (_, i) => {
+    const state = { now: 'waiting' };
+    const turn = hosts.enter(host, `${host}-${i}`);
+    if (turn === undefined) state.now = 'full';
+    else
+      turn.then(
+        () => (state.now = 'admitted'),
+        () => (state.now = 'refused'),
+      );
+    return state;
+  });
+  await vi.advanceTimersByTimeAsync(0);
+  return countBy(states.map(({ now }) => now));
+}
+
+function countBy(words: string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
+}
+
+const success = { ms: 10, success: true };
+const failure = { ms: 10, success: false };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  called.length = 0;
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('places', () => {
+  test('two at first, one more with every success, up to the limit', async () => {
+    const hosts = make({ perHost: 4 });
+    expect(await enter(hosts, 'a', 20)).toEqual({ admitted: 2, waiting: 18 });
+    hosts.leave('a', success);
+    expect(hosts.waiting).toBe(16);
+    for (let i = 0; i < 3; i++) hosts.leave('a', success);
+    // The second success opens the last place; behind that, one leaves and one enters.
+    expect(hosts.waiting).toBe(12);
+    hosts.leave('a', success);
+    expect(hosts.waiting).toBe(11);
+  });
+
+  test('in the order of arrival', async () => {
+    const hosts = make({ perHost: 1 });
+    const order: number[] = [];
+    for (const i of [0, 1, 2]) void hosts.enter('a', String(i))?.then(() => order.push(i));
+    for (let i = 0; i < 3; i++) {
+      await vi.advanceTimersByTimeAsync(0);
+      hosts.leave('a', success);
+    }
+    expect(order).toEqual([0, 1, 2]);
+  });
+
+  test('not more than the total at all hosts; a place that becomes free goes to any of them', async () => {
+    const hosts = make({ total: 3 });
+    expect(await enter(hosts, 'a', 2)).toEqual({ admitted: 2 });
+    expect(await enter(hosts, 'b', 2)).toEqual({ admitted: 1, waiting: 1 });
+    expect(await enter(hosts, 'c', 1)).toEqual({ waiting: 1 });
+    hosts.leave('a', success);
+    hosts.leave('a', success);
+    expect(hosts.waiting).toBe(0);
+  });
+});
+
+describe('a host that only fails', () => {
+  async function broken(hosts: Hosts) {
+    for (let i = 0; i < 3; i++) {
+      await enter(hosts, 'a', 1);
+      hosts.leave('a', failure);
+    }
+  }
+
+  test('has one place, with a pause behind every attempt that grows', async () => {
+    const hosts = make();
+    await broken(hosts);
+    expect(hosts.failing).toBe(1);
+    await enter(hosts, 'a', 20);
+    expect(hosts.waiting).toBe(20);
+    const pauses: number[] = [];
+    for (let left = 19; left > 9; left--) {
+      let pause = 0;
+      while (hosts.waiting > left) {
+        await vi.advanceTimersByTimeAsync(50);
+        pause += 50;
+      }
+      pauses.push(pause);
+      await vi.advanceTimersByTimeAsync(failure.ms);
+      hosts.leave('a', failure);
+    }
+    expect(pauses.map((pause) => Math.round(pause / 50) * 50)).toEqual([
+      100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000,
+    ]);
+  });
+
+  test('is used again with its first success', async () => {
+    const hosts = make();
+    await broken(hosts);
+    await enter(hosts, 'a', 20);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(hosts.waiting).toBe(19);
+    hosts.leave('a', success);
+    expect(hosts.failing).toBe(0);
+    expect(hosts.waiting).toBe(17);
+  });
+
+  test('attempts that were under way when it broke down make the pause no longer', async () => {
+    const hosts = make();
+    for (let i = 0; i < 6; i++) {
+      await enter(hosts, 'a', 1);
+      hosts.leave('a', success);
+    }
+    expect(await enter(hosts, 'a', 8)).toEqual({ admitted: 8 });
+    await vi.advanceTimersByTimeAsync(10);
+    for (let i = 0; i < 8; i++) hosts.leave('a', failure);
+    await enter(hosts, 'a', 1);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(hosts.waiting).toBe(0);
+  });
+
+  test('keeps nothing from another', async () => {
+    const hosts = make();
+    await broken(hosts);
+    await enter(hosts, 'a', 1000);
+    expect(await enter(hosts, 'b', 2)).toEqual({ admitted: 2 });
+  });
+});
+
+describe('the waiting room', () => {
+  test('one host has half of it, the next half of what is left', async () => {
+    const hosts = make();
+    expect(await enter(hosts, 'a', 1000)).toEqual({ admitted: 2, waiting: 50, full: 948 });
+    expect(await enter(hosts, 'b', 1000)).toEqual({ admitted: 2, waiting: 25, full: 973 });
+    expect(hosts.isFull('a')).toBe(true);
+    expect(hosts.isFull('c')).toBe(false);
+  });
+
+  test('those that found none are called when the line is short, once and in their order', async () => {
+    const hosts = make({ perHost: 2, room: 200 });
+    expect(await enter(hosts, 'a', 102)).toEqual({ admitted: 2, waiting: 100 });
+    const ids = Array.from({ length: 300 }, (_, i) => `parked-${i}`);
+    for (const id of ids) hosts.park('a', id);
+    expect(called).toEqual([]);
+    for (let i = 0; i < 50; i++) hosts.leave('a', success);
+    expect(called).toEqual([]);
+    hosts.leave('a', success);
+    expect(called).toEqual(ids.slice(0, 100));
+    // They are given a moment to arrive.
+    hosts.leave('a', success);
+    expect(called).toHaveLength(100);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(called).toEqual(ids.slice(0, 200));
+  });
+
+  test('one that came by itself is not called', async () => {
+    const hosts = make({ room: 2 });
+    expect(await enter(hosts, 'a', 5)).toEqual({ admitted: 2, waiting: 1, full: 2 });
+    hosts.park('a', 'x');
+    hosts.park('a', 'y');
+    void hosts.enter('a', 'x');
+    hosts.leave('a', success);
+    expect(called).toEqual(['y']);
+  });
+
+  test('goes on calling after a call that failed', async () => {
+    let calls = 0;
+    const hosts = make({
+      room: 2,
+      call: () => {
+        calls++;
+        return Promise.reject(new Error('Redis is away'));
+      },
+    });
+    await enter(hosts, 'a', 3);
+    hosts.park('a', 'x');
+    hosts.leave('a', success);
+    hosts.park('a', 'y');
+    await vi.advanceTimersByTimeAsync(100);
+    expect(calls).toBe(2);
+  });
+});
+
+test('close() sends everybody away who waits, and whoever comes later', async () => {
+  const hosts = make({ perHost: 1 });
+  const reason = new Error('stopping');
+  await hosts.enter('a', '1');
+  const waiting = expect(hosts.enter('a', '2')).rejects.toBe(reason);
+  hosts.close(reason);
+  await waiting;
+  await expect(hosts.enter('b', '3')).rejects.toBe(reason);
+  hosts.leave('a', success);
+  expect(hosts.waiting).toBe(0);
+});
