@@ -339,7 +339,10 @@ export class BatchService {
   }
 
   async #show(id: string, record: BatchRecord): Promise<Batch> {
-    return toBatch(id, record, await this.#parts.batches.removalTime(id));
+    const { batches, catalog } = this.#parts;
+    const batch = toBatch(id, record, await batches.removalTime(id));
+    if (isFinalBatch(batch.status)) return batch;
+    return { ...batch, model: { ...batch.model, workers: await catalog.workersOf(batch.model.name) } };
   }
 }
 

@@ -34,8 +34,7 @@ export class ModelCatalog {
    */
   async resolve(name: string | undefined): Promise<Pick<Model, 'name' | 'workers' | 'chunk_bytes'>> {
     const wanted = name ?? this.#defaultModel;
-    const fresh = performance.now() - this.#readAt < FRESH_MS;
-    const models = fresh ? this.#models : await this.list();
+    const models = await this.#recent();
     const found = models.find((model) => model.name === wanted);
     if (found) return found;
     if (wanted === this.#defaultModel) return { name: wanted, workers: 0 };
@@ -43,6 +42,16 @@ export class ModelCatalog {
     throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, {
       extra: { models: known },
     });
+  }
+
+  /** How many live workers serve a model. */
+  async workersOf(name: string): Promise<number> {
+    const models = await this.#recent();
+    return models.find((model) => model.name === name)?.workers ?? 0;
+  }
+
+  async #recent(): Promise<Model[]> {
+    return performance.now() - this.#readAt < FRESH_MS ? this.#models : this.list();
   }
 
   async #read(): Promise<Model[]> {

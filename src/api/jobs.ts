@@ -317,13 +317,14 @@ export class JobService {
     return record;
   }
 
-  #show(id: string, found: JobRecord | Unfinished): Job {
+  async #show(id: string, found: JobRecord | Unfinished): Promise<Job> {
     if ('v' in found) return toJob(id, found);
     const { status, payload, startedAt } = found;
+    const name = parseJobId(id)?.model ?? '';
     return {
       id,
       status,
-      model: { name: parseJobId(id)?.model ?? '', revision: null },
+      model: { name, revision: null, workers: await this.#parts.catalog.workersOf(name) },
       created_at: new Date(payload.created_at).toISOString(),
       started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
       finished_at: null,

@@ -73,7 +73,10 @@ async function follow(run: Run, batch: Batch, output: Output): Promise<Batch> {
 /** @param seen the batch, and when it was like that (Unix ms) */
 function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, output: Output): Progress {
   const { rows, status, problem, rows_per_second, eta_s } = batch;
-  const trouble = troubleText(run) ?? (problem && `${problem.message} (${since(Date.parse(problem.since))})`);
+  const trouble =
+    troubleText(run) ??
+    (problem && `${problem.message} (${since(Date.parse(problem.since))})`) ??
+    idle(batch);
   const progress: Progress = {
     label: status === 'queued' ? 'Queued' : 'Classifying',
     unit: 'rows',
@@ -88,6 +91,12 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
     rate: rows_per_second ?? undefined,
     etaS: eta_s === null ? undefined : Math.max(0, eta_s - (Date.now() - at) / 1000),
   };
+}
+
+/** Why nothing goes on, when nobody works on the batch. */
+function idle({ status, model }: Batch): string | undefined {
+  const waits = status === 'queued' || status === 'processing';
+  return waits && model.workers === 0 ? `no worker serves ${model.name}` : undefined;
 }
 
 function summary({ rows, started_at, finished_at }: Batch, out: string): string[] {

@@ -183,6 +183,10 @@ const shownMetadata = metadataValues
   .nullable()
   .meta({ type: ['object', 'null'], additionalProperties: true });
 
+const servedBy = z.int().optional().meta({
+  description: 'Live workers that serve the model; not there any more when it has ended. With 0 it waits.',
+});
+
 export const jobSchema = z
   .object({
     id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm' }),
@@ -190,6 +194,7 @@ export const jobSchema = z
     model: z.object({
       name: z.string(),
       revision: z.string().nullable().meta({ description: 'Which weights answered; null until they have.' }),
+      workers: servedBy,
     }),
     created_at: time,
     started_at: time.nullable(),
@@ -332,6 +337,7 @@ export const batchSchema = z
     model: z.object({
       name: z.string(),
       revision: z.string().nullable().meta({ description: 'Which weights answer; null until they have.' }),
+      workers: servedBy,
     }),
     created_at: time,
     queued_at: time.nullable().meta({ description: 'When its input was whole.' }),

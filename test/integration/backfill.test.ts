@@ -248,6 +248,15 @@ describe('trouble that passes', () => {
     batch.problem = { code: 'blob_store_full', message: 'the disk is full', since: new Date().toISOString() };
     expect((await running).said).toMatch(/^Classifying +\d+% {2}the disk is full \(0:0\d\)/m);
   });
+
+  test('a model without workers, too', async () => {
+    fake.rowsPerSecond = 10;
+    const file = write('in.txt', 'a\n'.repeat(20));
+    const running = run([file, '-o', at('out')]);
+    const { batch } = await eventually(() => Promise.resolve(fake.batches.size > 0 ? fake.only : undefined));
+    batch.model.workers = 0;
+    expect((await running).said).toMatch(/^Classifying +\d+% {2}no worker serves fake/m);
+  });
 });
 
 describe('going on', () => {
