@@ -13,6 +13,7 @@ import { toError } from '../shared/errors.ts';
 import { batchModel } from '../shared/ids.ts';
 import type { Logger } from '../shared/logger.ts';
 import { addChunks, chunkJobId } from '../shared/queues.ts';
+import { redisTime } from '../shared/redis-time.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import { LIFETIME_MS, type ModelRegistry } from '../shared/registry.ts';
 import type { QueueSet } from './queue-set.ts';
@@ -144,11 +145,11 @@ export class BatchKeeper {
   /** Other weights have taken its place: while there is no worker at all, it may come back. */
   async #revisionIsGone(model: string, { revision }: BatchRecord): Promise<boolean> {
     if (revision === undefined) return false;
-    const { registry, config } = this.#parts;
+    const { registry, redis, config } = this.#parts;
     const seen = await registry.lastSeen(model, revision);
     // A live worker repeats its sign only now and then.
     const graceMs = Math.max(config.REVISION_GRACE_S * 1000, LIFETIME_MS);
-    if (seen !== undefined && Date.now() - seen < graceMs) return false;
+    if (seen !== undefined && (await redisTime(redis)) - seen < graceMs) return false;
     const models = await registry.list();
     return models.some(({ name, workers }) => name === model && workers > 0);
   }

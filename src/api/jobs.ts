@@ -19,6 +19,7 @@ import { AppError } from '../shared/errors.ts';
 import { newGroupId, newJobId, parseJobId, type Priority } from '../shared/ids.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
+import { redisTime } from '../shared/redis-time.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import { showWebhook } from '../shared/webhooks/events.ts';
 import type { ModelCatalog } from './catalog.ts';
@@ -91,7 +92,7 @@ export class JobService {
         throw new AppError('no_worker', `no worker serves ${model.name} at the moment`, { retryAfterS: 2 });
       }
       const priority = input.priority ?? 'normal';
-      const payload = this.#payload(owner, input, own);
+      const payload = await this.#payload(owner, input, own);
       let id: string;
       let added: Promise<unknown>;
       if (input.idempotencyKey === undefined) {
@@ -185,7 +186,7 @@ export class JobService {
       const due = await redis.zrangebyscore(
         records.deadlinesKey,
         '-inf',
-        Date.now(),
+        await redisTime(redis),
         'LIMIT',
         0,
         SWEEP_LIMIT,
@@ -198,9 +199,8 @@ export class JobService {
     });
   }
 
-  #payload(owner: string, input: NewJob, own: boolean): NewPayload {
+  async #payload(owner: string, input: NewJob, own: boolean): Promise<NewPayload> {
     const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
-    const now = Date.now();
     return {
       owner,
       texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
@@ -209,8 +209,10 @@ export class JobService {
       ...(truncate === undefined ? {} : { truncate }),
       ...(metadata === undefined ? {} : { metadata }),
       ...(webhook === undefined ? {} : { webhook }),
-      created_at: now,
-      ...(expiresIn === undefined ? {} : { expires_at: now + expiresIn * 1000 }),
+      created_at: Date.now(),
+      ...(expiresIn === undefined
+        ? {}
+        : { expires_at: (await redisTime(this.#parts.redis)) + expiresIn * 1000 }),
       ...(own ? { notify: this.#parts.waiters.channel } : {}),
     };
   }
@@ -252,7 +254,7 @@ export class JobService {
 
   /** Reads a job: its record, else what waits in BullMQ. A job that turns out to have ended is settled on the way. */
   async #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
-    const { records, queues, catalog } = this.#parts;
+    const { redis, records, queues, catalog } = this.#parts;
     const parts = parseJobId(id);
     if (!parts)
       throw new AppError('invalid_request', `${id} is not a job id`, {
@@ -287,7 +289,8 @@ export class JobService {
       });
     }
     const neverStarted = job.processedOn === undefined;
-    if (neverStarted && payload.expires_at !== undefined && payload.expires_at < Date.now()) {
+    const deadline = neverStarted ? payload.expires_at : undefined;
+    if (deadline !== undefined && deadline < (await redisTime(redis))) {
       return this.#end(id, unfinished, { status: 'expired', error: EXPIRED });
     }
     return unfinished;

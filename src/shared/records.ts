@@ -163,9 +163,9 @@ function toEvent(id: string, record: JobRecord, json: string): string[] | undefi
   const { status, owner, finished, webhook } = record;
   const type = jobEventType(status);
   if (!wants(webhook, type)) return undefined;
-  // What cannot be sent in full need not be kept a second time.
+  // What cannot be sent in full need not be kept a second time. An event is the record without the webhook, and some more.
   const snapshot =
-    json.length <= MAX_EVENT_BYTES
+    json.length - JSON.stringify(webhook).length <= MAX_EVENT_BYTES
       ? ''
       : JSON.stringify({ ...record, results: undefined, failed: countErrors(record) });
   return [eventId(id, finished), ...newDelivery(type, id, owner, webhook, finished), 'snapshot', snapshot];

@@ -5,13 +5,14 @@
  */
 import type { Redis } from 'ioredis';
 import { modelInfoSchema, type ModelInfo } from './contract.ts';
+import { redisTime } from './redis-time.ts';
 
 /** A worker repeats its sign of life this often… */
 export const HEARTBEAT_MS = 2000;
 /** …and counts as dead without one for so long: one lost heartbeat is not a death. */
 export const LIFETIME_MS = 3 * HEARTBEAT_MS;
 
-/** Sorted set of the live workers of a model, by the Unix ms at which they count as dead. */
+/** Sorted set of the live workers of a model, by the Unix ms (of Redis) at which they count as dead. */
 export const liveWorkersKey = (prefix: string, model: string): string => `${prefix}:workers:${model}`;
 
 export class ModelRegistry {
@@ -38,7 +39,7 @@ export class ModelRegistry {
 
   /** Says that a worker serves this model; call again every HEARTBEAT_MS. */
   async announce(workerId: string, model: ModelInfo): Promise<void> {
-    const now = Date.now();
+    const now = await redisTime(this.#redis);
     const key = this.#workersKey(model.name);
     await this.#redis
       .multi()
@@ -62,8 +63,7 @@ export class ModelRegistry {
 
   /** Every model that was ever served, by name, with its live workers, also by revision. */
   async list(): Promise<KnownModel[]> {
-    const stored = await this.#redis.hgetall(this.#modelsKey);
-    const now = Date.now();
+    const [stored, now] = await Promise.all([this.#redis.hgetall(this.#modelsKey), redisTime(this.#redis)]);
     const models = Object.values(stored).flatMap((json) => {
       const parsed = modelInfoSchema.safeParse(JSON.parse(json));
       return parsed.success ? [parsed.data] : [];

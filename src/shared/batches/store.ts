@@ -17,6 +17,7 @@ import {
   webhookSchema,
 } from '../contract.ts';
 import { batchModel, eventId } from '../ids.ts';
+import { redisTime } from '../redis-time.ts';
 import { liveWorkersKey } from '../registry.ts';
 import { deliveryKey, outboxKey, showWebhook } from '../webhooks/events.ts';
 
@@ -122,7 +123,7 @@ export class BatchStore {
       this.#ownerKey(owner),
       this.#removalKey,
       id,
-      Date.now() + this.#openTtlMs,
+      (await redisTime(this.#redis)) + this.#openTtlMs,
       ...Object.entries({
         owner,
         spec: JSON.stringify(spec),
@@ -189,7 +190,7 @@ export class BatchStore {
       JSON.stringify(part),
       part.bytes,
       part.rows,
-      Date.now() + this.#openTtlMs,
+      (await redisTime(this.#redis)) + this.#openTtlMs,
       limits.batchBytes,
       limits.storedBytes,
     )) as [string, string | null];
@@ -351,7 +352,7 @@ export class BatchStore {
       this.#leftoversKey,
       this.#bytesKey,
       id,
-      onlyDue ? Date.now() : '',
+      onlyDue ? await redisTime(this.#redis) : '',
     );
     return removed === 1;
   }
@@ -371,8 +372,9 @@ export class BatchStore {
   }
 
   /** Batches whose time is up. */
-  due(limit: number): Promise<string[]> {
-    return this.#redis.zrangebyscore(this.#removalKey, '-inf', Date.now(), 'LIMIT', 0, limit);
+  async due(limit: number): Promise<string[]> {
+    const now = await redisTime(this.#redis);
+    return this.#redis.zrangebyscore(this.#removalKey, '-inf', now, 'LIMIT', 0, limit);
   }
 
   /** Unix ms at which a batch is removed, if nothing happens to it; undefined while it is worked on. */

@@ -16,6 +16,7 @@ import {
   type DeliveryStatus,
 } from '../contract.ts';
 import { firstEventId } from '../ids.ts';
+import { redisTime } from '../redis-time.ts';
 import { deliveryKey, deliveryUrl, outboxKey } from './events.ts';
 
 const deliveryRecordSchema = z.object({
@@ -175,7 +176,7 @@ export class DeliveryStore {
 
   /** Takes ids out of an owner's lists that are older than any delivery gets. @param ageMs that one can get */
   async trim(owner: string, ageMs: number): Promise<void> {
-    const before = `(${firstEventId(Date.now() - ageMs - LIST_SLACK_MS)}`;
+    const before = `(${firstEventId((await redisTime(this.#redis)) - ageMs - LIST_SLACK_MS)}`;
     await this.#redis
       .multi()
       .zremrangebylex(this.#allKey(owner), '-', before)

@@ -13,6 +13,7 @@ import type { Priority } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/records.ts';
+import { redisTime } from '../../shared/redis-time.ts';
 import { RowDropped, type Lane } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
 
@@ -118,7 +119,7 @@ export class Consumer {
       const outcomes = await Promise.allSettled(
         jobs.map(async (job) => {
           try {
-            if (first && job.expires_at !== undefined && startedAt > job.expires_at) {
+            if (first && (await this.#isTooLate(job))) {
               await this.#settle(job, { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED });
             } else {
               await this.#run(job, startedAt, lane);
@@ -134,6 +135,10 @@ export class Consumer {
     } finally {
       this.#leaveGroup();
     }
+  }
+
+  async #isTooLate({ expires_at: deadline }: JobPayload): Promise<boolean> {
+    return deadline !== undefined && deadline < (await redisTime(this.#options.redis));
   }
 
   /** A group that is run again: those of its jobs that have no outcome yet. */
