@@ -6,6 +6,7 @@ export class FaultProxy {
   readonly #targetPort: number;
   readonly #sockets = new Set<Socket>();
   #mode: 'pass' | 'refuse' | 'black-hole' = 'pass';
+  #trap: { text: string; pass: boolean; spring: () => void } | undefined;
   port = 0;
 
   private constructor(targetPort: number) {
@@ -42,6 +43,16 @@ export class FaultProxy {
     this.#mode = 'pass';
   }
 
+  /**
+   * Waits for the first command that contains a text, and black-holes everything from there on.
+   * @param pass whether that command still reaches Redis; its answer does not come back
+   */
+  trap(text: string, { pass }: { pass: boolean }): Promise<void> {
+    return new Promise((spring) => {
+      this.#trap = { text, pass, spring };
+    });
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -61,7 +72,15 @@ export class FaultProxy {
     this.#track(target);
     client.on('close', () => target.destroy());
     target.on('close', () => client.destroy());
-    client.pipe(target);
+    client.on('data', (bytes: Buffer) => {
+      const trap = this.#trap;
+      const caught = trap && bytes.includes(trap.text);
+      if (!caught || trap.pass) target.write(bytes);
+      if (!caught) return;
+      this.#trap = undefined;
+      this.blackHole();
+      trap.spring();
+    });
     target.pipe(client);
   }
 

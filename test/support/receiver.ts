@@ -7,7 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 
@@ -30,6 +30,8 @@ export const answer =
 
 export class Receiver {
   readonly received: Received[] = [];
+  /** The addresses of this machine that connections were made to, whatever came of them. */
+  readonly connections: string[] = [];
   behave: Behaviour;
   readonly #server: Server;
   readonly #scheme: 'http' | 'https';
@@ -53,13 +55,19 @@ export class Receiver {
       });
     };
     this.#server = certificate ? createTlsServer(certificate, listener) : createServer(listener);
+    this.#server.on('connection', ({ localAddress }: Socket) => {
+      this.connections.push(localAddress?.replace('::ffff:', '') ?? '');
+    });
   }
 
   /** On any free port of loopback; with TLS if there is a certificate. */
-  static async start(behave: Behaviour = answer(204), certificate?: Certificate): Promise<Receiver> {
-    const receiver = new Receiver(behave, certificate);
-    await new Promise<void>((resolve) => receiver.#server.listen(0, '127.0.0.1', resolve));
-    return receiver;
+  static start(behave: Behaviour = answer(204), certificate?: Certificate): Promise<Receiver> {
+    return new Receiver(behave, certificate).#listen('127.0.0.1');
+  }
+
+  /** On a port of every address that this machine has, to see which of them is reached. */
+  static startEverywhere(behave: Behaviour = answer(204)): Promise<Receiver> {
+    return new Receiver(behave, undefined).#listen(undefined);
   }
 
   get port(): number {
@@ -78,5 +86,10 @@ export class Receiver {
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #listen(host: string | undefined): Promise<this> {
+    await new Promise<void>((resolve) => this.#server.listen(0, host, resolve));
+    return this;
   }
 }

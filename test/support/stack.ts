@@ -5,16 +5,21 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+export interface ProcessOptions {
+  /** Modules that the process loads before its own. */
+  preload?: URL[];
+}
+
 export class Process {
   readonly child: ChildProcess;
   /** What it announced; rejects when it ends first. */
   readonly ready: Promise<string>;
   readonly #output: string[] = [];
 
-  constructor(entry: string, env: Record<string, string>) {
+  constructor(entry: string, env: Record<string, string>, { preload = [] }: ProcessOptions = {}) {
     this.child = fork(new URL(`../../src/${entry}`, import.meta.url), {
       env: { ...process.env, ...env },
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: ['--disable-warning=ExperimentalWarning', ...preload.map((url) => `--import=${url.href}`)],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -100,12 +105,12 @@ export class Stack {
     return this.env.REDIS_PREFIX!;
   }
 
-  startApi(): Process {
-    return new Process('api/main.ts', this.env);
+  startApi(env: Record<string, string> = {}, options?: ProcessOptions): Process {
+    return new Process('api/main.ts', { ...this.env, ...env }, options);
   }
 
-  startWorker(): Process {
-    return new Process('worker/inference/main.ts', this.env);
+  startWorker(env: Record<string, string> = {}, options?: ProcessOptions): Process {
+    return new Process('worker/inference/main.ts', { ...this.env, ...env }, options);
   }
 
   startWebhooks(): Process {

@@ -138,6 +138,22 @@ describe('a host that only fails', () => {
     expect(hosts.waiting).toBe(0);
   });
 
+  test('is not one that answers now and then', async () => {
+    const hosts = make();
+    for (let i = 0; i < 6; i++) {
+      await enter(hosts, 'a', 1);
+      hosts.leave('a', success);
+    }
+    await enter(hosts, 'a', 100);
+    for (let i = 0; i < 7; i++) hosts.leave('a', failure);
+    expect(hosts.failing).toBe(0);
+    hosts.leave('a', success);
+    for (let i = 0; i < 7; i++) hosts.leave('a', failure);
+    expect(hosts.failing).toBe(0);
+    hosts.leave('a', failure);
+    expect(hosts.failing).toBe(1);
+  });
+
   test('keeps nothing from another', async () => {
     const hosts = make();
     await broken(hosts);

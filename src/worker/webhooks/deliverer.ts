@@ -28,7 +28,7 @@ const MAX_PARKED_MS = 86_400_000;
 /** Deliveries that wait for a place in memory, each an active job in BullMQ: some 2 KB. */
 const WAITING_ROOM = 1000;
 /** A parked delivery is called when there is room for it. If the process that knows of it is gone, it comes after so long. */
-const MAX_ASIDE_MS = 60_000;
+const MAX_ASIDE_MS = 30_000;
 const MAX_STALLED_COUNT = 1_000_000;
 
 export interface DelivererOptions {

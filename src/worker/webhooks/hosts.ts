@@ -44,7 +44,7 @@ interface Waiter {
 }
 
 const FIRST_PLACES = 2;
-/** Failures in a row after which a host counts as failing. */
+/** Failures in a row after which a host counts as failing, if it does not have more places: one that answers some is not down. */
 const FAILING = 3;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5000;
@@ -151,7 +151,7 @@ export class Hosts {
       host.limit = Math.min(this.#options.perHost, host.limit + 1);
       return;
     }
-    if (++host.failures < FAILING) return;
+    if (++host.failures < Math.max(FAILING, host.limit)) return;
     host.limit = 1;
     if (host.failing === undefined) {
       host.failing = { since: now, pauseMs: FIRST_PAUSE_MS, until: now + FIRST_PAUSE_MS };

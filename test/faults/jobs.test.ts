@@ -1,0 +1,332 @@
+/**
+ * Jobs while processes die, freeze, lose the network or have a wrong clock: what was acknowledged ends once, with one result.
+ * Every test is a scenario of its own, on processes of its own.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import type { Job, Model } from '../../src/shared/contract.ts';
+import { whatIsLeft } from '../support/invariants.ts';
+import { FaultProxy } from '../support/proxy.ts';
+import { eventually, Stack, type Process } from '../support/stack.ts';
+import { longText } from '../support/texts.ts';
+
+const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000', RESULT_TTL_S: '600' };
+/** Jobs that a worker has its hands full with for a while. */
+const TWENTY = Array.from({ length: 20 }, (_, i) => ({
+  texts: [`good ${longText(2000)}`, `bad ${longText(1500)}`],
+  metadata: { number: i },
+}));
+
+const redisUrl = inject('redisUrl');
+let stack: Stack;
+let proxy: FaultProxy;
+let redis: Redis;
+
+beforeEach(async () => {
+  redis = new Redis(redisUrl, { maxRetriesPerRequest: null });
+  proxy = await FaultProxy.start(Number(new URL(redisUrl).port));
+});
+afterEach(async () => {
+  await stack.stop();
+  await proxy.stop();
+  redis.disconnect();
+});
+
+const start = async (workers: number) => {
+  stack = await Stack.start({ redisUrl, workers, env: FAST_TAKEOVER });
+};
+const addWorker = async (env?: Record<string, string>): Promise<Process> => {
+  const worker = stack.startWorker(env);
+  stack.workers.push(worker);
+  await worker.ready;
+  return worker;
+};
+const submit = async (body: object, headers?: Record<string, string>): Promise<Job> => {
+  const { status, body: job } = await stack.post<Job>('/v1/jobs', body, headers);
+  expect([200, 202]).toContain(status);
+  return job;
+};
+const read = async (id: string) => (await stack.get<Job>(`/v1/jobs/${id}`)).body;
+const finished = (id: string) =>
+  eventually(async () => {
+    const { status, body } = await stack.get<Job>(`/v1/jobs/${id}?wait=30`);
+    return status === 200 && body.finished_at !== null ? body : undefined;
+  });
+const busy = (worker: Process) =>
+  eventually(async () => {
+    const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
+    return ((await health.json()) as { jobs_in_hand: number }).jobs_in_hand > 0 ? true : undefined;
+  });
+const idle = (worker: Process) =>
+  eventually(async () => {
+    const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
+    return ((await health.json()) as { jobs_in_hand: number }).jobs_in_hand === 0 ? true : undefined;
+  });
+
+/** Every job has succeeded with all its rows, and reads the same twice; nothing is left of the work on it. */
+async function expectAllSucceeded(ids: string[]): Promise<Job[]> {
+  const jobs: Job[] = [];
+  for (const id of ids) {
+    const job = await finished(id);
+    expect(job).toMatchObject({ id, status: 'succeeded', failed_texts: 0 });
+    jobs.push(job);
+  }
+  await eventually(async () => ((await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined));
+  for (const job of jobs) expect(await read(job.id)).toEqual(job);
+  return jobs;
+}
+
+describe('a worker is killed', () => {
+  test('with twenty jobs in hand, twice', async () => {
+    await start(1);
+    const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
+    for (let i = 0; i < 2; i++) {
+      const worker = stack.workers[i]!;
+      await busy(worker);
+      await worker.end('SIGKILL');
+      await addWorker();
+    }
+    const jobs = await expectAllSucceeded(ids);
+    // All have the same texts: a job that got the rows of another would stand out only by its metadata.
+    expect(jobs.map(({ metadata }) => metadata?.number)).toEqual(TWENTY.map((_, i) => i));
+    expect(new Set(jobs.map(({ results }) => JSON.stringify(results))).size).toBe(1);
+  });
+
+  test('between writing down a result and finishing the job: the result stays as it is', async () => {
+    await start(0);
+    const worker = await addWorker({ REDIS_URL: proxy.url });
+    const finishing = proxy.trap(':completed', { pass: false });
+    const { id } = await submit({ text: 'a wonderful film' });
+    await finishing;
+    await worker.end('SIGKILL');
+    const settled = await read(id);
+    expect(settled).toMatchObject({ status: 'succeeded', results: [{ label: 'POSITIVE' }] });
+    await addWorker();
+    expect(await expectAllSucceeded([id])).toEqual([settled]);
+  });
+
+  test('while it finishes the job: nobody does it again', async () => {
+    await start(0);
+    const worker = await addWorker({ REDIS_URL: proxy.url });
+    const finishing = proxy.trap(':completed', { pass: true });
+    const { id } = await submit({ text: 'a wonderful film' });
+    await finishing;
+    await worker.end('SIGKILL');
+    await addWorker();
+    await expectAllSucceeded([id]);
+  });
+});
+
+describe('a worker is away for longer than its jobs are kept for it', () => {
+  test('because it was frozen: another does them; when it wakes up, it changes nothing', async () => {
+    await start(1);
+    const [frozen] = stack.workers as [Process];
+    const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
+    await busy(frozen);
+    frozen.child.kill('SIGSTOP');
+    await addWorker();
+    const jobs = await expectAllSucceeded(ids);
+    frozen.child.kill('SIGCONT');
+    await idle(frozen);
+    for (const job of jobs) expect(await read(job.id)).toEqual(job);
+    // It is as good as before.
+    await stack.workers[1]!.end();
+    await expectAllSucceeded([(await submit({ text: 'fine' })).id]);
+  });
+
+  test('because its network is: the same', async () => {
+    await start(0);
+    const cutOff = await addWorker({ REDIS_URL: proxy.url });
+    const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
+    await busy(cutOff);
+    proxy.blackHole();
+    await addWorker();
+    const jobs = await expectAllSucceeded(ids);
+    proxy.heal();
+    await stack.workers[1]!.end();
+    await expectAllSucceeded([(await submit({ text: 'fine' })).id]);
+    for (const job of jobs) expect(await read(job.id)).toEqual(job);
+  });
+});
+
+describe('an API is killed before it has answered', () => {
+  const body = { text: 'a wonderful film' };
+  const key = { 'Idempotency-Key': 'the same' };
+
+  test.each([
+    ['the job is in Redis: a repeat finds it', true],
+    ['the job is not in Redis: a repeat makes it', false],
+  ])('%s', async (_, pass) => {
+    await start(1);
+    const doomed = stack.startApi({ REDIS_URL: proxy.url });
+    const url = await doomed.ready;
+    await eventually(async () => ((await fetch(`${url}/health/ready`)).ok ? true : undefined));
+    const enqueuing = proxy.trap(':classify-sst2-minilm:wait', { pass });
+    const answer = fetch(`${url}/v1/jobs`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...key },
+      body: JSON.stringify(body),
+    }).catch(() => undefined);
+    await enqueuing;
+    await doomed.end('SIGKILL');
+    expect(await answer).toBeUndefined();
+
+    const { id } = await submit(body, key);
+    await expectAllSucceeded([id]);
+    expect((await submit(body, key)).id).toBe(id);
+    // One job, and one only.
+    expect(await redis.keys(`${stack.prefix}:job:*`)).toHaveLength(1);
+  });
+});
+
+test('a paused queue: jobs are taken in and wait; they can be canceled, expire, and go on', async () => {
+  await start(1);
+  const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
+  try {
+    await queue.pause();
+    // What was being waited for when the queue was paused is still done.
+    await submit({ text: 'first' });
+    const [waiting, canceled, expiring] = await Promise.all([
+      submit({ text: 'waits' }),
+      submit({ text: 'is canceled' }),
+      submit({ text: 'expires', expires_in: 1 }),
+    ]);
+    await stack.fetch(canceled.urls.self, { method: 'DELETE' });
+    expect(await finished(expiring.id)).toMatchObject({ status: 'expired' });
+    expect(await read(canceled.id)).toMatchObject({ status: 'canceled' });
+    expect(await read(waiting.id)).toMatchObject({ status: 'queued' });
+    await queue.resume();
+    await expectAllSucceeded([waiting.id]);
+    expect(await read(canceled.id)).toMatchObject({ status: 'canceled' });
+  } finally {
+    await queue.close();
+  }
+});
+
+test('everything is restarted, one after the other, under load: no job is lost, and callers see 503 at most', async () => {
+  await start(2);
+  const second = stack.startApi();
+  const urls = [stack.url, await second.ready];
+  let apis = [stack.api, second];
+  const ids = new Set<string>();
+  const statuses = new Set<number>();
+  let stopping = false;
+  let number = 0;
+  const client = async () => {
+    while (!stopping) {
+      const key = `job-${number++}`;
+      const job = await eventually(async () => {
+        const url = urls[Math.floor(Math.random() * urls.length)]!;
+        const response = await fetch(`${url}/v1/jobs`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'Idempotency-Key': key },
+          body: JSON.stringify({ text: `text ${key}` }),
+        }).catch(() => undefined);
+        if (response) statuses.add(response.status);
+        return response?.ok === true ? ((await response.json()) as Job) : undefined;
+      });
+      ids.add(job.id);
+      await sleep(20);
+    }
+  };
+  const clients = Promise.all(Array.from({ length: 4 }, client));
+  for (let round = 0; round < 2; round++) {
+    for (const i of [0, 1]) {
+      const worker = stack.workers[i]!;
+      const next = stack.startWorker();
+      await next.ready;
+      stack.workers[i] = next;
+      expect(await worker.end('SIGTERM')).toBe(0);
+    }
+    for (const i of [0, 1]) {
+      const next = stack.startApi();
+      const url = await next.ready;
+      await eventually(async () => ((await fetch(`${url}/health/ready`)).ok ? true : undefined));
+      const old = apis[i]!;
+      urls[i] = url;
+      apis = apis.map((api) => (api === old ? next : api));
+      expect(await old.end('SIGTERM')).toBe(0);
+    }
+  }
+  stopping = true;
+  await clients;
+  stack.api = apis[0]!;
+  stack.url = urls[0]!;
+  await apis[1]!.end();
+  expect([...statuses].filter((status) => ![200, 202, 503].includes(status))).toEqual([]);
+  expect(ids.size).toBeGreaterThan(50);
+  await expectAllSucceeded([...ids]);
+});
+
+describe('a clock that is wrong', () => {
+  const DAY_MS = 86_400_000;
+  const preload = [new URL('../support/clock-jump.ts', import.meta.url)];
+  const jump = async ({ child }: Process, clockJumpMs: number) => {
+    const done = new Promise<void>((resolve) => {
+      child.on('message', (message: { clock?: number }) => {
+        if (message.clock !== undefined) resolve();
+      });
+    });
+    child.send({ clockJumpMs });
+    await done;
+  };
+
+  test.each([
+    ['a day ahead', DAY_MS],
+    ['a day behind', -DAY_MS],
+  ])('%s, of a worker: it counts as alive, and nothing expires', async (_, ms) => {
+    await start(0);
+    const worker = stack.startWorker({}, { preload });
+    stack.workers.push(worker);
+    await worker.ready;
+    await jump(worker, ms);
+    // Several signs of life.
+    await sleep(6500);
+    const { body } = await stack.get<{ models: Model[] }>('/v1/models');
+    expect(body.models).toMatchObject([{ name: 'sst2-minilm', workers: 1 }]);
+    expect((await stack.post('/predict', { text: 'fine' })).status).toBe(200);
+    const ids = [(await submit({ text: 'fine', expires_in: 15 })).id];
+    await expectAllSucceeded(ids);
+    // Killed, it is soon forgotten.
+    await worker.end('SIGKILL');
+    await eventually(async () =>
+      (await stack.post('/predict', { text: 'fine' })).status === 503 ? true : undefined,
+    );
+  });
+
+  test('of an API that jumps a day ahead: what waits does not expire, and what is finished stays', async () => {
+    await start(1);
+    const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
+    const wrong = stack.startApi({}, { preload });
+    try {
+      await wrong.ready;
+      const done = await finished((await submit({ text: 'done' })).id);
+      const batch = (await (
+        await stack.fetch('/v1/batches', {
+          method: 'POST',
+          headers: { 'content-type': 'text/plain' },
+          body: 'a\nb\n',
+        })
+      ).json()) as { urls: { self: string } };
+      const batchStatus = async () =>
+        (await (await stack.fetch(batch.urls.self)).json()) as { status?: string };
+      await eventually(async () => ((await batchStatus()).status === 'completed' ? true : undefined));
+      await queue.pause();
+      await submit({ text: 'the one that was being waited for' });
+      const waiting = await submit({ text: 'waits', expires_in: 60 });
+      await jump(wrong, 30 * DAY_MS);
+      // It looks after what has expired every second.
+      await sleep(3000);
+      expect(await read(waiting.id)).toMatchObject({ status: 'queued' });
+      expect(await read(done.id)).toEqual(done);
+      expect(await batchStatus()).toMatchObject({ status: 'completed' });
+      await queue.resume();
+      await expectAllSucceeded([waiting.id, done.id]);
+    } finally {
+      await wrong.end();
+      await queue.close();
+    }
+  });
+});

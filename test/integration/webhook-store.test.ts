@@ -1,0 +1,351 @@
+/** Deliveries and secrets as they stand in Redis. */
+import { randomBytes } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type { Attempt } from '../../src/shared/contract.ts';
+import { eventId, newGroupId, newJobId } from '../../src/shared/ids.ts';
+import { EVERYBODY } from '../../src/shared/owner.ts';
+import { JobRecords, toRecord } from '../../src/shared/records.ts';
+import { DeliveryStore, type DeliveryRecord, type Next } from '../../src/shared/webhooks/delivery-store.ts';
+import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/webhooks/events.ts';
+import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { Secrets } from '../../src/shared/webhooks/secrets.ts';
+import { renderBody } from '../../src/worker/webhooks/payload.ts';
+
+const DAY_MS = 86_400_000;
+const WEBHOOK = { url: 'https://hooks.example/', trace: 'trace' };
+const AGAIN: Next = { status: 'pending', at: 1234 };
+const DELIVERED: Next = { status: 'delivered', keepS: 100 };
+const FAILED: Next = { status: 'failed', keepS: 200 };
+
+let redis: Redis;
+let prefix: string;
+let store: DeliveryStore;
+
+beforeAll(() => {
+  redis = new Redis(inject('redisUrl'));
+});
+beforeEach(() => {
+  prefix = `{test-${randomBytes(5).toString('hex')}}`;
+  store = new DeliveryStore(redis, prefix);
+});
+afterEach(async () => {
+  const keys = await redis.keys(`${prefix}*`);
+  if (keys.length > 0) await redis.del(...keys);
+});
+afterAll(() => redis.disconnect());
+
+const keyOf = (id: string) => deliveryKey(prefix, id);
+
+/** A delivery as the script that fixes an outcome leaves it. @param at Unix ms of its event */
+async function happen(owner = 'alice', at = Date.now()): Promise<string> {
+  const job = newJobId(newGroupId('normal', 'model'));
+  const id = eventId(job, at);
+  await redis.hset(keyOf(id), [...newDelivery('job.succeeded', job, owner, WEBHOOK, at), 'snapshot', '{}']);
+  return id;
+}
+
+/** The same, known to its owner and with a body. */
+async function begin(owner?: string, at?: number): Promise<string> {
+  const id = await happen(owner, at);
+  await store.announce([id]);
+  await store.freeze(id, `body of ${id}`);
+  return id;
+}
+
+/** What is stored, and what is not. */
+async function read(id: string): Promise<DeliveryRecord> {
+  const record = await store.read(id);
+  expect(record).toBeDefined();
+  return { next: undefined, finished: undefined, snapshot: undefined, ...record! };
+}
+
+const attemptOf = (ms: number): Attempt => ({
+  at: '2026-01-02T03:04:05.006Z',
+  outcome: 'server_error',
+  status: 500,
+  reason: null,
+  response: 'sorry',
+  ms,
+});
+const record = async (id: string, next: Next, ms = 1) =>
+  store.recordAttempt(id, await read(id), attemptOf(ms), next);
+
+const ids = async (owner: string, options: { failed?: boolean; limit?: number; after?: string } = {}) => {
+  const found = await store.list(owner, { failed: false, limit: 100, ...options });
+  return found.map(({ id }) => id);
+};
+
+test('a delivery is known to its owner as soon as it is announced, and any number of times after that', async () => {
+  const [first, second, other] = [
+    await happen('alice', 1000),
+    await happen('alice', 2000),
+    await happen('bob'),
+  ];
+  expect(await ids('alice')).toEqual([]);
+  const announced = [first, second, other].map((id) => ({ id, url: WEBHOOK.url, run: 0 }));
+  for (let n = 0; n < 2; n++) expect(await store.announce([first, second, other])).toEqual(announced);
+  expect(await ids('alice')).toEqual([second, first]);
+  expect(await ids('bob')).toEqual([other]);
+});
+
+test('one that has ended is announced, but not to be made; one that is not there is neither', async () => {
+  const [ended, again] = [await begin(), await begin()];
+  await record(ended, DELIVERED);
+  await record(again, FAILED);
+  await store.redeliver(again, 'alice');
+  const gone = eventId(newJobId(newGroupId('normal', 'model')), 1);
+  expect(await store.announce([gone, ended, again])).toEqual([{ id: again, url: WEBHOOK.url, run: 1 }]);
+  expect(await ids('alice')).not.toContain(gone);
+  expect(await store.announce([])).toEqual([]);
+});
+
+describe('the body', () => {
+  test('is the one that came first, and takes the place of what it was made of', async () => {
+    const id = await happen();
+    expect(await store.freeze(id, 'first')).toBe('first');
+    expect(await store.freeze(id, 'second')).toBe('first');
+    const { body, snapshot, status } = await read(id);
+    expect([body, snapshot, status]).toEqual(['first', undefined, 'pending']);
+  });
+
+  test('of a delivery that is gone is not written', async () => {
+    const id = await happen();
+    await redis.del(keyOf(id));
+    expect(await store.freeze(id, 'body')).toBeUndefined();
+    expect(await redis.exists(keyOf(id))).toBe(0);
+    expect(await store.read(id)).toBeUndefined();
+  });
+});
+
+describe('the snapshot of a job', () => {
+  /** The body of a new job's event. @param id of its text */
+  async function settle(id: string): Promise<string> {
+    const job = newJobId(newGroupId('normal', 'model'));
+    const now = Date.now();
+    // As long as URLs may be.
+    const webhook = { ...WEBHOOK, url: WEBHOOK.url.padEnd(2048, 'x') };
+    const payload = { owner: 'alice', texts: [{ id, text: 'x' }], top_k: 1, created_at: now, webhook };
+    const outcome = {
+      status: 'succeeded',
+      startedAt: now,
+      finishedAt: now,
+      revision: 'r',
+      error: null,
+    } as const;
+    const results = [{ id, label: 'POSITIVE', score: 0.75, truncated: false }];
+    await new JobRecords(redis, prefix, 600).settle(job, toRecord(payload, { ...outcome, results }));
+    return renderBody(await read(eventId(job, now)), { publicUrl: '', batchTtlMs: 0 });
+  }
+
+  test('has all that is sent of it: up to 20 KB, however long the URL of the receiver', async () => {
+    const left = 20_480 - (await settle('')).length;
+    const [fits, exceeds] = [await settle('x'.repeat(left)), await settle('x'.repeat(left + 1))];
+    expect(fits).toHaveLength(20_480);
+    expect(JSON.parse(fits)).toMatchObject({ thin: false });
+    expect(JSON.parse(exceeds)).toMatchObject({ thin: true });
+  });
+});
+
+describe('an attempt', () => {
+  test('is written down with the time of the next one; the delivery stays until it has ended', async () => {
+    const id = await begin();
+    expect(await record(id, AGAIN)).toBe(true);
+    expect(await read(id)).toMatchObject({
+      status: 'pending',
+      next: 1234,
+      finished: undefined,
+      attempts: 1,
+      run_attempts: 1,
+      log: [attemptOf(1)],
+    });
+    expect(await redis.ttl(keyOf(id))).toBe(-1);
+  });
+
+  test.each([
+    [DELIVERED, 100],
+    [FAILED, 200],
+  ])('that is the last one: %o', async (next, keepS) => {
+    const id = await begin();
+    await record(id, AGAIN);
+    const before = Date.now();
+    expect(await record(id, next, 2)).toBe(true);
+    const ended = await read(id);
+    expect(ended).toMatchObject({ status: next.status, next: undefined, log: [attemptOf(1), attemptOf(2)] });
+    expect(ended.finished).toBeGreaterThanOrEqual(before);
+    const ttl = await redis.ttl(keyOf(id));
+    expect(ttl).toBeGreaterThan(keepS - 10);
+    expect(ttl).toBeLessThanOrEqual(keepS);
+    expect(await ids('alice', { failed: true })).toEqual(next.status === 'failed' ? [id] : []);
+    expect(await ids('alice')).toEqual([id]);
+    // Another process had made one, too.
+    expect(await store.recordAttempt(id, ended, attemptOf(3), AGAIN)).toBe(false);
+    expect(await read(id)).toEqual(ended);
+  });
+
+  test('of a run that nobody waits for any more changes nothing, nor does one of a delivery that is gone', async () => {
+    const id = await begin();
+    const stale = await read(id);
+    await store.redeliver(id, 'alice');
+    const again = await read(id);
+    expect(await store.recordAttempt(id, stale, attemptOf(1), DELIVERED)).toBe(false);
+    expect(await read(id)).toEqual(again);
+    await redis.del(keyOf(id));
+    expect(await store.recordAttempt(id, again, attemptOf(1), FAILED)).toBe(false);
+    expect(await redis.exists(keyOf(id))).toBe(0);
+    expect(await redis.zcard(`${prefix}:webhooks-failed:alice`)).toBe(0);
+  });
+
+  test('of many is forgotten when there are 50 later ones', async () => {
+    const id = await begin();
+    for (let ms = 1; ms <= 53; ms++) await record(id, AGAIN, ms);
+    const { attempts, log } = await read(id);
+    expect(attempts).toBe(53);
+    expect(log.map(({ ms }) => ms)).toEqual(Array.from({ length: 50 }, (_, i) => i + 4));
+    const fields = await redis.hkeys(keyOf(id));
+    expect(fields.filter((name) => name.startsWith('attempt:'))).toHaveLength(50);
+  });
+});
+
+describe('what is to be sent again', () => {
+  test.each([['delivered', DELIVERED] as const, ['given up', FAILED] as const])(
+    'after it was %s is pending, in the outbox, and there to stay',
+    async (_what, next) => {
+      const id = await begin();
+      await record(id, next);
+      expect(await store.redeliver(id, 'alice')).toBe(true);
+      expect(await read(id)).toMatchObject({
+        status: 'pending',
+        run: 1,
+        attempts: 1,
+        run_attempts: 0,
+        next: undefined,
+        finished: undefined,
+        body: `body of ${id}`,
+        log: [attemptOf(1)],
+      });
+      expect(await redis.ttl(keyOf(id))).toBe(-1);
+      expect(await ids('alice', { failed: true })).toEqual([]);
+      const outbox = await redis.xrange(outboxKey(prefix), '-', '+');
+      expect(outbox.map(([, fields]) => fields)).toEqual([['id', id]]);
+    },
+  );
+
+  test('while it waits has all of the schedule once more', async () => {
+    const id = await begin();
+    await record(id, AGAIN);
+    await store.redeliver(id, 'alice');
+    await store.redeliver(id, 'alice');
+    expect(await read(id)).toMatchObject({ run: 2, run_attempts: 0, attempts: 1, next: undefined });
+  });
+
+  test('but is not there, is not', async () => {
+    expect(await store.redeliver(`evt_${'0'.repeat(32)}`, 'alice')).toBe(false);
+    expect(await redis.keys(`${prefix}*`)).toEqual([]);
+  });
+});
+
+describe('the lists', () => {
+  test('go page by page from the newest to the oldest, each owner his own', async () => {
+    const mine: string[] = [];
+    for (let at = 1; at <= 7; at++) {
+      mine.unshift(await begin('alice', at));
+      await begin('bob', at);
+    }
+    const pages: string[][] = [];
+    for (let after: string | undefined; ;) {
+      const page = await ids('alice', { limit: 3, ...(after === undefined ? {} : { after }) });
+      if (page.length === 0) break;
+      pages.push(page);
+      after = page.at(-1);
+    }
+    expect(pages).toEqual([mine.slice(0, 3), mine.slice(3, 6), mine.slice(6)]);
+    expect(await ids('carol')).toEqual([]);
+  });
+
+  test('skip what has expired, fill the page all the same, and forget it', async () => {
+    const mine: string[] = [];
+    for (let at = 1; at <= 20; at++) mine.unshift(await begin('alice', at));
+    for (const id of mine) await record(id, FAILED);
+    const left = mine.filter((_, i) => i % 5 === 0);
+    await redis.del(...mine.filter((id) => !left.includes(id)).map(keyOf));
+    expect(await ids('alice', { limit: 3 })).toEqual(left.slice(0, 3));
+    expect(await ids('alice', { limit: 3, after: left[2]! })).toEqual(left.slice(3));
+    expect(await ids('alice', { failed: true })).toEqual(left);
+    for (const list of ['webhooks', 'webhooks-failed'])
+      expect(await redis.zrange(`${prefix}:${list}:alice`, '0', '-1')).toEqual(left.toReversed());
+  });
+
+  test('lose what is older than any delivery gets, and nothing else', async () => {
+    const ageMs = 10 * DAY_MS;
+    const now = Date.now();
+    const [old, young, other] = [
+      await begin('alice', now - ageMs - 3 * DAY_MS),
+      await begin('alice', now - ageMs),
+      await begin('bob', now - ageMs - 3 * DAY_MS),
+    ];
+    for (const id of [old, young, other]) await record(id, FAILED);
+    await store.trim('alice', ageMs);
+    for (const failed of [false, true]) {
+      expect(await ids('alice', { failed })).toEqual([young]);
+      expect(await ids('bob', { failed })).toEqual([other]);
+    }
+  });
+});
+
+describe('secrets', () => {
+  const keyless = [newSecret(), newSecret()];
+  const secretsWith = (overlapMs: number) => new Secrets({ redis, prefix, keyless, overlapMs });
+
+  test('without keys are those of the settings, and none is written down', async () => {
+    const secrets = secretsWith(DAY_MS);
+    expect(await secrets.of(EVERYBODY)).toEqual(keyless.map((secret) => ({ secret, until: undefined })));
+    expect(await redis.keys(`${prefix}*`)).toEqual([]);
+  });
+
+  test('of an owner are made when they are first asked for, once', async () => {
+    const asked = await Promise.all(Array.from({ length: 20 }, () => secretsWith(DAY_MS).of('alice')));
+    for (const each of asked) expect(each).toEqual(asked[0]);
+    expect(asked[0]).toMatchObject([{ until: undefined }]);
+    const [own, others] = [asked[0]![0]!.secret, (await secretsWith(DAY_MS).of('bob'))[0]!.secret];
+    expect(new Set([own, others, ...keyless]).size).toBe(4);
+  });
+
+  test('that were replaced sign for as long as receivers have to change over, the current one first', async () => {
+    const secrets = secretsWith(DAY_MS);
+    const [first] = await secrets.of('alice');
+    const before = Date.now();
+    const rotated = await secrets.rotate('alice');
+    expect(rotated).toEqual([
+      { secret: expect.stringMatching(/^whsec_/) as string, until: undefined },
+      { secret: first!.secret, until: expect.any(Number) as number },
+    ]);
+    expect(rotated[0]!.secret).not.toBe(first!.secret);
+    expect(rotated[1]!.until! - before - DAY_MS).toBeGreaterThanOrEqual(0);
+    expect(rotated[1]!.until! - Date.now() - DAY_MS).toBeLessThanOrEqual(0);
+    expect(await secrets.of('alice')).toEqual(rotated);
+    // A second replacement leaves the end of the first as it is.
+    const again = await secrets.rotate('alice');
+    expect(again.slice(1).map(({ secret }) => secret)).toEqual(rotated.map(({ secret }) => secret));
+    expect(again[2]).toEqual(rotated[1]);
+  });
+
+  test('whose time is over do not sign, and are forgotten at the next replacement', async () => {
+    const key = `${prefix}:webhook-secrets:alice`;
+    const secrets = secretsWith(DAY_MS);
+    const [first] = await secrets.of('alice');
+    const [second] = await secrets.rotate('alice');
+    await redis.hset(key, first!.secret, Date.now() - 1);
+    expect(await secrets.of('alice')).toEqual([second]);
+    const [third] = await secrets.rotate('alice');
+    expect((await redis.hkeys(key)).sort()).toEqual([second!.secret, third!.secret].sort());
+  });
+
+  test('without time to change over are replaced at once', async () => {
+    const secrets = secretsWith(0);
+    await secrets.of('alice');
+    const rotated = await secrets.rotate('alice');
+    expect(rotated).toMatchObject([{ until: undefined }]);
+    expect(await secrets.of('alice')).toEqual(rotated);
+  });
+});
