@@ -291,9 +291,10 @@ describe('a clock that is wrong', () => {
     await expectAllSucceeded(ids);
     // Killed, it is soon forgotten.
     await worker.end('SIGKILL');
-    await eventually(async () =>
-      (await stack.post('/predict', { text: 'fine' })).status === 503 ? true : undefined,
-    );
+    await eventually(async () => {
+      const { body: now } = await stack.get<{ models: Model[] }>('/v1/models');
+      return now.models[0]?.workers === 0 ? true : undefined;
+    });
   });
 
   test('of an API that jumps a day ahead: what waits does not expire, and what is finished stays', async () => {

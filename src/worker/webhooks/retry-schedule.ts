@@ -3,7 +3,7 @@ import type { Attempt } from '../../shared/contract.ts';
 
 /** Receivers behind one outage are not all to be called again in the same second. */
 const JITTER = 0.2;
-/** A receiver may put an attempt off, but not for ever. */
+/** A receiver may put an attempt off for a day, but not for ever. */
 const MAX_RETRY_AFTER_S = 86_400;
 /** In whole seconds, says the standard; some receivers send fractions. */
 const SECONDS = /^\d+(\.\d+)?$/;
@@ -35,7 +35,7 @@ export function retryDelayMs(
   if (planned === undefined || outcome === 'gone') return undefined;
   const jittered = planned * (1 + JITTER * (2 * random - 1));
   // Never sooner than planned: a receiver that says "a second" every time would use up all attempts within one outage.
-  return 1000 * Math.max(jittered, Math.min(retryAfterS, MAX_RETRY_AFTER_S));
+  return 1000 * Math.max(jittered, retryAfterS);
 }
 
 /** The longest that all attempts of a delivery can take, in milliseconds, attempts themselves apart. */
@@ -44,14 +44,14 @@ export function scheduleMs(scheduleS: readonly number[]): number {
 }
 
 /**
- * Seconds that `Retry-After` asks for: a number of them, or a date.
+ * Seconds that `Retry-After` asks for, as a number of them or a date; a day at most.
  * @param now Unix ms
  * @returns undefined when there is none that can be read
  */
 export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
   const text = header?.trim() ?? '';
-  if (SECONDS.test(text)) return Number(text);
+  if (SECONDS.test(text)) return Math.min(Number(text), MAX_RETRY_AFTER_S);
   if (!HTTP_DATE.test(text)) return undefined;
   const date = Date.parse(NO_ZONE.test(text) ? `${text} GMT` : text);
-  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+  return Number.isNaN(date) ? undefined : Math.min(Math.max(0, (date - now) / 1000), MAX_RETRY_AFTER_S);
 }
