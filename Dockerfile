@@ -19,6 +19,7 @@ COPY --from=packages /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY src ./src
 COPY models/sst2-minilm ./models/sst2-minilm
+COPY models/goemotions-minilm ./models/goemotions-minilm
 # The one place that is written to, for batches: mount a volume there.
 RUN mkdir /data && chown node /data
 USER node

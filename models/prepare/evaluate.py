@@ -1,7 +1,10 @@
 """
-What a quantised graph is worth: accuracy, speed on one thread, and whether a score depends on the batch.
+What an ONNX graph is worth: figures of merit, and whether a score depends on the batch.
 
-    python evaluate.py model_quantized.onnx --tokenizer DIR --data sst2_dev.tsv
+    python evaluate.py model_quantized.onnx --folder EXPORTED --data dev.tsv [--thresholds-from other.tsv]
+
+The data is a TSV or JSONL file of texts with labels. Softmax models are judged by accuracy, multi-label ones by mean average
+precision and F1, regression by correlation.
 """
 
 import argparse
@@ -12,37 +15,32 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from text_data import Example, read_sst2
+import metrics
+from model_folder import ModelFolder, feeds, read_model_folder
+from text_data import read_split
 
 
 class Classifier:
-    """An ONNX graph with its tokenizer, as a worker runs it: one thread, no spinning."""
+    """An ONNX graph of a model folder, as a worker runs it: one thread, no spinning."""
 
-    def __init__(self, model: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, graph: Path, folder: ModelFolder) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.inputs = [i.name for i in self.session.get_inputs()]
-        self.tokenizer = tokenizer
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts, truncation=True, max_length=512)["input_ids"]
+        self.folder = folder
 
     def scores(self, rows: list[list[int]]) -> np.ndarray:
-        """Softmax of one padded batch; shape [rows, labels]."""
-        width = max(len(row) for row in rows)
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        logits = self.session.run(["logits"], {name: feeds[name] for name in self.inputs})[0]
+        """Scores of one batch: softmax, sigmoid or the values themselves; shape [rows, labels]."""
+        logits = self.session.run(["logits"], feeds(self.inputs, rows))[0]
+        if self.folder.apply == "none":
+            return logits
+        if self.folder.apply == "sigmoid":
+            return 1 / (1 + np.exp(-logits))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
@@ -61,7 +59,7 @@ def sorted_batches(rows: list[list[int]], budget: int = 256) -> list[list[int]]:
 
 def sorted_scores(classifier: Classifier, texts: list[str]) -> np.ndarray:
     """Scores in batches of like length; shape [texts, labels], in the order of `texts`."""
-    rows = classifier.encode(texts)
+    rows = classifier.folder.encode(texts)
     result: list[np.ndarray | None] = [None] * len(rows)
     for batch in sorted_batches(rows):
         for index, scores in zip(batch, classifier.scores([rows[i] for i in batch])):
@@ -69,15 +67,9 @@ def sorted_scores(classifier: Classifier, texts: list[str]) -> np.ndarray:
     return np.array(result)
 
 
-def accuracy(classifier: Classifier, examples: list[Example]) -> float:
-    """Share of texts whose best class is their label."""
-    scores = sorted_scores(classifier, [e.text for e in examples])
-    return float((scores.argmax(axis=1) == [e.label for e in examples]).mean())
-
-
 def batch_dependence(classifier: Classifier, texts: list[str], rounds: int = 3, seed: int = 0) -> float:
     """Largest difference between a text's score alone and in random batches of 2 to 32 texts of any length."""
-    rows = classifier.encode(texts)
+    rows = classifier.folder.encode(texts)
     alone = np.concatenate([classifier.scores([row]) for row in rows])
     rng = random.Random(seed)
     worst = 0.0
@@ -104,7 +96,7 @@ def speeds(classifiers: dict[str, Classifier], texts: list[str], rounds: int = 9
 
     The variants take turns, round by round, because the speed of a shared machine drifts; compare within a round.
     """
-    rows = next(iter(classifiers.values())).encode(texts)
+    rows = next(iter(classifiers.values())).folder.encode(texts)
     plans = {"sorted": sorted_batches(rows), "single": [[i] for i in range(0, len(rows), 4)]}
     for classifier in classifiers.values():
         seconds(classifier, rows, plans["sorted"])
@@ -119,17 +111,23 @@ def speeds(classifiers: dict[str, Classifier], texts: list[str], rounds: int = 9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="sentence<TAB>label lines")
+    parser.add_argument("graph", type=Path, help="ONNX file")
+    parser.add_argument("--folder", type=Path, required=True, help="folder with config.json and the tokenizer")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--thresholds-from", type=Path, help="choose the thresholds of a multi-label model on these texts")
     args = parser.parse_args()
-    examples = read_sst2(args.data)
-    classifier = Classifier(args.model, AutoTokenizer.from_pretrained(args.tokenizer))
-    report = {
-        "accuracy": accuracy(classifier, examples),
-        "worst_difference_alone_or_in_a_batch": batch_dependence(classifier, [e.text for e in examples]),
-        "megabytes": args.model.stat().st_size / 1e6,
-    }
+    folder = read_model_folder(args.folder)
+    classifier = Classifier(args.graph, folder)
+
+    def judge(file: Path, chosen: dict | None) -> dict:
+        split = read_split(file, folder.labels, folder.apply)
+        return metrics.figures(folder.apply, sorted_scores(classifier, split.texts), split.truth, chosen)
+
+    chosen = judge(args.thresholds_from, None) if args.thresholds_from else None
+    report = judge(args.data, chosen)
+    texts = read_split(args.data, folder.labels, folder.apply).texts
+    report["worst_difference_alone_or_in_a_batch"] = batch_dependence(classifier, texts)
+    report["megabytes"] = args.graph.stat().st_size / 1e6
     print(json.dumps(report, indent=2))
 
 

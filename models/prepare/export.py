@@ -32,6 +32,8 @@ def export(source: str, out: Path) -> Path:
     if (raw / "model.onnx_data").exists():
         shutil.move(raw / "model.onnx_data", out / "onnx" / "model.onnx_data")
     shutil.rmtree(raw)
+    if not (out / "tokenizer.json").exists():
+        raise SystemExit(f"{source} has no fast tokenizer: there is no tokenizer.json for a worker to read")
     clean_tokenizer(out / "tokenizer.json")
     return model
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
 import metrics
-from text_data import Example, Labelled, as_typed, read_goemotions_sentiment, read_labelled, read_sst2
+from text_data import Example, Labelled, as_typed, read_goemotions_sentiment, read_labelled, read_sst2, truth_of
 
 LABELS = {0: "NEGATIVE", 1: "POSITIVE"}
 MAX_TOKENS = 96
@@ -148,14 +148,6 @@ def train(
                 tokenizer.save_pretrained(keep)
     model.load_state_dict(best_state)
     return best
-
-
-def truth_of(examples: list[Labelled], count: int) -> np.ndarray:
-    """Which text has which label: [texts, labels], bool."""
-    truth = np.zeros((len(examples), count), dtype=bool)
-    for row, example in zip(truth, examples):
-        row[list(example.labels)] = True
-    return truth
 
 
 def measure(model, tokenizer, examples: list[Labelled], multi: bool, threshold: float | None = None) -> dict[str, float]:

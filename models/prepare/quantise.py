@@ -1,7 +1,7 @@
 """
-Quantises a fused BERT-like graph to int8 so that a text's score does not depend on who else is in its batch.
+Quantises a fused text classifier to int8 so that a text's score does not depend on who else is in its batch.
 
-    python quantise.py model_o2.onnx model_quantized.onnx --tokenizer DIR --calibration sentences.txt
+    python quantise.py model_O2.onnx model_quantized.onnx --folder EXPORTED --texts texts.txt
 
 Dynamic quantisation, the usual choice, takes the scale of the activations from the whole batch, so neighbours and padding
 change a text's score (onnxruntime#10111). Here the scale of every activation tensor is fixed beforehand, from calibration
@@ -15,6 +15,7 @@ sentences:
   are faster (one thread, 256 tokens: SkipLayerNormalization 549 µs, Sum 45 + LayerNormalization 66; BiasGelu 434, Gelu 283).
 
 LayerNorm, softmax, GELU, the pooler and the classifier stay in float32: they are cheap, and the last two decide the score.
+So does the product of queries and keys where ONNX Runtime found no Attention to fuse: only constant matrices are quantised.
 """
 
 import argparse
@@ -26,14 +27,22 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from model_folder import feeds, read_model_folder
+from text_data import read_texts, spread
 
 # Weights use 7 of their 8 bits. Without VNNI (AVX2, before 2019) x86 adds pairs of u8 × s8 products in 16 bits, which
 # saturate: 2 × 255 × 127 > 32767. With |weight| ≤ 63 no pair can. On an emulated Haswell, 8 bits moved scores by up to 0.26.
 WEIGHT_BITS = 7
 
-# Largest matrices only: what is small saves nothing, and the classifier decides the score.
-MIN_WEIGHTS = 256 * 1024
+# What is small saves nothing: a matrix of a layer has at least 128 × 128 weights, a table of words is much larger than one of
+# positions.
+MIN_MATRIX = 128 * 128
+MIN_EMBEDDING = 1024 * 1024
+
+
+# A few hundred texts are enough: more change the ranges little.
+CALIBRATION_TEXTS = 400
 
 
 @dataclass(frozen=True)
@@ -55,21 +64,19 @@ def targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Attention") and len(node.input) > 1:
             weight = weights.get(node.input[1])
-            if weight is not None and weight.ndim == 2 and weight.size >= MIN_WEIGHTS // 2:
+            if weight is not None and weight.ndim == 2 and weight.size >= MIN_MATRIX:
                 nodes.append(node)
     return nodes
 
 
 def large_embedding(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> bool:
     """Whether a node looks up rows of a table that is worth quantising: that of the words."""
-    return node.op_type == "Gather" and node.input[0] in weights and weights[node.input[0]].size >= 4 * MIN_WEIGHTS
+    return node.op_type == "Gather" and node.input[0] in weights and weights[node.input[0]].size >= MIN_EMBEDDING
 
 
-def activation_ranges(
-    source: Path, tokenizer: PreTrainedTokenizerBase, texts: list[str], coverage: float
-) -> dict[str, Range]:
+def activation_ranges(source: Path, rows: list[list[int]], coverage: float) -> dict[str, Range]:
     """
-    Runs the float32 graph on each text alone and finds the range of every tensor that will be quantised.
+    Runs the float32 graph on each text (token ids) alone and finds the range of every tensor that will be quantised.
 
     The range of a tensor is that between its `1 - coverage` and `coverage` quantiles over the texts' own extremes, so a
     single freak value does not make the steps coarser for everybody.
@@ -79,13 +86,11 @@ def activation_ranges(
     for name in names:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = {i.name for i in session.get_inputs()}
+    inputs = [i.name for i in session.get_inputs()]
     lows: dict[str, list[float]] = {name: [] for name in names}
     highs: dict[str, list[float]] = {name: [] for name in names}
-    for text in texts:
-        encoded = tokenizer(text, truncation=True, max_length=512, return_tensors="np")
-        feeds = {name: np.asarray(encoded[name], dtype=np.int64) for name in inputs}
-        for name, value in zip(names, session.run(names, feeds)):
+    for row in rows:
+        for name, value in zip(names, session.run(names, feeds(inputs, [row]))):
             lows[name].append(float(value.min()))
             highs[name].append(float(value.max()))
     return {
@@ -133,9 +138,11 @@ def unfuse(model: onnx.ModelProto) -> None:
                 nodes.append(helper.make_node("Add", [value, bias[0]], [f"{output}_biased"]))
                 value = f"{output}_biased"
             epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
+            # A model that normalises before its layers goes on from the sum: the operator's fourth output.
+            total = node.output[3] if len(node.output) > 3 else f"{output}_sum"
             nodes += [
-                helper.make_node("Sum", [value, skip], [f"{output}_sum"]),
-                helper.make_node("LayerNormalization", [f"{output}_sum", gamma, beta], [output], axis=-1, epsilon=epsilon),
+                helper.make_node("Sum", [value, skip], [total]),
+                helper.make_node("LayerNormalization", [total, gamma, beta], [output], axis=-1, epsilon=epsilon),
             ]
         elif node.op_type == "BiasGelu":
             nodes += [
@@ -157,13 +164,14 @@ class Rewriter:
         self.added: dict[str, onnx.TensorProto] = {}
         self.quantised: dict[str, tuple[str, str, str]] = {}
         self.nodes: list[onnx.NodeProto] = []
-        # The Add of a constant bias that alone reads a tensor, by that tensor's name; and the Adds that were folded.
+        # By the name of a tensor that nothing else reads, the output of the Add of a constant to it, and that constant's
+        # name; and the Adds that were folded, by their outputs.
         readers = Counter(name for node in model.graph.node for name in node.input)
-        self.bias_adds = {
-            node.input[0]: node
-            for node in model.graph.node
-            if node.op_type == "Add" and node.input[1] in self.weights and readers[node.input[0]] == 1
-        }
+        self.bias_adds: dict[str, tuple[str, str]] = {}
+        for node in model.graph.node:
+            for value, bias in (node.input[:2], node.input[1::-1]) if node.op_type == "Add" else ():
+                if bias in self.weights and readers[value] == 1:
+                    self.bias_adds[value] = (node.output[0], bias)
         self.folded: set[str] = set()
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -197,10 +205,10 @@ class Rewriter:
     def matmul(self, node: onnx.NodeProto, span: Range, bits: int) -> None:
         a, a_scale, a_zero, w, w_scale, w_zero = self.operands(node, span, bits)
         inputs, output = [a, w, a_scale, w_scale, a_zero, w_zero], node.output[0]
-        add = self.bias_adds.get(output)
-        if add is not None:
-            inputs.append(add.input[1])
-            output = add.output[0]
+        biased, bias = self.bias_adds.get(output, (output, None))
+        if bias and self.weights[bias].shape == self.weights[node.input[1]].shape[1:]:
+            inputs.append(bias)
+            output = biased
             self.folded.add(output)
         self.nodes.append(
             helper.make_node("MatMulIntegerToFloat", inputs, [output], name=node.name, domain="com.microsoft")
@@ -272,25 +280,31 @@ def rewrite(model: onnx.ModelProto, ranges: dict[str, Range], bits: int) -> onnx
     return rewriter.finish()
 
 
+def int8_share(graph: Path) -> float:
+    """Share of a graph's weights that are int8."""
+    weights = _initializers(onnx.load(graph)).values()
+    return sum(w.size for w in weights if w.dtype == np.int8) / sum(w.size for w in weights)
+
+
 def quantise_static(
-    source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, texts: list[str], coverage: float = 0.99, bits: int = WEIGHT_BITS
+    source: Path, target: Path, rows: list[list[int]], coverage: float = 0.99, bits: int = WEIGHT_BITS
 ) -> None:
-    """Writes the statically quantised form of a fused float32 graph."""
-    ranges = activation_ranges(source, tokenizer, texts, coverage)
-    onnx.save(rewrite(onnx.load(source), ranges, bits), target)
+    """Writes the statically quantised form of a fused float32 graph, calibrated on texts given as token ids."""
+    onnx.save(rewrite(onnx.load(source), activation_ranges(source, rows, coverage), bits), target)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True, help="one text a line; a few hundred are enough")
+    parser.add_argument("--folder", type=Path, required=True, help="folder with config.json and the tokenizer")
+    parser.add_argument("--texts", type=Path, required=True, help="text, TSV or JSONL file to calibrate on")
     parser.add_argument("--coverage", type=float, default=0.99)
     parser.add_argument("--bits", type=int, default=WEIGHT_BITS)
     args = parser.parse_args()
-    texts = [line for line in args.calibration.read_text(encoding="utf-8").splitlines() if line.strip()]
-    quantise_static(args.source, args.target, AutoTokenizer.from_pretrained(args.tokenizer), texts, args.coverage, args.bits)
+    rows = read_model_folder(args.folder).encode(spread(read_texts(args.texts), CALIBRATION_TEXTS))
+    quantise_static(args.source, args.target, rows, args.coverage, args.bits)
+    print(f"{int8_share(args.target):.1%} of the weights are int8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 # GoEmotions' emotions by sentiment, as its authors group them (Demszky et al. 2020, figure 2). Ambiguous ones
 # (confusion, curiosity, realization, surprise) and neutral are left out: they say nothing about POSITIVE or NEGATIVE.
 POSITIVE_EMOTIONS = {
@@ -24,6 +26,14 @@ class Example:
 
     text: str
     label: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts, and the truth about them in the form that metrics.py wants."""
+
+    texts: list[str]
+    truth: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,45 @@ def read_labelled(path: Path, names: list[str]) -> list[Labelled]:
             raise SystemExit(f"{path}, row {number}: the model has no label {unknown[0]!r}, it has {', '.join(names)}")
         rows.append(Labelled(text, tuple(known[part.strip().casefold()] for part in parts)))
     return rows
+
+
+def truth_of(examples: list[Labelled], count: int) -> np.ndarray:
+    """Which text has which label: [texts, labels], bool."""
+    truth = np.zeros((len(examples), count), dtype=bool)
+    for row, example in zip(truth, examples):
+        row[list(example.labels)] = True
+    return truth
+
+
+def read_split(path: Path, labels: list[str], apply: str) -> Split:
+    """
+    The texts of a TSV or JSONL file with the truth about them, for a model that turns its logits into scores by `apply`.
+
+    With one output, the label of a text is 1 or 0 (sigmoid) or a number (regression).
+    """
+    if apply == "none" or len(labels) == 1:
+        texts, values = [], []
+        for number, (text, label) in enumerate(_records(path), start=1):
+            try:
+                values.append(float(label or ""))
+            except ValueError:
+                raise SystemExit(f"{path}, row {number}: {label!r} is no number") from None
+            texts.append(text)
+        truth = np.array(values)
+        return Split(texts, truth if apply == "none" else truth[:, None] > 0.5)
+    examples = read_labelled(path, labels)
+    texts = [example.text for example in examples]
+    if apply == "sigmoid":
+        return Split(texts, truth_of(examples, len(labels)))
+    for number, example in enumerate(examples, start=1):
+        if len(example.labels) != 1:
+            raise SystemExit(f"{path}, row {number}: {len(example.labels)} labels, but the model gives every text one")
+    return Split(texts, np.array([example.labels[0] for example in examples]))
+
+
+def spread(values: list, count: int) -> list:
+    """About `count` of the values, evenly from the whole list."""
+    return values[:: max(1, len(values) // count)]
 
 
 def read_sst2(path: Path) -> list[Example]:

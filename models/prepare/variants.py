@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from transformers import PreTrainedTokenizerBase
 
+from model_folder import feeds
 from quantise import WEIGHT_BITS, Rewriter, large_embedding, quantise_embeddings, quantise_weight, targets, unfuse
 
 
@@ -29,27 +29,25 @@ def dynamic(source: Path, target: Path, scratch: Path) -> None:
     )  # fmt: skip
 
 
-class _Texts(CalibrationDataReader):
-    """Feeds texts to ONNX Runtime's calibration, one at a time."""
+class _Rows(CalibrationDataReader):
+    """Feeds texts, as token ids, to ONNX Runtime's calibration, one at a time."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> None:
-        self.feeds: Iterator[dict[str, np.ndarray]] = (
-            {name: np.asarray(value, dtype=np.int64) for name, value in tokenizer(text, return_tensors="np").items()}
-            for text in texts
-        )
+    def __init__(self, source: Path, rows: list[list[int]]) -> None:
+        inputs = [i.name for i in onnx.load(source, load_external_data=False).graph.input]
+        self.feeds: Iterator[dict[str, np.ndarray]] = (feeds(inputs, [row]) for row in rows)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.feeds, None)
 
 
-def static_qdq(source: Path, target: Path, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> None:
+def static_qdq(source: Path, target: Path, rows: list[list[int]]) -> None:
     """
     ONNX Runtime's static quantisation of the exported graph, as QuantizeLinear and DequantizeLinear pairs.
 
     `source` must not be fused: its shape inference knows standard operators only. 7-bit weights, like ours.
     """
     quantize_static(
-        source, target, _Texts(tokenizer, texts), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+        source, target, _Rows(source, rows), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gather"],
         extra_options={"MatMulConstBOnly": True},
     )  # fmt: skip

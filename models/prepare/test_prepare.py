@@ -1,0 +1,238 @@
+"""
+python -m unittest test_prepare
+
+Small random models of every family go the whole way; the scores of what comes out are those of the float32 model in PyTorch.
+"""
+
+import contextlib
+import io
+import json
+import random
+import tempfile
+import unittest
+from argparse import Namespace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ModernBertConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+
+import metrics
+from evaluate import Classifier, batch_dependence, sorted_scores
+from model_folder import read_model_folder
+from package_model import ANY_CARD
+from prepare import prepare
+from text_data import read_split
+
+WORDS = "a the film plot cast was is not very good bad dull bright slow fine thank you why never again of this".split()
+# Enough rows for the table of words to be quantised.
+VOCABULARY = 8500
+SHAPE = dict(
+    vocab_size=VOCABULARY, hidden_size=128, num_attention_heads=2, num_hidden_layers=2, intermediate_size=256,
+    max_position_embeddings=66,
+)  # fmt: skip
+
+
+def sentences(count: int) -> list[str]:
+    rng = random.Random(1)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(1, 40))) for _ in range(count)]
+
+
+def word_piece() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(sentences(200), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def byte_pairs() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(sentences(200), trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    names = dict(pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", mask_token="<mask>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def checkpoint(folder: Path, config, tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            # Fresh weights are so small that every text would score alike.
+            parameter.data *= 4
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@torch.inference_mode()
+def torch_logits(folder: Path, texts: list[str], longest: int) -> np.ndarray:
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    encoded = (tokenizer(text, truncation=True, max_length=longest, return_tensors="pt") for text in texts)
+    inputs = ({name: row[name] for name in ("input_ids", "attention_mask")} for row in encoded)
+    return torch.cat([model(**row).logits for row in inputs]).numpy()
+
+
+class Families(unittest.TestCase):
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.work = Path(scratch.name)
+        torch.set_num_threads(1)
+        # The reports that are printed.
+        self.enterContext(contextlib.redirect_stdout(io.StringIO()))
+
+    def whole_way(self, config, tokenizer, labelled: str | None = None, attentions: int = 2) -> tuple[Path, dict]:
+        """Prepares a random model, checks its scores, its int8 share and what was fused; returns the folder and the report."""
+        source, out, texts = self.work / "checkpoint", self.work / "out", self.work / "texts.txt"
+        checkpoint(source, config, tokenizer)
+        texts.write_text("\n".join(sentences(160)), encoding="utf-8")
+        file = None
+        if labelled is not None:
+            file = self.work / "labelled.tsv"
+            file.write_text(labelled, encoding="utf-8")
+        args = dict(source=str(source), out=out, texts=texts, labelled=file, test=None, name="tiny", rounds=1, sample=60)
+        prepare(Namespace(**args, card=ANY_CARD), self.work)
+        report = json.loads((self.work / "variants" / "report.json").read_text(encoding="utf-8"))
+
+        folder = read_model_folder(out)
+        classifier = Classifier(out / "onnx" / "model_quantized.onnx", folder)
+        rows = sentences(60)
+        logits = torch_logits(source, rows, folder.max_tokens)
+        expected = {
+            "softmax": lambda: torch.softmax(torch.from_numpy(logits), dim=1).numpy(),
+            "sigmoid": lambda: 1 / (1 + np.exp(-logits)),
+            "none": lambda: logits,
+        }[folder.apply]()
+        scores = sorted_scores(classifier, rows)
+        self.assertLess(np.abs(scores - expected).max(), 0.05)
+        self.assertGreater(expected.std(axis=0).max(), 0.01, "the model scores every text alike: the test shows nothing")
+        self.assertEqual(batch_dependence(classifier, rows, rounds=1), 0)
+        nodes = " ".join(report["notes"])
+        self.assertIn(f"{attentions} × attention", nodes)
+        self.assertEqual("Not fused" in nodes, attentions < 2)
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        self.assertIn("onnx/model_quantized.onnx", manifest["files"])
+        for name in ("README.md", "REPORT.md", "report.png", "config.json", "tokenizer.json"):
+            self.assertTrue((out / name).exists(), name)
+        return out, report
+
+    def test_bert_softmax(self) -> None:
+        labelled = "".join(f"{text}\t{i % 3}\n" for i, text in enumerate(sentences(60)))
+        out, report = self.whole_way(BertConfig(**SHAPE, num_labels=3), word_piece(), labelled)
+        self.assertIn("accuracy", report["rows"][0]["figures"]["dev"])
+        self.assertIn("accuracy, dev (60)", (out / "README.md").read_text(encoding="utf-8"))
+
+    def test_distilbert_sigmoid(self) -> None:
+        config = DistilBertConfig(
+            vocab_size=VOCABULARY, dim=128, n_heads=2, n_layers=2, hidden_dim=256, max_position_embeddings=66,
+            num_labels=4, problem_type="multi_label_classification",
+        )  # fmt: skip
+        labelled = "".join(f"{text}\t{i % 4},{(i + 1) % 4}\n" for i, text in enumerate(sentences(60)))
+        out, report = self.whole_way(config, word_piece(), labelled)
+        self.assertEqual(report["apply"], "sigmoid")
+        self.assertIn("its own best threshold", (out / "README.md").read_text(encoding="utf-8"))
+
+    def test_roberta_regression(self) -> None:
+        config = RobertaConfig(**SHAPE, type_vocab_size=1, pad_token_id=1, num_labels=1, problem_type="regression")
+        labelled = "".join(f"{text}\t{i / 7}\n" for i, text in enumerate(sentences(60)))
+        out, report = self.whole_way(config, byte_pairs(), labelled)
+        self.assertIn("mean_absolute_error", report["rows"][0]["figures"]["dev"])
+        # Two of the position embeddings are never used.
+        self.assertEqual(read_model_folder(out).max_tokens, 64)
+
+    def test_xlm_roberta_without_labels(self) -> None:
+        config = XLMRobertaConfig(**SHAPE, type_vocab_size=1, pad_token_id=1, num_labels=5)
+        out, report = self.whole_way(config, byte_pairs())
+        self.assertEqual(report["texts"], {})
+        self.assertIn("Agreement with the float32 model", (out / "README.md").read_text(encoding="utf-8"))
+
+    def test_a_family_whose_attention_is_unknown_says_so(self) -> None:
+        config = DebertaV2Config(**SHAPE, pooler_hidden_size=128, num_labels=2)
+        self.whole_way(config, word_piece(), attentions=0)
+
+
+    def test_what_was_fused_wrongly_is_quantised_as_it_was_exported(self) -> None:
+        with patch("compare.MAX_FUSED_DIFFERENCE", -1):
+            _out, report = self.whole_way(BertConfig(**SHAPE, num_labels=3), word_piece(), attentions=0)
+        self.assertEqual(report["shipped"], "static int8, not fused, 7-bit weights")
+        self.assertIn("*fp32, O2* is left out", " ".join(report["notes"]))
+
+    def test_what_cannot_be_quantised_is_packaged_as_it_was_fused(self) -> None:
+        checkpoint(self.work / "checkpoint", BertConfig(**SHAPE, num_labels=2), word_piece())
+        (self.work / "texts.txt").write_text("\n".join(sentences(40)), encoding="utf-8")
+        args = dict(source=str(self.work / "checkpoint"), out=self.work / "out", texts=self.work / "texts.txt")
+        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD)
+        with patch("compare.quantise_static", side_effect=ValueError("no matrix here")):
+            prepare(Namespace(**args), self.work)
+        manifest = json.loads((self.work / "out" / "manifest.json").read_text(encoding="utf-8"))
+        self.assertIn("onnx/model.onnx", manifest["files"])
+        self.assertIn("no matrix here", (self.work / "out" / "REPORT.md").read_text(encoding="utf-8"))
+        self.assertIn("float32", (self.work / "out" / "README.md").read_text(encoding="utf-8"))
+
+    def test_a_model_that_normalises_before_its_layers(self) -> None:
+        ids = dict(pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3)
+        _out, report = self.whole_way(ModernBertConfig(**SHAPE, **ids, num_labels=3), word_piece(), attentions=0)
+        # Those that take SkipLayerNormalization apart, whose sum goes on beside its norm.
+        self.assertIn("per-row dynamic int8, first token", [row["name"] for row in report["rows"]])
+
+
+class Figures(unittest.TestCase):
+    def split(self, content: str, labels: list[str], apply: str):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "rows.tsv"
+            file.write_text(content, encoding="utf-8")
+            return read_split(file, labels, apply)
+
+    def test_softmax(self) -> None:
+        truth = self.split("x\tno\ny\t1\nz\tYES\n", ["no", "yes"], "softmax").truth
+        self.assertEqual(truth.tolist(), [0, 1, 1])
+        scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+        self.assertAlmostEqual(metrics.figures("softmax", scores, truth)["accuracy"], 2 / 3)
+        self.assertAlmostEqual(metrics.figures("softmax", scores, truth)["macro_f1"], 2 / 3)
+
+    def test_several_labels_where_there_is_one(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "row 2: 2 labels"):
+            self.split("x\t0\ny\t0,1\n", ["no", "yes"], "softmax")
+
+    def test_one_output_is_yes_or_no(self) -> None:
+        self.assertEqual(self.split("x\t0\ny\t1\n", ["toxic"], "sigmoid").truth.tolist(), [[False], [True]])
+
+    def test_regression_wants_numbers(self) -> None:
+        self.assertEqual(self.split("x\t0.5\n", ["stars"], "none").truth.tolist(), [0.5])
+        with self.assertRaisesRegex(SystemExit, "'good' is no number"):
+            self.split("x\tgood\n", ["stars"], "none")
+
+    def test_thresholds_of_one_set_are_used_for_another(self) -> None:
+        scores = np.array([[0.3, 0.6], [0.2, 0.9], [0.1, 0.1]])
+        truth = np.array([[True, False], [False, True], [False, False]])
+        chosen = metrics.figures("sigmoid", scores, truth)
+        self.assertEqual(chosen["macro_f1_own"], 1.0)
+        self.assertLess(chosen["macro_f1"], 1.0)
+        self.assertEqual(metrics.figures("sigmoid", scores / 2, truth, chosen)["thresholds"], chosen["thresholds"])
+        self.assertEqual(metrics.figures("sigmoid", scores / 2, truth, chosen)["label_f1"][0], 0.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
