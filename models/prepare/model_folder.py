@@ -7,7 +7,10 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 # Architectures that count positions from pad_token_id + 1, so that the first position embeddings are never used.
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet"}
+OFFSET_POSITIONS = {
+    "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet",
+    "data2vec-text", "ibert", "roberta-prelayernorm", "xmod",
+}  # fmt: skip
 
 # When neither the tokenizer nor the config names a limit.
 FALLBACK_MAX_TOKENS = 512
@@ -40,7 +43,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
         hidden=config.hidden_size,
         labels=[config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)],
         apply=_apply(config),
-        max_tokens=_max_tokens(config, tokenizer),
+        max_tokens=max_tokens_of(config, tokenizer),
         tokenizer=tokenizer,
     )
 
@@ -52,7 +55,7 @@ def _apply(config) -> str:
     return "sigmoid" if config.problem_type == "multi_label_classification" or config.num_labels == 1 else "softmax"
 
 
-def _max_tokens(config, tokenizer: PreTrainedTokenizerBase) -> int:
+def max_tokens_of(config, tokenizer: PreTrainedTokenizerBase) -> int:
     positions = getattr(config, "max_position_embeddings", None) or float("inf")
     if config.model_type in OFFSET_POSITIONS:
         positions -= 1 + (1 if config.pad_token_id is None else config.pad_token_id)

@@ -1,17 +1,12 @@
 /** What a failure means for the user: the line to show, how to go on, and the exit code. */
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../client/errors.ts';
 import { GaveUpError } from '../client/retry.ts';
+import { diskProblem } from './disk.ts';
 import { BatchEndedError, CliError, EXIT, Interrupted, UsageError } from './exit.ts';
 import type { Run } from './run.ts';
 import { restartWith, resumeCommand } from './suggest.ts';
 import { duration } from './units.ts';
 import { OtherInputError } from './upload.ts';
-
-/** Errors of the local disk that pass. */
-const DISK_FULL: Record<string, string> = {
-  ENOSPC: 'no space left on the disk',
-  EDQUOT: 'the disk quota is reached',
-};
 
 /** @returns a CliError; or the error itself when it is a bug */
 export function explain(error: unknown, run: Run): unknown {
@@ -68,12 +63,9 @@ function refused(error: ApiError, run: Run): CliError {
 }
 
 function local(error: unknown, run: Run): unknown {
-  const { code, syscall, message } = (error ?? {}) as NodeJS.ErrnoException;
-  if (code === undefined || syscall === undefined) return error;
-  const full = DISK_FULL[code];
-  if (full === undefined)
-    return new CliError(EXIT.failed, `${run.command.out}: ${message}`, goOn(run), error);
-  return new CliError(EXIT.temporary, `${run.command.out}: ${full}`, goOn(run), error);
+  const problem = diskProblem(error);
+  if (!problem) return error;
+  return new CliError(problem.exitCode, `${run.command.out}: ${problem.reason}`, goOn(run), error);
 }
 
 function goOn(run: Run): string[] {

@@ -3,9 +3,51 @@
 export const HELP = `amulet - labels texts with an Amulet server
 
 Usage
-  amulet backfill FILE --out OUT [options]
-  amulet backfill --help
+  amulet backfill FILE --out OUT [options]    labels every text of a file
+  amulet model pull ID [options]              brings a model from a hub
+  amulet model check FOLDER [options]         looks whether it can be served
+  amulet backfill --help, amulet model --help
   amulet --version
+`;
+
+export const MODEL_HELP = `amulet model - brings and checks the models that workers serve
+
+Usage
+  amulet model pull ID [--revision R] [--file F] [--out FOLDER]
+  amulet model check FOLDER [--file F] [--text TEXT]...
+
+Pull
+  Brings a text classifier with an ONNX file from the Hugging Face hub. The
+  folder appears when every byte of it is there and has the hash that the hub
+  lists; what was cut off is gone on with by the same command.
+
+  --revision R          branch, tag or commit                  (default: main)
+  --file F              ONNX file of the repository    (default: the first of
+                        onnx/model_quantized.onnx, onnx/model.onnx, model.onnx)
+  -o, --out FOLDER      where to                      (default: models/NAME)
+  --force               replace FOLDER if it exists
+  -q, --quiet           say nothing but errors
+  --patience SECONDS    how long to try again                    (default: 120)
+
+  HF_TOKEN is sent to the hub if it is set, HF_ENDPOINT names another hub.
+
+Check
+  Loads a folder as a worker would, and says what it is: family, labels, limits,
+  inputs, speed, what it makes of a text - or every reason why not.
+
+  --file F              ONNX file, as MODEL_FILE of a worker
+  --text TEXT           classify this one; may be repeated
+  --json                say it as JSON
+
+Exit codes
+  0    done; nothing is wrong
+  1    failed; the model cannot be served
+  2    wrong usage
+  75   gave up for a reason that may pass; the same command goes on
+  130  Ctrl-C; the same command goes on (143: SIGTERM)
+
+Example
+  amulet model pull Xenova/distilbert-base-uncased-finetuned-sst-2-english
 `;
 
 export const BACKFILL_HELP = `amulet backfill - labels every text of a file

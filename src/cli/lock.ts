@@ -17,9 +17,10 @@ interface Owner {
 
 /**
  * Takes the lock `path`; returns what gives it back.
+ * @param command that others would be holding it for
  * @throws UsageError when another process holds it
  */
-export function takeLock(path: string): () => void {
+export function takeLock(path: string, command = 'amulet backfill'): () => void {
   const unique = `${path}.${randomBytes(4).toString('hex')}`;
   const mine = JSON.stringify({
     pid: process.pid,
@@ -29,7 +30,7 @@ export function takeLock(path: string): () => void {
   // Written first, linked then: nobody ever sees a lock without its owner.
   writeFileSync(unique, mine, { flag: 'wx' });
   try {
-    while (!link(unique, path)) removeStale(path, `${unique}.stale`);
+    while (!link(unique, path)) removeStale(path, `${unique}.stale`, command);
   } finally {
     rmSync(unique, { force: true });
   }
@@ -50,10 +51,10 @@ function link(from: string, path: string): boolean {
 }
 
 /** Returns when the lock of a dead process is out of the way. @throws UsageError when its owner lives */
-function removeStale(path: string, aside: string): void {
+function removeStale(path: string, aside: string, command: string): void {
   const owner = read(path);
   if (owner === undefined) return;
-  refuseIfHeld(path, owner);
+  refuseIfHeld(path, owner, command);
   // Renamed, not removed: if another process was faster, what is now there is its lock, and goes back.
   try {
     renameSync(path, aside);
@@ -64,10 +65,10 @@ function removeStale(path: string, aside: string): void {
   const moved = read(aside);
   if (moved !== owner) link(aside, path);
   rmSync(aside, { force: true });
-  if (moved !== undefined && moved !== owner) refuseIfHeld(path, moved);
+  if (moved !== undefined && moved !== owner) refuseIfHeld(path, moved, command);
 }
 
-function refuseIfHeld(path: string, text: string): void {
+function refuseIfHeld(path: string, text: string, command: string): void {
   let owner: Partial<Owner>;
   try {
     owner = JSON.parse(text) as Partial<Owner>;
@@ -79,7 +80,7 @@ function refuseIfHeld(path: string, text: string): void {
   const elsewhere = host !== hostname();
   if (!elsewhere && (pid === process.pid || !lives(pid) || beginOf(pid) !== began)) return;
   const where = elsewhere ? ` on ${host}` : '';
-  throw new UsageError(`another amulet backfill (process ${pid}${where}) is writing there`, [
+  throw new UsageError(`another ${command} (process ${pid}${where}) is writing there`, [
     `If it is not, remove ${path}`,
   ]);
 }

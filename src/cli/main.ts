@@ -4,7 +4,9 @@ import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
-import { BACKFILL_HELP, HELP } from './help.ts';
+import { BACKFILL_HELP, HELP, MODEL_HELP } from './help.ts';
+import { check } from './model/check.ts';
+import { parseModel } from './model/command-line.ts';
 import { isClosedPipe } from './output.ts';
 import { createReporter } from './reporter.ts';
 
@@ -29,6 +31,8 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         if (wanted === 'help') return print(BACKFILL_HELP);
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
+      case 'model':
+        return await model(args, interrupt);
       default:
         throw new UsageError(
           command === undefined
@@ -39,6 +43,15 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
   } catch (error) {
     return complain(error);
   }
+}
+
+async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> {
+  const wanted = parseModel(args);
+  if (wanted === 'help') return print(MODEL_HELP);
+  if (wanted.kind === 'check') return check(wanted, interrupt);
+  // Only here: the hub's library takes a while to load.
+  const { pull } = await import('./model/pull.ts');
+  return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
 }
 
 /** Aborted by the first Ctrl-C or SIGTERM, or when nobody reads standard output any more; a second Ctrl-C ends it at once. */

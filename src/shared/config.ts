@@ -354,6 +354,22 @@ export function publicUrl({ PUBLIC_URL, HOST, PORT }: Config): string {
   return PUBLIC_URL?.replace(/\/+$/, '') ?? `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${PORT}`;
 }
 
+/** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
+export interface HubAccess {
+  /** Without a slash at its end. */
+  endpoint: string;
+  token: string | undefined;
+}
+
+/** @throws StartupError when HF_ENDPOINT is no URL */
+export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
+  const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
+  const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
+  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? ''))
+    throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
+  return { endpoint, token: given('HF_TOKEN') };
+}
+
 /** The environment for a child process: this one's, with changes. */
 export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
   return { ...process.env, ...changes };

@@ -50,8 +50,12 @@ export class CliProcess {
   stderr = '';
   readonly ended: Promise<Outcome & { signal: NodeJS.Signals | null }>;
 
-  constructor(args: readonly string[], cwd?: string) {
-    this.child = spawn(process.execPath, [BIN, ...args], { cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+  constructor(args: readonly string[], cwd?: string, env: Record<string, string> = {}) {
+    this.child = spawn(process.execPath, [BIN, ...args], {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.child.stdout?.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
     this.child.stderr?.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
     // It may be killed before it has read everything.

@@ -99,6 +99,12 @@ describe('labels and score function', () => {
       /names 3 labels, but the graph has 2 outputs/,
     );
   });
+
+  test('all names and more outputs neither: they are those of another graph', () => {
+    expect(() => labelsOf(write({ id2label: { 0: 'A', 1: 'B' } })(), 3)).toThrow(
+      /names 2 labels, but the graph has 3 outputs/,
+    );
+  });
 });
 
 describe('more that is wrong is said, too', () => {
@@ -176,7 +182,7 @@ describe('labelsOf, further', () => {
     [{ problem_type: 'single_label_classification' }, 1, ['LABEL_0'], 'sigmoid'],
     [{ problem_type: 'multi_label_classification' }, 1, ['LABEL_0'], 'sigmoid'],
     [{ id2label: { 1: 'B', 0: 'A' } }, 2, ['A', 'B'], 'softmax'],
-    [{ id2label: { 0: 'A', 1: 'B' } }, 4, ['A', 'B', 'LABEL_2', 'LABEL_3'], 'softmax'],
+    [{ id2label: { 0: 'A', 2: 'C' } }, 4, ['A', 'LABEL_1', 'C', 'LABEL_3'], 'softmax'],
   ])('%j with %i outputs', (config, width, labels, apply) => {
     expect(labelsOf(write(config)(), width)).toEqual({ labels, apply });
   });

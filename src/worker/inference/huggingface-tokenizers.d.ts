@@ -5,6 +5,7 @@
 declare module '@huggingface/tokenizers' {
   export class Tokenizer {
     constructor(tokenizer: object, config: object);
+    readonly normalizer: import('./normalizers.ts').Normalizer | null;
     encode(
       text: string,
       options: { return_token_type_ids: true },

@@ -71,6 +71,7 @@ await runMain(bootLogger, async () => {
       onnxFile: folder.onnxFile,
       executionProviders: config.EXECUTION_PROVIDERS,
       intraOpThreads: config.INTRA_OP_THREADS,
+      maxTokens: folder.maxTokens,
     },
     runTimeoutMs: config.RUN_TIMEOUT_MS,
     logger,

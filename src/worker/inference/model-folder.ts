@@ -2,7 +2,7 @@
  * A model folder in Hugging Face layout: what its JSON files say, checked before anything is loaded.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ApplyFunction } from '../../shared/contract.ts';
@@ -58,6 +58,10 @@ const OFFSET_POSITIONS = new Set([
   'xlm-roberta-xl',
   'longformer',
   'mpnet',
+  'data2vec-text',
+  'ibert',
+  'roberta-prelayernorm',
+  'xmod',
 ]);
 
 /**
@@ -81,7 +85,7 @@ export function readModelFolder(folder: string, onnxFile: string | undefined): M
     id2label: new Map(Object.entries(config.id2label ?? {}).map(([id, label]) => [Number(id), label])),
     problemType: config.problem_type,
     maxTokens: maxTokens(config, tokenizerConfig),
-    revision: verifyManifest(root) ?? sha256(path.join(root, file)).slice(0, 12),
+    revision: verifyManifest(root) ?? sha256(...weightFiles(path.join(root, file))).slice(0, 12),
   };
 }
 
@@ -107,11 +111,13 @@ function maxTokens(
  * sigmoid, else softmax.
  *
  * @param width number of outputs of the graph
- * @throws StartupError when the config names more labels than there are outputs
+ * @throws StartupError when the names in the config cannot be those of the outputs
  */
 export function labelsOf(model: ModelFolder, width: number): { labels: string[]; apply: ApplyFunction } {
   const named = Math.max(-1, ...model.id2label.keys()) + 1;
-  if (named > width) {
+  // Some names may be missing in between. Names of all labels from the first on, but fewer than outputs, are another model's.
+  const complete = named > 0 && named === model.id2label.size;
+  if (named > width || (complete && named < width)) {
     throw new StartupError(
       `${model.folder}: config.json names ${named} labels, but the graph has ${width} outputs`,
     );
@@ -143,8 +149,28 @@ function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-function sha256(file: string): string {
-  return createHash('sha256').update(readFileSync(file)).digest('hex');
+/** The ONNX file and those that hold its weights when they lie outside: model.onnx_data, model.onnx_data_1, model.onnx.data. */
+function weightFiles(onnxFile: string): string[] {
+  const [folder, name] = [path.dirname(onnxFile), path.basename(onnxFile)];
+  const outside = readdirSync(folder).filter(
+    (other) => /^[._]data/.test(other.slice(name.length)) && other.startsWith(name),
+  );
+  return [onnxFile, ...outside.sort().map((other) => path.join(folder, other))];
+}
+
+/** Of the files one after the other. In pieces: weights outside the graph may be larger than Node reads at once (2 GiB). */
+function sha256(...files: string[]): string {
+  const hash = createHash('sha256');
+  const piece = Buffer.alloc(1 << 20);
+  for (const file of files) {
+    const handle = openSync(file, 'r');
+    try {
+      for (let size; (size = readSync(handle, piece)) > 0;) hash.update(piece.subarray(0, size));
+    } finally {
+      closeSync(handle);
+    }
+  }
+  return hash.digest('hex');
 }
 
 function readJson<S extends z.ZodType>(root: string, name: string, schema: S): z.output<S> {

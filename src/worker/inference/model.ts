@@ -1,6 +1,7 @@
 /** The ONNX session and the tensors that go in and out of it. Lives in the model child. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { StartupError, toError } from '../../shared/errors.ts';
+import { float16ToFloat32 } from './float16.ts';
 import type { LoadMessage, RunMessage } from './protocol.ts';
 
 /** Inputs a text classifier may have; whatever else the graph asks for, we cannot feed. */
@@ -23,9 +24,11 @@ export class Model {
   readonly #session: InferenceSession;
   readonly #inputTypes: Map<string, 'int64' | 'int32'>;
   readonly #output: string;
+  readonly #maxTokens: number;
 
-  private constructor(session: InferenceSession) {
+  private constructor(session: InferenceSession, maxTokens: number) {
     this.#session = session;
+    this.#maxTokens = maxTokens;
     this.#inputTypes = new Map();
     for (const input of session.inputMetadata) {
       const type = input.isTensor ? input.type : 'something else';
@@ -43,7 +46,8 @@ export class Model {
   }
 
   /** @throws StartupError when the file is no model that can be served */
-  static async load({ onnxFile, executionProviders, intraOpThreads }: LoadMessage): Promise<Model> {
+  static async load(message: LoadMessage): Promise<Model> {
+    const { onnxFile, executionProviders, intraOpThreads, maxTokens = Infinity } = message;
     let session: InferenceSession;
     try {
       session = await InferenceSession.create(onnxFile, {
@@ -59,7 +63,7 @@ export class Model {
       throw new StartupError(`${onnxFile} cannot be loaded: ${toError(error).message}`, { cause: error });
     }
     try {
-      return new Model(session);
+      return new Model(session, maxTokens);
     } catch (error) {
       if (error instanceof StartupError)
         throw new StartupError(`${onnxFile} cannot be served: ${error.message}`);
@@ -74,7 +78,8 @@ export class Model {
    */
   async warmUp(): Promise<number> {
     let outputs = 0;
-    for (const tokens of WARM_UP_TOKENS) {
+    for (const wanted of WARM_UP_TOKENS) {
+      const tokens = Math.min(wanted, this.#maxTokens);
       const lengths = Int32Array.of(tokens, Math.ceil(tokens / 2));
       const ids = new Int32Array(tokens + Math.ceil(tokens / 2)).fill(1);
       let logits: Logits;
@@ -100,16 +105,20 @@ export class Model {
     }
     const output = (await this.#session.run(feeds, [this.#output]))[this.#output];
     if (!output) throw new Error(`the graph returned no ${this.#output}`);
-    const { data, dims } = output;
+    const { dims } = output;
     const outputs = dims[1];
     if (dims.length !== 2 || dims[0] !== rows || outputs === undefined) {
       throw new StartupError(
         `${this.#output} has shape [${dims.join(', ')}] for ${rows} texts; expected [${rows}, labels]`,
       );
     }
-    if (!(data instanceof Float32Array))
-      throw new StartupError(`${this.#output} is ${output.type}; expected float32`);
-    return { values: data, rows, outputs };
+    return { values: this.#toFloat32(output), rows, outputs };
+  }
+
+  #toFloat32({ type, data }: Tensor): Float32Array {
+    if (data instanceof Float32Array) return data;
+    if (type === 'float16' && ArrayBuffer.isView(data)) return float16ToFloat32(data);
+    throw new StartupError(`${this.#output} is ${type}; expected float32 or float16`);
   }
 }
 

@@ -9,6 +9,8 @@ export interface LoadMessage {
   onnxFile: string;
   executionProviders: string[];
   intraOpThreads: number;
+  /** Most tokens of one text; the graph fails beyond it. Undefined: not known. */
+  maxTokens?: number;
 }
 
 /** One batch. The rows lie one after the other, without padding: the child pads them into its input tensors. */

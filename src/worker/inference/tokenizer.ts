@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { StartupError, toError } from '../../shared/errors.ts';
+import { mendNormalizer } from './normalizers.ts';
 
 export type TruncationSide = 'right' | 'left';
 
@@ -56,6 +57,7 @@ export class TextTokenizer {
         readJson(folder, 'tokenizer.json'),
         readJson(folder, 'tokenizer_config.json'),
       );
+      mendNormalizer(this.#tokenizer.normalizer);
       // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
       // which of them come first is found by looking where a text's own tokens appear.
       const empty = this.#tokenizer.encode('', { return_token_type_ids: true }).ids;

@@ -1,0 +1,130 @@
+/** `amulet model …`: from arguments to what is wanted. */
+import { parseArgs } from 'node:util';
+import { UsageError } from '../exit.ts';
+import { shellWord } from '../units.ts';
+
+export interface PullCommand {
+  kind: 'pull';
+  /** `owner/name`, or `name` */
+  id: string;
+  revision: string;
+  /** The ONNX file that was asked for. */
+  file: string | undefined;
+  /** Path of the model folder. */
+  out: string;
+  force: boolean;
+  quiet: boolean;
+  /** How long nothing may work, in ms. */
+  patienceMs: number;
+  /** The arguments as given. */
+  args: readonly string[];
+}
+
+export interface CheckCommand {
+  kind: 'check';
+  folder: string;
+  /** The ONNX file in it, if one was named. */
+  file: string | undefined;
+  /** Texts to classify; empty: some of our own. */
+  texts: string[];
+  json: boolean;
+}
+
+const DEFAULT_PATIENCE_S = 120;
+/** As the hub allows them. */
+const ID = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/;
+
+/** @param args behind `model` */
+export function parseModel([command, ...args]: readonly string[]): PullCommand | CheckCommand | 'help' {
+  if (command === '--help' || command === '-h') return 'help';
+  if (command === 'pull') return parsePull(args);
+  if (command === 'check') return parseCheck(args);
+  throw new UsageError(
+    command === undefined
+      ? 'model what? See amulet model --help'
+      : `unknown command model ${command}; see amulet model --help`,
+  );
+}
+
+const PULL_FLAGS = {
+  revision: { type: 'string' },
+  file: { type: 'string' },
+  out: { type: 'string', short: 'o' },
+  force: { type: 'boolean' },
+  quiet: { type: 'boolean', short: 'q' },
+  patience: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+function parsePull(args: readonly string[]): PullCommand | 'help' {
+  const { values, positionals } = strictly(() =>
+    parseArgs({ args: [...args], options: PULL_FLAGS, allowPositionals: true }),
+  );
+  if (values.help === true) return 'help';
+  const id = single(
+    positionals,
+    'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english',
+  );
+  if (!ID.test(id)) throw new UsageError(`${shellWord(id)} is not the id of a model, such as owner/name`);
+  const { revision = 'main', file, out = `models/${id.slice(id.lastIndexOf('/') + 1)}` } = values;
+  for (const [name, value] of Object.entries({ revision, file, out })) {
+    if (value === '') throw new UsageError(`--${name} must not be empty`);
+  }
+  const { force = false, quiet = false } = values;
+  return {
+    kind: 'pull',
+    id,
+    revision,
+    file,
+    out,
+    force,
+    quiet,
+    patienceMs: seconds(values.patience) * 1000,
+    args,
+  };
+}
+
+const CHECK_FLAGS = {
+  file: { type: 'string' },
+  text: { type: 'string', multiple: true },
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+function parseCheck(args: readonly string[]): CheckCommand | 'help' {
+  const { values, positionals } = strictly(() =>
+    parseArgs({ args: [...args], options: CHECK_FLAGS, allowPositionals: true }),
+  );
+  if (values.help === true) return 'help';
+  const folder = single(positionals, 'which folder? Such as models/sst2-minilm');
+  const { file, text: texts = [], json = false } = values;
+  return { kind: 'check', folder, file, texts, json };
+}
+
+/** Node's own messages take several sentences. */
+function strictly<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    const { message } = error as Error;
+    const [, option = ''] = /^(?:Unknown option|Option) '(?:-\w, )?(-[^\s']+)/.exec(message) ?? [];
+    if (message.startsWith('Unknown option')) {
+      throw new UsageError(`unknown option ${option}; see amulet model --help`);
+    }
+    if (option === '') throw new UsageError(message);
+    throw new UsageError(`${option} ${message.includes('not take') ? 'takes no value' : 'needs a value'}`);
+  }
+}
+
+function single(positionals: readonly string[], question: string): string {
+  const [first, ...others] = positionals;
+  if (first === undefined || first === '') throw new UsageError(question);
+  if (others.length > 0) throw new UsageError(`one at a time: ${positionals.map(shellWord).join(' ')}`);
+  return first;
+}
+
+function seconds(value: string | undefined): number {
+  if (value === undefined) return DEFAULT_PATIENCE_S;
+  if (/^\d{1,6}$/.test(value)) return Number(value);
+  throw new UsageError(`--patience ${shellWord(value)}: must be a whole number of seconds`);
+}

@@ -1,0 +1,175 @@
+/** A hub of models: what a repository has at a commit, and the bytes of its files. */
+import { listFiles, modelInfo } from '@huggingface/hub';
+import { ApiError, ConnectionError } from '../../client/errors.ts';
+import type { HubAccess } from '../../shared/config.ts';
+import { CliError, EXIT } from '../exit.ts';
+import type { HubFile } from './hub-files.ts';
+
+/** Nothing for so long: the connection is dead. */
+const SILENCE_MS = 60_000;
+
+export interface Repository {
+  /** `owner/name` */
+  id: string;
+  /** Full hash. */
+  commit: string;
+  files: HubFile[];
+}
+
+export class Hub {
+  readonly #access: HubAccess;
+  readonly #signal: AbortSignal;
+
+  constructor(access: HubAccess, signal: AbortSignal) {
+    this.#access = access;
+    this.#signal = signal;
+  }
+
+  /**
+   * What is in a repository.
+   * @param revision branch, tag or commit
+   * @throws CliError, or what may pass: ConnectionError, ApiError
+   */
+  async read(id: string, revision: string): Promise<Repository> {
+    const options = {
+      hubUrl: this.#access.endpoint,
+      // With what the library would do itself: the token, which need not look as it thinks, and errors.
+      fetch: (url: string | URL | Request, init?: RequestInit) =>
+        this.#fetch(new URL(url instanceof Request ? url.url : url), init, { id, revision }),
+    };
+    const { sha } = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...options });
+    const repo = { type: 'model', name: id } as const;
+    const files: HubFile[] = [];
+    for await (const entry of listFiles({ repo, revision: sha, recursive: true, ...options })) {
+      if (entry.type !== 'file') continue;
+      const { path, size, oid = '', lfs } = entry;
+      files.push({
+        path,
+        bytes: lfs?.size ?? size,
+        hash: lfs ? { algorithm: 'sha256', hex: lfs.oid } : { algorithm: 'git-blob', hex: oid },
+      });
+    }
+    return { id, commit: sha, files };
+  }
+
+  /**
+   * The bytes of a file from an offset on.
+   * @returns `from`: where they really begin, as not every server can begin in the middle
+   * @throws what read() throws; the body, too, throws ConnectionError
+   */
+  async open(
+    { id, commit }: Repository,
+    { path, bytes }: HubFile,
+    offset: number,
+  ): Promise<{ from: number; body: AsyncIterable<Uint8Array> }> {
+    const { endpoint } = this.#access;
+    const name = path.split('/').map(encodeURIComponent).join('/');
+    const silence = new AbortController();
+    const response = await this.#fetch(
+      new URL(`${endpoint}/${id}/resolve/${commit}/${name}`),
+      {
+        headers: {
+          // What is compressed on its way cannot be gone on with.
+          'accept-encoding': 'identity',
+          ...(offset > 0 && { range: `bytes=${offset}-` }),
+        },
+        signal: silence.signal,
+      },
+      { id, revision: commit },
+    );
+    const [, from, size] = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '') ?? [];
+    const begins = response.status === 206 && Number(from) === offset && Number(size) === bytes ? offset : 0;
+    if (response.status === 206 && begins !== offset) {
+      await response.body?.cancel();
+      throw new ApiError(502, { title: `another part of ${path} than was asked for` });
+    }
+    return { from: begins, body: this.#chunks(response, silence) };
+  }
+
+  async *#chunks({ body }: Response, silence: AbortController): AsyncGenerator<Uint8Array> {
+    const timer = setTimeout(
+      () => silence.abort(new ConnectionError('ETIMEDOUT', 'nothing came for a minute')),
+      SILENCE_MS,
+    );
+    try {
+      for await (const chunk of body ?? []) {
+        timer.refresh();
+        this.#signal.throwIfAborted();
+        yield chunk;
+      }
+    } catch (error) {
+      throw this.#connectionError(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** @returns an answer that is no error */
+  async #fetch(
+    url: URL,
+    init: RequestInit | undefined,
+    what: { id: string; revision: string },
+  ): Promise<Response> {
+    const { endpoint, token } = this.#access;
+    const headers = new Headers(init?.headers);
+    // For the hub alone. When it redirects to another origin, fetch takes the header off.
+    if (token !== undefined && url.origin === new URL(endpoint).origin)
+      headers.set('authorization', `Bearer ${token}`);
+    const signals = [this.#signal, init?.signal].filter((signal) => signal != null);
+    let response: Response;
+    try {
+      response = await fetch(url, { ...init, headers, signal: AbortSignal.any(signals) });
+    } catch (error) {
+      throw this.#connectionError(error);
+    }
+    if (response.ok) return response;
+    await response.body?.cancel();
+    throw this.#refusal(response, what);
+  }
+
+  #refusal({ status, headers }: Response, { id, revision }: { id: string; revision: string }): Error {
+    const problem = headers.get('x-error-code');
+    const { endpoint, token } = this.#access;
+    const hint = token === undefined ? 'set HF_TOKEN' : 'HF_TOKEN is that of somebody who may not';
+    const say = (message: string) => new CliError(EXIT.failed, message);
+    switch (status) {
+      case 401:
+        // The hub does not tell strangers which of the two it is.
+        return say(
+          token === undefined
+            ? `there is no ${id} at ${endpoint}, or it needs a token: set HF_TOKEN`
+            : `${endpoint} does not accept HF_TOKEN, or there is no ${id}`,
+        );
+      case 403:
+        return problem === 'GatedRepo'
+          ? say(`${id} is gated: ask for access at ${endpoint}/${id}; ${hint}`)
+          : say(`${endpoint} refuses ${id}: ${hint}`);
+      case 404:
+        return problem === 'RevisionNotFound'
+          ? say(`${id} has no revision ${revision}`)
+          : say(`there is no ${id} at ${endpoint}`);
+      default: {
+        const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
+        return new ApiError(status, {}, Number.isNaN(retryAfter) ? undefined : retryAfter);
+      }
+    }
+  }
+
+  #connectionError(error: unknown): unknown {
+    this.#signal.throwIfAborted();
+    if (error instanceof ConnectionError) return error;
+    const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
+    if (!(error instanceof TypeError)) return error;
+    const code = cause?.code ?? 'ECONNRESET';
+    return new ConnectionError(code, CONNECTION[code] ?? cause?.message ?? error.message, error);
+  }
+}
+
+const CONNECTION: Record<string, string> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection lost',
+  UND_ERR_SOCKET: 'connection lost',
+  ENOTFOUND: 'no such host',
+  ETIMEDOUT: 'no answer',
+  UND_ERR_CONNECT_TIMEOUT: 'no answer',
+};

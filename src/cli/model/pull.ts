@@ -1,0 +1,139 @@
+/** `amulet model pull`: from a repository of a hub to a folder that a worker can serve. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { ApiError, ConnectionError } from '../../client/errors.ts';
+import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
+import { hubAccess } from '../../shared/config.ts';
+import { StartupError } from '../../shared/errors.ts';
+import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
+import { diskProblem } from '../disk.ts';
+import { takeLock } from '../lock.ts';
+import { exists } from '../output.ts';
+import { RateMeter } from '../rate-meter.ts';
+import type { Reporter } from '../reporter.ts';
+import { since } from '../run.ts';
+import { bytes, duration, entry, plural, shellWord } from '../units.ts';
+import type { PullCommand } from './command-line.ts';
+import { download } from './download.ts';
+import { chooseFiles, type HubFile } from './hub-files.ts';
+import { Hub, type Repository } from './hub.ts';
+import { makeParent, Staging } from './staging.ts';
+
+/**
+ * @param signal ends it at once, with an Interrupted as its reason; what has come is kept
+ * @throws CliError
+ */
+export async function pull(command: PullCommand, signal: AbortSignal, reporter: Reporter): Promise<ExitCode> {
+  const staging = new Staging(command.out);
+  try {
+    const access = hubAccess();
+    await makeParent(staging.target);
+    const unlock = takeLock(`${staging.target}.lock`, 'amulet model pull');
+    try {
+      return await bring(command, new Hub(access, signal), staging, signal, reporter);
+    } finally {
+      reporter.unwatch();
+      unlock();
+    }
+  } catch (error) {
+    throw explain(error, command, staging);
+  }
+}
+
+async function bring(
+  command: PullCommand,
+  hub: Hub,
+  staging: Staging,
+  signal: AbortSignal,
+  reporter: Reporter,
+): Promise<ExitCode> {
+  let trouble: Trouble | undefined;
+  const { patienceMs } = command;
+  const retrier = new Retrier({ patienceMs, signal, onTrouble: (now) => (trouble = now) });
+  const repository = await retrier.run(() => hub.read(command.id, command.revision));
+  const { model, files } = chooseFiles(command.id, repository.files, command.file);
+
+  const present = staging.present();
+  if (present?.source?.commit === repository.commit && present.files[model.path]) {
+    reporter.say(entry('There', `${command.out} is ${described(repository)} already`));
+    return EXIT.ok;
+  }
+  if (!command.force && (present !== undefined || (await exists(staging.target)))) {
+    throw new UsageError(`${command.out} is there already; --force replaces it`);
+  }
+
+  staging.begin(repository);
+  const total = files.reduce((sum, file) => sum + file.bytes, 0);
+  reporter.say(entry('From', `${described(repository)}: ${plural(files.length, 'file')}, ${bytes(total)}`));
+  const meter = new RateMeter();
+  const onDisk = new Map<string, number>();
+  const done = () => [...onDisk.values()].reduce((sum, each) => sum + each, 0);
+  reporter.watch(() => {
+    const perSecond = meter.perSecond;
+    return {
+      label: 'Downloading',
+      unit: 'bytes',
+      done: done(),
+      total,
+      rate: perSecond,
+      etaS: perSecond ? (total - done()) / perSecond : undefined,
+      trouble: trouble && `${trouble.reason} for ${since(trouble.since)}; trying again`,
+    };
+  });
+  let before: number | undefined;
+  const hashes = new Map<string, string>();
+  for (const file of files) {
+    const onBytes = (have: number) => {
+      onDisk.set(file.path, have);
+      // What an earlier run has brought is no speed of this one.
+      before ??= have;
+      meter.add(done() - before);
+    };
+    hashes.set(
+      file.path,
+      await download(file, staging.folder, { hub, repository, retrier, signal, onBytes }),
+    );
+  }
+  reporter.unwatch();
+  const { revision } = await staging.finish(repository, hashes);
+  for (const line of report(command, model, revision, total)) reporter.say(line);
+  return EXIT.ok;
+}
+
+function report({ out, file }: PullCommand, model: HubFile, revision: string, total: number): string[] {
+  const named = file === undefined ? '' : `MODEL_FILE=${shellWord(model.path)} `;
+  return [
+    entry('Placed', `${out}: ${bytes(total)}, revision ${revision}`),
+    entry(
+      'Look',
+      `amulet model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
+    ),
+    entry(
+      'Serve',
+      `MODEL_DIR=${shellWord(out)} ${named}DEFAULT_MODEL=${shellWord(path.basename(out))} npm start`,
+    ),
+  ];
+}
+
+const described = ({ id, commit }: Repository): string => `${id} at ${commit.slice(0, 12)}`;
+
+/** @returns a CliError; or the error itself when it is a bug */
+function explain(error: unknown, { out, id, args, patienceMs }: PullCommand, { folder }: Staging): unknown {
+  if (error instanceof CliError) return error;
+  const kept = existsSync(folder) ? 'What has come is kept. Go on with:' : 'Try again with:';
+  const again = [kept, `  ${['amulet', 'model', 'pull', ...args].map(shellWord).join(' ')}`];
+  if (error instanceof Interrupted) {
+    return error.exitCode === EXIT.closedPipe
+      ? new CliError(error.exitCode, '')
+      : new CliError(error.exitCode, 'interrupted', again);
+  }
+  if (error instanceof GaveUpError) {
+    const reason = `gave up after ${duration(patienceMs / 1000)} without success: ${error.message}`;
+    return new CliError(EXIT.temporary, `${id}: ${reason}`, again, error);
+  }
+  if (error instanceof ApiError || error instanceof ConnectionError)
+    return new CliError(EXIT.failed, `${id}: ${error.message}`, [], error);
+  if (error instanceof StartupError) return new UsageError(error.message);
+  const problem = diskProblem(error);
+  return problem ? new CliError(problem.exitCode, `${out}: ${problem.reason}`, again, error) : error;
+}

@@ -1,0 +1,352 @@
+/** `amulet model pull` against a hub on loopback, as a process of its own. */
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { EXIT } from '../../src/cli/exit.ts';
+import { CliProcess } from '../support/cli.ts';
+import { cutAfter, FakeHub, refuse } from '../support/hub.ts';
+import { eventually } from '../support/stack.ts';
+
+const SHIPPED = 'models/goemotions-minilm';
+const MODEL = 'onnx/model_quantized.onnx';
+const LARGE = /^storage/;
+
+let hub: FakeHub;
+let cwd: string;
+
+const start = (args: string[], env: Record<string, string> = {}) =>
+  new CliProcess(['model', 'pull', ...args], cwd, { HF_ENDPOINT: hub.url, HF_TOKEN: '', ...env });
+const pull = (args: string[] = [], env?: Record<string, string>) => start([hub.id, ...args], env).ended;
+const at = (...names: string[]) => path.join(cwd, 'models', ...names);
+/** What lies in `models`. */
+const left = () => (fs.existsSync(at()) ? fs.readdirSync(at()).sort() : []);
+const manifest = () =>
+  JSON.parse(fs.readFileSync(at('some-model', 'manifest.json'), 'utf8')) as {
+    revision: string;
+    files: object;
+  };
+
+/** Every file that was taken has the hub's bytes. */
+function expectWhole(names: string[] = [...hub.files.keys()]): void {
+  expect(left()).toEqual(['some-model']);
+  for (const name of names) {
+    expect(fs.readFileSync(at('some-model', name)).equals(hub.files.get(name)!), name).toBe(true);
+  }
+}
+
+beforeAll(async () => {
+  hub = await FakeHub.start();
+});
+afterAll(() => hub.stop());
+beforeEach(() => {
+  cwd = fs.mkdtempSync(path.join(tmpdir(), 'amulet-pull-'));
+  hub.reset();
+  hub.files.clear();
+  for (const name of [
+    'config.json',
+    'tokenizer_config.json',
+    'tokenizer.json',
+    'special_tokens_map.json',
+    'README.md',
+  ])
+    hub.files.set(name, fs.readFileSync(path.join(SHIPPED, name)));
+  hub.files.set(MODEL, fs.readFileSync(path.join(SHIPPED, MODEL)));
+});
+afterEach(() => fs.rmSync(cwd, { recursive: true, force: true }));
+
+test('a model is there with all its bytes, and a manifest that names it as it was named where it was made', async () => {
+  const { code, said } = await pull();
+  expect(code).toBe(EXIT.ok);
+  expectWhole();
+  const made = JSON.parse(fs.readFileSync(path.join(SHIPPED, 'manifest.json'), 'utf8')) as ReturnType<
+    typeof manifest
+  >;
+  expect(manifest()).toEqual({ ...made, source: { repository: hub.id, commit: hub.commit } });
+  expect(said).toMatch(/^From +somebody\/some-model at c0ffee000000: 6 files, 9\.9 MB$/m);
+  expect(said).toMatch(/^Downloading +\d+%/m);
+  expect(said).toContain(`models/some-model: 9.9 MB, revision ${made.revision}`);
+  expect(said).toContain('MODEL_DIR=models/some-model DEFAULT_MODEL=some-model npm start');
+});
+
+test('again: it is there already, and nothing is fetched', async () => {
+  await pull();
+  hub.requests.length = 0;
+  const { code, said } = await pull();
+  expect(code).toBe(EXIT.ok);
+  expect(said).toMatch(/^There +models\/some-model is somebody\/some-model at c0ffee000000 already$/m);
+  expect(hub.requests.filter(({ path: name }) => name.includes('/resolve/'))).toEqual([]);
+});
+
+test('another commit replaces what is there only when asked to', async () => {
+  await pull();
+  const before = manifest().revision;
+  hub.commit = 'c0ffee0000000000000000000000000000000002';
+  hub.files.set('config.json', Buffer.from(`${hub.files.get('config.json')!.toString()}\n`));
+  const refused = await pull();
+  expect(refused.code).toBe(EXIT.usage);
+  expect(refused.said).toContain('amulet: models/some-model is there already; --force replaces it\n');
+  expect(manifest().revision).toBe(before);
+  expect((await pull(['--force'])).code).toBe(EXIT.ok);
+  expectWhole();
+  expect(manifest().revision).not.toBe(before);
+  hub.commit = 'c0ffee0000000000000000000000000000000001';
+});
+
+test('what was there before is not touched', async () => {
+  fs.mkdirSync(at('some-model'), { recursive: true });
+  fs.writeFileSync(at('some-model', 'mine.txt'), 'mine');
+  expect((await pull()).code).toBe(EXIT.usage);
+  expect(fs.readdirSync(at('some-model'))).toEqual(['mine.txt']);
+});
+
+describe('a connection that is cut', () => {
+  test('again and again: every one goes on where the last one ended', async () => {
+    hub.plan(LARGE, cutAfter(2_000_000, hub), 3);
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+    const ranges = hub.requests.filter(({ at: where }) => where === 'storage').map(({ range }) => range);
+    expect(ranges).toHaveLength(4);
+    const offsets = ranges.map((range) => Number(/\d+/.exec(range ?? '0')?.[0]));
+    expect(offsets[0]).toBe(0);
+    for (let i = 1; i < 4; i++) expect(offsets[i]).toBeGreaterThan(offsets[i - 1]!);
+  });
+
+  test('by a server that cannot begin in the middle: from the beginning', async () => {
+    hub.ranges = false;
+    hub.plan(LARGE, cutAfter(2_000_000, hub));
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+  });
+
+  test('always at the same place: it gives up, keeps what it has, and goes on when it is asked to', async () => {
+    hub.plan(LARGE, cutAfter(2_000_000, hub));
+    hub.plan(LARGE, refuse(503), 1000);
+    const { code, said } = await pull(['--patience', '1']);
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain('gave up after 0:01 without success: 503 Service Unavailable');
+    expect(said).toContain('Go on with:\n  amulet model pull somebody/some-model --patience 1\n');
+    expect(left()).toEqual(['some-model.partial']);
+    hub.reset();
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+    expect(hub.requests.find(({ at: where }) => where === 'storage')?.range).toMatch(/^bytes=\d{6,}-$/);
+  });
+
+  test('and a process that is killed: the next one goes on', async () => {
+    // Holds the connection open after some of it.
+    hub.plan(LARGE, (_, response) => {
+      const content = hub.files.get(MODEL)!;
+      response.writeHead(200, { 'content-length': content.length });
+      response.write(content.subarray(0, 3_000_000));
+      return true;
+    });
+    const killed = start([hub.id]);
+    await eventually(() => {
+      const partial = at('some-model.partial', MODEL);
+      const size = fs.existsSync(partial) ? fs.statSync(partial).size : 0;
+      return Promise.resolve(size === 3_000_000 ? true : undefined);
+    });
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    hub.reset();
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+    expect(hub.requests.find(({ at: where }) => where === 'storage')?.range).toBe('bytes=3000000-');
+  });
+
+  test('by Ctrl-C: what has come is kept, and it says how to go on', async () => {
+    hub.plan(LARGE, (_, response) => {
+      response.writeHead(200, { 'content-length': hub.files.get(MODEL)!.length });
+      response.write(hub.files.get(MODEL)!.subarray(0, 1_000_000));
+      return true;
+    });
+    const running = start([hub.id]);
+    await eventually(() =>
+      Promise.resolve(fs.existsSync(at('some-model.partial', MODEL)) ? true : undefined),
+    );
+    running.child.kill('SIGINT');
+    const { code, said } = await running.ended;
+    expect(code).toBe(EXIT.interrupted);
+    expect(said).toContain(
+      'amulet: interrupted\nWhat has come is kept. Go on with:\n  amulet model pull somebody/some-model\n',
+    );
+    expect(left()).toEqual(['some-model.partial']);
+  });
+});
+
+describe('bytes that are not those of the hub', () => {
+  test('what an earlier run left is damaged: it is fetched anew', async () => {
+    hub.plan(LARGE, refuse(503), 1000);
+    await pull(['--patience', '0']);
+    fs.mkdirSync(at('some-model.partial', 'onnx'), { recursive: true });
+    fs.writeFileSync(at('some-model.partial', MODEL), Buffer.alloc(5000, 7));
+    hub.reset();
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+  });
+
+  test('the hub lists another hash: twice, and then nothing is placed', async () => {
+    hub.wrongHash = createHash('sha256').update('something else').digest('hex');
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain(`amulet: ${MODEL} arrives with another content than the hub lists\n`);
+    expect(said).toContain(`expected SHA-256 ${hub.wrongHash}`);
+    expect(left()).toEqual(['some-model.partial']);
+    expect(hub.requests.filter(({ at: where }) => where === 'storage')).toHaveLength(2);
+  });
+
+  test('a small file arrives changed', async () => {
+    hub.plan(
+      /^hub .*resolve.*\/config\.json/,
+      (_, response) => {
+        response.end(Buffer.alloc(hub.files.get('config.json')!.length, ' '));
+        return true;
+      },
+      2,
+    );
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain('config.json arrives with another content than the hub lists');
+  });
+});
+
+describe('a hub that is busy', () => {
+  test.each([429, 500, 502, 503])('%i passes', async (status) => {
+    hub.plan(/^hub \/api/, refuse(status, { 'retry-after': '0' }), 2);
+    hub.plan(/resolve/, refuse(status), 1);
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+  });
+});
+
+describe('a repository that is not to be had', () => {
+  const refused = async (args: string[], env?: Record<string, string>) => {
+    const { code, said } = await start(args, env).ended;
+    expect(code).toBe(EXIT.failed);
+    expect(left()).toEqual([]);
+    return said;
+  };
+
+  test('it does not exist', async () => {
+    expect(await refused(['somebody/nothing'])).toBe(`amulet: there is no somebody/nothing at ${hub.url}\n`);
+  });
+
+  test('it has no such revision', async () => {
+    expect(await refused([hub.id, '--revision', 'v9'])).toBe(
+      'amulet: somebody/some-model has no revision v9\n',
+    );
+  });
+
+  test('it needs a token; with one it is there, and the token goes to the hub alone', async () => {
+    hub.token = 'secret-token';
+    const said = await refused([hub.id]);
+    expect(said).toBe(`amulet: there is no ${hub.id} at ${hub.url}, or it needs a token: set HF_TOKEN\n`);
+    const wrong = await refused([hub.id], { HF_TOKEN: 'another-token' });
+    expect(wrong).toBe(`amulet: ${hub.url} does not accept HF_TOKEN, or there is no ${hub.id}\n`);
+    expect(wrong).not.toContain('another-token');
+
+    hub.requests.length = 0;
+    const { code, said: all } = await pull([], { HF_TOKEN: 'secret-token' });
+    expect(code).toBe(EXIT.ok);
+    expect(all).not.toContain('secret-token');
+    for (const { at: where, authorization } of hub.requests)
+      expect(authorization).toBe(where === 'hub' ? 'Bearer secret-token' : undefined);
+    expect(hub.requests.some(({ at: where }) => where === 'storage')).toBe(true);
+  });
+
+  test('it is gated', async () => {
+    hub.plan(/^hub/, refuse(403, { 'x-error-code': 'GatedRepo' }), 1000);
+    expect(await refused([hub.id])).toBe(
+      `amulet: ${hub.id} is gated: ask for access at ${hub.url}/${hub.id}; set HF_TOKEN\n`,
+    );
+  });
+
+  test('nobody answers', async () => {
+    const { code, said } = await pull(['--patience', '0'], { HF_ENDPOINT: 'http://127.0.0.1:1' });
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain(`${hub.id}: gave up after 0:00 without success`);
+  });
+
+  test('HF_ENDPOINT is no URL', async () => {
+    const { code, said } = await pull([], { HF_ENDPOINT: 'nonsense' });
+    expect([code, said]).toEqual([EXIT.usage, 'amulet: HF_ENDPOINT=nonsense: must be a URL\n']);
+  });
+});
+
+describe('a repository without what a worker needs', () => {
+  test('no ONNX file: how to make one', async () => {
+    hub.files.delete(MODEL);
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.failed);
+    expect(said).toBe(
+      `amulet: ${hub.id} has no ONNX file\n` +
+        'A checkpoint is made into a model folder by Python (see models/prepare/README.md):\n' +
+        `  cd models/prepare && python prepare.py ${hub.id} ../some-model --texts texts.txt\n`,
+    );
+    expect(left()).toEqual([]);
+  });
+
+  test('no tokenizer.json', async () => {
+    hub.files.delete('tokenizer.json');
+    expect((await pull()).said).toContain(`amulet: ${hub.id} has no tokenizer.json\n`);
+  });
+
+  test('an ONNX file under another name is asked for by --file', async () => {
+    hub.files.set('onnx/model_uint8.onnx', hub.files.get(MODEL)!);
+    hub.files.delete(MODEL);
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain('It has these; choose one with --file:\n  onnx/model_uint8.onnx\n');
+    const { said: placed } = await pull(['--file', 'onnx/model_uint8.onnx', '--out', 'models/other']);
+    expect(placed).toContain(
+      'MODEL_DIR=models/other MODEL_FILE=onnx/model_uint8.onnx DEFAULT_MODEL=other npm start',
+    );
+    expect(left()).toEqual(['other']);
+  });
+
+  test('--file that is not there', async () => {
+    const { said } = await pull(['--file', 'onnx/none.onnx']);
+    expect(said).toContain(`amulet: ${hub.id} has no file onnx/none.onnx\n`);
+  });
+});
+
+test('weights beside the ONNX file come along', async () => {
+  hub.files.set('onnx/model.onnx', hub.files.get('config.json')!);
+  hub.files.set('onnx/model.onnx_data', Buffer.alloc(3_000_000, 1));
+  hub.files.set('onnx/model.onnx_data_1', Buffer.alloc(3000, 2));
+  hub.files.delete(MODEL);
+  expect((await pull()).code).toBe(EXIT.ok);
+  expectWhole();
+  expect(Object.keys(manifest().files)).toContain('onnx/model.onnx_data_1');
+});
+
+test('a name that leads out of the folder is refused', async () => {
+  const evil = 'onnx/model_quantized.onnx_data/../../../evil';
+  hub.files.set(evil, Buffer.from('evil'));
+  const { code, said } = await pull();
+  expect(code).toBe(EXIT.failed);
+  expect(said).toContain(`has a file with the name "${evil}"`);
+  expect(fs.existsSync(path.join(cwd, 'evil'))).toBe(false);
+  expect(left()).toEqual([]);
+});
+
+test('two at once: one of them is told so', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  hub.plan(/resolve.*config\.json/, (_, response) => {
+    void held.then(() => response.destroy());
+    return true;
+  });
+  const first = start([hub.id]);
+  await eventually(() =>
+    Promise.resolve(hub.requests.some(({ path: name }) => name.includes('resolve')) || undefined),
+  );
+  const second = await pull();
+  expect(second.code).toBe(EXIT.usage);
+  expect(second.said).toMatch(/^amulet: another amulet model pull \(process \d+\) is writing there\n/);
+  release();
+  expect((await first.ended).code).toBe(EXIT.ok);
+  expectWhole();
+});

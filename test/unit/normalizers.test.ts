@@ -1,0 +1,103 @@
+/** The expected texts are what the tokenizers package of Python gives. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import {
+  mendNormalizer,
+  type Normalizer,
+  type NormalizerConfig,
+} from '../../src/worker/inference/normalizers.ts';
+import { precompiledNormalizer } from '../../src/worker/inference/precompiled-normalizer.ts';
+import { goldenNfkc, modelFolder } from '../support/goldens.ts';
+
+const untouched = (text: string) => `untouched: ${text}`;
+
+function mended(config: NormalizerConfig): (text: string) => string {
+  const normalizer: Normalizer = { config, normalize: untouched };
+  mendNormalizer(normalizer);
+  return normalizer.normalize;
+}
+
+const BERT = {
+  type: 'BertNormalizer',
+  clean_text: true,
+  handle_chinese_chars: true,
+  strip_accents: null,
+  lowercase: true,
+};
+
+describe('BertNormalizer', () => {
+  test.each([
+    ['Ο ΔΡΟΜΟΣ Σ', 'ο δρομοσ σ'],
+    ['Crème BRÛLÉE İ', 'creme brulee i'],
+    ['a\tb\r\nc\u00a0d\u3000e', 'a b  c d e'],
+    ['a\0b\u200bc\ufffdd\u00ade\ue000', 'abcde'],
+    ['漢a\u{20000}\u{2b820}\u{2f800}', ' 漢 a \u{20000} \u{2b820} \u4e3d '],
+  ])('%j → %j', (text, expected) => expect(mended(BERT)(text)).toBe(expected));
+
+  test.each<[Partial<NormalizerConfig>, string]>([
+    [{ lowercase: false }, ' É 漢 Σ'],
+    [{ lowercase: false, strip_accents: true }, ' E 漢 Σ'],
+    [{ strip_accents: false }, ' é 漢 σ'],
+    [{ handle_chinese_chars: false }, ' e漢σ'],
+    [{ clean_text: false }, '\te 漢 σ'],
+  ])('with %j', (options, expected) => {
+    expect(mended({ ...BERT, ...options })('\tÉ漢Σ')).toBe(expected);
+  });
+});
+
+test('Lowercase knows no end of a word', () => {
+  expect(mended({ type: 'Lowercase' })('ΣΟΦΟΣ ÄÖ')).toBe('σοφοσ äö');
+});
+
+describe('Strip cuts what is white space to Unicode', () => {
+  const text = '\u0085 \ufeffa b\u3000\u0085';
+  test.each([
+    [true, true, '\ufeffa b'],
+    [true, false, '\ufeffa b\u3000\u0085'],
+    [false, true, '\u0085 \ufeffa b'],
+    [false, false, text],
+  ])('left %j, right %j', (left, right, expected) => {
+    expect(mended({ type: 'Strip', strip_left: left, strip_right: right })(text)).toBe(expected);
+  });
+  test('and all of a text that has nothing else', () => {
+    expect(mended({ type: 'Strip', strip_left: true, strip_right: true })(' \u0085\n')).toBe('');
+    expect(mended({ type: 'Strip', strip_left: false, strip_right: true })(' \u0085\n')).toBe('');
+  });
+});
+
+test('the parts of a Sequence are mended where they stand; others and none are left alone', () => {
+  const parts: Normalizer[] = ['Lowercase', 'NFC'].map((type) => ({
+    config: { type },
+    normalize: untouched,
+  }));
+  mendNormalizer({ config: { type: 'Sequence' }, normalizers: [...parts, null], normalize: untouched });
+  expect(parts.map((part) => part.normalize('Σ'))).toEqual(['σ', 'untouched: Σ']);
+  expect(() => mendNormalizer(null)).not.toThrow();
+});
+
+describe('Precompiled (nmt_nfkc)', () => {
+  const { normalizer } = JSON.parse(readFileSync(`${modelFolder('xlm-roberta')}/tokenizer.json`, 'utf8')) as {
+    normalizer: { precompiled_charsmap: string };
+  };
+  const charsmap = Buffer.from(normalizer.precompiled_charsmap, 'base64');
+  const normalize = precompiledNormalizer(charsmap);
+
+  test.each(goldenNfkc)('%j → %j', (text, expected) => expect(normalize(text)).toBe(expected));
+
+  test('what leads a cluster takes the rest of it along, an ASCII character too', () => {
+    // A table of one entry: U+0600, which joins what follows it, in UTF-8 D8 80, becomes x.
+    const units = new Uint32Array(0x400);
+    units[0xd8] = 0xd8 | (0x100 << 10);
+    units[0xd8 ^ 0x100 ^ 0x80] = 0x80 | 0x100 | (0x200 << 10);
+    units[0xd8 ^ 0x100 ^ 0x80 ^ 0x200] = 0x80000000;
+    const size = Buffer.from(Uint32Array.of(units.byteLength).buffer);
+    const table = precompiledNormalizer(Buffer.concat([size, Buffer.from(units.buffer), Buffer.from('x\0')]));
+    expect(table('\u0600a b')).toBe('x b');
+    expect(table('c\u0600 \u0601d')).toBe('cx\u0601d');
+    expect(table('\u0600\u0301\u0301')).toBe('x\u0301\u0301');
+  });
+
+  test('a charsmap that is cut short is refused', () => {
+    expect(() => precompiledNormalizer(charsmap.subarray(0, 1000))).toThrow(RangeError);
+  });
+});
