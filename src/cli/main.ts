@@ -48,7 +48,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
 async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> {
   const wanted = parseModel(args);
   if (wanted === 'help') return print(MODEL_HELP);
-  if (wanted.kind === 'check') return check(wanted, interrupt);
+  if (wanted.kind === 'check') return check(wanted, interrupt, print);
   // Only here: the hub's library takes a while to load.
   const { pull } = await import('./model/pull.ts');
   return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));

@@ -49,7 +49,7 @@ describe.each([...tinyModels(), 'sst2-minilm'])('%s', (name) => {
       intraOpThreads: 1,
       maxTokens: folder.maxTokens,
     });
-    const { labels, apply } = labelsOf(folder, await model.warmUp());
+    const { labels, apply } = labelsOf(folder, (await model.warmUp()).output.width);
     const wrong = [];
     for (const { text: index, scores: expected } of golden.rows) {
       const { ids, typeIds } = tokenizer.encodeNow(texts[index]!);

@@ -1,12 +1,14 @@
 /** `amulet model pull` against a hub on loopback, as a process of its own. */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { EXIT } from '../../src/cli/exit.ts';
 import { CliProcess } from '../support/cli.ts';
-import { cutAfter, FakeHub, refuse } from '../support/hub.ts';
+import { cutAfter, cutList, FakeHub, refuse } from '../support/hub.ts';
 import { eventually } from '../support/stack.ts';
 
 const SHIPPED = 'models/goemotions-minilm';
@@ -20,6 +22,14 @@ const start = (args: string[], env: Record<string, string> = {}) =>
   new CliProcess(['model', 'pull', ...args], cwd, { HF_ENDPOINT: hub.url, HF_TOKEN: '', ...env });
 const pull = (args: string[] = [], env?: Record<string, string>) => start([hub.id, ...args], env).ended;
 const at = (...names: string[]) => path.join(cwd, 'models', ...names);
+const mount = (...args: string[]) => spawnSync('mount', args).status === 0;
+const mountable = (() => {
+  const folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-small-disk-'));
+  const mounted = mount('-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder);
+  if (mounted) spawnSync('umount', [folder]);
+  fs.rmdirSync(folder);
+  return mounted;
+})();
 /** What lies in `models`. */
 const left = () => (fs.existsSync(at()) ? fs.readdirSync(at()).sort() : []);
 const manifest = () =>
@@ -213,6 +223,13 @@ describe('bytes that are not those of the hub', () => {
 });
 
 describe('a hub that is busy', () => {
+  test('a list that is cut off is asked for again', async () => {
+    hub.plan(/^hub \/api.*\/tree/, cutList, 2);
+    hub.plan(/^hub \/api.*\/revision/, cutList, 1);
+    expect((await pull()).code).toBe(EXIT.ok);
+    expectWhole();
+  });
+
   test.each([429, 500, 502, 503])('%i passes', async (status) => {
     hub.plan(/^hub \/api/, refuse(status, { 'retry-after': '0' }), 2);
     hub.plan(/resolve/, refuse(status), 1);
@@ -256,11 +273,31 @@ describe('a repository that is not to be had', () => {
     expect(hub.requests.some(({ at: where }) => where === 'storage')).toBe(true);
   });
 
-  test('it is gated', async () => {
-    hub.plan(/^hub/, refuse(403, { 'x-error-code': 'GatedRepo' }), 1000);
-    expect(await refused([hub.id])).toBe(
-      `amulet: ${hub.id} is gated: ask for access at ${hub.url}/${hub.id}; set HF_TOKEN\n`,
+  test('a token that no header can carry is refused, and not shown', async () => {
+    const { code, said } = await pull([], { HF_TOKEN: 'secret\ntoken' });
+    expect([code, said]).toEqual([EXIT.usage, 'amulet: HF_TOKEN has characters that no token has\n']);
+  });
+
+  test.each([
+    ['strangers', 401, {}, 'then set HF_TOKEN'],
+    ['somebody without access', 403, { HF_TOKEN: 'secret-token' }, 'HF_TOKEN does not have it yet'],
+  ])('it is gated, for %s', async (_, status, env, hint) => {
+    // As the hub does: what there is, is for everybody to see.
+    hub.plan(/^hub .*resolve/, refuse(status, { 'x-error-code': 'GatedRepo' }), 1000);
+    const { code, said } = await pull([], env);
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain(
+      `amulet: ${hub.id} is gated: ask for access at ${hub.url}/${hub.id}; ${hint}\n`,
     );
+    expect(left()).not.toContain('some-model');
+  });
+
+  test.each([
+    ['a page for people', (response: ServerResponse) => response.end('<html>Sign in to the network</html>')],
+    ['something else in JSON', (response: ServerResponse) => response.end('{"status": "ok"}')],
+  ])('what answers is no hub: %s', async (_, answer) => {
+    hub.plan(/^hub/, (_request, response) => (answer(response), true), 1000);
+    expect(await refused([hub.id])).toBe(`amulet: ${hub.url} does not answer as a hub of models does\n`);
   });
 
   test('nobody answers', async () => {
@@ -311,6 +348,94 @@ describe('a repository without what a worker needs', () => {
     expect(said).toContain(`amulet: ${hub.id} has no file onnx/none.onnx\n`);
   });
 });
+
+describe('what lies there from before', () => {
+  const partial = () => fs.readFileSync(at('some-model.partial', MODEL)).length;
+  const interrupted = async () => {
+    hub.plan(LARGE, cutAfter(2_000_000, hub));
+    hub.plan(LARGE, refuse(503), 1000);
+    await pull(['--patience', '0']);
+    expect(partial()).toBeGreaterThan(0);
+    hub.reset();
+  };
+
+  test('half of another ONNX file does not get into the folder', async () => {
+    await interrupted();
+    hub.files.set('onnx/model.onnx', Buffer.alloc(3000, 1));
+    expect((await pull(['--file', 'onnx/model.onnx'])).code).toBe(EXIT.ok);
+    expect(fs.readdirSync(at('some-model', 'onnx'))).toEqual(['model.onnx']);
+    expect(fs.readdirSync(at('some-model')).sort()).toEqual(
+      [...Object.keys(manifest().files), 'README.md', 'manifest.json', 'onnx']
+        .filter((name) => !name.includes('/'))
+        .sort(),
+    );
+  });
+
+  test('a damaged model is said to be so, and --force mends it', async () => {
+    await pull();
+    fs.truncateSync(at('some-model', MODEL), 1000);
+    const refused = await pull();
+    expect(refused.code).toBe(EXIT.usage);
+    expect(refused.said).toContain(
+      `amulet: models/some-model is there already, but ${MODEL} is damaged or missing; --force replaces it\n`,
+    );
+    expect((await pull(['--force'])).code).toBe(EXIT.ok);
+    expectWhole();
+    fs.rmSync(at('some-model', 'config.json'));
+    expect((await pull(['--force'])).code).toBe(EXIT.ok);
+    expectWhole();
+  });
+
+  test('a process that was killed between taking the old one away and putting the new one there', async () => {
+    await pull();
+    const { revision } = manifest();
+    hub.commit = 'c0ffee0000000000000000000000000000000002';
+    await interrupted();
+    fs.renameSync(at('some-model'), at('some-model.old-0123abcd'));
+    // The old one is back, even if the hub cannot be reached.
+    await pull(['--patience', '0'], { HF_ENDPOINT: 'http://127.0.0.1:1' });
+    expect(left()).toEqual(['some-model', 'some-model.partial']);
+    expect(manifest().revision).toBe(revision);
+    // Killed after that: the old one is not needed any more.
+    fs.mkdirSync(at('some-model.old-0123abcd'));
+    expect((await pull(['--force'])).code).toBe(EXIT.ok);
+    expectWhole();
+    hub.commit = 'c0ffee0000000000000000000000000000000001';
+  });
+
+  test('a folder some-model.partial that is not of a pull is left alone', async () => {
+    fs.mkdirSync(at('some-model.partial'), { recursive: true });
+    fs.writeFileSync(at('some-model.partial', 'mine.txt'), 'mine');
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.usage);
+    expect(said).toContain('some-model.partial is there, and not from an earlier pull: move it away\n');
+    expect(fs.readdirSync(at('some-model.partial'))).toEqual(['mine.txt']);
+  });
+});
+
+test.skipIf(!mountable)(
+  `a full disk: one line, nothing placed, and it goes on when there is room${mountable ? '' : ' (skipped: no tmpfs can be mounted here)'}`,
+  async () => {
+    const disk = path.join(cwd, 'models');
+    fs.mkdirSync(disk);
+    mount('-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk);
+    try {
+      const { code, said } = await pull();
+      expect(code).toBe(EXIT.temporary);
+      expect(said).toContain(
+        'amulet: models/some-model: no space left on the disk\nWhat has come is kept. Go on with:\n',
+      );
+      expect(left()).toEqual(['some-model.partial']);
+      hub.requests.length = 0;
+      mount('-o', 'remount,size=40m', disk);
+      expect((await pull()).code).toBe(EXIT.ok);
+      expectWhole();
+      expect(hub.requests.find(({ at: where }) => where === 'storage')?.range).toMatch(/^bytes=\d{6,}-$/);
+    } finally {
+      spawnSync('umount', [disk]);
+    }
+  },
+);
 
 test('weights beside the ONNX file come along', async () => {
   hub.files.set('onnx/model.onnx', hub.files.get('config.json')!);

@@ -9,7 +9,8 @@ const send = (message: FromChild) => process.send?.(message);
 process.on('message', (message: ToChild) => {
   if (message.type === 'load') {
     if (message.onnxFile === 'unusable') send({ type: 'unusable', message: 'this model is no good' });
-    else send({ type: 'ready', outputs: 2 });
+    else
+      send({ type: 'ready', graph: { inputs: [], output: { name: 'logits', type: 'float32', width: 2 } } });
     return;
   }
   const { id, ids, lengths } = message;

@@ -188,6 +188,13 @@ export function cutAfter(bytes: number, hub: FakeHub): Fault {
   };
 }
 
+/** Begins a list of the API, then drops the connection. */
+export function cutList(_: HubRequest, response: ServerResponse): boolean {
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+  response.write('[{"type": "file", ', () => setTimeout(() => response.destroy(), 20));
+  return true;
+}
+
 /** Answers with a status and nothing else. */
 export function refuse(status: number, headers: Record<string, string> = {}): Fault {
   return (_, response) => {

@@ -56,9 +56,19 @@ test('every size is timed in every round', async () => {
       clock += rows;
       return Promise.resolve();
     },
+    512,
     () => clock,
   );
   expect(asked.slice(0, CANDIDATES.length)).toEqual(CANDIDATES);
   expect(samples.map(({ tokens }) => tokens)).toEqual(CANDIDATES);
   for (const { tokens, ms } of samples) expect(new Set(ms)).toEqual(new Set([tokens / ROW_TOKENS]));
+});
+
+test('a model that reads less than a row of the calibration is given what it reads', async () => {
+  const samples = await measure((rows, tokens) => {
+    expect(tokens).toBe(10);
+    expect(Number.isInteger(rows)).toBe(true);
+    return Promise.resolve();
+  }, 10);
+  expect(samples).toHaveLength(CANDIDATES.length);
 });

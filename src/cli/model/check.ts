@@ -1,5 +1,135 @@
-import type { ExitCode } from '../exit.ts';
+/** `amulet model check`: what a worker would make of a model folder. The work is done by a process of the worker's own code. */
+import { fork } from 'node:child_process';
+import type { RowResult } from '../../shared/contract.ts';
+import type { ModelReport } from '../../shared/model-report.ts';
+import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
+import { bytes, count, entry, plural } from '../units.ts';
 import type { CheckCommand } from './command-line.ts';
-export function check(_command: CheckCommand, _signal: AbortSignal): Promise<ExitCode> {
-  return Promise.resolve(0);
+
+const ENTRY = new URL('../../worker/inference/check.ts', import.meta.url);
+/** Labels that are listed; of more, the first few. */
+const MAX_LISTED = 12;
+
+/**
+ * @param write to standard output
+ * @returns 1 when something is wrong
+ * @throws CliError with the problems
+ */
+export async function check(
+  command: CheckCommand,
+  signal: AbortSignal,
+  write: (line: string) => void,
+): Promise<ExitCode> {
+  const report = await examine(command, signal);
+  if (command.json) {
+    write(JSON.stringify(report, undefined, 2));
+    return report.problems.length === 0 ? EXIT.ok : EXIT.failed;
+  }
+  for (const line of describe(report)) write(line);
+  const [problem, ...others] = report.problems;
+  if (problem === undefined) return EXIT.ok;
+  throw new CliError(
+    EXIT.failed,
+    problem,
+    others.map((other) => `amulet: ${other}`),
+  );
+}
+
+function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal): Promise<ModelReport> {
+  return new Promise((resolve, reject) => {
+    const child = fork(ENTRY, [folder, file, ...texts], {
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)));
+    }
+    const stop = () => {
+      child.kill();
+      const { reason } = signal as { reason: unknown };
+      reject(
+        reason instanceof Interrupted ? new CliError(reason.exitCode, 'interrupted') : (reason as Error),
+      );
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    child.on('message', (report) => resolve(report as ModelReport));
+    child.on('exit', (code, by) => {
+      signal.removeEventListener('abort', stop);
+      reject(
+        new CliError(EXIT.failed, `the check ended with ${by ?? `status ${code}`}`, said.trim().split('\n')),
+      );
+    });
+  });
+}
+
+/** For people. */
+export function describe(report: ModelReport): string[] {
+  const {
+    folder,
+    files,
+    revision,
+    family,
+    tokenizer,
+    max_tokens: maxTokens,
+    graph,
+    labels,
+    samples,
+  } = report;
+  const lines: string[] = [];
+  const say = (label: string, text: string | undefined) => {
+    if (text !== undefined) lines.push(entry(label, text));
+  };
+  say('Folder', revision === undefined ? folder : `${folder}, revision ${revision}`);
+  say('File', files && `${files.onnx}, ${bytes(files.bytes)}`);
+  if (family !== undefined)
+    say('Family', [family ?? 'not said', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '));
+  say('Labels', labels && `${listed(labels)} (${scores(report)})`);
+  say('Limit', maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} a text`);
+  say('Inputs', graph?.inputs.map(({ name, type }) => `${name} ${type}`).join(', '));
+  say('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} a text`);
+  say(
+    'Loaded',
+    report.load_ms === undefined ? undefined : `and warm in ${(report.load_ms / 1000).toFixed(1)} s`,
+  );
+  for (const [i, { text, tokens, result }] of (samples ?? []).entries()) {
+    say(i === 0 ? 'Sample' : '', `${JSON.stringify(text)} (${plural(tokens, 'token')}): ${outcome(result)}`);
+  }
+  if (report.calibration) lines.push(...calibration(report.calibration, report.budgets ?? undefined));
+  return lines;
+}
+
+function listed(labels: string[]): string {
+  const shown = labels.slice(0, MAX_LISTED).join(', ');
+  return `${labels.length}: ${shown}${labels.length > MAX_LISTED ? ', …' : ''}`;
+}
+
+function scores({ apply, problem_type: type }: ModelReport): string {
+  const how = apply === 'none' ? 'the numbers themselves' : String(apply);
+  return `${how}; problem_type ${type ?? 'not said'}`;
+}
+
+function outcome(result: RowResult): string {
+  if ('error' in result) return `${result.error.code}: ${result.error.message}`;
+  const all = result.labels ?? [{ label: result.label, score: result.score }];
+  return all.map(({ label, score }) => `${label} ${score.toFixed(3)}`).join(', ');
+}
+
+function calibration(
+  rows: NonNullable<ModelReport['calibration']>,
+  budgets: ModelReport['budgets'],
+): string[] {
+  const mark = (tokens: number) =>
+    [tokens === budgets?.interactive && 'interactive', tokens === budgets?.background && 'background']
+      .filter(Boolean)
+      .join(', ');
+  return [
+    entry(
+      'Speed',
+      `of one process: tokens a batch, ms, µs a token${budgets ? ', and what a worker would choose' : ''}`,
+    ),
+    ...rows.map(({ tokens, ms, us_per_token: micros }) =>
+      `${''.padEnd(12)}${count(tokens).padStart(6)}${ms.toFixed(1).padStart(9)}${micros.toFixed(1).padStart(8)}  ${mark(tokens)}`.trimEnd(),
+    ),
+  ];
 }

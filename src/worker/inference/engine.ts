@@ -6,7 +6,7 @@ import { childEnvironment } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { EncodedText } from './tokenizer.ts';
-import type { FromChild, LoadMessage, RunMessage } from './protocol.ts';
+import type { FromChild, GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
 import type { BatchRun } from './worker-metrics.ts';
 
 /** The model child died while it ran a batch. */
@@ -62,10 +62,15 @@ export class Engine {
   #since = 0;
   #nextId = 0;
   #stopped = false;
-  /** Number of logits of a row. */
-  outputs = 0;
+  /** What the graph reads and writes, once it is loaded. */
+  graph: GraphInfo | undefined;
   /** Times the child was started again. */
   restarts = 0;
+
+  /** Number of logits of a row. */
+  get outputs(): number {
+    return this.graph?.output.width ?? 0;
+  }
 
   private constructor(options: EngineOptions) {
     this.#options = options;
@@ -162,7 +167,7 @@ export class Engine {
           clearTimeout(timer);
           ready = true;
           this.#child = child;
-          this.outputs = message.outputs;
+          this.graph = message.graph;
           resolve(child);
         } else if (message.type === 'unusable') {
           clearTimeout(timer);

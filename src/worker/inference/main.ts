@@ -14,10 +14,10 @@ import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';
-import { chooseBudgets, measure } from './calibration.ts';
+import { chooseBudgets } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
-import { EnginePool } from './engine-pool.ts';
+import { EnginePool, timeBatches } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
@@ -91,7 +91,7 @@ await runMain(bootLogger, async () => {
     'model loaded and warm',
   );
 
-  const calibrated = await calibrate(running, config, logger);
+  const calibrated = await calibrate(running, folder.maxTokens, config, logger);
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
@@ -171,19 +171,17 @@ interface Calibrated {
   chunkBytes?: number;
 }
 
-async function calibrate(engines: EnginePool, config: Config, logger: Logger): Promise<Calibrated> {
+async function calibrate(
+  engines: EnginePool,
+  maxTokens: number,
+  config: Config,
+  logger: Logger,
+): Promise<Calibrated> {
   const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
     return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
   }
-  const row = (tokens: number) => ({
-    ids: new Int32Array(tokens).fill(1),
-    typeIds: undefined,
-    truncated: false,
-  });
-  const samples = await measure((rows, tokens) =>
-    engines.run(Array.from({ length: rows }, () => row(tokens))),
-  );
+  const samples = await timeBatches(engines, maxTokens);
   const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
   const interactive = BATCH_TOKENS ?? measured.interactive;
   const background = BULK_BATCH_TOKENS ?? measured.background;

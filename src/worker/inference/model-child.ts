@@ -16,7 +16,7 @@ function send(message: FromChild): void {
 async function load(message: LoadMessage): Promise<void> {
   try {
     model = await Model.load(message);
-    send({ type: 'ready', outputs: await model.warmUp() });
+    send({ type: 'ready', graph: await model.warmUp() });
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;
     send({ type: 'unusable', message: error.message });

@@ -10,6 +10,8 @@ import { StartupError, toError } from '../../shared/errors.ts';
 
 export interface ModelFolder {
   folder: string;
+  /** `model_type` of the config, such as `bert`. */
+  family: string | undefined;
   /** Absolute path of the ONNX file. */
   onnxFile: string;
   /** id2label by index; may have holes. */
@@ -81,11 +83,12 @@ export function readModelFolder(folder: string, onnxFile: string | undefined): M
   }
   return {
     folder: root,
+    family: config.model_type,
     onnxFile: path.join(root, file),
     id2label: new Map(Object.entries(config.id2label ?? {}).map(([id, label]) => [Number(id), label])),
     problemType: config.problem_type,
     maxTokens: maxTokens(config, tokenizerConfig),
-    revision: verifyManifest(root) ?? sha256(...weightFiles(path.join(root, file))).slice(0, 12),
+    revision: verifyManifest(root) ?? sha256(...definingFiles(root, file)).slice(0, 12),
   };
 }
 
@@ -147,6 +150,14 @@ function verifyManifest(root: string): string | undefined {
 
 function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+/** All that decides what a text's scores are. */
+function definingFiles(root: string, file: string): string[] {
+  const settings = ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map((name) =>
+    path.join(root, name),
+  );
+  return [...settings.filter(isFile), ...weightFiles(path.join(root, file))];
 }
 
 /** The ONNX file and those that hold its weights when they lie outside: model.onnx_data, model.onnx_data_1, model.onnx.data. */

@@ -2,7 +2,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { StartupError, toError } from '../../shared/errors.ts';
 import { float16ToFloat32 } from './float16.ts';
-import type { LoadMessage, RunMessage } from './protocol.ts';
+import type { GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
 
 /** Inputs a text classifier may have; whatever else the graph asks for, we cannot feed. */
 const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids'];
@@ -60,7 +60,7 @@ export class Model {
         extra: { session: { intra_op: { allow_spinning: '0' } } },
       });
     } catch (error) {
-      throw new StartupError(`${onnxFile} cannot be loaded: ${toError(error).message}`, { cause: error });
+      throw new StartupError(`${onnxFile} cannot be loaded: ${oneLine(error)}`, { cause: error });
     }
     try {
       return new Model(session, maxTokens);
@@ -73,11 +73,11 @@ export class Model {
 
   /**
    * Runs the model on a few made-up rows, so that the first real one finds it warm.
-   * @returns the number of logits of a row
+   * @returns what the graph has turned out to be
    * @throws StartupError when the output is not one row of finite numbers per text
    */
-  async warmUp(): Promise<number> {
-    let outputs = 0;
+  async warmUp(): Promise<GraphInfo> {
+    let width = 0;
     for (const wanted of WARM_UP_TOKENS) {
       const tokens = Math.min(wanted, this.#maxTokens);
       const lengths = Int32Array.of(tokens, Math.ceil(tokens / 2));
@@ -86,13 +86,17 @@ export class Model {
       try {
         logits = await this.run({ ids, lengths, typeIds: undefined });
       } catch (error) {
-        throw new StartupError(`the warm-up run failed: ${toError(error).message}`, { cause: error });
+        throw new StartupError(`the warm-up run failed: ${oneLine(error)}`, { cause: error });
       }
       if (!logits.values.every(Number.isFinite))
         throw new StartupError('the warm-up run gave NaN or infinite logits');
-      outputs = logits.outputs;
+      width = logits.outputs;
     }
-    return outputs;
+    const output = this.#session.outputMetadata.find(({ name }) => name === this.#output);
+    return {
+      inputs: [...this.#inputTypes].map(([name, type]) => ({ name, type })),
+      output: { name: this.#output, type: output?.isTensor ? output.type : 'unknown', width },
+    };
   }
 
   /** Runs one batch. */
@@ -120,6 +124,11 @@ export class Model {
     if (type === 'float16' && ArrayBuffer.isView(data)) return float16ToFloat32(data);
     throw new StartupError(`${this.#output} is ${type}; expected float32 or float16`);
   }
+}
+
+/** ONNX Runtime's messages may have several lines. */
+function oneLine(error: unknown): string {
+  return toError(error).message.replace(/\s+/g, ' ').trim();
 }
 
 /** Lays rows out as a padded [rows, width] tensor of the type that the graph wants. */

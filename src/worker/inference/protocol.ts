@@ -29,9 +29,16 @@ export interface RunMessage {
 
 export type ToChild = LoadMessage | RunMessage;
 
+/** What a graph reads and writes. */
+export interface GraphInfo {
+  inputs: { name: string; type: string }[];
+  /** Shape [rows, width]. */
+  output: { name: string; type: string; width: number };
+}
+
 export type FromChild =
-  /** Loaded and warmed up; `outputs` is the number of logits of a row. */
-  | { type: 'ready'; outputs: number }
+  /** Loaded and warmed up. */
+  | { type: 'ready'; graph: GraphInfo }
   /** The model cannot be served, and starting again will not change that. */
   | { type: 'unusable'; message: string }
   /** logits: shape [rows × outputs], row after row. `ms`: time in session.run. */

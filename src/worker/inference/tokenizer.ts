@@ -34,6 +34,8 @@ interface Pending {
 }
 
 export class TextTokenizer {
+  /** What it does in the end, such as `WordPiece`. */
+  readonly kind: string;
   readonly #tokenizer: HfTokenizer;
   readonly #maxTokens: number;
   readonly #prefix: number;
@@ -53,10 +55,9 @@ export class TextTokenizer {
     this.#maxTokens = maxTokens;
     this.#observe = observe;
     try {
-      this.#tokenizer = new HfTokenizer(
-        readJson(folder, 'tokenizer.json'),
-        readJson(folder, 'tokenizer_config.json'),
-      );
+      const definition = readJson(folder, 'tokenizer.json');
+      this.#tokenizer = new HfTokenizer(definition, readJson(folder, 'tokenizer_config.json'));
+      this.kind = (definition as { model?: { type?: string } }).model?.type ?? 'unknown';
       mendNormalizer(this.#tokenizer.normalizer);
       // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
       // which of them come first is found by looking where a text's own tokens appear.

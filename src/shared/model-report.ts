@@ -1,0 +1,27 @@
+/** What `amulet model check` finds out about a model folder: made by src/worker/inference/check.ts, shown by the CLI. */
+import type { ApplyFunction, RowResult } from './contract.ts';
+
+export interface ModelReport {
+  folder: string;
+  /** Every reason why it cannot be served, in the words in which a worker refuses to start. Empty: it can. */
+  problems: string[];
+  /** The parts below are there as far as it could be read. */
+  files?: { onnx: string; bytes: number };
+  revision?: string;
+  /** `model_type` of the config. */
+  family?: string | null;
+  /** Kind of tokenizer, such as `WordPiece`. */
+  tokenizer?: string;
+  problem_type?: string | null;
+  max_tokens?: number;
+  graph?: { inputs: { name: string; type: string }[]; output: { name: string; type: string; width: number } };
+  /** Until it was loaded and warm. */
+  load_ms?: number;
+  labels?: string[];
+  apply?: ApplyFunction;
+  samples?: { text: string; tokens: number; result: RowResult }[];
+  /** Milliseconds of batches of so many padded tokens, on one model process. */
+  calibration?: { tokens: number; ms: number; us_per_token: number }[];
+  /** Padded tokens of a batch that a worker would choose here; null: the measurement was too noisy. */
+  budgets?: { interactive: number; background: number } | null;
+}

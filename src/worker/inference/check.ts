@@ -1,0 +1,126 @@
+/**
+ * Entry of the process behind `amulet model check`: does with a model folder what a worker does at its start, step by step,
+ * and sends a ModelReport to its parent. A model that crashes natively takes only its own process with it, as always.
+ */
+import { statSync } from 'node:fs';
+import path from 'node:path';
+import { loadConfig, type Config } from '../../shared/config.ts';
+import { StartupError } from '../../shared/errors.ts';
+import { createLogger } from '../../shared/logger.ts';
+import type { ModelReport } from '../../shared/model-report.ts';
+import { Batcher } from './batcher.ts';
+import { chooseBudgets } from './calibration.ts';
+import { Classifier, oncePerText, type TextRow } from './classifier.ts';
+import { EnginePool, timeBatches } from './engine-pool.ts';
+import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
+import { TextTokenizer } from './tokenizer.ts';
+
+/** Short, and not all in one script. */
+const TEXTS = ['I love this.', 'What a waste of time!', 'Когда начинается концерт? 图书馆在哪里？'];
+
+const [folder = '', file = '', ...texts] = process.argv.slice(2);
+const report: ModelReport = { folder, problems: [] };
+await check(report, file === '' ? undefined : file, texts.length > 0 ? texts : TEXTS);
+process.send?.(report, undefined, undefined, () => process.exit(0));
+
+async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
+  const config = loadConfig();
+  const model = await attempt(() => readModelFolder(report.folder, file));
+  if (!model) return;
+  report.files = { onnx: path.relative(model.folder, model.onnxFile), bytes: statSync(model.onnxFile).size };
+  report.revision = model.revision;
+  report.family = model.family ?? null;
+  report.problem_type = model.problemType ?? null;
+  report.max_tokens = model.maxTokens;
+
+  const tokenizer = await attempt(() => new TextTokenizer(model.folder, model.maxTokens));
+  if (tokenizer) report.tokenizer = tokenizer.kind;
+  const start = performance.now();
+  const engines = await attempt(() => open(model, config));
+  if (!engines) return;
+  report.load_ms = Math.round(performance.now() - start);
+  if (engines.graph) report.graph = engines.graph;
+  try {
+    const labels = await attempt(() => labelsOf(model, engines.outputs));
+    if (labels) Object.assign(report, labels);
+    if (tokenizer && labels) await classify(report, texts, { model, tokenizer, engines, ...labels });
+    if (report.problems.length === 0) await calibrate(report, engines, model, config);
+  } finally {
+    await engines.stop();
+  }
+}
+
+/** @returns undefined when a worker would refuse to start here, which is then in the report */
+async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    return await step();
+  } catch (error) {
+    // Whatever else it is: a worker would not start either.
+    report.problems.push(error instanceof Error ? error.message : String(error));
+    if (!(error instanceof StartupError || isModelDeath(error))) throw error;
+    return undefined;
+  }
+}
+
+/** The model process ended while loading: no reason was given, but it is the model's. */
+const isModelDeath = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('the model process ended');
+
+function open(model: ModelFolder, config: Config): Promise<EnginePool> {
+  return EnginePool.start(1, {
+    load: {
+      onnxFile: model.onnxFile,
+      executionProviders: config.EXECUTION_PROVIDERS,
+      intraOpThreads: config.INTRA_OP_THREADS,
+      maxTokens: model.maxTokens,
+    },
+    runTimeoutMs: config.RUN_TIMEOUT_MS,
+    logger: createLogger('check', 'silent'),
+    onGiveUp: (error) => report.problems.push(error.message),
+  });
+}
+
+interface Parts extends Pick<ConstructorParameters<typeof Classifier>[0], 'tokenizer' | 'labels' | 'apply'> {
+  model: ModelFolder;
+  engines: EnginePool;
+}
+
+async function classify(report: ModelReport, texts: string[], parts: Parts): Promise<void> {
+  const { model, tokenizer, engines, labels, apply } = parts;
+  const classifier = new Classifier({
+    tokenizer,
+    labels,
+    apply,
+    maxTokens: model.maxTokens,
+    batcher: new Batcher<TextRow, Float32Array>({
+      run: oncePerText((rows) => engines.run(rows)),
+      executors: 1,
+      budgets: { interactive: 256, low: 256, bulk: 256 },
+    }),
+  });
+  report.samples = [];
+  for (const text of texts) {
+    const options = { top_k: Math.min(3, labels.length) };
+    const result = await classifier.classify({ text }, options, 'interactive', new AbortController().signal);
+    const { ids } = await tokenizer.encode(text, 'right');
+    report.samples.push({ text, tokens: ids.length, result });
+    if ('error' in result)
+      report.problems.push(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);
+  }
+}
+
+async function calibrate(
+  report: ModelReport,
+  engines: EnginePool,
+  model: ModelFolder,
+  { MAX_BATCH_MS, MAX_BULK_BATCH_MS }: Config,
+): Promise<void> {
+  const samples = await timeBatches(engines, model.maxTokens);
+  report.calibration = samples.map(({ tokens, ms }) => {
+    const best = Math.min(...ms);
+    return { tokens, ms: Math.round(best * 100) / 100, us_per_token: Math.round((best * 1e4) / tokens) / 10 };
+  });
+  const limits = { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS };
+  const { interactive, background, fallback } = chooseBudgets(samples, limits);
+  report.budgets = fallback === undefined ? { interactive, background } : null;
+}

@@ -1,0 +1,224 @@
+/** `amulet model check`: right about what can be served, and one line for what cannot, which a worker says, too. */
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { encodeModel } from '../../bench/onnx-writer.ts';
+import { EXIT } from '../../src/cli/exit.ts';
+import type { ModelReport } from '../../src/shared/model-report.ts';
+import { CliProcess } from '../support/cli.ts';
+import { tinyModels } from '../support/goldens.ts';
+import { Process } from '../support/stack.ts';
+
+const SHIPPED = ['sst2-minilm', 'goemotions-minilm'].map((name) => `models/${name}`);
+const TINY = tinyModels().map((name) => `test/fixtures/models/${name}`);
+
+const check = (...args: string[]) => {
+  const cli = new CliProcess(['model', 'check', ...args]);
+  return cli.ended.then(({ code }) => ({ code, out: cli.stdout, problems: cli.stderr }));
+};
+
+const EXPECTED: Record<string, Partial<ModelReport>> = {
+  'sst2-minilm': {
+    family: 'bert',
+    tokenizer: 'WordPiece',
+    apply: 'softmax',
+    labels: ['NEGATIVE', 'POSITIVE'],
+    max_tokens: 512,
+  },
+  'goemotions-minilm': { family: 'bert', tokenizer: 'WordPiece', apply: 'sigmoid', max_tokens: 256 },
+  'bert-uncased': { family: 'bert', tokenizer: 'WordPiece', apply: 'softmax' },
+  'distilbert-cased': { family: 'distilbert', tokenizer: 'WordPiece', apply: 'softmax' },
+  roberta: { family: 'roberta', tokenizer: 'BPE', apply: 'sigmoid' },
+  'xlm-roberta': { family: 'xlm-roberta', tokenizer: 'Unigram', apply: 'softmax' },
+  'multi-label': { apply: 'sigmoid', problem_type: 'multi_label_classification' },
+  'one-logit': { apply: 'sigmoid' },
+  regression: { apply: 'none', problem_type: 'regression', labels: ['stars'] },
+  'labels-unnamed': { labels: ['LABEL_0', 'LABEL_1'], problem_type: null },
+  'labels-partly-named': { labels: ['LABEL_0', 'neutral', 'LABEL_2'] },
+};
+
+test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
+  const { code, out, problems } = await check(folder, '--json', '--text', 'I love this.', '--text', 'Не то.');
+  expect([code, problems]).toEqual([EXIT.ok, '']);
+  const report = JSON.parse(out) as ModelReport;
+  const name = path.basename(folder);
+  expect(report).toMatchObject({ folder, problems: [], ...EXPECTED[name] });
+  const config = JSON.parse(fs.readFileSync(path.join(folder, 'config.json'), 'utf8')) as {
+    model_type: string;
+  };
+  expect(report.family).toBe(config.model_type);
+  // As many scores as the graph has outputs, each a number, for both texts.
+  const { labels = [], graph, samples = [] } = report;
+  expect(graph?.output.width).toBe(labels.length);
+  expect(graph?.output.type).toBe(name.startsWith('fp16') ? 'float16' : 'float32');
+  const types = new Set(graph?.inputs.map(({ type }) => type));
+  expect([...types]).toEqual([name === 'int32-inputs' ? 'int32' : 'int64']);
+  expect(graph?.inputs.some(({ name: input }) => input === 'token_type_ids')).toBe(
+    config.model_type === 'bert',
+  );
+  expect(samples.map(({ text }) => text)).toEqual(['I love this.', 'Не то.']);
+  for (const { result } of samples) expect(result).toMatchObject({ score: expect.any(Number) as number });
+  expect(report.calibration?.length).toBeGreaterThan(5);
+});
+
+test('for people: what it is, a sample, and the speed', async () => {
+  const { code, out } = await check('models/goemotions-minilm', '--text', 'Thank you so much!');
+  expect(code).toBe(EXIT.ok);
+  expect(out).toMatch(/^Folder +models\/goemotions-minilm, revision [0-9a-f]{12}$/m);
+  expect(out).toMatch(/^Family +bert, WordPiece tokenizer$/m);
+  expect(out).toMatch(
+    /^Labels +28: admiration, .*, … \(sigmoid; problem_type multi_label_classification\)$/m,
+  );
+  expect(out).toMatch(/^Limit +256 tokens a text$/m);
+  expect(out).toMatch(/^Inputs +input_ids int64, attention_mask int64, token_type_ids int64$/m);
+  expect(out).toMatch(/^Sample +"Thank you so much!" \(7 tokens\): gratitude 0\.\d{3}, /m);
+  expect(out).toMatch(/^ +2,048 +[\d.]+ +[\d.]+/m);
+});
+
+describe('what cannot be served', () => {
+  let folder: string;
+  const at = (name: string) => path.join(folder, name);
+  const edit = (name: string, change: (config: Record<string, unknown>) => void) => {
+    const config = JSON.parse(fs.readFileSync(at(name), 'utf8')) as Record<string, unknown>;
+    change(config);
+    fs.writeFileSync(at(name), JSON.stringify(config));
+  };
+
+  beforeEach(() => {
+    folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-check-'));
+    fs.cpSync('test/fixtures/models/bert-uncased', folder, { recursive: true });
+  });
+  afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+  /** A graph whose logits are the number of tokens times a weight, [rows, width]. */
+  const graph = (width: number, weight: number) =>
+    encodeModel({
+      name: 'count',
+      operators: [
+        { op: 'Cast', inputs: ['attention_mask'], outputs: ['mask'], attributes: { to: { int: 1 } } },
+        { op: 'ReduceSum', inputs: ['mask', 'axes'], outputs: ['count'] },
+        { op: 'Mul', inputs: ['count', 'weights'], outputs: ['logits'] },
+      ],
+      weights: new Map([
+        ['axes', { type: 'int64', dims: [1], data: BigInt64Array.of(1n) }],
+        ['weights', { type: 'float', dims: [1, width], data: new Float32Array(width).fill(weight) }],
+      ]),
+      inputs: ['input_ids', 'attention_mask'].map((name) => ({
+        name,
+        type: 'int64',
+        dims: ['rows', 'tokens'],
+      })),
+      outputs: [{ name: 'logits', type: 'float', dims: ['rows', width] }],
+      operatorSets: { '': 13 },
+    });
+
+  test.each<[string, () => void, RegExp]>([
+    ['no tokenizer', () => fs.rmSync(at('tokenizer.json')), /tokenizer\.json cannot be read: ENOENT/],
+    [
+      'a tokenizer that is none',
+      () => fs.writeFileSync(at('tokenizer.json'), '{"model": {"type": "Magic"}}'),
+      /the tokenizer cannot be loaded: /,
+    ],
+    [
+      'a truncated ONNX file',
+      () => fs.truncateSync(at('onnx/model.onnx'), 20_000),
+      /model\.onnx cannot be loaded: /,
+    ],
+    ['an empty ONNX file', () => fs.truncateSync(at('onnx/model.onnx'), 0), /model\.onnx cannot be loaded: /],
+    [
+      'no ONNX file',
+      () => fs.rmSync(at('onnx/model.onnx')),
+      /has no ONNX file: looked for onnx\/model_quantized\.onnx/,
+    ],
+    [
+      'more labels than outputs',
+      () => edit('config.json', (config) => (config.id2label = { 0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e' })),
+      /config\.json names 5 labels, but the graph has 3 outputs/,
+    ],
+    [
+      'fewer labels than outputs',
+      () => edit('config.json', (config) => (config.id2label = { 0: 'a', 1: 'b' })),
+      /config\.json names 2 labels, but the graph has 3 outputs/,
+    ],
+    [
+      'NaN logits',
+      () => fs.writeFileSync(at('onnx/model.onnx'), graph(3, Number.NaN)),
+      /the warm-up run gave NaN or infinite logits/,
+    ],
+    [
+      'infinite logits',
+      () => fs.writeFileSync(at('onnx/model.onnx'), graph(3, Infinity)),
+      /the warm-up run gave NaN or infinite logits/,
+    ],
+    [
+      'a file that is not what the manifest lists',
+      () =>
+        fs.writeFileSync(
+          at('manifest.json'),
+          '{"revision": "r1", "files": {"config.json": {"sha256": "00"}}}',
+        ),
+      /config\.json is damaged: its SHA-256 is not the one in manifest\.json/,
+    ],
+    [
+      'half a config',
+      () => fs.writeFileSync(at('config.json'), '{"id2label": {'),
+      /config\.json cannot be used: /,
+    ],
+    ['no folder', () => fs.rmSync(folder, { recursive: true }), /MODEL_DIR=\S+ does not exist/],
+  ])('%s: one line, status 1, and a worker that refuses with the same line', async (_name, damage, line) => {
+    damage();
+    const { code, problems } = await check(folder);
+    expect(code).toBe(EXIT.failed);
+    expect(problems).toMatch(/^amulet: [^\n]+\n$/);
+    expect(problems).toMatch(line);
+
+    const worker = new Process('worker/inference/main.ts', {
+      REDIS_URL: inject('redisUrl'),
+      REDIS_PREFIX: '{test-check}',
+      WORKER_PORT: '0',
+      MODEL_PROCESSES: '1',
+      MODEL_DIR: folder,
+      MODEL_NAME: 'broken',
+      BATCH_TOKENS: '64',
+      BULK_BATCH_TOKENS: '64',
+    });
+    const status = await new Promise((resolve) => worker.child.once('close', resolve));
+    expect(status).toBe(78);
+    const last = JSON.parse(worker.output.trim().split('\n').at(-1)!) as { msg: string };
+    expect(`amulet: ${last.msg}\n`).toBe(problems);
+  });
+
+  test('several things at once are all said', async () => {
+    fs.rmSync(at('tokenizer.json'));
+    edit('config.json', (config) => (config.id2label = { 0: 'a', 1: 'b' }));
+    const { code, problems } = await check(folder);
+    expect(code).toBe(EXIT.failed);
+    expect(problems.trimEnd().split('\n')).toEqual([
+      expect.stringMatching(/^amulet: .*tokenizer\.json cannot be read/),
+      expect.stringMatching(/^amulet: .*names 2 labels, but the graph has 3 outputs/),
+    ]);
+  });
+
+  test('a graph that is served, whatever it is', async () => {
+    fs.writeFileSync(at('onnx/model.onnx'), graph(3, 0.5));
+    expect((await check(folder)).code).toBe(EXIT.ok);
+  });
+
+  test('in JSON, too', async () => {
+    fs.rmSync(at('tokenizer.json'));
+    const { code, out, problems } = await check(folder, '--json');
+    expect([code, problems]).toEqual([EXIT.failed, '']);
+    expect((JSON.parse(out) as ModelReport).problems).toEqual([
+      expect.stringMatching(/tokenizer\.json cannot be read/),
+    ]);
+  });
+});
+
+test.each([
+  [[], 'which folder? Such as models/sst2-minilm'],
+  [['a', 'b'], 'one at a time: a b'],
+  [['a', '--what'], 'unknown option --what; see amulet model --help'],
+])('wrong usage: %j', async (args, message) => {
+  expect(await check(...args)).toMatchObject({ code: EXIT.usage, problems: `amulet: ${message}\n` });
+});
