@@ -361,13 +361,19 @@ export interface HubAccess {
   token: string | undefined;
 }
 
-/** @throws StartupError when HF_ENDPOINT is no URL */
+/** @throws StartupError when they cannot be used; a token is not in the message */
 export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
   const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
   const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
-  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? ''))
+  const url = URL.parse(endpoint);
+  if (url && url.username + url.password !== '')
+    throw new StartupError('HF_ENDPOINT must be without a user; set HF_TOKEN');
+  if (!/^https?:$/.test(url?.protocol ?? ''))
     throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
-  return { endpoint, token: given('HF_TOKEN') };
+  const token = given('HF_TOKEN');
+  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
+    throw new StartupError('HF_TOKEN has characters that no token has');
+  return { endpoint, token };
 }
 
 /** The environment for a child process: this one's, with changes. */

@@ -286,9 +286,7 @@ describe('a repository that is not to be had', () => {
     hub.plan(/^hub .*resolve/, refuse(status, { 'x-error-code': 'GatedRepo' }), 1000);
     const { code, said } = await pull([], env);
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain(
-      `amulet: ${hub.id} is gated: ask for access at ${hub.url}/${hub.id}; ${hint}\n`,
-    );
+    expect(said).toContain(`amulet: ${hub.id} is gated: ask for access at ${hub.url}/${hub.id}; ${hint}\n`);
     expect(left()).not.toContain('some-model');
   });
 
@@ -354,7 +352,7 @@ describe('what lies there from before', () => {
   const interrupted = async () => {
     hub.plan(LARGE, cutAfter(2_000_000, hub));
     hub.plan(LARGE, refuse(503), 1000);
-    await pull(['--patience', '0']);
+    await pull(['--force', '--patience', '0']);
     expect(partial()).toBeGreaterThan(0);
     hub.reset();
   };

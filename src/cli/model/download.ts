@@ -30,7 +30,7 @@ export async function download(file: HubFile, folder: string, options: Download)
   for (let attempt = 1; ; attempt++) {
     const reached = { bytes: 0 };
     await options.retrier.run(() => append(file, target, reached, options));
-    const { sha256, same } = await verify(file, target);
+    const { sha256, same } = await verify(file, target, options.signal);
     if (same) return sha256;
     // What was there before may have been damaged: once more, from nothing.
     await truncate(target, 0);
@@ -80,11 +80,19 @@ async function append(
   }
 }
 
-async function verify({ bytes, hash }: HubFile, target: string): Promise<{ sha256: string; same: boolean }> {
+/** Whether `target` has the bytes that the hub lists. @throws the reason of the signal, or when it cannot be read */
+export async function verify(
+  { bytes, hash }: HubFile,
+  target: string,
+  signal: AbortSignal,
+): Promise<{ sha256: string; same: boolean }> {
   const sha256 = createHash('sha256');
   const blob = createHash('sha1').update(`blob ${bytes}\0`);
   await pipeline(createReadStream(target), async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) for (const each of [sha256, blob] as Hash[]) each.update(chunk);
+    for await (const chunk of chunks) {
+      signal.throwIfAborted();
+      for (const each of [sha256, blob] as Hash[]) each.update(chunk);
+    }
   });
   const hex = sha256.digest('hex');
   return { sha256: hex, same: (hash.algorithm === 'sha256' ? hex : blob.digest('hex')) === hash.hex };

@@ -1,9 +1,18 @@
 /** A hub of models: what a repository has at a commit, and the bytes of its files. */
 import { listFiles, modelInfo } from '@huggingface/hub';
+import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import type { HubAccess } from '../../shared/config.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { HubFile } from './hub-files.ts';
+
+const infoSchema = z.object({ sha: z.string().regex(/^[0-9a-f]{40}$/) });
+const fileSchema = z.object({
+  path: z.string(),
+  size: z.number(),
+  oid: z.string(),
+  lfs: z.object({ oid: z.string(), size: z.number() }).optional(),
+});
 
 /** Nothing for so long: the connection is dead. */
 const SILENCE_MS = 60_000;
@@ -35,21 +44,30 @@ export class Hub {
       hubUrl: this.#access.endpoint,
       // With what the library would do itself: the token, which need not look as it thinks, and errors.
       fetch: (url: string | URL | Request, init?: RequestInit) =>
-        this.#fetch(new URL(url instanceof Request ? url.url : url), init, { id, revision }),
+        this.#fetchWhole(new URL(url instanceof Request ? url.url : url), init, { id, revision }),
     };
-    const { sha } = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...options });
-    const repo = { type: 'model', name: id } as const;
-    const files: HubFile[] = [];
-    for await (const entry of listFiles({ repo, revision: sha, recursive: true, ...options })) {
-      if (entry.type !== 'file') continue;
-      const { path, size, oid = '', lfs } = entry;
-      files.push({
-        path,
-        bytes: lfs?.size ?? size,
-        hash: lfs ? { algorithm: 'sha256', hex: lfs.oid } : { algorithm: 'git-blob', hex: oid },
-      });
+    try {
+      const info = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...options });
+      const { sha } = infoSchema.parse(info);
+      const repo = { type: 'model', name: id } as const;
+      const files: HubFile[] = [];
+      for await (const entry of listFiles({ repo, revision: sha, recursive: true, ...options })) {
+        if (entry.type !== 'file') continue;
+        const { path, size, oid, lfs } = fileSchema.parse(entry);
+        files.push({
+          path,
+          bytes: lfs?.size ?? size,
+          hash: lfs ? { algorithm: 'sha256', hex: lfs.oid } : { algorithm: 'git-blob', hex: oid },
+        });
+      }
+      return { id, commit: sha, files };
+    } catch (error) {
+      // The library takes an answer for what it should be, and stumbles over any other.
+      const stumbled = [SyntaxError, TypeError, z.ZodError].some((kind) => error instanceof kind);
+      if (!stumbled) throw error;
+      const message = `${this.#access.endpoint} does not answer as a hub of models does`;
+      throw new CliError(EXIT.failed, message, [], error);
     }
-    return { id, commit: sha, files };
   }
 
   /**
@@ -104,6 +122,20 @@ export class Hub {
     }
   }
 
+  /** An answer of the API with all that belongs to it: one that is cut off fails here, as a ConnectionError. */
+  async #fetchWhole(
+    url: URL,
+    init: RequestInit | undefined,
+    what: { id: string; revision: string },
+  ): Promise<Response> {
+    const response = await this.#fetch(url, init, what);
+    try {
+      return new Response(await response.text(), { headers: response.headers });
+    } catch (error) {
+      throw this.#connectionError(error);
+    }
+  }
+
   /** @returns an answer that is no error */
   async #fetch(
     url: URL,
@@ -130,8 +162,11 @@ export class Hub {
   #refusal({ status, headers }: Response, { id, revision }: { id: string; revision: string }): Error {
     const problem = headers.get('x-error-code');
     const { endpoint, token } = this.#access;
-    const hint = token === undefined ? 'set HF_TOKEN' : 'HF_TOKEN is that of somebody who may not';
     const say = (message: string) => new CliError(EXIT.failed, message);
+    if (problem === 'GatedRepo') {
+      const then = token === undefined ? 'then set HF_TOKEN' : 'HF_TOKEN does not have it yet';
+      return say(`${id} is gated: ask for access at ${endpoint}/${id}; ${then}`);
+    }
     switch (status) {
       case 401:
         // The hub does not tell strangers which of the two it is.
@@ -141,9 +176,9 @@ export class Hub {
             : `${endpoint} does not accept HF_TOKEN, or there is no ${id}`,
         );
       case 403:
-        return problem === 'GatedRepo'
-          ? say(`${id} is gated: ask for access at ${endpoint}/${id}; ${hint}`)
-          : say(`${endpoint} refuses ${id}: ${hint}`);
+        return say(
+          `${endpoint} refuses ${id}: ${token === undefined ? 'set HF_TOKEN' : 'HF_TOKEN does not give access to it'}`,
+        );
       case 404:
         return problem === 'RevisionNotFound'
           ? say(`${id} has no revision ${revision}`)

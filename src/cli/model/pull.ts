@@ -14,7 +14,7 @@ import type { Reporter } from '../reporter.ts';
 import { since } from '../run.ts';
 import { bytes, duration, entry, plural, shellWord } from '../units.ts';
 import type { PullCommand } from './command-line.ts';
-import { download } from './download.ts';
+import { download, verify } from './download.ts';
 import { chooseFiles, type HubFile } from './hub-files.ts';
 import { Hub, type Repository } from './hub.ts';
 import { makeParent, Staging } from './staging.ts';
@@ -30,6 +30,7 @@ export async function pull(command: PullCommand, signal: AbortSignal, reporter: 
     await makeParent(staging.target);
     const unlock = takeLock(`${staging.target}.lock`, 'amulet model pull');
     try {
+      await staging.recover();
       return await bring(command, new Hub(access, signal), staging, signal, reporter);
     } finally {
       reporter.unwatch();
@@ -54,12 +55,18 @@ async function bring(
   const { model, files } = chooseFiles(command.id, repository.files, command.file);
 
   const present = staging.present();
+  let damage = '';
   if (present?.source?.commit === repository.commit && present.files[model.path]) {
-    reporter.say(entry('There', `${command.out} is ${described(repository)} already`));
-    return EXIT.ok;
+    const listed = files.filter(({ path }) => present.files[path]);
+    const damaged = await firstDamaged(listed, staging.target, signal);
+    if (damaged === undefined) {
+      reporter.say(entry('There', `${command.out} is ${described(repository)} already`));
+      return EXIT.ok;
+    }
+    damage = `, but ${damaged.path} is damaged or missing`;
   }
   if (!command.force && (present !== undefined || (await exists(staging.target)))) {
-    throw new UsageError(`${command.out} is there already; --force replaces it`);
+    throw new UsageError(`${command.out} is there already${damage}; --force replaces it`);
   }
 
   staging.begin(repository);
@@ -100,12 +107,25 @@ async function bring(
   return EXIT.ok;
 }
 
+/** The first of the files that is not in the folder as the hub lists it. */
+async function firstDamaged(
+  files: readonly HubFile[],
+  folder: string,
+  signal: AbortSignal,
+): Promise<HubFile | undefined> {
+  for (const file of files) {
+    const target = path.join(folder, file.path);
+    if (!existsSync(target) || !(await verify(file, target, signal)).same) return file;
+  }
+  return undefined;
+}
+
 function report({ out, file }: PullCommand, model: HubFile, revision: string, total: number): string[] {
   const named = file === undefined ? '' : `MODEL_FILE=${shellWord(model.path)} `;
   return [
     entry('Placed', `${out}: ${bytes(total)}, revision ${revision}`),
     entry(
-      'Look',
+      'Check',
       `amulet model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
     ),
     entry(

@@ -3,10 +3,11 @@
  * finds the old one, the new one or none, but never half of one.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { UsageError } from '../exit.ts';
 import type { Repository } from './hub.ts';
 
 /** What is written into manifest.json, which a worker checks the files against (src/worker/inference/model-folder.ts). */
@@ -18,8 +19,10 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 
 const MANIFEST = 'manifest.json';
-/** In the staging folder: what it is of. */
+/** In the staging folder: what it is of. It tells such a folder from one that is not ours to change. */
 const ORIGIN = 'pull.json';
+/** Behind the name of the folder: the one that is being replaced. */
+const REPLACED = /^\.old-[0-9a-f]{8}$/;
 /** No part of the model: they may change without its weights. */
 const DOCUMENTS = /^(README\.md|LICENSE(\.\w+)?|NOTICE)$/;
 
@@ -38,11 +41,29 @@ export class Staging {
     return read(path.join(this.target, MANIFEST), manifestSchema);
   }
 
-  /** Keeps what an earlier run has begun of the same commit. */
+  /** Ends what a process was killed in: replacing a folder. It takes two renames, and the old one is whole. */
+  async recover(): Promise<void> {
+    const [parent, base] = [path.dirname(this.target), path.basename(this.target)];
+    for (const name of readdirSync(parent)) {
+      if (!name.startsWith(base) || !REPLACED.test(name.slice(base.length))) continue;
+      const old = path.join(parent, name);
+      if (existsSync(this.target)) await rm(old, { recursive: true });
+      else await rename(old, this.target);
+    }
+  }
+
+  /**
+   * Keeps what an earlier run has begun of the same commit.
+   * @throws UsageError when what is there is no such folder
+   */
   begin({ id, commit }: Repository): void {
     const origin = JSON.stringify({ repository: id, commit });
     const file = path.join(this.folder, ORIGIN);
-    if (read(file, z.unknown()) !== undefined && readFileSync(file, 'utf8') === origin) return;
+    if (existsSync(file)) {
+      if (readFileSync(file, 'utf8') === origin) return;
+    } else if (existsSync(this.folder) && readdirSync(this.folder).length > 0) {
+      throw new UsageError(`${this.folder} is there, and not from an earlier pull: move it away`);
+    }
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
     writeFileSync(file, origin);
@@ -50,7 +71,7 @@ export class Staging {
 
   /** Writes the manifest and puts the folder into its place. @param hashes SHA-256 of every file, by name */
   async finish({ id, commit }: Repository, hashes: ReadonlyMap<string, string>): Promise<Manifest> {
-    await rm(path.join(this.folder, ORIGIN));
+    this.#removeOthers(hashes);
     const names = [...hashes.keys()].filter((name) => !DOCUMENTS.test(name)).sort();
     const files: Manifest['files'] = {};
     for (const name of names) {
@@ -62,6 +83,15 @@ export class Staging {
     await syncAll(this.folder);
     await this.#place();
     return manifest;
+  }
+
+  /** What an earlier run has brought for another choice of files. */
+  #removeOthers(wanted: ReadonlyMap<string, string>): void {
+    for (const entry of readdirSync(this.folder, { recursive: true, withFileTypes: true })) {
+      const file = path.join(entry.parentPath, entry.name);
+      const name = path.relative(this.folder, file).replaceAll(path.sep, '/');
+      if (entry.isFile() && name !== ORIGIN && !wanted.has(name)) rmSync(file);
+    }
   }
 
   async #place(): Promise<void> {
@@ -79,6 +109,7 @@ export class Staging {
       if (replaced) await rename(old, this.target);
       throw error;
     }
+    await rm(path.join(this.target, ORIGIN));
     await sync(path.dirname(this.target));
     if (replaced) await rm(old, { recursive: true, force: true });
   }
