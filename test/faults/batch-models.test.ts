@@ -11,11 +11,8 @@ import { BatchStore } from '../../src/shared/batches/store.ts';
 import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import { ModelRegistry } from '../../src/shared/registry.ts';
-import { Batcher } from '../../src/worker/inference/batcher.ts';
 import { BulkConsumer } from '../../src/worker/inference/bulk-consumer.ts';
-import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
-import { EnginePool } from '../../src/worker/inference/engine-pool.ts';
-import type { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+import type { EnginePool } from '../../src/worker/inference/engine-pool.ts';
 import {
   archive,
   BatchCalls,
@@ -24,6 +21,7 @@ import {
   Inside,
   tellOnFailure,
 } from '../support/batches.ts';
+import { fragileModel } from '../support/fragile-model.ts';
 import { eventually, Process, Stack } from '../support/stack.ts';
 
 describe('two revisions of one model', () => {
@@ -143,9 +141,6 @@ describe('two revisions of one model', () => {
 });
 
 describe('the worker in this process', () => {
-  const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
-  /** First token ids that the child misbehaves at. */
-  const IDS: Record<string, number> = { crash: 666, throw: 667 };
   const MODEL = { name: 'fragile', revision: 'r1' };
   let stack: Stack;
   let pool: EnginePool;
@@ -163,28 +158,8 @@ describe('the worker in this process', () => {
       env: { ...DISTURBED, DEFAULT_MODEL: MODEL.name },
     });
     const logger = pino({ level: 'silent' });
-    pool = await EnginePool.start(2, {
-      load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
-      runTimeoutMs: 10_000,
-      logger,
-      onGiveUp: () => {},
-      childEntry: CHILD,
-    });
-    const encode = (text: string) => {
-      const ids = Int32Array.of(IDS[text.split(' ')[0]!] ?? 1, ...Buffer.from(text).subarray(0, 20));
-      return Promise.resolve({ ids, typeIds: undefined, truncated: false });
-    };
-    const classifier = new Classifier({
-      tokenizer: { encode } as unknown as TextTokenizer,
-      batcher: new Batcher<TextRow, Float32Array>({
-        run: oncePerText((rows) => pool.run(rows)),
-        executors: pool.size,
-        budgets: { interactive: 128, low: 128, bulk: 128 },
-      }),
-      labels: ['a', 'b'],
-      apply: 'softmax',
-      maxTokens: 64,
-    });
+    const { classifier, ...model } = await fragileModel();
+    ({ pool } = model);
     connections.push(new Redis(stack.env.REDIS_URL!, { maxRetriesPerRequest: null }));
     connections.push(connections[0]!.duplicate());
     const [redis, subscriber] = connections as [Redis, Redis];

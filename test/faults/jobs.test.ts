@@ -5,8 +5,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Job, Model } from '../../src/shared/contract.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { JobRecords } from '../../src/shared/records.ts';
+import { ModelRegistry } from '../../src/shared/registry.ts';
+import { Consumer } from '../../src/worker/inference/consumer.ts';
+import { fragileModel } from '../support/fragile-model.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { eventually, Stack, type Process } from '../support/stack.ts';
@@ -179,6 +185,70 @@ describe('an API is killed before it has answered', () => {
     // One job, and one only.
     expect(await redis.keys(`${stack.prefix}:job:*`)).toHaveLength(1);
   });
+});
+
+describe('a text that the model dies of, every time', () => {
+  test('costs its own row only: neighbours, other jobs and the worker go on', async () => {
+    stack = await Stack.start({
+      redisUrl,
+      workers: 0,
+      env: { ...FAST_TAKEOVER, DEFAULT_MODEL: 'fragile' },
+    });
+    const { pool, classifier } = await fragileModel();
+    const model = { name: 'fragile', revision: 'r1' };
+    const registry = new ModelRegistry(redis, stack.prefix);
+    await registry.announce('worker', { ...model, labels: ['a', 'b'], max_tokens: 64, multi_label: false });
+    const subscriber = redis.duplicate();
+    const consumer = new Consumer({
+      config: loadConfig({ ...stack.env, MODEL_PROCESSES: '2' }),
+      redis,
+      records: new JobRecords(redis, stack.prefix, 600),
+      classifier,
+      model,
+      logger: pino({ level: 'silent' }),
+    });
+    await consumer.start(subscriber);
+    try {
+      const jobs = await Promise.all([
+        submit({ texts: ['one', 'crash a', 'two', 'throw b', 'three'] }),
+        submit({ text: 'crash c' }),
+        ...Array.from({ length: 10 }, (_, i) => submit({ text: `other ${i}` })),
+      ]);
+      const [mixed, poison, ...others] = await Promise.all(jobs.map(({ id }) => finished(id)));
+      expect(mixed).toMatchObject({ status: 'succeeded', failed_texts: 2 });
+      expect(mixed!.results).toMatchObject([
+        { label: 'a' },
+        { error: { code: 'poison_input' } },
+        { label: 'a' },
+        { error: { code: 'inference_failed' } },
+        { label: 'a' },
+      ]);
+      expect(poison).toMatchObject({ status: 'failed', error: { code: 'poison_input' } });
+      for (const other of others) expect(other).toMatchObject({ status: 'succeeded', failed_texts: 0 });
+      // Nobody took a job away from a worker whose model was being started again.
+      expect(pool.restarts).toBeGreaterThanOrEqual(2);
+      expect(consumer.jobsInHand).toBe(0);
+      await eventually(async () =>
+        (await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined,
+      );
+    } finally {
+      await consumer.drain();
+      subscriber.disconnect();
+      await pool.stop();
+    }
+  });
+});
+
+test('a model process that crashes natively in the middle of a batch: nothing of it is lost', async () => {
+  await start(1);
+  const [worker] = stack.workers as [Process];
+  const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
+  await busy(worker);
+  const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
+  const { model_pids: pids } = (await health.json()) as { model_pids: number[] };
+  for (const pid of pids) process.kill(pid, 'SIGSEGV');
+  await expectAllSucceeded(ids);
+  expect(worker.running).toBe(true);
 });
 
 test('a paused queue: jobs are taken in and wait; they can be canceled, expire, and go on', async () => {
