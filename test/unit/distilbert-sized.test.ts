@@ -40,7 +40,7 @@ const row = (tokens: number, seed: number): number[] =>
   Array.from({ length: tokens }, (_, i) => (i * 37 + seed * 61 + i * i * seed) % TINY.vocabulary);
 
 test('serves: two finite logits for every row, from tokens and their order alone', async () => {
-  expect(await model.warmUp()).toBe(2);
+  expect((await model.warmUp()).output.width).toBe(2);
   const [one, other, reversed] = await run([row(20, 1), row(20, 2), row(20, 1).reverse()]);
   expect([one, other, reversed].flat().every(Number.isFinite)).toBe(true);
   expect(other).not.toEqual(one);
