@@ -9,6 +9,7 @@ import { check } from './model/check.ts';
 import { parseModel } from './model/command-line.ts';
 import { isClosedPipe } from './output.ts';
 import { createReporter } from './reporter.ts';
+import { printable } from './units.ts';
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
 const SAME_PRESS_MS = 500;
@@ -90,6 +91,7 @@ function complain(thrown: unknown): ExitCode {
     thrown instanceof CliError
       ? [[message, ...thrown.hints], thrown.exitCode]
       : [[`this is a bug: ${stack}`], EXIT.failed];
-  if (message !== '') process.stderr.write(`amulet: ${lines.join('\n')}\n`);
+  const text = lines.join('\n').split('\n').map(printable).join('\n');
+  if (message !== '') process.stderr.write(`amulet: ${text}\n`);
   return exitCode;
 }

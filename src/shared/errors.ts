@@ -82,6 +82,11 @@ export class AppError extends Error {
  */
 export class StartupError extends Error {
   override name = 'StartupError';
+
+  /** @param message made into one line: that of a parser may quote several of a file */
+  constructor(message: string, options?: ErrorOptions) {
+    super(message.replace(/\s*[\r\n]\s*/g, ' '), options);
+  }
 }
 
 /** EX_CONFIG of sysexits.h. */

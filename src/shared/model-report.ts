@@ -6,7 +6,8 @@ export interface ModelReport {
   /** Every reason why it cannot be served, in the words in which a worker refuses to start. Empty: it can. */
   problems: string[];
   /** The parts below are there as far as it could be read. */
-  files?: { onnx: string; bytes: number };
+  /** The ONNX file, and those that hold its weights outside it. */
+  files?: { name: string; bytes: number }[];
   revision?: string;
   /** `model_type` of the config. */
   family?: string | null;

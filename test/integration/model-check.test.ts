@@ -13,8 +13,8 @@ import { Process } from '../support/stack.ts';
 const SHIPPED = ['sst2-minilm', 'goemotions-minilm'].map((name) => `models/${name}`);
 const TINY = tinyModels().map((name) => `test/fixtures/models/${name}`);
 
-const check = (...args: string[]) => {
-  const cli = new CliProcess(['model', 'check', ...args]);
+const check = (args: string[], env?: Record<string, string>) => {
+  const cli = new CliProcess(['model', 'check', ...args], undefined, env);
   return cli.ended.then(({ code }) => ({ code, out: cli.stdout, problems: cli.stderr }));
 };
 
@@ -39,7 +39,14 @@ const EXPECTED: Record<string, Partial<ModelReport>> = {
 };
 
 test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
-  const { code, out, problems } = await check(folder, '--json', '--text', 'I love this.', '--text', 'Не то.');
+  const { code, out, problems } = await check([
+    folder,
+    '--json',
+    '--text',
+    'I love this.',
+    '--text',
+    'Не то.',
+  ]);
   expect([code, problems]).toEqual([EXIT.ok, '']);
   const report = JSON.parse(out) as ModelReport;
   const name = path.basename(folder);
@@ -63,7 +70,7 @@ test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
 });
 
 test('for people: what it is, a sample, and the speed', async () => {
-  const { code, out } = await check('models/goemotions-minilm', '--text', 'Thank you so much!');
+  const { code, out } = await check(['models/goemotions-minilm', '--text', 'Thank you so much!']);
   expect(code).toBe(EXIT.ok);
   expect(out).toMatch(/^Folder +models\/goemotions-minilm, revision [0-9a-f]{12}$/m);
   expect(out).toMatch(/^Family +bert, WordPiece tokenizer$/m);
@@ -161,14 +168,14 @@ describe('what cannot be served', () => {
       /config\.json is damaged: its SHA-256 is not the one in manifest\.json/,
     ],
     [
-      'half a config',
-      () => fs.writeFileSync(at('config.json'), '{"id2label": {'),
+      'a config that no parser can read',
+      () => fs.writeFileSync(at('config.json'), '{\n  "id2label": x\n}'),
       /config\.json cannot be used: /,
     ],
     ['no folder', () => fs.rmSync(folder, { recursive: true }), /MODEL_DIR=\S+ does not exist/],
   ])('%s: one line, status 1, and a worker that refuses with the same line', async (_name, damage, line) => {
     damage();
-    const { code, problems } = await check(folder);
+    const { code, problems } = await check([folder]);
     expect(code).toBe(EXIT.failed);
     expect(problems).toMatch(/^amulet: [^\n]+\n$/);
     expect(problems).toMatch(line);
@@ -189,10 +196,48 @@ describe('what cannot be served', () => {
     expect(`amulet: ${last.msg}\n`).toBe(problems);
   });
 
+  test.each([
+    ['while it loads', 'process.abort()', /the model process ended while loading \(SIGABRT\)/],
+    [
+      'with a text',
+      "process.on('message', ({ type }) => type === 'run' && process.abort())",
+      /"I love this\." cannot be classified: This text crashes the model/,
+    ],
+    [
+      'with large batches',
+      "process.on('message', ({ type, lengths }) => type === 'run' && lengths.length > 3 && process.abort())",
+      /the model process died \(SIGABRT\)/,
+    ],
+  ])('a model that takes its process with it, %s: one line', async (_, crash, line) => {
+    const preload = at('crash.cjs');
+    fs.writeFileSync(preload, `if (process.argv[1]?.endsWith('model-child.ts')) ${crash};`);
+    const { code, problems } = await check([folder, '--text', 'I love this.'], {
+      NODE_OPTIONS: `--require ${preload}`,
+    });
+    expect(code).toBe(EXIT.failed);
+    expect(problems).toMatch(/^amulet: [^\n]+\n$/);
+    expect(problems).toMatch(line);
+  });
+
+  test('settings that a worker would not start with', async () => {
+    const { code, problems } = await check([folder], { HOST: '0.0.0.0' });
+    expect(code).toBe(EXIT.failed);
+    expect(problems).toMatch(/^amulet: Configuration: HOST=0\.0\.0\.0 is not loopback[^\n]+\n$/);
+  });
+
+  test('what a file says does not steer the terminal', async () => {
+    edit('config.json', (config) => (config.id2label = { 0: 'a\n\u001b[31mred', 1: 'b', 2: 'c' }));
+    expect((await check([folder])).out).toContain(
+      String.raw`Labels      3: a\u000a\u001b[31mred, b, c (softmax`,
+    );
+    fs.writeFileSync(at('tokenizer.json'), '{"model": \u001b[31mred}');
+    expect((await check([folder])).problems).toContain(String.raw`Unexpected token '\u001b'`);
+  });
+
   test('several things at once are all said', async () => {
     fs.rmSync(at('tokenizer.json'));
     edit('config.json', (config) => (config.id2label = { 0: 'a', 1: 'b' }));
-    const { code, problems } = await check(folder);
+    const { code, problems } = await check([folder]);
     expect(code).toBe(EXIT.failed);
     expect(problems.trimEnd().split('\n')).toEqual([
       expect.stringMatching(/^amulet: .*tokenizer\.json cannot be read/),
@@ -202,12 +247,12 @@ describe('what cannot be served', () => {
 
   test('a graph that is served, whatever it is', async () => {
     fs.writeFileSync(at('onnx/model.onnx'), graph(3, 0.5));
-    expect((await check(folder)).code).toBe(EXIT.ok);
+    expect((await check([folder])).code).toBe(EXIT.ok);
   });
 
   test('in JSON, too', async () => {
     fs.rmSync(at('tokenizer.json'));
-    const { code, out, problems } = await check(folder, '--json');
+    const { code, out, problems } = await check([folder, '--json']);
     expect([code, problems]).toEqual([EXIT.failed, '']);
     expect((JSON.parse(out) as ModelReport).problems).toEqual([
       expect.stringMatching(/tokenizer\.json cannot be read/),
@@ -220,5 +265,5 @@ test.each([
   [['a', 'b'], 'one at a time: a b'],
   [['a', '--what'], 'unknown option --what; see amulet model --help'],
 ])('wrong usage: %j', async (args, message) => {
-  expect(await check(...args)).toMatchObject({ code: EXIT.usage, problems: `amulet: ${message}\n` });
+  expect(await check(args)).toMatchObject({ code: EXIT.usage, problems: `amulet: ${message}\n` });
 });

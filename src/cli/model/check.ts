@@ -3,7 +3,7 @@ import { fork } from 'node:child_process';
 import type { RowResult } from '../../shared/contract.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
-import { bytes, count, entry, plural } from '../units.ts';
+import { bytes, count, entry, plural, printable } from '../units.ts';
 import type { CheckCommand } from './command-line.ts';
 
 const ENTRY = new URL('../../worker/inference/check.ts', import.meta.url);
@@ -25,7 +25,7 @@ export async function check(
     write(JSON.stringify(report, undefined, 2));
     return report.problems.length === 0 ? EXIT.ok : EXIT.failed;
   }
-  for (const line of describe(report)) write(line);
+  for (const line of describe(report)) write(printable(line));
   const [problem, ...others] = report.problems;
   if (problem === undefined) return EXIT.ok;
   throw new CliError(
@@ -81,7 +81,10 @@ export function describe(report: ModelReport): string[] {
     if (text !== undefined) lines.push(entry(label, text));
   };
   say('Folder', revision === undefined ? folder : `${folder}, revision ${revision}`);
-  say('File', files && `${files.onnx}, ${bytes(files.bytes)}`);
+  say(
+    files?.length === 1 ? 'File' : 'Files',
+    files?.map(({ name, bytes: size }) => `${name}, ${bytes(size)}`).join('; '),
+  );
   if (family !== undefined)
     say('Family', [family ?? 'not said', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '));
   say('Labels', labels && `${listed(labels)} (${scores(report)})`);

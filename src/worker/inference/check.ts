@@ -11,8 +11,9 @@ import type { ModelReport } from '../../shared/model-report.ts';
 import { Batcher } from './batcher.ts';
 import { chooseBudgets } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
+import { ModelCrashed } from './engine.ts';
 import { EnginePool, timeBatches } from './engine-pool.ts';
-import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
+import { labelsOf, readModelFolder, weightFiles, type ModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
 /** Short, and not all in one script. */
@@ -24,10 +25,13 @@ await check(report, file === '' ? undefined : file, texts.length > 0 ? texts : T
 process.send?.(report, undefined, undefined, () => process.exit(0));
 
 async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
-  const config = loadConfig();
+  const config = await attempt(() => loadConfig());
   const model = await attempt(() => readModelFolder(report.folder, file));
-  if (!model) return;
-  report.files = { onnx: path.relative(model.folder, model.onnxFile), bytes: statSync(model.onnxFile).size };
+  if (!config || !model) return;
+  report.files = weightFiles(model.onnxFile).map((name) => ({
+    name: path.relative(model.folder, name),
+    bytes: statSync(name).size,
+  }));
   report.revision = model.revision;
   report.family = model.family ?? null;
   report.problem_type = model.problemType ?? null;
@@ -44,7 +48,7 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
     const labels = await attempt(() => labelsOf(model, engines.outputs));
     if (labels) Object.assign(report, labels);
     if (tokenizer && labels) await classify(report, texts, { model, tokenizer, engines, ...labels });
-    if (report.problems.length === 0) await calibrate(report, engines, model, config);
+    if (report.problems.length === 0) await attempt(() => calibrate(report, engines, model, config));
   } finally {
     await engines.stop();
   }
@@ -55,16 +59,11 @@ async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
   try {
     return await step();
   } catch (error) {
-    // Whatever else it is: a worker would not start either.
-    report.problems.push(error instanceof Error ? error.message : String(error));
-    if (!(error instanceof StartupError || isModelDeath(error))) throw error;
+    if (!(error instanceof StartupError || error instanceof ModelCrashed)) throw error;
+    report.problems.push(error.message);
     return undefined;
   }
 }
-
-/** The model process ended while loading: no reason was given, but it is the model's. */
-const isModelDeath = (error: unknown): boolean =>
-  error instanceof Error && error.message.startsWith('the model process ended');
 
 function open(model: ModelFolder, config: Config): Promise<EnginePool> {
   return EnginePool.start(1, {

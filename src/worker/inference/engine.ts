@@ -9,7 +9,7 @@ import type { EncodedText } from './tokenizer.ts';
 import type { FromChild, GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
 import type { BatchRun } from './worker-metrics.ts';
 
-/** The model child died while it ran a batch. */
+/** The model child died while it loaded the model or ran a batch. */
 export class ModelCrashed extends Error {
   override name = 'ModelCrashed';
 }
@@ -183,7 +183,7 @@ export class Engine {
       child.on('exit', (code, signal) => {
         clearTimeout(timer);
         const how = signal ?? `exit status ${code}`;
-        if (!ready) reject(new Error(`the model process ended while loading (${how})`));
+        if (!ready) reject(new ModelCrashed(`the model process ended while loading (${how})`));
         else if (!this.#stopped) this.#revive(how);
       });
       child.send({ type: 'load', ...load } satisfies LoadMessage);

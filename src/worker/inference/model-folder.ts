@@ -161,7 +161,7 @@ function definingFiles(root: string, file: string): string[] {
 }
 
 /** The ONNX file and those that hold its weights when they lie outside: model.onnx_data, model.onnx_data_1, model.onnx.data. */
-function weightFiles(onnxFile: string): string[] {
+export function weightFiles(onnxFile: string): string[] {
   const [folder, name] = [path.dirname(onnxFile), path.basename(onnxFile)];
   const outside = readdirSync(folder).filter(
     (other) => /^[._]data/.test(other.slice(name.length)) && other.startsWith(name),
@@ -189,8 +189,7 @@ function readJson<S extends z.ZodType>(root: string, name: string, schema: S): z
   try {
     return schema.parse(JSON.parse(readFileSync(file, 'utf8')));
   } catch (error) {
-    const reason =
-      error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : toError(error).message;
+    const reason = error instanceof z.ZodError ? z.prettifyError(error) : toError(error).message;
     throw new StartupError(`${file} cannot be used: ${reason}`, { cause: error });
   }
 }

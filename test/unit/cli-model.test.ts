@@ -1,0 +1,169 @@
+/** `amulet model`: the command line, which files of a repository are taken, and who the hub is. */
+import { describe, expect, test } from 'vitest';
+import { CliError, UsageError } from '../../src/cli/exit.ts';
+import { parseModel } from '../../src/cli/model/command-line.ts';
+import { chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
+import { printable } from '../../src/cli/units.ts';
+import { hubAccess } from '../../src/shared/config.ts';
+import { StartupError } from '../../src/shared/errors.ts';
+
+describe('the command line', () => {
+  test('pull: what is not said', () => {
+    expect(parseModel(['pull', 'somebody/some-model'])).toEqual({
+      kind: 'pull',
+      id: 'somebody/some-model',
+      revision: 'main',
+      file: undefined,
+      out: 'models/some-model',
+      force: false,
+      quiet: false,
+      patienceMs: 120_000,
+      args: ['somebody/some-model'],
+    });
+    expect(parseModel(['pull', 'old-model'])).toMatchObject({ out: 'models/old-model' });
+  });
+
+  test('check: what is not said', () => {
+    expect(parseModel(['check', 'models/x'])).toEqual({
+      kind: 'check',
+      folder: 'models/x',
+      file: undefined,
+      texts: [],
+      json: false,
+    });
+  });
+
+  test('everything', () => {
+    const options = '--revision v1 --file onnx/a.onnx -o there --force -q --patience 7'.split(' ');
+    expect(parseModel(['pull', ...options, 'a/b'])).toMatchObject({
+      revision: 'v1',
+      file: 'onnx/a.onnx',
+      out: 'there',
+      force: true,
+      quiet: true,
+      patienceMs: 7000,
+    });
+    expect(parseModel('check m --file a.onnx --text one --text two --json'.split(' '))).toMatchObject({
+      file: 'a.onnx',
+      texts: ['one', 'two'],
+      json: true,
+    });
+  });
+
+  test.each([['--help'], ['-h'], ['pull', '--help'], ['check', '-h']])('%s %s: help', (...args) => {
+    expect(parseModel(args)).toBe('help');
+  });
+
+  test.each([
+    [[], 'model what? See amulet model --help'],
+    [['push'], 'unknown command model push; see amulet model --help'],
+    [['pull'], 'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
+    [['pull', ''], 'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
+    [['pull', 'a/b', 'c/d'], 'one at a time: a/b c/d'],
+    [['pull', 'a/b/c'], 'a/b/c is not the id of a model, such as owner/name'],
+    [['pull', '../b'], '../b is not the id of a model, such as owner/name'],
+    [['pull', 'a/..'], 'a/.. is not the id of a model, such as owner/name'],
+    [
+      ['pull', 'https://huggingface.co/a/b'],
+      'https://huggingface.co/a/b is not the id of a model, such as owner/name',
+    ],
+    [['pull', 'a/b', '--out', ''], '--out must not be empty'],
+    [['pull', 'a/b', '--revision', ''], '--revision must not be empty'],
+    [['pull', 'a/b', '--patience', '1.5'], '--patience 1.5: must be a whole number of seconds'],
+    [['pull', 'a/b', '--file'], '--file needs a value'],
+    [['pull', 'a/b', '--force=yes'], '--force takes no value'],
+    [['pull', 'a/b', '--json'], 'unknown option --json; see amulet model --help'],
+  ])('%j: wrong usage', (args, message) => {
+    expect(() => parseModel(args)).toThrow(new UsageError(message));
+  });
+});
+
+describe('the files that are taken', () => {
+  const file = (path: string): HubFile => ({ path, bytes: 1, hash: { algorithm: 'sha256', hex: '00' } });
+  const base = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
+  const choose = (names: string[], wanted?: string) => {
+    const { model, files } = chooseFiles('a/b', [...base, ...names].map(file), wanted);
+    return {
+      model: model.path,
+      others: files.map(({ path }) => path).filter((path) => !base.includes(path)),
+    };
+  };
+
+  test('the first ONNX file of those that a worker looks for', () => {
+    const all = ['model.onnx', 'onnx/model_fp16.onnx', 'onnx/model.onnx', 'onnx/model_quantized.onnx'];
+    expect(choose(all).model).toBe('onnx/model_quantized.onnx');
+    expect(choose(all.slice(0, 3)).model).toBe('onnx/model.onnx');
+    expect(choose(all.slice(0, 2)).model).toBe('model.onnx');
+    expect(choose(all, 'onnx/model_fp16.onnx')).toEqual({
+      model: 'onnx/model_fp16.onnx',
+      others: ['onnx/model_fp16.onnx'],
+    });
+  });
+
+  test('its weights, and not those of others', () => {
+    const names = ['.onnx', '.onnx_data', '.onnx_data_1', '.onnx.data'].map((end) => `onnx/model${end}`);
+    const others = [
+      'onnx/model_fp16.onnx',
+      'onnx/model_fp16.onnx_data',
+      'onnx/model.onnx.md',
+      'model.onnx_data',
+    ];
+    expect(choose([...names, ...others])).toEqual({ model: 'onnx/model.onnx', others: names });
+  });
+
+  test('documents, and nothing else', () => {
+    const taken = ['special_tokens_map.json', 'README.md', 'LICENSE'];
+    const left = ['pytorch_model.bin', 'model.safetensors', 'vocab.txt', 'docs/README.md', '.gitattributes'];
+    expect(choose([...left, ...taken, 'model.onnx']).others).toEqual([...taken, 'model.onnx']);
+  });
+
+  test.each([
+    ['onnx/model.onnx_data/../../x'],
+    ['onnx/model.onnx_data//x'],
+    ['onnx/model.onnx_data/./x'],
+    ['onnx/model.onnx_data\\..\\x'],
+    ['onnx/model.onnx_data\n'],
+  ])('%j is refused', (path) => {
+    expect(() => choose(['onnx/model.onnx', path])).toThrow(
+      `a/b has a file with the name ${JSON.stringify(path)}`,
+    );
+  });
+
+  test('what is missing is named, with what to do', () => {
+    const choice = () => chooseFiles('a/b', ['config.json', 'model.onnx'].map(file), undefined);
+    expect(choice).toThrow('a/b has no tokenizer.json, no tokenizer_config.json');
+    expect(() => choose([])).toThrow('a/b has no ONNX file');
+    expect(() => choose(['onnx/x.onnx'])).toThrow(
+      expect.objectContaining({
+        hints: ['It has these; choose one with --file:', '  onnx/x.onnx'],
+      }) as CliError,
+    );
+  });
+});
+
+describe('the hub', () => {
+  test('is that of Hugging Face, or another', () => {
+    expect(hubAccess({})).toEqual({ endpoint: 'https://huggingface.co', token: undefined });
+    expect(hubAccess({ HF_ENDPOINT: ' https://hub.example/mirror// ', HF_TOKEN: ' hf_x ' })).toEqual({
+      endpoint: 'https://hub.example/mirror',
+      token: 'hf_x',
+    });
+    expect(hubAccess({ HF_ENDPOINT: '', HF_TOKEN: '' }).token).toBeUndefined();
+  });
+
+  test.each([
+    [{ HF_ENDPOINT: 'hub.example' }, 'HF_ENDPOINT=hub.example: must be a URL'],
+    [{ HF_ENDPOINT: 'ftp://hub.example' }, 'HF_ENDPOINT=ftp://hub.example: must be a URL'],
+    [{ HF_ENDPOINT: 'https://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
+    [{ HF_ENDPOINT: 'ftp://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
+    [{ HF_TOKEN: 'sec\nret' }, 'HF_TOKEN has characters that no token has'],
+    [{ HF_TOKEN: 'sécret' }, 'HF_TOKEN has characters that no token has'],
+  ])('%j cannot be used', (env, message) => {
+    expect(() => hubAccess(env)).toThrow(new StartupError(message));
+  });
+});
+
+test('what is printed cannot steer a terminal', () => {
+  expect(printable('a\n\u001b[31mb\u009bc\u007f')).toBe('a\\u000a\\u001b[31mb\\u009bc\\u007f');
+  expect(printable('Ελλάδα 图书馆 👩‍👩‍👧')).toBe('Ελλάδα 图书馆 👩‍👩‍👧');
+});
