@@ -1,11 +1,14 @@
-/** A TCP proxy that can cut, black-hole and restore what runs through it. */
+/** A TCP proxy that can cut, black-hole, half-close, slow down and restore what runs through it. */
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 
 export class FaultProxy {
   readonly #server: Server;
   readonly #targetPort: number;
   readonly #sockets = new Set<Socket>();
+  /** Those of them that lead to the server. */
+  readonly #targets = new Set<Socket>();
   #mode: 'pass' | 'refuse' | 'black-hole' = 'pass';
+  #delayMs = 0;
   #trap: { text: string; pass: boolean; spring: () => void } | undefined;
   port = 0;
 
@@ -36,6 +39,20 @@ export class FaultProxy {
   blackHole(): void {
     this.#mode = 'black-hole';
     for (const socket of this.#sockets) socket.pause();
+  }
+
+  /** Everything arrives so much later, in both directions. 0: as fast as it can. */
+  slowDown(delayMs: number): void {
+    this.#delayMs = delayMs;
+  }
+
+  /** Ends every connection at the side of the server only: the clients are not told, and nothing answers them any more. */
+  halfClose(): void {
+    for (const socket of this.#targets) {
+      socket.removeAllListeners('close');
+      socket.destroy();
+    }
+    this.#targets.clear();
   }
 
   /** Lets new connections through. Black-holed ones stay dead, as they would with their packets lost. */
@@ -70,18 +87,27 @@ export class FaultProxy {
     }
     const target = createConnection(this.#targetPort, '127.0.0.1');
     this.#track(target);
+    this.#targets.add(target);
     client.on('close', () => target.destroy());
-    target.on('close', () => client.destroy());
+    target.on('close', () => {
+      this.#targets.delete(target);
+      client.destroy();
+    });
     client.on('data', (bytes: Buffer) => {
       const trap = this.#trap;
       const caught = trap && bytes.includes(trap.text);
-      if (!caught || trap.pass) target.write(bytes);
+      if (!caught || trap.pass) this.#forward(bytes, target);
       if (!caught) return;
       this.#trap = undefined;
       this.blackHole();
       trap.spring();
     });
-    target.pipe(client);
+    target.on('data', (bytes: Buffer) => this.#forward(bytes, client));
+  }
+
+  #forward(bytes: Buffer, to: Socket): void {
+    if (this.#delayMs === 0) to.write(bytes);
+    else setTimeout(() => to.write(bytes), this.#delayMs);
   }
 
   #track(socket: Socket): void {

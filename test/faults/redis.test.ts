@@ -75,6 +75,22 @@ describe('Redis behind a network that fails', () => {
     await expectRecovery();
   });
 
+  test('half-open: the connections are gone for Redis alone', async () => {
+    proxy.halfClose();
+    await expectRecovery();
+  });
+
+  test('slow: everything takes longer, and nothing fails', async () => {
+    // A job takes some ten turns one after the other.
+    proxy.slowDown(100);
+    const jobs = await Promise.all(
+      Array.from({ length: 20 }, () => stack.post<Job>('/v1/jobs', TEXT, { Prefer: 'wait=60' })),
+    );
+    for (const { body } of jobs) expect(body).toMatchObject({ status: 'succeeded', failed_texts: 0 });
+    expect((await stack.post('/predict', TEXT)).status).toBe(200);
+    proxy.slowDown(0);
+  });
+
   test('killed and started again: acknowledged jobs are still there', async () => {
     await stack.workers[0]!.end();
     const ids = await Promise.all(
