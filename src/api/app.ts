@@ -2,11 +2,13 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
+import type { ApiKey } from '../shared/api-keys.ts';
 import { createRequestSchemas } from '../shared/contract.ts';
 import type { Logger } from '../shared/logger.ts';
-import { EVERYBODY } from '../shared/owner.ts';
 import type { AppEnv } from './env.ts';
 import type { JobService } from './jobs.ts';
+import { authenticate, isOpen, ownerOf } from './middleware/api-keys.ts';
+import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
 import type { BatchResults } from './batch-results.ts';
 import type { BatchService } from './batches.ts';
@@ -23,22 +25,26 @@ export interface AppParts extends ServiceParts {
   batches: BatchService;
   results: BatchResults;
   webhooks: WebhookService;
-  /** Who makes a request. */
-  ownerOf?: (request: Request) => string;
+  /** Those who may call; none: everybody may, as one owner. */
+  keys: readonly ApiKey[];
+  limit: RateLimit;
   /** Fires when the server shuts down. */
   stopping: AbortSignal;
   logger: Logger;
 }
 
 export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
-  const { jobs, batches, results, webhooks, config, stopping, logger, ownerOf = () => EVERYBODY } = parts;
+  const { jobs, batches, results, webhooks, config, stopping, logger, keys, limit } = parts;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
   app.use(async (c, next) => {
-    c.set('owner', ownerOf(c.req.raw));
+    const key =
+      keys.length === 0 || isOpen(c.req.path) ? undefined : authenticate(keys, c.req.header('authorization'));
+    c.set('owner', ownerOf(key));
+    if (key) await limit(c, key);
     const start = performance.now();
     await next();
     const ms = Math.round(performance.now() - start);
@@ -54,7 +60,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
-  app.route('/', docsRoutes(app, parts.version));
+  app.route('/', docsRoutes(app, { version: parts.version, keys: keys.length > 0 }));
   app.notFound(onNotFound(app.routes));
   return app;
 }

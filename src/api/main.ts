@@ -4,7 +4,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { blobUrl, loadConfig, type Config } from '../shared/config.ts';
+import { apiKeys, blobUrl, loadConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { createLogger } from '../shared/logger.ts';
 import { JobRecords } from '../shared/records.ts';
@@ -20,6 +20,7 @@ import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
 import { JobService } from './jobs.ts';
+import { rateLimit } from './middleware/rate-limit.ts';
 import { Intake } from './intake.ts';
 import { QueueSet } from './queue-set.ts';
 import { Waiters } from './waiters.ts';
@@ -38,6 +39,7 @@ await runMain(createLogger('api', 'info'), async () => {
   if (config.REDIS_URL === undefined)
     throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
 
+  const keys = apiKeys(config);
   const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectSubscriber(config.REDIS_URL, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
@@ -113,6 +115,13 @@ await runMain(createLogger('api', 'info'), async () => {
     withRedis,
     durability: () => durability,
     version: packageJson.version,
+    keys,
+    limit: rateLimit({
+      redis,
+      withRedis,
+      prefix: config.REDIS_PREFIX,
+      perMinute: config.RATE_LIMIT_PER_MINUTE,
+    }),
     logger,
   });
   const server = createAdaptorServer({ fetch: app.fetch });

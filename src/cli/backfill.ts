@@ -1,6 +1,5 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
 import { BatchClient } from '../client/batches.ts';
-import { HttpClient } from '../client/http.ts';
 import { Retrier } from '../client/retry.ts';
 import type { Batch } from '../shared/contract.ts';
 import { abandon } from './abandon.ts';
@@ -13,6 +12,7 @@ import { explain } from './explain.ts';
 import { makePlan, type Plan } from './plan.ts';
 import type { Reporter } from './reporter.ts';
 import type { Run } from './run.ts';
+import { connectTo } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { entry, plural } from './units.ts';
 
@@ -35,7 +35,7 @@ export async function backfill(
       reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
       return await finished({ command, url, reporter }, plan.state, failed);
     }
-    const http = new HttpClient(url);
+    const http = connectTo(url);
     const run: Run = {
       command,
       url,

@@ -58,6 +58,10 @@ function refused(error: ApiError, run: Run): CliError {
     return new CliError(EXIT.failed, message, beginAnew(run), error);
   }
   const detail = error.detail === undefined ? [] : [error.detail];
+  if (error.status === 401) {
+    const hint = 'Set AMULET_API_KEY to a key of this server.';
+    return new CliError(EXIT.failed, `${run.url.href}: no valid API key`, [hint, ...goOn(run)], error);
+  }
   const hints = run.state && isTemporary(error) ? goOn(run) : [];
   return new CliError(EXIT.failed, `the server refuses: ${error.title}`, [...detail, ...hints], error);
 }

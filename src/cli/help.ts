@@ -6,6 +6,7 @@ Usage
   amulet backfill FILE --out OUT [options]    labels every text of a file
   amulet model pull ID [options]              brings a model from a hub
   amulet model check FOLDER [options]         looks whether it can be served
+  amulet key create NAME                      makes an API key
   amulet backfill --help, amulet model --help
   amulet --version
 `;
@@ -94,6 +95,7 @@ Server
   --url URL             its address           (default: http://127.0.0.1:3000)
   --patience SECONDS    how long to wait for a server that does not answer or
                         is full                                (default: 900)
+  AMULET_API_KEY in the environment is sent as the API key.
 
 Exit codes
   0    every row has its labels

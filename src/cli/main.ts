@@ -3,6 +3,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
+import { createKey } from './key.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
 import { BACKFILL_HELP, HELP, MODEL_HELP } from './help.ts';
 import { check } from './model/check.ts';
@@ -32,6 +33,8 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         if (wanted === 'help') return print(BACKFILL_HELP);
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
+      case 'key':
+        return createKey(args, print, (line) => process.stderr.write(`${line}\n`));
       case 'model':
         return await model(args, interrupt);
       default:

@@ -38,9 +38,14 @@ export class HttpClient {
   readonly #base: URL;
   readonly #agent: http.Agent;
   readonly #request: typeof http.request;
+  readonly #headers: Record<string, string>;
 
-  /** @param base http: or https:, with a path if a proxy serves the API under one */
-  constructor(base: URL) {
+  /**
+   * @param headers of every request, such as `Authorization`
+   * @param base http: or https:, with a path if a proxy serves the API under one
+   */
+  constructor(base: URL, headers: Record<string, string> = {}) {
+    this.#headers = headers;
     this.#base = base;
     const secure = base.protocol === 'https:';
     this.#agent = secure ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
@@ -92,7 +97,7 @@ export class HttpClient {
       const request = this.#request(url, {
         method,
         agent: this.#agent,
-        headers: { ...headers, 'Content-Length': body?.length ?? 0 },
+        headers: { ...this.#headers, ...headers, 'Content-Length': body?.length ?? 0 },
         ...(signal && { signal }),
       });
       let answer: http.IncomingMessage | undefined;

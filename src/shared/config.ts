@@ -3,11 +3,13 @@
  * The tables in README.md and the file .env.example are checked against SETTINGS by a test.
  */
 import { Resolver } from 'node:dns';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { StartupError } from './errors.ts';
+import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
+import { StartupError, toError } from './errors.ts';
+import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
 import { parseAllowed } from './webhooks/receivers.ts';
 import { isSecret } from './webhooks/secret.ts';
 
@@ -58,13 +60,31 @@ export const SETTINGS = {
   HOST: setting(
     text,
     '127.0.0.1',
-    'Address the API listens on. Other than loopback needs `AUTH=none` said aloud.',
+    'Address the API listens on. Other than loopback needs API keys, or `AUTH=none` said aloud.',
   ),
   PORT: setting(int(0, 65_535), 3000, 'Port of the API.'),
   AUTH: setting(
     z.enum(['loopback', 'none']),
     'loopback',
     '`loopback`: no keys, loopback callers only. `none`: no keys on any address; put a proxy in front.',
+  ),
+  API_KEYS: setting(
+    list.transform((lines, context) => {
+      try {
+        return lines.map(parseKeyLine);
+      } catch (error) {
+        context.addIssue(toError(error).message);
+        return z.NEVER;
+      }
+    }),
+    '',
+    'Those who may call, comma-separated: lines that `amulet key create NAME` prints, each with an optional `:N` for N requests a minute. With keys, everybody needs one.',
+  ),
+  API_KEYS_FILE: setting(optionalText, '', 'File with more of them, one a line; `#` begins a comment.'),
+  RATE_LIMIT_PER_MINUTE: setting(
+    int(0, 1_000_000),
+    0,
+    'Requests a minute of a key that has no limit of its own. 0: no limit.',
   ),
   LOG_LEVEL: setting(
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
@@ -75,11 +95,11 @@ export const SETTINGS = {
 
   REDIS_URL: setting(
     optionalText.refine(
-      (url) => url === undefined || /^(rediss?:\/\/.|unix:\/\/\/.)/.test(url),
-      'must begin with redis://, rediss:// or unix:///',
+      (url) => url === undefined || parseRedisUrl(url) !== undefined,
+      'must begin with redis://, rediss:// or unix:///, or be redis+sentinel://host:port,host:port/name',
     ),
     '',
-    'Redis or Valkey ≥ 7, as `redis://`, `rediss://` or `unix:///path`. Unset: the launcher runs a private one.',
+    'Redis or Valkey ≥ 7, as `redis://`, `rediss://`, `unix:///path` or [`redis+sentinel://host,host/name`](docs/operations.md#replicas-and-sentinel). Unset: the launcher runs a private one.',
   ),
   REDIS_PREFIX: setting(
     z.string().regex(/^[^\s:]+$/, 'must not contain spaces or colons'),
@@ -323,15 +343,13 @@ export function loadConfig(env: Record<string, string | undefined> = environment
     const given = env[name] === '' ? undefined : env[name];
     const result = schema.safeParse(given ?? fallback);
     if (result.success) values[name] = result.data;
-    // A secret with a slip of the pen is not to be read in the logs.
-    else
-      problems.push(
-        `${name}=${name === 'WEBHOOK_SECRET' ? '…' : env[name]}: ${result.error.issues[0]?.message}`,
-      );
+    else problems.push(`${name}=${readable(name, given ?? '')}: ${result.error.issues[0]?.message}`);
   }
   const config = values as Config;
   if (problems.length === 0) {
-    if (config.AUTH === 'loopback' && !isLoopback(config.HOST)) {
+    const keys = config.API_KEYS.length > 0 || config.API_KEYS_FILE !== undefined;
+    if (keys && config.AUTH === 'none') problems.push('AUTH=none and API keys exclude each other');
+    if (!keys && config.AUTH === 'loopback' && !isLoopback(config.HOST)) {
       problems.push(
         `HOST=${config.HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`,
       );
@@ -342,6 +360,35 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);
   return Object.freeze(config);
+}
+
+/** A secret with a slip of the pen is not to be read in the logs. */
+function readable(name: string, value: string): string {
+  if (name === 'WEBHOOK_SECRET' || name === 'API_KEYS') return '…';
+  return name === 'REDIS_URL' ? withoutPasswords(value) : value;
+}
+
+/** Those of the settings and of the file. @throws StartupError */
+export function apiKeys({ API_KEYS, API_KEYS_FILE: file }: Config): ApiKey[] {
+  if (file === undefined) return API_KEYS;
+  try {
+    const lines = readFileSync(file, 'utf8')
+      .split('\n')
+      .map((line) => line.replace(/#.*/, '').trim());
+    const keys = [...API_KEYS, ...lines.filter((line) => line !== '').map(parseKeyLine)];
+    checkKeys(keys);
+    // An empty file is no reason to serve everybody.
+    if (keys.length === 0) throw new Error('it has no keys');
+    return keys;
+  } catch (error) {
+    throw new StartupError(`API_KEYS_FILE=${file}: ${toError(error).message}`, { cause: error });
+  }
+}
+
+/** The key that the `amulet` command sends, if there is one. */
+export function clientKey(env: Record<string, string | undefined> = environment()): string | undefined {
+  const key = env.AMULET_API_KEY?.trim();
+  return key === '' ? undefined : key;
 }
 
 /** Where the data of batches lies. */

@@ -3,15 +3,30 @@
  * after the client gave up. A worker's waits for ever: its jobs are safe in Redis and nobody is on the line.
  */
 import type { Writable } from 'node:stream';
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import { AppError, toError } from './errors.ts';
 import type { Logger } from './logger.ts';
+import { parseRedisUrl } from './redis-url.ts';
+import { WatchingConnector } from './sentinel-connector.ts';
 
 /** First reconnect after 50 ms, then slower, at least once a second: Redis restarts should go almost unnoticed. */
 const retryStrategy = (attempt: number): number => Math.min(50 * attempt, 1000);
 
 /** BullMQ blocks for 5 s at a time on an idle queue; a socket silent for longer than this is dead. */
 const WORKER_SOCKET_TIMEOUT_MS = 12_000;
+
+/** After a master said that it is one no more: whoever replaces it is not known at once. */
+const DEMOTED_RETRY_MS = 1000;
+
+/** What reconnectOnError answers to have the refused command sent again. */
+const RESEND = 2;
+
+/** Sentinels are asked again and again while none of them answers; one that hangs is left for the next. */
+const SENTINEL_OPTIONS = {
+  sentinelRetryStrategy: retryStrategy,
+  sentinelCommandTimeout: 1000,
+  Connector: WatchingConnector,
+} satisfies RedisOptions;
 
 interface ConnectOptions {
   enableOfflineQueue?: boolean;
@@ -21,24 +36,46 @@ interface ConnectOptions {
   socketTimeout: number;
 }
 
-/** @param url `redis://`, `rediss://`, or `unix:///path` (ioredis takes a bare path for the last). */
-function connect(url: string, options: ConnectOptions, logger: Logger, role: string): Redis {
-  const target = url.startsWith('unix://') ? url.slice('unix://'.length) : url;
-  const redis = new Redis(target, { retryStrategy, connectTimeout: 2000, keepAlive: 5000, ...options });
+/** @param url see parseRedisUrl() */
+function connect(url: string, limits: ConnectOptions, logger: Logger, role: string): Redis {
+  const reported = new Set<string>();
+  let demoted = false;
+  const options = {
+    connectTimeout: 2000,
+    keepAlive: 5000,
+    retryStrategy: (attempt: number) => {
+      const delay = demoted ? DEMOTED_RETRY_MS : retryStrategy(attempt);
+      demoted = false;
+      return delay;
+    },
+    // A master that became a replica refuses what would be lost there. The next connection is to its successor.
+    reconnectOnError: ({ message }: Error) => {
+      if (!message.startsWith('READONLY')) return false;
+      if (!demoted) logger.warn({ role, reason: message }, 'Redis is a replica: reconnecting');
+      demoted = true;
+      reported.add(message);
+      return limits.enableOfflineQueue === false || RESEND;
+    },
+    ...limits,
+  } satisfies RedisOptions;
+  const target = parseRedisUrl(url);
+  const redis =
+    typeof target === 'object'
+      ? new Redis({ ...options, ...SENTINEL_OPTIONS, ...target })
+      : new Redis(target ?? url, options);
   redis.on('connect', () => corkWrites(redis.stream));
-  let lastError = '';
   redis.on('error', (error) => {
-    // ioredis emits one error per attempt: say a new one once, not every 50 ms.
-    if (error.message === lastError) return;
-    lastError = error.message;
+    // ioredis emits one error or two per attempt: say a new one once, not every 50 ms.
+    if (reported.has(error.message)) return;
+    reported.add(error.message);
     logger.warn(
       { role, reason: error.message || (error as NodeJS.ErrnoException).code },
       'Redis connection error',
     );
   });
   redis.on('ready', () => {
-    if (lastError !== '') logger.info({ role }, 'Redis is back');
-    lastError = '';
+    if (reported.size > 0) logger.info({ role }, 'Redis is back');
+    reported.clear();
   });
   return redis;
 }

@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { Webhook } from 'standardwebhooks';
 import { Webhook as SvixWebhook } from 'svix';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { keyLine, newKey, parseKeyLine, type ApiKey } from '../../src/shared/api-keys.ts';
 import { createApp } from '../../src/api/app.ts';
 import { WebhookService } from '../../src/api/webhooks.ts';
 import { loadConfig } from '../../src/shared/config.ts';
@@ -24,13 +25,15 @@ interface ShownSecrets {
 }
 
 /** Header that says who asks, in place of a key. */
-const OWNER = 'x-owner';
 const KEYLESS = newSecret();
 const UNKNOWN = `evt_${'0'.repeat(32)}`;
 let redis: Redis;
 let receiver: Receiver;
 let stack: Stack;
 let app: ReturnType<typeof createApp>;
+let keyless: ReturnType<typeof createApp>;
+const keys: ApiKey[] = [];
+const keyOfOwner = new Map<string, string>();
 let records: JobRecords;
 
 beforeAll(async () => {
@@ -65,7 +68,7 @@ beforeAll(async () => {
   });
   /** Behind routes that no test here asks for. */
   const unused = undefined as never;
-  app = createApp({
+  const parts = {
     config,
     withRedis,
     webhooks,
@@ -77,8 +80,10 @@ beforeAll(async () => {
     version: '0',
     stopping: new AbortController().signal,
     logger: createLogger('api', 'silent'),
-    ownerOf: (request) => request.headers.get(OWNER) ?? EVERYBODY,
-  });
+    limit: () => Promise.resolve(),
+  };
+  app = createApp({ ...parts, keys });
+  keyless = createApp({ ...parts, keys: [] });
   records = new JobRecords(redis, stack.prefix, 600);
 });
 afterAll(async () => {
@@ -87,8 +92,21 @@ afterAll(async () => {
   redis.disconnect();
 });
 
+/** The key of an owner, who gets one if need be. */
+function keyOf(owner: string): string {
+  const known = keyOfOwner.get(owner);
+  if (known !== undefined) return known;
+  const key = newKey();
+  keys.push(parseKeyLine(keyLine(owner, key)));
+  keyOfOwner.set(owner, key);
+  return key;
+}
+
 async function call<T>(owner: string, path: string, method = 'GET'): Promise<{ status: number; body: T }> {
-  const response = await app.request(path, { method, headers: { [OWNER]: owner } });
+  const response =
+    owner === EVERYBODY
+      ? await keyless.request(path, { method })
+      : await app.request(path, { method, headers: { authorization: `Bearer ${keyOf(owner)}` } });
   return { status: response.status, body: (await response.json()) as T };
 }
 
@@ -188,7 +206,7 @@ describe("another owner's delivery", () => {
     const { id } = await tell('alice');
     const before = await call<Delivery>('alice', `/v1/webhooks/${id}`);
     expect(before).toMatchObject({ status: 200, body: { id, status: 'delivered' } });
-    for (const owner of ['bob', EVERYBODY, 'ALICE', '']) {
+    for (const owner of ['bob', EVERYBODY, 'ALICE']) {
       for (const [suffix, method] of [
         ['', 'GET'],
         ['/redeliver', 'POST'],

@@ -47,11 +47,11 @@ function python(): Program {
   const program = extract('python', 'receiver.py');
   const venv = path.join(FOLDER, 'venv');
   const own = path.join(venv, 'bin/python');
-  if (MAY_INSTALL && !existsSync(own) && works('python3', ['--version'])) {
-    works('python3', ['-m', 'venv', venv]);
+  const hasLibrary = (candidate: string) => works(candidate, ['-c', 'import standardwebhooks']);
+  // Not whether the folder is there: it is, without the library, when an installation was broken off.
+  if (MAY_INSTALL && !hasLibrary(own) && works('python3', ['-m', 'venv', venv]))
     works(own, ['-m', 'pip', 'install', '--quiet', PYTHON_LIBRARY]);
-  }
-  const command = [own, 'python3'].find((candidate) => works(candidate, ['-c', 'import standardwebhooks']));
+  const command = [own, 'python3'].find(hasLibrary);
   const missing =
     command === undefined ? 'no Python with standardwebhooks; TEST_RECEIVERS=install' : undefined;
   return { language: 'Python', ...(missing && { missing }), command: command ?? '', args: [program] };

@@ -42,22 +42,25 @@ export async function provideRedis(): Promise<TestRedis> {
 /** A redis-server of a test's own, which it may freeze, kill and start again on the same port with the same data. */
 export class OwnRedis implements TestRedis {
   readonly port: number;
-  readonly #dir: string;
+  readonly dir: string;
   readonly #options: string[];
+  readonly #env: Record<string, string>;
   #server: ChildProcess;
 
-  private constructor(port: number, dir: string, options: string[]) {
+  private constructor(port: number, dir: string, options: string[], env: Record<string, string>) {
     this.port = port;
-    this.#dir = dir;
+    this.dir = dir;
     this.#options = options;
+    this.#env = env;
     this.#server = this.#spawn();
   }
 
-  static async start(options: string[] = []): Promise<OwnRedis> {
+  static async start(options: string[] = [], env: Record<string, string> = {}): Promise<OwnRedis> {
     const redis = new OwnRedis(
       await freePort(),
       mkdtempSync(path.join(tmpdir(), 'amulet-test-redis-')),
       options,
+      env,
     );
     await redis.#answers();
     return redis;
@@ -96,22 +99,25 @@ export class OwnRedis implements TestRedis {
 
   async stop(): Promise<void> {
     if (this.#server.exitCode === null && this.#server.signalCode === null) await this.kill();
-    rmSync(this.#dir, { recursive: true, force: true });
+    rmSync(this.dir, { recursive: true, force: true });
   }
 
   #spawn(): ChildProcess {
     // prettier-ignore
     return spawn('redis-server', [
-      '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#dir, '--save', '',
+      '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.dir, '--save', '',
       '--appendonly', 'yes', '--appendfsync', 'always', '--maxmemory-policy', 'noeviction', ...this.#options,
-    ], { stdio: 'ignore' });
+    ], { stdio: 'ignore', env: { ...process.env, ...this.#env } });
   }
 
   async #answers(): Promise<void> {
     const redis = new Redis(this.url, { retryStrategy: () => 20, maxRetriesPerRequest: null });
     redis.on('error', () => {});
     try {
-      await redis.ping();
+      // One with a password answers, too.
+      await redis.ping().catch((error: unknown) => {
+        if (!String(error).includes('NOAUTH')) throw error;
+      });
     } finally {
       redis.disconnect();
     }

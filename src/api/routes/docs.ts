@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { html } from 'hono/html';
 import type { AppEnv } from '../env.ts';
+import { isOpen } from '../middleware/api-keys.ts';
+import { problem } from './jobs.ts';
 
 const ASSETS: Record<string, string> = {
   'swagger-ui.css': 'text/css; charset=utf-8',
@@ -11,20 +13,14 @@ const ASSETS: Record<string, string> = {
 };
 
 /** @param routes every route of the service, for its OpenAPI document */
-export function docsRoutes(routes: OpenAPIHono<AppEnv>, version: string): OpenAPIHono<AppEnv> {
+export function docsRoutes(
+  routes: OpenAPIHono<AppEnv>,
+  { version, keys }: { version: string; keys: boolean },
+): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>();
   let document: unknown;
   app.get('/openapi.json', (c) => {
-    document ??= routes.getOpenAPI31Document({
-      openapi: '3.1.0',
-      info: {
-        title: 'Amulet',
-        version,
-        description: 'Asynchronous text classification: submit texts; poll, wait, or be told by a webhook.',
-        license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
-      },
-      tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),
-    });
+    document ??= describe(routes, version, keys);
     return c.json(document as object);
   });
   app.get('/docs/assets/:file', async (c) => {
@@ -37,6 +33,42 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, version: string): OpenAP
   app.get('/docs', (c) => c.html(page()));
   app.get('/', (c) => c.redirect('/docs'));
   return app;
+}
+
+/** @param keys whether callers need one: then it says so, and what is answered without */
+function describe(routes: OpenAPIHono<AppEnv>, version: string, keys: boolean): object {
+  const document = routes.getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: {
+      title: 'Amulet',
+      version,
+      description: 'Asynchronous text classification: submit texts; poll, wait, or be told by a webhook.',
+      license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
+    },
+    tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),
+  });
+  if (!keys) return document;
+  document.components = {
+    ...document.components,
+    securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key.' } },
+  };
+  for (const [path, methods] of Object.entries(document.paths ?? {})) {
+    if (isOpen(path)) continue;
+    for (const operation of Object.values(methods as Record<string, OperationObject>)) {
+      operation.security = [{ key: [] }];
+      operation.responses = {
+        401: problem('No valid API key.'),
+        429: problem('More requests than this key may make.'),
+        ...operation.responses,
+      };
+    }
+  }
+  return document;
+}
+
+interface OperationObject {
+  security?: object[];
+  responses?: object;
 }
 
 /** Found, but never imported: the package's entry would run the whole page in this process. */

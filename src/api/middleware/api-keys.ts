@@ -1,0 +1,30 @@
+/** Who makes a request, by its API key. */
+import { findKey, type ApiKey } from '../../shared/api-keys.ts';
+import { AppError } from '../../shared/errors.ts';
+import { EVERYBODY } from '../../shared/owner.ts';
+
+/** What tells nothing about anybody: probes, and the descriptions of the service. */
+const OPEN = /^\/(docs(\/.*)?|openapi\.json|health(\/(live|ready))?)?$/;
+
+export const isOpen = (path: string): boolean => OPEN.test(path);
+
+/**
+ * @param header `Authorization` of a request
+ * @returns the key
+ * @throws AppError `unauthorized`
+ */
+export function authenticate(keys: readonly ApiKey[], header: string | undefined): ApiKey {
+  const [, presented] = /^Bearer +(\S+) *$/i.exec(header ?? '') ?? [];
+  if (presented === undefined) {
+    throw new AppError(
+      'unauthorized',
+      header === undefined ? 'send `Authorization: Bearer <key>`' : 'Authorization must be `Bearer <key>`',
+    );
+  }
+  const key = findKey(keys, presented);
+  if (!key) throw new AppError('unauthorized', 'this key is not known here');
+  return key;
+}
+
+/** Several keys of one name are one owner, for a change of keys. */
+export const ownerOf = (key: ApiKey | undefined): string => key?.name ?? EVERYBODY;

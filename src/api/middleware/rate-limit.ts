@@ -1,0 +1,60 @@
+/** How many requests a minute an API key may make; counted in Redis, for all instances of the API together. */
+import type { Context } from 'hono';
+import type { Redis } from 'ioredis';
+import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
+import type { ApiKey } from '../../shared/api-keys.ts';
+import { AppError } from '../../shared/errors.ts';
+import type { WithRedis } from '../../shared/redis.ts';
+import type { AppEnv } from '../env.ts';
+
+const WINDOW_S = 60;
+
+export interface RateLimitParts {
+  redis: Redis;
+  withRedis: WithRedis;
+  prefix: string;
+  /** Requests a minute of a key that has no limit of its own; 0: none. */
+  perMinute: number;
+}
+
+/** Sets `RateLimit-Limit`, `-Remaining` and `-Reset`. Rejects with `rate_limited` when there are none left. */
+export type RateLimit = (c: Context<AppEnv>, key: ApiKey) => Promise<void>;
+
+export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitParts): RateLimit {
+  const limiters = new Map<number, RateLimiterRedis>();
+  const limiterOf = (points: number) => {
+    const known = limiters.get(points);
+    if (known) return known;
+    const made = new RateLimiterRedis({
+      storeClient: redis,
+      keyPrefix: `${prefix}:rate`,
+      points,
+      duration: WINDOW_S,
+      // Who is over the limit costs Redis nothing more.
+      inMemoryBlockOnConsumed: points + 1,
+    });
+    limiters.set(points, made);
+    return made;
+  };
+  return async (c, key) => {
+    const points = key.perMinute ?? perMinute;
+    if (points === 0) return;
+    const { state, over } = await withRedis(async () => {
+      try {
+        return { state: await limiterOf(points).consume(key.name), over: false };
+      } catch (thrown) {
+        // Being over the limit is a rejection with figures.
+        if (thrown instanceof RateLimiterRes) return { state: thrown, over: true };
+        throw thrown;
+      }
+    });
+    const resetS = Math.ceil(state.msBeforeNext / 1000);
+    c.header('RateLimit-Limit', String(points));
+    c.header('RateLimit-Remaining', String(over ? 0 : state.remainingPoints));
+    c.header('RateLimit-Reset', String(resetS));
+    if (!over) return;
+    throw new AppError('rate_limited', `this key may make ${points} requests a minute`, {
+      retryAfterS: resetS,
+    });
+  };
+}

@@ -1,0 +1,30 @@
+/** `amulet key create NAME`: a key for a caller, and what the server has to know of it. Nothing is sent or kept. */
+import { checkKeyName, keyLine, newKey } from '../shared/api-keys.ts';
+import { toError } from '../shared/errors.ts';
+import { EXIT, UsageError, type ExitCode } from './exit.ts';
+
+/**
+ * @param args behind `key`
+ * @param write the key to standard output, so that a script can take it
+ * @param say the rest to standard error
+ */
+export function createKey(
+  args: readonly string[],
+  write: (line: string) => void,
+  say: (line: string) => void,
+): ExitCode {
+  const [command, name, ...others] = args;
+  if (command !== 'create') throw new UsageError('amulet key create NAME is all there is');
+  if (name === undefined || others.length > 0) throw new UsageError('which NAME? Such as reviews');
+  try {
+    checkKeyName(name);
+  } catch (error) {
+    throw new UsageError(toError(error).message);
+  }
+  const key = newKey();
+  write(key);
+  say(`This key is shown once. It goes into the header Authorization: Bearer …, or into AMULET_API_KEY.`);
+  say(`For API_KEYS, or a line of API_KEYS_FILE, of the server:`);
+  say(`  ${keyLine(name, key)}`);
+  return EXIT.ok;
+}
