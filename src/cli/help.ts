@@ -6,9 +6,25 @@ Usage
   amulet backfill FILE --out OUT [options]    labels every text of a file
   amulet model pull ID [options]              brings a model from a hub
   amulet model check FOLDER [options]         looks whether it can be served
+  amulet listen [options]                     receives webhooks, for development
   amulet key create NAME                      makes an API key
-  amulet backfill --help, amulet model --help
+  amulet backfill --help, amulet model --help, amulet listen --help
   amulet --version
+`;
+
+export const LISTEN_HELP = `amulet listen - receives webhooks, for development
+
+Usage
+  amulet listen [--port N] [--secret S] [--status N] [--json]
+
+  Verifies every webhook that comes, prints it in a line, and answers. What is
+  not signed with the secret is answered with 400. Ctrl-C ends it.
+
+  -p, --port N          of loopback; 0 = any free one              (default: 9000)
+  --secret S            whsec_...    (default: that of npm start in this folder,
+                        .amulet/webhook-secret)
+  --status N            answer so, to see what happens: 500, 429, 410 (default: 204)
+  --json                print the whole events, one a line
 `;
 
 export const MODEL_HELP = `amulet model - brings and checks the models that workers serve

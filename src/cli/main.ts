@@ -4,8 +4,9 @@ import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
 import { createKey } from './key.ts';
+import { parseListen, receiveWebhooks } from './listen.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
-import { BACKFILL_HELP, HELP, MODEL_HELP } from './help.ts';
+import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
 import { check } from './model/check.ts';
 import { parseModel } from './model/command-line.ts';
 import { isClosedPipe } from './output.ts';
@@ -35,6 +36,11 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       }
       case 'key':
         return createKey(args, print, (line) => process.stderr.write(`${line}\n`));
+      case 'listen': {
+        const wanted = parseListen(args);
+        if (wanted === 'help') return print(LISTEN_HELP);
+        return await receiveWebhooks(wanted, interrupt, print, (line) => process.stderr.write(`${line}\n`));
+      }
       case 'model':
         return await model(args, interrupt);
       default:

@@ -1,0 +1,166 @@
+/** `amulet listen`: a receiver of webhooks for development. It verifies, prints and answers, and keeps nothing. */
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { Webhook } from 'standardwebhooks';
+import type { WebhookEvent } from '../shared/contract.ts';
+import { toError } from '../shared/errors.ts';
+import { isSecret } from '../shared/webhooks/secret.ts';
+import { CliError, EXIT, UsageError, type ExitCode } from './exit.ts';
+import { printable, shellWord } from './units.ts';
+
+export interface ListenCommand {
+  port: number;
+  /** Undefined: the one that `npm start` has made in this folder. */
+  secret: string | undefined;
+  /** Status of the answer to what is verified. */
+  status: number;
+  /** Print whole bodies, one a line. */
+  json: boolean;
+}
+
+const DEFAULT_PORT = 9000;
+/** Where the launcher keeps its secret, unless DATA_DIR says otherwise. */
+const SECRET_FILE = path.join('.amulet', 'webhook-secret');
+/** No event of ours is larger than a few times this. */
+const MAX_BODY_BYTES = 1024 * 1024;
+
+type JobData = Exclude<WebhookEvent['data'], { rows: unknown }>;
+
+const FLAGS = {
+  port: { type: 'string', short: 'p' },
+  secret: { type: 'string' },
+  status: { type: 'string' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+/** @param args behind `listen` */
+export function parseListen(args: readonly string[]): ListenCommand | 'help' {
+  const values = parse(args);
+  if (values.help === true) return 'help';
+  const { secret, json = false } = values;
+  if (secret !== undefined && !isSecret(secret)) throw new UsageError('--secret: must be whsec_ and base64');
+  return {
+    port: number('port', values.port, DEFAULT_PORT, 0, 65_535),
+    secret,
+    status: number('status', values.status, 204, 200, 599),
+    json,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: FLAGS }).values;
+  } catch (error) {
+    throw new UsageError(`${toError(error).message.split('. ')[0]}; see amulet --help`);
+  }
+}
+
+function number(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw new UsageError(`--${name} ${shellWord(text)}: must be a number from ${min} to ${max}`);
+}
+
+/**
+ * Listens until the signal fires.
+ * @param write an event, to standard output
+ * @param say anything else, to standard error
+ * @throws CliError
+ */
+export async function receiveWebhooks(
+  { port, secret, status, json }: ListenCommand,
+  signal: AbortSignal,
+  write: (line: string) => void,
+  say: (line: string) => void,
+): Promise<ExitCode> {
+  const webhook = new Webhook(secret ?? ownSecret());
+  const seen = new Set<string>();
+  const onEvent = (body: Buffer, headers: IncomingMessage['headers']): number => {
+    const id = String(headers['webhook-id']);
+    let event: WebhookEvent;
+    try {
+      event = webhook.verify(body, headers as Record<string, string>) as WebhookEvent;
+    } catch (error) {
+      say(`${time()}  not verified: ${printable(toError(error).message)}`);
+      return 400;
+    }
+    write(json ? body.toString() : describe(event, id, seen.has(id)));
+    seen.add(id);
+    return status;
+  };
+  const server = createServer((request, response) => receive(request, response, onEvent));
+  await start(server, port);
+  const { port: actual } = server.address() as AddressInfo;
+  say(
+    `Listening on http://127.0.0.1:${actual}/ and answering ${status}. For a server on this machine to come here:`,
+  );
+  say(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${actual} npm start`);
+  if (!signal.aborted)
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+  server.close();
+  server.closeAllConnections();
+  return EXIT.ok;
+}
+
+function ownSecret(): string {
+  try {
+    return readFileSync(SECRET_FILE, 'utf8').trim();
+  } catch {
+    throw new UsageError(`which --secret? There is no ${SECRET_FILE} here, which npm start makes`);
+  }
+}
+
+function start(server: Server, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const reason = error.code === 'EADDRINUSE' ? 'is in use' : error.message;
+      reject(new CliError(EXIT.failed, `port ${port} ${reason}`));
+    });
+    server.listen(port, '127.0.0.1', resolve);
+  });
+}
+
+function receive(
+  request: IncomingMessage,
+  response: ServerResponse,
+  onEvent: (body: Buffer, headers: IncomingMessage['headers']) => number,
+): void {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
+  });
+  request.on('end', () => {
+    const answer =
+      request.method !== 'POST'
+        ? 405
+        : bytes > MAX_BODY_BYTES
+          ? 413
+          : onEvent(Buffer.concat(chunks), request.headers);
+    response.writeHead(answer).end();
+  });
+}
+
+/** One line: when, what, of what, and what came of it. */
+function describe({ type, data, ...event }: WebhookEvent, id: string, repeated: boolean): string {
+  const outcome =
+    'rows' in data ? `${data.rows.finished} rows, ${data.rows.failed} errors` : results(data, event.thin);
+  return [time(), type, data.id, printable(outcome), id, repeated ? '(again)' : ''].join('  ').trimEnd();
+}
+
+function results({ results: rows, error }: JobData, thin: boolean): string {
+  if (thin) return 'results are to be fetched';
+  if (error) return error.code;
+  const [first, ...others] = rows ?? [];
+  if (!first) return 'no results';
+  const shown = 'error' in first ? first.error.code : `${first.label} ${first.score.toFixed(3)}`;
+  return others.length === 0 ? shown : `${shown} and ${others.length} more`;
+}
+
+const time = (): string => new Date().toTimeString().slice(0, 8);
