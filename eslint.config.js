@@ -49,7 +49,11 @@ export default defineConfig(
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
       'no-restricted-properties': [
         'error',
-        { object: 'process', property: 'env', message: 'Only src/shared/config.ts reads the environment.' },
+        {
+          object: 'process',
+          property: 'env',
+          message: 'Only src/shared/environment.ts reads the environment.',
+        },
       ],
       '@typescript-eslint/no-empty-function': ['error', { allow: ['arrowFunctions'] }],
       '@typescript-eslint/non-nullable-type-assertion-style': 'off',
@@ -63,7 +67,7 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', 'ImportDeclaration'] },
   },
   {
-    files: ['src/shared/config.ts', 'test/**', 'bench/**', 'vitest.config.ts'],
+    files: ['src/shared/environment.ts', 'test/**', 'bench/**', 'vitest.config.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

@@ -5,7 +5,8 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { childEnvironment, loadConfig, type Config } from './shared/config.ts';
+import { loadConfig, type Config } from './shared/config.ts';
+import { childEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';

@@ -3,12 +3,8 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
-import { createKey } from './key.ts';
-import { parseListen, receiveWebhooks } from './listen.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
 import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
-import { check } from './model/check.ts';
-import { parseModel } from './model/command-line.ts';
 import { isClosedPipe } from './output.ts';
 import { createReporter } from './reporter.ts';
 import { printable } from './units.ts';
@@ -34,12 +30,16 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         if (wanted === 'help') return print(BACKFILL_HELP);
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
-      case 'key':
-        return createKey(args, print, (line) => process.stderr.write(`${line}\n`));
+      // Each command loads what it needs, and nothing else: most are over in less time than it would take.
+      case 'key': {
+        const { createKey } = await import('./key.ts');
+        return createKey(args, print, sayLine);
+      }
       case 'listen': {
+        const { parseListen, receiveWebhooks } = await import('./listen.ts');
         const wanted = parseListen(args);
         if (wanted === 'help') return print(LISTEN_HELP);
-        return await receiveWebhooks(wanted, interrupt, print, (line) => process.stderr.write(`${line}\n`));
+        return await receiveWebhooks(wanted, interrupt, print, sayLine);
       }
       case 'model':
         return await model(args, interrupt);
@@ -56,10 +56,13 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
 }
 
 async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> {
+  const { parseModel } = await import('./model/command-line.ts');
   const wanted = parseModel(args);
   if (wanted === 'help') return print(MODEL_HELP);
-  if (wanted.kind === 'check') return check(wanted, interrupt, print);
-  // Only here: the hub's library takes a while to load.
+  if (wanted.kind === 'check') {
+    const { check } = await import('./model/check.ts');
+    return check(wanted, interrupt, print);
+  }
   const { pull } = await import('./model/pull.ts');
   return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
 }
@@ -93,6 +96,8 @@ function print(text: string): ExitCode {
   process.stdout.write(`${text.trimEnd()}\n`);
   return EXIT.ok;
 }
+
+const sayLine = (line: string) => process.stderr.write(`${line}\n`);
 
 function complain(thrown: unknown): ExitCode {
   const { message, stack } = toError(thrown);

@@ -1,5 +1,5 @@
 import { HttpClient } from '../client/http.ts';
-import { clientKey } from '../shared/config.ts';
+import { clientKey } from '../shared/environment.ts';
 
 /** The way to a server, with the API key of the environment, if there is one. */
 export function connectTo(url: URL): HttpClient {

@@ -1,13 +1,14 @@
 /**
- * The settings: each declared once, with its schema, default and meaning. Nothing else reads the environment.
+ * The settings: each declared once, with its schema, default and meaning. Nothing else reads the environment but environment.ts.
  * The tables in README.md and the file .env.example are checked against SETTINGS by a test.
  */
 import { Resolver } from 'node:dns';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
+import { environment } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
 import { parseAllowed } from './webhooks/receivers.ts';
@@ -385,12 +386,6 @@ export function apiKeys({ API_KEYS, API_KEYS_FILE: file }: Config): ApiKey[] {
   }
 }
 
-/** The key that the `amulet` command sends, if there is one. */
-export function clientKey(env: Record<string, string | undefined> = environment()): string | undefined {
-  const key = env.AMULET_API_KEY?.trim();
-  return key === '' ? undefined : key;
-}
-
 /** Where the data of batches lies. */
 export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
   return BLOB_URL ?? `file:${path.resolve(DATA_DIR, 'blobs')}`;
@@ -399,39 +394,6 @@ export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
 /** Where others find the API. */
 export function publicUrl({ PUBLIC_URL, HOST, PORT }: Config): string {
   return PUBLIC_URL?.replace(/\/+$/, '') ?? `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${PORT}`;
-}
-
-/** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
-export interface HubAccess {
-  /** Without a slash at its end. */
-  endpoint: string;
-  token: string | undefined;
-}
-
-/** @throws StartupError when they cannot be used; a token is not in the message */
-export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
-  const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
-  const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
-  const url = URL.parse(endpoint);
-  if (url && url.username + url.password !== '')
-    throw new StartupError('HF_ENDPOINT must be without a user; set HF_TOKEN');
-  if (!/^https?:$/.test(url?.protocol ?? ''))
-    throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
-  const token = given('HF_TOKEN');
-  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
-    throw new StartupError('HF_TOKEN has characters that no token has');
-  return { endpoint, token };
-}
-
-/** The environment for a child process: this one's, with changes. */
-export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
-  return { ...process.env, ...changes };
-}
-
-/** The process's environment, completed from a file `.env` in the working folder; what is set already wins. */
-function environment(): NodeJS.ProcessEnv {
-  if (existsSync('.env')) process.loadEnvFile('.env');
-  return process.env;
 }
 
 function areDnsServers(servers: string[]): boolean {

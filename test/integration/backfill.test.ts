@@ -662,7 +662,8 @@ describe('as a process', () => {
   test('standard input that never ends does not keep it from stopping', async () => {
     const child = start('-', '--format', 'lines', '--out', 'out');
     child.child.stdin!.write('a\n');
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    // It says nothing yet. Long enough for it to be there on a busy machine.
+    await new Promise((resolve) => setTimeout(resolve, 3000));
     child.child.kill('SIGINT');
     expect(await child.ended).toMatchObject({
       code: EXIT.interrupted,

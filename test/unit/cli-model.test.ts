@@ -4,7 +4,7 @@ import { CliError, UsageError } from '../../src/cli/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
 import { chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
 import { printable } from '../../src/cli/units.ts';
-import { hubAccess } from '../../src/shared/config.ts';
+import { hubAccess } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
 
 describe('the command line', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { childEnvironment, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { childEnvironment } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
 
 test('defaults are valid, and an empty variable counts as unset', () => {

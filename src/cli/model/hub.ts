@@ -2,7 +2,7 @@
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
-import type { HubAccess } from '../../shared/config.ts';
+import type { HubAccess } from '../../shared/environment.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { HubFile } from './hub-files.ts';
 

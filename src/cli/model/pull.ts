@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
-import { hubAccess } from '../../shared/config.ts';
+import { hubAccess } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
 import { diskProblem } from '../disk.ts';

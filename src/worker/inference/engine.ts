@@ -2,7 +2,7 @@
  * The parent's handle on the model child: starts it, hands it batches, and starts it again when it dies.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { childEnvironment } from '../../shared/config.ts';
+import { childEnvironment } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { EncodedText } from './tokenizer.ts';

@@ -1,0 +1,45 @@
+/**
+ * The environment of a process, and what of it concerns the `amulet` command. Apart from the settings (config.ts), so that a
+ * command starts without all that they need.
+ */
+import { existsSync } from 'node:fs';
+import { StartupError } from './errors.ts';
+
+/** The environment for a child process: this one's, with changes. */
+export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
+  return { ...process.env, ...changes };
+}
+
+/** The process's environment, completed from a file `.env` in the working folder; what is set already wins. */
+export function environment(): NodeJS.ProcessEnv {
+  if (existsSync('.env')) process.loadEnvFile('.env');
+  return process.env;
+}
+
+/** The key that the `amulet` command sends, if there is one. */
+export function clientKey(env: Record<string, string | undefined> = environment()): string | undefined {
+  const key = env.AMULET_API_KEY?.trim();
+  return key === '' ? undefined : key;
+}
+
+/** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
+export interface HubAccess {
+  /** Without a slash at its end. */
+  endpoint: string;
+  token: string | undefined;
+}
+
+/** @throws StartupError when they cannot be used; a token is not in the message */
+export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
+  const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
+  const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
+  const url = URL.parse(endpoint);
+  if (url && url.username + url.password !== '')
+    throw new StartupError('HF_ENDPOINT must be without a user; set HF_TOKEN');
+  if (!/^https?:$/.test(url?.protocol ?? ''))
+    throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
+  const token = given('HF_TOKEN');
+  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
+    throw new StartupError('HF_TOKEN has characters that no token has');
+  return { endpoint, token };
+}
