@@ -97,7 +97,9 @@ function print(text: string): ExitCode {
   return EXIT.ok;
 }
 
-const sayLine = (line: string) => process.stderr.write(`${line}\n`);
+function sayLine(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
 
 function complain(thrown: unknown): ExitCode {
   const { message, stack } = toError(thrown);
