@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { CliProcess } from '../support/cli.ts';
@@ -35,8 +35,17 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
+const running: CliProcess[] = [];
+afterEach(async () => {
+  for (const cli of running.splice(0)) {
+    cli.child.kill('SIGKILL');
+    await cli.ended;
+  }
+});
+
 async function listen(...args: string[]): Promise<CliProcess> {
   const cli = new CliProcess(['listen', '--port', String(port), ...args], folder);
+  running.push(cli);
   await eventually(() => Promise.resolve(cli.stderr.includes('Listening') ? true : undefined));
   return cli;
 }
@@ -65,7 +74,8 @@ test('prints every event in a line, with what came of it, and ends with Ctrl-C',
 test('answers as it is told to; repeats are marked', async () => {
   const cli = await listen('--status', '500');
   await submit(['again']);
-  const [first, second] = await lines(cli, 2);
+  // All attempts, or the last would come to the next test.
+  const [first, second] = await lines(cli, 3);
   expect(second).toBe(`${first}  (again)`.replace(/^\S+/, second!.slice(0, 8)));
   cli.child.kill('SIGTERM');
   expect((await cli.ended).code).toBe(0);
