@@ -1,6 +1,7 @@
 /** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../client/batches.ts';
+import { parseStrictly } from './arguments.ts';
 import { UsageError } from './exit.ts';
 import { shellWord } from './units.ts';
 
@@ -86,18 +87,9 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
 type Values = ReturnType<typeof parse>['values'];
 
 function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: FLAGS, allowPositionals: true, strict: true });
-  } catch (error) {
-    // Node's own messages take several sentences.
-    const { message } = error as Error;
-    const [, option = ''] = /^(?:Unknown option|Option) '(?:-\w, )?(-[^\s']+)/.exec(message) ?? [];
-    if (message.startsWith('Unknown option')) {
-      throw new UsageError(`unknown option ${option}; see amulet backfill --help`);
-    }
-    if (option === '') throw new UsageError(message);
-    throw new UsageError(`${option} ${message.includes('not take') ? 'takes no value' : 'needs a value'}`);
-  }
+  return parseStrictly('amulet backfill --help', () =>
+    parseArgs({ args: [...args], options: FLAGS, allowPositionals: true, strict: true }),
+  );
 }
 
 function batchOptions(values: Values): Partial<BatchOptions> {

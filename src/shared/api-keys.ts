@@ -47,7 +47,7 @@ export function parseKeyLine(line: string): ApiKey {
   return { name, hash: Buffer.from(hex, 'hex'), perMinute: perMinute ? Number(perMinute) : undefined };
 }
 
-/** @throws Error when two keys have one name but not one owner in mind, or are the same */
+/** Several keys may have one name, for a change of keys. @throws Error when two of them are the same */
 export function checkKeys(keys: readonly ApiKey[]): void {
   const hashes = keys.map(({ hash }) => hash.toString('hex'));
   if (new Set(hashes).size < keys.length) throw new Error('the same key is there twice');

@@ -1,5 +1,6 @@
 /** `amulet model …`: from arguments to what is wanted. */
 import { parseArgs } from 'node:util';
+import { parseStrictly } from '../arguments.ts';
 import { UsageError } from '../exit.ts';
 import { shellWord } from '../units.ts';
 
@@ -30,6 +31,7 @@ export interface CheckCommand {
   json: boolean;
 }
 
+const HELP = 'amulet model --help';
 const DEFAULT_PATIENCE_S = 120;
 /** As the hub allows them. */
 const ID = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/;
@@ -57,7 +59,7 @@ const PULL_FLAGS = {
 } as const;
 
 function parsePull(args: readonly string[]): PullCommand | 'help' {
-  const { values, positionals } = strictly(() =>
+  const { values, positionals } = parseStrictly(HELP, () =>
     parseArgs({ args: [...args], options: PULL_FLAGS, allowPositionals: true }),
   );
   if (values.help === true) return 'help';
@@ -92,28 +94,13 @@ const CHECK_FLAGS = {
 } as const;
 
 function parseCheck(args: readonly string[]): CheckCommand | 'help' {
-  const { values, positionals } = strictly(() =>
+  const { values, positionals } = parseStrictly(HELP, () =>
     parseArgs({ args: [...args], options: CHECK_FLAGS, allowPositionals: true }),
   );
   if (values.help === true) return 'help';
   const folder = single(positionals, 'which folder? Such as models/sst2-minilm');
   const { file, text: texts = [], json = false } = values;
   return { kind: 'check', folder, file, texts, json };
-}
-
-/** Node's own messages take several sentences. */
-function strictly<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    const { message } = error as Error;
-    const [, option = ''] = /^(?:Unknown option|Option) '(?:-\w, )?(-[^\s']+)/.exec(message) ?? [];
-    if (message.startsWith('Unknown option')) {
-      throw new UsageError(`unknown option ${option}; see amulet model --help`);
-    }
-    if (option === '') throw new UsageError(message);
-    throw new UsageError(`${option} ${message.includes('not take') ? 'takes no value' : 'needs a value'}`);
-  }
 }
 
 function single(positionals: readonly string[], question: string): string {
