@@ -113,7 +113,7 @@ describe('two revisions of one model', () => {
     { timeout: 180_000 },
     async () => {
       // Only the old one may begin.
-      await stack.workers.pop()!.end();
+      await Promise.all(stack.workers.splice(1).map((worker) => worker.end()));
       const [first, second] = [await calls.submit(input.body), await calls.submit(input.body)];
       for (const id of [first, second]) await calls.progress(id);
       await stack.workers.pop()!.end('SIGKILL');
