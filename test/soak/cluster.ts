@@ -74,7 +74,8 @@ export class Cluster {
   #start(name: string, role: Role): Process {
     // One worker alone is cut off: the other shows whether work goes on without it.
     const REDIS_URL = name === 'worker-mortal' ? this.proxy.url : this.redis.url;
-    const started = new Process(ENTRIES[role], { ...this.#env, REDIS_URL });
+    const preload = name.endsWith('-steady') ? [new URL('./heap-probe.ts', import.meta.url)] : [];
+    const started = new Process(ENTRIES[role], { ...this.#env, REDIS_URL }, { preload });
     this.#processes.set(name, { role, process: started });
     if (role === 'api') void started.ready.then((url) => this.#apiUrls.set(started, url)).catch(() => {});
     return started;

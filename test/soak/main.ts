@@ -29,13 +29,7 @@ say(`${minutes} minutes, seed ${seed}`);
 const violations = new Violations();
 const cluster = await Cluster.start(Math.ceil(minutes * 60) + 1200);
 const samples = new Samples(
-  () =>
-    new Map([
-      ...['api-steady', 'worker-steady'].map((name): [string, number] => [
-        name,
-        cluster.get(name).child.pid ?? 0,
-      ]),
-    ]),
+  () => new Map(['api-steady', 'worker-steady'].map((name) => [name, cluster.get(name).child])),
 );
 const load = new Load({
   urls: () => cluster.apiUrls,
@@ -64,8 +58,8 @@ const report = [
   `| calls that had to be repeated | ${load.repeats} |`,
   `| webhooks received | ${cluster.receiver.received.length} |`,
   ...summary.map(
-    ({ name, early, late, mbPerHour }) =>
-      `| ${name} | ${early.rssMb.toFixed(0)} → ${late.rssMb.toFixed(0)} MB (${mbPerHour.toFixed(1)} MB/h), ${early.files} → ${late.files} open files |`,
+    ({ name, early, late, perHour }) =>
+      `| ${name} | resident ${early.rssMb.toFixed(0)} → ${late.rssMb.toFixed(0)} MB (${perHour('rssMb').toFixed(1)} MB/h), in use after a collection ${early.heapMb.toFixed(1)} → ${late.heapMb.toFixed(1)} MB (${perHour('heapMb').toFixed(1)} MB/h), ${early.files} → ${late.files} open files |`,
   ),
   `| violations | ${violations.total} |`,
 ].join('\n');

@@ -1,34 +1,41 @@
-/** Memory and open files of processes over time, from /proc. */
+/** Memory and open files of processes over time: from /proc, and as heap-probe.ts tells. */
+import type { ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
 interface Sample {
   /** Minutes since the first one. */
   at: number;
   rssMb: number;
+  /** In use after a garbage collection: JavaScript objects and what they hold outside the heap. */
+  heapMb: number;
   files: number;
 }
 
-const EVERY_MS = 2000;
+/** Not often: every sample collects all garbage, which an undisturbed process would not. */
+const EVERY_MS = 15_000;
+const MB = 2 ** 20;
 
 export class Samples {
   readonly #series = new Map<string, Sample[]>();
-  readonly #pids: () => Map<string, number>;
+  readonly #processes: () => Map<string, ChildProcess>;
   readonly #start = Date.now();
   readonly #timer: NodeJS.Timeout;
 
-  /** @param pids of what is watched, by name */
-  constructor(pids: () => Map<string, number>) {
-    this.#pids = pids;
-    this.#timer = setInterval(() => this.#take(), EVERY_MS);
+  /** @param processes that are watched, by name; they have loaded heap-probe.ts */
+  constructor(processes: () => Map<string, ChildProcess>) {
+    this.#processes = processes;
+    this.#timer = setInterval(() => void this.#takeAll(), EVERY_MS);
   }
 
-  #take(): void {
-    for (const [name, pid] of this.#pids()) {
+  async #takeAll(): Promise<void> {
+    for (const [name, child] of this.#processes()) {
       try {
+        const heapMb = (await heapBytes(child)) / MB;
+        const { pid } = child;
         const rssKb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
         const files = readdirSync(`/proc/${pid}/fd`).length;
         const series = this.#series.get(name) ?? [];
-        series.push({ at: (Date.now() - this.#start) / 60_000, rssMb: rssKb / 1024, files });
+        series.push({ at: (Date.now() - this.#start) / 60_000, rssMb: rssKb / 1024, heapMb, files });
         this.#series.set(name, series);
       } catch {
         // It ended just now.
@@ -41,7 +48,7 @@ export class Samples {
   }
 
   /** For each process: medians of the second and of the last quarter (the first one is warming up), and what that is an hour. */
-  summary(): { name: string; early: Sample; late: Sample; mbPerHour: number }[] {
+  summary(): { name: string; early: Sample; late: Sample; perHour: (of: 'rssMb' | 'heapMb') => number }[] {
     return [...this.#series].map(([name, series]) => {
       const quarter = Math.floor(series.length / 4);
       const early = median(series.slice(quarter, 2 * quarter));
@@ -50,10 +57,22 @@ export class Samples {
         name,
         early,
         late,
-        mbPerHour: ((late.rssMb - early.rssMb) / Math.max(1e-3, late.at - early.at)) * 60,
+        perHour: (of) => ((late[of] - early[of]) / Math.max(1e-3, late.at - early.at)) * 60,
       };
     });
   }
+}
+
+function heapBytes(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const onMessage = (message: unknown) => {
+      if (typeof message !== 'object' || message === null || !('heapBytes' in message)) return;
+      child.off('message', onMessage);
+      resolve(Number(message.heapBytes));
+    };
+    child.on('message', onMessage);
+    child.send('heap', (error) => error && reject(error));
+  });
 }
 
 function median(samples: Sample[]): Sample {
@@ -61,5 +80,5 @@ function median(samples: Sample[]): Sample {
     const sorted = samples.map((sample) => sample[of]).sort((a, b) => a - b);
     return sorted[Math.floor(sorted.length / 2)] ?? 0;
   };
-  return { at: middle('at'), rssMb: middle('rssMb'), files: middle('files') };
+  return { at: middle('at'), rssMb: middle('rssMb'), heapMb: middle('heapMb'), files: middle('files') };
 }
