@@ -12,7 +12,7 @@ import type { Config } from '../shared/config.ts';
 import { toError } from '../shared/errors.ts';
 import { batchModel } from '../shared/ids.ts';
 import type { Logger } from '../shared/logger.ts';
-import { addChunks, chunkJobId } from '../shared/queues.ts';
+import { addChunks, chunkJobId, isChunkOf } from '../shared/queues.ts';
 import { redisTime } from '../shared/redis-time.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import { LIFETIME_MS, type ModelRegistry } from '../shared/registry.ts';
@@ -109,8 +109,11 @@ export class BatchKeeper {
     const chunks = openChunks(record, await batches.doneBits(id));
     for (const revision of new Set([record.revision, undefined])) {
       const queue = await queues.getBulk(model, revision);
+      const jobs = new Set(chunks.map((chunk) => chunkJobId(id, chunk)));
+      // Counted, but its worker died before it could say so to the queue, and there may be none to take it over.
+      for (const job of await queue.getRanges(['active'])) if (isChunkOf(id, job)) jobs.add(job);
       // One that a worker holds cannot be removed; it finds out by itself.
-      await Promise.all(chunks.map((chunk) => queue.remove(chunkJobId(id, chunk)).catch(() => 0)));
+      await Promise.all([...jobs].map((job) => queue.remove(job).catch(() => 0)));
     }
   }
 

@@ -2,7 +2,7 @@
  * The BullMQ queues: transport only. A queue per model and priority, because BullMQ's own priorities starve whatever is
  * not first (measured: position 220 of 221).
  */
-import { Queue, type JobsOptions } from 'bullmq';
+import { Queue, type JobsOptions, type Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { ChunkPayload } from './contract.ts';
 import type { Priority } from './ids.ts';
@@ -47,13 +47,22 @@ export function jobOptions(id: string, resultTtlS: number): JobsOptions {
   };
 }
 
-/** A queue that is ready for commands. One whose first connection failed stays broken: open another. */
+/**
+ * A queue that is ready for commands. One whose first connection failed stays broken: open another.
+ * @param telemetry for spans of adding
+ */
 export async function openQueue<Data>(
   name: string,
   redis: Redis,
   prefix: string,
+  telemetry?: Telemetry,
 ): Promise<Queue<Data, undefined>> {
-  const queue = new Queue<Data, undefined>(name, { connection: redis, prefix, streams: NO_EVENTS });
+  const queue = new Queue<Data, undefined>(name, {
+    connection: redis,
+    prefix,
+    streams: NO_EVENTS,
+    ...(telemetry && { telemetry }),
+  });
   // Connection errors are reported once, by the connection itself.
   queue.on('error', () => {});
   await queue.waitUntilReady();
@@ -64,6 +73,9 @@ export type ChunkQueue = Queue<ChunkPayload, undefined>;
 
 /** Id of a chunk in its queue. */
 export const chunkJobId = (batch: string, chunk: number): string => `${batch}.${chunk}`;
+
+/** Whether this is the id of a chunk of that batch. */
+export const isChunkOf = (batch: string, jobId: string): boolean => jobId.startsWith(`${batch}.`);
 
 /** Puts chunks of a batch into a queue; those that are in it already stay as they are. */
 export async function addChunks(queue: ChunkQueue, batch: string, chunks: readonly number[]): Promise<void> {

@@ -3,13 +3,15 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Model } from '../../src/shared/contract.ts';
+import type { ChunkPayload, Model } from '../../src/shared/contract.ts';
 import { BatchStore } from '../../src/shared/batches/store.ts';
 import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { loadConfig } from '../../src/shared/config.ts';
+import { bulkQueueName } from '../../src/shared/queues.ts';
 import { ModelRegistry } from '../../src/shared/registry.ts';
 import { BulkConsumer } from '../../src/worker/inference/bulk-consumer.ts';
 import type { EnginePool } from '../../src/worker/inference/engine-pool.ts';
@@ -241,6 +243,31 @@ describe('the worker in this process', () => {
     const id = await calls.submit(archive(100).body);
     expect(await calls.finished(id)).toMatchObject({ status: 'failed' });
     expect(ended).toEqual([id]);
+    await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
+  });
+
+  test('a chunk whose worker died after it was counted does not stay in a queue without workers', async () => {
+    const calls = new BatchCalls(stack);
+    const { redis, store } = inside;
+    const { prefix } = stack;
+    beforeStart = (batch) => redis.hsetnx(`${prefix}:batch:${batch}`, 'revision', 'gone');
+    afterStart = () => Promise.resolve();
+    const connection = redis.duplicate({ maxRetriesPerRequest: null });
+    connections.push(connection);
+    const worker = new Worker<ChunkPayload>(bulkQueueName(MODEL.name, 'gone'), undefined, {
+      connection,
+      prefix,
+      lockDuration: 500,
+    });
+    const id = await calls.submit(archive(100).body);
+    const job = await eventually(() => worker.getNextJob('token'));
+    const counted = { chunk: job.data.chunk, revision: 'gone', rows: 1, failedRows: 0 };
+    expect(await store.handOut(id, 1, counted)).toMatchObject({ outcome: 'more' });
+    await worker.close(true);
+    await eventually(async () =>
+      (await redis.exists(`${worker.toKey(job.id!)}:lock`)) === 0 ? true : undefined,
+    );
+    await calls.delete(id);
     await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
   });
 });
