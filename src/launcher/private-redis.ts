@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
@@ -122,8 +122,16 @@ async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<
   }
 }
 
-/** Whether a server is there at all; one that still loads its data counts. */
+/**
+ * Whether a server is there at all; one that still loads its data counts.
+ * @throws StartupError when another user made the socket. In a folder where all may write, whose it is cannot change
+ *   between this look and the connection.
+ */
 async function answers(socket: string): Promise<boolean> {
+  const stats = lstatSync(socket, { throwIfNoEntry: false });
+  if (!stats) return false;
+  if (stats.uid !== process.getuid?.())
+    throw new StartupError(`${socket} belongs to another user: set DATA_DIR to another folder`);
   try {
     await withConnection(socket, (redis) => redis.ping());
     return true;

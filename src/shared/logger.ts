@@ -1,4 +1,4 @@
-import { pino, type Logger } from 'pino';
+import { pino, stdSerializers, type Logger } from 'pino';
 
 export type { Logger };
 
@@ -7,5 +7,15 @@ export type { Logger };
  * Writing is synchronous, so that the last line of a process that ends is not lost.
  */
 export function createLogger(part: string, level: string): Logger {
-  return pino({ level, base: { part, pid: process.pid } }, pino.destination({ fd: 1, sync: true }));
+  return pino(
+    { level, base: { part, pid: process.pid }, serializers: { err: describeError } },
+    pino.destination({ fd: 1, sync: true }),
+  );
+}
+
+/** Nothing else of an error: ioredis hangs the command on it, and with it the texts and secrets that were sent to Redis. */
+function describeError(error: Error) {
+  const { type, message, stack } = stdSerializers.err(error);
+  const { code } = error as NodeJS.ErrnoException;
+  return { type, message, stack, ...(code === undefined ? {} : { code }) };
 }

@@ -1,0 +1,28 @@
+/** What an operator can read in the logs: never a text, whatever goes wrong with it in hand. */
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { Stack } from '../support/stack.ts';
+
+const TEXT = 'what nobody else may read';
+
+let stack: Stack;
+let redis: Redis;
+
+beforeAll(async () => {
+  redis = new Redis(inject('redisUrl'));
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: { LOG_LEVEL: 'debug' } });
+});
+afterAll(async () => {
+  await stack.stop();
+  redis.disconnect();
+});
+
+test('an error of Redis is logged without the command that it answered, which has the text', async () => {
+  // The model stays known; its jobs would wait.
+  await stack.workers[0]?.end();
+  await redis.set(`${stack.prefix}:classify-sst2-minilm:wait`, 'no list');
+  expect((await stack.post('/v1/jobs', { text: TEXT })).status).toBe(500);
+  expect(stack.api.output).toContain('unexpected error');
+  expect(stack.api.output).toContain('WRONGTYPE');
+  expect(stack.api.output).not.toContain(TEXT);
+});

@@ -1,0 +1,61 @@
+/** What `npm start` makes on a machine is for its user alone, and nobody else's is taken for its own. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chownSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
+import { holdDataDir } from '../../src/launcher/single-instance.ts';
+import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
+import { eventually } from '../support/stack.ts';
+
+const NOBODY = 65_534;
+const isRoot = process.getuid?.() === 0;
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'amulet-launcher-test-'));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+test('only its user can read the data folder, the secret, and the private Redis', async () => {
+  const dataDir = path.join(folder, 'data');
+  await holdDataDir(dataDir);
+  keepWebhookSecret(dataDir);
+  const redis = await startPrivateRedis(dataDir, () => {});
+  try {
+    for (const name of ['', 'webhook-secret', 'redis', 'redis/redis.sock'])
+      expect([name, statSync(path.join(dataDir, name)).mode & 0o077]).toEqual([name, 0]);
+  } finally {
+    await redis.stop();
+  }
+});
+
+describe.skipIf(!isRoot)(`another user${isRoot ? '' : ' (skipped: only root can be one)'}`, () => {
+  let server: ChildProcess | undefined;
+
+  afterEach(async () => {
+    const gone = new Promise((resolve) => server?.once('exit', resolve));
+    server?.kill();
+    await gone;
+  });
+
+  test('who listens where the socket of the private Redis would be is not taken for it', async () => {
+    // So long a path is no address of a socket: it then lies in the folder for temporary files, where all may write.
+    const dataDir = path.join(folder, 'x'.repeat(100));
+    const hash = createHash('sha256').update(path.join(dataDir, 'redis')).digest('hex').slice(0, 16);
+    const socket = path.join(tmpdir(), `amulet-${hash}.sock`);
+    chownSync(folder, NOBODY, NOBODY);
+    server = spawn('redis-server', ['--port', '0', '--unixsocket', socket, '--save', '', '--dir', folder], {
+      uid: NOBODY,
+      gid: NOBODY,
+      stdio: 'ignore',
+    });
+    await eventually(() => Promise.resolve(existsSync(socket) || undefined));
+    await expect(startPrivateRedis(dataDir, () => {})).rejects.toThrow(`${socket} belongs to another user`);
+  });
+});
