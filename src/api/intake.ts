@@ -8,9 +8,11 @@
  * While a worker is idle a job waits for nothing but the write that is under way. When all are busy, its turn at a model
  * is a tenth of a second off or more, and a little of it is spent waiting for company.
  */
+import type { Backlog, BacklogSize } from '../shared/backlog.ts';
 import type { JobPayload } from '../shared/contract.ts';
 import { newGroupId, newJobId, type Priority } from '../shared/ids.ts';
-import { JOB_NAME, jobOptions } from '../shared/queues.ts';
+import { JOB_NAME, jobOptions, queueName } from '../shared/queues.ts';
+import { NO_TRACING, type Tracing } from '../shared/tracing.ts';
 import type { QueueSet } from './queue-set.ts';
 
 /** Texts and characters of one group: a worker that takes it should have done with it soon. */
@@ -31,6 +33,11 @@ export interface Load {
   busyWorkers: boolean;
 }
 
+/** Jobs of the queue that come before those that were added. */
+export interface Added {
+  ahead: number;
+}
+
 /** A job without an id yet. */
 export type NewPayload = Omit<JobPayload, 'id'>;
 
@@ -39,8 +46,8 @@ interface Group {
   jobs: JobPayload[];
   texts: number;
   chars: number;
-  added: Promise<unknown>;
-  resolve: (value?: unknown) => void;
+  added: Promise<Added>;
+  resolve: (added: Added) => void;
   reject: (error: unknown) => void;
 }
 
@@ -61,13 +68,17 @@ interface Lane {
 
 export class Intake {
   readonly #queues: QueueSet;
+  readonly #backlog: Backlog;
   readonly #resultTtlS: number;
+  readonly #tracing: Tracing;
   readonly #lanes = new Map<string, Lane>();
 
   /** @param resultTtlS how long a job that could not even be settled stays readable */
-  constructor(queues: QueueSet, resultTtlS: number) {
+  constructor(queues: QueueSet, backlog: Backlog, resultTtlS: number, tracing = NO_TRACING) {
     this.#queues = queues;
+    this.#backlog = backlog;
     this.#resultTtlS = resultTtlS;
+    this.#tracing = tracing;
   }
 
   /**
@@ -79,7 +90,7 @@ export class Intake {
     model: string,
     payload: NewPayload,
     { workers, busyWorkers }: Load,
-  ): { id: string; added: Promise<unknown> } {
+  ): { id: string; added: Promise<Added> } {
     const lane = this.#lane(priority, model);
     const texts = payload.texts.length;
     const chars = payload.texts.reduce((sum, { text }) => sum + text.length, 0);
@@ -97,9 +108,23 @@ export class Intake {
   }
 
   /** Puts a job into its queue alone, under an id that was given to it before. Adding it again changes nothing. */
-  async addAlone(priority: Priority, model: string, group: string, job: JobPayload): Promise<void> {
+  async addAlone(priority: Priority, model: string, group: string, job: JobPayload): Promise<Added> {
+    return this.#add(priority, model, group, [job]);
+  }
+
+  async #add(priority: Priority, model: string, group: string, jobs: JobPayload[]): Promise<Added> {
     const queue = await this.#queues.get(priority, model);
-    await queue.add(JOB_NAME, { v: 2, jobs: [job] }, jobOptions(group, this.#resultTtlS));
+    const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
+    // Sent together and carried out in this order: a job that is in its queue is in the backlog, too.
+    const takenIn = this.#backlog.takeIn(queueName(priority, model), sizes);
+    const [{ ahead }] = await Promise.all([
+      takenIn,
+      // A BullMQ job is in one trace: that of the first of its group (shared/tracing.ts).
+      this.#tracing.within(jobs[0]?.trace, () =>
+        queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, this.#resultTtlS)),
+      ),
+    ]);
+    return { ahead };
   }
 
   #lane(priority: Priority, model: string): Lane {
@@ -142,9 +167,7 @@ export class Intake {
     await Promise.all(
       groups.map(async ({ id, jobs, resolve, reject }) => {
         try {
-          const queue = await this.#queues.get(lane.priority, lane.model);
-          await queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(id, this.#resultTtlS));
-          resolve();
+          resolve(await this.#add(lane.priority, lane.model, id, jobs));
         } catch (error) {
           reject(error);
         }
@@ -153,6 +176,11 @@ export class Intake {
     lane.sending = false;
     if (lane.open.length > 0) this.#schedule(lane);
   }
+}
+
+/** What texts take up of a queue; bytes as UTF-8. */
+export function sizeOf(texts: readonly { text: string }[]): BacklogSize {
+  return { texts: texts.length, bytes: texts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0) };
 }
 
 /** The group with the fewest texts, once there are enough to spread over; a new one where there is no room. */
@@ -167,7 +195,7 @@ function placeFor(lane: Lane, texts: number, chars: number, spread: number): Gro
     );
     if (smallest) return smallest;
   }
-  const { promise: added, resolve, reject } = Promise.withResolvers<unknown>();
+  const { promise: added, resolve, reject } = Promise.withResolvers<Added>();
   // Everybody who submitted a job of the group hears of a failure; nobody may be left to.
   added.catch(() => {});
   const group: Group = {

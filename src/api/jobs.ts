@@ -5,11 +5,13 @@
  */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import type { Backlog } from '../shared/backlog.ts';
 import type { Config } from '../shared/config.ts';
 import {
   isFinal,
   jobGroupSchema,
   type Job,
+  type JobList,
   type JobPayload,
   type JobRecord,
   type JobStatus,
@@ -17,13 +19,16 @@ import {
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 import { newGroupId, newJobId, parseJobId, type Priority } from '../shared/ids.ts';
+import { jobListKey } from '../shared/owner.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
 import { redisTime } from '../shared/redis-time.ts';
 import type { WithRedis } from '../shared/redis.ts';
+import type { Tracing } from '../shared/tracing.ts';
 import { showWebhook } from '../shared/webhooks/events.ts';
+import type { Admission } from './admission.ts';
 import type { ModelCatalog } from './catalog.ts';
-import type { Intake, NewPayload } from './intake.ts';
+import { sizeOf, type Added, type Intake, type NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
 import type { Waiters } from './waiters.ts';
 
@@ -34,8 +39,13 @@ export interface JobServiceParts {
   records: JobRecords;
   queues: QueueSet;
   intake: Intake;
+  backlog: Backlog;
+  admission: Admission;
   catalog: ModelCatalog;
   waiters: Waiters;
+  tracing: Tracing;
+  /** Told of every job that was taken in. */
+  onSubmit: (model: string, priority: Priority, texts: number) => void;
 }
 
 export interface NewJob {
@@ -86,16 +96,18 @@ export class JobService {
   async submit(owner: string, input: NewJob, own = false): Promise<Job> {
     let abandoned = false;
     const submitted = this.#parts.withRedis(async () => {
-      const { catalog, redis, records, intake, waiters } = this.#parts;
+      const { catalog, redis, records, intake, admission, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
         throw new AppError('no_worker', `no worker serves ${model.name} at the moment`, { retryAfterS: 2 });
       }
       const priority = input.priority ?? 'normal';
       const payload = await this.#payload(owner, input, own);
+      const admit = () => admission.admit(priority, model.name, sizeOf(payload.texts));
       let id: string;
-      let added: Promise<unknown>;
+      let added: Promise<Added>;
       if (input.idempotencyKey === undefined) {
+        await admit();
         const { workers } = model;
         const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
         ({ id, added } = intake.add(priority, model.name, payload, { workers, busyWorkers }));
@@ -108,24 +120,27 @@ export class JobService {
             throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
           if (known) return this.#show(reserved, known);
         }
+        await admit();
         id = reserved ?? fresh;
         const group = parseJobId(id)?.group ?? id;
         added = intake.addAlone(priority, model.name, group, { id, ...payload });
       }
       if (own) waiters.expect(id);
+      let ahead: number;
       try {
         const { expires_at } = payload;
-        await Promise.all([
+        [{ ahead }] = await Promise.all([
           added,
-          expires_at === undefined ? undefined : redis.zadd(records.deadlinesKey, expires_at, id),
+          expires_at === undefined ? Promise.resolve(0) : redis.zadd(records.deadlinesKey, expires_at, id),
         ]);
       } catch (error) {
         waiters.forget(id);
         throw error;
       }
+      this.#parts.onSubmit(model.name, priority, payload.texts.length);
       // Added after the deadline: the caller has its 503 already, and nobody will come to wait.
       if (abandoned) waiters.forget(id);
-      return this.#show(id, { status: 'queued', payload, startedAt: null });
+      return this.#show(id, { status: 'queued', payload, startedAt: null }, ahead);
     });
     return submitted.catch((error: unknown) => {
       abandoned = true;
@@ -136,6 +151,34 @@ export class JobService {
   /** @throws AppError `job_not_found` when it is unknown, past its retention, deleted, or another owner's */
   async get(owner: string, id: string): Promise<Job> {
     return this.#parts.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
+  }
+
+  /** An owner's jobs that are still known, newest first, from the one behind `after` on. */
+  async list(owner: string, limit: number, after?: string): Promise<JobList> {
+    return this.#parts.withRedis(async () => {
+      const { redis, records, config } = this.#parts;
+      const key = jobListKey(config.REDIS_PREFIX, owner);
+      const jobs: Job[] = [];
+      let from = after;
+      // Some of a page may be gone; one more than asked for tells whether there is another page.
+      while (jobs.length <= limit) {
+        const below = from === undefined ? '+' : `(${from}`;
+        const ids = await redis.zrevrangebylex(key, below, '-', 'LIMIT', 0, limit + 1);
+        if (ids.length === 0) break;
+        from = ids.at(-1);
+        const finished = await records.read(ids);
+        const found = await Promise.all(ids.map(async (id, i) => finished[i] ?? this.#find(id)));
+        const known = found.flatMap((job, i) =>
+          job === undefined || job === 'deleted' ? [] : [this.#show(ids[i] as string, job)],
+        );
+        jobs.push(...(await Promise.all(known)));
+      }
+      const shown = jobs.slice(0, limit);
+      return {
+        jobs: shown.map(({ results: _, ...job }) => job),
+        next: jobs.length > limit ? (shown.at(-1)?.id ?? null) : null,
+      };
+    });
   }
 
   /** The job once it is final, or as it is after `timeoutMs`. */
@@ -201,6 +244,7 @@ export class JobService {
 
   async #payload(owner: string, input: NewJob, own: boolean): Promise<NewPayload> {
     const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
+    const trace = this.#parts.tracing.current();
     return {
       owner,
       texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
@@ -214,6 +258,7 @@ export class JobService {
         ? {}
         : { expires_at: (await redisTime(this.#parts.redis)) + expiresIn * 1000 }),
       ...(own ? { notify: this.#parts.waiters.channel } : {}),
+      ...(trace === undefined ? {} : { trace }),
     };
   }
 
@@ -320,10 +365,12 @@ export class JobService {
     return record;
   }
 
-  async #show(id: string, found: JobRecord | Unfinished): Promise<Job> {
+  /** @param known how many jobs are ahead of it, if that was just found out */
+  async #show(id: string, found: JobRecord | Unfinished, known?: number): Promise<Job> {
     if ('v' in found) return toJob(id, found);
     const { status, payload, startedAt } = found;
     const name = parseJobId(id)?.model ?? '';
+    const ahead = status === 'queued' ? (known ?? (await this.#parts.backlog.ahead(id))) : undefined;
     return {
       id,
       status,
@@ -333,6 +380,7 @@ export class JobService {
       finished_at: null,
       results: null,
       failed_texts: 0,
+      ...(ahead === undefined ? {} : { ahead }),
       error: null,
       metadata: payload.metadata ?? null,
       webhook: showWebhook('job', payload.webhook, undefined),

@@ -88,7 +88,7 @@ export const webhookSchema = z.object({
   url: z.string(),
   /** undefined: all of them. */
   events: z.array(z.enum([...jobEvents, ...batchEvents])).optional(),
-  /** `traceparent` of the request that made the job or batch, or one made for it. */
+  /** What the delivery goes on from, as webhooks/trace.ts writes it: the request that made the job or batch, or the job. */
   trace: z.string(),
 });
 export type Webhook = z.infer<typeof webhookSchema>;
@@ -203,6 +203,10 @@ export const jobSchema = z
       description: 'One entry per text, in the order they were sent; null until the job has finished.',
     }),
     failed_texts: z.int().meta({ description: 'How many results are errors.' }),
+    ahead: z.int().optional().meta({
+      description:
+        'Jobs of the same model and priority that came in before and have no outcome yet; not there any more when it was begun.',
+    }),
     error: z
       .object({ code: z.string(), message: z.string() })
       .nullable()
@@ -216,6 +220,16 @@ export const jobSchema = z
   })
   .meta({ id: 'Job' });
 export type Job = z.infer<typeof jobSchema>;
+
+export const jobListSchema = z
+  .object({
+    jobs: z.array(
+      jobSchema.omit({ results: true }).meta({ id: 'ListedJob', description: 'A job without its results.' }),
+    ),
+    next: z.string().nullable().meta({ description: 'What the next page comes `after`; null on the last.' }),
+  })
+  .meta({ id: 'JobList' });
+export type JobList = z.infer<typeof jobListSchema>;
 
 /**
  * A finished job as it is kept in Redis. Millions of these fill a Redis, so what follows from the id or from other members
@@ -257,6 +271,8 @@ export const jobPayloadSchema = z.object({
   expires_at: z.number().optional(),
   /** Redis channel of the API instance that waits for the outcome. */
   notify: z.string().optional(),
+  /** Trace of the request, as webhooks/trace.ts writes it; only while tracing is on. */
+  trace: z.string().optional(),
 });
 export type JobPayload = z.infer<typeof jobPayloadSchema>;
 
@@ -676,6 +692,27 @@ export const modelSchema = modelInfoSchema
   })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof modelSchema>;
+
+export const modelStatsSchema = z
+  .object({
+    name: z.string(),
+    workers: z.int().meta({ description: 'Live workers that serve this model.' }),
+    texts: z.object({
+      normal: z
+        .int()
+        .meta({ description: 'Texts of jobs without an outcome: those that wait and those worked on.' }),
+      low: z.int().meta({ description: 'The same with low priority.' }),
+      ended: z.int().meta({
+        description:
+          'How many have had an outcome so far. Between two answers it grows by what was done meanwhile.',
+      }),
+    }),
+    batches: z.object({ running: z.int(), rows: z.int(), rows_per_second: z.number() }).meta({
+      description: 'Batches whose input is whole, their rows without a result, and how fast they get one.',
+    }),
+  })
+  .meta({ id: 'ModelStats', description: 'The load of one model, of all callers together.' });
+export type ModelStats = z.infer<typeof modelStatsSchema>;
 
 export const healthSchema = z
   .object({

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
+import { backlogKey, backlogTotalsKey, LEAVE_BACKLOG } from './backlog.ts';
 import {
   JOB_TRANSITIONS,
   jobRecordSchema,
@@ -16,6 +17,7 @@ import {
   type RowResult,
 } from './contract.ts';
 import { eventId, parseJobId } from './ids.ts';
+import { queueName } from './queues.ts';
 import {
   deliveryKey,
   MAX_EVENT_BYTES,
@@ -62,7 +64,7 @@ export class JobRecords {
 
   constructor(redis: Redis, prefix: string, ttlS: number) {
     redis.defineCommand('amuletSettle', {
-      lua: readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
+      lua: LEAVE_BACKLOG + readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
     });
     this.#redis = redis as RedisWithSettle;
     this.#prefix = prefix;
@@ -111,12 +113,14 @@ export class JobRecords {
       const deliveries = events.flatMap((event) =>
         event === undefined ? [] : [deliveryKey(this.#prefix, event[0] as string)],
       );
+      const queues = some.map(({ id }) => queueOf(id));
       this.#redis
         .amuletSettle(
-          2 + some.length + deliveries.length,
+          3 + 2 * some.length + deliveries.length,
           this.deadlinesKey,
           outboxKey(this.#prefix),
-          ...some.map(({ id }) => this.#key(id)),
+          backlogTotalsKey(this.#prefix),
+          ...some.flatMap(({ id }, i) => [this.#key(id), backlogKey(this.#prefix, queues[i] as string)]),
           ...deliveries,
           this.#ttlS,
           MAX_INLINE_RECORD_BYTES,
@@ -124,6 +128,7 @@ export class JobRecords {
           ...some.flatMap(({ id, notify }, i) => [
             records[i] as string,
             id,
+            queues[i] as string,
             this.doneChannel(id),
             notify ?? '',
             events[i] === undefined ? '' : JSON.stringify(events[i]),
@@ -146,6 +151,11 @@ export class JobRecords {
     return found.map((record) => (record === null ? undefined : parseRecord(record)));
   }
 
+  /** Whether a job has an outcome, or had one that was deleted a while ago. */
+  async exists(id: string): Promise<boolean> {
+    return (await this.#redis.exists(this.#key(id))) === 1;
+  }
+
   /** Keeps a finished job until then (Unix ms) at least. */
   async keepUntil(id: string, time: number): Promise<void> {
     await this.#redis.pexpireat(this.#key(id), time, 'GT');
@@ -156,6 +166,13 @@ export class JobRecords {
     const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
     return previous !== null && previous !== TOMBSTONE;
   }
+}
+
+/** Name of the queue that a job's id tells of. */
+function queueOf(id: string): string {
+  const parts = parseJobId(id);
+  if (!parts) throw new Error(`${id} is no job id. This is a bug.`);
+  return queueName(parts.priority, parts.model);
 }
 
 /** The event of a job's end as settle.lua takes it, or undefined when nobody wants it. */

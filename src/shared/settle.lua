@@ -1,11 +1,13 @@
 --[[
 Fixes the outcomes of jobs, each once. The first caller (worker, DELETE or expiry) wins; later ones change nothing.
 Several jobs at a time, because those of a batch end together. An outcome that somebody is to be told of goes into the
-outbox in the same step, so that neither is there without the other.
+outbox in the same step, so that neither is there without the other; and the job leaves the backlog.
 
 KEYS[1]          set of start deadlines
 KEYS[2]          the outbox, a stream
-KEYS[2+n]        record of the n-th job
+KEYS[3]          totals of all backlogs
+KEYS[2+2n]       record of the n-th job
+KEYS[3+2n]       backlog of its queue
 then, for each job with an event, in order: the delivery of its event
 
 ARGV[1]  seconds to keep the records
@@ -14,6 +16,7 @@ ARGV[3]  how many jobs
 then for each job:
   its record, JSON
   its id
+  its queue
   channel for anybody who waits on this job
   channel of the API instance that took the job in, or ''
   its event, or '': JSON list [id, name of a field of the delivery, its value, …]; the field snapshot '' is the record
@@ -22,14 +25,16 @@ Returns for each job: nil when this call settled it, else the record that was th
 ]]
 local answers, settled, messages = {}, {}, {}
 local jobs = tonumber(ARGV[3])
-local delivery = 2 + jobs
+local delivery = 3 + 2 * jobs
 for n = 1, jobs do
-  local at = 5 * n - 1
-  local record, id, done, notify, event = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  local at = 6 * n - 2
+  local record, id, queue, done, notify, event = unpack(ARGV, at, at + 5)
   if event ~= '' then
     delivery = delivery + 1
   end
-  local existing = redis.call('SET', KEYS[n + 2], record, 'NX', 'GET', 'EX', ARGV[1])
+  -- First, because a full Redis permits it, and with the first write of a script all others.
+  leave_backlog(KEYS[2 * n + 3], KEYS[3], queue, id)
+  local existing = redis.call('SET', KEYS[2 * n + 2], record, 'NX', 'GET', 'EX', ARGV[1])
   answers[n] = existing
   if not existing then
     settled[#settled + 1] = id

@@ -136,7 +136,8 @@ test('absent from the start: the API listens and says so, and everything comes u
 
 test('full: 503 redis_full, nothing half-written, and reading still works', async () => {
   redis = await OwnRedis.start(['--maxmemory', '6mb']);
-  stack = await Stack.start({ redisUrl: redis.url, workers: 0 });
+  // Without the limits that keep it from becoming full.
+  stack = await Stack.start({ redisUrl: redis.url, workers: 0, env: { MAX_REDIS_MEMORY_PERCENT: '0' } });
   const first = await stack.post<Job>('/v1/jobs', TEXT);
   const full = await eventually(async () => {
     const answer = await stack.post('/v1/jobs', {

@@ -8,6 +8,9 @@ const LASTING = [
   /:workers:[^:]+$/,
   /:deadlines$/,
   /:outbox$/,
+  /:backlog$/,
+  /:owners$/,
+  /:jobs:[^:]+$/,
   /:webhooks(-failed)?:[^:]+$/,
   /:webhook-secrets:[^:]+$/,
   /:batches:[^:]+$/,
@@ -42,6 +45,8 @@ export async function whatIsLeft(redisUrl: string, prefix: string): Promise<stri
     }
     if ((await redis.xlen(`${prefix}:outbox`)) > 0) wrong.push('events are left in the outbox');
     if ((await redis.scard(`${prefix}:batches-running`)) > 0) wrong.push('batches are still running');
+    for (const [of, count] of Object.entries(await redis.hgetall(`${prefix}:backlog`)))
+      if (!of.startsWith('ended ') && count !== '0') wrong.push(`the backlog has ${count} ${of}`);
     if ((await redis.zcard(`${prefix}:deadlines`)) > 0) wrong.push('deadlines of finished jobs are left');
   } finally {
     redis.disconnect();

@@ -2,6 +2,7 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/config.ts';
 import {
+  jobListSchema,
   jobSchema,
   problemSchema,
   type CreateJobBody,
@@ -13,8 +14,10 @@ import { parseJobId } from '../../shared/ids.ts';
 import type { AppEnv } from '../env.ts';
 import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
+import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
 import { onInvalid } from '../middleware/problems.ts';
+import { tellTimings } from '../server-timing.ts';
 import type { WebhookService } from '../webhooks.ts';
 
 export const problem = (description: string) => ({
@@ -34,9 +37,16 @@ export const BAD_BODY = {
   422: problem('The body does not keep to the contract; `errors` names the fields.'),
 };
 
-const params = z.object({
-  id: z.string().refine((id) => parseJobId(id) !== undefined, 'is not a job id'),
-});
+/** The queue or Redis has no room; or the key has made too many requests. */
+export const FULL = {
+  429: problem('No room for more just now, or too many requests of this key; see `Retry-After`.'),
+};
+
+const jobId = z.string().refine((id) => parseJobId(id) !== undefined, 'is not a job id');
+const params = z.object({ id: jobId });
+
+const DEFAULT_PAGE = 20;
+const MAX_PAGE = 100;
 
 /** Printable ASCII, as HTTP header values are. */
 const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/;
@@ -89,6 +99,33 @@ export function jobRoutes(
       202: jobResponse('The job is in the queue and will not be lost.'),
       404: problem('There is no such model.'),
       ...BAD_BODY,
+      ...FULL,
+      ...UNAVAILABLE,
+    },
+  });
+
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/jobs',
+    summary: 'List your jobs that are still known, newest first',
+    tags: ['Jobs'],
+    request: {
+      query: z.strictObject({
+        limit: z
+          .string()
+          .regex(/^\d{1,3}$/, 'must be a whole number')
+          .transform(Number)
+          .pipe(z.number().min(1).max(MAX_PAGE))
+          .optional(),
+        after: jobId.optional(),
+      }),
+    },
+    responses: {
+      200: {
+        description: 'A page.',
+        content: { 'application/json': { schema: jobListSchema } },
+      },
+      422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },
   });
@@ -129,7 +166,7 @@ export function jobRoutes(
     const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
     const owner = c.get('owner');
     const body = c.req.valid('json');
-    const webhook = webhooks.accept(owner, body.webhook, c.req.header('traceparent'));
+    const webhook = webhooks.accept(owner, body.webhook, traceOfRequest(c));
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
     const submitted = await jobs.submit(
       owner,
@@ -146,9 +183,15 @@ export function jobRoutes(
       }
     }
     c.header('Location', job.urls.self);
+    tellTimings(c, job);
     if (isFinished(job)) return c.json(job, 200);
     c.header('Retry-After', String(POLL_AFTER_S));
     return c.json(job, 202);
+  });
+
+  app.openapi(list, async (c) => {
+    const { limit = DEFAULT_PAGE, after } = c.req.valid('query');
+    return c.json(await jobs.list(c.get('owner'), limit, after), 200);
   });
 
   app.openapi(read, async (c) => {
@@ -160,6 +203,7 @@ export function jobRoutes(
         ? await jobs.get(owner, id)
         : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
     if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
+    tellTimings(c, job);
     return c.json(job, 200);
   });
 

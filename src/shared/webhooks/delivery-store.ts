@@ -16,6 +16,7 @@ import {
   type DeliveryStatus,
 } from '../contract.ts';
 import { firstEventId } from '../ids.ts';
+import { ownersKey } from '../owner.ts';
 import { redisTime } from '../redis-time.ts';
 import { deliveryKey, deliveryUrl, outboxKey } from './events.ts';
 
@@ -99,6 +100,7 @@ export class DeliveryStore {
         this.#redis.zadd(this.#allKey(owner), ...owned.flatMap((id) => [0, id])),
       ),
     );
+    if (byOwner.size > 0) await this.#redis.sadd(ownersKey(this.#prefix), ...byOwner.keys());
     return pending;
   }
 
@@ -174,14 +176,16 @@ export class DeliveryStore {
     return found;
   }
 
-  /** Takes ids out of an owner's lists that are older than any delivery gets. @param ageMs that one can get */
-  async trim(owner: string, ageMs: number): Promise<void> {
+  /** Takes ids off the lists of all owners that are older than any delivery gets. @param ageMs that one can get */
+  async trim(ageMs: number): Promise<void> {
     const before = `(${firstEventId((await redisTime(this.#redis)) - ageMs - LIST_SLACK_MS)}`;
-    await this.#redis
-      .multi()
-      .zremrangebylex(this.#allKey(owner), '-', before)
-      .zremrangebylex(this.#failedKey(owner), '-', before)
-      .exec();
+    for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
+      await this.#redis
+        .multi()
+        .zremrangebylex(this.#allKey(owner), '-', before)
+        .zremrangebylex(this.#failedKey(owner), '-', before)
+        .exec();
+    }
   }
 
   #run(script: Script, ...args: (string | number)[]): Promise<unknown> {

@@ -1,0 +1,99 @@
+/**
+ * Says no before there is no room. A queue without an end turns an hour of trouble into a day of stale answers, and a full
+ * Redis refuses outcomes as well as jobs; so what cannot be worked on soon is refused while everything else still works.
+ *
+ * The limits hold for each queue, of a model and priority, so that nobody's backlog shuts out others. They are looked at
+ * before jobs are added and not while, which would cost every job a round trip: all instances of the API together can go
+ * beyond them by what they take in within FRESH_MS.
+ */
+import type { Redis } from 'ioredis';
+import { EMPTY_BACKLOG, type Backlog, type BacklogSize } from '../shared/backlog.ts';
+import type { Config } from '../shared/config.ts';
+import { AppError } from '../shared/errors.ts';
+import type { Priority } from '../shared/ids.ts';
+import { queueName } from '../shared/queues.ts';
+import { redisMemory } from '../shared/redis-memory.ts';
+
+/** What is known of Redis is asked for again after so long. */
+const FRESH_MS = 500;
+/** When a refused caller may try again, in seconds. */
+const RETRY_S = 5;
+/** Low-priority jobs are refused when Redis has this much less room, in percent, so that the others find some. */
+const LOW_MARGIN = 10;
+
+export interface AdmissionParts {
+  config: Pick<Config, 'MAX_QUEUED_TEXTS' | 'MAX_QUEUED_BYTES' | 'MAX_REDIS_MEMORY_PERCENT'>;
+  redis: Redis;
+  backlog: Backlog;
+}
+
+interface Seen {
+  sizes: Map<string, BacklogSize>;
+  /** Of what Redis may use; 0 when it has no limit. */
+  memoryPercent: number;
+}
+
+export class Admission {
+  readonly #parts: AdmissionParts;
+  #seen: Seen = { sizes: new Map(), memoryPercent: 0 };
+  #seenAt = -Infinity;
+  #looking: Promise<Seen> | undefined;
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws AppError `queue_full` when a job of so many texts and bytes cannot be taken just now */
+  async admit(priority: Priority, model: string, { texts, bytes }: BacklogSize): Promise<void> {
+    const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#parts.config;
+    const { sizes, memoryPercent } = await this.#recent();
+    refuseAbove(MAX_REDIS_MEMORY_PERCENT, priority === 'low' ? LOW_MARGIN : 0, memoryPercent);
+    const queue = queueName(priority, model);
+    const waiting = sizes.get(queue) ?? EMPTY_BACKLOG;
+    // What is larger than the whole limit is taken alone, or it would be told to try again for ever.
+    if (waiting.texts > 0 && waiting.texts + texts > MAX_QUEUED_TEXTS) {
+      throw full(
+        `${waiting.texts} texts of priority ${priority} wait for ${model}; at most ${MAX_QUEUED_TEXTS} may`,
+      );
+    }
+    if (waiting.bytes > 0 && waiting.bytes + bytes > MAX_QUEUED_BYTES) {
+      throw full(
+        `${waiting.bytes} bytes of priority ${priority} wait for ${model}; at most ${MAX_QUEUED_BYTES} may`,
+      );
+    }
+    // Until Redis is asked again, what was let in counts.
+    sizes.set(queue, { texts: waiting.texts + texts, bytes: waiting.bytes + bytes });
+  }
+
+  /** @throws AppError `queue_full` when Redis has too little room left for new work */
+  async admitBatch(): Promise<void> {
+    refuseAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0, (await this.#recent()).memoryPercent);
+  }
+
+  async #recent(): Promise<Seen> {
+    if (performance.now() - this.#seenAt < FRESH_MS) return this.#seen;
+    // Requests that come meanwhile share the answer.
+    this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
+    return this.#looking;
+  }
+
+  async #look(): Promise<Seen> {
+    const { redis, backlog } = this.#parts;
+    const [sizes, { usedBytes, maxBytes }] = await Promise.all([backlog.sizes(), redisMemory(redis)]);
+    this.#seen = { sizes, memoryPercent: maxBytes === 0 ? 0 : (usedBytes / maxBytes) * 100 };
+    this.#seenAt = performance.now();
+    return this.#seen;
+  }
+}
+
+/** @param margin how much sooner than at the limit */
+function refuseAbove(limit: number, margin: number, percent: number): void {
+  if (limit === 0 || percent <= limit - margin) return;
+  throw full(
+    `Redis uses ${Math.round(percent)} % of its memory; new work is taken up to ${limit - margin} %`,
+  );
+}
+
+function full(detail: string): AppError {
+  return new AppError('queue_full', detail, { retryAfterS: RETRY_S });
+}

@@ -1,0 +1,108 @@
+/**
+ * What is kept about jobs beside the jobs themselves, and has no end of its own: the lists of their owners, and the backlogs.
+ * Any API instance may look after them, at any time.
+ */
+import type { Redis } from 'ioredis';
+import type { Backlog } from '../shared/backlog.ts';
+import { parseJobId } from '../shared/ids.ts';
+import { jobListKey, ownersKey } from '../shared/owner.ts';
+import type { JobRecords } from '../shared/records.ts';
+import { redisTime } from '../shared/redis-time.ts';
+import type { QueueSet } from './queue-set.ts';
+
+/** Jobs that are looked at together. */
+const PAGE = 500;
+/** Pages of one list or backlog in one round; the next round goes on there. */
+const PAGES = 40;
+/** What is younger may be on its way into its queue just now. */
+const SETTLING_MS = 60_000;
+
+export interface JobKeeperParts {
+  redis: Redis;
+  prefix: string;
+  records: JobRecords;
+  queues: QueueSet;
+  backlog: Backlog;
+  /** How long a finished job can be read, in seconds. */
+  resultTtlS: number;
+}
+
+/** Where a job is to be found: in its queue, as a record (a deleted one's, too), or not any more. */
+type State = 'waiting' | 'finished' | 'gone';
+
+/** A set of job ids that is gone through, oldest first. */
+interface Sweep {
+  name: string;
+  /** Jobs that came in after this (Unix ms) are left alone. */
+  before: number;
+  page: (after: string | undefined) => Promise<string[]>;
+  drop: (ids: string[]) => Promise<unknown>;
+  /** Jobs in these states are dropped. */
+  dropped: readonly State[];
+}
+
+export class JobKeeper {
+  readonly #parts: JobKeeperParts;
+  /** Where the last round stopped, by key. */
+  readonly #positions = new Map<string, string>();
+
+  constructor(parts: JobKeeperParts) {
+    this.#parts = parts;
+  }
+
+  /** One round. A list that is longer than that is gone on with in the next. */
+  async keep(): Promise<void> {
+    const { redis, prefix, backlog, resultTtlS } = this.#parts;
+    const now = await redisTime(redis);
+    for (const owner of await redis.smembers(ownersKey(prefix))) {
+      const key = jobListKey(prefix, owner);
+      await this.#sweep({
+        name: key,
+        before: now - resultTtlS * 1000,
+        page: (after) =>
+          redis.zrangebylex(key, after === undefined ? '-' : `(${after}`, '+', 'LIMIT', 0, PAGE),
+        drop: (ids) => redis.zrem(key, ...ids),
+        dropped: ['gone'],
+      });
+    }
+    for (const queue of (await backlog.sizes()).keys()) {
+      await this.#sweep({
+        name: queue,
+        before: now - SETTLING_MS,
+        page: (after) => backlog.page(queue, after, PAGE),
+        drop: (ids) => backlog.forget(queue, ids),
+        dropped: ['gone', 'finished'],
+      });
+    }
+  }
+
+  async #sweep({ name, before, page, drop, dropped }: Sweep): Promise<void> {
+    for (let pages = 0; pages < PAGES; pages++) {
+      const ids = await page(this.#positions.get(name));
+      const old = ids.filter((id) => (parseJobId(id)?.createdAt ?? 0) < before);
+      const states = await this.#states(old);
+      const over = old.filter((_, i) => dropped.includes(states[i] as State));
+      if (over.length > 0) await drop(over);
+      if (old.length < PAGE) {
+        this.#positions.delete(name);
+        return;
+      }
+      this.#positions.set(name, old.at(-1) as string);
+    }
+  }
+
+  async #states(ids: readonly string[]): Promise<State[]> {
+    const { redis, records, queues } = this.#parts;
+    // The queue first: a job has its record before it leaves.
+    const waiting = await Promise.all(
+      ids.map(async (id) => {
+        const parts = parseJobId(id);
+        if (!parts) return false;
+        const queue = await queues.get(parts.priority, parts.model);
+        return (await redis.exists(queue.toKey(parts.group))) === 1;
+      }),
+    );
+    const finished = await Promise.all(ids.map((id) => records.exists(id)));
+    return ids.map((_, i) => (waiting[i] ? 'waiting' : finished[i] ? 'finished' : 'gone'));
+  }
+}

@@ -1,0 +1,112 @@
+/** What is refused, and when, so that there is room for what was taken. */
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Job } from '../../src/shared/contract.ts';
+import { OwnRedis } from '../support/redis.ts';
+import { eventually, Stack } from '../support/stack.ts';
+
+interface Refusal {
+  code: string;
+  detail: string;
+}
+
+const submit = async (stack: Stack, body: object, headers: Record<string, string> = {}) => {
+  const response = await stack.fetch('/v1/jobs', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  });
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (await response.json()) as Job & Refusal,
+  };
+};
+
+describe('a queue', () => {
+  let stack: Stack;
+  beforeAll(async () => {
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      workers: 0,
+      env: { MAX_QUEUED_TEXTS: '10', MAX_QUEUED_BYTES: '1000' },
+    });
+  });
+  afterAll(() => stack.stop());
+
+  test('takes so many texts; other priorities have their own room, and a repeat needs none', async () => {
+    const nine = Array.from({ length: 9 }, (_, i) => `text ${i}`);
+    const first = await submit(stack, { texts: nine }, { 'idempotency-key': 'first' });
+    expect(first.status).toBe(202);
+    const refused = await submit(stack, { texts: ['a', 'b'] }, { 'idempotency-key': 'second' });
+    expect([refused.status, refused.body.code, refused.headers.get('retry-after')]).toEqual([
+      429,
+      'queue_full',
+      '5',
+    ]);
+    expect(refused.body.detail).toBe('9 texts of priority normal wait for sst2-minilm; at most 10 may');
+    expect((await submit(stack, { texts: nine }, { 'idempotency-key': 'first' })).body.id).toBe(
+      first.body.id,
+    );
+    expect((await submit(stack, { text: 'fits' })).status).toBe(202);
+    expect((await submit(stack, { text: 'does not' })).status).toBe(429);
+    expect((await submit(stack, { texts: ['a', 'b'], priority: 'low' })).status).toBe(202);
+    // Room is seen when there is some; the refused key is free for another try.
+    await stack.fetch(`/v1/jobs/${first.body.id}`, { method: 'DELETE' });
+    await eventually(async () => {
+      const again = await submit(stack, { texts: ['a', 'b'] }, { 'idempotency-key': 'second' });
+      return again.status === 202 ? true : undefined;
+    });
+  });
+
+  test('takes so many bytes, and one job that is larger than that alone', async () => {
+    const low = { priority: 'low' };
+    for (const { id } of ((await (await stack.fetch('/v1/jobs?limit=100')).json()) as { jobs: Job[] }).jobs)
+      await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+    await eventually(async () =>
+      (await submit(stack, { text: 'x'.repeat(1500), ...low })).status === 202 ? true : undefined,
+    );
+    const refused = await submit(stack, { text: 'y', ...low });
+    expect([refused.status, refused.body.code]).toEqual([429, 'queue_full']);
+    expect(refused.body.detail).toBe('1500 bytes of priority low wait for sst2-minilm; at most 1000 may');
+  });
+});
+
+test('a Redis that is nearly full: low jobs are refused first, then all new work; the rest goes on', async () => {
+  const redis = await OwnRedis.start();
+  const stack = await Stack.start({ redisUrl: redis.url });
+  const admin = new Redis(redis.url);
+  const fill = async (percent: number) => {
+    const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))?.[1]);
+    await admin.config('SET', 'maxmemory', Math.round((used * 100) / percent));
+  };
+  try {
+    const answers = async () => [
+      (await submit(stack, { text: 'low', priority: 'low' })).status,
+      (await submit(stack, { text: 'normal' })).status,
+      (
+        await stack.fetch('/v1/batches', {
+          method: 'POST',
+          headers: { 'content-type': 'text/plain' },
+          body: 'a line\n',
+        })
+      ).status,
+    ];
+    const become = (wanted: number[]) =>
+      eventually(async () => (String(await answers()) === String(wanted) ? true : undefined));
+    await become([202, 202, 202]);
+    await fill(75);
+    await become([429, 202, 202]);
+    const { body } = await submit(stack, { text: 'taken' });
+    await fill(95);
+    await become([429, 429, 429]);
+    const { detail } = (await submit(stack, { text: 'x' })).body;
+    expect(detail).toMatch(/^Redis uses 9\d % of its memory; new work is taken up to 80 %$/);
+    const job = (await (await stack.fetch(`/v1/jobs/${body.id}?wait=30`)).json()) as Job;
+    expect(job.status).toBe('succeeded');
+  } finally {
+    admin.disconnect();
+    await stack.stop();
+    await redis.stop();
+  }
+});

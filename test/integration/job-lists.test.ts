@@ -1,0 +1,187 @@
+/** Lists of jobs, how many are ahead of one, and what is kept for both: in step with the jobs, whatever happens to them. */
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { JobKeeper } from '../../src/api/job-keeper.ts';
+import { QueueSet } from '../../src/api/queue-set.ts';
+import { Backlog } from '../../src/shared/backlog.ts';
+import type { Job, JobList } from '../../src/shared/contract.ts';
+import { newGroupId, newJobId } from '../../src/shared/ids.ts';
+import { EVERYBODY, jobListKey } from '../../src/shared/owner.ts';
+import { JobRecords } from '../../src/shared/records.ts';
+import { whatIsLeft } from '../support/invariants.ts';
+import { eventually, Stack } from '../support/stack.ts';
+
+const QUEUE = 'classify-sst2-minilm';
+const TTL_S = 600;
+
+let stack: Stack;
+let redis: Redis;
+let backlog: Backlog;
+let queues: QueueSet;
+let keeper: JobKeeper;
+
+beforeAll(async () => {
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+  const { prefix } = stack;
+  redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
+  backlog = new Backlog(redis, prefix);
+  queues = new QueueSet(redis, prefix);
+  const records = new JobRecords(redis, prefix, TTL_S);
+  keeper = new JobKeeper({ redis, prefix, records, queues, backlog, resultTtlS: TTL_S });
+});
+afterAll(async () => {
+  await queues.close();
+  redis.disconnect();
+  await stack.stop();
+});
+/** Every test begins with nothing. */
+beforeEach(async () => {
+  const keys = await redis.keys(`${stack.prefix}:*`);
+  if (keys.length > 0) await redis.del(...keys);
+});
+
+const json = (body: object, headers: Record<string, string> = {}): RequestInit => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json', ...headers },
+  body: JSON.stringify(body),
+});
+const submit = async (body: object, headers?: Record<string, string>): Promise<Job> => {
+  const response = await stack.fetch('/v1/jobs', json(body, headers));
+  expect(response.status).toBe(202);
+  return (await response.json()) as Job;
+};
+const get = async (id: string) => (await (await stack.fetch(`/v1/jobs/${id}`)).json()) as Job;
+const list = async (query = '') => (await (await stack.fetch(`/v1/jobs${query}`)).json()) as JobList;
+const size = async (queue = QUEUE) => (await backlog.sizes()).get(queue);
+
+describe('the list of jobs', () => {
+  test('has the newest first, in pages, without results', async () => {
+    const made: string[] = [];
+    for (let i = 0; i < 7; i++) made.unshift((await submit({ text: `text ${i}`, metadata: { i } })).id);
+    const whole = await list();
+    expect(whole.jobs.map(({ id }) => id)).toEqual(made);
+    expect(whole.next).toBeNull();
+    expect(whole.jobs[0]).toMatchObject({ status: 'queued', metadata: { i: 6 } });
+    expect(whole.jobs.every((job) => !('results' in job))).toBe(true);
+
+    const pages: string[][] = [];
+    let next: string | null = '';
+    while (next !== null) {
+      const page: JobList = await list(`?limit=3${next === '' ? '' : `&after=${next}`}`);
+      pages.push(page.jobs.map(({ id }) => id));
+      ({ next } = page);
+    }
+    expect(pages).toEqual([made.slice(0, 3), made.slice(3, 6), made.slice(6)]);
+    // A last page that is full says that it is the last.
+    expect((await list('?limit=7')).next).toBeNull();
+  });
+
+  test('tells every state, and nothing of deleted jobs', async () => {
+    const [queued, canceled, deleted] = [
+      await submit({ text: 'a' }),
+      await submit({ text: 'b' }),
+      await submit({ text: 'c' }),
+    ];
+    for (const { id } of [canceled, deleted]) await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+    await stack.fetch(`/v1/jobs/${deleted.id}`, { method: 'DELETE' });
+    expect((await list()).jobs.map(({ id, status }) => [id, status])).toEqual([
+      [canceled.id, 'canceled'],
+      [queued.id, 'queued'],
+    ]);
+  });
+
+  test.each(['?limit=0', '?limit=101', '?limit=x', '?after=x', '?before=x'])('refuses %s', async (query) => {
+    expect((await stack.fetch(`/v1/jobs${query}`)).status).toBe(422);
+  });
+
+  test('loses jobs that are not kept any more, and no others', async () => {
+    const old = (id: string) => newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, id));
+    const [gone, waiting] = [old('000000000001'), await submit({ text: 'a' })];
+    const key = jobListKey(stack.prefix, EVERYBODY);
+    await redis.zadd(key, 0, gone);
+    await keeper.keep();
+    expect(await redis.zrange(key, '0', '-1')).toEqual([waiting.id]);
+  });
+
+  test('keeps a job that waits longer than any result is kept', async () => {
+    const { id } = await submit({ text: 'a' });
+    const patient = new JobKeeper({
+      ...{ redis, prefix: stack.prefix, queues, backlog },
+      records: new JobRecords(redis, stack.prefix, TTL_S),
+      resultTtlS: -60,
+    });
+    await patient.keep();
+    expect((await list()).jobs.map((job) => job.id)).toEqual([id]);
+  });
+});
+
+describe('a job that waits', () => {
+  test('knows how many of its model and priority are before it', async () => {
+    const jobs: Job[] = [];
+    for (let i = 0; i < 4; i++) jobs.push(await submit({ text: `${i}` }, { 'idempotency-key': `k${i}` }));
+    const low = await submit({ text: 'x', priority: 'low' });
+    expect(jobs.map(({ ahead }) => ahead)).toEqual([0, 1, 2, 3]);
+    expect(low.ahead).toBe(0);
+    await stack.fetch(`/v1/jobs/${jobs[1]!.id}`, { method: 'DELETE' });
+    expect((await get(jobs[3]!.id)).ahead).toBe(2);
+    expect(await get(jobs[1]!.id)).not.toHaveProperty('ahead');
+    // A repeat is no other job.
+    expect((await submit({ text: '3' }, { 'idempotency-key': 'k3' })).ahead).toBe(2);
+  });
+
+  test('and its texts are counted, until it has its outcome', async () => {
+    const one = await submit({ texts: ['é', 'bb'] });
+    await submit({ text: 'ccc', priority: 'low' });
+    expect([await size(), await size('low-sst2-minilm')]).toEqual([
+      { texts: 2, bytes: 4 },
+      { texts: 1, bytes: 3 },
+    ]);
+    await stack.fetch(`/v1/jobs/${one.id}`, { method: 'DELETE' });
+    expect(await size()).toEqual({ texts: 0, bytes: 0 });
+    await submit({ text: 'gone soon', expires_in: 1 });
+    await eventually(async () => ((await size())?.texts === 0 ? true : undefined));
+  });
+
+  test('is counted once, however often it is added', async () => {
+    const group = newGroupId('normal', 'sst2-minilm');
+    const job = { id: newJobId(group), owner: 'a', texts: 3, bytes: 30 };
+    for (let i = 0; i < 3; i++) {
+      expect(await backlog.takeIn(QUEUE, [job])).toEqual({ ahead: 0, size: { texts: 3, bytes: 30 } });
+    }
+    await backlog.forget(QUEUE, [job.id, job.id]);
+    expect(await size()).toEqual({ texts: 0, bytes: 0 });
+  });
+
+  test('is counted no more when a crash kept it out of its queue', async () => {
+    const lost = newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, '000000000001'));
+    const waiting = await submit({ text: 'a' });
+    const young = newJobId(newGroupId('normal', 'sst2-minilm'));
+    await backlog.takeIn(
+      QUEUE,
+      [lost, young].map((id) => ({ id, owner: 'a', texts: 5, bytes: 50 })),
+    );
+    expect((await get(waiting.id)).ahead).toBe(1);
+    await keeper.keep();
+    // One that came in just now may be on its way.
+    expect(await size()).toEqual({ texts: 6, bytes: 51 });
+    expect((await get(waiting.id)).ahead).toBe(0);
+    expect(await backlog.page(QUEUE, undefined, 10)).toEqual([waiting.id, young].sort());
+  });
+});
+
+test('a burst on a worker leaves nothing behind', { timeout: 60_000 }, async () => {
+  const worker = stack.startWorker();
+  await worker.ready;
+  await Promise.all(
+    Array.from({ length: 200 }, (_, i) =>
+      submit({ texts: [`a ${i}`, `b ${i}`], priority: i % 3 === 0 ? 'low' : 'normal' }),
+    ),
+  );
+  await eventually(async () => {
+    const sizes = await backlog.sizes();
+    return [...sizes.values()].every(({ texts, bytes }) => texts === 0 && bytes === 0) ? true : undefined;
+  });
+  await worker.end();
+  expect(await whatIsLeft(inject('redisUrl'), stack.prefix)).toEqual([]);
+  expect((await list('?limit=100')).jobs.every(({ status }) => status === 'succeeded')).toBe(true);
+});
