@@ -1,0 +1,275 @@
+/** A file: its upload, the progress of its batch, and the results. Which batch it is stands in the address of the page. */
+import type { Batch } from '../../../shared/contract.ts';
+import { urlOf, type Api } from './api.ts';
+import { batchInput } from './batch-input.ts';
+import { isFinal, problemOf, showBatch } from './batch-view.ts';
+import { Curl } from './curl.ts';
+import { element, say, showCommands } from './dom.ts';
+import { download, needsMemory } from './download.ts';
+import { FileForm, type ChosenFile } from './file-form.ts';
+import { bytes } from './format.ts';
+import type { ModelChoice } from './models.ts';
+import { showPath } from './path.ts';
+import { ApiProblem, explain, retryDelay, showProblem, Unreachable, type Explanation } from './problems.ts';
+import { sleep } from './sleep.ts';
+import { upload } from './upload.ts';
+
+/** A small file is done at once; a large one takes hours. */
+const FIRST_POLL_MS = 150;
+const POLL_MS = 1200;
+const NOT_FOUND = 404;
+
+export class BatchPanel {
+  readonly #api: Api;
+  readonly #form: FileForm;
+  readonly #panel = element('batch', HTMLElement);
+  readonly #title = element('batch-name', HTMLElement);
+  readonly #path = element('batch-path', HTMLOListElement);
+  readonly #progress = element('batch-progress', HTMLProgressElement);
+  readonly #figures = element('batch-figures', HTMLElement);
+  readonly #status = element('batch-status', HTMLElement);
+  readonly #problem = element('batch-problem', HTMLElement);
+  readonly #hint = element('batch-hint', HTMLElement);
+  readonly #curlBlock = element('batch-curl-block', HTMLElement);
+  readonly #curl = element('batch-curl', HTMLElement);
+  readonly #cancel = element('cancel-batch', HTMLButtonElement);
+  readonly #download = element('download', HTMLButtonElement);
+  readonly #remove = element('remove-batch', HTMLButtonElement);
+  readonly #another = element('another', HTMLButtonElement);
+  /** The command that would have sent the file of a batch, as long as this page knows it. */
+  #sent: { batch: string; command: string } | undefined;
+  #batch: Batch | undefined;
+  /** Why the latest click did not do what it should. */
+  #failure: Explanation | undefined;
+  #running = new AbortController();
+
+  constructor(api: Api, model: ModelChoice) {
+    this.#api = api;
+    this.#form = new FileForm(model, (chosen) => void this.#start(chosen));
+    this.#cancel.addEventListener('click', () => void this.#end());
+    this.#remove.addEventListener('click', () => void this.#end());
+    this.#download.addEventListener('click', () => void this.#save());
+    this.#another.addEventListener('click', () => {
+      location.hash = '';
+    });
+    addEventListener('hashchange', () => this.open());
+  }
+
+  /** Shows the batch that the address names, or the place for a file. */
+  open(): void {
+    const { id, file = 'A batch' } = fromAddress();
+    if (id === undefined) this.#reset();
+    else void this.#follow(id, file);
+  }
+
+  /** Looks at the same batch again, with another key. */
+  reopen(): void {
+    if (fromAddress().id !== undefined) this.open();
+  }
+
+  #begin(name: string): AbortSignal {
+    this.#running.abort();
+    this.#running = new AbortController();
+    this.#form.hide();
+    this.#panel.hidden = false;
+    this.#batch = undefined;
+    this.#failure = undefined;
+    this.#progress.removeAttribute('value');
+    this.#path.replaceChildren();
+    for (const button of [this.#cancel, this.#download, this.#remove, this.#another]) button.hidden = true;
+    say(this.#title, name);
+    say(this.#figures, '');
+    say(this.#hint, '');
+    showProblem(this.#problem, undefined);
+    return this.#running.signal;
+  }
+
+  #reset(): void {
+    this.#running.abort();
+    this.#panel.hidden = true;
+    this.#batch = undefined;
+    this.#curlBlock.hidden = true;
+    showProblem(this.#problem, undefined);
+    say(this.#status, '');
+    this.#form.reset();
+  }
+
+  async #start({ file, options }: ChosenFile): Promise<void> {
+    const signal = this.#begin(file.name);
+    const input = batchInput(options);
+    const command = this.#commands().createBatch(input, file.name);
+    this.#showCurl([command]);
+    this.#cancel.hidden = false;
+    this.#showUpload(file, 0);
+    say(this.#status, `Uploading ${file.name}.`);
+    addEventListener('beforeunload', stay);
+    try {
+      // A key is asked for before a long upload, and not at its end.
+      await this.#api.send('/v1/models', { signal });
+      const batch = await upload<Batch>(urlOf(input.path), file, {
+        headers: { ...input.headers, ...this.#api.headers },
+        signal,
+        onProgress: (sent) => this.#showUpload(file, sent),
+      });
+      this.#sent = { batch: batch.id, command };
+      toAddress(batch.id, file.name);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#backToForm('');
+      showProblem(this.#problem, uploadProblem(error));
+    } finally {
+      removeEventListener('beforeunload', stay);
+    }
+  }
+
+  /** @param status said aloud */
+  #backToForm(status: string): void {
+    this.#panel.hidden = true;
+    this.#form.show();
+    say(this.#status, status);
+  }
+
+  #showUpload(file: File, sent: number): void {
+    // Of an upload that is all sent, what comes next is the server's answer.
+    if (sent >= file.size) this.#progress.removeAttribute('value');
+    else this.#progress.value = sent / file.size;
+    say(this.#figures, `${bytes(Math.min(sent, file.size))} of ${bytes(file.size)}`);
+    showPath(this.#path, [
+      { state: 'uploading', is: 'now' },
+      { state: 'queued', is: 'ahead' },
+      { state: 'processing', is: 'ahead' },
+      { state: 'completed', is: 'ahead' },
+    ]);
+  }
+
+  async #follow(id: string, name: string): Promise<void> {
+    const signal = this.#begin(name);
+    const path = `/v1/batches/${encodeURIComponent(id)}`;
+    let wanted = FIRST_POLL_MS;
+    do {
+      let pause = this.#api.pace(wanted);
+      wanted = Math.min(wanted * 2, POLL_MS);
+      try {
+        const batch = await this.#api.json<Batch>(path, { signal });
+        this.#show(batch);
+        if (isFinal(batch)) return;
+      } catch (error) {
+        if (signal.aborted) return;
+        showProblem(this.#problem, explain(error));
+        const delay = retryDelay(error);
+        if (delay === undefined) {
+          this.#another.hidden = false;
+          return;
+        }
+        pause = delay;
+      }
+      await sleep(pause, signal);
+    } while (!signal.aborted);
+  }
+
+  #show(batch: Batch): void {
+    this.#batch = batch;
+    showBatch(batch, {
+      path: this.#path,
+      progress: this.#progress,
+      figures: this.#figures,
+      status: this.#status,
+    });
+    showProblem(this.#problem, this.#failure ?? problemOf(batch));
+    const final = isFinal(batch);
+    const { rows, urls } = batch;
+    this.#cancel.hidden = final;
+    this.#remove.hidden = !final;
+    this.#another.hidden = !final;
+    this.#download.hidden = rows.finished === 0;
+    say(this.#download, batch.status === 'completed' ? 'Download the labels' : 'Download what is finished');
+    const curl = this.#commands();
+    this.#showCurl([
+      ...(this.#sent?.batch === batch.id ? [this.#sent.command] : []),
+      curl.read(urls.self),
+      curl.download(urls.results, resultsName()),
+    ]);
+    say(
+      this.#hint,
+      needsMemory(this.#api) && !this.#download.hidden
+        ? 'With a key, this browser keeps a download in memory before it saves it. For large results, take the curl line.'
+        : '',
+    );
+  }
+
+  /** Cancels an upload or a batch; removes a batch that has ended. */
+  async #end(): Promise<void> {
+    if (!this.#batch) {
+      this.#running.abort();
+      this.#backToForm('The upload was canceled.');
+      return;
+    }
+    if (isFinal(this.#batch) && !confirm('Remove the batch, with its texts and results?')) return;
+    this.#failure = undefined;
+    try {
+      const response = await this.#api.send(this.#batch.urls.self, { method: 'DELETE' });
+      if (response.status === 200) this.#show((await response.json()) as Batch);
+      else location.hash = '';
+    } catch (error) {
+      if (error instanceof ApiProblem && error.status === NOT_FOUND) location.hash = '';
+      else this.#fail(error);
+    }
+  }
+
+  async #save(): Promise<void> {
+    if (!this.#batch) return;
+    this.#failure = undefined;
+    this.#download.setAttribute('aria-busy', 'true');
+    try {
+      await download(this.#api, this.#batch.urls.results, resultsName());
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#download.removeAttribute('aria-busy');
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = explain(error);
+    showProblem(this.#problem, this.#failure);
+  }
+
+  #commands(): Curl {
+    return new Curl(urlOf('/'), this.#api.hasKey);
+  }
+
+  #showCurl(commands: string[]): void {
+    this.#curlBlock.hidden = false;
+    showCommands(this.#curl, commands);
+  }
+}
+
+/** A browser asks before the page is left. */
+const stay = (event: BeforeUnloadEvent): void => event.preventDefault();
+
+/** The batch that the address names, and of which file it is, if it is known. */
+function fromAddress(): { id: string | undefined; file: string | undefined } {
+  const query = new URLSearchParams(location.hash.slice(1));
+  return { id: query.get('batch') ?? undefined, file: query.get('file') ?? undefined };
+}
+
+function toAddress(batch: string, file: string): void {
+  location.hash = new URLSearchParams({ batch, file }).toString();
+}
+
+/** `reviews.csv.gz` has its labels in `reviews.labels.jsonl`. */
+function resultsName(): string {
+  const { file } = fromAddress();
+  return file === undefined ? 'labels.jsonl' : `${file.replace(/(\.\w+)?(\.gz)?$/i, '')}.labels.jsonl`;
+}
+
+function uploadProblem(error: unknown): Explanation {
+  if (!(error instanceof Unreachable)) return explain(error);
+  return {
+    title: 'The upload broke off',
+    lines: [
+      'The network is away, or the server did not take the file. Nothing was kept.',
+      '`amulet backfill` goes on where it was after a broken connection.',
+    ],
+  };
+}

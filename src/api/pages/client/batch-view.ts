@@ -1,0 +1,80 @@
+/** A batch as it is shown. */
+import type { Batch, BatchStatus } from '../../../shared/contract.ts';
+import { say } from './dom.ts';
+import { count, duration, plural, rate } from './format.ts';
+import { showPath, type Step } from './path.ts';
+import type { Explanation } from './problems.ts';
+
+const FINAL: readonly BatchStatus[] = ['completed', 'failed', 'canceled', 'expired'];
+export const isFinal = ({ status }: Batch): boolean => FINAL.includes(status);
+
+export interface BatchPlaces {
+  path: HTMLOListElement;
+  progress: HTMLProgressElement;
+  figures: HTMLElement;
+  status: HTMLElement;
+}
+
+/** What is said aloud of the progress, in steps of so many percent. */
+const SPOKEN_PERCENT = 25;
+
+export function showBatch(batch: Batch, { path, progress, figures, status }: BatchPlaces): void {
+  const { rows } = batch;
+  const share = rows.total === 0 ? 0 : rows.finished / rows.total;
+  progress.value = share;
+  showPath(path, stepsOf(batch));
+  say(figures, figuresOf(batch));
+  const spoken = Math.floor((share * 100) / SPOKEN_PERCENT) * SPOKEN_PERCENT;
+  say(
+    status,
+    isFinal(batch)
+      ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
+      : `The batch is ${batch.status}: ${spoken} %.`,
+  );
+}
+
+/** What keeps a batch from going on, for now or for good. */
+export function problemOf({ status, error, problem, model }: Batch): Explanation | undefined {
+  if (status === 'failed' && error) return { title: 'The batch has failed', lines: [error.message] };
+  if (problem) return { title: 'It goes on when this has passed', lines: [problem.message] };
+  if (model.workers !== 0) return undefined;
+  return {
+    title: `No worker serves ${model.name} just now`,
+    lines: ['The batch is kept, and goes on when one is there.'],
+  };
+}
+
+function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): string {
+  const parts = [
+    `${count(rows.finished)} of ${plural(rows.total, 'row')}`,
+    ...(perSecond === null || perSecond === 0 ? [] : [`${rate(perSecond)} rows/s`]),
+    ...(eta === null ? [] : [`${duration(eta)} left`]),
+    ...(rows.failed === 0 ? [] : [plural(rows.failed, 'error')]),
+  ];
+  // Lines break between the parts alone.
+  return parts.map((part) => part.replaceAll(' ', '\u00a0')).join(' · ');
+}
+
+function stepsOf(batch: Batch): Step[] {
+  const { status, created_at: created, started_at: started, finished_at: finished } = batch;
+  if (isFinal(batch)) {
+    const seconds = finished === null ? undefined : (Date.parse(finished) - Date.parse(created)) / 1000;
+    return [
+      { state: 'uploaded', is: 'past' },
+      { state: 'queued', is: 'past' },
+      ...(started === null ? [] : [{ state: 'processing', is: 'past' } as const]),
+      {
+        state: status,
+        is: status === 'completed' ? 'done' : 'ended',
+        note: seconds === undefined ? '' : `after ${duration(seconds)}`,
+      },
+    ];
+  }
+  const processing = status === 'processing';
+  return [
+    { state: 'uploaded', is: status === 'open' ? 'now' : 'past' },
+    { state: 'queued', is: status === 'queued' ? 'now' : processing ? 'past' : 'ahead' },
+    { state: 'processing', is: processing ? 'now' : 'ahead' },
+    { state: 'completed', is: 'ahead' },
+  ];
+}

@@ -1,0 +1,40 @@
+/** The few things that the page does with elements. Text goes in as text: nothing here reads HTML. */
+
+/** An element that the page was served with. */
+export function element<T extends HTMLElement>(id: string, type: new () => T): T {
+  const found = document.getElementById(id);
+  if (found instanceof type) return found;
+  throw new Error(`the page has no ${type.name} #${id}`);
+}
+
+interface Made {
+  class?: string;
+  text?: string;
+  attributes?: Record<string, string>;
+}
+
+export function create<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  { class: className, text, attributes = {} }: Made = {},
+  ...children: Node[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag);
+  if (className !== undefined) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** Command lines, each of which may take several lines to read but is one to copy. */
+export function showCommands(where: HTMLElement, commands: readonly string[]): void {
+  const text = commands.join('\n');
+  if (where.textContent === text) return;
+  const lines = commands.map((command, i) => (i === commands.length - 1 ? command : `${command}\n`));
+  where.replaceChildren(...lines.map((line) => create('span', { class: 'command', text: line })));
+}
+
+/** Writes a text where it differs: a live region says only what is new. */
+export function say(where: HTMLElement, text: string): void {
+  if (where.textContent !== text) where.textContent = text;
+}

@@ -1,0 +1,174 @@
+/** One text: a job, its way through the states, and its labels. */
+import type { Job, JobStatus } from '../../../shared/contract.ts';
+import { urlOf, type Api } from './api.ts';
+import { Curl } from './curl.ts';
+import { element, say, showCommands } from './dom.ts';
+import { elapsed, plural, score } from './format.ts';
+import { showLabels } from './labels.ts';
+import type { ModelChoice } from './models.ts';
+import { showPath, type Step } from './path.ts';
+import { explain, retryDelay, showProblem } from './problems.ts';
+import { sleep } from './sleep.ts';
+
+/** An answer is held so long at most: meanwhile its place in the queue may have changed. */
+const WAIT_MS = 2000;
+
+const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
+const isFinal = ({ status }: Job): boolean => FINAL.includes(status);
+
+export class JobPanel {
+  readonly #api: Api;
+  readonly #model: ModelChoice;
+  readonly #text = element('text', HTMLTextAreaElement);
+  readonly #submit = element('classify', HTMLButtonElement);
+  readonly #cancel = element('cancel-job', HTMLButtonElement);
+  readonly #problem = element('job-problem', HTMLElement);
+  readonly #status = element('job-status', HTMLElement);
+  readonly #empty = element('job-empty', HTMLElement);
+  readonly #result = element('job', HTMLElement);
+  readonly #path = element('job-path', HTMLOListElement);
+  readonly #labels = element('labels', HTMLElement);
+  readonly #hint = element('job-hint', HTMLElement);
+  readonly #curl = element('job-curl', HTMLElement);
+  /** Of the latest text; aborted by the next one. */
+  #running = new AbortController();
+
+  constructor(api: Api, model: ModelChoice) {
+    this.#api = api;
+    this.#model = model;
+    const form = element('text-form', HTMLFormElement);
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      void this.#classify();
+    });
+    this.#text.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      form.requestSubmit();
+    });
+    for (const button of document.querySelectorAll<HTMLButtonElement>('[data-example]')) {
+      button.addEventListener('click', () => {
+        this.#text.value = button.textContent;
+        form.requestSubmit();
+      });
+    }
+  }
+
+  async #classify(): Promise<void> {
+    this.#running.abort();
+    this.#running = new AbortController();
+    const { signal } = this.#running;
+    const body = { text: this.#text.value, top_k: null, ...this.#model.named() };
+    showProblem(this.#problem, undefined);
+    say(this.#status, 'Sending the text.');
+    this.#submit.setAttribute('aria-busy', 'true');
+    try {
+      const job = await this.#submitJob(body, signal);
+      const curl = new Curl(urlOf('/'), this.#api.hasKey);
+      showCommands(this.#curl, [curl.createJob(body), curl.read(`${job.urls.self}?wait=30`)]);
+      await this.#follow(job, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      say(this.#status, '');
+      showProblem(this.#problem, explain(error));
+    } finally {
+      if (!signal.aborted) this.#submit.removeAttribute('aria-busy');
+    }
+  }
+
+  /** What is refused leaves no place for the labels of the text before. */
+  async #submitJob(body: object, signal: AbortSignal): Promise<Job> {
+    try {
+      return await this.#api.post<Job>('/v1/jobs', body, signal);
+    } catch (error) {
+      this.#result.hidden = true;
+      throw error;
+    }
+  }
+
+  async #follow(submitted: Job, signal: AbortSignal): Promise<void> {
+    let job = submitted;
+    this.#cancel.onclick = () => void this.#end(job, signal);
+    let troubled = false;
+    this.#show(job);
+    while (!isFinal(job)) {
+      const waitS = Math.ceil(this.#api.pace(WAIT_MS) / 1000);
+      try {
+        job = await this.#api.json<Job>(`${job.urls.self}?wait=${waitS}`, { signal });
+        if (troubled) showProblem(this.#problem, undefined);
+        troubled = false;
+      } catch (error) {
+        const delay = retryDelay(error);
+        if (delay === undefined) throw error;
+        troubled = true;
+        showProblem(this.#problem, explain(error));
+        await sleep(delay, signal);
+      }
+      signal.throwIfAborted();
+      this.#show(job);
+    }
+  }
+
+  /** What follows the job sees that it has ended. */
+  async #end({ urls }: Job, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#api.send(urls.self, { method: 'DELETE', signal });
+    } catch (error) {
+      if (!signal.aborted) showProblem(this.#problem, explain(error));
+    }
+  }
+
+  #show(job: Job): void {
+    this.#empty.hidden = true;
+    this.#result.hidden = false;
+    this.#cancel.hidden = isFinal(job);
+    showPath(this.#path, stepsOf(job));
+    const [row] = job.results ?? [];
+    if (row && 'label' in row) {
+      showLabels(this.#labels, row.labels ?? [row]);
+      say(this.#status, `${row.label}, ${score(row.score, row.score >= 0 && row.score <= 1)}`);
+      say(this.#hint, row.truncated ? 'The text is longer than the model reads: its end was left out.' : '');
+      return;
+    }
+    this.#labels.replaceChildren();
+    say(this.#hint, waitingHint(job));
+    say(this.#status, `The job is ${job.status}.`);
+    const error = row?.error ?? job.error;
+    if (error) showProblem(this.#problem, { title: `The job is ${job.status}`, lines: [error.message] });
+  }
+}
+
+function waitingHint({ status, model }: Job): string {
+  if (status !== 'queued' || model.workers !== 0) return '';
+  return `No worker serves ${model.name} just now. The job is kept, and begins when one is there.`;
+}
+
+function stepsOf(job: Job): Step[] {
+  const { status, timings_ms: timings, ahead = 0, started_at: started } = job;
+  const queued = timings
+    ? elapsed(timings.queue)
+    : ahead > 0
+      ? `${plural(ahead, 'job')} ahead`
+      : 'next in line';
+  if (!isFinal(job)) {
+    const processing = status === 'processing';
+    return [
+      { state: 'queued', is: processing ? 'past' : 'now', note: processing ? '' : queued },
+      { state: 'processing', is: processing ? 'now' : 'ahead' },
+      { state: 'succeeded', is: 'ahead' },
+    ];
+  }
+  const worked: Step[] =
+    started === null
+      ? []
+      : [{ state: 'processing', is: 'past', note: timings ? elapsed(timings.inference) : '' }];
+  return [
+    { state: 'queued', is: 'past', note: queued },
+    ...worked,
+    {
+      state: status,
+      is: status === 'succeeded' ? 'done' : 'ended',
+      note: timings ? `${elapsed(timings.total)} in all` : '',
+    },
+  ];
+}

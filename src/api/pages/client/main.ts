@@ -1,0 +1,32 @@
+/** Puts the page together. */
+import type { Model } from '../../../shared/contract.ts';
+import { Api } from './api.ts';
+import { BatchPanel } from './batch-panel.ts';
+import { enableCopying } from './copy.ts';
+import { JobPanel } from './job-panel.ts';
+import { Keys } from './keys.ts';
+import { ModelChoice } from './models.ts';
+import { StatsPanel } from './stats-panel.ts';
+
+const keys = new Keys(begin);
+const api = new Api(keys);
+const choices = [new ModelChoice('model'), new ModelChoice('batch-model')] as const;
+const stats = new StatsPanel(api);
+new JobPanel(api, choices[0]);
+const batches = new BatchPanel(api, choices[1]);
+enableCopying();
+batches.open();
+begin();
+
+/** At first, and when a key was given or taken back: everything may look different then. */
+function begin(): void {
+  stats.restart();
+  batches.reopen();
+  void offerModels();
+}
+
+/** Without an answer both forms still work, with the default model. */
+async function offerModels(): Promise<void> {
+  const { models } = await api.json<{ models: Model[] }>('/v1/models').catch(() => ({ models: [] }));
+  for (const choice of choices) choice.offer(models);
+}

@@ -1,0 +1,77 @@
+/** The beginning of a file: whether it is compressed, and which of its fields has the texts. */
+import type { FileFormat } from './batch-input.ts';
+
+const HEAD_BYTES = 64 * 1024;
+const GZIP_MAGIC = [0x1f, 0x8b];
+const USUAL_FIELD = 'text';
+
+export interface Head {
+  gzip: boolean;
+  text: string;
+}
+
+/** Only the beginning is read, whatever the size of the file. */
+export async function readHead(file: Blob): Promise<Head> {
+  const start = file.slice(0, HEAD_BYTES);
+  const bytes = new Uint8Array(await start.arrayBuffer());
+  const gzip = GZIP_MAGIC.every((byte, i) => bytes[i] === byte);
+  const plain = gzip ? start.stream().pipeThrough(new DecompressionStream('gzip')) : start.stream();
+  let text = '';
+  const decoder = new TextDecoder();
+  try {
+    for await (const chunk of plain) {
+      text += decoder.decode(chunk, { stream: true });
+      if (text.length > HEAD_BYTES) break;
+    }
+  } catch {
+    // A part of a compressed file ends in the middle: what came before is enough.
+  }
+  return { gzip, text };
+}
+
+export interface Fields {
+  names: string[];
+  /** The field with the texts, as far as one record can tell; undefined when none was read. */
+  likely: string | undefined;
+}
+
+/** @param head the beginning of a file */
+export function findFields(head: string, format: FileFormat): Fields {
+  const record = firstRecord(head, format);
+  const names = [...record.keys()];
+  if (record.has(USUAL_FIELD)) return { names, likely: USUAL_FIELD };
+  // Of what a record holds, the text to be labelled tends to be the longest.
+  const [longest] = names.toSorted((a, b) => (record.get(b)?.length ?? 0) - (record.get(a)?.length ?? 0));
+  return { names, likely: longest };
+}
+
+/** Strings of the first record by their names. */
+function firstRecord(head: string, format: FileFormat): Map<string, string> {
+  if (format === 'lines') return new Map();
+  if (format === 'ndjson') return firstObject(head);
+  const [header = [], values = []] = readRecords(head, format === 'tsv' ? '\t' : ',', 2);
+  return new Map(header.map((name, i) => [name, values[i] ?? '']));
+}
+
+function firstObject(head: string): Map<string, string> {
+  const line = head.split('\n').find((each) => each.trim() !== '') ?? '';
+  try {
+    const members = Object.entries(JSON.parse(line) as Record<string, unknown>);
+    return new Map(members.filter((member): member is [string, string] => typeof member[1] === 'string'));
+  } catch {
+    return new Map();
+  }
+}
+
+/** The first `limit` records of a CSV; quoted fields may hold delimiters, line ends, and quotes twice. */
+function readRecords(csv: string, delimiter: string, limit: number): string[][] {
+  const records: string[][] = [[]];
+  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^${delimiter}\r\n]*))(${delimiter}|\r?\n|$)`, 'gy');
+  for (const [, quoted, bare = '', end] of csv.matchAll(field)) {
+    records.at(-1)?.push(quoted?.replaceAll('""', '"') ?? bare);
+    if (end === delimiter) continue;
+    if (end === '' || records.length === limit) break;
+    records.push([]);
+  }
+  return records;
+}

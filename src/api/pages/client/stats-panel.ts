@@ -1,0 +1,97 @@
+/** What goes on just now, of all callers together. Asked for only while somebody can see it. */
+import type { ModelStats } from '../../../shared/contract.ts';
+import type { Api } from './api.ts';
+import { element, say } from './dom.ts';
+import { rate, shortCount } from './format.ts';
+import { ApiProblem, retryDelay } from './problems.ts';
+import { sleep } from './sleep.ts';
+
+const EVERY_MS = 2000;
+/** What a rate is taken over. */
+const RATE_MS = 6000;
+/** Points of the curve. */
+const SAMPLES = 45;
+/** The curve's own measures, which its picture is stretched from. */
+const CURVE = { width: 100, height: 24 };
+
+export class StatsPanel {
+  readonly #api: Api;
+  readonly #figures = {
+    texts: element('stat-texts', HTMLElement),
+    rows: element('stat-rows', HTMLElement),
+    rate: element('stat-rate', HTMLElement),
+    workers: element('stat-workers', HTMLElement),
+  };
+  readonly #curve = document.querySelector('#curve polyline');
+  readonly #rates: number[] = [];
+  #meter = new Meter();
+  #watching = new AbortController();
+
+  constructor(api: Api) {
+    this.#api = api;
+    document.addEventListener('visibilitychange', () => this.restart());
+  }
+
+  /** Begins, or goes on after a key was given. */
+  restart(): void {
+    this.#watching.abort();
+    this.#watching = new AbortController();
+    // Nobody knows when a count grew that was not looked at.
+    this.#meter = new Meter();
+    if (document.visibilityState === 'visible') void this.#watch(this.#watching.signal);
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    do {
+      let pause = this.#api.pace(EVERY_MS);
+      try {
+        const { models } = await this.#api.json<{ models: ModelStats[] }>('/v1/stats', { signal });
+        this.#show(models);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#blank();
+        // Without a key there is nothing to see, and asking on would change nothing.
+        if (error instanceof ApiProblem && error.status === 401) return;
+        pause = retryDelay(error) ?? pause;
+      }
+      await sleep(pause, signal);
+    } while (!signal.aborted);
+  }
+
+  #show(models: readonly ModelStats[]): void {
+    const sum = (of: (model: ModelStats) => number) => models.reduce((total, model) => total + of(model), 0);
+    const inBatches = sum(({ batches }) => batches.rows_per_second);
+    const perSecond = inBatches + this.#meter.rate(sum(({ texts }) => texts.ended));
+    say(this.#figures.texts, shortCount(sum(({ texts }) => texts.normal + texts.low)));
+    say(this.#figures.rows, shortCount(sum(({ batches }) => batches.rows)));
+    say(this.#figures.rate, rate(perSecond));
+    say(this.#figures.workers, shortCount(sum(({ workers }) => workers)));
+    this.#rates.push(perSecond);
+    if (this.#rates.length > SAMPLES) this.#rates.shift();
+    const highest = Math.max(...this.#rates, 1);
+    const points = this.#rates.map((each, i) => {
+      const x = (CURVE.width * (SAMPLES - this.#rates.length + i)) / (SAMPLES - 1);
+      return `${x.toFixed(1)},${(CURVE.height * (1 - each / highest)).toFixed(1)}`;
+    });
+    this.#curve?.setAttribute('points', points.join(' '));
+  }
+
+  #blank(): void {
+    for (const figure of Object.values(this.#figures)) say(figure, '–');
+  }
+}
+
+/** How fast a count grows. */
+class Meter {
+  /** Of the latest RATE_MS and a little more; times in ms. */
+  readonly #samples: { time: number; value: number }[] = [];
+
+  /** @returns per second */
+  rate(value: number): number {
+    const time = performance.now();
+    this.#samples.push({ time, value });
+    while ((this.#samples[1]?.time ?? time) <= time - RATE_MS) this.#samples.shift();
+    const first = this.#samples[0];
+    return !first || first.time === time ? 0 : ((value - first.value) * 1000) / (time - first.time);
+  }
+}

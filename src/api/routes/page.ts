@@ -1,0 +1,77 @@
+/** `/`: the page for people, and the files that it is made of. Served from this process; no CDN, no build step. */
+import { readFile } from 'node:fs/promises';
+import { stripTypeScriptTypes } from 'node:module';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { etag } from 'hono/etag';
+import { secureHeaders } from 'hono/secure-headers';
+import { AppError } from '../../shared/errors.ts';
+import type { AppEnv } from '../env.ts';
+import { page } from '../pages/page.ts';
+
+const PAGES = new URL('../pages/', import.meta.url);
+const SELF = "'self'";
+const NONE = "'none'";
+
+/** The page has no markup but its own: nothing inline, nothing from elsewhere, no text that becomes HTML. */
+const POLICY = {
+  defaultSrc: [NONE],
+  scriptSrc: [SELF],
+  styleSrc: [SELF],
+  imgSrc: [SELF],
+  connectSrc: [SELF],
+  baseUri: [NONE],
+  formAction: [NONE],
+  frameAncestors: [NONE],
+  requireTrustedTypesFor: ["'script'"],
+  trustedTypes: [NONE],
+};
+
+/** @param version shown at the bottom */
+export function pageRoutes(version: string): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>();
+  app.get('/', secureHeaders({ contentSecurityPolicy: POLICY, strictTransportSecurity: false }), (c) =>
+    c.html(page(version)),
+  );
+  app.get('/page/:file', etag(), async (c) => {
+    const asset = await readAsset(c.req.param('file'));
+    // Not c.notFound(), which would see that there is a route for it, and blame the method.
+    if (!asset) throw new AppError('not_found', `there is no ${c.req.path} here`);
+    return c.body(asset.content, 200, { 'Content-Type': asset.type, 'Cache-Control': 'no-cache' });
+  });
+  return app;
+}
+
+interface Asset {
+  content: string;
+  type: string;
+}
+
+/** By what a name ends with. */
+const KINDS = new Map([
+  ['css', { type: 'text/css; charset=utf-8', folder: '' }],
+  ['svg', { type: 'image/svg+xml', folder: '' }],
+  ['ts', { type: 'text/javascript; charset=utf-8', folder: 'client/' }],
+]);
+
+const assets = new Map<string, Promise<Asset>>();
+
+/** Undefined when there is none of this name. */
+async function readAsset(name: string): Promise<Asset | undefined> {
+  // No name with a folder in it gets through.
+  const [, extension = ''] = /^[a-z-]+\.([a-z]+)$/.exec(name) ?? [];
+  const kind = KINDS.get(extension);
+  if (!kind) return undefined;
+  const asset = assets.get(name) ?? load(new URL(kind.folder + name, PAGES), kind.type);
+  assets.set(name, asset);
+  return asset.catch((error: unknown) => {
+    assets.delete(name);
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  });
+}
+
+/** Scripts are TypeScript modules: browsers get them as Node runs them, with blanks in the place of their types. */
+async function load(file: URL, type: string): Promise<Asset> {
+  const content = await readFile(file, 'utf8');
+  return { content: file.pathname.endsWith('.ts') ? stripTypeScriptTypes(content) : content, type };
+}

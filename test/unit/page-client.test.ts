@@ -1,0 +1,139 @@
+/** What the scripts of the page work out without a browser. */
+import { execFileSync } from 'node:child_process';
+import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { batchInput, formatByName, type BatchOptions } from '../../src/api/pages/client/batch-input.ts';
+import { Curl } from '../../src/api/pages/client/curl.ts';
+import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/client/format.ts';
+import { findFields, readHead } from '../../src/api/pages/client/peek.ts';
+
+/** The words that a shell makes of a command, whose name is `curl`. */
+function words(command: string): string[] {
+  const script = `curl() { printf '%s\\0' "$@"; }\n${command}`;
+  const output = execFileSync('/bin/sh', ['-c', script], {
+    encoding: 'utf8',
+    env: { AMULET_API_KEY: 'amk_secret' },
+  });
+  return output.split('\0').slice(0, -1);
+}
+
+describe('a command line', () => {
+  const curl = new Curl('http://host:3000/', false);
+
+  test('gives every text back as it is', () => {
+    // A shell starts for each of them. No process can be given a NUL.
+    const anyText = fc.string({ unit: 'grapheme' }).filter((text) => !text.includes('\0'));
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const body = { text, top_k: null };
+        const job = ['-s', 'http://host:3000/v1/jobs', '-H', 'Content-Type: application/json', '-d'];
+        expect(words(curl.createJob(body))).toEqual([...job, JSON.stringify(body)]);
+      }),
+      { numRuns: 25, examples: [[`'`], [`it's $HOME \`id\` "x" \\ !\n`], ['\\'], ['🎬']] },
+    );
+  });
+
+  test('has the key from the environment', () => {
+    const line = new Curl('http://host', true).read('/v1/jobs/1?wait=30');
+    expect(line).toBe(`curl -s 'http://host/v1/jobs/1?wait=30' -H "Authorization: Bearer $AMULET_API_KEY"`);
+    expect(words(line).at(-1)).toBe('Authorization: Bearer amk_secret');
+  });
+
+  test.each([
+    ['reviews.csv', ['-T', 'reviews.csv']],
+    ["it's $1.csv", ['-T', "it's $1.csv"]],
+    ['-', ['-T', './-']],
+    ['-o.csv', ['-T', './-o.csv']],
+  ])('sends the file %s, and no other', (file, expected) => {
+    const line = curl.createBatch({ path: '/v1/batches', headers: { 'Content-Type': 'text/csv' } }, file);
+    expect(words(line).slice(-2)).toEqual(expected);
+    expect(words(line)).not.toContain('-g');
+  });
+
+  test('takes brackets in a name for what they are', () => {
+    expect(words(curl.createBatch({ path: '/', headers: {} }, 'a{1,2}[3].csv'))).toContain('-g');
+  });
+});
+
+describe('a file', () => {
+  test.each([
+    ['a.jsonl', 'ndjson'],
+    ['a.NDJSON.gz', 'ndjson'],
+    ['a.b.csv', 'csv'],
+    ['a.tsv.gz', 'tsv'],
+    ['a.txt', 'lines'],
+    ['csv', 'lines'],
+    ['a.gz', 'lines'],
+  ])('%s has the format %s', (name, format) => {
+    expect(formatByName(name)).toBe(format);
+  });
+
+  test('is asked for with nothing that goes without saying', () => {
+    const options: BatchOptions = {
+      format: 'csv',
+      gzip: false,
+      textField: 'text',
+      topK: '1',
+      model: undefined,
+    };
+    expect(batchInput(options)).toEqual({ path: '/v1/batches', headers: { 'Content-Type': 'text/csv' } });
+    expect(batchInput({ ...options, gzip: true, textField: 'a&b', topK: 'all', model: 'm' })).toEqual({
+      path: '/v1/batches?text_field=a%26b&top_k=all&model=m',
+      headers: { 'Content-Type': 'text/csv', 'Content-Encoding': 'gzip' },
+    });
+    expect(batchInput({ ...options, format: 'lines', textField: 'a' }).path).toBe('/v1/batches');
+  });
+
+  test.each<[string, string, BatchOptions['format'], string[], string | undefined]>([
+    ['its field named text', '{"a":"longer than that","text":"x"}\n', 'ndjson', ['a', 'text'], 'text'],
+    ['the longest string', '\n{"id":7,"a":"x","b":"a review"}\n{"c":"y"}', 'ndjson', ['a', 'b'], 'b'],
+    [
+      'a column in quotes',
+      'id;x,"the ""text"""\r\n1,"a, ""b""\nc"\r\n',
+      'csv',
+      ['id;x', 'the "text"'],
+      'the "text"',
+    ],
+    ['a column of tabs', 'id\treview\n1\tgood', 'tsv', ['id', 'review'], 'review'],
+    ['an empty file', '', 'ndjson', [], undefined],
+    ['not JSON', 'nonsense', 'ndjson', [], undefined],
+    ['plain lines', 'a,b', 'lines', [], undefined],
+  ])('%s', (_, head, format, names, likely) => {
+    expect(findFields(head, format)).toEqual({ names, likely });
+  });
+
+  test('is read no further than its beginning, compressed or not', async () => {
+    const text = 'a line of text\n'.repeat(200_000);
+    const plain = await readHead(new Blob([text]));
+    expect(plain.gzip).toBe(false);
+    expect(text.startsWith(plain.text)).toBe(true);
+    expect(plain.text.length).toBeLessThan(100_000);
+    const random = Array.from({ length: 30_000 }, (_, i) => Math.imul(i, 2_654_435_761).toString(36)).join(
+      '\n',
+    );
+    const head = await readHead(new Blob([gzipSync(random)]));
+    expect(head.gzip).toBe(true);
+    expect(random.startsWith(head.text)).toBe(true);
+    expect(head.text.length).toBeGreaterThan(1000);
+  });
+});
+
+test('figures are short', () => {
+  expect([shortCount(99_999), shortCount(309_431)]).toEqual(['99,999', '309.4K']);
+  expect([rate(0), rate(3.21), rate(1650.2)]).toEqual(['0', '3.2', '1,650']);
+  expect([bytes(0), bytes(999), bytes(12_700_000), bytes(5e15)]).toEqual([
+    '0 B',
+    '999 B',
+    '12.7 MB',
+    '5000.0 TB',
+  ]);
+  expect([0.2, 89, 90, 7200, 200_000].map(duration)).toEqual([
+    '1 s',
+    '89 s',
+    '2 min',
+    '2 h 0 min',
+    '2 d 7 h',
+  ]);
+  expect([score(0.9841, true), score(-1.5, false)]).toEqual(['98.4 %', '-1.500']);
+});
