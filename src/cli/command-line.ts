@@ -140,8 +140,8 @@ function checkMetadata(json: string): void {
 }
 
 function parseUrl(value: string): URL {
-  const url = URL.parse(value);
-  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
     throw new UsageError(`--url ${shellWord(value)}: must be like http://127.0.0.1:3000`);
   }
   if (url.username !== '' || url.password !== '') {

@@ -1,5 +1,5 @@
 /** The header of a CSV file, which the parts of an upload go without. */
-import { content, RecordScanner } from '../shared/bulk/records.ts';
+import { content, recordScanner } from '../shared/bulk/records.ts';
 import { readHeader } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
 import { UsageError } from './exit.ts';
@@ -23,7 +23,7 @@ const MAX_HEADER_BYTES = 64 * 1024;
  * @throws UsageError when there is none, or when it lacks a column that is asked for
  */
 export async function takeHeader(source: AsyncIterable<Buffer>, input: InputSpec): Promise<CsvHeader> {
-  const scanner = new RecordScanner(input);
+  const scanner = recordScanner(input);
   const iterator = source[Symbol.asyncIterator]();
   let read = Buffer.alloc(0);
   let recordStart = 0;

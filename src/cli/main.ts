@@ -1,5 +1,5 @@
 /** Entry of the `amulet` command. */
-import packageJson from '../../package.json' with { type: 'json' };
+import { readFileSync } from 'node:fs';
 import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
@@ -21,7 +21,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
   try {
     switch (command) {
       case '--version':
-        return print(packageJson.version);
+        return print(version());
       case '--help':
       case '-h':
         return print(HELP);
@@ -63,8 +63,14 @@ async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> 
     const { check } = await import('./model/check.ts');
     return check(wanted, interrupt, print);
   }
-  const { pull } = await import('./model/pull.ts');
+  const { pull } = await import('./model/pull.ts').catch(explainMissing);
   return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
+}
+
+/** The published package leaves to whoever pulls models what only that needs. */
+function explainMissing(error: unknown): never {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+  throw new CliError(EXIT.failed, 'model pull needs two more packages: npm install @huggingface/hub zod');
 }
 
 /** Aborted by the first Ctrl-C or SIGTERM, or when nobody reads standard output any more; a second Ctrl-C ends it at once. */
@@ -90,6 +96,12 @@ function listen(): AbortSignal {
   // Without anybody to tell, there is still work to do.
   process.stderr.on('error', () => {});
   return controller.signal;
+}
+
+/** Of the package that this is part of: the repository, or the published one. */
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
 }
 
 function print(text: string): ExitCode {

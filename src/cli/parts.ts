@@ -5,7 +5,7 @@
  * Memory is that of a BufferPool, whatever is in the input: a record that fits into no part is replaced by one of the size
  * of a part that has as many lines. It is an errored row in any case; 8 MB are many times what the server takes for a record.
  */
-import { RecordScanner } from '../shared/bulk/records.ts';
+import { recordScanner } from '../shared/bulk/records.ts';
 import type { InputSpec } from '../shared/bulk/input.ts';
 import { BadInputError } from './exit.ts';
 import type { BufferPool } from './buffer-pool.ts';
@@ -35,7 +35,7 @@ export async function* cutParts(
   firstLine: number,
   pool: BufferPool,
 ): AsyncGenerator<Part, void, undefined> {
-  const scanner = new RecordScanner(format);
+  const scanner = recordScanner(format);
   const partBytes = pool.bufferBytes;
   let number = 0;
   let line = firstLine;

@@ -46,7 +46,8 @@ async function appendResults(
   /** What has come of a line that has not ended. */
   let begun = Buffer.alloc(0);
   try {
-    for await (const chunk of body) {
+    for await (const { buffer, byteOffset, byteLength } of body) {
+      const chunk = Buffer.from(buffer, byteOffset, byteLength);
       const end = chunk.lastIndexOf(LF) + 1;
       const ended = chunk.subarray(0, end);
       if (end > 0) {

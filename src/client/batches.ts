@@ -1,7 +1,7 @@
 /** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
-import type { Batch, BatchPart, BatchStatus } from '../shared/contract.ts';
 import { ProtocolError } from './errors.ts';
-import type { HttpClient } from './http.ts';
+import type { Http } from './exchange.ts';
+import type { Batch, BatchPart, BatchStatus } from './types.ts';
 
 /** The query of `POST /v1/batches`; what is undefined is left to the server. */
 export interface BatchOptions {
@@ -19,6 +19,10 @@ export interface BatchOptions {
   metadata?: string | undefined;
   /** Number of the first line of part 1. */
   first_line?: number | undefined;
+  /** URL that is told when the batch has ended. */
+  webhook?: string | undefined;
+  /** Which ends, comma-separated. */
+  webhook_events?: string | undefined;
 }
 
 export interface PartUpload {
@@ -34,9 +38,9 @@ const RESULTS_IDLE_MS = 60_000;
 const PART_IDLE_MS = 2 * 60_000;
 
 export class BatchClient {
-  readonly #http: HttpClient;
+  readonly #http: Http;
 
-  constructor(http: HttpClient) {
+  constructor(http: Http) {
     this.#http = http;
   }
 
@@ -75,7 +79,7 @@ export class BatchClient {
     parts: readonly Pick<BatchPart, 'number' | 'sha256'>[],
     signal?: AbortSignal,
   ): Promise<Batch> {
-    const body = Buffer.from(JSON.stringify({ parts }));
+    const body = new TextEncoder().encode(JSON.stringify({ parts }));
     const headers = { 'Content-Type': 'application/json' };
     const path = `${batchPath(id)}/complete`;
     return asBatch(
@@ -91,7 +95,7 @@ export class BatchClient {
    * The rows behind line `after`, as NDJSON, cut anywhere; resolves when the answer has begun. It ends when the batch is
    * final, and fails with a ConnectionError (ETIMEDOUT when it was merely silent for a minute).
    */
-  async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Buffer>> {
+  async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const { body } = await this.#http.send({
       method: 'GET',
       path: `${batchPath(id)}/results`,

@@ -1,49 +1,77 @@
-/** What can go wrong between the client and the API, and whether trying again can help. */
+/** What can go wrong between a client and the API, and whether trying again can help. */
 
-import { STATUS_CODES } from 'node:http';
+/** What all errors of this package are. Signals that fire are not: their reason is thrown as it is. */
+export class AmuletError extends Error {
+  override name = 'AmuletError';
+  /** Stable, for programs; undefined when what answered gave none. */
+  readonly code: string | undefined;
 
-/** No answer, or half of one. `code` is the system's, such as ECONNREFUSED. */
-export class ConnectionError extends Error {
-  override name = 'ConnectionError';
-  readonly code: string;
-
-  constructor(code: string, message: string, cause?: unknown) {
-    super(message, { cause });
+  constructor(code: string | undefined, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }
 
-/** The API refused, with a problem document (RFC 9457), or something before it did, without one. */
-export class ApiError extends Error {
-  override name = 'ApiError';
-  readonly status: number;
-  /** Of the problem document, such as `part_conflict`; undefined when there was none. */
-  readonly code: string | undefined;
-  readonly title: string;
-  readonly detail: string | undefined;
-  /** Seconds to wait before the next try, if the server said so. */
-  readonly retryAfterS: number | undefined;
+/** No answer, or half of one. `code` is the system's, such as ECONNREFUSED, or NO_CONNECTION where it is not told. */
+export class ConnectionError extends AmuletError {
+  override name = 'ConnectionError';
+  declare readonly code: string;
 
-  constructor(status: number, problem: Problem, retryAfterS?: number) {
-    const title = problem.title ?? STATUS_CODES[status] ?? `HTTP status ${status}`;
-    super(problem.detail === undefined ? title : `${title}: ${problem.detail}`);
-    this.status = status;
-    this.code = problem.code;
-    this.title = title;
-    this.detail = problem.detail;
-    this.retryAfterS = retryAfterS;
+  constructor(code: string, message: string, cause?: unknown) {
+    super(code, message, { cause });
   }
 }
 
+/** One invalid place in a request; `path` is the dotted way to the field, empty for the body as a whole. */
+export interface FieldError {
+  path: string;
+  message: string;
+}
+
+/** What is used of a problem document (RFC 9457). */
 export interface Problem {
   title?: string | undefined;
   detail?: string | undefined;
   code?: string | undefined;
+  errors?: readonly FieldError[] | undefined;
+  requestId?: string | undefined;
+}
+
+/**
+ * The API refused, with a problem document, or something before it did, without one. `code` is that of the document, such
+ * as `queue_full`.
+ */
+export class ApiError extends AmuletError {
+  override name = 'ApiError';
+  readonly status: number;
+  readonly title: string;
+  readonly detail: string | undefined;
+  /** The fields that are not valid, for `invalid_request`. */
+  readonly errors: readonly FieldError[];
+  /** What the logs of the server call the request. */
+  readonly requestId: string | undefined;
+  /** Seconds to wait before the next try, if the server said so. */
+  readonly retryAfterS: number | undefined;
+
+  constructor(status: number, problem: Problem, retryAfterS?: number) {
+    const title = problem.title ?? `HTTP status ${status}`;
+    super(problem.code, problem.detail === undefined ? title : `${title}: ${problem.detail}`);
+    this.status = status;
+    this.title = title;
+    this.detail = problem.detail;
+    this.errors = problem.errors ?? [];
+    this.requestId = problem.requestId;
+    this.retryAfterS = retryAfterS;
+  }
 }
 
 /** What answered does not speak Amulet's contract. */
-export class ProtocolError extends Error {
+export class ProtocolError extends AmuletError {
   override name = 'ProtocolError';
+
+  constructor(message: string) {
+    super(undefined, message);
+  }
 }
 
 /** Request Timeout, Too Early, Too Many Requests. */

@@ -1,6 +1,6 @@
 /** Trying again, patiently, what failed for a reason that may pass. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError, ConnectionError, isTemporary } from './errors.ts';
+import { sleep } from './signals.ts';
 
 /** Why a request is being tried again. */
 export interface Trouble {
@@ -74,9 +74,7 @@ export class Retrier {
     if (failingMs >= patienceMs) throw new GaveUpError(this.#trouble.reason, { cause: error });
     onTrouble?.(this.#trouble);
     const pauseMs = Math.max(backoffMs(failingMs), retryAfterMs(error));
-    await sleep(Math.min(pauseMs, patienceMs - failingMs), undefined, { signal }).catch(() => {
-      signal.throwIfAborted();
-    });
+    await sleep(Math.min(pauseMs, patienceMs - failingMs), signal);
   }
 }
 

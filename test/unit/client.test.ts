@@ -2,7 +2,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../src/client/errors.ts';
-import { HttpClient, retryAfterS } from '../../src/client/http.ts';
+import { retryAfterS } from '../../src/client/exchange.ts';
+import { HttpClient } from '../../src/client/http.ts';
 import { backoffMs, GaveUpError, Retrier, type Trouble } from '../../src/client/retry.ts';
 
 let server: Server | undefined;

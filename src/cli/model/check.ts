@@ -1,5 +1,6 @@
 /** `amulet model check`: what a worker would make of a model folder. The work is done by a process of the worker's own code. */
 import { fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
@@ -20,6 +21,10 @@ export async function check(
   signal: AbortSignal,
   write: (line: string) => void,
 ): Promise<ExitCode> {
+  if (!existsSync(ENTRY)) {
+    const reason = 'model check is done by the code of a worker, which is not in this package';
+    throw new CliError(EXIT.failed, `${reason}: run it in a checkout, or in the image, of Amulet`);
+  }
   const report = await examine(command, signal);
   if (command.json) {
     write(JSON.stringify(report, undefined, 2));

@@ -1,4 +1,5 @@
 /** A hub of models: what a repository has at a commit, and the bytes of its files. */
+import { STATUS_CODES } from 'node:http';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
@@ -185,7 +186,11 @@ export class Hub {
           : say(`there is no ${id} at ${endpoint}`);
       default: {
         const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
-        return new ApiError(status, {}, Number.isNaN(retryAfter) ? undefined : retryAfter);
+        return new ApiError(
+          status,
+          { title: STATUS_CODES[status] },
+          Number.isNaN(retryAfter) ? undefined : retryAfter,
+        );
       }
     }
   }

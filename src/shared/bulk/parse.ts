@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { countCodePoints, textProblem } from '../text.ts';
 import { csvFields } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
-import { RecordScanner, content, readMarker, type TooLong } from './records.ts';
+import { content, readMarker, recordScanner, type TooLong } from './records.ts';
 
 export interface ParseLimits {
   maxTextChars: number;
@@ -22,7 +22,7 @@ export function* parseChunk(
 ): Generator<InputRow, void, undefined> {
   const readFields = fieldReader(input);
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const scanner = new RecordScanner(input);
+  const scanner = recordScanner(input);
   let line = firstLine;
   for (let from = 0; from < buffer.length;) {
     const found = scanner.scan(buffer, from);

@@ -1,65 +1,20 @@
-/**
- * Where a record ends, and the marker that stands for a record too long to be kept. Both halves of bulk input use this
- * one scanner, so they cannot disagree on what a record is.
- *
- * A record ends with a line feed (in CSV: one outside of quotes) or with the file; one carriage return before that is
- * part of the ending. A record without content is an empty line, in all three formats: skipped, but counted as a line.
- */
+/** Records as bytes, and the marker that stands for one too long to be kept. */
 import { InputError, type InputSpec } from './input.ts';
+import { RecordScanner } from './record-scanner.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
-const QUOTE = 0x22;
-
-// Where in a CSV record the scanner is. A quote opens a field only at its start; elsewhere it ends nothing.
-const FIELD_START = 0;
-const UNQUOTED = 1;
-const QUOTED = 2;
-/** After a quote inside of quotes: another one makes it a character of the field, anything else closes it. */
-const QUOTE_SEEN = 3;
-
-export class RecordScanner {
-  readonly #delimiter: number | undefined;
-  #state = FIELD_START;
-  #lineFeeds = 0;
-
-  constructor(input: Pick<InputSpec, 'format' | 'delimiter'>) {
-    this.#delimiter = input.format === 'csv' ? delimiterByte(input.delimiter ?? ',') : undefined;
+/** A scanner of the input's records. */
+export function recordScanner({
+  format,
+  delimiter = ',',
+}: Pick<InputSpec, 'format' | 'delimiter'>): RecordScanner {
+  if (format !== 'csv') return new RecordScanner();
+  // csv-parse takes any string; a byte that is never part of another character keeps the scanner simple.
+  if (delimiter === '"' || !/^[\t -~]$/.test(delimiter)) {
+    throw new InputError('the delimiter must be a tab or one printable ASCII character other than a quote');
   }
-
-  /** Index behind the end of the record that begins or goes on at `from`; -1 when the bytes end before it does. */
-  scan(bytes: Buffer, from: number): number {
-    const delimiter = this.#delimiter;
-    if (delimiter === undefined) {
-      const end = bytes.indexOf(LF, from) + 1;
-      if (end === 0) return -1;
-      this.#lineFeeds++;
-      return end;
-    }
-    let state = this.#state;
-    for (let i = from; i < bytes.length; i++) {
-      const byte = bytes[i];
-      if (state === QUOTED) {
-        if (byte === QUOTE) state = QUOTE_SEEN;
-        else if (byte === LF) this.#lineFeeds++;
-      } else if (byte === LF) {
-        this.#state = FIELD_START;
-        this.#lineFeeds++;
-        return i + 1;
-      } else if (byte === delimiter) state = FIELD_START;
-      else if (byte === QUOTE && state !== UNQUOTED) state = QUOTED;
-      else state = UNQUOTED;
-    }
-    this.#state = state;
-    return -1;
-  }
-
-  /** Line feeds in the record just ended. */
-  takeLineFeeds(): number {
-    const lineFeeds = this.#lineFeeds;
-    this.#lineFeeds = 0;
-    return lineFeeds;
-  }
+  return new RecordScanner(delimiter);
 }
 
 /** A record without its line ending. */
@@ -92,12 +47,4 @@ export function readMarker(record: Buffer): TooLong | undefined {
   if (record[0] !== MARKER) return undefined;
   const [, lineFeeds, maxBytes] = /^.(\d{1,15}) (\d{1,15})\n$/s.exec(record.toString('latin1')) ?? [];
   return maxBytes === undefined ? undefined : { lineFeeds: Number(lineFeeds), maxBytes: Number(maxBytes) };
-}
-
-function delimiterByte(delimiter: string): number {
-  // csv-parse takes any string; a byte that is never part of another character keeps the scanner simple.
-  if (delimiter === '"' || !/^[\t -~]$/.test(delimiter)) {
-    throw new InputError('the delimiter must be a tab or one printable ASCII character other than a quote');
-  }
-  return delimiter.charCodeAt(0);
 }

@@ -8,7 +8,8 @@
  */
 import { readHeader, requireColumns } from './csv.ts';
 import { InputError, type InputSpec } from './input.ts';
-import { MARKER, NOT_A_MARKER, RecordScanner, content, tooLongMarker } from './records.ts';
+import { MARKER, NOT_A_MARKER, content, recordScanner, tooLongMarker } from './records.ts';
+import type { RecordScanner } from './record-scanner.ts';
 
 export interface SplitLimits {
   /** Records in a chunk, at most. */
@@ -68,7 +69,7 @@ class Splitter {
   constructor(input: InputSpec, limits: SplitLimits) {
     this.#input = input;
     this.#limits = limits;
-    this.#scanner = new RecordScanner(input);
+    this.#scanner = recordScanner(input);
     if (input.format !== 'csv' || input.columns === undefined) return;
     requireColumns(input.columns, input);
     this.#columns = input.columns;

@@ -1,0 +1,52 @@
+/**
+ * Amulet from TypeScript. npm install @amulet/client, then, on Node 24 (or 22.18):
+ *   AMULET_URL=http://127.0.0.1:3000 node classify.ts
+ */
+import { AmuletClient, ApiError, ClassificationError } from '@amulet/client';
+
+const amulet = new AmuletClient({
+  url: process.env.AMULET_URL ?? 'http://127.0.0.1:3000',
+  apiKey: process.env.AMULET_API_KEY,
+});
+
+// One text, and its answer. Requests that fail for a reason that passes are tried again, without making a second job.
+const { label, score } = await amulet.classify('utterly charming');
+console.log(`${label} ${score.toFixed(3)}`);
+
+// Several texts are one job. It is on disk when submit() resolves: this program may end, and another wait for the id.
+const job = await amulet.submit(['a stirring re-imagining', { id: 'r2', text: 'a tedious mess' }], {
+  top_k: null, // all labels
+  metadata: { source: 'example' },
+});
+console.log(`${job.id} is ${job.status}`);
+const { results } = await amulet.wait(job.id, { timeoutMs: 60_000 });
+for (const [i, result] of (results ?? []).entries()) {
+  // The model may fail on one text; the others have their labels.
+  const outcome = 'error' in result ? result.error.code : result.label;
+  console.log(`${result.id ?? i}: ${outcome}`);
+}
+
+// Any number of texts are a batch: a list, a generator, a database cursor, or a file by fromFile() of '@amulet/client/node'.
+function* reviews() {
+  for (let id = 1; id <= 1000; id++)
+    yield { id, text: id % 3 === 0 ? 'dull and overlong' : 'a joy to watch' };
+}
+const batch = await amulet.batch(reviews());
+const counts = new Map<string, number>();
+// The rows come in order, as they are finished; a connection that is cut does not matter.
+for await (const row of batch.results()) {
+  const outcome = 'error' in row ? row.error.code : row.label;
+  counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+}
+console.log(Object.fromEntries(counts));
+
+// What goes wrong has a code.
+try {
+  await amulet.classify(' ');
+} catch (error) {
+  if (error instanceof ApiError) console.log(error.status, error.code, error.errors[0]?.message);
+  else if (error instanceof ClassificationError) console.log(error.code, error.job.id);
+  else throw error;
+}
+
+// To be told instead of asking, see docs/webhooks.md: submit(…, { webhook: { url } }), and verifyWebhook() in the receiver.

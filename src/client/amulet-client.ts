@@ -1,0 +1,234 @@
+/** The API of Amulet for programs. */
+import { BatchHandle } from './batch-handle.ts';
+import type { BatchInput } from './batch-input.ts';
+import { FetchHttp } from './fetch-http.ts';
+import { newKey } from './key.ts';
+import { ClassificationError } from './outcome-errors.ts';
+import { listAll } from './pages.ts';
+import { Server } from './server.ts';
+import { submitBatch, type BatchSubmitOptions } from './submit-batch.ts';
+import type {
+  Batch,
+  Classification,
+  Delivery,
+  Job,
+  JobEventType,
+  JobStatus,
+  ListedJob,
+  Model,
+  RowResult,
+} from './types.ts';
+import { LONG_POLL_S, longPoll, type WaitOptions } from './wait.ts';
+
+export interface ClientOptions {
+  /** Where the API is, such as `http://127.0.0.1:3000`, with a path if a proxy serves it under one. */
+  url: string | URL;
+  /** Where the server wants one. */
+  apiKey?: string | undefined;
+  /** Longest silence of the server within one request, in ms; default 30 s. */
+  timeoutMs?: number | undefined;
+  /**
+   * How long a call is tried again, in ms, while nothing works for a reason that may pass: no connection, 429, 5xx;
+   * default 30 s. 0: not at all.
+   */
+  patienceMs?: number | undefined;
+  /** Default: that of the runtime. */
+  fetch?: typeof globalThis.fetch | undefined;
+}
+
+export interface CallOptions {
+  /** Ends the call with the signal's reason. What was submitted goes on. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A text, or one with an id that comes back with its result. */
+export type TextInput = string | { id?: string | undefined; text: string };
+
+/** As docs/submit-and-poll.md describes them; what is left out, the server decides. */
+export interface SubmitOptions extends CallOptions {
+  /** How many labels per text; null: all. Default 1. */
+  top_k?: number | null | undefined;
+  model?: string | undefined;
+  /** Comes back with the job. */
+  metadata?: Record<string, unknown> | undefined;
+  priority?: 'normal' | 'low' | undefined;
+  /** Seconds within which the job must have been started, else it expires. */
+  expires_in?: number | undefined;
+  webhook?: { url: string; events?: readonly JobEventType[] | undefined } | undefined;
+  /** Of your own, so that the same call, made again after a crash, gives the same job. Default: a new one for each call. */
+  idempotencyKey?: string | undefined;
+}
+
+export interface ClassifyOptions extends Omit<SubmitOptions, 'webhook'> {
+  /** Longest wait for the results, in ms; default: for ever. */
+  timeoutMs?: number | undefined;
+}
+
+export interface DeliveryListOptions extends CallOptions {
+  /** `failed`: only those that were given up. */
+  status?: 'failed' | undefined;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+const DEFAULT_PATIENCE_MS = 30_000;
+const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
+
+/** Every call throws AmuletError, or the reason of its signal. */
+export class AmuletClient {
+  readonly #server: Server;
+  readonly #timeoutMs: number;
+
+  constructor({
+    url,
+    apiKey,
+    timeoutMs = DEFAULT_TIMEOUT_MS,
+    patienceMs = DEFAULT_PATIENCE_MS,
+    fetch = globalThis.fetch,
+  }: ClientOptions) {
+    const base = new URL(url);
+    if (!/^https?:$/.test(base.protocol)) throw new TypeError(`${base.href} is neither http: nor https:`);
+    const headers: Record<string, string> = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
+    this.#server = new Server(new FetchHttp({ base, headers, fetch, idleMs: timeoutMs }), patienceMs);
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Submits one text, or up to 256; the job is on disk when this resolves. */
+  submit(input: TextInput | readonly TextInput[], options: SubmitOptions = {}): Promise<Job> {
+    return this.#submit(input, options, 0);
+  }
+
+  /** One text: its labels. @throws ClassificationError, WaitTimeoutError */
+  classify(text: TextInput, options?: ClassifyOptions): Promise<Classification>;
+  /** Up to 256 texts: a result each, in their order, some of which may be errors. @throws ClassificationError, WaitTimeoutError */
+  classify(texts: readonly TextInput[], options?: ClassifyOptions): Promise<RowResult[]>;
+  async classify(
+    input: TextInput | readonly TextInput[],
+    { timeoutMs = Infinity, ...options }: ClassifyOptions = {},
+  ): Promise<Classification | RowResult[]> {
+    const begun = performance.now();
+    const waitS = Math.min(Math.floor(timeoutMs / 1000), LONG_POLL_S);
+    const submitted = await this.#submit(input, options, waitS);
+    const leftMs = Math.max(0, timeoutMs - (performance.now() - begun));
+    const job = await this.wait(submitted, { timeoutMs: leftMs, signal: options.signal });
+    if (!job.results) {
+      const { code, message } = job.error ?? {
+        code: `job_${job.status}`,
+        message: `the job is ${job.status}`,
+      };
+      throw new ClassificationError(code, message, job);
+    }
+    if (isList(input)) return job.results;
+    const [result] = job.results as [RowResult];
+    if ('error' in result) throw new ClassificationError(result.error.code, result.error.message, job);
+    return result;
+  }
+
+  /**
+   * The job when it has ended, however it did: see `status`.
+   * @param job or its id; one that has ended is given back as it is
+   * @throws WaitTimeoutError
+   */
+  async wait(job: string | Job, options: WaitOptions = {}): Promise<Job> {
+    if (typeof job !== 'string' && isFinal(job)) return job;
+    const { signal } = options;
+    const attempt = this.#server.attempts(signal);
+    const path = jobPath(typeof job === 'string' ? job : job.id);
+    const ask = (waitS: number) =>
+      attempt(
+        () =>
+          this.#server.http.json({
+            method: 'GET',
+            path,
+            query: { wait: waitS },
+            signal,
+            idleMs: waitS * 1000 + this.#timeoutMs,
+          }) as Promise<Job>,
+      );
+    return longPoll(ask, isFinal, options);
+  }
+
+  get(id: string, { signal }: CallOptions = {}): Promise<Job> {
+    return this.#server.json({ method: 'GET', path: jobPath(id), signal });
+  }
+
+  /**
+   * Cancels a job. One that has ended is deleted with its results.
+   * @returns the job, or undefined when it is deleted
+   */
+  cancel(job: string | Job, { signal }: CallOptions = {}): Promise<Job | undefined> {
+    return this.#server.cancel<Job>(jobPath(typeof job === 'string' ? job : job.id), signal);
+  }
+
+  /** Your jobs that are still known, newest first. */
+  jobs({ signal }: CallOptions = {}): AsyncGenerator<ListedJob, void, undefined> {
+    return listAll(this.#server, '/v1/jobs', 'jobs', {}, signal);
+  }
+
+  /**
+   * Submits any number of texts, or a file of them, and resolves when all are stored.
+   * @throws also RangeError when there is not one record, and what the input throws
+   */
+  async batch(input: BatchInput, options: BatchSubmitOptions = {}): Promise<BatchHandle> {
+    const { id } = await submitBatch(this.#server, input, options);
+    return new BatchHandle(id, this.#server);
+  }
+
+  /** A batch that was submitted before. Nothing is asked of the server. */
+  batchById(id: string): BatchHandle {
+    return new BatchHandle(id, this.#server);
+  }
+
+  /** Your batches, newest first. */
+  batches({ signal }: CallOptions = {}): AsyncGenerator<Batch, void, undefined> {
+    return listAll(this.#server, '/v1/batches', 'batches', {}, signal);
+  }
+
+  /** Deliveries of your webhooks, newest first. */
+  deliveries({ status, signal }: DeliveryListOptions = {}): AsyncGenerator<Delivery, void, undefined> {
+    return listAll(this.#server, '/v1/webhooks', 'deliveries', { status }, signal);
+  }
+
+  /** One delivery, with its attempts. @param id what its receiver sees as `webhook-id` */
+  delivery(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
+    return this.#server.json({ method: 'GET', path: deliveryPath(id), signal });
+  }
+
+  /** Sends an event again, now, whether it was delivered or not. */
+  redeliver(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
+    return this.#server.json({ method: 'POST', path: `${deliveryPath(id)}/redeliver`, signal });
+  }
+
+  async models({ signal }: CallOptions = {}): Promise<Model[]> {
+    const request = { method: 'GET', path: '/v1/models', signal } as const;
+    return (await this.#server.json<{ models: Model[] }>(request)).models;
+  }
+
+  /** @param waitS how long the answer may be held until the job is final */
+  #submit(
+    input: TextInput | readonly TextInput[],
+    { signal, idempotencyKey = newKey(), ...options }: SubmitOptions,
+    waitS: number,
+  ): Promise<Job> {
+    const texts = isList(input) ? input : [input];
+    return this.#server.json({
+      method: 'POST',
+      path: '/v1/jobs',
+      headers: {
+        'Content-Type': 'application/json',
+        'Idempotency-Key': idempotencyKey,
+        ...(waitS > 0 && { Prefer: `wait=${waitS}` }),
+      },
+      body: new TextEncoder().encode(JSON.stringify({ texts, ...options })),
+      signal,
+      idleMs: waitS * 1000 + this.#timeoutMs,
+    });
+  }
+}
+
+/** Array.isArray does not tell a readonly list from what is none. */
+const isList = (input: TextInput | readonly TextInput[]): input is readonly TextInput[] =>
+  Array.isArray(input);
+
+const isFinal = ({ status }: Job): boolean => FINAL.includes(status);
+const jobPath = (id: string): string => `/v1/jobs/${encodeURIComponent(id)}`;
+const deliveryPath = (id: string): string => `/v1/webhooks/${encodeURIComponent(id)}`;

@@ -1,0 +1,141 @@
+/** A batch that was submitted, to be asked, waited for, read and canceled. */
+import { BatchClient, isFinal } from './batches.ts';
+import { ConnectionError, ProtocolError } from './errors.ts';
+import { BatchError } from './outcome-errors.ts';
+import type { Server } from './server.ts';
+import { sleep } from './signals.ts';
+import type { Batch, BatchRow } from './types.ts';
+import { poll, type WaitOptions } from './wait.ts';
+
+export interface BatchWaitOptions extends WaitOptions {
+  /** Called with the batch as it is, every few seconds. */
+  onProgress?: ((batch: Batch) => void) | undefined;
+}
+
+export interface ResultsOptions {
+  /** `line` of the last row that you have; default: all rows. */
+  after?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Before asking again when an answer ended although the batch goes on: the server is on its way out. */
+const REOPEN_MS = 500;
+
+export class BatchHandle {
+  readonly id: string;
+  readonly #server: Server;
+  readonly #api: BatchClient;
+
+  constructor(id: string, server: Server) {
+    this.id = id;
+    this.#server = server;
+    this.#api = new BatchClient(server.http);
+  }
+
+  /** The batch as it is now: rows, rate, remaining time. */
+  progress({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
+    return this.#server.attempts(signal)(() => this.#api.get(this.id, signal));
+  }
+
+  /**
+   * The batch when it has ended, however it did: see `status`.
+   * @throws WaitTimeoutError, AmuletError, or the signal's reason
+   */
+  wait({ onProgress, ...options }: BatchWaitOptions = {}): Promise<Batch> {
+    const attempt = this.#server.attempts(options.signal);
+    const ask = async () => {
+      const batch = await attempt(() => this.#api.get(this.id, options.signal));
+      onProgress?.(batch);
+      return batch;
+    };
+    return poll(ask, ({ status }) => isFinal(status), options);
+  }
+
+  /**
+   * The rows in the order of the input, each once, as they are finished; over any number of connections. Comes to its end
+   * when the batch is completed.
+   * @throws BatchError after the last row of a batch that ended otherwise; AmuletError, or the signal's reason
+   */
+  async *results({ after = 0, signal }: ResultsOptions = {}): AsyncGenerator<BatchRow, void, undefined> {
+    const attempt = this.#server.attempts(signal);
+    let line = after;
+    let rows = 0;
+    let answer: ReturnType<typeof parseRows> | undefined;
+    /** Rows that have come; undefined when the answer is over. */
+    const read = async (): Promise<BatchRow[] | undefined> => {
+      try {
+        answer ??= parseRows(await this.#api.followResults(this.id, line, signal));
+        const next = await answer.next();
+        if (next.done !== true) return next.value;
+        answer = undefined;
+        return undefined;
+      } catch (error) {
+        answer = undefined;
+        // Merely silent: nothing to be worried about, but nothing to rely on either.
+        if (error instanceof ConnectionError && error.code === 'ETIMEDOUT') return [];
+        throw error;
+      }
+    };
+    try {
+      for (let ended: Batch | undefined; ;) {
+        const come = await attempt(read);
+        for (const row of come ?? []) {
+          ({ line } = row);
+          rows++;
+          yield row;
+        }
+        if (come) continue;
+        if (!ended) {
+          const batch = await attempt(() => this.#api.get(this.id, signal));
+          if (!isFinal(batch.status)) {
+            await sleep(REOPEN_MS, signal);
+            continue;
+          }
+          ended = batch;
+          // An answer that ended because the server did may be short of rows although the batch has ended since.
+          if (after > 0 || rows < batch.rows.total) continue;
+        }
+        if (ended.status !== 'completed') throw new BatchError(ended);
+        return;
+      }
+    } finally {
+      await (answer as AsyncGenerator | undefined)?.return(undefined);
+    }
+  }
+
+  /**
+   * Cancels it; what is finished can still be read. One that has ended is removed with all its data.
+   * @returns the batch, or undefined when it is removed
+   */
+  cancel({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch | undefined> {
+    return this.#server.cancel<Batch>(`/v1/batches/${encodeURIComponent(this.id)}`, signal);
+  }
+
+  /** Lets a failed batch go on. */
+  resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
+    return this.#server.attempts(signal)(() => this.#api.resume(this.id, signal));
+  }
+}
+
+/** The rows of an answer, as many at a time as come. @throws ConnectionError when it ends within one */
+async function* parseRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<BatchRow[], void, undefined> {
+  const decoder = new TextDecoder();
+  let begun = '';
+  for await (const bytes of body) {
+    const lines = (begun + decoder.decode(bytes, { stream: true })).split('\n');
+    begun = lines.pop() ?? '';
+    yield lines.map(parseRow);
+  }
+  if (begun !== '') throw new ConnectionError('ECONNRESET', 'connection lost');
+}
+
+function parseRow(text: string): BatchRow {
+  let row: unknown;
+  try {
+    row = JSON.parse(text);
+  } catch {
+    // Said below.
+  }
+  if (typeof (row as Partial<BatchRow> | undefined)?.line === 'number') return row as BatchRow;
+  throw new ProtocolError('a row of the results has no line number');
+}

@@ -1,0 +1,104 @@
+/** Cuts an input into parts of whole records, so that each can be sent again without the ones before it. */
+import { RecordScanner } from '../shared/bulk/record-scanner.ts';
+import { concat, prepend } from './bytes.ts';
+
+/** Small enough to be sent again without regret; 10,000 of them are 40 GB. */
+const PART_BYTES = 4 * 1024 * 1024;
+/** An input may come in pieces of any size; a part is at most so much larger than it should be. */
+const SLICE_BYTES = 256 * 1024;
+/** Many times what the server takes for a record. In CSV, a quote is missing more likely. */
+const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+
+/**
+ * @param delimiter of CSV; undefined: records are lines
+ * @throws RangeError when a record does not end
+ */
+export async function* cutParts(
+  source: AsyncIterable<Uint8Array>,
+  delimiter: string | undefined,
+  partBytes = PART_BYTES,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const scanner = new RecordScanner(delimiter);
+  /** Whole records. */
+  const part = new Pieces();
+  /** The record that has not ended. */
+  const begun = new Pieces();
+  for await (const bytes of slices(source)) {
+    let end = 0;
+    for (let next = scanner.scan(bytes, 0); next !== -1; next = scanner.scan(bytes, next)) end = next;
+    if (end > 0) {
+      part.add(begun.take());
+      part.add(bytes.subarray(0, end));
+    }
+    begun.add(bytes.subarray(end));
+    if (begun.bytes > MAX_RECORD_BYTES)
+      throw new RangeError(`a record is longer than ${MAX_RECORD_BYTES} bytes: is a quote missing?`);
+    if (part.bytes >= partBytes) yield part.take();
+  }
+  part.add(begun.take());
+  if (part.bytes > 0) yield part.take();
+}
+
+export interface CsvHeader {
+  /** As a CSV record, without its line ending. */
+  columns: string;
+  /** Number of the first line behind it. */
+  firstLine: number;
+  /** What is behind it. */
+  rest: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Takes the first record that is not an empty line, which the parts go without.
+ * @returns undefined when there is none
+ */
+export async function takeHeader(
+  source: AsyncGenerator<Uint8Array>,
+  delimiter: string,
+): Promise<CsvHeader | undefined> {
+  const scanner = new RecordScanner(delimiter);
+  const header = new Pieces();
+  let firstLine = 1;
+  for (let next = await source.next(); next.done !== true; next = await source.next()) {
+    let from = 0;
+    for (let end = scanner.scan(next.value, 0); end !== -1; end = scanner.scan(next.value, from)) {
+      header.add(next.value.subarray(from, end));
+      firstLine += scanner.takeLineFeeds();
+      from = end;
+      const columns = withoutEnding(header.take());
+      if (columns !== '') return { columns, firstLine, rest: prepend(next.value.subarray(end), source) };
+    }
+    header.add(next.value.subarray(from));
+    if (header.bytes > MAX_RECORD_BYTES) throw new RangeError('the header of the CSV does not end');
+  }
+  const columns = withoutEnding(header.take());
+  return columns === '' ? undefined : { columns, firstLine, rest: source };
+}
+
+const withoutEnding = (record: Uint8Array): string =>
+  new TextDecoder().decode(record).replace(/\r?\n$|\r$/, '');
+
+async function* slices(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const bytes of source) {
+    for (let from = 0; from < bytes.length; from += SLICE_BYTES)
+      yield bytes.subarray(from, from + SLICE_BYTES);
+  }
+}
+
+/** Bytes that are put together once, when all are there. */
+class Pieces {
+  bytes = 0;
+  #pieces: Uint8Array[] = [];
+
+  add(piece: Uint8Array): void {
+    if (piece.length > 0) this.#pieces.push(piece);
+    this.bytes += piece.length;
+  }
+
+  take(): Uint8Array {
+    const all = concat(this.#pieces);
+    this.#pieces = [];
+    this.bytes = 0;
+    return all;
+  }
+}

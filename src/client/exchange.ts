@@ -1,0 +1,123 @@
+/**
+ * One HTTP exchange, whoever makes it: http.ts over node:http for the `amulet` command, fetch-http.ts over fetch for
+ * programs. Nothing here is of Node alone.
+ */
+import { ConnectionError, ProtocolError, type FieldError, type Problem } from './errors.ts';
+
+export interface HttpRequest {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Below the base URL, beginning with a slash. */
+  path: string;
+  /** Undefined values are left out. */
+  query?: Record<string, string | number | undefined>;
+  headers?: Record<string, string>;
+  body?: Uint8Array;
+  /** Ends the exchange, its answer included, with the signal's reason. */
+  signal?: AbortSignal | undefined;
+  /** Longest time without a byte, in ms. */
+  idleMs?: number;
+  /** Told, where that can be known, as the body goes out: its first `bytes` bytes are with the operating system. */
+  onSent?: (bytes: number) => void;
+}
+
+/** An answer with a status below 300. Its body must be read, or the connection is not used again. */
+export interface HttpAnswer<Bytes extends Uint8Array = Uint8Array> {
+  status: number;
+  body: AsyncIterable<Bytes>;
+}
+
+export interface Http {
+  /** @throws ConnectionError, ApiError (status 300 and above), or the signal's reason */
+  send(request: HttpRequest): Promise<HttpAnswer>;
+  /** Sends, and parses the answer. @throws ProtocolError when it is not JSON, and what send() throws */
+  json(request: HttpRequest): Promise<unknown>;
+}
+
+/** The list of 10,000 parts has 2 MB. */
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
+
+/** @param base with a path if a proxy serves the API under one */
+export function urlOf(base: URL, { path, query = {} }: HttpRequest): URL {
+  const url = new URL(base.pathname.replace(/\/$/, '') + path, base);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) url.searchParams.set(name, String(value));
+  }
+  return url;
+}
+
+/** @param base of the server, for the error */
+export async function parseJson({ body }: HttpAnswer, base: URL): Promise<unknown> {
+  const text = await readText(body);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new ProtocolError(`${base.href} answered with something that is not JSON`);
+  }
+}
+
+export async function readText(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  let bytes = 0;
+  for await (const piece of body) {
+    bytes += piece.length;
+    if (bytes > MAX_JSON_BYTES) throw new ProtocolError('the answer is longer than any of Amulet');
+    text += decoder.decode(piece, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** Proxies answer with pages of HTML, of which nothing is of use. */
+export function parseProblem(text: string): Problem {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return {};
+  }
+  const members = new Map<string, unknown>(
+    typeof value === 'object' && value !== null ? Object.entries(value) : [],
+  );
+  const string = (name: string) => {
+    const member = members.get(name);
+    return typeof member === 'string' ? member : undefined;
+  };
+  const errors = members.get('errors');
+  return {
+    title: string('title'),
+    detail: string('detail'),
+    code: string('code'),
+    errors: Array.isArray(errors) ? errors.filter(isFieldError) : undefined,
+    requestId: string('request_id'),
+  };
+}
+
+function isFieldError(value: unknown): value is FieldError {
+  const { path, message } = (value ?? {}) as Partial<FieldError>;
+  return typeof path === 'string' && typeof message === 'string';
+}
+
+/** Seconds, from either form of the header. */
+export function retryAfterS(header: string | null | undefined, now = Date.now()): number | undefined {
+  if (header === undefined || header === null) return undefined;
+  if (/^\d+$/.test(header.trim())) return Number(header);
+  const time = Date.parse(header);
+  return Number.isNaN(time) ? undefined : Math.max(0, (time - now) / 1000);
+}
+
+const REASONS: Record<string, string> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection lost',
+  EPIPE: 'connection lost',
+  UND_ERR_SOCKET: 'connection lost',
+  ETIMEDOUT: 'no answer',
+  UND_ERR_CONNECT_TIMEOUT: 'no answer',
+  EHOSTUNREACH: 'host not reachable',
+  ENETUNREACH: 'network not reachable',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no answer from the DNS',
+};
+
+export function connectionError(code: string, cause: Error): ConnectionError {
+  return new ConnectionError(code, REASONS[code] ?? cause.message, cause);
+}

@@ -1,0 +1,21 @@
+/**
+ * The typed client. It needs fetch, streams and WebCrypto, and no package: Node 20, Deno, Bun, browsers. (http.ts is that
+ * of the `amulet` command, over node:http; both speak by batches.ts.)
+ */
+export {
+  AmuletClient,
+  type CallOptions,
+  type ClassifyOptions,
+  type ClientOptions,
+  type DeliveryListOptions,
+  type SubmitOptions,
+  type TextInput,
+} from './amulet-client.ts';
+export { type BatchHandle, type BatchWaitOptions, type ResultsOptions } from './batch-handle.ts';
+export type { BatchInput, FormattedBytes, TextRow } from './batch-input.ts';
+export { AmuletError, ApiError, ConnectionError, ProtocolError, type FieldError } from './errors.ts';
+export { BatchError, ClassificationError, WaitTimeoutError } from './outcome-errors.ts';
+export type { BatchSubmitOptions } from './submit-batch.ts';
+export type * from './types.ts';
+export type { WaitOptions } from './wait.ts';
+export { verifyWebhook, WebhookVerificationError, type WebhookHeaders } from './webhook.ts';

@@ -1,0 +1,97 @@
+/** Brings an input of any size to the API: in parts, each of which is sent again if need be. */
+import { BatchClient, type BatchOptions } from './batches.ts';
+import { openInput, type BatchInput } from './batch-input.ts';
+import { cutParts, takeHeader } from './batch-parts.ts';
+import { newKey } from './key.ts';
+import type { Server } from './server.ts';
+import { orAborted } from './signals.ts';
+import type { Batch, BatchEventType, InputFormat } from './types.ts';
+
+/** As docs/bulk.md describes them; what is left out, the server decides. */
+export interface BatchSubmitOptions {
+  /** Of a file; default: what the name says, or `ndjson`. */
+  format?: InputFormat | undefined;
+  /** Field or column of a file with the text; default `text`. */
+  text_field?: string | undefined;
+  /** Field or column of a file with an id that comes back; default `id`, where there is one. */
+  id_field?: string | undefined;
+  /** CSV: one ASCII character. */
+  delimiter?: string | undefined;
+  /** CSV without a header: its columns, as a CSV record. */
+  columns?: string | undefined;
+  /** How many labels per text; null: all. */
+  top_k?: number | null | undefined;
+  model?: string | undefined;
+  metadata?: Record<string, unknown> | undefined;
+  webhook?: { url: string; events?: readonly BatchEventType[] | undefined } | undefined;
+  /**
+   * Of your own, so that the same call, made again after a crash, goes on with the same batch. Without one, a batch whose
+   * upload fails is removed.
+   */
+  idempotencyKey?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * @returns the batch, whose input is whole
+ * @throws RangeError when there is not one record in the input; AmuletError; what the input throws
+ */
+export async function submitBatch(
+  server: Server,
+  input: BatchInput,
+  { idempotencyKey, signal, ...options }: BatchSubmitOptions,
+): Promise<Batch> {
+  const { query, parts } = await orAborted(prepare(input, options), signal);
+  try {
+    const first = await orAborted(parts.next(), signal);
+    if (first.done === true) throw new RangeError('the input has no records');
+    const attempt = server.attempts(signal);
+    const api = new BatchClient(server.http);
+    const batch = await attempt(() => api.create(query, idempotencyKey ?? newKey(), signal));
+    // The first call with this key got further than its caller knows.
+    if (batch.status !== 'open') return batch;
+    try {
+      const uploaded: { number: number; sha256: string }[] = [];
+      let next: IteratorResult<Uint8Array, void> = first;
+      while (next.done !== true) {
+        const number = uploaded.length + 1;
+        const upload = { body: next.value, gzip: false };
+        const { sha256 } = await attempt(() => api.putPart(batch.id, number, upload, signal));
+        uploaded.push({ number, sha256 });
+        next = await parts.next();
+      }
+      return await attempt(() => api.complete(batch.id, uploaded, signal));
+    } catch (error) {
+      if (idempotencyKey === undefined) await api.delete(batch.id).catch(() => {});
+      throw error;
+    }
+  } finally {
+    // An input that gives nothing any more does not end either.
+    await orAborted(parts.return(), signal);
+  }
+}
+
+async function prepare(
+  input: BatchInput,
+  options: Omit<BatchSubmitOptions, 'idempotencyKey' | 'signal'>,
+): Promise<{ query: BatchOptions; parts: AsyncGenerator<Uint8Array, void, undefined> }> {
+  const { top_k: topK, metadata, webhook, ...rest } = options;
+  const opened = await openInput(input);
+  const format = options.format ?? opened.format ?? 'ndjson';
+  const query: BatchOptions = {
+    ...rest,
+    format,
+    top_k: topK === null ? 'all' : topK?.toString(),
+    metadata: metadata && JSON.stringify(metadata),
+    webhook: webhook?.url,
+    webhook_events: webhook?.events?.join(','),
+  };
+  if (format !== 'csv') return { query, parts: cutParts(opened.bytes, undefined) };
+  const delimiter = options.delimiter ?? opened.delimiter ?? ',';
+  query.delimiter = delimiter;
+  if (options.columns !== undefined) return { query, parts: cutParts(opened.bytes, delimiter) };
+  const header = await takeHeader(opened.bytes, delimiter);
+  if (!header) throw new RangeError('the CSV has no header');
+  const { columns, firstLine, rest: records } = header;
+  return { query: { ...query, columns, first_line: firstLine }, parts: cutParts(records, delimiter) };
+}

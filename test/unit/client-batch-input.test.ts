@@ -1,0 +1,172 @@
+/** What a batch can be made of, and how it is cut into parts. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
+import { parse } from 'csv-parse/sync';
+import fc from 'fast-check';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openInput, type BatchInput } from '../../src/client/batch-input.ts';
+import { cutParts, takeHeader } from '../../src/client/batch-parts.ts';
+import { concat } from '../../src/client/bytes.ts';
+import { fromFile } from '../../src/client/node.ts';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'amulet-client-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function piecesOf(source: AsyncIterable<Uint8Array>): Promise<Buffer[]> {
+  const pieces: Buffer[] = [];
+  for await (const piece of source) pieces.push(Buffer.from(piece));
+  return pieces;
+}
+/** Pieces that end between characters. */
+const all = async (source: AsyncIterable<Uint8Array>): Promise<string[]> =>
+  (await piecesOf(source)).map(String);
+const textOf = async (input: BatchInput): Promise<string> =>
+  Buffer.concat(await piecesOf((await openInput(input)).bytes)).toString();
+
+describe('rows', () => {
+  const expected = '{"id":7,"text":"a\\nb"}\n{"text":"c"}\n';
+  const rows = [{ id: 7, text: 'a\nb', other: 1 }, 'c'];
+
+  test.each<[string, BatchInput]>([
+    ['a list', rows],
+    ['a generator', new Set(rows)],
+    ['a stream', Readable.from(rows)],
+  ])('%s', async (_, input) => {
+    expect(await textOf(input)).toBe(expected);
+    expect((await openInput(['a'])).format).toBe('ndjson');
+  });
+
+  test('none at all', async () => {
+    expect(await textOf([])).toBe('');
+    expect(await textOf(Readable.from([]))).toBe('');
+  });
+
+  test('are read as they are needed, and left when no more are', async () => {
+    let made = 0;
+    let left = false;
+    function* endless() {
+      try {
+        for (;;) yield `text ${made++} ${'x'.repeat(1000)}`;
+      } finally {
+        left = true;
+      }
+    }
+    const { bytes } = await openInput(endless());
+    await bytes.next();
+    await bytes.return();
+    expect(made).toBeLessThan(200);
+    expect(left).toBe(true);
+  });
+
+  test('a path is no list of letters', async () => {
+    await expect(openInput('reviews.jsonl')).rejects.toBeInstanceOf(TypeError);
+  });
+});
+
+describe('bytes', () => {
+  const content = '{"text":"ä"}\n{"text":"b"}\n';
+  const bytes = Buffer.from(content);
+  const pieces = (of: Buffer, size: number) =>
+    Readable.from(
+      Array.from({ length: Math.ceil(of.length / size) }, (_, i) => of.subarray(i * size, (i + 1) * size)),
+    );
+
+  test.each<[string, BatchInput]>([
+    ['in memory', bytes],
+    ['a stream of Node', pieces(bytes, 5)],
+    ['a stream of the web', new Blob([bytes]).stream()],
+    ['a Blob', new Blob([bytes])],
+    ['gzipped', gzipSync(content)],
+    ['gzipped, byte by byte', pieces(gzipSync(content), 1)],
+    ['with a byte order mark', Buffer.from(`\ufeff${content}`)],
+    ['with a byte order mark, byte by byte', pieces(Buffer.from(`\ufeff${content}`), 1)],
+  ])('%s', async (_, input) => {
+    expect(await textOf(input)).toBe(content);
+  });
+
+  test('gzip that is damaged is an error', async () => {
+    await expect(textOf(gzipSync(content).subarray(0, 30))).rejects.toThrow();
+  });
+
+  test('a file, whose name says what it is', async () => {
+    const file = (name: string, data: string | Buffer) => {
+      writeFileSync(path.join(folder, name), data);
+      return fromFile(path.join(folder, name));
+    };
+    expect(await openInput(file('a.JSONL', content))).toMatchObject({ format: 'ndjson' });
+    expect(await openInput(file('a.tsv.gz', gzipSync('a')))).toMatchObject({
+      format: 'csv',
+      delimiter: '\t',
+    });
+    expect((await openInput(file('a.data', content))).format).toBeUndefined();
+    expect(await openInput(new File(['a'], 'b.txt'))).toMatchObject({ format: 'lines' });
+    expect(await textOf(file('b.jsonl.gz', gzipSync(content)))).toBe(content);
+    await expect(openInput(fromFile(path.join(folder, 'none')))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describe('parts', () => {
+  async function* cut(text: string, size: number): AsyncGenerator<Uint8Array> {
+    const bytes = Buffer.from(text);
+    for (let from = 0; from < bytes.length; from += size)
+      yield await Promise.resolve(bytes.subarray(from, from + size));
+  }
+  const size = fc.integer({ min: 1, max: 20 });
+
+  test('are whole lines, and together the input', async () => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'ä', '"', '\r', '\n'), maxLength: 80 });
+    await fc.assert(
+      fc.asyncProperty(text, size, size, async (input, pieceBytes, partBytes) => {
+        const parts = await all(cutParts(cut(input, pieceBytes), undefined, partBytes));
+        expect(parts.join('')).toBe(input);
+        expect(parts.slice(0, -1).every((part) => part.endsWith('\n'))).toBe(true);
+        // No more of them than it takes.
+        const longest = Math.max(...input.split('\n').map((line) => Buffer.byteLength(line) + 1));
+        expect(parts.slice(0, -1).every((part) => Buffer.byteLength(part) >= partBytes)).toBe(true);
+        expect(parts.every((part) => Buffer.byteLength(part) < partBytes + pieceBytes + longest)).toBe(true);
+      }),
+    );
+  });
+
+  test('of CSV are whole records, behind the header', async () => {
+    const field = fc.string({ unit: fc.constantFrom('a', 'ä', '"', ',', '\n', '\r\n'), maxLength: 6 });
+    const rows = fc.array(fc.tuple(field, field), { minLength: 1, maxLength: 12 });
+    const quoted = (row: string[]) => row.map((value) => `"${value.replaceAll('"', '""')}"`).join(',');
+    await fc.assert(
+      fc.asyncProperty(rows, size, size, async (records, pieceBytes, partBytes) => {
+        const input = `\n\n${records.map(quoted).join('\r\n')}\r\n`;
+        const header = (await takeHeader(cut(input, pieceBytes), ','))!;
+        expect(header.columns).toBe(quoted(records[0]!));
+        expect(header.firstLine).toBe(input.slice(0, header.columns.length + 4).split('\n').length);
+        const parts = await all(cutParts(header.rest, ',', partBytes));
+        const readBack = parts.flatMap((part) => parse(part, { relaxColumnCount: true }));
+        expect(readBack).toEqual(records.slice(1));
+      }),
+    );
+  });
+
+  test('a CSV without a header, and one without an end to it', async () => {
+    expect(await takeHeader(cut('\n\r\n', 2), ',')).toBeUndefined();
+    expect(await takeHeader(cut('a,b', 2), ',')).toMatchObject({ columns: 'a,b' });
+  });
+
+  test('a record without an end is not read for ever', async () => {
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) yield await Promise.resolve(Buffer.alloc(1024 * 1024, 'x'));
+    }
+    await expect(all(cutParts(endless(), undefined))).rejects.toBeInstanceOf(RangeError);
+  });
+
+  test('of one large piece are not one large part', async () => {
+    const parts = await all(cutParts(cut('12345678\n'.repeat(1_000_000), 1e9), undefined));
+    expect(parts.map(({ length }) => length > 4 * 1024 * 1024 && length < 4.5 * 1024 * 1024)).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect(concat([Buffer.from('a'), Buffer.from('b')])).toEqual(new Uint8Array([97, 98]));
+  });
+});

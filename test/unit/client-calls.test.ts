@@ -1,0 +1,163 @@
+/** The client's calls, with a server that answers as it is told. */
+import { describe, expect, test } from 'vitest';
+import { AmuletClient, ApiError, ConnectionError, type ClientOptions } from '../../src/client/index.ts';
+
+type Answer = Response | Error;
+interface Sent {
+  url: string;
+  method: string;
+  headers: Headers;
+  body: unknown;
+}
+
+/** A client whose requests are answered by these, in turn, the last again and again. */
+function client(answers: (() => Answer)[], options: Partial<ClientOptions> = {}) {
+  const sent: Sent[] = [];
+  const fetch: typeof globalThis.fetch = async (url, init = {}) => {
+    const { method = 'GET', headers, body, signal } = init;
+    signal?.throwIfAborted();
+    const text = body ? new TextDecoder().decode(body as Uint8Array) : 'null';
+    sent.push({ url: new Request(url).url, method, headers: new Headers(headers), body: JSON.parse(text) });
+    const answer = answers[Math.min(sent.length, answers.length) - 1]!();
+    if (answer instanceof Error) throw answer;
+    return Promise.resolve(answer);
+  };
+  return { sent, amulet: new AmuletClient({ url: 'http://amulet.test', fetch, ...options }) };
+}
+
+const json =
+  (status: number, body: unknown, headers: Record<string, string> = {}) =>
+  (): Response =>
+    new Response(JSON.stringify(body), { status, headers });
+const unreachable = () => new TypeError('fetch failed', { cause: { code: 'ECONNRESET' } });
+const JOB = { id: 'j-n-m', status: 'succeeded', results: [{ label: 'A', score: 1, truncated: false }] };
+
+const failure = (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(
+    () => {
+      throw new Error('it succeeded');
+    },
+    (error: unknown) => error as Error,
+  );
+
+describe('what is sent', () => {
+  test('below a base path, with the key', async () => {
+    const { sent, amulet } = client([json(202, JOB)], { url: 'https://host/amulet/', apiKey: 'amk_1' });
+    await amulet.submit('a', { top_k: null, metadata: { n: 1 } });
+    expect(sent).toHaveLength(1);
+    expect(sent[0]).toMatchObject({
+      url: 'https://host/amulet/v1/jobs',
+      method: 'POST',
+      body: { texts: ['a'], top_k: null, metadata: { n: 1 } },
+    });
+    expect(sent[0]!.headers.get('authorization')).toBe('Bearer amk_1');
+    expect(sent[0]!.headers.get('prefer')).toBeNull();
+  });
+
+  test('classify has its answer held, and asks no more when it is there', async () => {
+    const { sent, amulet } = client([json(200, JOB)]);
+    expect(await amulet.classify('a')).toMatchObject({ label: 'A' });
+    expect(sent.map(({ headers }) => headers.get('prefer'))).toEqual(['wait=25']);
+  });
+
+  test('ids are no paths', async () => {
+    const { sent, amulet } = client([json(200, JOB)]);
+    await amulet.get('../models?');
+    expect(sent[0]!.url).toBe('http://amulet.test/v1/jobs/..%2Fmodels%3F');
+  });
+
+  test('pages are asked for as they are needed', async () => {
+    const { sent, amulet } = client([
+      json(200, { jobs: [{ id: 'b' }, { id: 'a' }], next: 'a' }),
+      json(200, { jobs: [{ id: '0' }], next: null }),
+    ]);
+    const ids: string[] = [];
+    for await (const { id } of amulet.jobs()) ids.push(id);
+    expect(ids).toEqual(['b', 'a', '0']);
+    expect(sent.map(({ url }) => url)).toEqual([
+      'http://amulet.test/v1/jobs?limit=100',
+      'http://amulet.test/v1/jobs?limit=100&after=a',
+    ]);
+  });
+});
+
+describe('trying again', () => {
+  test.each([
+    ['429 with Retry-After', json(429, { code: 'queue_full' }, { 'Retry-After': '0' })],
+    ['503', json(503, { code: 'redis_unavailable' })],
+    ['a proxy that has lost its server', () => new Response('<html>', { status: 502 })],
+    ['a lost connection', unreachable],
+  ])('%s: the same request, under the same key', async (_, trouble) => {
+    const { sent, amulet } = client([trouble, json(202, JOB)]);
+    await amulet.submit('a');
+    expect(sent).toHaveLength(2);
+    const [first, second] = sent.map(({ headers }) => headers.get('idempotency-key'));
+    expect(first).toMatch(/^[0-9a-f]{32}$/);
+    expect(second).toBe(first);
+    await amulet.submit('a');
+    expect(sent[2]!.headers.get('idempotency-key')).not.toBe(first);
+  });
+
+  test('not what is final; the error says what the server said', async () => {
+    const errors = [{ path: 'texts.0', message: 'must not be empty' }];
+    const problem = { title: 'Not valid', detail: 'no', code: 'invalid_request', errors, request_id: 'r1' };
+    const { sent, amulet } = client([json(422, problem)]);
+    const error = await failure(amulet.submit(''));
+    expect(sent).toHaveLength(1);
+    expect(error).toBeInstanceOf(ApiError);
+    expect(error).toMatchObject({ status: 422, code: 'invalid_request', errors, requestId: 'r1' });
+    expect(error.message).toBe('Not valid: no');
+  });
+
+  test('until the patience is over: the last failure is thrown', async () => {
+    const { sent, amulet } = client([json(503, { code: 'redis_full' })], { patienceMs: 500 });
+    expect(await failure(amulet.submit('a'))).toMatchObject({ name: 'ApiError', code: 'redis_full' });
+    expect(sent.length).toBeGreaterThan(1);
+    const once = client([unreachable], { patienceMs: 0 });
+    const error = await failure(once.amulet.submit('a'));
+    expect(error).toBeInstanceOf(ConnectionError);
+    expect(error).toMatchObject({ code: 'ECONNRESET', message: 'connection lost' });
+    expect(once.sent).toHaveLength(1);
+  });
+
+  test('a signal ends the pause, with its reason', async () => {
+    const { amulet } = client([json(503, {}, { 'Retry-After': '60' })], { patienceMs: 60_000 });
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(new Error('enough')), 30);
+    expect((await failure(amulet.submit('a', { signal: stop.signal }))).message).toBe('enough');
+  });
+
+  test('a cancel whose answer was lost does not delete what it has canceled', async () => {
+    const canceled = { id: 'j', status: 'canceled' };
+    const { sent, amulet } = client([unreachable, json(200, canceled)]);
+    expect(await amulet.cancel('j')).toEqual(canceled);
+    expect(sent.map(({ method }) => method)).toEqual(['DELETE', 'GET']);
+
+    const removed = client([unreachable, json(404, { code: 'job_not_found' })]);
+    expect(await removed.amulet.cancel('j')).toBeUndefined();
+    expect(await failure(client([json(404, { code: 'job_not_found' })]).amulet.cancel('j'))).toMatchObject({
+      code: 'job_not_found',
+    });
+  });
+});
+
+test('a redirect is not followed: a key is for one server', async () => {
+  const { amulet } = client([() => new Response(null, { status: 307, headers: { Location: 'http://b' } })]);
+  expect(await failure(amulet.models())).toMatchObject({ name: 'ApiError', status: 307 });
+});
+
+test('what is no URL of HTTP is refused at once', () => {
+  expect(() => new AmuletClient({ url: 'localhost:3000' })).toThrow(TypeError);
+  expect(() => new AmuletClient({ url: 'amulet' })).toThrow(TypeError);
+});
+
+test('wait: polls while it is not final, and gives up when it was told to', async () => {
+  const waiting = { ...JOB, status: 'queued', results: null };
+  const { sent, amulet } = client([json(200, waiting), json(200, JOB)]);
+  expect(await amulet.wait('j')).toMatchObject({ status: 'succeeded' });
+  expect(sent.map(({ url }) => new URL(url).search)).toEqual(['?wait=25', '?wait=25']);
+
+  const never = client([json(200, waiting)]);
+  const error = await failure(never.amulet.wait('j', { timeoutMs: 20 }));
+  expect(error).toMatchObject({ name: 'WaitTimeoutError', code: 'wait_timeout', latest: waiting });
+});
