@@ -8,6 +8,8 @@ import type { Logger } from '../shared/logger.ts';
 import type { AppEnv } from './env.ts';
 import type { JobService } from './jobs.ts';
 import { authenticate, isOpen, ownerOf } from './middleware/api-keys.ts';
+import type { Observe } from './middleware/observe.ts';
+import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
 import type { BatchResults } from './batch-results.ts';
@@ -15,6 +17,7 @@ import type { BatchService } from './batches.ts';
 import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { pageRoutes } from './routes/page.ts';
 import { predictRoutes } from './routes/predict.ts';
 import { documentWebhooks, webhookRoutes } from './routes/webhooks.ts';
 import type { WebhookService } from './webhooks.ts';
@@ -28,6 +31,7 @@ export interface AppParts extends ServiceParts {
   /** Those who may call; none: everybody may, as one owner. */
   keys: readonly ApiKey[];
   limit: RateLimit;
+  observe: Observe;
   /** Fires when the server shuts down. */
   stopping: AbortSignal;
   logger: Logger;
@@ -38,9 +42,12 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
+  app.use(parts.observe);
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
+  const refuseForeign = createOriginGuard(config, keys.length > 0);
   app.use(async (c, next) => {
+    refuseForeign?.((name) => c.req.header(name));
     const key =
       keys.length === 0 || isOpen(c.req.path) ? undefined : authenticate(keys, c.req.header('authorization'));
     c.set('owner', ownerOf(key));
@@ -61,6 +68,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, { version: parts.version, keys: keys.length > 0 }));
+  app.route('/', pageRoutes(parts.version));
   app.notFound(onNotFound(app.routes));
   return app;
 }

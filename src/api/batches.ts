@@ -25,6 +25,7 @@ import { AppError } from '../shared/errors.ts';
 import { newBatchId } from '../shared/ids.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import type { WithRedis } from '../shared/redis.ts';
+import type { Admission } from './admission.ts';
 import type { BatchKeeper } from './batch-keeper.ts';
 import type { ModelCatalog } from './catalog.ts';
 import { dropPart, storePart } from './upload.ts';
@@ -36,7 +37,10 @@ export interface BatchServiceParts {
   batches: BatchStore;
   blobs: LazyBlobStore;
   catalog: ModelCatalog;
+  admission: Admission;
   keeper: BatchKeeper;
+  /** Told of every upload that was stored, in bytes without gzip. */
+  onUpload: (bytes: number) => void;
 }
 
 /** How the input of a batch is to be read, and everything else its maker may say. */
@@ -198,8 +202,9 @@ export class BatchService {
 
   async #create(owner: string, input: NewBatch): Promise<string> {
     return this.#parts.withRedis(async () => {
-      const { catalog, batches } = this.#parts;
+      const { catalog, batches, admission } = this.#parts;
       const model = await catalog.resolve(input.model);
+      await admission.admitBatch();
       const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes));
       const fresh = newBatchId(model.name);
       const { idempotencyKey } = input;
@@ -276,6 +281,7 @@ export class BatchService {
       tooLarge,
       idleMs: config.UPLOAD_IDLE_S * 1000,
     });
+    this.#parts.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
     const result = await withRedis(() => batches.addPart(id, part, limits)).catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.

@@ -1,5 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { RequestIdVariables } from 'hono/request-id';
+import type { ProblemCode } from '../shared/errors.ts';
 
 /** What the server and the middleware leave in the context of a request. */
 export interface AppEnv {
@@ -8,5 +9,9 @@ export interface AppEnv {
   Variables: RequestIdVariables & {
     /** Name of the API key that made the request; without keys everybody is the same owner. */
     owner: string;
+    /** Its span's, as shared/webhooks/trace.ts writes it; only while tracing is on. */
+    trace?: string;
+    /** What it was answered with, if that was a problem. */
+    problem?: ProblemCode;
   };
 }

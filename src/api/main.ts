@@ -2,27 +2,37 @@
 import { randomBytes } from 'node:crypto';
 import { createAdaptorServer } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
+import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
 import { apiKeys, blobUrl, loadConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
+import { serveHealth } from '../shared/health-server.ts';
 import { createLogger } from '../shared/logger.ts';
+import { createMetrics, createMetricsApp } from '../shared/metrics.ts';
 import { JobRecords } from '../shared/records.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis.ts';
 import { ModelRegistry } from '../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
+import { startTracing } from '../shared/tracing.ts';
 import { DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import { Secrets } from '../shared/webhooks/secrets.ts';
+import { Admission } from './admission.ts';
 import { createApp } from './app.ts';
 import { BatchKeeper } from './batch-keeper.ts';
 import { BatchResults } from './batch-results.ts';
 import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
+import { JobKeeper } from './job-keeper.ts';
 import { JobService } from './jobs.ts';
+import { loadReader } from './load.ts';
+import { ApiMetrics } from './metrics.ts';
+import { observe } from './middleware/observe.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { Intake } from './intake.ts';
 import { QueueSet } from './queue-set.ts';
+import { Stats } from './stats.ts';
 import { Waiters } from './waiters.ts';
 import { WebhookService } from './webhooks.ts';
 
@@ -30,6 +40,8 @@ import { WebhookService } from './webhooks.ts';
 const SWEEP_MS = 1000;
 /** How often batches are looked after. */
 const KEEP_MS = 5000;
+/** How often lists and backlogs are looked after. */
+const KEEP_JOBS_MS = 60_000;
 /** How long requests in flight may go on after the server stopped listening. */
 const GRACE_MS = 5000;
 
@@ -39,12 +51,15 @@ await runMain(createLogger('api', 'info'), async () => {
   if (config.REDIS_URL === undefined)
     throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
 
+  const tracing = await startTracing({ role: 'api', version: packageJson.version, logger });
+  const figures = createMetrics('api');
+  const metrics = new ApiMetrics(figures);
   const keys = apiKeys(config);
   const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectSubscriber(config.REDIS_URL, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
-  const queues = new QueueSet(redis, config.REDIS_PREFIX);
+  const queues = new QueueSet(redis, config.REDIS_PREFIX, tracing.bullmq);
   const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
   const catalog = new ModelCatalog(registry, config.DEFAULT_MODEL);
   const instance = randomBytes(6).toString('hex');
@@ -53,9 +68,32 @@ await runMain(createLogger('api', 'info'), async () => {
     records,
     channel: `${config.REDIS_PREFIX}:api:${instance}`,
     logger,
+    onEnd: (settled) => metrics.waited(settled),
   });
-  const intake = new Intake(queues, config.RESULT_TTL_S);
-  const jobs = new JobService({ config, redis, withRedis, records, queues, intake, catalog, waiters });
+  const backlog = new Backlog(redis, config.REDIS_PREFIX);
+  const admission = new Admission({ config, redis, backlog });
+  const jobs = new JobService({
+    config,
+    redis,
+    withRedis,
+    records,
+    queues,
+    intake: new Intake(queues, backlog, config.RESULT_TTL_S, tracing),
+    backlog,
+    admission,
+    catalog,
+    waiters,
+    tracing,
+    onSubmit: (model, priority, texts) => metrics.submitted(model, priority, texts),
+  });
+  const jobKeeper = new JobKeeper({
+    redis,
+    prefix: config.REDIS_PREFIX,
+    records,
+    queues,
+    backlog,
+    resultTtlS: config.RESULT_TTL_S,
+  });
 
   const blobs = lazyBlobStore(blobUrl(config));
   const batchStore = new BatchStore({
@@ -66,7 +104,13 @@ await runMain(createLogger('api', 'info'), async () => {
   });
   const common = { config, redis, withRedis, batches: batchStore, blobs };
   const keeper = new BatchKeeper({ ...common, queues, registry, logger });
-  const batches = new BatchService({ ...common, catalog, keeper });
+  const batches = new BatchService({
+    ...common,
+    catalog,
+    admission,
+    keeper,
+    onUpload: (bytes) => metrics.uploaded(bytes),
+  });
   const results = new BatchResults({ ...common, subscriber });
   const webhooks = new WebhookService({
     config,
@@ -104,6 +148,16 @@ await runMain(createLogger('api', 'info'), async () => {
       );
   }, KEEP_MS);
 
+  const jobKeeping = setInterval(() => {
+    jobKeeper
+      .keep()
+      .catch((error: unknown) =>
+        logger.debug({ reason: toError(error).message }, 'lists of jobs are looked after later'),
+      );
+  }, KEEP_JOBS_MS);
+
+  const stats = new Stats({ withRedis, backlog, batches: batchStore, catalog });
+  metrics.watch({ load: loadReader({ redis, withRedis, backlog, stats }), openWaits: () => waiters.size });
   const app = createApp({
     config,
     jobs,
@@ -112,6 +166,7 @@ await runMain(createLogger('api', 'info'), async () => {
     webhooks,
     stopping: stopping.signal,
     catalog,
+    stats,
     withRedis,
     durability: () => durability,
     version: packageJson.version,
@@ -122,12 +177,14 @@ await runMain(createLogger('api', 'info'), async () => {
       prefix: config.REDIS_PREFIX,
       perMinute: config.RATE_LIMIT_PER_MINUTE,
     }),
+    observe: observe(metrics, tracing),
     logger,
   });
   const server = createAdaptorServer({ fetch: app.fetch });
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;
   await reportBlobStore(blobs, logger);
+  const scraped = await serveHealth(createMetricsApp(figures), config.METRICS_HOST, config.METRICS_PORT);
   await listen(server, config);
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.PORT;
@@ -135,6 +192,7 @@ await runMain(createLogger('api', 'info'), async () => {
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     clearInterval(sweeper);
     clearInterval(housekeeping);
+    clearInterval(jobKeeping);
     stopping.abort();
     const closed = new Promise((resolve) => server.close(resolve));
     if ('closeIdleConnections' in server) server.closeIdleConnections();
@@ -146,11 +204,13 @@ await runMain(createLogger('api', 'info'), async () => {
     clearTimeout(grace);
     clearTimeout(last);
     waiters.close();
+    await scraped.close();
+    await tracing.stop();
     await queues.close().catch((error: unknown) => logger.warn({ err: toError(error) }, 'closing queues'));
     subscriber.disconnect();
     redis.disconnect();
   });
-  logger.info({ host: config.HOST, port }, 'listening');
+  logger.info({ host: config.HOST, port, metrics: scraped.port }, 'listening');
   announceReady(`http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`);
 });
 

@@ -1,6 +1,6 @@
 /** The BullMQ queues as the API sees them, one per model and priority, made when first needed. */
 import { readFileSync } from 'node:fs';
-import type { Queue } from 'bullmq';
+import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { jobGroupSchema, type JobGroup } from '../shared/contract.ts';
 import { parseJobId, type Priority } from '../shared/ids.ts';
@@ -18,20 +18,23 @@ const MAX_TAKE_OUT_TRIES = 16;
 export class QueueSet {
   readonly #redis: RedisWithTakeOut;
   readonly #prefix: string;
+  readonly #telemetry: Telemetry | undefined;
   readonly #queues = new Map<string, Promise<Queue<unknown, undefined>>>();
 
-  constructor(redis: Redis, prefix: string) {
+  /** @param telemetry for spans of adding jobs; chunks of batches have none, a batch may have a million */
+  constructor(redis: Redis, prefix: string, telemetry?: Telemetry) {
     redis.defineCommand('amuletTakeOut', {
       numberOfKeys: 1,
       lua: readFileSync(new URL('../shared/take-out.lua', import.meta.url), 'utf8'),
     });
     this.#redis = redis as RedisWithTakeOut;
     this.#prefix = prefix;
+    this.#telemetry = telemetry;
   }
 
   /** A queue that is ready for commands; one that could not be opened is not kept. */
   get(priority: Priority, model: string): Promise<JobQueue> {
-    return this.#open(queueName(priority, model)) as Promise<JobQueue>;
+    return this.#open(queueName(priority, model), this.#telemetry) as Promise<JobQueue>;
   }
 
   /** The queue of the chunks of batches; see bulkQueueName(). */
@@ -39,10 +42,10 @@ export class QueueSet {
     return this.#open(bulkQueueName(model, revision)) as Promise<ChunkQueue>;
   }
 
-  #open(name: string): Promise<Queue<unknown, undefined>> {
+  #open(name: string, telemetry?: Telemetry): Promise<Queue<unknown, undefined>> {
     const known = this.#queues.get(name);
     if (known) return known;
-    const opened = openQueue<unknown>(name, this.#redis, this.#prefix);
+    const opened = openQueue<unknown>(name, this.#redis, this.#prefix, telemetry);
     this.#queues.set(name, opened);
     opened.catch(() => this.#queues.delete(name));
     return opened;

@@ -21,6 +21,8 @@ export interface WaitersOptions {
   /** This instance's own channel. */
   channel: string;
   logger: Logger;
+  /** Told of every wait that has ended, and whether the job had. */
+  onEnd?: (settled: boolean) => void;
 }
 
 export class Waiters {
@@ -79,6 +81,17 @@ export class Waiters {
    * @returns undefined after `timeoutMs`, on `signal`, and when the server shuts down
    */
   async wait(id: string, own: boolean, timeoutMs: number, signal?: AbortSignal): Promise<WaitOutcome> {
+    const outcome = await this.#wait(id, own, timeoutMs, signal);
+    this.#options.onEnd?.(outcome !== undefined);
+    return outcome;
+  }
+
+  async #wait(
+    id: string,
+    own: boolean,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<WaitOutcome> {
     const { subscriber, records } = this.#options;
     const expected = this.#expected.has(id);
     const heard = this.#expected.get(id);

@@ -6,7 +6,6 @@ import { EVERYBODY } from '../shared/owner.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import { toDelivery, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/webhooks/secrets.ts';
-import { traceOf } from '../shared/webhooks/trace.ts';
 
 export interface WebhookServiceParts {
   config: Config;
@@ -24,13 +23,13 @@ export class WebhookService {
 
   /**
    * The wish of a request to be told, as it is kept with a job or batch.
-   * @param traceparent header of the request
+   * @param trace of the request, as webhooks/trace.ts writes it
    * @throws AppError `invalid_request` when nothing could be signed
    */
   accept(
     owner: string,
     wish: { url: string; events?: EventType[] | undefined } | undefined,
-    traceparent: string | undefined,
+    trace: string,
   ): Webhook | undefined {
     if (!wish) return undefined;
     if (owner === EVERYBODY && this.#parts.config.WEBHOOK_SECRET.length === 0) {
@@ -38,7 +37,7 @@ export class WebhookService {
       throw new AppError('invalid_request', message, { errors: [{ path: 'webhook', message }] });
     }
     const { url, events } = wish;
-    return { url, ...(events === undefined ? {} : { events }), trace: traceOf(traceparent) };
+    return { url, ...(events === undefined ? {} : { events }), trace };
   }
 
   /** @throws AppError `delivery_not_found` */

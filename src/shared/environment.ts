@@ -33,7 +33,7 @@ export interface HubAccess {
 export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
   const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
   const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
-  const url = URL.parse(endpoint);
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url && url.username + url.password !== '')
     throw new StartupError('HF_ENDPOINT must be without a user; set HF_TOKEN');
   if (!/^https?:$/.test(url?.protocol ?? ''))
@@ -42,4 +42,28 @@ export function hubAccess(env: Record<string, string | undefined> = environment(
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
     throw new StartupError('HF_TOKEN has characters that no token has');
   return { endpoint, token };
+}
+
+/** How spans are encoded on their way to an OTLP endpoint. */
+export type OtlpProtocol = 'http/protobuf' | 'http/json';
+
+/**
+ * How spans are to be sent, by the variables that OpenTelemetry defines; undefined when no endpoint is set, or tracing is
+ * switched off. The SDK reads the rest of them itself.
+ * @throws StartupError for a protocol that Amulet has no exporter for
+ */
+export function otlpProtocol(
+  env: Record<string, string | undefined> = environment(),
+): OtlpProtocol | undefined {
+  const given = (...names: string[]) =>
+    names.map((name) => env[name]?.trim()).find((value) => value !== undefined && value !== '');
+  if (given('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT') === undefined)
+    return undefined;
+  if (given('OTEL_SDK_DISABLED')?.toLowerCase() === 'true' || given('OTEL_TRACES_EXPORTER') === 'none')
+    return undefined;
+  const protocol =
+    given('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf';
+  if (protocol !== 'http/protobuf' && protocol !== 'http/json')
+    throw new StartupError(`OTEL_EXPORTER_OTLP_PROTOCOL=${protocol}: must be http/protobuf or http/json`);
+  return protocol;
 }

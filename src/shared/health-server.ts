@@ -1,8 +1,9 @@
-/** Health endpoints of the processes that are no API: inference workers and webhook processes. */
+/** What processes tell beside their work, on a port of its own: metrics, and health where the process is no API. */
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Registry } from 'prom-client';
 import { measureLoopLag } from './loop-lag.ts';
+import { createMetricsApp } from './metrics.ts';
 
 export interface ProcessState {
   /** Why the process takes no work, or undefined when it does. */
@@ -11,9 +12,7 @@ export interface ProcessState {
   [name: string]: unknown;
 }
 
-/**
- * `/health/live`: the process answers. `/health/ready` (= `/health`): it takes work. `/metrics`: for Prometheus.
- */
+/** `/health/live`: the process answers. `/health/ready` (= `/health`): it takes work. `/metrics`: for Prometheus. */
 export function createHealthApp(state: () => ProcessState, metrics: Registry): Hono {
   const lag = measureLoopLag();
   const body = () => {
@@ -33,9 +32,7 @@ export function createHealthApp(state: () => ProcessState, metrics: Registry): H
       return c.json(answer, answer.status === 'ready' ? 200 : 503);
     });
   }
-  app.get('/metrics', async (c) =>
-    c.body(await metrics.metrics(), 200, { 'Content-Type': metrics.contentType }),
-  );
+  app.route('/', createMetricsApp(metrics));
   return app;
 }
 

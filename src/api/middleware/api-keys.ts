@@ -3,8 +3,8 @@ import { findKey, type ApiKey } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
 import { EVERYBODY } from '../../shared/owner.ts';
 
-/** What tells nothing about anybody: probes, and the descriptions of the service. */
-const OPEN = /^\/(docs(\/.*)?|openapi\.json|health(\/(live|ready))?)?$/;
+/** What tells nothing about anybody: probes, the descriptions of the service, and the page, which asks for a key itself. */
+const OPEN = /^\/(docs(\/.*)?|page\/[^/]+|openapi\.json|health(\/(live|ready))?)?$/;
 
 export const isOpen = (path: string): boolean => OPEN.test(path);
 

@@ -9,6 +9,7 @@ import type { AppEnv } from '../env.ts';
 
 export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
   const { status, title } = PROBLEMS[error.code];
+  c.set('problem', error.code);
   const { errors, retryAfterS, extra } = error.options;
   const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
   if (retryAfterS !== undefined) headers['Retry-After'] = String(retryAfterS);

@@ -17,6 +17,7 @@ import type { BatchResults } from '../batch-results.ts';
 import type { AppEnv } from '../env.ts';
 import { bulkBody, bulkType } from '../middleware/bulk-body.ts';
 import { jsonBody } from '../middleware/json-body.ts';
+import { traceOfRequest } from '../middleware/observe.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';
 import { BAD_BODY, IDEMPOTENCY_HEADER, problem, UNAVAILABLE } from './jobs.ts';
@@ -69,7 +70,7 @@ const BAD_UPLOAD = {
   413: problem('The batch is too large.'),
   415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
   422: problem('The query or the header of the file is not valid.'),
-  429: problem('All batches together take too much space.'),
+  429: problem('All batches together take too much space, or Redis has too little left.'),
   507: problem('The blob store has no space left.'),
 };
 
@@ -107,7 +108,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     }
     const wish = url === undefined ? undefined : { url, events };
     const extra = {
-      webhook: webhooks.accept(owner, wish, c.req.header('traceparent')),
+      webhook: webhooks.accept(owner, wish, traceOfRequest(c)),
       idempotencyKey,
     };
     if (open === 'true') {

@@ -31,7 +31,6 @@ export function docsRoutes(
     return c.body(content, 200, { 'Content-Type': type, 'Cache-Control': 'public, max-age=86400' });
   });
   app.get('/docs', (c) => c.html(page()));
-  app.get('/', (c) => c.redirect('/docs'));
   return app;
 }
 

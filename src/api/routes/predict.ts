@@ -3,6 +3,7 @@
  * of text-embeddings-inference, `/hf/{model}` that of the Hugging Face Inference API.
  */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import type { Config } from '../../shared/config.ts';
 import {
   labelScoreSchema,
@@ -16,12 +17,14 @@ import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
-import { BAD_BODY, problem } from './jobs.ts';
+import { tellTimings } from '../server-timing.ts';
+import { BAD_BODY, FULL, problem } from './jobs.ts';
 
 const ranked = z.array(labelScoreSchema);
 const FAILURES = {
   404: problem('There is no such model.'),
   ...BAD_BODY,
+  ...FULL,
   503: problem('No live worker (`no_worker`), or Redis is away.'),
   504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
 };
@@ -68,10 +71,15 @@ export function predictRoutes(
   });
 
   /** Submits, waits, and gives the labels of every text, best first. */
-  async function classify(owner: string, input: NewJob, signal: AbortSignal): Promise<LabelScore[][]> {
+  async function classify(c: Context<AppEnv>, input: NewJob): Promise<LabelScore[][]> {
+    const owner = c.get('owner');
+    const { signal } = c.req.raw;
     const submitted = await jobs.submit(owner, { ...input, needsWorker: true }, true);
     const job = await jobs.waitOwn(submitted.id, config.PREDICT_TIMEOUT_MS, signal);
-    if (job) return toLabels(job);
+    if (job) {
+      tellTimings(c, job);
+      return toLabels(job);
+    }
     if (signal.aborted) {
       // Nobody is there to read the answer: spare the model the work.
       await jobs.cancel(owner, submitted.id).catch(() => {});
@@ -95,49 +103,35 @@ export function predictRoutes(
 
   app.openapi(predict, async (c) => {
     const body = c.req.valid('json');
-    const { signal } = c.req.raw;
-    const owner = c.get('owner');
     if (body.text !== undefined) {
-      const [labels] = await classify(
-        owner,
-        { texts: [{ text: body.text }], topK: 1, model: body.model },
-        signal,
-      );
+      const [labels] = await classify(c, { texts: [{ text: body.text }], topK: 1, model: body.model });
       return c.json(labels?.[0] as LabelScore, 200);
     }
     const { texts, batch } = teiInputs(body.inputs);
-    const labels = await classify(
-      owner,
-      {
-        texts: texts.map((text) => ({ text })),
-        topK: null,
-        model: body.model,
-        apply: body.raw_scores ? 'none' : undefined,
-        truncate:
-          body.truncate === false
-            ? 'never'
-            : body.truncation_direction?.toLowerCase() === 'left'
-              ? 'left'
-              : undefined,
-      },
-      signal,
-    );
+    const labels = await classify(c, {
+      texts: texts.map((text) => ({ text })),
+      topK: null,
+      model: body.model,
+      apply: body.raw_scores ? 'none' : undefined,
+      truncate:
+        body.truncate === false
+          ? 'never'
+          : body.truncation_direction?.toLowerCase() === 'left'
+            ? 'left'
+            : undefined,
+    });
     return c.json(batch ? labels : (labels[0] as LabelScore[]), 200);
   });
 
   app.openapi(hf, async (c) => {
     const { inputs, parameters } = c.req.valid('json');
     const texts = typeof inputs === 'string' ? [inputs] : inputs;
-    const labels = await classify(
-      c.get('owner'),
-      {
-        texts: texts.map((text) => ({ text })),
-        topK: parameters?.top_k ?? null,
-        model: c.req.valid('param').model,
-        apply: parameters?.function_to_apply ?? undefined,
-      },
-      c.req.raw.signal,
-    );
+    const labels = await classify(c, {
+      texts: texts.map((text) => ({ text })),
+      topK: parameters?.top_k ?? null,
+      model: c.req.valid('param').model,
+      apply: parameters?.function_to_apply ?? undefined,
+    });
     return c.json(labels, 200);
   });
 

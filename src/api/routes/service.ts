@@ -1,10 +1,11 @@
 /** What the service says about itself: models, limits, health, and its own description. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/config.ts';
-import { healthSchema, modelSchema } from '../../shared/contract.ts';
+import { healthSchema, modelSchema, modelStatsSchema } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { Durability } from '../durability.ts';
+import type { Stats } from '../stats.ts';
 import type { AppEnv } from '../env.ts';
 import type { WithRedis } from '../../shared/redis.ts';
 import { UNAVAILABLE } from './jobs.ts';
@@ -12,6 +13,7 @@ import { UNAVAILABLE } from './jobs.ts';
 export interface ServiceParts {
   config: Config;
   catalog: ModelCatalog;
+  stats: Stats;
   withRedis: WithRedis;
   durability: () => Durability | undefined;
   version: string;
@@ -27,6 +29,7 @@ const durabilitySchema = z.object({
 export function serviceRoutes({
   config,
   catalog,
+  stats,
   withRedis,
   durability,
   version,
@@ -51,6 +54,20 @@ export function serviceRoutes({
       },
     }),
     async (c) => c.json({ models: await models() }, 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/stats',
+      summary: 'What waits for each model',
+      tags: ['Service'],
+      responses: {
+        200: json('Every model that was ever served here.', z.object({ models: z.array(modelStatsSchema) })),
+        ...UNAVAILABLE,
+      },
+    }),
+    async (c) => c.json({ models: await stats.models() }, 200),
   );
 
   app.openapi(

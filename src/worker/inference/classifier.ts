@@ -57,9 +57,16 @@ export class Classifier {
 
   /**
    * One text of a job.
+   * @param onBatch told how many rows the batch had that it travelled in
    * @throws RowDropped when `signal` fired first; EngineStopped when this worker cannot go on
    */
-  async classify(text: JobText, options: JobOptions, lane: Lane, signal: AbortSignal): Promise<RowResult> {
+  async classify(
+    text: JobText,
+    options: JobOptions,
+    lane: Lane,
+    signal: AbortSignal,
+    onBatch?: (rows: number) => void,
+  ): Promise<RowResult> {
     const { tokenizer, batcher } = this.#parts;
     const id = text.id === undefined ? {} : { id: text.id };
     try {
@@ -72,7 +79,9 @@ export class Classifier {
           error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
         };
       }
-      const { result: logits } = await batcher.submit(toRow(text.text, side, encoded), lane, signal);
+      const row = toRow(text.text, side, encoded);
+      const { result: logits, batchRows } = await batcher.submit(row, lane, signal);
+      onBatch?.(batchRows);
       return { ...id, ...this.#outcome(logits, encoded.truncated, options) };
     } catch (error) {
       return { ...id, error: failureOf(error) };

@@ -14,8 +14,10 @@ import type { Logger } from '../../shared/logger.ts';
 import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/records.ts';
 import { redisTime } from '../../shared/redis-time.ts';
+import { NO_TRACING, type Span, type Tracing } from '../../shared/tracing.ts';
 import { RowDropped, type Lane } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
+import type { JobRun } from './worker-metrics.ts';
 
 const LANES: Record<Priority, Lane> = { normal: 'interactive', low: 'low' };
 
@@ -33,10 +35,23 @@ export interface ConsumerOptions {
   classifier: Classifier;
   model: { name: string; revision: string };
   logger: Logger;
+  tracing?: Tracing;
+  /** Told of every job that was settled here. */
+  onJob?: (job: JobRun) => void;
+}
+
+/** What a job has in common with those that came with it. */
+interface Turn {
+  priority: Priority;
+  /** Unix ms. */
+  startedAt: number;
+  /** Jobs of its group. */
+  groupJobs: number;
 }
 
 export class Consumer {
   readonly #options: ConsumerOptions;
+  readonly #tracing: Tracing;
   readonly #workers: Worker<unknown>[];
   /** Jobs in hand, by id: aborted when somebody cancels them. */
   readonly #active = new Map<string, AbortController>();
@@ -48,6 +63,7 @@ export class Consumer {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
+    this.#tracing = options.tracing ?? NO_TRACING;
     this.#workers = (['normal', 'low'] as const).map((priority) => this.#createWorker(priority));
   }
 
@@ -80,7 +96,7 @@ export class Consumer {
     const worker: Worker<unknown> = new Worker<unknown>(
       queueName(priority, model.name),
       async (job: Job<unknown>) => {
-        await this.#process(job, LANES[priority]);
+        await this.#process(job, priority);
       },
       {
         connection: redis,
@@ -91,13 +107,14 @@ export class Consumer {
         stalledInterval: config.STALLED_INTERVAL_MS,
         maxStalledCount: MAX_STALLED_COUNT,
         runRetryDelay: 500,
+        ...(this.#tracing.bullmq && { telemetry: this.#tracing.bullmq }),
       },
     );
     worker.on('error', (error) => logger.warn({ reason: error.message }, 'queue'));
     // Jobs that BullMQ itself gives up on never reach the processor.
     worker.on('failed', (job, error) => {
       if (job && (error instanceof UnrecoverableError || job.attemptsMade >= JOB_ATTEMPTS)) {
-        void this.#settleFailed(job, error).catch((settleError: unknown) =>
+        void this.#settleFailed(job, error, priority).catch((settleError: unknown) =>
           logger.error({ job: job.id, err: toError(settleError) }, 'a failed job could not be settled'),
         );
       }
@@ -106,24 +123,20 @@ export class Consumer {
   }
 
   /** Runs the jobs of a group, each on its own: a short one is not kept back by a long one. */
-  async #process(bullJob: Job<unknown>, lane: Lane): Promise<void> {
+  async #process(bullJob: Job<unknown>, priority: Priority): Promise<void> {
     const parsed = jobGroupSchema.safeParse(bullJob.data);
     if (!parsed.success) {
       throw new UnrecoverableError('the payload of this job is not one that this version understands');
     }
     const first = bullJob.attemptsStarted <= 1;
     const jobs = first ? parsed.data.jobs : await this.#unsettled(parsed.data);
-    const startedAt = bullJob.processedOn ?? Date.now();
+    const turn: Turn = { priority, startedAt: bullJob.processedOn ?? Date.now(), groupJobs: jobs.length };
     this.#takeGroup(jobs);
     try {
       const outcomes = await Promise.allSettled(
         jobs.map(async (job) => {
           try {
-            if (first && (await this.#isTooLate(job))) {
-              await this.#settle(job, { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED });
-            } else {
-              await this.#run(job, startedAt, lane);
-            }
+            await this.#runInSpan(job, turn, first);
           } finally {
             this.#rowsInHand -= job.texts.length;
             this.#adjustConcurrency();
@@ -148,20 +161,44 @@ export class Consumer {
     return jobs.filter((_, i) => records[i] === undefined);
   }
 
-  async #run(job: JobPayload, startedAt: number, lane: Lane): Promise<void> {
+  /** Everything about a job, its outcome too, is in its span. */
+  async #runInSpan(job: JobPayload, turn: Turn, first: boolean): Promise<void> {
+    const { model } = this.#options;
+    const attributes = {
+      'amulet.job.id': job.id,
+      'amulet.model': model.name,
+      'amulet.revision': model.revision,
+      'amulet.priority': turn.priority,
+      'amulet.rows': job.texts.length,
+      'amulet.group_jobs': turn.groupJobs,
+      'amulet.queue_ms': Math.max(0, turn.startedAt - job.created_at),
+    };
+    const options = { kind: 'consumer', trace: job.trace, attributes } as const;
+    await this.#tracing.span(`classify ${model.name}`, options, async (span) => {
+      if (first && (await this.#isTooLate(job))) {
+        const expired = { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED } as const;
+        await this.#settle(job, expired, turn, span);
+      } else {
+        await this.#run(job, turn, span);
+      }
+    });
+  }
+
+  async #run(job: JobPayload, turn: Turn, span: Span): Promise<void> {
     const abort = new AbortController();
     this.#active.set(job.id, abort);
     try {
-      const results = await this.#classify(job, lane, abort.signal);
+      const results = await this.#classify(job, LANES[turn.priority], abort.signal, span);
       const allFailed = results.every((row) => 'error' in row);
-      await this.#settle(job, {
+      const outcome: Outcome = {
         status: allFailed ? 'failed' : 'succeeded',
-        startedAt,
+        startedAt: turn.startedAt,
         finishedAt: Date.now(),
         revision: this.#options.model.revision,
         results,
         error: allFailed ? commonError(results) : null,
-      });
+      };
+      await this.#settle(job, outcome, turn, span);
     } catch (error) {
       // Canceled: its outcome is written already.
       if (error instanceof RowDropped) return;
@@ -172,10 +209,11 @@ export class Consumer {
   }
 
   /** The results of a job's texts, in their order; a few at a time, so that jobs interleave. */
-  async #classify(payload: JobPayload, lane: Lane, signal: AbortSignal): Promise<RowResult[]> {
+  async #classify(payload: JobPayload, lane: Lane, signal: AbortSignal, span: Span): Promise<RowResult[]> {
     const { texts } = payload;
     const results = new Array<RowResult>(texts.length);
     let next = 0;
+    let batchRows = 0;
     const lines = Array.from(
       { length: Math.min(this.#options.config.ROWS_PER_TURN, texts.length) },
       async () => {
@@ -186,6 +224,7 @@ export class Consumer {
             payload,
             lane,
             signal,
+            (rows) => (batchRows = Math.max(batchRows, rows)),
           );
         }
       },
@@ -193,31 +232,51 @@ export class Consumer {
     const outcomes = await Promise.allSettled(lines);
     const failure = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failure) throw failure.reason;
+    // The largest of the batches that its texts travelled in.
+    span.set({ 'amulet.batch_rows': batchRows });
     return results;
   }
 
-  async #settle(job: JobPayload, outcome: Outcome): Promise<void> {
-    const record = toRecord(job, { ...outcome, finishedAt: Date.now() });
+  /** @param span its own; the webhook goes on from there */
+  async #settle(job: JobPayload, outcome: Outcome, turn: Turn, span?: Span): Promise<void> {
+    const finishedAt = Date.now();
+    const { webhook } = job;
+    const told =
+      webhook === undefined || span?.trace === undefined
+        ? job
+        : { ...job, webhook: { ...webhook, trace: span.trace } };
+    const record = toRecord(told, { ...outcome, finishedAt });
     const { settled } = await this.#options.records.settle(job.id, record, job.notify);
-    this.#options.logger.debug(
-      { job: job.id, status: outcome.status, rows: job.texts.length, settled },
-      'job done',
-    );
+    const { status, results } = outcome;
+    const rows = job.texts.length;
+    const failedRows = results ? results.filter((row) => 'error' in row).length : rows;
+    span?.set({ 'amulet.status': status, 'amulet.failed_rows': failedRows });
+    if (outcome.error) span?.fail(outcome.error.code);
+    this.#options.logger.debug({ job: job.id, status, rows, settled }, 'job done');
+    if (!settled) return;
+    this.#options.onJob?.({
+      priority: turn.priority,
+      status,
+      rows,
+      failedRows,
+      queueMs: turn.startedAt - job.created_at,
+      totalMs: finishedAt - job.created_at,
+    });
   }
 
-  async #settleFailed(bullJob: Job<unknown>, error: Error): Promise<void> {
+  async #settleFailed(bullJob: Job<unknown>, error: Error, priority: Priority): Promise<void> {
     const parsed = jobGroupSchema.safeParse(bullJob.data);
     this.#options.logger.error({ job: bullJob.id, reason: error.message }, 'job failed');
     if (!parsed.success) return;
-    await Promise.all(
-      parsed.data.jobs.map((job) =>
-        this.#settle(job, {
-          ...FAILED,
-          startedAt: bullJob.processedOn ?? null,
-          error: { code: 'internal_error', message: error.message },
-        }),
-      ),
-    );
+    const { jobs } = parsed.data;
+    const { processedOn } = bullJob;
+    const turn: Turn = { priority, startedAt: processedOn ?? Date.now(), groupJobs: jobs.length };
+    const outcome: Outcome = {
+      ...FAILED,
+      startedAt: processedOn ?? null,
+      error: { code: 'internal_error', message: error.message },
+    };
+    await Promise.all(jobs.map((job) => this.#settle(job, outcome, turn)));
   }
 
   #takeGroup(jobs: readonly JobPayload[]): void {

@@ -1,6 +1,7 @@
 /** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
 import { hostname } from 'node:os';
 import path from 'node:path';
+import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
 import { blobUrl, loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
@@ -12,6 +13,7 @@ import { JobRecords } from '../../shared/records.ts';
 import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
+import { startTracing } from '../../shared/tracing.ts';
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';
 import { chooseBudgets } from './calibration.ts';
@@ -44,8 +46,13 @@ await runMain(bootLogger, async () => {
   let consumer: Consumer | undefined;
   let bulk: BulkConsumer | undefined;
   let budgets: Record<Lane, number> | undefined;
-  const registry = createMetrics('worker');
-  const metrics = new WorkerMetrics(registry, () => engines?.restarts ?? 0);
+  const tracing = await startTracing({ role: 'worker', version: packageJson.version, logger });
+  const registry = createMetrics('worker', { model: name });
+  const metrics = new WorkerMetrics(registry, () => ({
+    texts: consumer?.rowsInHand ?? 0,
+    chunks: bulk?.chunksInHand ?? 0,
+    restarts: engines?.restarts ?? 0,
+  }));
   const health = await serveHealth(
     createHealthApp(
       () => ({
@@ -109,7 +116,16 @@ await runMain(bootLogger, async () => {
   await reportBlobStore(blobs, logger);
   const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens });
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
-  const interactive = new Consumer({ config, redis, records, classifier, model, logger });
+  const interactive = new Consumer({
+    config,
+    redis,
+    records,
+    classifier,
+    model,
+    logger,
+    tracing,
+    onJob: (job) => metrics.jobDone(job),
+  });
   consumer = interactive;
   const chunks = new BulkConsumer({
     config,
@@ -136,6 +152,7 @@ await runMain(bootLogger, async () => {
     await Promise.all([interactive.drain(), chunks.drain()]);
     await running.stop();
     await health.close();
+    await tracing.stop();
     subscriber.disconnect();
     redis.disconnect();
   });

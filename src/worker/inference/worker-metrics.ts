@@ -1,5 +1,7 @@
-/** What a worker measures of its batches. */
+/** What a worker measures of its jobs and batches. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { FinalStatus } from '../../shared/contract.ts';
+import type { Priority } from '../../shared/ids.ts';
 import type { Lane } from './batcher.ts';
 
 /** One run of the model process. */
@@ -14,6 +16,17 @@ export interface BatchRun {
   idleMs: number;
 }
 
+/** A job that was settled. */
+export interface JobRun {
+  priority: Priority;
+  status: FinalStatus;
+  rows: number;
+  failedRows: number;
+  /** From its submission to its start, and to its end; by the clocks of two machines. */
+  queueMs: number;
+  totalMs: number;
+}
+
 /** A chunk of a batch. */
 export interface ChunkRun {
   rows: number;
@@ -22,7 +35,20 @@ export interface ChunkRun {
   ms: number;
 }
 
+/** What a worker has in hand. */
+export interface InHand {
+  texts: number;
+  chunks: number;
+  restarts: number;
+}
+
+const JOB_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800];
+
 export class WorkerMetrics {
+  readonly #jobs: Counter<'priority' | 'status'>;
+  readonly #texts: Counter<'priority' | 'outcome'>;
+  readonly #queue: Histogram<'priority'>;
+  readonly #total: Histogram<'priority'>;
   readonly #rows: Histogram;
   readonly #tokens: Counter<'kind'>;
   readonly #session: Histogram;
@@ -32,8 +58,34 @@ export class WorkerMetrics {
   readonly #bulkRows: Counter<'outcome'>;
   readonly #chunks: Histogram;
 
-  constructor(registry: Registry, restarts: () => number) {
+  constructor(registry: Registry, inHand: () => InHand) {
     const registers = [registry];
+    this.#jobs = new Counter({
+      name: 'amulet_jobs_total',
+      help: 'Jobs that the worker ended',
+      labelNames: ['priority', 'status'],
+      registers,
+    });
+    this.#texts = new Counter({
+      name: 'amulet_texts_total',
+      help: 'Texts of the jobs that the worker ended: with labels (succeeded), or with an error (failed)',
+      labelNames: ['priority', 'outcome'],
+      registers,
+    });
+    this.#queue = new Histogram({
+      name: 'amulet_queue_seconds',
+      help: 'Time of each job from its submission to its start',
+      labelNames: ['priority'],
+      buckets: JOB_SECONDS,
+      registers,
+    });
+    this.#total = new Histogram({
+      name: 'amulet_job_seconds',
+      help: 'Time of each job from its submission to its outcome',
+      labelNames: ['priority'],
+      buckets: JOB_SECONDS,
+      registers,
+    });
     this.#rows = new Histogram({
       name: 'amulet_batch_rows',
       help: 'Rows of each batch that the model ran',
@@ -82,13 +134,38 @@ export class WorkerMetrics {
       registers,
     });
     new Gauge({
-      name: 'amulet_model_restarts',
-      help: 'Times the model process died and was started again',
+      name: 'amulet_texts_in_hand',
+      help: 'Texts of jobs that the worker has fetched and not ended',
       registers,
       collect() {
-        this.set(restarts());
+        this.set(inHand().texts);
       },
     });
+    new Gauge({
+      name: 'amulet_bulk_chunks_in_hand',
+      help: 'Chunks of batches that the worker has fetched and not ended',
+      registers,
+      collect() {
+        this.set(inHand().chunks);
+      },
+    });
+    new Counter({
+      name: 'amulet_model_restarts_total',
+      help: 'Times that a model process died and was started again',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(inHand().restarts);
+      },
+    });
+  }
+
+  jobDone({ priority, status, rows, failedRows, queueMs, totalMs }: JobRun): void {
+    this.#jobs.inc({ priority, status });
+    this.#texts.inc({ priority, outcome: 'succeeded' }, rows - failedRows);
+    this.#texts.inc({ priority, outcome: 'failed' }, failedRows);
+    this.#queue.observe({ priority }, Math.max(0, queueMs) / 1000);
+    this.#total.observe({ priority }, Math.max(0, totalMs) / 1000);
   }
 
   batchRan({ rows, tokens, paddedTokens, sessionMs, idleMs }: BatchRun): void {

@@ -14,7 +14,8 @@ import { eventTime } from '../../shared/ids.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
 import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/webhooks/delivery-store.ts';
 import type { Secrets } from '../../shared/webhooks/secrets.ts';
-import { childTrace } from '../../shared/webhooks/trace.ts';
+import type { Span, Tracing } from '../../shared/tracing.ts';
+import { childTrace, traceHeaders } from '../../shared/webhooks/trace.ts';
 import { Hosts } from './hosts.ts';
 import { pointsToSource, renderBody, type PayloadOptions } from './payload.ts';
 import { parseRetryAfter, retryDelayMs, scheduleMs } from './retry-schedule.ts';
@@ -41,6 +42,7 @@ export interface DelivererOptions {
   keepSource: KeepSource;
   payload: PayloadOptions;
   version: string;
+  tracing: Tracing;
   logger: Logger;
   onAttempt: (attempt: { outcome: Attempt['outcome']; ms: number; final: boolean }) => void;
 }
@@ -220,7 +222,7 @@ export class Deliverer {
     this.#inFlight++;
     try {
       record = await this.#readPending(id, run);
-      if (record) result = await this.#attempt(id, record);
+      if (record) result = await this.#attemptInSpan(id, record);
     } finally {
       this.#inFlight--;
       const attempt = result && { ms: result.attempt.ms, success: isUp(result.attempt) };
@@ -229,11 +231,33 @@ export class Deliverer {
     return record && result && this.#finish(id, record, result);
   }
 
+  /** @throws Stopping */
+  async #attemptInSpan(id: string, record: PendingDelivery): Promise<Result> {
+    const { type, source, url, trace, attempts } = record;
+    const attributes = {
+      'http.request.method': 'POST',
+      // Of the URL no more: receivers put secrets into paths.
+      'server.address': hostOf(url),
+      'amulet.delivery.id': id,
+      'amulet.event.type': type,
+      'amulet.event.source': source,
+      'amulet.attempt': attempts + 1,
+    };
+    const options = { kind: 'client', trace, attributes } as const;
+    return this.#options.tracing.span(`deliver ${type}`, options, async (span) => {
+      const result = await this.#attempt(id, record, span);
+      const { status, outcome } = result.attempt;
+      span.set({
+        'amulet.outcome': outcome,
+        ...(status === null ? {} : { 'http.response.status_code': status }),
+      });
+      if (outcome !== 'delivered') span.fail(outcome);
+      return result;
+    });
+  }
+
   /** One request. @throws Stopping; everything else is a result */
-  async #attempt(
-    id: string,
-    { url, owner, trace, body }: DeliveryRecord & { body: string },
-  ): Promise<Result> {
+  async #attempt(id: string, { url, owner, trace, body }: PendingDelivery, span: Span): Promise<Result> {
     const { config, secrets, safeFetch, version } = this.#options;
     const at = new Date();
     const start = performance.now();
@@ -254,7 +278,7 @@ export class Deliverer {
           'webhook-id': id,
           'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
           'webhook-signature': signatures.join(' '),
-          traceparent: childTrace(trace),
+          ...traceHeaders(span.trace ?? childTrace(trace)),
         },
         timeoutMs: config.WEBHOOK_TIMEOUT_MS,
         signal: this.#stop.signal,

@@ -6,10 +6,10 @@ import { StartupError, toError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { EVERYBODY } from '../../shared/owner.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient } from '../../shared/redis.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
+import { startTracing } from '../../shared/tracing.ts';
 import { DeliveryStore } from '../../shared/webhooks/delivery-store.ts';
 import { outboxKey } from '../../shared/webhooks/events.ts';
 import { receiverPolicy } from '../../shared/webhooks/receivers.ts';
@@ -41,6 +41,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     openTtlS: config.OPEN_BATCH_TTL_S,
   });
   const deliveries = new DeliveryStore(redis, prefix);
+  const tracing = await startTracing({ role: 'webhooks', version: packageJson.version, logger });
   const registry = createMetrics('webhooks');
   const deliverer = new Deliverer({
     config,
@@ -56,6 +57,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     keepSource: keepSources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
     payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
     version: packageJson.version,
+    tracing,
     logger,
     onAttempt: (attempt) => metrics.attempted(attempt),
   });
@@ -91,7 +93,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   const trimming = setInterval(() => {
     if (redis.status !== 'ready') return;
     deliveries
-      .trim(EVERYBODY, longestMs)
+      .trim(longestMs)
       .catch((error: unknown) => logger.debug({ reason: toError(error).message }, 'lists not trimmed'));
   }, TRIM_MS);
 
@@ -101,6 +103,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     await outbox.stop();
     await deliverer.drain();
     await health.close();
+    await tracing.stop();
     redis.disconnect();
   });
 

@@ -48,7 +48,8 @@ export class WebhookMetrics {
         help,
         registers,
         async collect() {
-          // Redis away: the last value stays.
+          // What Redis does not tell is absent, and no old figure.
+          this.remove({});
           const now = await Promise.resolve(value()).catch(() => undefined);
           if (now !== undefined) this.set(now);
         },

@@ -1,0 +1,9 @@
+import type { Context } from 'hono';
+import type { Job } from '../shared/contract.ts';
+
+/** `Server-Timing` on the answer about a job that has ended: its `timings_ms`, as browsers and proxies understand them. */
+export function tellTimings(c: Context, { timings_ms: timings }: Job): void {
+  if (!timings) return;
+  const { queue, inference, total } = timings;
+  c.header('Server-Timing', `queue;dur=${queue}, inference;dur=${inference}, total;dur=${total}`);
+}

@@ -1,0 +1,228 @@
+/** Tracing by OpenTelemetry's SDK; only tracing.ts loads this. */
+import {
+  context,
+  diag,
+  DiagLogLevel,
+  propagation,
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type Context,
+  type DiagLogger,
+  type Link,
+  type Span as OtelSpan,
+} from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { getNumberFromEnv, getStringFromEnv, W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import {
+  detectResources,
+  resourceAttributesEnvDetector,
+  resourceFromAttributes,
+  serviceNameEnvDetector,
+} from '@opentelemetry/resources';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+  type Sampler,
+} from '@opentelemetry/sdk-trace';
+import { SpanKind as BullmqSpanKind, type Span as BullmqSpan, type Telemetry } from 'bullmq';
+import { BullMQOtel } from 'bullmq-otel';
+import type { OtlpProtocol } from './environment.ts';
+import { StartupError, toError } from './errors.ts';
+import type { Logger } from './logger.ts';
+import type { Span, SpanOptions, Tracing, TracingOptions } from './tracing.ts';
+import { traceHeaders, type TraceHeaders } from './webhooks/trace.ts';
+
+const NAME = 'amulet';
+/** At its end a process waits so long for an endpoint to take the last spans. */
+const FLUSH_MS = 2000;
+/** Of one of the SDK's messages, and how many different ones are said. */
+const MAX_REASON_CHARS = 300;
+const MAX_REASONS = 100;
+
+const KINDS: Record<SpanOptions['kind'], SpanKind> = {
+  server: SpanKind.SERVER,
+  consumer: SpanKind.CONSUMER,
+  client: SpanKind.CLIENT,
+};
+
+/** Starts it for the whole process: OpenTelemetry's API is global. @throws StartupError */
+export function startOtel({
+  role,
+  version,
+  protocol,
+  logger,
+}: TracingOptions & { protocol: OtlpProtocol }): Tracing {
+  diag.setLogger(toDiagLogger(logger), DiagLogLevel.WARN);
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes({
+      'service.name': `${NAME}-${role}`,
+      'service.namespace': NAME,
+      'service.version': version,
+    }).merge(detectResources({ detectors: [resourceAttributesEnvDetector, serviceNameEnvDetector] })),
+    sampler: samplerOf(getStringFromEnv('OTEL_TRACES_SAMPLER')),
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter: protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter(),
+        ...numbersFromEnv({
+          scheduledDelayMillis: 'OTEL_BSP_SCHEDULE_DELAY',
+          exportTimeoutMillis: 'OTEL_BSP_EXPORT_TIMEOUT',
+          maxQueueSize: 'OTEL_BSP_MAX_QUEUE_SIZE',
+          maxExportBatchSize: 'OTEL_BSP_MAX_EXPORT_BATCH_SIZE',
+        }),
+      }),
+    ],
+  });
+  trace.setGlobalTracerProvider(provider);
+  const tracer = trace.getTracer(NAME, version);
+
+  return {
+    bullmq: jobSpansOnly(new BullMQOtel({ tracerName: NAME, version })),
+    span: async (name, { kind, trace: wanted, attributes = {} }, work) => {
+      const { parent, links } = placeOf(wanted);
+      const started = tracer.startSpan(name, { kind: KINDS[kind], attributes, links }, parent);
+      const active = trace.setSpan(parent, started);
+      try {
+        return await context.with(active, () => work(toSpan(started, active)));
+      } catch (error) {
+        setFailed(started, toError(error).name);
+        throw error;
+      } finally {
+        started.end();
+      }
+    },
+    current: () => inject(context.active()),
+    within: (wanted, work) => context.with(wanted === undefined ? ROOT_CONTEXT : extract(wanted), work),
+    stop: async () => {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise((resolve) => (timer = setTimeout(resolve, FLUSH_MS)));
+      await Promise.race([provider.shutdown().catch(() => {}), late]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Where a span of a trace belongs, given the active one; see SpanOptions. */
+function placeOf(wanted: string | undefined): { parent: Context; links: Link[] } {
+  const active = context.active();
+  if (wanted === undefined) return { parent: active, links: [] };
+  const parent = extract(wanted);
+  const other = trace.getSpanContext(active);
+  if (!other) return { parent, links: [] };
+  if (other.traceId === trace.getSpanContext(parent)?.traceId) return { parent: active, links: [] };
+  return { parent, links: [{ context: other }] };
+}
+
+function toSpan(span: OtelSpan, active: Context): Span {
+  return {
+    trace: inject(active),
+    set: (attributes) => void span.setAttributes(attributes),
+    fail: (why) => setFailed(span, why),
+  };
+}
+
+function setFailed(span: OtelSpan, why: string): void {
+  span.setAttribute('error.type', why);
+  span.setStatus({ code: SpanStatusCode.ERROR });
+}
+
+function extract(written: string): Context {
+  return propagation.extract(ROOT_CONTEXT, traceHeaders(written));
+}
+
+function inject(from: Context): string | undefined {
+  const { traceparent, tracestate }: Partial<TraceHeaders> = injected(from);
+  if (traceparent === undefined) return undefined;
+  return tracestate === undefined ? traceparent : `${traceparent} ${tracestate}`;
+}
+
+function injected(from: Context): Partial<TraceHeaders> {
+  const headers: Partial<TraceHeaders> = {};
+  propagation.inject(from, headers);
+  return headers;
+}
+
+/**
+ * Of BullMQ's spans those of adding and processing a job. The others are about its own loops, which go round every few
+ * seconds on an idle queue, each a trace of its own. What BullMQ tells of errors is left out: it may quote a command, and
+ * with it a text.
+ */
+function jobSpansOnly({ tracer, contextManager }: BullMQOtel): Telemetry<Context> {
+  return {
+    contextManager,
+    tracer: {
+      startSpan: (name, options, parent) => {
+        const wanted = options?.kind === BullmqSpanKind.PRODUCER || options?.kind === BullmqSpanKind.CONSUMER;
+        return wanted ? withoutErrors(tracer.startSpan(name, options, parent)) : NO_SPAN;
+      },
+    },
+  };
+}
+
+function withoutErrors(span: BullmqSpan<Context>): BullmqSpan<Context> {
+  return {
+    setSpanOnContext: (on) => span.setSpanOnContext(on),
+    setAttribute: (key, value) => span.setAttribute(key, value),
+    setAttributes: (attributes) => span.setAttributes(attributes),
+    addEvent: () => {},
+    recordException: (thrown) =>
+      span.setAttribute('error.type', thrown instanceof Error ? thrown.name : 'Error'),
+    end: () => span.end(),
+  };
+}
+
+const NO_SPAN: BullmqSpan<Context> = {
+  setSpanOnContext: (on) => on,
+  setAttribute: () => {},
+  setAttributes: () => {},
+  addEvent: () => {},
+  recordException: () => {},
+  end: () => {},
+};
+
+/** As the specification of OTEL_TRACES_SAMPLER names them. @throws StartupError for one that it does not */
+function samplerOf(name = 'parentbased_always_on'): Sampler {
+  const ratio = () => new TraceIdRatioBasedSampler(getNumberFromEnv('OTEL_TRACES_SAMPLER_ARG') ?? 1);
+  const roots: Record<string, () => Sampler> = {
+    always_on: () => new AlwaysOnSampler(),
+    always_off: () => new AlwaysOffSampler(),
+    traceidratio: ratio,
+  };
+  const [, parentBased, root = ''] = /^(parentbased_)?(.*)$/.exec(name) ?? [];
+  const sampler = roots[root]?.();
+  if (!sampler) {
+    const names = Object.keys(roots).flatMap((known) => [known, `parentbased_${known}`]);
+    throw new StartupError(`OTEL_TRACES_SAMPLER=${name}: must be one of ${names.join(', ')}`);
+  }
+  return parentBased === undefined ? sampler : new ParentBasedSampler({ root: sampler });
+}
+
+/** Those of the variables that are set. */
+function numbersFromEnv<Name extends string>(variables: Record<Name, string>): Partial<Record<Name, number>> {
+  const set = Object.entries<string>(variables).flatMap(([name, variable]) => {
+    const value = getNumberFromEnv(variable);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(set) as Partial<Record<Name, number>>;
+}
+
+/** The SDK's troubles, each said once: an endpoint that is away would be in the log every five seconds. */
+function toDiagLogger(logger: Logger): DiagLogger {
+  const said = new Set<string>();
+  const warn = (message: string) => {
+    const reason = message.slice(0, MAX_REASON_CHARS);
+    if (said.size >= MAX_REASONS || said.has(reason)) return;
+    said.add(reason);
+    logger.warn({ reason }, 'traces');
+  };
+  return { error: warn, warn, info: () => {}, debug: () => {}, verbose: () => {} };
+}
