@@ -18,6 +18,7 @@ import { peers } from './peers.ts';
 import { policies } from './policies.ts';
 import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
+import { scale } from './scale.ts';
 import { sessions } from './sessions.ts';
 import { webhooks } from './webhooks.ts';
 import { provideRedis } from '../test/support/redis.ts';
@@ -38,6 +39,7 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   lag,
   memory,
   outage,
+  scale,
   webhooks,
   sessions,
   peers,

@@ -1,0 +1,65 @@
+/** What a piece of work takes that is done several times: time, CPU by kind of process, and what passes through Redis. */
+import { Redis } from 'ioredis';
+import type { Figures } from './main.ts';
+import { cpuBy, cpuPerRow, type Processes } from './processes.ts';
+import { median, round } from './statistics.ts';
+
+const ROUNDS = 5;
+
+export interface Work {
+  /** What is counted, for the names of the figures: `job` or `row`. */
+  unit: string;
+  /** How many of them one round has. */
+  count: number;
+  run: () => Promise<void>;
+}
+
+/** Does the work once to warm up, then in rounds. */
+export async function meter(
+  processes: Processes,
+  redisUrl: string,
+  { unit, count, run }: Work,
+): Promise<Figures> {
+  const redis = new Redis(redisUrl);
+  try {
+    // A rewritten file has become shorter.
+    await redis.config('SET', 'auto-aof-rewrite-percentage', '0');
+    await run();
+    const rates: number[] = [];
+    const cost: Record<string, number[]> = {};
+    const start = await passedThrough(redis);
+    for (let i = 0; i < ROUNDS; i++) {
+      const before = cpuBy(processes);
+      const started = performance.now();
+      await run();
+      rates.push((count * 1000) / (performance.now() - started));
+      for (const [kind, micros] of Object.entries(cpuPerRow(before, cpuBy(processes), count)))
+        (cost[kind] ??= []).push(micros);
+    }
+    const end = await passedThrough(redis);
+    const perUnit = (what: keyof typeof end) => round((end[what] - start[what]) / (ROUNDS * count), 0);
+    return {
+      [`${unit}s/s`]: round(median(rates), 0),
+      ...Object.fromEntries(
+        Object.entries(cost).map(([kind, values]) => [
+          `CPU of ${kind} (µs/${unit})`,
+          round(median(values), 1),
+        ]),
+      ),
+      [`to and from Redis (bytes/${unit})`]: perUnit('network'),
+      [`append-only file (bytes/${unit})`]: perUnit('file'),
+    };
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Bytes so far: on Redis's connections, and in its append-only file. */
+async function passedThrough(redis: Redis): Promise<{ network: number; file: number }> {
+  const info = `${await redis.info('stats')}\n${await redis.info('persistence')}`;
+  const value = (name: string) => Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1]);
+  return {
+    network: value('total_net_input_bytes') + value('total_net_output_bytes'),
+    file: value('aof_current_size'),
+  };
+}

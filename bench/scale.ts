@@ -1,0 +1,207 @@
+/**
+ * The queue's own part, without a model: a stub (stub-session.ts) takes the place of ONNX Runtime.
+ *
+ * A stub that takes its time, as a model on cores of its own would: do 3 workers do three times the work of one? And a stub
+ * that takes none: how much can one API, one worker and one Redis move, what does each of them use for a job, and how much
+ * memory, network and disk does Redis need?
+ */
+import type { Agent } from 'node:http';
+import { Redis } from 'ioredis';
+import { Stack } from '../test/support/stack.ts';
+import { asNdjson } from './archive.ts';
+import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
+import { runClients, send, submitAndWait } from './clients.ts';
+import type { Figures } from './main.ts';
+import { meter, type Work } from './meter.ts';
+import { processesOf } from './processes.ts';
+import { prefixed } from './saturate.ts';
+import { median, round, withInterval } from './statistics.ts';
+import { sentences } from './texts.ts';
+
+const STUB = new URL('./stub-onnxruntime.ts', import.meta.url).href;
+/** So slow that a worker has about 100 sentences a second, and three of them and their callers fit into two cores. */
+const SLOW_US_PER_TOKEN = 350;
+const MOST_WORKERS = 3;
+/** As many as three workers hold at a time. */
+const CLIENTS = 192;
+const ROUNDS = 5;
+/** Jobs in a round for every worker: some five seconds. */
+const JOBS_PER_WORKER = 500;
+/** What the calibration chooses for the shipped model. */
+const CHUNK_BYTES = 90_000;
+const BULK_ROWS = 20_000;
+const TEXTS_PER_JOB = 256;
+const LARGE_JOBS = 40;
+const LARGE_CLIENTS = 8;
+const WAITING_JOBS = 2000;
+
+export async function scale(redisUrl: string): Promise<Figures> {
+  return {
+    ...(await workersAlone(redisUrl)),
+    ...prefixed('no model', await queueAlone(redisUrl)),
+    ...prefixed('no model, chunks ten times as large', await largeChunks(redisUrl)),
+    ...prefixed(`no model, ${MOST_WORKERS} APIs, ${MOST_WORKERS} workers`, await more(redisUrl)),
+    ...prefixed('a waiting job of one sentence, in Redis', await waiting(redisUrl)),
+  };
+}
+
+/** A stack whose workers have a stub for a model. */
+async function start(
+  redisUrl: string,
+  { workers = 1, microsPerToken = 0, chunkBytes = CHUNK_BYTES } = {},
+): Promise<Stack> {
+  const env = { BULK_CHUNK_BYTES: String(chunkBytes) };
+  const stack = await Stack.start({ redisUrl, workers: 0, env });
+  const stub = { NODE_OPTIONS: `--import=${STUB}`, STUB_US_PER_TOKEN: String(microsPerToken) };
+  stack.workers = Array.from({ length: workers }, () => stack.startWorker(stub));
+  await Promise.all(stack.workers.map((worker) => worker.ready));
+  return stack;
+}
+
+/** 1, 2 and 3 workers that wait for their model, in alternating rounds. */
+async function workersAlone(redisUrl: string): Promise<Figures> {
+  const stacks: Stack[] = [];
+  try {
+    for (let workers = 1; workers <= MOST_WORKERS; workers++)
+      stacks.push(await start(redisUrl, { workers, microsPerToken: SLOW_US_PER_TOKEN }));
+    const run = async (stack: Stack, jobs: number) => {
+      const started = performance.now();
+      await singles([stack.url], jobs, CLIENTS)();
+      return (jobs * 1000) / (performance.now() - started);
+    };
+    for (const stack of stacks) await run(stack, JOBS_PER_WORKER);
+    const rates = stacks.map((): number[] => []);
+    for (let i = 0; i < ROUNDS; i++) {
+      for (const [at, stack] of stacks.entries())
+        rates[at]!.push(await run(stack, JOBS_PER_WORKER * (at + 1)));
+    }
+    const [one = []] = rates;
+    const figures: Figures = {};
+    for (const [at, some] of rates.entries()) {
+      const name = `slow stub, ${at + 1} ${at === 0 ? 'worker' : 'workers'}`;
+      figures[`${name} (jobs/s)`] = round(median(some), 0);
+      if (at > 0) figures[`${name} ÷ 1, median [95 %]`] = withInterval(some.map((rate, i) => rate / one[i]!));
+    }
+    return figures;
+  } finally {
+    await Promise.all(stacks.map((stack) => stack.stop()));
+  }
+}
+
+/** One API and one worker, whose model takes no time. */
+async function queueAlone(redisUrl: string): Promise<Figures> {
+  const stack = await start(redisUrl);
+  try {
+    const processes = await processesOf(stack, redisUrl);
+    const jobs = async (count: number, clients: number) =>
+      prefixed(
+        `${clients} ${clients === 1 ? 'client' : 'clients'}`,
+        await meter(processes, redisUrl, { unit: 'job', count, run: singles([stack.url], count, clients) }),
+      );
+    const count = LARGE_JOBS * TEXTS_PER_JOB;
+    return {
+      ...(await jobs(500, 1)),
+      ...(await jobs(1500, 16)),
+      ...(await jobs(3000, CLIENTS)),
+      ...prefixed(
+        `jobs of ${TEXTS_PER_JOB} texts`,
+        await meter(processes, redisUrl, { unit: 'row', count, run: largeJobs(stack.url) }),
+      ),
+      ...prefixed('a batch', await meter(processes, redisUrl, batch(stack.url))),
+    };
+  } finally {
+    await stack.stop();
+  }
+}
+
+async function largeChunks(redisUrl: string): Promise<Figures> {
+  const stack = await start(redisUrl, { chunkBytes: 10 * CHUNK_BYTES });
+  try {
+    return prefixed('a batch', await meter(await processesOf(stack, redisUrl), redisUrl, batch(stack.url)));
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** The same jobs over several APIs: fewer of them meet in one, to travel together. */
+async function more(redisUrl: string): Promise<Figures> {
+  const stack = await start(redisUrl, { workers: MOST_WORKERS });
+  const apis = Array.from({ length: MOST_WORKERS - 1 }, () => stack.startApi());
+  try {
+    const urls = [stack.url, ...(await Promise.all(apis.map((api) => api.ready)))];
+    const processes = await processesOf(stack, redisUrl);
+    processes.API?.push(...apis.map((api) => api.child.pid!));
+    const run = singles(urls, 3000, CLIENTS);
+    return prefixed(
+      `${CLIENTS} clients`,
+      await meter(processes, redisUrl, { unit: 'job', count: 3000, run }),
+    );
+  } finally {
+    await Promise.all(apis.map((api) => api.end()));
+    await stack.stop();
+  }
+}
+
+/** What Redis keeps of a job that nobody has taken yet. */
+async function waiting(redisUrl: string): Promise<Figures> {
+  const stack = await Stack.start({ redisUrl, workers: 0 });
+  const redis = new Redis(redisUrl);
+  try {
+    const used = async () => Number(/used_memory_dataset:(\d+)/.exec(await redis.info('memory'))?.[1]);
+    const submit = async (text: string) => {
+      const { status } = await stack.post('/v1/jobs', { text });
+      if (status !== 202) throw new Error(`answered ${status}`);
+    };
+    await submit('the first request opens queues');
+    const figures: Figures = {};
+    for (const clients of [1, CLIENTS]) {
+      const before = await used();
+      await runClients(sentences(WAITING_JOBS), clients, submit);
+      const bytes = ((await used()) - before) / WAITING_JOBS;
+      figures[`${clients} ${clients === 1 ? 'client' : 'clients'} (bytes)`] = round(bytes, 0);
+    }
+    return figures;
+  } finally {
+    redis.disconnect();
+    await stack.stop();
+  }
+}
+
+/** Jobs of one sentence each, spread over the APIs. */
+function singles(urls: readonly string[], count: number, clients: number): () => Promise<void> {
+  const texts = sentences(count);
+  let next = 0;
+  return async () => {
+    await runClients(texts, clients, (text, agent) =>
+      submitAndWait(urls[next++ % urls.length]!, text, agent),
+    );
+  };
+}
+
+function largeJobs(url: string): () => Promise<void> {
+  const texts = sentences(TEXTS_PER_JOB);
+  const submit = async (_: string, agent: Agent) => {
+    const call = {
+      method: 'POST',
+      path: '/v1/jobs',
+      body: { texts },
+      headers: { Prefer: 'wait=60' },
+    } as const;
+    const answer = await send(url, call, agent);
+    if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
+  };
+  return async () => {
+    await runClients(new Array<string>(LARGE_JOBS).fill(''), LARGE_CLIENTS, submit);
+  };
+}
+
+function batch(url: string): Work {
+  const texts = sentences(BULK_ROWS);
+  const run = async () => {
+    const { id } = await submitBatch(url, asNdjson(texts));
+    const lines = await countResults(url, id);
+    if (lines !== BULK_ROWS) throw new Error(`${lines} results for ${BULK_ROWS} texts`);
+    await deleteBatch(url, id);
+  };
+  return { unit: 'row', count: BULK_ROWS, run };
+}

@@ -1,0 +1,12 @@
+/**
+ * Preloaded (`NODE_OPTIONS=--import=…`) into a worker and its model processes: they get stub-session.ts for ONNX Runtime.
+ * Everything else of them is what is shipped.
+ */
+import { registerHooks } from 'node:module';
+
+const STUB = new URL('./stub-session.ts', import.meta.url).href;
+
+registerHooks({
+  resolve: (specifier, context, next) =>
+    specifier === 'onnxruntime-node' ? { url: STUB, shortCircuit: true } : next(specifier, context),
+});

@@ -1,0 +1,39 @@
+/**
+ * In place of onnxruntime-node: a session that computes nothing and takes its time, STUB_US_PER_TOKEN for every padded token,
+ * without a core. So the model is as slow as wanted, as if it ran on cores of its own, and what is measured is all the rest.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** As many as the shipped model, whose tokenizer and labels are in use. */
+const LABELS = 2;
+
+const microsPerToken = Number(process.env.STUB_US_PER_TOKEN ?? 0);
+
+export class Tensor {
+  readonly type: string;
+  readonly data: unknown;
+  readonly dims: readonly number[];
+
+  constructor(type: string, data: unknown, dims: readonly number[]) {
+    this.type = type;
+    this.data = data;
+    this.dims = dims;
+  }
+}
+
+export class InferenceSession {
+  readonly inputMetadata = [{ name: 'input_ids', isTensor: true, type: 'int64' }];
+  readonly outputNames = ['logits'];
+  readonly outputMetadata = [{ name: 'logits', isTensor: true, type: 'float32' }];
+
+  static create(): Promise<InferenceSession> {
+    return Promise.resolve(new InferenceSession());
+  }
+
+  async run({ input_ids: ids }: Record<string, Tensor>): Promise<Record<string, Tensor>> {
+    const [rows = 0, width = 0] = ids?.dims ?? [];
+    const ms = (rows * width * microsPerToken) / 1000;
+    if (ms > 0) await sleep(ms);
+    return { logits: new Tensor('float32', new Float32Array(rows * LABELS), [rows, LABELS]) };
+  }
+}
