@@ -8,6 +8,7 @@ const ARROWS = {
   api: ['shared'],
   worker: ['shared'],
   launcher: ['shared'],
+  healthcheck: ['shared'],
   client: ['shared'],
   cli: ['shared', 'client'],
 };
@@ -32,7 +33,7 @@ const arrows = folders.map((folder) => ({
 }));
 
 export default defineConfig(
-  { ignores: ['node_modules', '.amulet', 'coverage', 'models/prepare/.venv'] },
+  { ignores: ['node_modules', '.amulet', 'coverage', 'dist', 'models/prepare/.venv'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
@@ -67,11 +68,11 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', 'ImportDeclaration'] },
   },
   {
-    files: ['src/shared/environment.ts', 'test/**', 'bench/**', 'vitest.config.ts'],
+    files: ['src/shared/environment.ts', 'test/**', 'bench/**', 'examples/**', 'vitest.config.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {
-    files: ['test/**', 'bench/**'],
+    files: ['test/**', 'bench/**', 'examples/**'],
     rules: {
       'no-console': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',

@@ -1,6 +1,6 @@
 /**
  * The settings: each declared once, with its schema, default and meaning. Nothing else reads the environment but environment.ts.
- * The tables in README.md and the file .env.example are checked against SETTINGS by a test.
+ * The table in docs/settings.md and the file .env.example are checked against SETTINGS by a test.
  */
 import { Resolver } from 'node:dns';
 import { readFileSync } from 'node:fs';
@@ -64,6 +64,12 @@ export const SETTINGS = {
     'Address the API listens on. Other than loopback needs API keys, or `AUTH=none` said aloud.',
   ),
   PORT: setting(int(0, 65_535), 3000, 'Port of the API.'),
+  METRICS_HOST: setting(text, '127.0.0.1', "Address of the API's `/metrics`."),
+  METRICS_PORT: setting(
+    int(0, 65_535),
+    3300,
+    "Port of the API's `/metrics`, which are nowhere else. Taken or 0 = any free port.",
+  ),
   AUTH: setting(
     z.enum(['loopback', 'none']),
     'loopback',
@@ -112,6 +118,17 @@ export const SETTINGS = {
   MAX_BODY_BYTES: setting(int(1024, 1e9), 10_000_000, 'Largest request body, before parsing.'),
   MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
   MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
+  MAX_QUEUED_TEXTS: setting(
+    int(1, 1e9),
+    1_000_000,
+    'Texts that may wait for a model, of each priority; what would be more is refused with 429 `queue_full`.',
+  ),
+  MAX_QUEUED_BYTES: setting(int(1, 1e12), 500_000_000, 'The same in bytes of text.'),
+  MAX_REDIS_MEMORY_PERCENT: setting(
+    int(0, 100),
+    80,
+    'New work is refused with 429 while Redis uses more of its `maxmemory`; low-priority jobs 10 sooner. 0: never.',
+  ),
   MAX_ID_CHARS: setting(int(1, 10_000), 128, 'Longest id that a caller may give a text.'),
   MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, 'Largest `metadata` of a job, as JSON in bytes.'),
   MAX_WAIT_S: setting(
@@ -405,6 +422,7 @@ function areDnsServers(servers: string[]): boolean {
   }
 }
 
-function isLoopback(host: string): boolean {
+/** @param host a name or an address without brackets */
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }

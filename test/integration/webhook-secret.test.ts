@@ -76,11 +76,13 @@ beforeAll(async () => {
     batches: unused,
     results: unused,
     catalog: unused,
+    stats: unused,
     durability: unused,
     version: '0',
     stopping: new AbortController().signal,
     logger: createLogger('api', 'silent'),
     limit: () => Promise.resolve(),
+    observe: (_c: unknown, next: () => Promise<void>) => next(),
   };
   app = createApp({ ...parts, keys });
   keyless = createApp({ ...parts, keys: [] });

@@ -4,7 +4,7 @@ import { SETTINGS } from '../../src/shared/config.ts';
 const START = '<!-- settings:start -->';
 const END = '<!-- settings:end -->';
 
-/** The Markdown table of README.md. */
+/** The Markdown table of docs/settings.md. */
 export function settingsTable(): string {
   const rows = Object.entries(SETTINGS).map(
     ([name, { default: value, doc }]) =>
@@ -13,12 +13,12 @@ export function settingsTable(): string {
   return ['| variable | default | meaning |', '|---|---|---|', ...rows].join('\n');
 }
 
-/** README.md with its settings table brought up to date. */
-export function withSettingsTable(readme: string): string {
-  const start = readme.indexOf(START) + START.length;
-  const end = readme.indexOf(END);
-  if (start < START.length || end === -1) throw new Error('README.md has lost its settings markers');
-  return `${readme.slice(0, start)}\n\n${settingsTable()}\n\n${readme.slice(end)}`;
+/** docs/settings.md with its table brought up to date. */
+export function withSettingsTable(page: string): string {
+  const start = page.indexOf(START) + START.length;
+  const end = page.indexOf(END);
+  if (start < START.length || end === -1) throw new Error('docs/settings.md has lost its markers');
+  return `${page.slice(0, start)}\n\n${settingsTable()}\n\n${page.slice(end)}`;
 }
 
 /** The content of .env.example. */

@@ -76,6 +76,7 @@ export class Stack {
       REDIS_URL: redisUrl,
       REDIS_PREFIX: `{test-${randomBytes(5).toString('hex')}}`,
       PORT: '0',
+      METRICS_PORT: '0',
       WORKER_PORT: '0',
       WEBHOOK_HEALTH_PORT: '0',
       LOG_LEVEL: 'warn',

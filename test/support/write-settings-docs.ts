@@ -1,6 +1,6 @@
-/** `npm run docs:settings`: writes the settings into README.md and .env.example. */
+/** `npm run docs:settings`: writes the settings into docs/settings.md and .env.example. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { envExample, withSettingsTable } from './settings-docs.ts';
 
-writeFileSync('README.md', withSettingsTable(readFileSync('README.md', 'utf8')));
+writeFileSync('docs/settings.md', withSettingsTable(readFileSync('docs/settings.md', 'utf8')));
 writeFileSync('.env.example', envExample());
