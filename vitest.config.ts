@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/global-redis.ts',
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Only hangs are to end by it: on a busy machine scenarios with many processes take four times as long.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Integration tests start real model processes: as many files at a time as there are cores to run them on.
     maxWorkers: 2,
     pool: 'forks',
