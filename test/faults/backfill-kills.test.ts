@@ -48,7 +48,7 @@ afterAll(async () => {
 
 test(
   `${KILLS} kills, seed ${SEED}: the file is that of an undisturbed run, byte for byte`,
-  { timeout: 60_000 + KILLS * 15_000 },
+  { timeout: 180_000 + KILLS * 15_000 },
   async () => {
     const texts = goEmotions();
     const input = path.join(dir, 'in.jsonl');

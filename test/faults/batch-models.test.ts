@@ -110,40 +110,36 @@ describe('two revisions of one model', () => {
     }
   });
 
-  test(
-    'one gone for good: its batches fail, can be begun again with the other, or go on when it is back',
-    { timeout: 180_000 },
-    async () => {
-      // Only the old one may begin.
-      await Promise.all(stack.workers.splice(1).map((worker) => worker.end()));
-      const [first, second] = [await calls.submit(input.body), await calls.submit(input.body)];
-      for (const id of [first, second]) await calls.progress(id);
-      await stack.workers.pop()!.end('SIGKILL');
-      await startNew();
-      for (const id of [first, second]) {
-        expect(await calls.finished(id)).toMatchObject({
-          status: 'failed',
-          error: { code: 'revision_gone' },
-          model: { revision: old },
-        });
-        await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
-      }
-      // Without the old weights there is no going on.
-      expect((await calls.resume(first)).body).toMatchObject({
+  test('one gone for good: its batches fail, can be begun again with the other, or go on when it is back', async () => {
+    // Only the old one may begin.
+    await Promise.all(stack.workers.splice(1).map((worker) => worker.end()));
+    const [first, second] = [await calls.submit(input.body), await calls.submit(input.body)];
+    for (const id of [first, second]) await calls.progress(id);
+    await stack.workers.pop()!.end('SIGKILL');
+    await startNew();
+    for (const id of [first, second]) {
+      expect(await calls.finished(id)).toMatchObject({
         status: 'failed',
         error: { code: 'revision_gone' },
+        model: { revision: old },
       });
-      const restarted = await calls.resume(first, '?restart=true');
-      expect([restarted.status, restarted.body.rows.finished]).toEqual([202, 0]);
-      expect(await calls.finished(first)).toMatchObject({ status: 'completed', model: { revision: NEW } });
-      expect((await calls.results(first)).text).toBe(undisturbed[NEW]);
+      await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
+    }
+    // Without the old weights there is no going on.
+    expect((await calls.resume(first)).body).toMatchObject({
+      status: 'failed',
+      error: { code: 'revision_gone' },
+    });
+    const restarted = await calls.resume(first, '?restart=true');
+    expect([restarted.status, restarted.body.rows.finished]).toEqual([202, 0]);
+    expect(await calls.finished(first)).toMatchObject({ status: 'completed', model: { revision: NEW } });
+    expect((await calls.results(first)).text).toBe(undisturbed[NEW]);
 
-      stack.workers.push(stack.startWorker());
-      await stack.workers.at(-1)!.ready;
-      expect((await calls.resume(second)).status).toBe(202);
-      await expectOneRevision(second, old);
-    },
-  );
+    stack.workers.push(stack.startWorker());
+    await stack.workers.at(-1)!.ready;
+    expect((await calls.resume(second)).status).toBe(202);
+    await expectOneRevision(second, old);
+  });
 });
 
 describe('the worker in this process', () => {

@@ -169,7 +169,7 @@ describe('a job that waits', () => {
   });
 });
 
-test('a burst on a worker leaves nothing behind', { timeout: 60_000 }, async () => {
+test('a burst on a worker leaves nothing behind', async () => {
   const worker = stack.startWorker();
   await worker.ready;
   await Promise.all(
