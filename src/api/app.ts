@@ -1,5 +1,6 @@
 /** The HTTP application: routes and middleware put together. No I/O happens here; a test calls `app.request()`. */
 import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
 import type { ApiKey } from '../shared/api-keys.ts';
@@ -32,6 +33,8 @@ export interface AppParts extends ServiceParts {
   keys: readonly ApiKey[];
   limit: RateLimit;
   observe: Observe;
+  /** The page of the queues, which has keys of its own. */
+  board?: { path: string; app: Hono<AppEnv> } | undefined;
   /** Fires when the server shuts down. */
   stopping: AbortSignal;
   logger: Logger;
@@ -45,11 +48,16 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.use(parts.observe);
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
+  const { board } = parts;
+  const isBoard = (path: string) =>
+    board !== undefined && (path === board.path || path.startsWith(`${board.path}/`));
   const refuseForeign = createOriginGuard(config, keys.length > 0);
   app.use(async (c, next) => {
     refuseForeign?.((name) => c.req.header(name));
     const key =
-      keys.length === 0 || isOpen(c.req.path) ? undefined : authenticate(keys, c.req.header('authorization'));
+      keys.length === 0 || isOpen(c.req.path) || isBoard(c.req.path)
+        ? undefined
+        : authenticate(keys, c.req.header('authorization'));
     c.set('owner', ownerOf(key));
     if (key) await limit(c, key);
     const start = performance.now();
@@ -69,6 +77,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.route('/', serviceRoutes(parts));
   app.route('/', docsRoutes(app, { version: parts.version, keys: keys.length > 0 }));
   app.route('/', pageRoutes(parts.version));
+  if (board) app.route(board.path, board.app);
   app.notFound(onNotFound(app.routes));
   return app;
 }

@@ -11,6 +11,8 @@ export interface AppEnv {
     owner: string;
     /** Its span's, as shared/webhooks/trace.ts writes it; only while tracing is on. */
     trace?: string;
+    /** `WWW-Authenticate` of a 401, where it is no API key that is missing. */
+    challenge?: string;
     /** What it was answered with, if that was a problem. */
     problem?: ProblemCode;
   };

@@ -12,6 +12,7 @@ import { createLogger } from '../shared/logger.ts';
 import { createMetrics, createMetricsApp } from '../shared/metrics.ts';
 import { JobRecords } from '../shared/records.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis.ts';
+import { redisAt } from '../shared/redis-address.ts';
 import { ModelRegistry } from '../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
 import { startTracing } from '../shared/tracing.ts';
@@ -48,15 +49,14 @@ const GRACE_MS = 5000;
 await runMain(createLogger('api', 'info'), async () => {
   const config = loadConfig();
   const logger = createLogger('api', config.LOG_LEVEL);
-  if (config.REDIS_URL === undefined)
-    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  const redisAddress = redisAt(config);
 
   const tracing = await startTracing({ role: 'api', version: packageJson.version, logger });
   const figures = createMetrics('api');
   const metrics = new ApiMetrics(figures);
   const keys = apiKeys(config);
-  const redis = connectFailFast(config.REDIS_URL, config.REDIS_TIMEOUT_MS, logger, 'api');
-  const subscriber = connectSubscriber(config.REDIS_URL, logger, 'waiters');
+  const redis = connectFailFast(redisAddress, config.REDIS_TIMEOUT_MS, logger, 'api');
+  const subscriber = connectSubscriber(redisAddress, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
   const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
   const queues = new QueueSet(redis, config.REDIS_PREFIX, tracing.bullmq);
@@ -158,6 +158,12 @@ await runMain(createLogger('api', 'info'), async () => {
 
   const stats = new Stats({ withRedis, backlog, batches: batchStore, catalog });
   metrics.watch({ load: loadReader({ redis, withRedis, backlog, stats }), openWaits: () => waiters.size });
+  const admins = config.ADMIN_KEYS;
+  // Its packages are not even loaded where nobody may see it.
+  const board =
+    admins.length === 0
+      ? undefined
+      : (await import('./routes/board.ts')).createBoard({ admins, catalog, queues, withRedis });
   const app = createApp({
     config,
     jobs,
@@ -178,6 +184,7 @@ await runMain(createLogger('api', 'info'), async () => {
       perMinute: config.RATE_LIMIT_PER_MINUTE,
     }),
     observe: observe(metrics, tracing),
+    board,
     logger,
   });
   const server = createAdaptorServer({ fetch: app.fetch });

@@ -4,7 +4,7 @@ import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { jobGroupSchema, type JobGroup } from '../shared/contract.ts';
 import { parseJobId, type Priority } from '../shared/ids.ts';
-import { bulkQueueName, openQueue, queueName, type ChunkQueue } from '../shared/queues.ts';
+import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../shared/queues.ts';
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
@@ -40,6 +40,11 @@ export class QueueSet {
   /** The queue of the chunks of batches; see bulkQueueName(). */
   getBulk(model: string, revision: string | undefined): Promise<ChunkQueue> {
     return this.#open(bulkQueueName(model, revision)) as Promise<ChunkQueue>;
+  }
+
+  /** The queue of webhook deliveries, which the webhook processes fill and work on. */
+  getDeliveries(): Promise<Queue<unknown, undefined>> {
+    return this.#open(DELIVERIES_QUEUE);
   }
 
   #open(name: string, telemetry?: Telemetry): Promise<Queue<unknown, undefined>> {

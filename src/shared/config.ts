@@ -54,6 +54,18 @@ const budget = z
 const MINUTES_MS = 60_000;
 const DAY_S = 86_400;
 
+/** Lines of API keys. Messages do not repeat them: one may be a key that somebody put there by mistake. */
+const keyLines = list.transform((lines, context) => {
+  try {
+    const keys = lines.map(parseKeyLine);
+    checkKeys(keys);
+    return keys;
+  } catch (error) {
+    context.addIssue(toError(error).message);
+    return z.NEVER;
+  }
+});
+
 /** Model names are part of queue names and job ids, so no colon (BullMQ's separator) and no slash. */
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
@@ -76,18 +88,16 @@ export const SETTINGS = {
     '`loopback`: no keys, loopback callers only. `none`: no keys on any address; put a proxy in front.',
   ),
   API_KEYS: setting(
-    list.transform((lines, context) => {
-      try {
-        return lines.map(parseKeyLine);
-      } catch (error) {
-        context.addIssue(toError(error).message);
-        return z.NEVER;
-      }
-    }),
+    keyLines,
     '',
     'Those who may call, comma-separated: lines that `amulet key create NAME` prints, each with an optional `:N` for N requests a minute. With keys, everybody needs one.',
   ),
   API_KEYS_FILE: setting(optionalText, '', 'File with more of them, one a line; `#` begins a comment.'),
+  ADMIN_KEYS: setting(
+    keyLines,
+    '',
+    'Those who may look into the queues at `/admin/queues`, texts that wait included: lines as for `API_KEYS`. Their name and key are user and password. Empty: nobody, there is no such page.',
+  ),
   RATE_LIMIT_PER_MINUTE: setting(
     int(0, 1_000_000),
     0,
@@ -103,11 +113,18 @@ export const SETTINGS = {
   REDIS_URL: setting(
     optionalText.refine(
       (url) => url === undefined || parseRedisUrl(url) !== undefined,
-      'must begin with redis://, rediss:// or unix:///, or be redis+sentinel://host:port,host:port/name',
+      'must begin with redis://, rediss:// or unix:///, or be redis+sentinel://host:port,host:port/name or redis+cluster://host:port,host:port',
     ),
     '',
-    'Redis or Valkey ≥ 7, as `redis://`, `rediss://`, `unix:///path` or [`redis+sentinel://host,host/name`](docs/operations.md#replicas-and-sentinel). Unset: the launcher runs a private one.',
+    'Redis or Valkey ≥ 7, as `redis://`, `rediss://`, `unix:///path`, [`redis+sentinel://host,host/name`](docs/operations.md#replicas-and-sentinel) or [`redis+cluster://host,host`](docs/redis.md#cluster). Unset: the launcher runs a private one.',
   ),
+  REDIS_TLS_CA_FILE: setting(
+    optionalText,
+    '',
+    'PEM file of the authorities that `rediss://` trusts. Unset: those of Node.js, and `NODE_EXTRA_CA_CERTS`.',
+  ),
+  REDIS_TLS_CERT_FILE: setting(optionalText, '', 'PEM file of the certificate to show to Redis, if it asks.'),
+  REDIS_TLS_KEY_FILE: setting(optionalText, '', 'PEM file of the key of that certificate.'),
   REDIS_PREFIX: setting(
     z.string().regex(/^[^\s:]+$/, 'must not contain spaces or colons'),
     '{amulet}',
@@ -382,7 +399,7 @@ export function loadConfig(env: Record<string, string | undefined> = environment
 
 /** A secret with a slip of the pen is not to be read in the logs. */
 function readable(name: string, value: string): string {
-  if (name === 'WEBHOOK_SECRET' || name === 'API_KEYS') return '…';
+  if (['WEBHOOK_SECRET', 'API_KEYS', 'ADMIN_KEYS'].includes(name)) return '…';
   return name === 'REDIS_URL' ? withoutPasswords(value) : value;
 }
 

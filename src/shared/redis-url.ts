@@ -2,7 +2,7 @@
 
 /** What leads ioredis to the master that Sentinels name, in its own words. */
 export interface SentinelTarget {
-  sentinels: { host: string; port: number }[];
+  sentinels: Address[];
   /** Of the master, as the Sentinels call it. */
   name: string;
   db: number;
@@ -10,33 +10,50 @@ export interface SentinelTarget {
   password?: string;
   sentinelUsername?: string;
   sentinelPassword?: string;
-  tls?: object;
-  sentinelTLS?: object;
-  enableTLSForSentinelMode?: boolean;
+}
+
+/** Nodes of a Redis Cluster, in the words of cluster-connector.ts. */
+export interface ClusterTarget {
+  clusterNodes: Address[];
+  username?: string;
+  password?: string;
+}
+
+interface Address {
+  host: string;
+  port: number;
 }
 
 /** scheme, user:password, hosts, name, db, query. No URL for `new URL()`: that takes one host. */
-const SENTINEL_URL =
-  /^(rediss?)\+sentinel:\/\/(?:([^/?#]*)@)?([^/?#@]+)\/([^/?#]+)(?:\/(\d*))?(?:\?([^#]*))?$/;
+const SENTINEL_URL = /^rediss?\+sentinel:\/\/(?:([^/?#]*)@)?([^/?#@]+)\/([^/?#]+)(?:\/(\d*))?(?:\?([^#]*))?$/;
+/** scheme, user:password, hosts. A cluster has one database. */
+const CLUSTER_URL = /^rediss?\+cluster:\/\/(?:([^/?#]*)@)?([^/?#@]+)(?:\/0?)?$/;
 const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]+))(?::(\d+))?$/i;
 const SENTINEL_PORT = 26_379;
+const REDIS_PORT = 6379;
 
 /**
  * `redis://` and `rediss://` as ioredis takes them; the path of `unix:///path`; and Sentinels, in the form that other
  * clients know too: `redis+sentinel://[user:password@]host[:port],host[:port]…/name[/db]`. User and password are those of
- * Redis; the Sentinels' own are `?sentinel_username=…&sentinel_password=…`. `rediss+sentinel://`: TLS to both.
+ * Redis; the Sentinels' own are `?sentinel_username=…&sentinel_password=…`. A cluster:
+ * `redis+cluster://[user:password@]host[:port],host[:port]…`. With `rediss`: TLS, to Sentinels as well.
  *
  * @returns undefined when it is none of them
  */
-export function parseRedisUrl(url: string): string | SentinelTarget | undefined {
+export function parseRedisUrl(url: string): string | SentinelTarget | ClusterTarget | undefined {
   if (/^rediss?:\/\/./.test(url)) return url;
   if (/^unix:\/\/\/./.test(url)) return url.slice('unix://'.length);
   try {
-    return parseSentinelUrl(url);
+    return parseSentinelUrl(url) ?? parseClusterUrl(url);
   } catch {
     // Percent signs that encode nothing.
     return undefined;
   }
+}
+
+/** Whether the connection is to be encrypted. */
+export function isTls(url: string): boolean {
+  return url.startsWith('rediss');
 }
 
 /** The URL as it may be read in a log. */
@@ -46,26 +63,47 @@ export function withoutPasswords(url: string): string {
 
 /** @throws URIError */
 function parseSentinelUrl(url: string): SentinelTarget | undefined {
-  const [, scheme, user = '', hosts = '', name = '', db = '0', search] = SENTINEL_URL.exec(url) ?? [];
-  const sentinels = hosts.split(',').map(parseHost);
-  if (scheme === undefined || !sentinels.every((each) => each !== undefined)) return undefined;
-  const target: SentinelTarget = { sentinels, name: decodeURIComponent(name), db: Number(db) };
-  const [username = '', ...password] = user.split(':');
-  if (username !== '') target.username = decodeURIComponent(username);
-  if (password.length > 0) target.password = decodeURIComponent(password.join(':'));
+  const [, user, hosts, name = '', db = '0', search] = SENTINEL_URL.exec(url) ?? [];
+  const sentinels = parseHosts(hosts, SENTINEL_PORT);
+  if (!sentinels) return undefined;
+  const target: SentinelTarget = {
+    sentinels,
+    name: decodeURIComponent(name),
+    db: Number(db),
+    ...parseUser(user),
+  };
   for (const [key, value] of new URLSearchParams(search)) {
     if (key === 'sentinel_username') target.sentinelUsername = value;
     else if (key === 'sentinel_password') target.sentinelPassword = value;
     else return undefined;
   }
-  return scheme === 'redis'
-    ? target
-    : { ...target, tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true };
+  return target;
 }
 
-function parseHost(text: string): { host: string; port: number } | undefined {
+/** @throws URIError */
+function parseClusterUrl(url: string): ClusterTarget | undefined {
+  const [, user, hosts] = CLUSTER_URL.exec(url) ?? [];
+  const clusterNodes = parseHosts(hosts, REDIS_PORT);
+  return clusterNodes && { clusterNodes, ...parseUser(user) };
+}
+
+/** @throws URIError */
+function parseUser(text = ''): { username?: string; password?: string } {
+  const [username = '', ...password] = text.split(':');
+  return {
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password.length > 0 && { password: decodeURIComponent(password.join(':')) }),
+  };
+}
+
+function parseHosts(text: string | undefined, defaultPort: number): Address[] | undefined {
+  const hosts = text?.split(',').map((host) => parseHost(host, defaultPort));
+  return hosts?.every((each) => each !== undefined) ? hosts : undefined;
+}
+
+function parseHost(text: string, defaultPort: number): Address | undefined {
   const [, ipv6, name, digits] = HOST.exec(text) ?? [];
   const host = ipv6 ?? name;
-  const port = Number(digits ?? SENTINEL_PORT);
+  const port = Number(digits ?? defaultPort);
   return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port };
 }

@@ -6,27 +6,31 @@ import type { Writable } from 'node:stream';
 import { Redis, type RedisOptions } from 'ioredis';
 import { AppError, toError } from './errors.ts';
 import type { Logger } from './logger.ts';
-import { parseRedisUrl } from './redis-url.ts';
-import { WatchingConnector } from './sentinel-connector.ts';
-
-/** First reconnect after 50 ms, then slower, at least once a second: Redis restarts should go almost unnoticed. */
-const retryStrategy = (attempt: number): number => Math.min(50 * attempt, 1000);
+import { retryStrategy, type RedisAddress } from './redis-address.ts';
 
 /** BullMQ blocks for 5 s at a time on an idle queue; a socket silent for longer than this is dead. */
 const WORKER_SOCKET_TIMEOUT_MS = 12_000;
 
-/** After a master said that it is one no more: whoever replaces it is not known at once. */
-const DEMOTED_RETRY_MS = 1000;
+/** After a master said that it is one no more, or a cluster that it is not whole: what comes next is not known at once. */
+const DISPLACED_RETRY_MS = 1000;
+/** After a node of a cluster named the new owner of the slot. */
+const MOVED_RETRY_MS = 100;
+
+/**
+ * This is not the server to write to, or not now: the next connection may be to another one. A cluster says ASK and TRYAGAIN
+ * of keys that are on their way to another node.
+ */
+const DISPLACED = /^(READONLY|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
+/** What the ACL of the user does not allow; in a script, Redis has no code for it. */
+const FORBIDDEN = /^NOPERM\b|user executing the script|ACL failure in script/;
 
 /** What reconnectOnError answers to have the refused command sent again. */
 const RESEND = 2;
 
-/** Sentinels are asked again and again while none of them answers; one that hangs is left for the next. */
-const SENTINEL_OPTIONS = {
-  sentinelRetryStrategy: retryStrategy,
-  sentinelCommandTimeout: 1000,
-  Connector: WatchingConnector,
-} satisfies RedisOptions;
+/** As ioredis completes it. */
+interface ReplyError extends Error {
+  command?: { name: string };
+}
 
 interface ConnectOptions {
   enableOfflineQueue?: boolean;
@@ -36,33 +40,43 @@ interface ConnectOptions {
   socketTimeout: number;
 }
 
-/** @param url see parseRedisUrl() */
-function connect(url: string, limits: ConnectOptions, logger: Logger, role: string): Redis {
+function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, role: string): Redis {
   const reported = new Set<string>();
-  let demoted = false;
+  const forbidden = new Set<string>();
+  /** Set between an answer of DISPLACED and the next connection, in ms. */
+  let displaced: number | undefined;
+  const reportForbidden = (error: Error) => {
+    const command = (error as ReplyError).command?.name ?? 'a command';
+    // That one is for information.
+    if (forbidden.has(command) || command === 'config') return;
+    forbidden.add(command);
+    logger.error(
+      { role, command, reason: error.message },
+      'the Redis user may not do this: see docs/redis.md',
+    );
+  };
   const options = {
     connectTimeout: 2000,
     keepAlive: 5000,
     retryStrategy: (attempt: number) => {
-      const delay = demoted ? DEMOTED_RETRY_MS : retryStrategy(attempt);
-      demoted = false;
+      const delay = displaced ?? retryStrategy(attempt);
+      displaced = undefined;
       return delay;
     },
-    // A master that became a replica refuses what would be lost there. The next connection is to its successor.
-    reconnectOnError: ({ message }: Error) => {
-      if (!message.startsWith('READONLY')) return false;
-      if (!demoted) logger.warn({ role, reason: message }, 'Redis is a replica: reconnecting');
-      demoted = true;
+    reconnectOnError: (error: Error) => {
+      const { message } = error;
+      if (FORBIDDEN.test(message)) reportForbidden(error);
+      if (!DISPLACED.test(message)) return false;
+      if (displaced === undefined)
+        logger.warn({ role, reason: message }, 'another Redis is in charge: reconnecting');
+      displaced = message.startsWith('MOVED') ? MOVED_RETRY_MS : DISPLACED_RETRY_MS;
       reported.add(message);
       return limits.enableOfflineQueue === false || RESEND;
     },
     ...limits,
+    ...address.options,
   } satisfies RedisOptions;
-  const target = parseRedisUrl(url);
-  const redis =
-    typeof target === 'object'
-      ? new Redis({ ...options, ...SENTINEL_OPTIONS, ...target })
-      : new Redis(target ?? url, options);
+  const redis = address.url === undefined ? new Redis(options) : new Redis(address.url, options);
   redis.on('connect', () => corkWrites(redis.stream));
   redis.on('error', (error) => {
     // ioredis emits one error or two per attempt: say a new one once, not every 50 ms.
@@ -102,9 +116,14 @@ function corkWrites(stream: Writable): void {
 }
 
 /** A connection whose commands fail at once while Redis is away, and after `timeoutMs` when it does not answer. */
-export function connectFailFast(url: string, timeoutMs: number, logger: Logger, role: string): Redis {
+export function connectFailFast(
+  address: RedisAddress,
+  timeoutMs: number,
+  logger: Logger,
+  role: string,
+): Redis {
   return connect(
-    url,
+    address,
     {
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
@@ -119,8 +138,13 @@ export function connectFailFast(url: string, timeoutMs: number, logger: Logger, 
 }
 
 /** A connection whose commands wait until Redis is there, for BullMQ workers and subscriptions. */
-export function connectPatient(url: string, logger: Logger, role: string): Redis {
-  return connect(url, { maxRetriesPerRequest: null, socketTimeout: WORKER_SOCKET_TIMEOUT_MS }, logger, role);
+export function connectPatient(address: RedisAddress, logger: Logger, role: string): Redis {
+  return connect(
+    address,
+    { maxRetriesPerRequest: null, socketTimeout: WORKER_SOCKET_TIMEOUT_MS },
+    logger,
+    role,
+  );
 }
 
 const PING_MS = 4000;
@@ -129,8 +153,8 @@ const PING_MS = 4000;
  * A patient connection for nothing but subscriptions. It only ever listens, so a dead network would go unnoticed: a ping
  * now and then gives the socket timeout something to wait for.
  */
-export function connectSubscriber(url: string, logger: Logger, role: string): Redis {
-  const redis = connectPatient(url, logger, role);
+export function connectSubscriber(address: RedisAddress, logger: Logger, role: string): Redis {
+  const redis = connectPatient(address, logger, role);
   const timer = setInterval(() => {
     if (redis.status === 'ready') redis.ping().catch(() => {});
   }, PING_MS);
@@ -157,7 +181,7 @@ export function createRedisGuard(redis: Redis, timeoutMs: number): WithRedis {
     try {
       return await Promise.race([call(), deadline]);
     } catch (error) {
-      throw translate(error);
+      throw toRedisProblem(error);
     } finally {
       clearTimeout(timer);
     }
@@ -169,13 +193,13 @@ function unavailable(detail: string, cause?: unknown): AppError {
 }
 
 /** Replies that say the server cannot work now, rather than that the command was wrong. */
-const SERVER_STATE =
-  /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS|NOPERM)\b/;
+const SERVER_STATE = /^(LOADING|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS)\b/;
 /** ioredis rejects with plain Errors when a connection goes away; they carry no code to tell them by. */
 const CONNECTION_LOST =
   /Connection is closed|Stream isn't writeable|Command timed out|Socket timeout|max retries per request|Socket closed|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT/i;
 
-function translate(thrown: unknown): unknown {
+/** An error of a Redis command as a caller is to see it: AppError `redis_unavailable` or `redis_full`; others as they are. */
+export function toRedisProblem(thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   const error = toError(thrown);
   if (/\bOOM\b/.test(error.message)) {
@@ -184,7 +208,7 @@ function translate(thrown: unknown): unknown {
       cause: error,
     });
   }
-  if (SERVER_STATE.test(error.message))
+  if ([SERVER_STATE, DISPLACED, FORBIDDEN].some((pattern) => pattern.test(error.message)))
     return unavailable(`Redis answered ${error.message.split(' ')[0]}`, error);
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if (CONNECTION_LOST.test(`${error.name} ${code} ${error.message}`))

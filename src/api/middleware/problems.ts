@@ -13,7 +13,7 @@ export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
   const { errors, retryAfterS, extra } = error.options;
   const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
   if (retryAfterS !== undefined) headers['Retry-After'] = String(retryAfterS);
-  if (status === 401) headers['WWW-Authenticate'] = 'Bearer realm="amulet"';
+  if (status === 401) headers['WWW-Authenticate'] = c.get('challenge') ?? 'Bearer realm="amulet"';
   const body = {
     type: `urn:amulet:problem:${error.code}`,
     title,

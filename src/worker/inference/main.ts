@@ -11,6 +11,7 @@ import { createLogger, type Logger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
+import { redisAt } from '../../shared/redis-address.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { startTracing } from '../../shared/tracing.ts';
@@ -32,8 +33,7 @@ const bootLogger = createLogger('worker', 'info');
 await runMain(bootLogger, async () => {
   const config = loadConfig();
   const logger = createLogger('worker', config.LOG_LEVEL);
-  if (config.REDIS_URL === undefined)
-    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  const redisAddress = redisAt(config);
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
@@ -108,8 +108,8 @@ await runMain(bootLogger, async () => {
     quietBudget: budgets.interactive,
   });
 
-  const redis = connectPatient(config.REDIS_URL, logger, 'queue');
-  const subscriber = connectSubscriber(config.REDIS_URL, logger, 'cancellations');
+  const redis = connectPatient(redisAddress, logger, 'queue');
+  const subscriber = connectSubscriber(redisAddress, logger, 'cancellations');
   const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
   const blobs = lazyBlobStore(blobUrl(config));

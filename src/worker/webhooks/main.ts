@@ -2,12 +2,13 @@
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/batches/store.ts';
 import { loadConfig, publicUrl } from '../../shared/config.ts';
-import { StartupError, toError } from '../../shared/errors.ts';
+import { toError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient } from '../../shared/redis.ts';
+import { redisAt } from '../../shared/redis-address.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { startTracing } from '../../shared/tracing.ts';
 import { DeliveryStore } from '../../shared/webhooks/delivery-store.ts';
@@ -27,12 +28,11 @@ const TRIM_MS = 600_000;
 await runMain(createLogger('webhooks', 'info'), async () => {
   const config = loadConfig();
   const logger = createLogger('webhooks', config.LOG_LEVEL);
-  if (config.REDIS_URL === undefined)
-    throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  const redisAddress = redisAt(config);
 
   const prefix = config.REDIS_PREFIX;
-  const redis = connectPatient(config.REDIS_URL, logger, 'deliveries');
-  const blocking = connectPatient(config.REDIS_URL, logger, 'outbox');
+  const redis = connectPatient(redisAddress, logger, 'deliveries');
+  const blocking = connectPatient(redisAddress, logger, 'outbox');
   const records = new JobRecords(redis, prefix, config.RESULT_TTL_S);
   const batches = new BatchStore({
     redis,

@@ -1,0 +1,103 @@
+/**
+ * Bull Board at `/admin/queues`: a look into BullMQ's queues for those who run the service. It shows the texts of jobs that
+ * wait, of all owners, so it has keys of its own, and it changes nothing.
+ */
+import { createBullBoard } from '@bull-board/api';
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
+import { HonoAdapter } from '@bull-board/hono';
+import { serveStatic } from '@hono/node-server/serve-static';
+import type { Queue } from 'bullmq';
+import { Hono } from 'hono';
+import { secureHeaders } from 'hono/secure-headers';
+import { auth } from 'hono/utils/basic-auth';
+import { findKey, type ApiKey } from '../../shared/api-keys.ts';
+import { AppError } from '../../shared/errors.ts';
+import { toRedisProblem, type WithRedis } from '../../shared/redis.ts';
+import type { ModelCatalog } from '../catalog.ts';
+import type { AppEnv } from '../env.ts';
+import type { QueueSet } from '../queue-set.ts';
+
+const PATH = '/admin/queues';
+
+export interface BoardParts {
+  admins: readonly ApiKey[];
+  catalog: ModelCatalog;
+  queues: QueueSet;
+  withRedis: WithRedis;
+}
+
+const SELF = "'self'";
+const NONE = "'none'";
+
+/** Its page asks for fonts elsewhere; they stay away. It has styles inside, and data in a script that is none. */
+const POLICY = {
+  defaultSrc: [NONE],
+  scriptSrc: [SELF],
+  styleSrc: [SELF, "'unsafe-inline'"],
+  imgSrc: [SELF, 'data:'],
+  fontSrc: [SELF],
+  connectSrc: [SELF],
+  baseUri: [SELF],
+  formAction: [NONE],
+  frameAncestors: [NONE],
+};
+
+export function createBoard({ admins, catalog, queues, withRedis }: BoardParts): {
+  path: string;
+  app: Hono<AppEnv>;
+} {
+  const adapter = new HonoAdapter(serveStatic);
+  adapter.setBasePath(PATH);
+  const board = createBullBoard({
+    queues: [],
+    serverAdapter: adapter,
+    options: {
+      uiConfig: {
+        boardTitle: 'Amulet',
+        hideDocsLink: true,
+        showWorkers: false,
+        pollingInterval: { showSetting: true },
+      },
+    },
+  });
+  // Its own handler would answer 500 with a stack; ours knows what a Redis that is away means.
+  adapter.setErrorHandler((error) => {
+    throw toRedisProblem(error);
+  });
+
+  const shown = new Set<string>();
+  /** Queues come with their models, and with the revisions that batches are pinned to. */
+  const refresh = async () => {
+    const models = await catalog.list();
+    const all: Promise<Queue<unknown, undefined>>[] = models.flatMap(({ name, revisions }) => [
+      queues.get('normal', name),
+      queues.get('low', name),
+      queues.getBulk(name, undefined),
+      ...revisions.map(({ revision }) => queues.getBulk(name, revision)),
+    ]);
+    for (const queue of await Promise.all([...all, queues.getDeliveries()])) {
+      if (shown.has(queue.name)) continue;
+      shown.add(queue.name);
+      board.addQueue(new BullMQAdapter(queue, { readOnlyMode: true, allowRetries: false }));
+    }
+  };
+
+  const app = new Hono<AppEnv>();
+  app.use(secureHeaders({ contentSecurityPolicy: POLICY, strictTransportSecurity: false }));
+  app.use(async (c, next) => {
+    const presented = auth(c.req.raw);
+    if (!presented || findKey(admins, presented.password)?.name !== presented.username) {
+      c.set('challenge', 'Basic realm="amulet admin", charset="UTF-8"');
+      throw new AppError('unauthorized', 'user and password are the name and the key of one of ADMIN_KEYS');
+    }
+    await next();
+  });
+  app.use(async (c, next) => {
+    if (c.req.method !== 'GET' && c.req.method !== 'HEAD')
+      throw new AppError('method_not_allowed', 'the board only shows; it changes nothing');
+    if (c.req.path.startsWith(`${PATH}/api/`)) await withRedis(refresh);
+    await next();
+  });
+  app.route('/', adapter.registerPlugin());
+  return { path: PATH, app };
+}
