@@ -79,7 +79,7 @@ export class WebhookService {
     return this.#parts.withRedis(() => this.#parts.secrets.of(owner));
   }
 
-  /** Replaces the secret of an API key. @throws AppError `no_api_key` */
+  /** Replaces the secret of an API key. @throws AppError `no_api_key`; `rate_limited` after many replacements */
   async rotate(owner: string): Promise<Secret[]> {
     requireKey(owner);
     return this.#parts.withRedis(() => this.#parts.secrets.rotate(owner));

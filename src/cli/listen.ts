@@ -8,6 +8,7 @@ import { Webhook } from 'standardwebhooks';
 import type { WebhookEvent } from '../shared/contract.ts';
 import { toError } from '../shared/errors.ts';
 import { isSecret } from '../shared/webhooks/secret.ts';
+import { parseStrictly } from './arguments.ts';
 import { CliError, EXIT, UsageError, type ExitCode } from './exit.ts';
 import { printable, shellWord } from './units.ts';
 
@@ -39,7 +40,9 @@ const FLAGS = {
 
 /** @param args behind `listen` */
 export function parseListen(args: readonly string[]): ListenCommand | 'help' {
-  const values = parse(args);
+  const { values } = parseStrictly('amulet listen --help', () =>
+    parseArgs({ args: [...args], options: FLAGS }),
+  );
   if (values.help === true) return 'help';
   const { secret, json = false } = values;
   if (secret !== undefined && !isSecret(secret)) throw new UsageError('--secret: must be whsec_ and base64');
@@ -49,14 +52,6 @@ export function parseListen(args: readonly string[]): ListenCommand | 'help' {
     status: number('status', values.status, 204, 200, 599),
     json,
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: FLAGS }).values;
-  } catch (error) {
-    throw new UsageError(`${toError(error).message.split('. ')[0]}; see amulet --help`);
-  }
 }
 
 function number(name: string, text: string | undefined, fallback: number, min: number, max: number): number {

@@ -102,13 +102,14 @@ describe('without a key', () => {
     }
     const open = all.filter(({ secured }) => !secured).map(({ documented }) => documented);
     expect([...new Set(open)].sort()).toEqual(['/health', '/health/live', '/health/ready']);
-    for (const where of ['/openapi.json', '/docs', '/docs/assets/swagger-ui.css'])
+    for (const where of ['/openapi.json', '/docs', '/docs/assets/swagger-ui.css', '/'])
       expect((await stack.fetch(where)).status).toBe(200);
   });
 
   test('and also what is not there: nobody learns which routes are', async () => {
     expect((await stack.fetch('/v1/secrets')).status).toBe(401);
     expect((await stack.fetch('/docsx')).status).toBe(401);
+    expect((await stack.fetch('/metrics')).status).toBe(401);
     expect((await stack.fetch('/health/../v1/models')).status).toBe(401);
   });
 
@@ -217,6 +218,8 @@ describe('two keys', () => {
     };
     expect((await ids('alice', '/v1/batches', 'batches')).sort()).toEqual([batch.id, open.id].sort());
     expect(await ids('bob', '/v1/batches', 'batches')).toEqual([]);
+    expect(await ids('alice', '/v1/jobs', 'jobs')).toContain(job.id);
+    expect(await ids('bob', '/v1/jobs', 'jobs')).toEqual([]);
     expect(await ids('alice', '/v1/webhooks', 'deliveries')).toHaveLength(1);
     expect(await ids('bob', '/v1/webhooks', 'deliveries')).toEqual([]);
   });

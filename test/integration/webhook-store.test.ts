@@ -4,12 +4,13 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Attempt } from '../../src/shared/contract.ts';
 import { eventId, newGroupId, newJobId } from '../../src/shared/ids.ts';
+import type { AppError } from '../../src/shared/errors.ts';
 import { EVERYBODY } from '../../src/shared/owner.ts';
 import { JobRecords, toRecord } from '../../src/shared/records.ts';
 import { DeliveryStore, type DeliveryRecord, type Next } from '../../src/shared/webhooks/delivery-store.ts';
 import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/webhooks/events.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
-import { Secrets } from '../../src/shared/webhooks/secrets.ts';
+import { MAX_SECRETS, Secrets } from '../../src/shared/webhooks/secrets.ts';
 import { renderBody } from '../../src/worker/webhooks/payload.ts';
 
 const DAY_MS = 86_400_000;
@@ -339,6 +340,27 @@ describe('secrets', () => {
     expect(await secrets.of('alice')).toEqual([second]);
     const [third] = await secrets.rotate('alice');
     expect((await redis.hkeys(key)).sort()).toEqual([second!.secret, third!.secret].sort());
+  });
+
+  test('are few at a time: one more is refused until the oldest ends', async () => {
+    const key = `${prefix}:webhook-secrets:alice`;
+    const secrets = secretsWith(DAY_MS);
+    await secrets.of('alice');
+    for (let i = 1; i < MAX_SECRETS; i++) await secrets.rotate('alice');
+    const full = await secrets.of('alice');
+    expect(full).toHaveLength(MAX_SECRETS);
+    const refused: unknown = await secrets.rotate('alice').catch((error: unknown) => error);
+    expect(refused).toMatchObject({
+      code: 'rate_limited',
+      message: expect.stringContaining(new Date(full.at(-1)!.until!).toISOString()) as string,
+    });
+    expect((refused as AppError).options.retryAfterS).toBeLessThanOrEqual(DAY_MS / 1000);
+    expect(await secrets.of('alice')).toEqual(full);
+
+    await redis.hset(key, full.at(-1)!.secret, Date.now() - 1);
+    const rotated = await secrets.rotate('alice');
+    expect(rotated).toHaveLength(MAX_SECRETS);
+    expect(await redis.hlen(key)).toBe(MAX_SECRETS);
   });
 
   test('without time to change over are replaced at once', async () => {

@@ -114,6 +114,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     responses: {
       200: json('The new one first; the one before signs beside it for a while.', secretsSchema),
       403: problem('There are no API keys here; the operator has the secret.'),
+      429: problem('As many secrets as there may be sign already, or too many requests of this key.'),
       ...UNAVAILABLE,
     },
   });

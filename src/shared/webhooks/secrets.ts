@@ -4,8 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
+import { AppError } from '../errors.ts';
 import { EVERYBODY } from '../owner.ts';
 import { newSecret } from './secret.ts';
+
+/** Every webhook is signed with all of them, in one header. */
+export const MAX_SECRETS = 5;
 
 export interface Secret {
   secret: string;
@@ -43,19 +47,37 @@ export class Secrets {
     if (owner === EVERYBODY) {
       return Promise.resolve(this.#options.keyless.map((secret) => ({ secret, until: undefined })));
     }
-    return this.#rotate(owner, true);
+    return this.#rotate(owner, newSecret(), true);
   }
 
-  /** Gives an owner (not EVERYBODY) a new secret; the ones before go on signing for a while. */
-  rotate(owner: string): Promise<Secret[]> {
-    return this.#rotate(owner, false);
+  /**
+   * Gives an owner (not EVERYBODY) a new secret; the ones before go on signing for a while.
+   * @throws AppError `rate_limited` while MAX_SECRETS sign
+   */
+  async rotate(owner: string): Promise<Secret[]> {
+    const fresh = newSecret();
+    const secrets = await this.#rotate(owner, fresh, false);
+    if (secrets[0]?.secret === fresh) return secrets;
+    const freeAt = secrets.at(-1)?.until ?? Date.now();
+    throw new AppError(
+      'rate_limited',
+      `${MAX_SECRETS} secrets sign already; the next can be made when the oldest ends, at ${new Date(freeAt).toISOString()}`,
+      { retryAfterS: Math.max(1, Math.ceil((freeAt - Date.now()) / 1000)) },
+    );
   }
 
-  async #rotate(owner: string, onlyFirst: boolean): Promise<Secret[]> {
+  async #rotate(owner: string, fresh: string, onlyFirst: boolean): Promise<Secret[]> {
     const { prefix, overlapMs } = this.#options;
     const now = Date.now();
     const key = `${prefix}:webhook-secrets:${owner}`;
-    const fields = await this.#redis.amuletRotate(key, newSecret(), now, overlapMs, onlyFirst ? '1' : '');
+    const fields = await this.#redis.amuletRotate(
+      key,
+      fresh,
+      now,
+      overlapMs,
+      onlyFirst ? '1' : '',
+      MAX_SECRETS,
+    );
     const secrets: Secret[] = [];
     for (let i = 0; i < fields.length; i += 2) {
       const until = fields[i + 1] === '' ? undefined : Number(fields[i + 1]);
