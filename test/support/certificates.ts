@@ -1,6 +1,7 @@
 /** TLS certificates for tests, made by the `openssl` command. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -28,10 +29,14 @@ export class CertificateAuthority {
     return path.join(this.#dir, 'ca.pem');
   }
 
-  /** A certificate for a name. */
+  /** A certificate for a name or an address. */
   issue(name: string): Certificate {
     const authority = ['-CA', this.file, '-CAkey', path.join(this.#dir, 'ca.key')];
-    return this.#make(name, `CN=${name}`, [...authority, '-addext', `subjectAltName=DNS:${name}`]);
+    return this.#make(name, `CN=${name}`, [
+      ...authority,
+      '-addext',
+      `subjectAltName=${isIP(name) ? 'IP' : 'DNS'}:${name}`,
+    ]);
   }
 
   /** One that only vouches for itself. */

@@ -29,10 +29,10 @@ export class JobLoad {
     this.#callers = Array.from({ length: options.callers }, () => this.#call());
   }
 
-  /** Resolves when so many more jobs have been acknowledged. */
+  /** Resolves when so many more jobs have been acknowledged. @throws Error when one never will be */
   async more(count: number): Promise<void> {
     const goal = this.ids.length + count;
-    while (this.ids.length < goal) await sleep(this.#options.pauseMs);
+    while (this.ids.length < goal) await Promise.race([sleep(this.#options.pauseMs), ...this.#callers]);
   }
 
   /** Lets every caller have its last job acknowledged. */

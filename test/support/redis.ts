@@ -1,6 +1,6 @@
 /**
  * A Redis for tests, in this order: TEST_REDIS_URL, a private redis-server, a container through testcontainers.
- * TEST_REDIS=container skips the private one.
+ * TEST_REDIS=container skips the private one; TEST_REDIS=tls-acl has it speak TLS alone, to users with the least rights.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
+import { SecureRedis } from './secure-redis.ts';
 
 export interface TestRedis {
   url: string;
@@ -18,6 +19,7 @@ export interface TestRedis {
 export async function provideRedis(): Promise<TestRedis> {
   const given = process.env.TEST_REDIS_URL;
   if (given) return { url: given, stop: () => Promise.resolve() };
+  if (process.env.TEST_REDIS === 'tls-acl') return SecureRedis.start(await freePort());
   const local = spawnSync('redis-server', ['--version']).status === 0;
   if (local && process.env.TEST_REDIS !== 'container') return OwnRedis.start();
   try {

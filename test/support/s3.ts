@@ -1,7 +1,7 @@
 /**
  * An S3 server for tests, in this order: TEST_S3_URL, a `versitygw` or `minio` on the PATH, moto (Python) from
- * `.amulet/test-s3` or the PATH. TEST_S3=install puts moto into `.amulet/test-s3` first; TEST_S3=container takes MinIO
- * through testcontainers. Without either of them nothing is downloaded. TEST_S3=versitygw, minio or moto takes just that.
+ * `.amulet/test-s3` or the PATH, MinIO in a container through testcontainers. TEST_S3=install puts moto into `.amulet/test-s3`
+ * first; TEST_S3=container, versitygw, minio or moto takes just that.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { toError } from '../../src/shared/errors.ts';
 import { freePort } from './redis.ts';
 
 export interface TestS3 {
@@ -66,7 +67,10 @@ export async function provideS3(): Promise<TestS3 | string> {
   if (moto !== undefined && (may('moto') || choice === 'install')) {
     return startProcess('moto', (port) => [moto, ['-H', '127.0.0.1', '-p', String(port)], {}]);
   }
-  return `no S3 server${choice === '' ? '' : ` (TEST_S3=${choice})`}: set TEST_S3_URL, put versitygw or minio on the PATH, or set TEST_S3=install`;
+  if (choice !== '') return `no S3 server (TEST_S3=${choice})`;
+  const server = await startContainer();
+  if (typeof server !== 'string') return server;
+  return `no S3 server: set TEST_S3_URL, put versitygw or minio on the PATH, or set TEST_S3=install (${server})`;
 }
 
 function onPath(program: string): boolean {
@@ -125,7 +129,7 @@ async function startContainer(): Promise<TestS3 | string> {
       },
     );
   } catch (error) {
-    return `TEST_S3=container: ${String(error)}`;
+    return `MinIO in a container: ${toError(error).message}`;
   }
 }
 

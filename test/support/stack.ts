@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { accessOf } from './secure-redis.ts';
 
 export interface ProcessOptions {
   /** Modules that the process loads before its own. */
@@ -18,7 +19,7 @@ export class Process {
 
   constructor(entry: string, env: Record<string, string>, { preload = [] }: ProcessOptions = {}) {
     this.child = fork(new URL(`../../src/${entry}`, import.meta.url), {
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...env, ...accessOf(entry, env) },
       execArgv: ['--disable-warning=ExperimentalWarning', ...preload.map((url) => `--import=${url.href}`)],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
