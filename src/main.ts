@@ -5,7 +5,7 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { loadConfig, type Config } from './shared/config.ts';
+import { loadApiConfig, type Config } from './shared/config.ts';
 import { childEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
@@ -119,7 +119,7 @@ class Launcher {
 }
 
 try {
-  await new Launcher(loadConfig()).start();
+  await new Launcher(loadApiConfig()).start();
 } catch (error) {
   say(
     'amulet',

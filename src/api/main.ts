@@ -5,7 +5,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { apiKeys, blobUrl, loadConfig, type Config } from '../shared/config.ts';
+import { apiKeys, blobUrl, loadApiConfig, type Config } from '../shared/config.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { serveHealth } from '../shared/health-server.ts';
 import { createLogger } from '../shared/logger.ts';
@@ -47,7 +47,7 @@ const KEEP_JOBS_MS = 60_000;
 const GRACE_MS = 5000;
 
 await runMain(createLogger('api', 'info'), async () => {
-  const config = loadConfig();
+  const config = loadApiConfig();
   const logger = createLogger('api', config.LOG_LEVEL);
   const redisAddress = redisAt(config);
 

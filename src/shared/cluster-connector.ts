@@ -97,6 +97,7 @@ export class ClusterConnector extends AbstractConnector {
       commandTimeout: ANSWER_MS,
       maxRetriesPerRequest: 0,
       enableReadyCheck: false,
+      disableClientInfo: true,
       retryStrategy: () => null,
     });
     let reason: Error | undefined;

@@ -382,19 +382,32 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   }
   const config = values as Config;
   if (problems.length === 0) {
-    const keys = config.API_KEYS.length > 0 || config.API_KEYS_FILE !== undefined;
-    if (keys && config.AUTH === 'none') problems.push('AUTH=none and API keys exclude each other');
-    if (!keys && config.AUTH === 'loopback' && !isLoopback(config.HOST)) {
-      problems.push(
-        `HOST=${config.HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`,
-      );
-    }
+    if (hasKeys(config) && config.AUTH === 'none') problems.push('AUTH=none and API keys exclude each other');
     if (config.MODEL_NAME !== undefined && !MODEL_NAME.test(config.MODEL_NAME)) {
       problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${MODEL_NAME.source}`);
     }
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);
   return Object.freeze(config);
+}
+
+/**
+ * The same for a process that callers reach.
+ * @throws StartupError also when everybody could call who should not
+ */
+export function loadApiConfig(env?: Record<string, string | undefined>): Config {
+  const config = loadConfig(env);
+  const { HOST, AUTH } = config;
+  if (!hasKeys(config) && AUTH === 'loopback' && !isLoopback(HOST)) {
+    throw new StartupError(
+      `Configuration: HOST=${HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`,
+    );
+  }
+  return config;
+}
+
+function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
+  return API_KEYS.length > 0 || API_KEYS_FILE !== undefined;
 }
 
 /** A secret with a slip of the pen is not to be read in the logs. */

@@ -58,6 +58,8 @@ function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, 
   const options = {
     connectTimeout: 2000,
     keepAlive: 5000,
+    // A command less that a user must be allowed.
+    disableClientInfo: true,
     retryStrategy: (attempt: number) => {
       const delay = displaced ?? retryStrategy(attempt);
       displaced = undefined;

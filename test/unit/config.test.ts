@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
 import { childEnvironment } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
 
@@ -29,20 +29,31 @@ describe('what is wrong is named, all of it at once', () => {
     [{ BATCH_TOKENS: '-1' }, /BATCH_TOKENS=-1/],
     [{ REDIS_PREFIX: 'a:b' }, /REDIS_PREFIX=a:b: must not contain/],
     [{ MODEL_NAME: 'a/b' }, /MODEL_NAME=a\/b/],
-    [{ HOST: '0.0.0.0' }, /HOST=0\.0\.0\.0 is not loopback.*AUTH=none/],
-    [{ HOST: '127.0.0.1.example.com' }, /is not loopback/],
     [{ PORT: 'x', LOG_LEVEL: 'loud' }, /PORT=x.*LOG_LEVEL=loud/],
   ])('%j', (env, message) => {
     expect(() => loadConfig(env)).toThrow(StartupError);
     expect(() => loadConfig(env)).toThrow(message);
   });
+});
+
+describe('an API that everybody could reach', () => {
+  test.each([{ HOST: '0.0.0.0' }, { HOST: '127.0.0.1.example.com' }, { HOST: '192.168.0.1' }])(
+    'without keys, at %j, is refused; a worker has nothing to do with it',
+    (env) => {
+      const refused = /^Configuration: HOST=\S+ is not loopback.*AUTH=none/;
+      expect(() => loadApiConfig(env)).toThrow(StartupError);
+      expect(() => loadApiConfig(env)).toThrow(refused);
+      expect(loadConfig(env).HOST).toBe(env.HOST);
+    },
+  );
 
   test.each([
     { HOST: '0.0.0.0', AUTH: 'none' },
+    { HOST: '0.0.0.0', API_KEYS_FILE: 'keys' },
     { HOST: '::1' },
     { HOST: 'localhost' },
     { HOST: '127.1.2.3' },
-  ])('%j is fine', (env) => expect(loadConfig(env).HOST).toBe(env.HOST));
+  ])('%j is fine', (env) => expect(loadApiConfig(env).HOST).toBe(env.HOST));
 });
 
 describe('every setting', () => {

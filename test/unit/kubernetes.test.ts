@@ -11,7 +11,7 @@ import { parseAllDocuments } from 'yaml';
 import type { z } from 'zod';
 import { serviceRoutes, type ServiceParts } from '../../src/api/routes/service.ts';
 import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
 import { modelStatsSchema } from '../../src/shared/contract.ts';
 import { createHealthApp } from '../../src/shared/health-server.ts';
 import { createMetrics } from '../../src/shared/metrics.ts';
@@ -223,7 +223,7 @@ test('nothing starts unnoticed with what is there as an example', () => {
   const { container } = pod('api');
   const env = environmentOf(container);
   expect(settingsFile.BLOB_URL).toContain('s3://CHANGE-ME/');
-  expect(() => loadConfig({ ...env, API_KEYS: '' })).toThrow('is not loopback and there are no API keys');
+  expect(() => loadApiConfig({ ...env, API_KEYS: '' })).toThrow('is not loopback and there are no API keys');
   // An absent secret keeps a pod from starting, unless it is optional.
   const optional = own
     .flatMap((each) => each.container.envFrom ?? [])

@@ -5,7 +5,6 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { loadConfig, type Config } from '../../shared/config.ts';
-import { environment } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
@@ -26,8 +25,7 @@ await check(report, file === '' ? undefined : file, texts.length > 0 ? texts : T
 process.send?.(report, undefined, undefined, () => process.exit(0));
 
 async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
-  // Listens nowhere, so an address without API keys, as in the image, is no mistake here.
-  const config = await attempt(() => loadConfig({ ...environment(), HOST: undefined }));
+  const config = await attempt(() => loadConfig());
   const model = await attempt(() => readModelFolder(report.folder, file));
   if (!config || !model) return;
   report.files = weightFiles(model.onnxFile).map((name) => ({
