@@ -7,8 +7,9 @@ FROM node:24-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # No CUDA download, and only this platform's ONNX Runtime: the package carries five of them. Source maps and type declarations
-# are for debuggers and compilers, of which there is none.
+# are for debuggers and compilers, of which there is none: TypeScript itself comes as an optional peer of valibot's types.
 RUN ONNXRUNTIME_NODE_INSTALL=skip npm ci --omit=dev --no-audit --no-fund --loglevel=error \
+ && rm -rf node_modules/typescript \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete \
  && cd node_modules/onnxruntime-node/bin/napi-v* \
  && arch="$(node -p process.arch)" \

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Job, Model } from '../../src/shared/contract.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import { JobRecords } from '../../src/shared/records.ts';
@@ -15,6 +15,7 @@ import { Consumer } from '../../src/worker/inference/consumer.ts';
 import { fragileModel } from '../support/fragile-model.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { FaultProxy } from '../support/proxy.ts';
+import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack, type Process } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
 
@@ -25,14 +26,22 @@ const TWENTY = Array.from({ length: 20 }, (_, i) => ({
   metadata: { number: i },
 }));
 
-const redisUrl = inject('redisUrl');
+/** Without TLS: the proxy looks into what is said. */
+let own: OwnRedis;
+let redisUrl: string;
 let stack: Stack;
 let proxy: FaultProxy;
 let redis: Redis;
 
+beforeAll(async () => {
+  own = await OwnRedis.start();
+  redisUrl = own.url;
+});
+afterAll(() => own.stop());
+
 beforeEach(async () => {
   redis = new Redis(redisUrl, { maxRetriesPerRequest: null });
-  proxy = await FaultProxy.start(Number(new URL(redisUrl).port));
+  proxy = await FaultProxy.start(own.port);
 });
 afterEach(async () => {
   await stack.stop();

@@ -47,7 +47,13 @@ export class SecureRedis {
     process.env[CA_VARIABLE] = ca;
     // For the connections of the tests themselves.
     process.env.NODE_EXTRA_CA_CERTS = ca;
-    await server.#asAdmin((redis) => redis.ping());
+    const gone = new Promise<never>((_, reject) =>
+      server.#server.once('exit', () =>
+        reject(new Error('redis-server does not take its users or has no TLS')),
+      ),
+    );
+    gone.catch(() => {});
+    await Promise.race([server.#asAdmin((redis) => redis.ping()), gone]);
     return server;
   }
 

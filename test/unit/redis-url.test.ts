@@ -8,7 +8,6 @@ test.each([
   ['unix:///run/redis.sock', '/run/redis.sock'],
 ])('%s is as it is', (url, target) => expect(parseRedisUrl(url)).toBe(target));
 
-const TLS = { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true };
 test.each([
   ['redis+sentinel://a/m', { sentinels: [{ host: 'a', port: 26_379 }], name: 'm', db: 0 }],
   [
@@ -35,9 +34,18 @@ test.each([
       sentinelPassword: 'q&r',
     },
   ],
+  ['rediss+sentinel://:p@a/m', { sentinels: [{ host: 'a', port: 26_379 }], name: 'm', db: 0, password: 'p' }],
+  ['redis+cluster://a', { clusterNodes: [{ host: 'a', port: 6379 }] }],
   [
-    'rediss+sentinel://:p@a/m',
-    { sentinels: [{ host: 'a', port: 26_379 }], name: 'm', db: 0, password: 'p', ...TLS },
+    'rediss+cluster://me:p%40s@a:1,[::1]:2/0',
+    {
+      clusterNodes: [
+        { host: 'a', port: 1 },
+        { host: '::1', port: 2 },
+      ],
+      username: 'me',
+      password: 'p@s',
+    },
   ],
 ])('%s', (url, target) => expect(parseRedisUrl(url)).toEqual(target));
 
@@ -53,6 +61,11 @@ test.each([
   'redis+sentinel://a/m?password=p',
   'redis+sentinel://:%zz@a/m',
   'sentinel://a/m',
+  'redis+cluster://',
+  'redis+cluster://a,,b',
+  'redis+cluster://a:0',
+  'redis+cluster://a/1',
+  'redis+cluster://a?password=p',
   'redis://',
   'unix://run/redis.sock',
 ])('%s is no address of Redis', (url) => {
