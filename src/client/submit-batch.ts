@@ -58,7 +58,7 @@ export async function submitBatch(
         const upload = { body: next.value, gzip: false };
         const { sha256 } = await attempt(() => api.putPart(batch.id, number, upload, signal));
         uploaded.push({ number, sha256 });
-        next = await parts.next();
+        next = await orAborted(parts.next(), signal);
       }
       return await attempt(() => api.complete(batch.id, uploaded, signal));
     } catch (error) {
