@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -7,6 +8,8 @@ export default defineConfig({
     // Only hangs are to end by it: on a busy machine scenarios with many processes take four times as long.
     testTimeout: 180_000,
     hookTimeout: 180_000,
+    // The processes that tests start are up in half the time when Node finds its sources compiled already.
+    env: { NODE_COMPILE_CACHE: path.resolve('.amulet/compile-cache') },
     // Integration tests start real model processes: as many files at a time as there are cores to run them on.
     maxWorkers: 2,
     pool: 'forks',

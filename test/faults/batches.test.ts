@@ -60,14 +60,14 @@ const acknowledged = <T extends { status: number }>(call: () => Promise<T>) =>
     return answer === undefined || answer.status >= 500 ? undefined : answer;
   });
 
-/** Has something happen to a batch so often, while it is worked on; more than once it must have been. */
+/** Has something happen to a batch so often, while it is worked on; once it must have been. */
 async function disturb(id: string, times: number, fault: () => Promise<void>): Promise<void> {
   let happened = 0;
   while (happened < times && (await calls.progress(id)).status === 'processing') {
     await fault();
     happened++;
   }
-  expect(happened).toBeGreaterThan(1);
+  expect(happened).toBeGreaterThan(0);
 }
 
 async function endWorker(signal: NodeJS.Signals): Promise<void> {
