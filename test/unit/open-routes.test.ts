@@ -1,0 +1,67 @@
+/** What the API answers without a key, by its own list of routes: a new one is closed until this test says that it is open. */
+import { describe, expect, test } from 'vitest';
+import { createApp } from '../../src/api/app.ts';
+import { keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+
+/** Nothing behind the routes is ever asked: a closed one refuses before, an open one may fail. */
+const unused = undefined as never;
+const app = createApp({
+  config: loadConfig({}),
+  keys: [parseKeyLine(keyLine('somebody', newKey()))],
+  limit: () => Promise.resolve(),
+  observe: (_c, next) => next(),
+  logger: createLogger('api', 'silent'),
+  stopping: new AbortController().signal,
+  version: '0',
+  withRedis: unused,
+  jobs: unused,
+  batches: unused,
+  results: unused,
+  webhooks: unused,
+  catalog: unused,
+  stats: unused,
+  durability: unused,
+});
+
+const OPEN = [
+  'GET /',
+  'GET /docs',
+  'GET /docs/assets/:file',
+  'GET /health',
+  'GET /health/live',
+  'GET /health/ready',
+  'GET /openapi.json',
+  'GET /page/:file',
+];
+
+const routes = [
+  ...new Set(
+    app.routes.filter(({ method }) => method !== 'ALL').map(({ method, path }) => `${method} ${path}`),
+  ),
+].sort();
+
+async function statusOf(route: string): Promise<number> {
+  const [method = '', path = ''] = route.split(' ');
+  const response = await app.request(path.replaceAll(/:\w+(\{[^}]*\})?/g, 'x'), { method });
+  return response.status;
+}
+
+test('there are routes', () => {
+  expect(routes.length).toBeGreaterThan(25);
+  expect(routes).toEqual(expect.arrayContaining([...OPEN, 'GET /v1/stats', 'GET /v1/jobs', 'POST /predict']));
+});
+
+describe('without a key', () => {
+  test.each(routes)('%s', async (route) => {
+    const status = await statusOf(route);
+    if (OPEN.includes(route)) expect(status).not.toBe(401);
+    else expect(status).toBe(401);
+  });
+
+  test.each(['GET /admin/queues', 'GET /metrics', 'GET /page', 'GET /v1', 'POST /nothing', 'PUT /v1/jobs'])(
+    'what is not there: %s',
+    async (route) => expect(await statusOf(route)).toBe(401),
+  );
+});
