@@ -97,9 +97,10 @@ export function accessOf(entry: string, env: Record<string, string>): Record<str
   const { REDIS_URL, NODE_EXTRA_CA_CERTS = '' } = env;
   const ca = process.env[CA_VARIABLE];
   const user = ROLES[entry];
-  if (ca === undefined || user === undefined || REDIS_URL === undefined) return {};
+  // An address of Sentinels has several hosts, which URL does not read; those tests have servers of their own.
+  if (ca === undefined || user === undefined || !REDIS_URL?.startsWith('rediss:')) return {};
   const url = new URL(REDIS_URL);
-  if (url.protocol !== 'rediss:' || url.username !== ADMIN.username) return {};
+  if (url.username !== ADMIN.username) return {};
   url.username = user;
   url.password = passwordOf(user);
   return { REDIS_URL: url.href, REDIS_TLS_CA_FILE: ca, NODE_EXTRA_CA_CERTS };
