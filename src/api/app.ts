@@ -75,7 +75,10 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
-  app.route('/', docsRoutes(app, { version: parts.version, keys: keys.length > 0 }));
+  app.route(
+    '/',
+    docsRoutes(app, { version: parts.version, keys: keys.length > 0, guarded: refuseForeign !== undefined }),
+  );
   app.route('/', pageRoutes(parts.version));
   if (board) app.route(board.path, board.app);
   app.notFound(onNotFound(app.routes));

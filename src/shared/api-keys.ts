@@ -3,6 +3,7 @@
  * the configuration cannot use what is there.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { NAME } from './names.ts';
 import { EVERYBODY } from './owner.ts';
 
 export interface ApiKey {
@@ -16,8 +17,6 @@ export interface ApiKey {
 
 const PREFIX = 'amk_';
 const KEY_BYTES = 32;
-/** Part of keys in Redis. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** A new random key. */
 export function newKey(): string {

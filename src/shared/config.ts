@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
 import { environment } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
+import { NAME } from './names.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
 import { parseAllowed } from './webhooks/receivers.ts';
 import { isSecret } from './webhooks/secret.ts';
@@ -65,9 +66,6 @@ const keyLines = list.transform((lines, context) => {
     return z.NEVER;
   }
 });
-
-/** Model names are part of queue names and job ids, so no colon (BullMQ's separator) and no slash. */
-export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 export const SETTINGS = {
   HOST: setting(
@@ -278,7 +276,7 @@ export const SETTINGS = {
   ),
 
   DEFAULT_MODEL: setting(
-    z.string().regex(MODEL_NAME, 'must be a model name'),
+    z.string().regex(NAME, 'must be a model name'),
     'sst2-minilm',
     'Model of a request that names none.',
   ),
@@ -383,8 +381,8 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   const config = values as Config;
   if (problems.length === 0) {
     if (hasKeys(config) && config.AUTH === 'none') problems.push('AUTH=none and API keys exclude each other');
-    if (config.MODEL_NAME !== undefined && !MODEL_NAME.test(config.MODEL_NAME)) {
-      problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${MODEL_NAME.source}`);
+    if (config.MODEL_NAME !== undefined && !NAME.test(config.MODEL_NAME)) {
+      problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${NAME.source}`);
     }
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);

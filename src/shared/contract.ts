@@ -3,8 +3,9 @@
  * Types are inferred from the schemas; the OpenAPI document is generated from them.
  */
 import { z } from 'zod';
-import { MODEL_NAME, type Config } from './config.ts';
+import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
+import { NAME } from './names.ts';
 import { textProblem } from './text.ts';
 import { readReceiver, receiverPolicy } from './webhooks/receivers.ts';
 
@@ -441,7 +442,7 @@ export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;
 /** Name of a field or column. */
 const field = z.string().min(1).max(200);
 
-const modelName = z.string().regex(MODEL_NAME, 'is not a model name').meta({ example: 'sst2-minilm' });
+const modelName = z.string().regex(NAME, 'is not a model name').meta({ example: 'sst2-minilm' });
 
 /** The schemas of the request bodies under the limits of `config`. */
 export function createRequestSchemas(config: Config) {

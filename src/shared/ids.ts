@@ -6,6 +6,7 @@
  * can guess one job's id from another's.
  */
 import { randomUUID } from 'node:crypto';
+import { NAME_PATTERN } from './names.ts';
 
 /** How urgent a job is. `normal` is answered first, `low` never starves. */
 export type Priority = 'normal' | 'low';
@@ -14,7 +15,7 @@ const LETTER: Record<Priority, string> = { normal: 'n', low: 'l' };
 const TIME_DIGITS = 12;
 const GROUP_DIGITS = 22;
 const ID_DIGITS = 32;
-const JOB_ID = /^([0-9a-f]{32})-([nl])-([A-Za-z0-9][A-Za-z0-9._-]{0,62})$/;
+const JOB_ID = new RegExp(`^([0-9a-f]{32})-([nl])-(${NAME_PATTERN})$`);
 
 export interface JobIdParts {
   priority: Priority;
@@ -49,7 +50,7 @@ export function parseJobId(id: string): JobIdParts | undefined {
   };
 }
 
-const BATCH_ID = /^([0-9a-f]{32})-b-([A-Za-z0-9][A-Za-z0-9._-]{0,62})$/;
+const BATCH_ID = new RegExp(`^([0-9a-f]{32})-b-(${NAME_PATTERN})$`);
 
 /** Id of a new batch: like a job's, ordered by time and naming its model. */
 export function newBatchId(model: string): string {

@@ -36,6 +36,8 @@ const env = {
 interface Call {
   operation: Operation;
   caller: keyof typeof keys | undefined;
+  /** Of the web page that asks; undefined: a program does. */
+  origin: string | undefined;
   path: Record<string, string>;
   query: Record<string, string>;
   headers: Record<string, string>;
@@ -98,6 +100,10 @@ function callsOf(operation: Operation, document: OpenApiDocument, withKeys: bool
           { weight: 1, arbitrary: fc.constant(undefined) },
         )
       : fc.constant(undefined),
+    origin: fc.oneof(
+      { weight: 19, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: fc.constant('https://other.example.com') },
+    ),
     path: inPlace('path', segment),
     query: inPlace('query', text),
     headers: inPlace('header', headerText),
@@ -167,7 +173,16 @@ describe.each([
     await receiver.stop();
   });
 
-  async function check({ operation, caller, path, query, headers, body, about }: Call): Promise<void> {
+  async function check({
+    operation,
+    caller,
+    origin,
+    path,
+    query,
+    headers,
+    body,
+    about,
+  }: Call): Promise<void> {
     const { method, path: template, security } = operation;
     const filled = Object.entries({ ...path, ...(about === undefined ? {} : { id: pick(about) }) }).reduce(
       (target, [name, value]) => target.replace(`{${name}}`, () => encodeURIComponent(value.toWellFormed())),
@@ -182,6 +197,7 @@ describe.each([
       headers: {
         ...headers,
         ...(body ? { 'content-type': body.type } : {}),
+        ...(origin === undefined ? {} : { origin }),
         ...(caller === undefined ? {} : { authorization: `Bearer ${keys[caller]}` }),
       },
       ...(sent === undefined ? {} : { body: sent }),
@@ -194,6 +210,7 @@ describe.each([
     const contentType = response.headers.get('content-type');
     expect(checker.faults(operation, { status, contentType, body: received }), shown).toBe('');
     expect(status === 401, shown).toBe(withKeys && caller === undefined && security !== undefined);
+    if (!withKeys && origin !== undefined) expect(status, shown).toBe(403);
     if (body?.type === 'application/json' && !checker.allows(body.schema, body.value))
       expect(status, `the schema forbids it: ${shown}`).toBeGreaterThanOrEqual(400);
     if (status < 300) known.push(...idsIn(received));

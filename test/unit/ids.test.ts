@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MODEL_NAME } from '../../src/shared/config.ts';
 import { newGroupId, newJobId, parseJobId } from '../../src/shared/ids.ts';
+import { NAME } from '../../src/shared/names.ts';
 
 test('ids carry model, priority and time, and sort by time', () => {
   const before = Date.now();
@@ -36,7 +36,7 @@ test('the time is the first 12 digits, the group the first 22', () => {
 });
 
 test('any model name that a setting may hold comes back', () => {
-  const names = fc.stringMatching(MODEL_NAME);
+  const names = fc.stringMatching(NAME);
   fc.assert(
     fc.property(names, fc.constantFrom('normal' as const, 'low' as const), (model, priority) => {
       expect(parseJobId(newJobId(newGroupId(priority, model)))).toMatchObject({ model, priority });

@@ -12,15 +12,21 @@ const ASSETS: Record<string, string> = {
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
 };
 
+/** How the service is reached, as far as its OpenAPI document says so. */
+interface Access {
+  version: string;
+  /** Whether callers need a key. */
+  keys: boolean;
+  /** Whether requests of other origins are refused. */
+  guarded: boolean;
+}
+
 /** @param routes every route of the service, for its OpenAPI document */
-export function docsRoutes(
-  routes: OpenAPIHono<AppEnv>,
-  { version, keys }: { version: string; keys: boolean },
-): OpenAPIHono<AppEnv> {
+export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>();
   let document: unknown;
   app.get('/openapi.json', (c) => {
-    document ??= describe(routes, version, keys);
+    document ??= describe(routes, access);
     return c.json(document as object);
   });
   app.get('/docs/assets/:file', async (c) => {
@@ -34,8 +40,8 @@ export function docsRoutes(
   return app;
 }
 
-/** @param keys whether callers need one: then it says so, and what is answered without */
-function describe(routes: OpenAPIHono<AppEnv>, version: string, keys: boolean): object {
+/** The routes, and what may be answered in place of any of them. */
+function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Access): object {
   const document = routes.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
@@ -46,18 +52,22 @@ function describe(routes: OpenAPIHono<AppEnv>, version: string, keys: boolean): 
     },
     tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),
   });
-  if (!keys) return document;
-  document.components = {
-    ...document.components,
-    securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key.' } },
-  };
+  if (keys) {
+    document.components = {
+      ...document.components,
+      securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key.' } },
+    };
+  }
   for (const [path, methods] of Object.entries(document.paths ?? {})) {
-    if (isOpen(path)) continue;
     for (const operation of Object.values(methods as Record<string, OperationObject>)) {
-      operation.security = [{ key: [] }];
+      const needsKey = keys && !isOpen(path);
+      if (needsKey) operation.security = [{ key: [] }];
       operation.responses = {
-        401: problem('No valid API key.'),
-        429: problem('More requests than this key may make.'),
+        ...(needsKey && {
+          401: problem('No valid API key.'),
+          429: problem('More requests than this key may make.'),
+        }),
+        ...(guarded && { 403: problem('A page of another origin asked, or `Host` is not this machine.') }),
         ...operation.responses,
       };
     }

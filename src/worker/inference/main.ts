@@ -4,11 +4,12 @@ import path from 'node:path';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
-import { blobUrl, loadConfig, MODEL_NAME, type Config } from '../../shared/config.ts';
+import { blobUrl, loadConfig, type Config } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
+import { NAME } from '../../shared/names.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { redisAt } from '../../shared/redis-address.ts';
@@ -37,8 +38,8 @@ await runMain(bootLogger, async () => {
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
-  if (!MODEL_NAME.test(name)) {
-    throw new StartupError(`${name} cannot be the name of a model (${MODEL_NAME.source}): set MODEL_NAME`);
+  if (!NAME.test(name)) {
+    throw new StartupError(`${name} cannot be the name of a model (${NAME.source}): set MODEL_NAME`);
   }
   const model = { name, revision: folder.revision };
   const state = { notReady: 'the model is loading' as string | undefined };

@@ -1,0 +1,8 @@
+/**
+ * Names of models and of API keys: parts of queue names, keys in Redis, job ids and URLs. No colon (the separator of BullMQ and of
+ * our keys) and no slash.
+ */
+export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** The same without its anchors, for larger patterns. */
+export const NAME_PATTERN = NAME.source.slice(1, -1);
