@@ -2,7 +2,7 @@
  * The life of a batch as callers see it: create, upload, complete, read, cancel, resume. No HTTP in here; how results are
  * read is in batch-results.ts, what happens without a caller in batch-keeper.ts.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { encodeManifest, Manifest, manifestKey, partBlob } from '../shared/batches/layout.ts';
 import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
@@ -28,6 +28,7 @@ import type { WithRedis } from '../shared/redis.ts';
 import type { Admission } from './admission.ts';
 import type { BatchKeeper } from './batch-keeper.ts';
 import type { ModelCatalog } from './catalog.ts';
+import { IdempotencyKeys } from './idempotency.ts';
 import { dropPart, storePart } from './upload.ts';
 
 export interface BatchServiceParts {
@@ -64,9 +65,11 @@ const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
 export class BatchService {
   readonly #parts: BatchServiceParts;
+  readonly #idempotencyKeys: IdempotencyKeys;
 
   constructor(parts: BatchServiceParts) {
     this.#parts = parts;
+    this.#idempotencyKeys = new IdempotencyKeys(parts, { kind: 'idem-batch', content: 'query' });
   }
 
   /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */
@@ -207,8 +210,11 @@ export class BatchService {
       await admission.admitBatch();
       const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes));
       const fresh = newBatchId(model.name);
-      const { idempotencyKey } = input;
-      const reserved = idempotencyKey === undefined ? undefined : await this.#reserve(owner, input, fresh);
+      const { idempotencyKey, ...request } = input;
+      const reserved =
+        idempotencyKey === undefined
+          ? undefined
+          : await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
       const id = reserved ?? fresh;
       // Under a key the batch may have been removed since, or never made.
       await batches.create(id, owner, spec, input.webhook);
@@ -220,34 +226,6 @@ export class BatchService {
     const { BULK_CHUNK_BYTES } = this.#parts.config;
     if (BULK_CHUNK_BYTES > 0) return BULK_CHUNK_BYTES;
     return Math.min(Math.max(measured ?? DEFAULT_CHUNK_BYTES, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
-  }
-
-  /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
-  async #reserve(owner: string, input: NewBatch, id: string): Promise<string | undefined> {
-    const { redis, config } = this.#parts;
-    const { idempotencyKey, webhook, ...rest } = input;
-    // A repeat has a trace of its own.
-    const body = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
-    const hash = sha256(JSON.stringify(body));
-    const key = `${config.REDIS_PREFIX}:idem-batch:${owner}:${sha256(idempotencyKey ?? '')}`;
-    const earlier = await redis.call(
-      'SET',
-      key,
-      `${hash} ${id}`,
-      'NX',
-      'GET',
-      'EX',
-      config.IDEMPOTENCY_TTL_S,
-    );
-    if (typeof earlier !== 'string') return undefined;
-    const [earlierHash, earlierId] = earlier.split(' ');
-    if (earlierHash !== hash) {
-      throw new AppError(
-        'idempotency_mismatch',
-        'this Idempotency-Key belongs to a request with another query',
-      );
-    }
-    return earlierId;
   }
 
   async #upload(
@@ -448,8 +426,4 @@ function quotaReached({ MAX_STORED_BYTES }: Config): AppError {
     `all batches together may have ${MAX_STORED_BYTES} bytes; delete finished ones, or wait until they expire`,
     { retryAfterS: 60 },
   );
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

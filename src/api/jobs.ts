@@ -3,7 +3,6 @@
  *
  * Every public method runs under one Redis deadline and throws AppErrors.
  */
-import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Backlog } from '../shared/backlog.ts';
 import type { Config } from '../shared/config.ts';
@@ -28,6 +27,7 @@ import type { Tracing } from '../shared/tracing.ts';
 import { showWebhook } from '../shared/webhooks/events.ts';
 import type { Admission } from './admission.ts';
 import type { ModelCatalog } from './catalog.ts';
+import { IdempotencyKeys } from './idempotency.ts';
 import { sizeOf, type Added, type Intake, type NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
 import type { Waiters } from './waiters.ts';
@@ -80,9 +80,11 @@ const SWEEP_LIMIT = 200;
 
 export class JobService {
   readonly #parts: JobServiceParts;
+  readonly #idempotencyKeys: IdempotencyKeys;
 
   constructor(parts: JobServiceParts) {
     this.#parts = parts;
+    this.#idempotencyKeys = new IdempotencyKeys(parts, { kind: 'idem', content: 'body' });
   }
 
   /**
@@ -113,7 +115,8 @@ export class JobService {
         ({ id, added } = intake.add(priority, model.name, payload, { workers, busyWorkers }));
       } else {
         const fresh = newJobId(newGroupId(priority, model.name));
-        const reserved = await this.#reserve(owner, input.idempotencyKey, fresh, input);
+        const { idempotencyKey, ...request } = input;
+        const reserved = await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
         if (reserved !== undefined) {
           const known = await this.#find(reserved);
           if (known === 'deleted')
@@ -262,34 +265,6 @@ export class JobService {
     };
   }
 
-  /** @returns the id reserved earlier under this key, or undefined when `id` is reserved now */
-  async #reserve(owner: string, key: string, id: string, input: NewJob): Promise<string | undefined> {
-    const { redis, config } = this.#parts;
-    const { idempotencyKey: _, webhook, ...rest } = input;
-    // A repeat has a trace of its own.
-    const body = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
-    const hash = sha256(JSON.stringify(body));
-    const redisKey = `${config.REDIS_PREFIX}:idem:${owner}:${sha256(key)}`;
-    const earlier = await redis.call(
-      'SET',
-      redisKey,
-      `${hash} ${id}`,
-      'NX',
-      'GET',
-      'EX',
-      config.IDEMPOTENCY_TTL_S,
-    );
-    if (typeof earlier !== 'string') return undefined;
-    const [earlierHash, earlierId] = earlier.split(' ');
-    if (earlierHash !== hash) {
-      throw new AppError(
-        'idempotency_mismatch',
-        'this Idempotency-Key belongs to a request with another body',
-      );
-    }
-    return earlierId;
-  }
-
   async #findOwn(owner: string, id: string): Promise<JobRecord | Unfinished> {
     const found = await this.#find(id);
     if (found === undefined || found === 'deleted') throw notFound(id);
@@ -402,8 +377,4 @@ const EXPIRED = { code: 'job_expired', message: 'the job was not started within 
 
 function notFound(id: string): AppError {
   return new AppError('job_not_found', `there is no job ${id}; finished jobs are kept for a limited time`);
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

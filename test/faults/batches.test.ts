@@ -3,6 +3,7 @@
  * and every row is counted once. A failure prints its seed; FAULT_SEED=… repeats the moments.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from 'vitest';
 import { encodeManifest, manifestKey } from '../../src/shared/batches/layout.ts';
 import { openBlobStore } from '../../src/shared/blobs/blob-store.ts';
@@ -294,9 +295,13 @@ test('all of this in any order: the same bytes', async () => {
 });
 
 test('a batch of 2000 chunks has a window of them in Redis, and is small there itself', async () => {
-  // 2 × (1 model process + 1) for each worker; those killed earlier count for a few seconds.
-  const live = () => inside.redis.zcount(`${stack.prefix}:workers:sst2-minilm`, Date.now(), '+inf');
-  await eventually(async () => ((await live()) === 2 ? true : undefined));
+  // 2 × (1 model process + 1) for each worker. Those killed earlier count for a few seconds, new ones not at once.
+  const running = stack.workers.map(({ child }) => String(child.pid)).sort();
+  await eventually(async () => {
+    const live = await inside.redis.zrangebyscore(`${stack.prefix}:workers:sst2-minilm`, Date.now(), '+inf');
+    // host:pid:start@revision
+    return isDeepStrictEqual(live.map((worker) => worker.split(':')[1]).sort(), running) ? true : undefined;
+  });
   const large = archive(14_000);
   const id = await calls.submit(large.body);
   expect((await inside.store.read(id))!.chunks).toBeGreaterThan(2000);

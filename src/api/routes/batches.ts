@@ -20,7 +20,16 @@ import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';
-import { BAD_BODY, IDEMPOTENCY_HEADER, problem, UNAVAILABLE } from './jobs.ts';
+import {
+  BAD_BODY,
+  DEFAULT_PAGE,
+  IDEMPOTENCY_HEADER,
+  json,
+  pageQuery,
+  problem,
+  UNAVAILABLE,
+  wholeNumber,
+} from './openapi.ts';
 
 export interface BatchRouteParts {
   batches: BatchService;
@@ -33,26 +42,10 @@ export interface BatchRouteParts {
   logger: Logger;
 }
 
-/** A page of the list of batches. */
-const DEFAULT_PAGE = 20;
-const MAX_PAGE = 100;
-
 const id = z.string().refine((value) => batchModel(value) !== undefined, 'is not a batch id');
-const wholeNumber = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d{1,15}$/, 'must be a whole number')
-    .transform(Number)
-    .pipe(z.number().min(min).max(max));
 
-const batchResponse = (description: string) => ({
-  description,
-  content: { 'application/json': { schema: batchSchema } },
-});
-const partResponse = (description: string) => ({
-  description,
-  content: { 'application/json': { schema: batchPartSchema } },
-});
+const batchResponse = (description: string) => json(description, batchSchema);
+const partResponse = (description: string) => json(description, batchPartSchema);
 const records = {
   content: {
     'application/x-ndjson': { schema: z.string() },
@@ -192,18 +185,12 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches',
     summary: 'List your batches, newest first',
     tags: ['Batches'],
-    request: {
-      query: z.strictObject({ limit: wholeNumber(1, MAX_PAGE).optional(), after: id.optional() }),
-    },
+    request: { query: pageQuery(id) },
     responses: {
-      200: {
-        description: 'A page; `next` is what the following one comes `after`, null on the last.',
-        content: {
-          'application/json': {
-            schema: z.object({ batches: z.array(batchSchema), next: z.string().nullable() }),
-          },
-        },
-      },
+      200: json(
+        'A page; `next` is what the following one comes `after`, null on the last.',
+        z.object({ batches: z.array(batchSchema), next: z.string().nullable() }),
+      ),
       422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },
@@ -233,7 +220,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       query: z.strictObject({
         after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
           .optional()
-          .openapi({ type: 'integer', description: 'The last `line` that you have.' }),
+          .openapi({ description: 'The last `line` that you have.' }),
         follow: z.enum(['true', 'false']).optional().openapi({
           description: '`true`: go on until the batch is final.',
         }),

@@ -5,7 +5,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import { html } from 'hono/html';
 import type { AppEnv } from '../env.ts';
 import { isOpen } from '../middleware/api-keys.ts';
-import { problem } from './jobs.ts';
+import { problem } from './openapi.ts';
 
 const ASSETS: Record<string, string> = {
   'swagger-ui.css': 'text/css; charset=utf-8',

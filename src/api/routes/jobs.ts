@@ -4,7 +4,6 @@ import type { Config } from '../../shared/config.ts';
 import {
   jobListSchema,
   jobSchema,
-  problemSchema,
   type CreateJobBody,
   type Job,
   type RequestSchemas,
@@ -19,47 +18,20 @@ import { preferredWait } from '../middleware/prefer.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { tellTimings } from '../server-timing.ts';
 import type { WebhookService } from '../webhooks.ts';
+import {
+  BAD_BODY,
+  DEFAULT_PAGE,
+  FULL,
+  IDEMPOTENCY_HEADER,
+  json,
+  pageQuery,
+  problem,
+  UNAVAILABLE,
+} from './openapi.ts';
 
-export const problem = (description: string) => ({
-  description,
-  content: { 'application/problem+json': { schema: problemSchema } },
-});
-const jobResponse = (description: string) => ({
-  description,
-  content: { 'application/json': { schema: jobSchema } },
-});
-
-export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
-export const BAD_BODY = {
-  400: problem('No body, no valid JSON, or a malformed header.'),
-  413: problem('The body is too large.'),
-  415: problem('The body is not JSON.'),
-  422: problem('The body does not keep to the contract; `errors` names the fields.'),
-};
-
-/** The queue or Redis has no room; or the key has made too many requests. */
-export const FULL = {
-  429: problem('No room for more just now, or too many requests of this key; see `Retry-After`.'),
-};
-
+const jobResponse = (description: string) => json(description, jobSchema);
 const jobId = z.string().refine((id) => parseJobId(id) !== undefined, 'is not a job id');
 const params = z.object({ id: jobId });
-
-const DEFAULT_PAGE = 20;
-const MAX_PAGE = 100;
-
-/** Printable ASCII, as HTTP header values are. */
-const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/;
-
-export const IDEMPOTENCY_HEADER = z.object({
-  'idempotency-key': z
-    .string()
-    .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
-    .optional()
-    .openapi({
-      description: 'A repeat with the same key and content returns what the first request made.',
-    }),
-});
 
 export function jobRoutes(
   jobs: JobService,
@@ -109,22 +81,9 @@ export function jobRoutes(
     path: '/v1/jobs',
     summary: 'List your jobs that are still known, newest first',
     tags: ['Jobs'],
-    request: {
-      query: z.strictObject({
-        limit: z
-          .string()
-          .regex(/^\d{1,3}$/, 'must be a whole number')
-          .transform(Number)
-          .pipe(z.number().min(1).max(MAX_PAGE))
-          .optional(),
-        after: jobId.optional(),
-      }),
-    },
+    request: { query: pageQuery(jobId) },
     responses: {
-      200: {
-        description: 'A page.',
-        content: { 'application/json': { schema: jobListSchema } },
-      },
+      200: json('A page; `next` is what the following one comes `after`, null on the last.', jobListSchema),
       422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },

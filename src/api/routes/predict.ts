@@ -18,7 +18,7 @@ import type { JobService, NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { tellTimings } from '../server-timing.ts';
-import { BAD_BODY, FULL, problem } from './jobs.ts';
+import { BAD_BODY, FULL, problem } from './openapi.ts';
 
 const ranked = z.array(labelScoreSchema);
 const FAILURES = {

@@ -8,7 +8,7 @@ import type { Durability } from '../durability.ts';
 import type { Stats } from '../stats.ts';
 import type { AppEnv } from '../env.ts';
 import type { WithRedis } from '../../shared/redis.ts';
-import { UNAVAILABLE } from './jobs.ts';
+import { json, UNAVAILABLE } from './openapi.ts';
 
 export interface ServiceParts {
   config: Config;
@@ -36,11 +36,6 @@ export function serviceRoutes({
 }: ServiceParts): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>();
   const models = () => withRedis(() => catalog.list());
-
-  const json = <S extends z.ZodType>(description: string, schema: S) => ({
-    description,
-    content: { 'application/json': { schema } },
-  });
 
   app.openapi(
     createRoute({

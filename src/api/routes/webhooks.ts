@@ -6,17 +6,10 @@ import type { Secret } from '../../shared/webhooks/secrets.ts';
 import type { AppEnv } from '../env.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';
-import { problem, UNAVAILABLE } from './jobs.ts';
-
-const DEFAULT_PAGE = 20;
-const MAX_PAGE = 100;
+import { DEFAULT_PAGE, json, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
 
 const id = z.string().refine(isEventId, 'is not the id of a delivery');
 const params = z.object({ id });
-const json = <S extends z.ZodType>(description: string, schema: S) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
 const NOT_FOUND = {
   404: problem('Unknown, or past its retention.'),
   422: problem('The id or the query is malformed.'),
@@ -42,15 +35,8 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     summary: 'List your deliveries, newest first',
     tags: ['Webhooks'],
     request: {
-      query: z.strictObject({
+      query: pageQuery(id).extend({
         status: z.enum(['failed']).optional().openapi({ description: '`failed`: those that were given up.' }),
-        limit: z
-          .string()
-          .regex(/^\d{1,3}$/, 'must be a whole number')
-          .transform(Number)
-          .pipe(z.number().min(1).max(MAX_PAGE))
-          .optional(),
-        after: id.optional(),
       }),
     },
     responses: {

@@ -1,0 +1,56 @@
+/** `Idempotency-Key`: which id a request was given first, so that a repeat after a crash, a timeout or a race gets the same. */
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import type { Config } from '../shared/config.ts';
+import type { Webhook } from '../shared/contract.ts';
+import { AppError } from '../shared/errors.ts';
+
+export class IdempotencyKeys {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+  readonly #ttlS: number;
+  readonly #content: string;
+
+  /** @param of what is made: a key of one kind says nothing of the other; and what must be the same in a repeat */
+  constructor(
+    { redis, config }: { redis: Redis; config: Config },
+    of: { kind: 'idem' | 'idem-batch'; content: 'body' | 'query' },
+  ) {
+    this.#redis = redis;
+    this.#prefix = `${config.REDIS_PREFIX}:${of.kind}`;
+    this.#ttlS = config.IDEMPOTENCY_TTL_S;
+    this.#content = of.content;
+  }
+
+  /**
+   * Reserves an id, whoever else tries in the same moment.
+   * @param request what must be the same in a repeat
+   * @returns the id reserved earlier under this key, or undefined when `id` is reserved now
+   * @throws AppError `idempotency_mismatch` when the key belongs to another request
+   */
+  async reserve(
+    owner: string,
+    key: string,
+    id: string,
+    { webhook, ...rest }: { webhook?: Webhook | undefined },
+  ): Promise<string | undefined> {
+    // A repeat has a trace of its own.
+    const request = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
+    const hash = sha256(JSON.stringify(request));
+    const redisKey = `${this.#prefix}:${owner}:${sha256(key)}`;
+    const earlier = await this.#redis.call('SET', redisKey, `${hash} ${id}`, 'NX', 'GET', 'EX', this.#ttlS);
+    if (typeof earlier !== 'string') return undefined;
+    const [earlierHash, earlierId] = earlier.split(' ');
+    if (earlierHash !== hash) {
+      throw new AppError(
+        'idempotency_mismatch',
+        `this Idempotency-Key belongs to a request with another ${this.#content}`,
+      );
+    }
+    return earlierId;
+  }
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,61 @@
+/** What several routes say of themselves, and ask of a request, in the same words. */
+import { z } from '@hono/zod-openapi';
+import { problemSchema } from '../../shared/contract.ts';
+
+export const json = <S extends z.ZodType>(description: string, schema: S) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
+
+export const problem = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: problemSchema } },
+});
+
+export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
+
+export const BAD_BODY = {
+  400: problem('No body, no valid JSON, or a malformed header.'),
+  413: problem('The body is too large.'),
+  415: problem('The body is not JSON.'),
+  422: problem('The body does not keep to the contract; `errors` names the fields.'),
+};
+
+/** The queue or Redis has no room; or the key has made too many requests. */
+export const FULL = {
+  429: problem('No room for more just now, or too many requests of this key; see `Retry-After`.'),
+};
+
+/** Printable ASCII, as HTTP header values are. */
+const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/;
+
+export const IDEMPOTENCY_HEADER = z.object({
+  'idempotency-key': z
+    .string()
+    .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
+    .optional()
+    .openapi({
+      description: 'A repeat with the same key and content returns what the first request made.',
+    }),
+});
+
+/** A number in a path or a query. */
+export const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,16}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .openapi({ type: 'integer', minimum: min, maximum: max });
+
+export const DEFAULT_PAGE = 20;
+const MAX_PAGE = 100;
+
+/** Which page of a list. @param id what the list is of */
+export const pageQuery = <S extends z.ZodType>(id: S) =>
+  z.strictObject({
+    limit: wholeNumber(1, MAX_PAGE)
+      .optional()
+      .openapi({ description: `How many, ${DEFAULT_PAGE} unless told.` }),
+    after: id.optional().openapi({ description: '`next` of the page before.' }),
+  });
