@@ -76,6 +76,7 @@ with call(
 # Its results, in order, as they are finished. When the answer breaks off, ask for what is behind the last line.
 counts, last = {}, 0
 while True:
+    whole = False
     try:
         with call("GET", f"{batch['urls']['results']}?follow=true&after={last}") as rows:
             for line in rows:
@@ -85,13 +86,18 @@ while True:
                 outcome = row["label"] if "label" in row else row["error"]["code"]
                 counts[outcome] = counts.get(outcome, 0) + 1
                 last = row["line"]
+            else:
+                whole = True
     except HTTPError:
         raise
     except (OSError, HTTPException):
         pass
     batch = call_json("GET", batch["urls"]["self"])
-    if batch["status"] != "processing" and sum(counts.values()) >= batch["rows"]["finished"]:
+    if batch["status"] == "completed" and sum(counts.values()) == batch["rows"]["total"]:
         break
+    if batch["status"] in ("failed", "canceled", "expired") and whole:
+        break
+    time.sleep(1)
 print(batch["status"], dict(sorted(counts.items())))
 
 # What goes wrong has a code.

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -25,6 +26,10 @@ const root = path.resolve(import.meta.dirname, '..');
 const target = path.resolve(process.argv[2] ?? path.join(root, 'dist'));
 const inTarget = (name: string): string => path.join(target, name);
 
+// It is emptied first, so it must be one that this has made, or there is nothing to lose.
+const isOurs = existsSync(inTarget('package.json')) && existsSync(inTarget('lib/cli/bin.js'));
+if (existsSync(target) && readdirSync(target).length > 0 && !isOurs)
+  throw new Error(`${target} is not empty, and not what an earlier run has made`);
 rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
 const compiler = path.join(root, 'node_modules/typescript/bin/tsc');

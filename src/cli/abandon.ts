@@ -1,5 +1,6 @@
-/** A last request about a batch, as a courtesy: if it fails, the batch goes on, or expires, by itself. */
+/** A last request about a batch: if it fails, the batch goes on, or expires, by itself. */
 import { BatchClient } from '../client/batches.ts';
+import { urlOf } from '../client/exchange.ts';
 import { connectTo } from './server.ts';
 
 const LIMIT_MS = 3000;
@@ -15,4 +16,8 @@ export async function abandon(url: URL, batch: string): Promise<boolean> {
   } finally {
     http.close();
   }
+}
+
+export function batchUrl(url: URL, batch: string): string {
+  return urlOf(url, { method: 'DELETE', path: `/v1/batches/${encodeURIComponent(batch)}` }).href;
 }

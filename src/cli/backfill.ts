@@ -1,8 +1,8 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
-import { BatchClient } from '../client/batches.ts';
+import { BatchClient, resuming } from '../client/batches.ts';
 import { Retrier } from '../client/retry.ts';
 import type { Batch } from '../shared/contract.ts';
-import { abandon } from './abandon.ts';
+import { abandon, batchUrl } from './abandon.ts';
 import { beginBatch, goOnUploading } from './bring-input.ts';
 import { bringRows, finished } from './bring-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
@@ -50,6 +50,7 @@ export async function backfill(
       signal,
       trouble: undefined,
       state: undefined,
+      leftBehind: undefined,
       whereabouts: () => '',
     };
     try {
@@ -75,15 +76,20 @@ async function carryOut(run: Run, plan: Exclude<Plan, { kind: 'finish' }>): Prom
 }
 
 async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on' }): Promise<Begun> {
-  const { client, retrier, signal, reporter } = run;
+  const { client, retrier, signal, reporter, destination, url } = run;
   run.state = state;
   run.whereabouts = () => 'before anything was done';
   let batch: Batch | undefined = await retrier.run(() => client.get(id, signal));
+  if (state.url !== url.href) {
+    // The server has moved, and has the batch.
+    state.url = url.href;
+    await destination.save(state);
+  }
   if (batch.status === 'failed') {
     reporter.say(
       `The batch had failed: ${batch.error?.message ?? 'for no known reason'}. It is told to go on.`,
     );
-    batch = await retrier.run(() => client.resume(id, signal));
+    batch = await retrier.run(resuming(client, id, signal));
   }
   if (batch.status !== 'open') state.uploaded = true;
   else if (input) batch = await goOnUploading(run, state, id, input);
@@ -103,9 +109,10 @@ async function finishEmpty({ destination, reporter }: Run): Promise<void> {
 }
 
 /** Leaves nothing that nobody can go on with. */
-async function cleanUp({ state, url, destination }: Run, error: unknown): Promise<void> {
+async function cleanUp(run: Run, error: unknown): Promise<void> {
+  const { state, url, destination } = run;
   const useless = error instanceof BadInputError;
   if (!useless && destination.resumable) return;
-  if (state?.batch != null) await abandon(url, state.batch);
+  if (state?.batch != null && !(await abandon(url, state.batch))) run.leftBehind = batchUrl(url, state.batch);
   if (useless) await destination.discard();
 }

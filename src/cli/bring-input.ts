@@ -4,9 +4,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { BatchOptions } from '../client/batches.ts';
 import { ApiError } from '../client/errors.ts';
 import type { Batch } from '../shared/contract.ts';
-import { abandon } from './abandon.ts';
+import { abandon, batchUrl } from './abandon.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { BatchEndedError } from './exit.ts';
+import { notCanceled } from './explain.ts';
 import { takeHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
@@ -37,7 +38,7 @@ export async function beginBatch(
   // Read before anything is changed: a wrong column or a damaged file is found out here.
   const source = await openSource(input, plan.options, signal);
   const first = await source.parts.next();
-  if (abandoned) await abandon(abandoned.url, abandoned.batch);
+  if (abandoned) await cancelEarlier(run, abandoned);
   await destination.discard();
   if (first.done === true) return undefined;
 
@@ -61,6 +62,22 @@ export async function beginBatch(
   run.reporter.say(entry('Batch', id));
   const batch = await upload(run, state, id, { ...source, parts: before(first.value, source.parts) }, meter);
   return batch && { state, batch };
+}
+
+/** Patiently where the new batch needs the same server; another may be gone for good. */
+async function cancelEarlier(
+  { url: newUrl, retrier, client, signal, reporter }: Run,
+  { url, batch }: { url: URL; batch: string },
+): Promise<void> {
+  if (url.href !== newUrl.href) {
+    if (!(await abandon(url, batch))) reporter.say(notCanceled(batchUrl(url, batch)));
+    return;
+  }
+  await retrier
+    .run(() => client.delete(batch, signal))
+    .catch((error: unknown) => {
+      if (!(error instanceof ApiError && error.code === 'batch_not_found')) throw error;
+    });
 }
 
 /** Brings to an open batch what it lacks of the input; undefined when that has no records. */

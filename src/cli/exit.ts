@@ -51,6 +51,11 @@ export class BadInputError extends CliError {
   }
 }
 
+/** The input could not be read to its end, for a reason that may pass. What is uploaded is of use. */
+export class UnreadableInputError extends Error {
+  override name = 'UnreadableInputError';
+}
+
 /** The batch came to another end than its rows'. */
 export class BatchEndedError extends Error {
   override name = 'BatchEndedError';

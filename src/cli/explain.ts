@@ -2,7 +2,7 @@
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../client/errors.ts';
 import { GaveUpError } from '../client/retry.ts';
 import { diskProblem } from './disk.ts';
-import { BatchEndedError, CliError, EXIT, Interrupted, UsageError } from './exit.ts';
+import { BatchEndedError, CliError, EXIT, Interrupted, UnreadableInputError, UsageError } from './exit.ts';
 import type { Run } from './run.ts';
 import { restartWith, resumeCommand } from './suggest.ts';
 import { duration } from './units.ts';
@@ -10,6 +10,19 @@ import { OtherInputError } from './upload.ts';
 
 /** @returns a CliError; or the error itself when it is a bug */
 export function explain(error: unknown, run: Run): unknown {
+  const explained = meaning(error, run);
+  if (run.leftBehind === undefined || !(explained instanceof CliError) || explained.message === '')
+    return explained;
+  const { exitCode, message, hints } = explained;
+  return new CliError(exitCode, message, [...hints, notCanceled(run.leftBehind)], explained);
+}
+
+/** Of a batch that nobody wants any more. @param batch its URL */
+export function notCanceled(batch: string): string {
+  return `The batch could not be canceled, and may go on. To cancel it: DELETE ${batch}`;
+}
+
+function meaning(error: unknown, run: Run): unknown {
   if (error instanceof CliError) return error;
   if (error instanceof Interrupted) return interrupted(error, run);
   if (error instanceof GaveUpError) {
@@ -22,6 +35,8 @@ export function explain(error: unknown, run: Run): unknown {
       beginAnew(run),
     );
   }
+  if (error instanceof UnreadableInputError)
+    return new CliError(EXIT.temporary, error.message, goOn(run), error);
   if (error instanceof BatchEndedError) return ended(error, run);
   if (error instanceof ApiError) return refused(error, run);
   if (error instanceof ConnectionError) {
@@ -36,7 +51,8 @@ function interrupted({ exitCode }: Interrupted, run: Run): CliError {
   if (exitCode === EXIT.closedPipe) return new CliError(exitCode, '');
   const message = `interrupted ${run.whereabouts()}`;
   if (!run.state) return new CliError(exitCode, message);
-  if (!run.destination.resumable) return new CliError(exitCode, message, ['The batch is canceled.']);
+  if (!run.destination.resumable)
+    return new CliError(exitCode, message, run.leftBehind === undefined ? ['The batch is canceled.'] : []);
   const goesOn = run.state.uploaded
     ? ['The batch goes on on the server. Get the rest here with:']
     : ['What is uploaded is kept on the server for some time. Go on with:'];
@@ -76,9 +92,11 @@ function goOn(run: Run): string[] {
   return run.state && run.destination.resumable ? ['Go on with:', ...again(run)] : [];
 }
 
-function again({ command, state }: Run): string[] {
+function again({ command, state, url }: Run): string[] {
   const pipe = command.file === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
-  return [`  ${resumeCommand(command)}`, ...pipe];
+  // An address that was given anew, and has not answered yet.
+  const moved = state !== undefined && state.url !== url.href ? url : undefined;
+  return [`  ${resumeCommand(command, moved)}`, ...pipe];
 }
 
 function beginAnew({ command, state, url, destination }: Run): string[] {

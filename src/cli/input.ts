@@ -6,7 +6,8 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip } from 'node:zlib';
-import { BadInputError, UsageError } from './exit.ts';
+import { BadInputError, UnreadableInputError, UsageError } from './exit.ts';
+import { toError } from '../shared/errors.ts';
 import { peek } from './peek.ts';
 
 /** Enough of a file to notice that it is another one. Modification time in Unix ms. */
@@ -56,7 +57,13 @@ export async function openInput(path: string): Promise<Input> {
   // A pipe that is read as a file is occupies a thread until something comes, and cannot be left alone.
   if (stats.isFIFO()) return fromStream(path, new Socket({ fd, readable: true, writable: false }));
   const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }));
-  return stats.isFile() ? { ...input, size: stats.size, identity: await identify(fd, stats) } : input;
+  if (!stats.isFile()) return input;
+  try {
+    return { ...input, size: stats.size, identity: await identify(fd, stats) };
+  } catch (error) {
+    input.close();
+    throw new UsageError(`${path} cannot be read: ${toError(error).message}`);
+  }
 }
 
 async function openForReading(path: string): Promise<number> {
@@ -81,7 +88,7 @@ async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputI
   return { size, mtimeMs: Math.trunc(mtimeMs), head: sha256 };
 }
 
-function fromStream(name: string, stream: Readable): Input {
+export function fromStream(name: string, stream: Readable): Input {
   let position = 0;
   async function* counted(): AsyncGenerator<Buffer> {
     try {
@@ -91,7 +98,7 @@ function fromStream(name: string, stream: Readable): Input {
       }
     } catch (error) {
       if (!(error instanceof Error) || !('syscall' in error)) throw error;
-      throw new BadInputError(`${name} cannot be read: ${error.message}`, error);
+      throw new UnreadableInputError(`${name} cannot be read: ${error.message}`, { cause: error });
     }
   }
   return {

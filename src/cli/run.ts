@@ -20,6 +20,8 @@ export interface Run {
   trouble: Trouble | undefined;
   /** Known once something has been begun. */
   state: BackfillState | undefined;
+  /** URL of a batch that nobody wants any more and that could not be canceled. */
+  leftBehind: string | undefined;
   /** How far it is, for somebody who interrupts it: `while uploading, at 61%`. */
   whereabouts: () => string;
 }

@@ -3,9 +3,10 @@ import type { BatchOptions } from '../client/batches.ts';
 import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
 import { shellWord } from './units.ts';
 
-/** Goes on with what was begun; its options need not be said again. */
-export function resumeCommand({ file, out, deleteBatch }: BackfillCommand): string {
-  return spell([file, '--out', out, ...(deleteBatch ? ['--delete'] : []), '--resume']);
+/** Goes on with what was begun; its options need not be said again. @param url of the server, if it is another now */
+export function resumeCommand({ file, out, deleteBatch }: BackfillCommand, url?: URL): string {
+  const moved = url ? ['--url', withoutSlash(url)] : [];
+  return spell([file, '--out', out, ...moved, ...(deleteBatch ? ['--delete'] : []), '--resume']);
 }
 
 /** The same command, from the beginning. */
@@ -20,11 +21,10 @@ export function restartWith(
   options: BatchOptions,
 ): string {
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
-  const base = url.href.replace(/\/$/, '');
   return spell([
     file,
     ...['--out', out],
-    ...(url.href === DEFAULT_URL.href ? [] : ['--url', base]),
+    ...(url.href === DEFAULT_URL.href ? [] : ['--url', withoutSlash(url)]),
     ...(formatByName(file)?.format === options.format ? [] : ['--format', options.format]),
     ...option('--text-field', options.text_field),
     ...option('--id-field', options.id_field),
@@ -37,6 +37,8 @@ export function restartWith(
     '--restart',
   ]);
 }
+
+const withoutSlash = (url: URL): string => url.href.replace(/\/$/, '');
 
 const MODES = new Set(['--resume', '--restart']);
 

@@ -105,10 +105,10 @@ export class AmuletClient {
     input: TextInput | readonly TextInput[],
     { timeoutMs = Infinity, ...options }: ClassifyOptions = {},
   ): Promise<Classification | RowResult[]> {
-    const begun = performance.now();
+    const until = performance.now() + timeoutMs;
     const waitS = Math.min(Math.floor(timeoutMs / 1000), LONG_POLL_S);
-    const submitted = await this.#submit(input, options, waitS);
-    const leftMs = Math.max(0, timeoutMs - (performance.now() - begun));
+    const submitted = await this.#submit(input, options, waitS, until);
+    const leftMs = Math.max(0, until - performance.now());
     const job = await this.wait(submitted, { timeoutMs: leftMs, signal: options.signal });
     if (!job.results) {
       const { code, message } = job.error ?? {
@@ -128,10 +128,11 @@ export class AmuletClient {
    * @param job or its id; one that has ended is given back as it is
    * @throws WaitTimeoutError
    */
-  async wait(job: string | Job, options: WaitOptions = {}): Promise<Job> {
+  async wait(job: string | Job, { timeoutMs = Infinity, signal }: WaitOptions = {}): Promise<Job> {
     if (typeof job !== 'string' && isFinal(job)) return job;
-    const { signal } = options;
-    const attempt = this.#server.attempts(signal);
+    const until = performance.now() + timeoutMs;
+    const attempt = this.#server.attempts(signal, until);
+    const latest = typeof job === 'string' ? undefined : job;
     const path = jobPath(typeof job === 'string' ? job : job.id);
     const ask = (waitS: number) =>
       attempt(
@@ -142,9 +143,10 @@ export class AmuletClient {
             query: { wait: waitS },
             signal,
             idleMs: waitS * 1000 + this.#timeoutMs,
+            until,
           }) as Promise<Job>,
       );
-    return longPoll(ask, isFinal, options);
+    return longPoll(ask, { isFinal, latest, signal, until });
   }
 
   get(id: string, { signal }: CallOptions = {}): Promise<Job> {
@@ -203,11 +205,15 @@ export class AmuletClient {
     return (await this.#server.json<{ models: Model[] }>(request)).models;
   }
 
-  /** @param waitS how long the answer may be held until the job is final */
+  /**
+   * @param waitS how long the answer may be held until the job is final
+   * @param until performance.now() after which nobody waits for it any more
+   */
   #submit(
     input: TextInput | readonly TextInput[],
     { signal, idempotencyKey = newKey(), ...options }: SubmitOptions,
     waitS: number,
+    until?: number,
   ): Promise<Job> {
     const texts = isList(input) ? input : [input];
     return this.#server.json({
@@ -221,6 +227,7 @@ export class AmuletClient {
       body: new TextEncoder().encode(JSON.stringify({ texts, ...options })),
       signal,
       idleMs: waitS * 1000 + this.#timeoutMs,
+      until,
     });
   }
 }

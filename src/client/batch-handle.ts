@@ -1,5 +1,5 @@
 /** A batch that was submitted, to be asked, waited for, read and canceled. */
-import { BatchClient, isFinal } from './batches.ts';
+import { BatchClient, isFinal, resuming } from './batches.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
 import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
@@ -41,14 +41,15 @@ export class BatchHandle {
    * The batch when it has ended, however it did: see `status`.
    * @throws WaitTimeoutError, AmuletError, or the signal's reason
    */
-  wait({ onProgress, ...options }: BatchWaitOptions = {}): Promise<Batch> {
-    const attempt = this.#server.attempts(options.signal);
+  wait({ onProgress, timeoutMs = Infinity, signal }: BatchWaitOptions = {}): Promise<Batch> {
+    const until = performance.now() + timeoutMs;
+    const attempt = this.#server.attempts(signal, until);
     const ask = async () => {
-      const batch = await attempt(() => this.#api.get(this.id, options.signal));
+      const batch = await attempt(() => this.#api.get(this.id, signal, until));
       onProgress?.(batch);
       return batch;
     };
-    return poll(ask, ({ status }) => isFinal(status), options);
+    return poll(ask, { isFinal: ({ status }) => isFinal(status), signal, until });
   }
 
   /**
@@ -63,8 +64,8 @@ export class BatchHandle {
     let answer: ReturnType<typeof parseRows> | undefined;
     /** Rows that have come; undefined when the answer is over. */
     const read = async (): Promise<BatchRow[] | undefined> => {
+      answer ??= parseRows(await this.#api.followResults(this.id, line, signal));
       try {
-        answer ??= parseRows(await this.#api.followResults(this.id, line, signal));
         const next = await answer.next();
         if (next.done !== true) return next.value;
         answer = undefined;
@@ -113,7 +114,7 @@ export class BatchHandle {
 
   /** Lets a failed batch go on. */
   resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
-    return this.#server.attempts(signal)(() => this.#api.resume(this.id, signal));
+    return this.#server.attempts(signal)(resuming(this.#api, this.id, signal));
   }
 }
 

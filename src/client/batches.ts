@@ -1,5 +1,5 @@
 /** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
-import { ProtocolError } from './errors.ts';
+import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
 import type { Batch, BatchPart, BatchStatus } from './types.ts';
 
@@ -87,8 +87,9 @@ export class BatchClient {
     );
   }
 
-  async get(id: string, signal?: AbortSignal): Promise<Batch> {
-    return asBatch(await this.#http.json({ method: 'GET', path: batchPath(id), signal }));
+  /** @param until performance.now() after which nobody waits for the answer any more */
+  async get(id: string, signal?: AbortSignal, until?: number): Promise<Batch> {
+    return asBatch(await this.#http.json({ method: 'GET', path: batchPath(id), signal, until }));
   }
 
   /**
@@ -107,7 +108,7 @@ export class BatchClient {
     return body;
   }
 
-  /** Lets a failed batch go on. */
+  /** Lets a failed batch go on. To be repeated, use resuming(). */
   async resume(id: string, signal?: AbortSignal): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
   }
@@ -117,6 +118,25 @@ export class BatchClient {
     const { body } = await this.#http.send({ method: 'DELETE', path: batchPath(id), signal });
     for await (const _ of body);
   }
+}
+
+/**
+ * Attempts to let a failed batch go on: after one whose answer was lost, the batch is not failed any more.
+ * @returns one attempt
+ */
+export function resuming(client: BatchClient, id: string, signal?: AbortSignal): () => Promise<Batch> {
+  let repeated = false;
+  return async () => {
+    const maybeDone = repeated;
+    repeated = true;
+    try {
+      return await client.resume(id, signal);
+    } catch (error) {
+      if (maybeDone && error instanceof ApiError && error.code === 'batch_not_failed')
+        return client.get(id, signal);
+      throw error;
+    }
+  };
 }
 
 export function isFinal(status: BatchStatus): boolean {

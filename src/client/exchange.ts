@@ -16,6 +16,8 @@ export interface HttpRequest {
   signal?: AbortSignal | undefined;
   /** Longest time without a byte, in ms. */
   idleMs?: number;
+  /** performance.now() after which nobody waits for the answer any more; default: never. */
+  until?: number | undefined;
   /** Told, where that can be known, as the body goes out: its first `bytes` bytes are with the operating system. */
   onSent?: (bytes: number) => void;
 }
@@ -31,6 +33,17 @@ export interface Http {
   send(request: HttpRequest): Promise<HttpAnswer>;
   /** Sends, and parses the answer. @throws ProtocolError when it is not JSON, and what send() throws */
   json(request: HttpRequest): Promise<unknown>;
+}
+
+/** What is asked just before time is up may still be answered. */
+const LAST_ANSWER_MS = 1000;
+
+/** Longest time without a byte, in ms. @param defaultMs where the request does not say */
+export function longestSilence(
+  { idleMs, until = Infinity }: Pick<HttpRequest, 'idleMs' | 'until'>,
+  defaultMs: number,
+): number {
+  return Math.min(idleMs ?? defaultMs, Math.max(0, until - performance.now()) + LAST_ANSWER_MS);
 }
 
 /** The list of 10,000 parts has 2 MB. */

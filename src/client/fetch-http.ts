@@ -2,6 +2,7 @@
 import { AmuletError, ApiError } from './errors.ts';
 import {
   connectionError,
+  longestSilence,
   parseJson,
   parseProblem,
   readText,
@@ -34,7 +35,7 @@ export class FetchHttp implements Http {
     // Outside of what is caught: what is wrong with these is no trouble of the network.
     const headers = new Headers({ ...this.#options.headers, ...request.headers });
     const url = urlOf(base, request);
-    const watch = new Watch(request.idleMs ?? this.#options.idleMs, request.signal);
+    const watch = new Watch(longestSilence(request, this.#options.idleMs), request.signal);
     try {
       const response = await fetch(url, {
         method: request.method,

@@ -7,6 +7,7 @@ import * as https from 'node:https';
 import { AmuletError, ApiError, ConnectionError } from './errors.ts';
 import {
   connectionError,
+  longestSilence,
   parseJson,
   parseProblem,
   readText,
@@ -68,7 +69,7 @@ export class HttpClient implements Http {
   }
 
   #exchange(wanted: HttpRequest) {
-    const { method, headers, body, signal, idleMs, onSent } = wanted;
+    const { method, headers, body, signal, onSent } = wanted;
     return new Promise<http.IncomingMessage>((resolve, reject) => {
       const request = this.#request(urlOf(this.#base, wanted), {
         method,
@@ -77,7 +78,7 @@ export class HttpClient implements Http {
         ...(signal && { signal }),
       });
       let answer: http.IncomingMessage | undefined;
-      request.setTimeout(idleMs ?? DEFAULT_IDLE_MS, () => {
+      request.setTimeout(longestSilence(wanted, DEFAULT_IDLE_MS), () => {
         (answer ?? request).destroy(new ConnectionError('ETIMEDOUT', 'no answer'));
       });
       request.once('response', (message) => {

@@ -13,6 +13,8 @@ export interface RetrierOptions {
   /** How long nothing may work before it gives up, in ms. */
   patienceMs: number;
   signal: AbortSignal;
+  /** When it gives up in any case, as performance.now(); default: never. */
+  until?: number | undefined;
   /** Told when trouble begins, goes on, and (undefined) is over. */
   onTrouble?: (trouble: Trouble | undefined) => void;
 }
@@ -68,13 +70,14 @@ export class Retrier {
     // A name that was never known is a wrong one; one that was known is back when the network is.
     if (!this.#reached && error instanceof ConnectionError && error.code === 'ENOTFOUND') throw error;
 
-    const { patienceMs, onTrouble } = this.#options;
+    const { patienceMs, until = Infinity, onTrouble } = this.#options;
     this.#trouble = { reason: reasonOf(error), since: this.#trouble?.since ?? Date.now() };
     const failingMs = Date.now() - this.#trouble.since;
-    if (failingMs >= patienceMs) throw new GaveUpError(this.#trouble.reason, { cause: error });
+    const leftMs = Math.min(patienceMs - failingMs, until - performance.now());
+    if (leftMs <= 0) throw new GaveUpError(this.#trouble.reason, { cause: error });
     onTrouble?.(this.#trouble);
     const pauseMs = Math.max(backoffMs(failingMs), retryAfterMs(error));
-    await sleep(Math.min(pauseMs, patienceMs - failingMs), signal);
+    await sleep(Math.min(pauseMs, leftMs), signal);
   }
 }
 

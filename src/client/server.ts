@@ -19,9 +19,12 @@ export class Server {
     this.#patienceMs = patienceMs;
   }
 
-  /** For work of several steps: they share the patience, which is whole again after each that works. */
-  attempts(signal: AbortSignal = NO_SIGNAL): Attempts {
-    const retrier = new Retrier({ patienceMs: this.#patienceMs, signal });
+  /**
+   * For work of several steps: they share the patience, which is whole again after each that works.
+   * @param until performance.now() after which nothing is tried again
+   */
+  attempts(signal: AbortSignal = NO_SIGNAL, until?: number): Attempts {
+    const retrier = new Retrier({ patienceMs: this.#patienceMs, signal, until });
     return async (attempt) => {
       try {
         return await retrier.run(attempt);
@@ -33,7 +36,7 @@ export class Server {
 
   /** The answer, parsed. @throws AmuletError, or the signal's reason */
   json<T>(request: HttpRequest): Promise<T> {
-    return this.attempts(request.signal)(() => this.http.json(request) as Promise<T>);
+    return this.attempts(request.signal, request.until)(() => this.http.json(request) as Promise<T>);
   }
 
   /**

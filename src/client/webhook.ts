@@ -82,7 +82,8 @@ function importSecret(secret: string): Promise<Key> {
 }
 
 function header(headers: WebhookHeaders, name: string): string | undefined {
-  if (headers instanceof Headers) return headers.get(name) ?? undefined;
+  // Not `instanceof`: some runtimes and libraries have a Headers of their own.
+  if (typeof headers.get === 'function') return headers.get(name) ?? undefined;
   const value = Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1] as
     string | readonly string[] | undefined;
   return typeof value === 'string' ? value : value?.[0];

@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { EXIT_CONFIG } from '../shared/errors.ts';
 
 export interface PartOptions {
@@ -65,7 +66,7 @@ export class Part {
     const log = createWriteStream(path.join(logDir, `${name}.log`), { flags: 'a' });
     // A full disk must not take the service down with its logs.
     log.on('error', () => {});
-    const child = spawn(process.execPath, [entry.pathname], {
+    const child = spawn(process.execPath, [fileURLToPath(entry)], {
       env,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

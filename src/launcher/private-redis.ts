@@ -41,10 +41,14 @@ export async function startPrivateRedis(
   const socket = socketPath(dir);
   if (await answers(socket)) {
     await loaded(socket);
+    const unwatch = onEnd(socket, () => onDeath('its connection closed'));
     return {
       url: `unix://${socket}`,
       detail: 'taken over from an earlier run',
-      stop: () => shutdown(socket),
+      stop: async () => {
+        unwatch();
+        await shutdown(socket);
+      },
     };
   }
   const binary = BINARIES.find((name) => spawnSync(name, ['--version']).status === 0);
@@ -138,6 +142,28 @@ async function answers(socket: string): Promise<boolean> {
   } catch (error) {
     return toError(error).message.startsWith('LOADING');
   }
+}
+
+/** Tells of the end of a server that is another launcher's child. @returns what stops it */
+function onEnd(socket: string, tell: () => void): () => void {
+  let watching = true;
+  const redis = new Redis(socket, { retryStrategy: () => null, enableReadyCheck: false });
+  redis.on('error', () => {});
+  redis.once('end', () => {
+    if (!watching) return;
+    // Somebody may have closed just this connection.
+    const stillThere = answers(socket).catch(() => false);
+    void stillThere.then((there) => {
+      if (!watching) return;
+      if (there) unwatch = onEnd(socket, tell);
+      else tell();
+    });
+  });
+  let unwatch = () => redis.disconnect();
+  return () => {
+    watching = false;
+    unwatch();
+  };
 }
 
 async function loaded(socket: string): Promise<void> {

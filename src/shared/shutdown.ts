@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { EXIT_CONFIG, StartupError, toError } from './errors.ts';
 import type { Logger } from './logger.ts';
 
@@ -33,10 +34,23 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
       },
     );
   };
-  process.on('SIGTERM', () => begin('SIGTERM'));
-  process.on('SIGINT', () => begin('SIGINT'));
+  for (const [signal, end] of AT_ONCE) {
+    process.off(signal, end);
+    process.on(signal, () => begin(signal));
+  }
   if (process.connected) process.on('disconnect', () => begin('the launcher is gone'));
 }
+
+/**
+ * Signals before there is anything to stop. The first process of a container must listen to them itself: what it has no
+ * listener for never reaches it, and it would come up after it was told to go.
+ */
+const AT_ONCE = new Map<NodeJS.Signals, () => void>(
+  (['SIGTERM', 'SIGINT'] as const).map((signal) => [
+    signal,
+    () => process.exit(128 + constants.signals[signal]),
+  ]),
+);
 
 /**
  * Runs a process's start-up. A StartupError becomes one line and exit status 78, which tells whoever supervises the
@@ -47,6 +61,7 @@ export async function runMain(logger: Logger, start: () => Promise<void>): Promi
     logger.fatal({ err: toError(error) }, 'unhandled rejection: this is a bug');
     process.exit(1);
   });
+  for (const [signal, end] of AT_ONCE) process.on(signal, end);
   try {
     await start();
   } catch (error) {

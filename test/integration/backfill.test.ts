@@ -309,6 +309,11 @@ describe('going on', () => {
   });
 
   /** Leaves a run behind that was interrupted while its rows came. */
+  function moveState(url: string): void {
+    const state = JSON.parse(content('out.resume.json')) as BackfillState;
+    write('out.resume.json', JSON.stringify({ ...state, url }));
+  }
+
   async function begun(name = 'in.jsonl', extra: string[] = []): Promise<string> {
     fake.rowsPerSecond = 1;
     const file = write(
@@ -392,6 +397,44 @@ describe('going on', () => {
     expect(fake.batches.size).toBe(2);
     expect(content('out').split('\n').length).toBe(2);
     expect(left()).toEqual(['out']);
+  });
+
+  test('… patiently, so that two do not run side by side', async () => {
+    const file = await begun();
+    const { id } = fake.only.batch;
+    fake.plan(/^DELETE /, { kind: 'answer', status: 503, problem: 'redis_unavailable' }, 2);
+    fake.rowsPerSecond = Infinity;
+    expect(await run([file, '-o', at('out'), '--restart'])).toMatchObject({ code: EXIT.ok });
+    const cancels = fake.requests.filter((request) => request.startsWith('DELETE '));
+    expect(cancels).toEqual(Array(3).fill(`DELETE /v1/batches/${id}`));
+  });
+
+  test('… or says which it could not cancel, where that server is another', async () => {
+    const file = await begun();
+    const { id } = fake.only.batch;
+    moveState('http://127.0.0.1:1/');
+    fake.rowsPerSecond = Infinity;
+    const { code, said } = await run([file, '-o', at('out'), '--restart']);
+    expect(code).toBe(EXIT.ok);
+    expect(said).toContain(
+      `The batch could not be canceled, and may go on. To cancel it: DELETE http://127.0.0.1:1/v1/batches/${id}`,
+    );
+  });
+
+  test('a server that has moved is asked where it is now, then and later', async () => {
+    const file = await begun();
+    moveState('http://127.0.0.1:1/');
+    fake.plan(/^GET /, { kind: 'answer', status: 503, problem: 'redis_unavailable' });
+    const args = [file, '-o', at('out'), '--resume', '--patience', '0'];
+    const { code, said } = await run(args);
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain(`amulet backfill ${file} --out ${at('out')} --url ${fake.url} --resume`);
+    fake.plan(/results/, { kind: 'answer', status: 503, problem: 'redis_unavailable' });
+    const again = await run(args);
+    expect(again.code).toBe(EXIT.temporary);
+    expect(again.said).toContain(`amulet backfill ${file} --out ${at('out')} --resume`);
+    fake.rowsPerSecond = Infinity;
+    expect(await runBackfill(args)).toMatchObject({ code: EXIT.ok });
   });
 
   test('a state of another version is left alone, unless --restart says otherwise', async () => {

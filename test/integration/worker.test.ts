@@ -1,4 +1,5 @@
 /** A worker as a process: health, drain, death, and payloads that are none of ours. */
+import { constants } from 'node:os';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
@@ -76,6 +77,17 @@ test('SIGTERM drains: what is in hand is finished, then the process ends with st
   expect(states).toContain('succeeded');
   stack.workers = [stack.startWorker()];
   for (const id of ids) expect((await finished(id)).status).toBe('succeeded');
+});
+
+test('SIGTERM before it is up ends it at once, also where nobody else would', async () => {
+  // By a status of its own, so it listened: a signal without a listener does nothing to the first process of a container.
+  let status: number | null = null;
+  for (let afterMs = 50; status === null; afterMs += 50) {
+    const early = stack.startWorker();
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    status = await early.end('SIGTERM');
+  }
+  expect(status).toBe(128 + constants.signals.SIGTERM);
 });
 
 test('a second signal ends it at once', async () => {

@@ -3,10 +3,12 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openDestination } from '../../src/cli/destination.ts';
-import { openInput } from '../../src/cli/input.ts';
+import { UnreadableInputError } from '../../src/cli/exit.ts';
+import { fromStream, openInput } from '../../src/cli/input.ts';
 import { takeLock } from '../../src/cli/lock.ts';
 import { moveInto, PartialFile } from '../../src/cli/output.ts';
 import { StateFile, type BackfillState } from '../../src/cli/state.ts';
@@ -37,6 +39,23 @@ describe('input', () => {
     }
   }
   const text = 'line\n'.repeat(100_000);
+
+  test('that cannot be read to its end may be readable later: what is uploaded is kept', async () => {
+    async function* broken(): AsyncGenerator<Buffer> {
+      yield await Promise.resolve(Buffer.from(text));
+      throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', syscall: 'read' });
+    }
+    const input = fromStream('reviews.txt', Readable.from(broken()));
+    const reading = (async () => {
+      for await (const _ of input.read(new AbortController().signal));
+    })();
+    await expect(reading).rejects.toBeInstanceOf(UnreadableInputError);
+    await expect(reading).rejects.toThrow('reviews.txt cannot be read: EIO: i/o error, read');
+  });
+
+  test.skipIf(!fs.existsSync('/proc/self/mem'))('that cannot be read at all', async () => {
+    await expect(openInput('/proc/self/mem')).rejects.toThrow(/^\/proc\/self\/mem cannot be read: EIO/);
+  });
 
   test.each<[string, Buffer, string]>([
     ['plain', Buffer.from(text), text],

@@ -126,7 +126,9 @@ describe('parts', () => {
         // No more of them than it takes.
         const longest = Math.max(...input.split('\n').map((line) => Buffer.byteLength(line) + 1));
         expect(parts.slice(0, -1).every((part) => Buffer.byteLength(part) >= partBytes)).toBe(true);
-        expect(parts.every((part) => Buffer.byteLength(part) < partBytes + pieceBytes + longest)).toBe(true);
+        expect(parts.every((part) => Buffer.byteLength(part) < 2 * partBytes + longest)).toBe(true);
+        // The same, however the input comes.
+        expect(await all(cutParts(cut(input, 1000), undefined, partBytes))).toEqual(parts);
       }),
     );
   });
@@ -167,6 +169,7 @@ describe('parts', () => {
       true,
       false,
     ]);
+    expect(await all(cutParts(cut('12345678\n'.repeat(1_000_000), 60_000), undefined))).toEqual(parts);
     expect(concat([Buffer.from('a'), Buffer.from('b')])).toEqual(new Uint8Array([97, 98]));
   });
 });

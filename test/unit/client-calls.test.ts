@@ -161,3 +161,53 @@ test('wait: polls while it is not final, and gives up when it was told to', asyn
   const error = await failure(never.amulet.wait('j', { timeoutMs: 20 }));
   expect(error).toMatchObject({ name: 'WaitTimeoutError', code: 'wait_timeout', latest: waiting });
 });
+
+describe('a server that is away for longer than there is time', () => {
+  const waiting = { ...JOB, status: 'queued', results: null };
+  /** Accepts, and never answers. */
+  const silent: typeof globalThis.fetch = (_, init) =>
+    new Promise((_resolve, reject) => {
+      const { signal } = init ?? {};
+      signal?.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  const within = async (ms: number, promise: Promise<unknown>) => {
+    const begun = performance.now();
+    const error = await failure(promise);
+    expect(performance.now() - begun).toBeLessThan(ms);
+    return error;
+  };
+
+  test('nothing is known of the job: what is wrong with the server', async () => {
+    const { amulet } = client([unreachable]);
+    expect(await within(20_000, amulet.wait('j', { timeoutMs: 300 }))).toMatchObject({ code: 'ECONNRESET' });
+    expect(await within(20_000, amulet.classify('a', { timeoutMs: 300 }))).toMatchObject({
+      code: 'ECONNRESET',
+    });
+    const hung = new AmuletClient({ url: 'http://amulet.test', fetch: silent });
+    expect(await within(20_000, hung.wait('j', { timeoutMs: 300 }))).toMatchObject({ code: 'ETIMEDOUT' });
+    expect(await within(20_000, hung.batchById('b').wait({ timeoutMs: 300 }))).toMatchObject({
+      code: 'ETIMEDOUT',
+    });
+  });
+
+  test('something is known: it has not ended, as far as anybody knows', async () => {
+    const { amulet } = client([json(200, waiting), unreachable]);
+    const error = await within(20_000, amulet.wait('j', { timeoutMs: 1000 }));
+    expect(error).toMatchObject({ name: 'WaitTimeoutError', latest: waiting });
+  });
+
+  test('results are given up when the patience is over', async () => {
+    const noAnswer = () => new TypeError('fetch failed', { cause: { code: 'ETIMEDOUT' } });
+    const { amulet } = client([noAnswer], { patienceMs: 100 });
+    await expect(amulet.batchById('b').results().next()).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+  });
+});
+
+test('a resume whose answer was lost has worked', async () => {
+  const running = { id: 'b', status: 'processing', rows: { total: 1, finished: 0, failed: 0 } };
+  const done = json(409, { code: 'batch_not_failed' });
+  const { sent, amulet } = client([unreachable, done, json(200, running)]);
+  expect(await amulet.batchById('b').resume()).toEqual(running);
+  expect(sent.map(({ method }) => method)).toEqual(['POST', 'POST', 'GET']);
+  expect(await failure(client([done]).amulet.batchById('b').resume())).toMatchObject({ status: 409 });
+});

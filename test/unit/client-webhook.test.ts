@@ -18,6 +18,9 @@ describe('is believed', () => {
     const headers = signed();
     expect(await verifyWebhook(body, headers, secret)).toEqual(event);
     expect(await verifyWebhook(Buffer.from(body), new Headers(headers), secret)).toEqual(event);
+    // As another library has them.
+    const others = new Headers(headers);
+    expect(await verifyWebhook(body, { get: (name) => others.get(name) }, secret)).toEqual(event);
     const upper = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name.toUpperCase(), value]),
     );

@@ -1,10 +1,13 @@
 /** What `npm start` makes on a machine is for its user alone, and nobody else's is taken for its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Part } from '../../src/launcher/part.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
 import { holdDataDir } from '../../src/launcher/single-instance.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
@@ -32,6 +35,53 @@ test('only its user can read the data folder, the secret, and the private Redis'
       expect([name, statSync(path.join(dataDir, name)).mode & 0o077]).toEqual([name, 0]);
   } finally {
     await redis.stop();
+  }
+});
+
+test('a Redis that an earlier launcher left is watched, too', async () => {
+  const dataDir = path.join(folder, 'data');
+  const first = await startPrivateRedis(dataDir, () => {});
+  const ends: string[] = [];
+  const second = await startPrivateRedis(dataDir, (how) => ends.push(how));
+  expect(second).toMatchObject({ url: first.url, detail: 'taken over from an earlier run' });
+  const redis = new Redis(first.url.slice('unix://'.length));
+  try {
+    // A connection that is closed is not a server that has ended.
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await eventually(
+      async () => ((await redis.client('LIST')) as string).split('\n').length > 2 || undefined,
+    );
+    expect(ends).toEqual([]);
+  } finally {
+    redis.disconnect();
+    await first.stop();
+  }
+  await eventually(() => Promise.resolve(ends.length > 0 || undefined));
+  expect(ends).toEqual(['its connection closed']);
+
+  const third = await startPrivateRedis(dataDir, () => {});
+  const fourth = await startPrivateRedis(dataDir, (how) => ends.push(how));
+  await fourth.stop();
+  await third.stop();
+  expect(ends).toHaveLength(1);
+});
+
+test('a part is found wherever the program lies', async () => {
+  const entry = path.join(folder, 'a part.ts');
+  writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
+  const said: string[] = [];
+  const part = new Part({
+    name: 'part',
+    entry: pathToFileURL(entry),
+    env: process.env,
+    logDir: folder,
+    say: (_, line) => said.push(line),
+    onUnusable: () => {},
+  });
+  try {
+    expect([await Promise.race([part.ready, eventually(() => Promise.resolve(said[0]))])]).toEqual(['here']);
+  } finally {
+    await part.stop();
   }
 });
 
