@@ -49,7 +49,16 @@ export class RedisGroup {
 
   /** For REDIS_URL. */
   get url(): string {
-    const hosts = this.#sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',');
+    return this.urlBy(this.sentinelPorts);
+  }
+
+  get sentinelPorts(): number[] {
+    return this.#sentinels.map(({ port }) => port);
+  }
+
+  /** The same, where just these are to be asked. */
+  urlBy(ports: number[]): string {
+    const hosts = ports.map((port) => `127.0.0.1:${port}`).join(',');
     const query = `sentinel_password=${encodeURIComponent(SENTINEL_PASSWORD)}`;
     return `redis+sentinel://:${encodeURIComponent(PASSWORD)}@${hosts}/${NAME}?${query}`;
   }
@@ -85,6 +94,40 @@ export class RedisGroup {
   /** Asks a Sentinel to put the replica in the place of the master, who is well. */
   async failover(): Promise<void> {
     await this.#ask(this.#sentinels[0]?.port, (sentinel) => sentinel.call('SENTINEL', 'FAILOVER', NAME));
+  }
+
+  /** Resolves when so many processes listen to every Sentinel. */
+  async watched(processes: number): Promise<void> {
+    for (const { port } of this.#sentinels) {
+      await this.#ask(port, (sentinel) =>
+        eventually(async () => {
+          const clients = String(await sentinel.client('LIST'));
+          return clients.split(' sub=1 ').length > processes ? true : undefined;
+        }),
+      );
+    }
+  }
+
+  /** Resolves when nobody but Sentinels is connected to the master, who is one still. */
+  async abandoned(): Promise<void> {
+    await this.on(this.master, (redis) =>
+      eventually(async () => {
+        const clients = String(await redis.client('LIST'))
+          .trim()
+          .split('\n');
+        if (!clients.every((client) => /name=sentinel-|cmd=client\|list/.test(client))) return undefined;
+        if (!(await redis.info()).includes('role:master')) throw new Error('it is a replica by now');
+        return true;
+      }),
+    );
+  }
+
+  /** Has the first Sentinel reach neither server any more, and the others hang. */
+  async blindSentinels(): Promise<void> {
+    for (const { process } of this.#sentinels.slice(1)) process.kill('SIGSTOP');
+    await this.#ask(this.#sentinels[0]?.port, (sentinel) =>
+      sentinel.call('SENTINEL', 'SET', NAME, 'auth-pass', 'another'),
+    );
   }
 
   /** Resolves when all Sentinels say that the replica is the master now. */
