@@ -8,7 +8,7 @@ const END = '<!-- settings:end -->';
 export function settingsTable(): string {
   const rows = Object.entries(SETTINGS).map(
     ([name, { default: value, doc }]) =>
-      `| \`${name}\` | ${value === '' ? '' : `\`${value}\``} | ${doc.replaceAll('|', '\\|')} |`,
+      `| \`${name}\` | ${value === '' ? '' : `\`${value}\``} | ${doc.replaceAll('|', '\\|').replaceAll('](docs/', '](')} |`,
   );
   return ['| variable | default | meaning |', '|---|---|---|', ...rows].join('\n');
 }
@@ -24,7 +24,10 @@ export function withSettingsTable(page: string): string {
 /** The content of .env.example. */
 export function envExample(): string {
   const entries = Object.entries(SETTINGS).map(
-    ([name, { default: value, doc }]) => `# ${doc.replaceAll('`', '')}\n# ${name}=${value}`,
+    ([name, { default: value, doc }]) => `# ${withoutMarkup(doc)}\n# ${name}=${value}`,
   );
   return `# Copy to .env and uncomment what you want to change.\n\n${entries.join('\n\n')}\n`;
 }
+
+const withoutMarkup = (doc: string): string =>
+  doc.replaceAll('`', '').replaceAll(/\[([^\]]+)\]\(([^)]+)\)/g, '$1 ($2)');
