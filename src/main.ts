@@ -42,6 +42,7 @@ class Launcher {
     process.on('SIGHUP', () => void this.stop(0));
 
     const url = config.REDIS_URL ?? (await this.#startRedis());
+    if (this.#isStopping()) return;
     if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
     const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
     const part = (name: string, entry: string, env: Record<string, string> = {}) =>
@@ -62,11 +63,15 @@ class Launcher {
     this.#webhooks = part('webhooks', './worker/webhooks/main.ts');
     const address = await this.#up(this.#api);
     await Promise.all([...this.#workers, this.#webhooks].map((each) => this.#up(each)));
-    if (this.#stopping) return;
+    if (this.#isStopping()) return;
     process.stdout.write(
       `\nAmulet is ready on ${address}   (docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C)\nTry:  ` +
         `curl -s ${address}/predict -H 'Content-Type: application/json' -d '{"text": "a stirring, funny and finally transporting re-imagining of beauty and the beast"}'\n\n`,
     );
+  }
+
+  #isStopping(): boolean {
+    return this.#stopping !== undefined;
   }
 
   async #up(part: Part): Promise<string> {
@@ -81,6 +86,7 @@ class Launcher {
       say('redis', `died (${how}); starting it again`);
       this.#startRedis().catch((error: unknown) => void this.#giveUp('redis', toError(error).message));
     });
+    await this.#redis.loaded();
     say('redis', this.#redis.detail);
     return this.#redis.url;
   }

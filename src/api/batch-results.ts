@@ -93,15 +93,18 @@ export class BatchResults {
         chunk++;
         continue;
       }
+      // The bits are newer than the record: when it had ended, they were all there.
+      if (hasEnded(record)) {
+        chunk++;
+        continue;
+      }
       ({ record, bits } = await this.#look(id));
       if (revision !== undefined && record.revision !== revision) {
         throw new Error(`batch ${id} was begun again while its results were read`);
       }
-      if (isDone(bits, chunk)) continue;
-      // A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now.
-      if (isFinalBatch(record.status) && record.status !== 'failed') chunk++;
-      else if (follow && record.status !== 'failed') await wait();
-      else return;
+      if (isDone(bits, chunk) || hasEnded(record)) continue;
+      if (!follow || record.status === 'failed') return;
+      await wait();
     }
   }
 
@@ -134,6 +137,9 @@ export class BatchResults {
     });
   }
 }
+
+/** A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now. */
+const hasEnded = ({ status }: BatchRecord): boolean => isFinalBatch(status) && status !== 'failed';
 
 /** The chunk in which the record behind `line` is to be looked for. */
 async function chunkBehind(store: BlobStore, manifest: Manifest, line: number): Promise<number> {

@@ -209,16 +209,19 @@ export class BatchService {
       const model = await catalog.resolve(input.model);
       await admission.admitBatch();
       const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes));
-      const fresh = newBatchId(model.name);
       const { idempotencyKey, ...request } = input;
-      const reserved =
-        idempotencyKey === undefined
-          ? undefined
-          : await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
-      const id = reserved ?? fresh;
-      // Under a key the batch may have been removed since, or never made.
-      await batches.create(id, owner, spec, input.webhook);
-      return id;
+      const fresh = newBatchId(model.name);
+      if (idempotencyKey === undefined) {
+        await batches.create(fresh, owner, spec, input.webhook);
+        return fresh;
+      }
+      const redisKey = this.#idempotencyKeys.redisKey(owner, idempotencyKey);
+      for (;;) {
+        const reserved = await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
+        const id = reserved ?? fresh;
+        // Whoever reserved it may have died before there was a batch.
+        if (await batches.create(id, owner, spec, input.webhook, redisKey)) return id;
+      }
     });
   }
 

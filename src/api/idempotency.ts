@@ -37,8 +37,16 @@ export class IdempotencyKeys {
     // A repeat has a trace of its own.
     const request = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
     const hash = sha256(JSON.stringify(request));
-    const redisKey = `${this.#prefix}:${owner}:${sha256(key)}`;
-    const earlier = await this.#redis.call('SET', redisKey, `${hash} ${id}`, 'NX', 'GET', 'EX', this.#ttlS);
+    const value = `${hash} ${id}`;
+    const earlier = await this.#redis.call(
+      'SET',
+      this.redisKey(owner, key),
+      value,
+      'NX',
+      'GET',
+      'EX',
+      this.#ttlS,
+    );
     if (typeof earlier !== 'string') return undefined;
     const [earlierHash, earlierId] = earlier.split(' ');
     if (earlierHash !== hash) {
@@ -48,6 +56,11 @@ export class IdempotencyKeys {
       );
     }
     return earlierId;
+  }
+
+  /** Where the id is kept that was reserved under a key: the last word of a string. */
+  redisKey(owner: string, key: string): string {
+    return `${this.#prefix}:${owner}:${sha256(key)}`;
   }
 }
 

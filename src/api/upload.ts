@@ -3,14 +3,13 @@
  * chunk and a record, whatever comes, because the blob store takes no faster than it writes.
  */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import { dataKey, encodeIndex, indexKey, type ChunkEntry } from '../shared/batches/layout.ts';
 import type { BlobStore } from '../shared/blobs/blob-store.ts';
+import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
 import type { InputSpec } from '../shared/bulk/input.ts';
 import { splitRecords } from '../shared/bulk/split.ts';
 import type { StoredPart } from '../shared/contract.ts';
-import { AppError, toError } from '../shared/errors.ts';
+import { AppError } from '../shared/errors.ts';
 
 /** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
 const CHUNK_ROWS = 4096;
@@ -49,7 +48,7 @@ export async function storePart(
 
   async function* content() {
     const received = withIdleLimit(body, idleMs);
-    for await (const piece of gzip ? gunzip(received) : received) {
+    for await (const piece of gzip ? ungzip(received) : received) {
       bytes += piece.length;
       if (bytes > maxBytes) throw tooLarge();
       hash.update(piece);
@@ -102,30 +101,20 @@ export async function dropPart(blobs: BlobStore, blob: string): Promise<void> {
   await blobs.delete([dataKey(blob), indexKey(blob)]);
 }
 
-async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const from = Readable.from(source, { objectMode: false });
-  const decoder = createGunzip();
-  // pipe() does not pass errors on: those of the client's side must not look like bad gzip.
-  let sourceError: Error | undefined;
-  from.on('error', (error) => {
-    sourceError = error;
-    decoder.destroy(error);
-  });
-  from.pipe(decoder);
+async function* ungzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
-    yield* decoder as AsyncIterable<Uint8Array>;
+    yield* gunzip(source);
   } catch (error) {
-    if (sourceError) throw sourceError;
-    if (!/^(Z_|ERR_TRAILING|ERR_BUFFER)/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    const reason = toError(error).message.includes('unexpected end')
-      ? 'the gzip stream breaks off before its end'
-      : `the body is not valid gzip: ${toError(error).message}`;
-    throw new AppError('malformed_body', reason, { cause: error });
-  } finally {
-    from.destroy();
-    decoder.destroy();
+    if (!(error instanceof GzipError)) throw error;
+    throw new AppError('malformed_body', GZIP_PROBLEMS[error.problem](error), { cause: error });
   }
 }
+
+const GZIP_PROBLEMS: Record<GzipProblem, (error: GzipError) => string> = {
+  cut: () => 'the gzip stream breaks off before its end',
+  damaged: ({ message }) => `the body is not valid gzip: ${message}`,
+  trailing: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
+};
 
 /** The body until its end, or until nothing has come for so long. */
 async function* withIdleLimit(body: AsyncIterable<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {

@@ -6,7 +6,8 @@ import { abandon, batchUrl } from './abandon.ts';
 import { beginBatch, goOnUploading } from './bring-input.ts';
 import { bringRows, finished } from './bring-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
-import { openDestination } from './destination.ts';
+import { openDestination, type Destination } from './destination.ts';
+import { diskProblem } from './disk.ts';
 import { BadInputError, CliError, EXIT, type ExitCode } from './exit.ts';
 import { explain } from './explain.ts';
 import { makePlan, type Plan } from './plan.ts';
@@ -27,44 +28,57 @@ export async function backfill(
 ): Promise<ExitCode> {
   const destination = await openDestination(command.out);
   try {
-    const plan = await makePlan(command, destination);
-    const { url } = plan;
-    if (plan.kind === 'finish') {
-      const { rows, failed } = plan.finished;
-      await destination.finish(plan.state, plan.finished);
-      reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
-      return await finished({ command, url, reporter }, plan.state, failed);
-    }
-    const http = connectTo(url);
-    const run: Run = {
-      command,
-      url,
-      client: new BatchClient(http),
-      retrier: new Retrier({
-        patienceMs: command.patienceMs,
-        signal,
-        onTrouble: (trouble) => (run.trouble = trouble),
-      }),
-      destination,
-      reporter,
-      signal,
-      trouble: undefined,
-      state: undefined,
-      leftBehind: undefined,
-      whereabouts: () => '',
-    };
-    try {
-      return await carryOut(run, plan);
-    } catch (error) {
-      reporter.unwatch();
-      await cleanUp(run, error);
-      throw explain(error, run);
-    } finally {
-      http.close();
-      plan.input?.close();
-    }
+    return await withDestination(command, destination, signal, reporter);
+  } catch (error) {
+    const problem = diskProblem(error);
+    if (!problem) throw error;
+    throw new CliError(problem.exitCode, `${destination.name}: ${problem.reason}`, [], error);
   } finally {
     destination.release();
+  }
+}
+
+async function withDestination(
+  command: BackfillCommand,
+  destination: Destination,
+  signal: AbortSignal,
+  reporter: Reporter,
+): Promise<ExitCode> {
+  const plan = await makePlan(command, destination);
+  const { url } = plan;
+  if (plan.kind === 'finish') {
+    const { rows, failed } = plan.finished;
+    await destination.finish(plan.state, plan.finished);
+    reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
+    return await finished({ command, url, reporter }, plan.state, failed);
+  }
+  const http = connectTo(url);
+  const run: Run = {
+    command,
+    url,
+    client: new BatchClient(http),
+    retrier: new Retrier({
+      patienceMs: command.patienceMs,
+      signal,
+      onTrouble: (trouble) => (run.trouble = trouble),
+    }),
+    destination,
+    reporter,
+    signal,
+    trouble: undefined,
+    state: undefined,
+    leftBehind: undefined,
+    whereabouts: () => '',
+  };
+  try {
+    return await carryOut(run, plan);
+  } catch (error) {
+    reporter.unwatch();
+    await cleanUp(run, error);
+    throw explain(error, run);
+  } finally {
+    http.close();
+    plan.input?.close();
   }
 }
 

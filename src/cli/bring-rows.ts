@@ -20,7 +20,7 @@ export async function bringRows(run: Run, state: BackfillState, batch: Batch): P
   const { destination, reporter } = run;
   const output = await destination.openOutput();
   try {
-    const ended = await follow(run, batch, output);
+    const ended = await follow(run, state, batch, output);
     if (ended.status !== 'completed') throw new BatchEndedError(ended);
     const { total, failed } = ended.rows;
     if (output.rows !== total) {
@@ -48,8 +48,8 @@ export async function finished(
   return failed > 0 ? EXIT.rowErrors : EXIT.ok;
 }
 
-async function follow(run: Run, batch: Batch, output: Output): Promise<Batch> {
-  const { client, retrier, signal, reporter } = run;
+async function follow(run: Run, state: BackfillState, batch: Batch, output: Output): Promise<Batch> {
+  const { client, retrier, signal, reporter, destination } = run;
   let seen = { batch, at: Date.now() };
   run.whereabouts = () => {
     const { total, finished: done } = seen.batch.rows;
@@ -63,7 +63,15 @@ async function follow(run: Run, batch: Batch, output: Output): Promise<Batch> {
     (polled) => (seen = { batch: polled, at: Date.now() }),
   );
   try {
-    return await followResults({ client, retrier, batch: batch.id, signal }, output);
+    return await followResults({ client, retrier, batch: batch.id, signal }, output, {
+      get known() {
+        return state.revision;
+      },
+      keep: async (revision) => {
+        state.revision = revision;
+        await destination.save(state);
+      },
+    });
   } finally {
     ended.abort();
     await polling;

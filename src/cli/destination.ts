@@ -1,7 +1,8 @@
 /** Where a run writes to and what it leaves there for the next one. */
 import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { UsageError } from './exit.ts';
+import { diskProblem } from './disk.ts';
+import { CliError, EXIT, UsageError } from './exit.ts';
 import { takeLock } from './lock.ts';
 import { exists, moveInto, PartialFile, StandardOutput, type Output } from './output.ts';
 import { StateFile, type BackfillState } from './state.ts';
@@ -98,6 +99,8 @@ function lock(out: string): () => void {
   } catch (error) {
     // Also the first file to be made in the folder: whether that can be done, only trying tells.
     if (error instanceof UsageError) throw new UsageError(`--out ${out}: ${error.message}`, error.hints);
+    const problem = diskProblem(error);
+    if (problem?.exitCode === EXIT.temporary) throw new CliError(EXIT.temporary, `${out}: ${problem.reason}`);
     throw new UsageError(`--out ${out} cannot be written: ${(error as Error).message}`);
   }
 }

@@ -3,10 +3,9 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { createGunzip } from 'node:zlib';
 import { BadInputError, UnreadableInputError, UsageError } from './exit.ts';
+import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
 import { toError } from '../shared/errors.ts';
 import { peek } from './peek.ts';
 
@@ -35,6 +34,11 @@ export interface Input {
 const HEAD_BYTES = 64 * 1024;
 const READ_BYTES = 128 * 1024;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+const GZIP_PROBLEMS: Record<GzipProblem, string> = {
+  cut: 'ends in the middle of its gzip data: is it whole?',
+  damaged: 'has damaged gzip data',
+  trailing: 'has a hole of zeros in its gzip data: what lies behind it would be lost',
+};
 const BOM = Buffer.from('\ufeff');
 
 const open = promisify(fs.open);
@@ -123,7 +127,7 @@ export function fromStream(name: string, stream: Readable): Input {
 
 async function* decode(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
   const stored = await peek(source, GZIP_MAGIC.length);
-  const plain = stored.head.equals(GZIP_MAGIC) ? gunzip(stored.stream, name) : stored.stream;
+  const plain = stored.head.equals(GZIP_MAGIC) ? ungzip(stored.stream, name) : stored.stream;
   const { head, stream } = await peek(plain, BOM.length);
   let skip = head.equals(BOM) ? BOM.length : 0;
   for await (const bytes of stream) {
@@ -132,22 +136,11 @@ async function* decode(source: AsyncIterable<Buffer>, name: string): AsyncGenera
   }
 }
 
-/** Of one gzip member or several. */
-async function* gunzip(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
-  const decoder = createGunzip({ chunkSize: READ_BYTES });
-  // Its errors reach the loop through the decoder.
-  const feeding = pipeline(source, decoder).catch(() => {});
+async function* ungzip(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
   try {
-    for await (const bytes of decoder) yield bytes as Buffer;
+    yield* gunzip(source, READ_BYTES);
   } catch (error) {
-    const reasons: Record<string, string> = {
-      Z_BUF_ERROR: 'ends in the middle of its gzip data: is it whole?',
-      Z_DATA_ERROR: 'has damaged gzip data',
-    };
-    const reason = reasons[(error as NodeJS.ErrnoException).code ?? ''];
-    throw reason === undefined ? error : new BadInputError(`${name} ${reason}`, error);
-  } finally {
-    decoder.destroy();
-    await feeding;
+    if (!(error instanceof GzipError)) throw error;
+    throw new BadInputError(`${name} ${GZIP_PROBLEMS[error.problem]}`, error);
   }
 }

@@ -27,9 +27,9 @@ export function takeLock(path: string, command = 'amulet backfill'): () => void 
     host: hostname(),
     began: beginOf(process.pid),
   } satisfies Owner);
-  // Written first, linked then: nobody ever sees a lock without its owner.
-  writeFileSync(unique, mine, { flag: 'wx' });
   try {
+    // Written first, linked then: nobody ever sees a lock without its owner.
+    writeFileSync(unique, mine, { flag: 'wx' });
     while (!link(unique, path)) removeStale(path, `${unique}.stale`, command);
   } finally {
     rmSync(unique, { force: true });

@@ -10,6 +10,8 @@ export interface Output {
   /** The last of them, without its line ending; empty when there is none. */
   readonly lastLine: Buffer;
   write: (lines: Buffer) => Promise<void>;
+  /** Takes back all rows. @throws CliError when that cannot be done */
+  clear: () => Promise<void>;
   close: () => Promise<void>;
 }
 
@@ -63,6 +65,13 @@ export class PartialFile implements Output {
     this.#bytes += lines.length;
     this.#rows += countLines(lines);
     this.#lastLine = lastLineOf(lines);
+  }
+
+  async clear(): Promise<void> {
+    await this.#file.truncate(0);
+    this.#bytes = 0;
+    this.#rows = 0;
+    this.#lastLine = Buffer.alloc(0);
   }
 
   /** On the disk, so that what follows may rely on it. */
@@ -127,6 +136,11 @@ export class StandardOutput implements Output {
     });
     this.rows += countLines(lines);
     this.lastLine = lastLineOf(lines);
+  }
+
+  clear(): Promise<void> {
+    const message = 'the batch was begun again with other weights: what is written is of those before';
+    return Promise.reject(new CliError(EXIT.failed, message));
   }
 
   close(): Promise<void> {

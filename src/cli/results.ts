@@ -14,26 +14,63 @@ export interface ResultsSource {
   signal: AbortSignal;
 }
 
+/** Of which weights the rows of an output are; undefined: not known. */
+export interface RowsRevision {
+  readonly known: string | undefined;
+  /** Before there is a row of it. */
+  keep: (revision: string) => Promise<void>;
+}
+
 /** Before asking again when an answer ended although the batch goes on: the server is on its way out. */
 const REOPEN_MS = 500;
+/** Between looks at a batch that has not begun: the first ones, and the others. */
+const FIRST_LOOK_MS = 50;
+const LOOK_MS = 2000;
 const LF = 0x0a;
 
 /**
  * Goes on behind the output's last row, until the batch is final; returns the batch. A completed one has all its rows in
- * the output then, or the server does not have them.
+ * the output then, or the server does not have them. When it was begun again with other weights, so are the rows.
  */
-export async function followResults(source: ResultsSource, output: Output): Promise<Batch> {
+export async function followResults(
+  source: ResultsSource,
+  output: Output,
+  revision: RowsRevision,
+): Promise<Batch> {
   const { client, retrier, batch: id, signal } = source;
-  for (let last: Batch | undefined; ;) {
-    await retrier.run(() => appendResults(source, output));
-    // What ended because the server did may be short of rows although the batch has ended since.
-    if (last) return last;
-    const batch = await retrier.run(() => client.get(id, signal));
-    if (!isFinal(batch.status))
-      await sleep(REOPEN_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-    else if (batch.status !== 'completed' || output.rows >= batch.rows.total) return batch;
-    else last = batch;
+  const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+  /** Rows were asked for, and whether the batch had ended before. */
+  let asked: { ended: boolean } | undefined;
+  let lookMs = FIRST_LOOK_MS;
+  for (;;) {
+    // A batch that breaks off may have been begun again, so each try begins with a look at it.
+    const ended = await retrier.run(async () => {
+      const batch = await client.get(id, signal);
+      const final = isFinal(batch.status);
+      if (await isOfOther(batch.model.revision, output, revision)) asked = undefined;
+      // What ended because the server did may be short of rows although the batch has ended since.
+      const whole = batch.status === 'completed' && output.rows >= batch.rows.total;
+      if (final && (whole || asked?.ended === true)) return batch;
+      if (!final && batch.model.revision === null) {
+        await pause(lookMs);
+        lookMs = Math.min(2 * lookMs, LOOK_MS);
+        return undefined;
+      }
+      if (!final && asked) await pause(REOPEN_MS);
+      await appendResults(source, output);
+      asked = { ended: final };
+      return undefined;
+    });
+    if (ended) return ended;
   }
+}
+
+/** Whether the output's rows were of other weights; they are gone then. */
+async function isOfOther(current: string | null, output: Output, revision: RowsRevision): Promise<boolean> {
+  const other = revision.known !== undefined && current !== revision.known && output.rows > 0;
+  if (other) await output.clear();
+  if (current !== null && current !== revision.known) await revision.keep(current);
+  return other;
 }
 
 async function appendResults(
@@ -41,8 +78,8 @@ async function appendResults(
   output: Output,
 ): Promise<void> {
   const after = lineOf(output.lastLine);
+  // An answer that breaks off before it has given anything is no success.
   const body = await client.followResults(batch, after, signal);
-  retrier.succeeded();
   /** What has come of a line that has not ended. */
   let begun = Buffer.alloc(0);
   try {

@@ -15,6 +15,8 @@ export interface BackfillState {
   idempotencyKey: string;
   /** Its id, once it is known. */
   batch: string | null;
+  /** Weights that the rows in the partial file are of, as soon as there may be some. */
+  revision?: string;
   /** All parts are there and the server knows it: the input is needed no more. */
   uploaded: boolean;
   /** All rows are in the partial file; only the renaming may be missing. */

@@ -31,6 +31,8 @@ export interface OpenedInput {
   delimiter?: string | undefined;
   /** Gzip undone, without a byte order mark. */
   bytes: AsyncGenerator<Uint8Array, void, undefined>;
+  /** Lets go of an input of which `bytes` was not begun: a generator that did not begin does not end either. */
+  close: () => Promise<unknown>;
 }
 
 /** Reads as far as it takes to know what it is. */
@@ -39,14 +41,16 @@ export async function openInput(input: BatchInput): Promise<OpenedInput> {
     throw new TypeError('one text is no batch; for a file there is fromFile(path) of @amulet/client/node');
   }
   const items = iterate(input);
+  const close = () => items.return();
   const first = await items.next();
-  if (first.done === true) return { bytes: toNdjson(items as AsyncIterable<TextRow>) };
+  if (first.done === true) return { bytes: toNdjson(items as AsyncIterable<TextRow>), close };
   if (!(first.value instanceof Uint8Array)) {
-    return { format: 'ndjson', bytes: toNdjson(prepend(first.value, items) as AsyncIterable<TextRow>) };
+    const rows = prepend(first.value, items) as AsyncIterable<TextRow>;
+    return { format: 'ndjson', bytes: toNdjson(rows), close };
   }
   const { format, delimiter } = isFile(input) ? formatOf(input.name) : (input as Partial<FormattedBytes>);
   const stored = prepend(first.value, items) as AsyncGenerator<Uint8Array>;
-  return { format, delimiter, bytes: await decode(stored) };
+  return { format, delimiter, bytes: await decode(stored), close };
 }
 
 /** A file of a browser. */

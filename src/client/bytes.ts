@@ -1,4 +1,5 @@
 /** Streams of bytes, wherever they come from. */
+import { AmuletError } from './errors.ts';
 
 /** @param first what was taken off `rest` to look at it */
 export async function* prepend<T>(first: T, rest: AsyncGenerator<T>): AsyncGenerator<T, void, undefined> {
@@ -31,14 +32,32 @@ const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 export async function decode(
   stored: AsyncGenerator<Uint8Array>,
 ): Promise<AsyncGenerator<Uint8Array, void, undefined>> {
-  const { head, all } = await peek(stored, GZIP_MAGIC.length);
-  return withoutMark(beginsWith(head, GZIP_MAGIC) ? gunzip(all) : all);
+  return withoutMark(await ungzip(stored, gunzip));
 }
 
-function gunzip(compressed: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * Gzip undone where there is some.
+ * @throws AmuletError `bad_gzip`, while it is read
+ */
+export async function ungzip(
+  stored: AsyncGenerator<Uint8Array>,
+  gunzip: (compressed: AsyncGenerator<Uint8Array>) => AsyncGenerator<Uint8Array, void, undefined>,
+): Promise<AsyncGenerator<Uint8Array, void, undefined>> {
+  const { head, all } = await peek(stored, GZIP_MAGIC.length);
+  return beginsWith(head, GZIP_MAGIC) ? gunzip(all) : all;
+}
+
+export const badGzip = (reason: string, cause: unknown): AmuletError =>
+  new AmuletError('bad_gzip', `the gzip data of the input cannot be read: ${reason}`, { cause });
+
+async function* gunzip(compressed: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const source: { error?: unknown } = {};
   const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
-      const next = await compressed.next();
+      const next = await compressed.next().catch((error: unknown) => {
+        source.error = error;
+        throw error;
+      });
       if (next.done === true) controller.close();
       else controller.enqueue(next.value as Uint8Array<ArrayBuffer>);
     },
@@ -46,7 +65,14 @@ function gunzip(compressed: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Arr
       await compressed.return(undefined);
     },
   });
-  return read(stream.pipeThrough(new DecompressionStream('gzip')));
+  try {
+    yield* read(stream.pipeThrough(new DecompressionStream('gzip')));
+  } catch (error) {
+    if ('error' in source) throw source.error;
+    const reason =
+      'it is damaged, breaks off, or is of several members, which fromFile() reads and this cannot';
+    throw badGzip(reason, error);
+  }
 }
 
 async function* withoutMark(source: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {

@@ -41,7 +41,12 @@ export async function submitBatch(
   input: BatchInput,
   { idempotencyKey, signal, ...options }: BatchSubmitOptions,
 ): Promise<Batch> {
-  const { query, parts } = await orAborted(prepare(input, options), signal);
+  const prepared = prepare(input, options);
+  const { query, parts } = await orAborted(prepared, signal).catch((error: unknown) => {
+    // It may be waiting for the input's first bytes.
+    void prepared.then(({ close }) => close()).catch(() => {});
+    throw error;
+  });
   try {
     const first = await orAborted(parts.next(), signal);
     if (first.done === true) throw new RangeError('the input has no records');
@@ -62,7 +67,11 @@ export async function submitBatch(
       }
       return await attempt(() => api.complete(batch.id, uploaded, signal));
     } catch (error) {
-      if (idempotencyKey === undefined) await api.delete(batch.id).catch(() => {});
+      if (idempotencyKey === undefined) {
+        const removed = api.delete(batch.id).catch(() => {});
+        // Whoever has given up waits no longer.
+        if (signal?.aborted !== true) await removed;
+      }
       throw error;
     }
   } finally {
@@ -71,27 +80,39 @@ export async function submitBatch(
   }
 }
 
+interface Prepared {
+  query: BatchOptions;
+  parts: AsyncGenerator<Uint8Array, void, undefined>;
+  close: () => Promise<unknown>;
+}
+
 async function prepare(
   input: BatchInput,
   options: Omit<BatchSubmitOptions, 'idempotencyKey' | 'signal'>,
-): Promise<{ query: BatchOptions; parts: AsyncGenerator<Uint8Array, void, undefined> }> {
+): Promise<Prepared> {
   const { top_k: topK, metadata, webhook, ...rest } = options;
-  const opened = await openInput(input);
-  const format = options.format ?? opened.format ?? 'ndjson';
-  const query: BatchOptions = {
+  const given = {
     ...rest,
-    format,
     top_k: topK === null ? 'all' : topK?.toString(),
     metadata: metadata && JSON.stringify(metadata),
     webhook: webhook?.url,
     webhook_events: webhook?.events?.join(','),
   };
-  if (format !== 'csv') return { query, parts: cutParts(opened.bytes, undefined) };
-  const delimiter = options.delimiter ?? opened.delimiter ?? ',';
-  query.delimiter = delimiter;
-  if (options.columns !== undefined) return { query, parts: cutParts(opened.bytes, delimiter) };
-  const header = await takeHeader(opened.bytes, delimiter);
-  if (!header) throw new RangeError('the CSV has no header');
-  const { columns, firstLine, rest: records } = header;
-  return { query: { ...query, columns, first_line: firstLine }, parts: cutParts(records, delimiter) };
+  const opened = await openInput(input);
+  const { bytes, close } = opened;
+  try {
+    const format = options.format ?? opened.format ?? 'ndjson';
+    if (format !== 'csv') return { query: { ...given, format }, parts: cutParts(bytes, undefined), close };
+    const delimiter = options.delimiter ?? opened.delimiter ?? ',';
+    const query = { ...given, format, delimiter };
+    if (options.columns !== undefined) return { query, parts: cutParts(bytes, delimiter), close };
+    const header = await takeHeader(bytes, delimiter);
+    if (!header) throw new RangeError('the CSV has no header');
+    const { columns, firstLine, rest: records } = header;
+    const parts = cutParts(records, delimiter);
+    return { query: { ...query, columns, first_line: firstLine }, parts, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }

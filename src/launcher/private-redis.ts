@@ -11,6 +11,8 @@ import { Redis } from 'ioredis';
 import { StartupError, toError } from '../shared/errors.ts';
 
 const BINARIES = ['redis-server', 'valkey-server'];
+/** As in ./setup. */
+const MIN_MAJOR = 7;
 
 /** sun_path holds 108 bytes on Linux, 104 on macOS. */
 const MAX_SOCKET_PATH = 100;
@@ -23,7 +25,9 @@ export interface PrivateRedis {
   url: string;
   /** What was done, for the user. */
   detail: string;
-  /** Saves and ends it. */
+  /** Resolves when its data is in memory; until then it answers nothing else. @throws StartupError */
+  loaded: () => Promise<void>;
+  /** Saves and ends it; also while it loads. */
   stop: () => Promise<void>;
 }
 
@@ -40,21 +44,21 @@ export async function startPrivateRedis(
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const socket = socketPath(dir);
   if (await answers(socket)) {
-    await loaded(socket);
     const unwatch = onEnd(socket, () => onDeath('its connection closed'));
     return {
       url: `unix://${socket}`,
       detail: 'taken over from an earlier run',
+      loaded: () => loaded(socket),
       stop: async () => {
         unwatch();
         await shutdown(socket);
       },
     };
   }
-  const binary = BINARIES.find((name) => spawnSync(name, ['--version']).status === 0);
+  const binary = BINARIES.find(isRecent);
   if (binary === undefined) {
     throw new StartupError(
-      'there is no redis-server on the PATH: run ./setup, or set REDIS_URL to a Redis that is there',
+      `there is no redis-server ${MIN_MAJOR} or newer on the PATH: run ./setup, or set REDIS_URL to a Redis that is there`,
     );
   }
   let stopping = false;
@@ -83,18 +87,28 @@ export async function startPrivateRedis(
     ]);
     if (dead !== undefined) throw new StartupError(`${binary} ended at once (${dead}); ${log} says why`);
     if (Date.now() - startedAt > START_TIMEOUT_MS) {
+      server.kill();
       throw new StartupError(
         `${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`,
       );
     }
   }
-  await loaded(socket);
   chmodSync(dir, 0o700);
-  void died.then((how) => {
-    if (!stopping) onDeath(how);
+  let loading = true;
+  const diedLoading = new Promise<never>((_, reject) => {
+    void died.then((how) => {
+      if (stopping) return;
+      if (!loading) onDeath(how);
+      else reject(new StartupError(`${binary} ended while it loaded its data (${how}); ${log} says why`));
+    });
   });
+  diedLoading.catch(() => {});
   return {
     url: `unix://${socket}`,
+    loaded: async () => {
+      await Promise.race([loaded(socket), diedLoading]);
+      loading = false;
+    },
     detail: `${binary}, appendfsync always, data in ${path.relative('', dir) || dir}`,
     stop: async () => {
       stopping = true;
@@ -102,6 +116,12 @@ export async function startPrivateRedis(
       await ended(server);
     },
   };
+}
+
+/** Whether there is such a server, and it is new enough. */
+function isRecent(binary: string): boolean {
+  const { error, stdout } = spawnSync(binary, ['--version'], { encoding: 'utf8' });
+  return error === undefined && Number(/ v=(\d+)\./.exec(stdout)?.[1]) >= MIN_MAJOR;
 }
 
 function socketPath(dir: string): string {

@@ -4,7 +4,7 @@ import { createConnection, createServer } from 'node:net';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { StartupError } from '../shared/errors.ts';
+import { StartupError, toError } from '../shared/errors.ts';
 
 /**
  * Holds the folder until the process ends. A listening socket is the lock: unlike a pid file it cannot be left behind by
@@ -16,14 +16,19 @@ export async function holdDataDir(dataDir: string): Promise<void> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const socket = path.join(
     tmpdir(),
-    `amulet-launcher-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`,
+    // Each user's own: a socket that somebody else has left in there cannot be removed.
+    `amulet-launcher-${createHash('sha256').update(`${process.getuid?.()} ${dir}`).digest('hex').slice(0, 16)}.sock`,
   );
   if (await somebodyListens(socket)) {
     throw new StartupError(
       `another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`,
     );
   }
-  rmSync(socket, { force: true });
+  try {
+    rmSync(socket, { force: true });
+  } catch (error) {
+    throw new StartupError(`${socket} is in the way: ${toError(error).message}`);
+  }
   const server = createServer((connection) => connection.end());
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

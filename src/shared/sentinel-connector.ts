@@ -18,9 +18,14 @@ export class WatchingConnector extends SentinelConnector {
   override async connect(...args: Parameters<SentinelConnector['connect']>): Promise<Socket> {
     const watch = MasterWatch.of(this.options);
     const { switches } = watch;
-    const stream = await super.connect(...args);
-    watch.add(stream, switches);
-    return stream;
+    watch.hold();
+    try {
+      const stream = await super.connect(...args);
+      watch.add(stream, switches);
+      return stream;
+    } finally {
+      watch.release();
+    }
   }
 }
 
@@ -29,6 +34,8 @@ class MasterWatch {
   static readonly #watches = new Map<string, MasterWatch>();
   readonly #key: string;
   readonly #streams = new Set<Socket>();
+  /** Streams, and those who are asking where theirs is to go. */
+  #holders = 0;
   readonly #sentinels: Redis[];
   /** Of the newest master that a Sentinel has told of when it was asked. */
   #epoch = -1;
@@ -82,16 +89,26 @@ class MasterWatch {
 
   /** @param switches as many as there were before anybody was asked where the stream is to go */
   add(stream: Socket, switches: number): void {
+    this.hold();
     this.#streams.add(stream);
     stream.once('connect', () => {
       if (this.switches !== switches && !this.#isMaster(stream)) stream.destroy();
     });
     stream.once('close', () => {
       this.#streams.delete(stream);
-      if (this.#streams.size > 0) return;
-      MasterWatch.#watches.delete(this.#key);
-      for (const sentinel of this.#sentinels) sentinel.disconnect();
+      this.release();
     });
+  }
+
+  /** Goes on listening until `release()`. */
+  hold(): void {
+    this.#holders++;
+  }
+
+  release(): void {
+    if (--this.#holders > 0) return;
+    MasterWatch.#watches.delete(this.#key);
+    for (const sentinel of this.#sentinels) sentinel.disconnect();
   }
 
   /** Whether the master has changed while nobody listened. */

@@ -38,8 +38,12 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
     process.off(signal, end);
     process.on(signal, () => begin(signal));
   }
-  if (process.connected) process.on('disconnect', () => begin('the launcher is gone'));
+  process.off('disconnect', endWithLauncher);
+  process.on('disconnect', () => begin('the launcher is gone'));
 }
+
+/** The launcher is gone before there is anything to stop: nobody would end what comes up later. */
+const endWithLauncher = () => process.exit(1);
 
 /**
  * Signals before there is anything to stop. The first process of a container must listen to them itself: what it has no
@@ -62,6 +66,8 @@ export async function runMain(logger: Logger, start: () => Promise<void>): Promi
     process.exit(1);
   });
   for (const [signal, end] of AT_ONCE) process.on(signal, end);
+  process.on('disconnect', endWithLauncher);
+  if (process.send !== undefined && !process.connected) endWithLauncher();
   try {
     await start();
   } catch (error) {

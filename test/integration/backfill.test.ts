@@ -228,6 +228,17 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
+  test('results that break off at the same place, however often', async () => {
+    fake.plan(/results$/, { kind: 'cut results', bytes: 5000 }, 1);
+    fake.plan(/results$/, { kind: 'cut results', bytes: 0 }, Infinity);
+    const { code, said } = await run([write('in.jsonl', big), '-o', at('out'), '--patience', '1']);
+    expect(code).toBe(EXIT.temporary);
+    expect(said).toContain('gave up after 0:01 without success');
+    fake.forgetFaults();
+    expect(await run([at('in.jsonl'), '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expectBig();
+  });
+
   test('nobody answers at all', async () => {
     await fake.stop();
     const file = write('in.txt', 'a\n');
@@ -489,6 +500,48 @@ describe('going on', () => {
     fake.forgetFaults();
     expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
     expect(fake.batches.size).toBe(1);
+  });
+
+  describe('a batch that was begun again with other weights', () => {
+    test('between two runs: no row of the first ones is left', async () => {
+      fake.rowsPerSecond = 2000;
+      const file = write('in.jsonl', big);
+      const stop = new AbortController();
+      const running = run([file, '-o', at('out')], stop.signal);
+      await eventually(() =>
+        Promise.resolve((fs.existsSync(at('out.partial')) && content('out.partial').length > 0) || undefined),
+      );
+      stop.abort(new Interrupted(EXIT.terminated));
+      await running;
+      fake.beginAgain('second');
+      expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+      expectBig();
+    });
+
+    test('while its rows came', async () => {
+      fake.rowsPerSecond = 2000;
+      const running = run([write('in.jsonl', big), '-o', at('out')]);
+      await eventually(() =>
+        Promise.resolve((fs.existsSync(at('out.partial')) && content('out.partial').length > 0) || undefined),
+      );
+      fake.beginAgain('second');
+      await fake.restart(10);
+      expect(await running).toMatchObject({ code: EXIT.ok });
+      expectBig();
+    });
+
+    test('while standard output got its rows, which cannot be taken back', async () => {
+      fake.rowsPerSecond = 200;
+      const file = write('in.txt', 'a\n'.repeat(1000));
+      const child = new CliProcess(['backfill', file, '--out', '-', '--url', fake.url], dir);
+      await eventually(() => Promise.resolve(child.stdout.length > 0 || undefined));
+      fake.beginAgain('second');
+      await fake.restart(10);
+      const { code } = await child.ended;
+      expect(code).toBe(EXIT.failed);
+      expect(child.stderr).toContain('begun again with other weights');
+      expect(child.stdout).not.toContain('second');
+    });
   });
 
   describe('a batch that came to another end', () => {

@@ -195,6 +195,7 @@ describe('a whole input in one request', () => {
     for (const [body, says] of [
       [whole.subarray(0, whole.length - 20), 'breaks off'],
       [Buffer.from('{"text": "plain"}\n'), 'not valid gzip'],
+      [Buffer.concat([whole, Buffer.alloc(512), whole]), 'a hole of zeros'],
     ] as const) {
       const refused = await submit<Problem>(Buffer.from(body), {
         headers: { ...NDJSON, 'Content-Encoding': 'gzip' },
@@ -242,6 +243,20 @@ describe('a whole input in one request', () => {
     expect([other.status, other.body.code]).toEqual([422, 'idempotency_mismatch']);
     const query = await submit<Problem>(body, { headers, query: '?top_k=2' });
     expect([query.status, query.body.code]).toEqual([422, 'idempotency_mismatch']);
+  });
+
+  test('under the key of a batch that was removed, there is another batch', async () => {
+    const headers = { ...NDJSON, 'Idempotency-Key': 'removed' };
+    const body = jsonl(films(30));
+    const first = await submit(body, { headers });
+    await finished(first.body.id);
+    const labels = await resultText(first.body.id);
+    expect((await call(`/v1/batches/${first.body.id}`, { method: 'DELETE' })).status).toBe(204);
+    const [second, third] = await Promise.all([submit(body, { headers }), submit(body, { headers })]);
+    expect(second.body.id).not.toBe(first.body.id);
+    expect(third.body.id).toBe(second.body.id);
+    expect((await finished(second.body.id)).status).toBe('completed');
+    expect(await resultText(second.body.id)).toBe(labels);
   });
 });
 

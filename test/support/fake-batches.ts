@@ -127,6 +127,15 @@ export class FakeBatches {
     Object.assign(this.batches.get(id)!.batch, { status, error, finished_at: new Date().toISOString() });
   }
 
+  /** As somebody does who has a failed batch begin again when there are other weights. */
+  beginAgain(revision: string): void {
+    const it = this.only;
+    it.results = it.results.map((row) => `${JSON.stringify({ ...(JSON.parse(row) as object), revision })}\n`);
+    it.completedAt = Date.now();
+    it.batch.model.revision = revision;
+    Object.assign(it.batch, { status: 'processing', error: null, finished_at: null });
+  }
+
   #listen(): Server {
     return createAdaptorServer({ fetch: this.#app().fetch }) as Server;
   }
@@ -298,6 +307,7 @@ export class FakeBatches {
       line += part.lines;
     }
     it.completedAt = Date.now();
+    batch.model.revision = 'first';
     Object.assign(batch, {
       status: 'processing',
       queued_at: new Date().toISOString(),

@@ -76,6 +76,14 @@ describe('input', () => {
     ['ends in the middle of its gzip data', (gzip) => gzip.subarray(0, 12)],
     ['has damaged gzip data', (gzip) => Buffer.from(gzip.map((byte, i) => (i === 500 ? byte ^ 255 : byte)))],
     [
+      'has a hole of zeros in its gzip data',
+      (gzip) => Buffer.concat([gzip, Buffer.alloc(512), gzipSync('and more\n')]),
+    ],
+    [
+      'has a hole of zeros in its gzip data',
+      (gzip) => Buffer.concat([gzip, Buffer.alloc(300_000), Buffer.from('x')]),
+    ],
+    [
       'has damaged gzip data',
       (gzip) => Buffer.concat([gzip, Buffer.from([0x1f, 0x8b, 1, 2, 3, 4, 5, 6, 7, 8, 9])]),
     ],

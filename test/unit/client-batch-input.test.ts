@@ -87,8 +87,28 @@ describe('bytes', () => {
     expect(await textOf(input)).toBe(content);
   });
 
-  test('gzip that is damaged is an error', async () => {
-    await expect(textOf(gzipSync(content).subarray(0, 30))).rejects.toThrow();
+  test('gzip that is damaged is an error, as is what a browser cannot read', async () => {
+    const members = Buffer.concat([gzipSync(content), gzipSync(content)]);
+    for (const input of [gzipSync(content).subarray(0, 30), members])
+      await expect(textOf(input)).rejects.toMatchObject({ name: 'AmuletError', code: 'bad_gzip' });
+  });
+
+  test('gzip of several members is read from a file', async () => {
+    const file = path.join(folder, 'members.jsonl.gz');
+    const members = [gzipSync(content), gzipSync(content)];
+    writeFileSync(file, Buffer.concat(members));
+    expect(await textOf(fromFile(file))).toBe(content + content);
+    writeFileSync(file, Buffer.concat([members[0]!, Buffer.alloc(9), members[1]!]));
+    await expect(textOf(fromFile(file))).rejects.toMatchObject({ code: 'bad_gzip' });
+  });
+
+  test('what reading a gzipped input throws is thrown as it is', async () => {
+    const cause = new TypeError('the network is away');
+    async function* failing() {
+      yield gzipSync(content).subarray(0, 30);
+      yield await Promise.reject(cause);
+    }
+    await expect(textOf(failing())).rejects.toBe(cause);
   });
 
   test('a file, whose name says what it is', async () => {

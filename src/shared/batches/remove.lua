@@ -9,6 +9,7 @@ KEYS[5]  set of batches that are worked on
 KEYS[6]  set of what is to be removed, by time
 KEYS[7]  set of batches whose blobs are to be removed
 KEYS[8]  bytes of input that are kept, of all batches
+KEYS[9]  string whose last word reserves the id; KEYS[1] when it was made without one
 
 ARGV[1]  id of the batch
 ARGV[2]  Unix ms by which its time must be up; '' = whenever that is
@@ -31,4 +32,9 @@ redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('SREM', KEYS[5], ARGV[1])
 redis.call('SADD', KEYS[7], ARGV[1])
 redis.call('DECRBY', KEYS[8], bytes)
+-- What is submitted again is another batch: this one's blobs go, and workers may still know its input.
+local reserved = redis.call('GET', KEYS[9])
+if reserved and string.sub(reserved, -#ARGV[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[9])
+end
 return 1

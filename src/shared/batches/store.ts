@@ -81,7 +81,7 @@ export interface ChunkDone {
 }
 
 const SCRIPTS = {
-  create: 3,
+  create: 4,
   'add-part': 4,
   complete: 4,
   'start-chunk': 2,
@@ -89,7 +89,7 @@ const SCRIPTS = {
   end: 8,
   resume: 4,
   'report-problem': 1,
-  remove: 8,
+  remove: 9,
 } as const;
 /** Those that may end a batch. */
 const WITH_EVENTS = ['hand-out', 'end'];
@@ -115,13 +115,24 @@ export class BatchStore {
     this.#openTtlMs = openTtlS * 1000;
   }
 
-  /** Makes a batch. False when there is one with this id already. */
-  async create(id: string, owner: string, spec: BatchSpec, webhook?: Webhook): Promise<boolean> {
-    const created = await this.#run(
+  /**
+   * Makes a batch, unless there is one with this id already.
+   * @param reservation key of the string whose last word reserves the id
+   * @returns false when the id is not reserved any more: its batch was removed just now
+   */
+  async create(
+    id: string,
+    owner: string,
+    spec: BatchSpec,
+    webhook?: Webhook,
+    reservation?: string,
+  ): Promise<boolean> {
+    const reserved = await this.#run(
       'create',
       this.#key(id),
       this.#ownerKey(owner),
       this.#removalKey,
+      reservation ?? this.#key(id),
       id,
       (await redisTime(this.#redis)) + this.#openTtlMs,
       ...Object.entries({
@@ -137,9 +148,10 @@ export class BatchStore {
         finished_rows: 0,
         failed_rows: 0,
         ...(webhook === undefined ? {} : { webhook: JSON.stringify(webhook) }),
+        ...(reservation === undefined ? {} : { reservation }),
       }).flat(),
     );
-    return created === 1;
+    return reserved === 1;
   }
 
   async read(id: string): Promise<BatchRecord | undefined> {
@@ -340,7 +352,7 @@ export class BatchStore {
   }
 
   async #remove(id: string, onlyDue: boolean): Promise<boolean> {
-    const owner = await this.#redis.hget(this.#key(id), 'owner');
+    const [owner, reservation] = await this.#redis.hmget(this.#key(id), 'owner', 'reservation');
     const removed = await this.#run(
       'remove',
       this.#key(id),
@@ -351,6 +363,7 @@ export class BatchStore {
       this.#removalKey,
       this.#leftoversKey,
       this.#bytesKey,
+      reservation ?? this.#key(id),
       id,
       onlyDue ? await redisTime(this.#redis) : '',
     );

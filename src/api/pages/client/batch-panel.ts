@@ -45,7 +45,11 @@ export class BatchPanel {
 
   constructor(api: Api, model: ModelChoice) {
     this.#api = api;
-    this.#form = new FileForm(model, (chosen) => void this.#start(chosen));
+    this.#form = new FileForm(
+      model,
+      (chosen) => void this.#start(chosen),
+      (problem) => showProblem(this.#problem, problem),
+    );
     this.#cancel.addEventListener('click', () => void this.#end());
     this.#remove.addEventListener('click', () => void this.#end());
     this.#download.addEventListener('click', () => void this.#save());
@@ -206,11 +210,16 @@ export class BatchPanel {
     }
     if (isFinal(this.#batch) && !confirm('Remove the batch, with its texts and results?')) return;
     this.#failure = undefined;
+    const { signal } = this.#running;
     try {
+      // Not ended by the signal: it is done, whatever is shown meanwhile.
       const response = await this.#api.send(this.#batch.urls.self, { method: 'DELETE' });
-      if (response.status === 200) this.#show((await response.json()) as Batch);
+      const batch = response.status === 200 ? ((await response.json()) as Batch) : undefined;
+      if (signal.aborted) return;
+      if (batch) this.#show(batch);
       else location.hash = '';
     } catch (error) {
+      if (signal.aborted) return;
       if (error instanceof ApiProblem && error.status === NOT_FOUND) location.hash = '';
       else this.#fail(error);
     }

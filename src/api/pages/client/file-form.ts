@@ -4,6 +4,7 @@ import { create, element, say } from './dom.ts';
 import { bytes } from './format.ts';
 import type { ModelChoice } from './models.ts';
 import { findFields, readHead, type Head } from './peek.ts';
+import type { Explanation } from './problems.ts';
 
 export interface ChosenFile {
   file: File;
@@ -22,10 +23,19 @@ export class FileForm {
   readonly #field = element('text-field', HTMLInputElement);
   readonly #fields = element('fields', HTMLDataListElement);
   readonly #topK = element('top-k', HTMLSelectElement);
+  readonly #onProblem: (problem: Explanation | undefined) => void;
   #chosen: { file: File; head: Head } | undefined;
+  /** The file that was chosen last; its beginning may still be read. */
+  #latest: File | undefined;
 
-  constructor(model: ModelChoice, onStart: (chosen: ChosenFile) => void) {
+  /** @param onProblem told why a file cannot be chosen, and of the end of it */
+  constructor(
+    model: ModelChoice,
+    onStart: (chosen: ChosenFile) => void,
+    onProblem: (problem: Explanation | undefined) => void,
+  ) {
     this.#model = model;
+    this.#onProblem = onProblem;
     this.#input.addEventListener('change', () => {
       const [file] = this.#input.files ?? [];
       if (file) void this.#choose(file);
@@ -55,6 +65,7 @@ export class FileForm {
   /** Shows the place to drop a file, and nothing else. */
   reset(): void {
     this.#chosen = undefined;
+    this.#latest = undefined;
     this.#input.value = '';
     this.#drop.hidden = false;
     this.#form.hidden = true;
@@ -73,9 +84,20 @@ export class FileForm {
   }
 
   async #choose(file: File): Promise<void> {
-    this.#chosen = { file, head: await readHead(file) };
+    this.#latest = file;
+    let head: Head;
+    try {
+      head = await readHead(file);
+    } catch (error) {
+      const lines = ['Is it a folder, or has it been moved?', String(error)];
+      if (this.#latest === file) this.#onProblem({ title: `${file.name} cannot be read`, lines });
+      return;
+    }
+    if (this.#latest !== file) return;
+    this.#onProblem(undefined);
+    this.#chosen = { file, head };
     say(this.#name, file.name);
-    say(this.#size, bytes(file.size) + (this.#chosen.head.gzip ? ', gzip' : ''));
+    say(this.#size, bytes(file.size) + (head.gzip ? ', gzip' : ''));
     this.#format.value = formatByName(file.name);
     this.#suggestField();
     this.show();

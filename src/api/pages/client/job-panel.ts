@@ -12,6 +12,8 @@ import { sleep } from './sleep.ts';
 
 /** An answer is held so long at most: meanwhile its place in the queue may have changed. */
 const WAIT_MS = 2000;
+/** From one question to the next, where answers are not held. */
+const SOONEST_MS = 300;
 
 const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
 const isFinal = ({ status }: Job): boolean => FINAL.includes(status);
@@ -94,7 +96,11 @@ export class JobPanel {
     while (!isFinal(job)) {
       const waitS = Math.ceil(this.#api.pace(WAIT_MS) / 1000);
       try {
+        // Where answers are not held as long as that (MAX_WAIT_S, or the server stops), it would ask without a pause.
+        const soonest = sleep(this.#api.pace(SOONEST_MS), signal);
+        soonest.catch(() => {});
         job = await this.#api.json<Job>(`${job.urls.self}?wait=${waitS}`, { signal });
+        if (!isFinal(job)) await soonest;
         if (troubled) showProblem(this.#problem, undefined);
         troubled = false;
       } catch (error) {

@@ -10,23 +10,33 @@ export interface Head {
   text: string;
 }
 
-/** Only the beginning is read, whatever the size of the file. */
+/**
+ * Only the beginning is read, whatever the size of the file.
+ * @throws DOMException when it cannot be read: a folder, or it is gone
+ */
 export async function readHead(file: Blob): Promise<Head> {
   const start = file.slice(0, HEAD_BYTES);
   const bytes = new Uint8Array(await start.arrayBuffer());
   const gzip = GZIP_MAGIC.every((byte, i) => bytes[i] === byte);
-  const plain = gzip ? start.stream().pipeThrough(new DecompressionStream('gzip')) : start.stream();
-  let text = '';
+  return { gzip, text: gzip ? await unzip(start) : new TextDecoder().decode(bytes) };
+}
+
+async function unzip(start: Blob): Promise<string> {
   const decoder = new TextDecoder();
+  // Not every browser can iterate a stream.
+  const reader = start.stream().pipeThrough(new DecompressionStream('gzip')).getReader();
+  let text = '';
   try {
-    for await (const chunk of plain) {
-      text += decoder.decode(chunk, { stream: true });
-      if (text.length > HEAD_BYTES) break;
+    while (text.length <= HEAD_BYTES) {
+      const { value } = await reader.read();
+      if (value === undefined) break;
+      text += decoder.decode(value, { stream: true });
     }
   } catch {
     // A part of a compressed file ends in the middle: what came before is enough.
   }
-  return { gzip, text };
+  await reader.cancel().catch(() => {});
+  return text;
 }
 
 export interface Fields {
