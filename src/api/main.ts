@@ -18,6 +18,7 @@ import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
 import { startTracing } from '../shared/tracing.ts';
 import { DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import { Secrets } from '../shared/webhooks/secrets.ts';
+import { pendingMs } from '../shared/webhooks/lifetime.ts';
 import { Admission } from './admission.ts';
 import { createApp } from './app.ts';
 import { BatchKeeper } from './batch-keeper.ts';
@@ -58,7 +59,12 @@ await runMain(createLogger('api', 'info'), async () => {
   const redis = connectFailFast(redisAddress, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectSubscriber(redisAddress, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
-  const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
+  const records = new JobRecords(
+    redis,
+    config.REDIS_PREFIX,
+    config.RESULT_TTL_S,
+    pendingMs(config.WEBHOOK_RETRY_S) / 1000,
+  );
   const queues = new QueueSet(redis, config.REDIS_PREFIX, tracing.bullmq);
   const registry = new ModelRegistry(redis, config.REDIS_PREFIX);
   const catalog = new ModelCatalog(registry, config.DEFAULT_MODEL);

@@ -60,15 +60,22 @@ export class JobRecords {
   readonly #redis: RedisWithSettle;
   readonly #prefix: string;
   readonly #ttlS: number;
+  readonly #tellingS: number;
   #pending: PendingSettle[] = [];
 
-  constructor(redis: Redis, prefix: string, ttlS: number) {
+  /**
+   * @param ttlS seconds that a record is kept
+   * @param tellingS seconds that it may take to tell somebody of it: what was too large to be told with it is kept so much
+   *   longer, until it has been told
+   */
+  constructor(redis: Redis, prefix: string, ttlS: number, tellingS = 0) {
     redis.defineCommand('amuletSettle', {
       lua: LEAVE_BACKLOG + readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
     });
     this.#redis = redis as RedisWithSettle;
     this.#prefix = prefix;
     this.#ttlS = ttlS;
+    this.#tellingS = Math.ceil(tellingS);
   }
 
   #key(id: string): string {
@@ -122,11 +129,11 @@ export class JobRecords {
           backlogTotalsKey(this.#prefix),
           ...some.flatMap(({ id }, i) => [this.#key(id), backlogKey(this.#prefix, queues[i] as string)]),
           ...deliveries,
-          this.#ttlS,
           MAX_INLINE_RECORD_BYTES,
           some.length,
           ...some.flatMap(({ id, notify }, i) => [
             records[i] as string,
+            this.#ttlS + (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#tellingS : 0),
             id,
             queues[i] as string,
             this.doneChannel(id),
@@ -161,6 +168,11 @@ export class JobRecords {
     await this.#redis.pexpireat(this.#key(id), time, 'GT');
   }
 
+  /** Keeps a finished job until then (Unix ms) at most. */
+  async keepNoLongerThan(id: string, time: number): Promise<void> {
+    await this.#redis.pexpireat(this.#key(id), time, 'LT');
+  }
+
   /** Deletes a finished job's content. Returns false when there was none. */
   async delete(id: string): Promise<boolean> {
     const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
@@ -187,6 +199,9 @@ function toEvent(id: string, record: JobRecord, json: string): string[] | undefi
       : JSON.stringify({ ...record, results: undefined, failed: countErrors(record) });
   return [eventId(id, finished), ...newDelivery(type, id, owner, webhook, finished), 'snapshot', snapshot];
 }
+
+/** Whether the event of a record may have no room for the results; it has URLs and names that the record has not. */
+const mayBeThin = (json: string): boolean => Buffer.byteLength(json) > MAX_EVENT_BYTES / 2;
 
 function jobEventType(status: JobStatus): (typeof jobEvents)[number] {
   return `job.${status as FinalStatus}`;

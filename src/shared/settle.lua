@@ -10,11 +10,11 @@ KEYS[2+2n]       record of the n-th job
 KEYS[3+2n]       backlog of its queue
 then, for each job with an event, in order: the delivery of its event
 
-ARGV[1]  seconds to keep the records
-ARGV[2]  largest record, in bytes, that travels in the message itself
-ARGV[3]  how many jobs
+ARGV[1]  largest record, in bytes, that travels in the message itself
+ARGV[2]  how many jobs
 then for each job:
   its record, JSON
+  seconds to keep it
   its id
   its queue
   channel for anybody who waits on this job
@@ -24,22 +24,22 @@ then for each job:
 Returns for each job: nil when this call settled it, else the record that was there already.
 ]]
 local answers, settled, messages = {}, {}, {}
-local jobs = tonumber(ARGV[3])
+local jobs = tonumber(ARGV[2])
 local delivery = 3 + 2 * jobs
 for n = 1, jobs do
-  local at = 6 * n - 2
-  local record, id, queue, done, notify, event = unpack(ARGV, at, at + 5)
+  local at = 7 * n - 4
+  local record, ttl, id, queue, done, notify, event = unpack(ARGV, at, at + 6)
   if event ~= '' then
     delivery = delivery + 1
   end
   -- First, because a full Redis permits it, and with the first write of a script all others.
   leave_backlog(KEYS[2 * n + 3], KEYS[3], queue, id)
-  local existing = redis.call('SET', KEYS[2 * n + 2], record, 'NX', 'GET', 'EX', ARGV[1])
+  local existing = redis.call('SET', KEYS[2 * n + 2], record, 'NX', 'GET', 'EX', ttl)
   answers[n] = existing
   if not existing then
     settled[#settled + 1] = id
     local message = id .. '\n'
-    if #record <= tonumber(ARGV[2]) then
+    if #record <= tonumber(ARGV[1]) then
       message = message .. record
     end
     redis.call('PUBLISH', done, message)

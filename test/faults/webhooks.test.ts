@@ -1,8 +1,9 @@
 /** Faults of webhooks, one at a time; all of them at once: webhooks-chaos.test.ts. */
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Batch, Delivery, Job, WebhookEvent } from '../../src/shared/contract.ts';
+import type { Batch, Delivery, DeliveryPayload, Job, WebhookEvent } from '../../src/shared/contract.ts';
 import { JobRecords } from '../../src/shared/records.ts';
+import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/queues.ts';
 import { deliveryKey, outboxKey } from '../../src/shared/webhooks/events.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
@@ -12,6 +13,8 @@ import { settleJob } from '../support/settled-jobs.ts';
 import { eventually, Stack, type Process } from '../support/stack.ts';
 
 const GROUP = 'webhooks';
+/** The default. */
+const RESULT_TTL_S = 3600;
 let receiver: Receiver;
 let other: Receiver;
 /** Never answers. */
@@ -126,6 +129,38 @@ describe('webhook processes', () => {
     await came(receiver, await settle(receiver.url(), 5));
   });
 
+  test('what was put off by another process is not called before its time', async () => {
+    receiver.behave = answer(500);
+    await startSender();
+    const events = await settle(receiver.url('/busy'), 1500);
+    const queue = await openQueue<DeliveryPayload>(DELIVERIES_QUEUE, redis, stack.prefix);
+    try {
+      // One that is parked: the receiver's line is full.
+      const [job] = await eventually(async () => {
+        const parked = await queue.getDelayed();
+        const fresh = [];
+        for (const each of parked.slice(0, 50))
+          if ((await redis.hexists(deliveryKey(stack.prefix, each.data.id), 'attempts')) === 0)
+            fresh.push(each);
+        return fresh.length > 0 ? fresh : undefined;
+      });
+      const { id } = job!.data;
+      const hourMs = 3_600_000;
+      await redis.hset(deliveryKey(stack.prefix, id), 'next', Date.now() + hourMs);
+      await job!.changeDelay(hourMs);
+      receiver.behave = answer(204);
+      await came(
+        receiver,
+        events.filter((event) => event !== id),
+      );
+      expect(await job!.isDelayed()).toBe(true);
+      expect(receiver.received.some(({ headers }) => headers['webhook-id'] === id)).toBe(false);
+      await job!.remove();
+    } finally {
+      await queue.close();
+    }
+  }, 120_000);
+
   test('SIGTERM while a receiver hangs: it ends soon, and the next one makes the attempt again', async () => {
     receiver.behave = hanging.behave;
     const sender = await startSender();
@@ -203,8 +238,15 @@ describe('what an event is about may be gone', () => {
       body: JSON.stringify({ texts, webhook: { url: receiver.url() } }),
     });
     const key = `${stack.prefix}:job:${job.id}`;
+    // Before the first attempt, which may have to wait for its turn for longer than results are kept.
+    const longest = (await redis.ttl(key)) + 60;
+    expect(longest).toBeGreaterThan(86_400 + RESULT_TTL_S);
     await redis.expire(key, 5);
     await eventually(async () => ((await redis.ttl(key)) > 60 ? true : undefined));
+    await redis.expire(key, longest);
+    receiver.behave = answer(204);
+    await eventually(async () => ((await redis.ttl(key)) <= RESULT_TTL_S ? true : undefined));
+    expect(await redis.ttl(key)).toBeGreaterThan(RESULT_TTL_S - 60);
   });
 });
 

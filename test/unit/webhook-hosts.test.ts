@@ -83,6 +83,26 @@ describe('places', () => {
   });
 });
 
+test('hosts that always have a line do not keep a third from its place', async () => {
+  const hosts = make({ perHost: 2, total: 4 });
+  const admitted: Record<string, number> = { a: 0, b: 0, c: 0 };
+  const add = (host: string) => void hosts.enter(host, '')?.then(() => (admitted[host]! += 1));
+  for (const host of ['a', 'a', 'a', 'b', 'b', 'b', 'c', 'c', 'c']) add(host);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(admitted).toEqual({ a: 2, b: 2, c: 0 });
+  const left: Record<string, number> = { a: 0, b: 0, c: 0 };
+  for (let round = 0; round < 30; round++) {
+    for (const host of ['a', 'b', 'c']) {
+      if (admitted[host] === left[host]) continue;
+      left[host]! += 1;
+      add(host);
+      hosts.leave(host, success);
+      await vi.advanceTimersByTimeAsync(0);
+    }
+  }
+  for (const host of ['a', 'b', 'c']) expect(admitted[host]).toBeGreaterThan(20);
+});
+
 describe('a host that only fails', () => {
   async function broken(hosts: Hosts) {
     for (let i = 0; i < 3; i++) {

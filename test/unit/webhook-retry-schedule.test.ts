@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { attemptOutcomes } from '../../src/shared/contract.ts';
 import { loadConfig } from '../../src/shared/config.ts';
-import { parseRetryAfter, retryDelayMs, scheduleMs } from '../../src/worker/webhooks/retry-schedule.ts';
+import { scheduleMs } from '../../src/shared/webhooks/lifetime.ts';
+import { parseRetryAfter, retryDelayMs } from '../../src/worker/webhooks/retry-schedule.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const DAY_S = 86_400;

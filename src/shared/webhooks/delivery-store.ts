@@ -47,6 +47,8 @@ export type DeliveryRecord = z.output<typeof deliveryRecordSchema> & { log: Atte
 /** Attempts that are remembered of one delivery; those of many redeliveries push out the first ones. */
 const MAX_LOGGED = 50;
 /** The lists keep ids for so long after a delivery may have ended; what has expired is skipped when they are read. */
+/** Ids looked at at once. */
+const TRIM_PAGE = 1000;
 const LIST_SLACK_MS = 2 * 86_400_000;
 
 const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3 } as const;
@@ -176,16 +178,32 @@ export class DeliveryStore {
     return found;
   }
 
-  /** Takes ids off the lists of all owners that are older than any delivery gets. @param ageMs that one can get */
+  /**
+   * Takes ids off the lists of all owners whose deliveries are gone: of those that are older than any gets that was not asked
+   * for again. @param ageMs that one can get
+   */
   async trim(ageMs: number): Promise<void> {
     const before = `(${firstEventId((await redisTime(this.#redis)) - ageMs - LIST_SLACK_MS)}`;
     for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
-      await this.#redis
-        .multi()
-        .zremrangebylex(this.#allKey(owner), '-', before)
-        .zremrangebylex(this.#failedKey(owner), '-', before)
-        .exec();
+      for (const key of [this.#allKey(owner), this.#failedKey(owner)]) await this.#trimList(key, before);
     }
+  }
+
+  async #trimList(key: string, before: string): Promise<void> {
+    for (let from = '-'; ;) {
+      const ids = await this.#redis.zrangebylex(key, from, before, 'LIMIT', 0, TRIM_PAGE);
+      const there = await Promise.all(ids.map((id) => this.#redis.exists(deliveryKey(this.#prefix, id))));
+      const gone = ids.filter((_, i) => there[i] === 0);
+      if (gone.length > 0) await this.#redis.zrem(key, ...gone);
+      if (ids.length < TRIM_PAGE) return;
+      from = `(${ids.at(-1)}`;
+    }
+  }
+
+  /** When the next attempts of deliveries are planned, Unix ms; undefined where none is. */
+  async plannedTimes(ids: readonly string[]): Promise<(number | undefined)[]> {
+    const times = await Promise.all(ids.map((id) => this.#redis.hget(deliveryKey(this.#prefix, id), 'next')));
+    return times.map((time) => (time === null ? undefined : Number(time)));
   }
 
   #run(script: Script, ...args: (string | number)[]): Promise<unknown> {

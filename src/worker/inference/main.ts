@@ -16,6 +16,7 @@ import { redisAt } from '../../shared/redis-address.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/registry.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { startTracing } from '../../shared/tracing.ts';
+import { pendingMs } from '../../shared/webhooks/lifetime.ts';
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';
 import { chooseBudgets } from './calibration.ts';
@@ -116,7 +117,12 @@ await runMain(bootLogger, async () => {
   const blobs = lazyBlobStore(blobUrl(config));
   await reportBlobStore(blobs, logger);
   const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens });
-  const records = new JobRecords(redis, config.REDIS_PREFIX, config.RESULT_TTL_S);
+  const records = new JobRecords(
+    redis,
+    config.REDIS_PREFIX,
+    config.RESULT_TTL_S,
+    pendingMs(config.WEBHOOK_RETRY_S) / 1000,
+  );
   const interactive = new Consumer({
     config,
     redis,

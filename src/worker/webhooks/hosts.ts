@@ -108,6 +108,11 @@ export class Hosts {
     return !this.#hasRoom(this.#host(name));
   }
 
+  /** Deliveries of a host that are remembered to be called. */
+  parkedAt(name: string): number {
+    return this.#host(name).parked.size;
+  }
+
   /** Remembers a delivery that is to be called when there is room for it. */
   park(name: string, id: string): void {
     const host = this.#host(name);
@@ -124,12 +129,17 @@ export class Hosts {
     host.inFlight--;
     this.#inFlight--;
     if (attempt) this.#learn(host, attempt);
-    this.#serve(host);
-    if (!wasFull) return;
-    for (const other of [...this.#lines]) {
-      if (this.#inFlight >= this.#options.total) break;
-      this.#serve(other);
+    if (!wasFull) {
+      this.#serve(host);
+      return;
     }
+    // The place is for whoever has waited longest for one of the total: a host that always has a line would keep it for ever.
+    if (this.#lines.delete(host)) this.#lines.add(host);
+    for (const next of [...this.#lines]) {
+      if (this.#inFlight >= this.#options.total) break;
+      this.#serve(next);
+    }
+    this.#callSome(host);
   }
 
   /** Nobody gets a place any more. @param reason what those in line are told */

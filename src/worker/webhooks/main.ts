@@ -13,13 +13,13 @@ import { announceReady, onShutdown, runMain } from '../../shared/shutdown.ts';
 import { startTracing } from '../../shared/tracing.ts';
 import { DeliveryStore } from '../../shared/webhooks/delivery-store.ts';
 import { outboxKey } from '../../shared/webhooks/events.ts';
+import { pendingMs } from '../../shared/webhooks/lifetime.ts';
 import { receiverPolicy } from '../../shared/webhooks/receivers.ts';
 import { Secrets } from '../../shared/webhooks/secrets.ts';
 import { Deliverer } from './deliverer.ts';
 import { Outbox } from './outbox.ts';
-import { scheduleMs } from './retry-schedule.ts';
 import { SafeFetch } from './safe-fetch.ts';
-import { keepSources } from './sources.ts';
+import { Sources } from './sources.ts';
 import { WebhookMetrics } from './webhook-metrics.ts';
 
 /** How often ids of deliveries that have expired are taken out of the lists. */
@@ -54,7 +54,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
     }),
     safeFetch: new SafeFetch(receiverPolicy(config), config.WEBHOOK_DNS),
-    keepSource: keepSources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
+    sources: new Sources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
     payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
     version: packageJson.version,
     tracing,
@@ -89,13 +89,14 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     config.WEBHOOK_HEALTH_HOST,
     config.WEBHOOK_HEALTH_PORT,
   );
-  const longestMs = scheduleMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
-  const trimming = setInterval(() => {
+  const longestMs = pendingMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
+  const trim = () => {
     if (redis.status !== 'ready') return;
     deliveries
       .trim(longestMs)
-      .catch((error: unknown) => logger.debug({ reason: toError(error).message }, 'lists not trimmed'));
-  }, TRIM_MS);
+      .catch((error: unknown) => logger.warn({ reason: toError(error).message }, 'lists not trimmed'));
+  };
+  const trimming = setInterval(trim, TRIM_MS);
 
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the process is stopping';
@@ -108,6 +109,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   });
 
   await redis.ping();
+  trim();
   outbox.start();
   deliverer.start();
   state.notReady = undefined;

@@ -50,3 +50,8 @@ export function renderBody(
 export function pointsToSource({ type, body }: DeliveryRecord): boolean {
   return isBatchEvent(type) || (JSON.parse(body ?? '{}') as Partial<WebhookEvent>).thin === true;
 }
+
+/** Whether what a delivery is about may have been kept longer for it (JobRecords); most are far from that. */
+export function isLarge(record: DeliveryRecord): boolean {
+  return Buffer.byteLength(record.body ?? '') > MAX_EVENT_BYTES / 4 || pointsToSource(record);
+}

@@ -1,8 +1,7 @@
 /** When a delivery is attempted again. Pure. */
 import type { Attempt } from '../../shared/contract.ts';
+import { JITTER } from '../../shared/webhooks/lifetime.ts';
 
-/** Receivers behind one outage are not all to be called again in the same second. */
-const JITTER = 0.2;
 /** A receiver may put an attempt off for a day, but not for ever. */
 const MAX_RETRY_AFTER_S = 86_400;
 /** In whole seconds, says the standard; some receivers send fractions. */
@@ -36,11 +35,6 @@ export function retryDelayMs(
   const jittered = planned * (1 + JITTER * (2 * random - 1));
   // Never sooner than planned: a receiver that says "a second" every time would use up all attempts within one outage.
   return 1000 * Math.max(jittered, retryAfterS);
-}
-
-/** The longest that all attempts of a delivery can take, in milliseconds, attempts themselves apart. */
-export function scheduleMs(scheduleS: readonly number[]): number {
-  return scheduleS.reduce((sum, s) => sum + s * 1000 * (1 + JITTER), 0);
 }
 
 /**

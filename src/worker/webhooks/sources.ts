@@ -1,19 +1,29 @@
-/** Keeps what an event is about for as long as it may take to tell of it, and for a reader to fetch it then. */
+/** Keeps what an event is about for as long as it takes to tell of it, and for a reader to fetch it then. */
 import { batchModel } from '../../shared/ids.ts';
 import type { JobRecords } from '../../shared/records.ts';
 import type { BatchStore } from '../../shared/batches/store.ts';
 
-/** @param until Unix ms at which the next attempt is planned */
-export type KeepSource = (source: string, until: number) => Promise<void>;
+export class Sources {
+  readonly #records: JobRecords;
+  readonly #batches: BatchStore;
+  readonly #resultTtlMs: number;
 
-export function keepSources(
-  records: JobRecords,
-  batches: BatchStore,
-  { resultTtlS }: { resultTtlS: number },
-): KeepSource {
-  return async (source, until) => {
-    const keepUntil = until + resultTtlS * 1000;
-    if (batchModel(source) === undefined) await records.keepUntil(source, keepUntil);
-    else await batches.keepUntil(source, keepUntil);
-  };
+  constructor(records: JobRecords, batches: BatchStore, { resultTtlS }: { resultTtlS: number }) {
+    this.#records = records;
+    this.#batches = batches;
+    this.#resultTtlMs = resultTtlS * 1000;
+  }
+
+  /** @param attemptAt Unix ms at which somebody may hear of it */
+  async keep(source: string, attemptAt: number): Promise<void> {
+    const keepUntil = attemptAt + this.#resultTtlMs;
+    if (batchModel(source) === undefined) await this.#records.keepUntil(source, keepUntil);
+    else await this.#batches.keepUntil(source, keepUntil);
+  }
+
+  /** Nobody is told of it any more. A job was kept for as long as that could take; a batch is kept for longer anyway. */
+  async release(source: string): Promise<void> {
+    if (batchModel(source) !== undefined) return;
+    await this.#records.keepNoLongerThan(source, Date.now() + this.#resultTtlMs);
+  }
 }
