@@ -62,6 +62,8 @@ const DEFAULT_CHUNK_BYTES = 256 * 1024;
 /** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
 const MIN_CHUNK_BYTES = 16 * 1024;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+/** How often an upload says that its batch is to stay open, at least. */
+const MAX_KEEP_OPEN_MS = 60_000;
 
 export class BatchService {
   readonly #parts: BatchServiceParts;
@@ -261,6 +263,7 @@ export class BatchService {
       maxBytes: Math.max(0, Math.min(batchLeft, storeLeft)),
       tooLarge,
       idleMs: config.UPLOAD_IDLE_S * 1000,
+      onBytes: mayBeNew ? this.#keepOpen(id) : () => {},
     });
     this.#parts.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
@@ -287,6 +290,18 @@ export class BatchService {
         throw notOpen(id, result.status);
       }
     }
+  }
+
+  /** @returns to be called while an upload goes on: however long it takes, its batch stays open for it */
+  #keepOpen(id: string): () => void {
+    const { batches, withRedis, config } = this.#parts;
+    const intervalMs = Math.min(MAX_KEEP_OPEN_MS, (config.OPEN_BATCH_TTL_S * 1000) / 4);
+    let last = -Infinity;
+    return () => {
+      if (performance.now() - last < intervalMs) return;
+      last = performance.now();
+      withRedis(() => batches.keepOpen(id)).catch(() => {});
+    };
   }
 
   #same(earlier: StoredPart, part: StoredPart): StoredPart {

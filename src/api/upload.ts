@@ -27,6 +27,8 @@ export interface UploadOptions {
   tooLarge: () => AppError;
   /** ms without a byte from the client. */
   idleMs: number;
+  /** Called whenever bytes have come. */
+  onBytes: () => void;
 }
 
 /**
@@ -38,7 +40,7 @@ export async function storePart(
   body: AsyncIterable<Uint8Array>,
   options: UploadOptions,
 ): Promise<Omit<StoredPart, 'number'>> {
-  const { blob, gzip, input, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs } = options;
+  const { blob, gzip, input, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs, onBytes } = options;
   const hash = createHash('sha256');
   const entries: ChunkEntry[] = [];
   let bytes = 0;
@@ -52,6 +54,7 @@ export async function storePart(
       bytes += piece.length;
       if (bytes > maxBytes) throw tooLarge();
       hash.update(piece);
+      onBytes();
       yield piece;
     }
   }

@@ -227,6 +227,9 @@ test('expiry: an open batch loses its data when no part comes, any other when it
   const [open, canceled, queued] = [await calls.open(), await calls.open(), await calls.open()];
   for (const id of [open, canceled, queued]) await calls.putPart(id, 1, records(1000));
   await calls.delete(canceled);
+  // A worker that was held up by something, and did not know yet.
+  await inside.store.reportProblem(canceled, { code: 'blob_store_full', message: 'it is full' });
+  expect((await calls.get(canceled)).body).toMatchObject({ status: 'canceled', problem: null });
   expect((await calls.complete(queued, [{ number: 1 }])).status).toBe(202);
   expect(await inside.store.storedBytes()).toBe(3000);
 
@@ -249,6 +252,26 @@ test('expiry: an open batch loses its data when no part comes, any other when it
   expect(batchFolders()).toEqual([queued]);
   expect(await inside.store.storedBytes()).toBe(1000);
   expect(unfinishedFiles()).toEqual([]);
+});
+
+test('an upload that takes longer than a batch stays open without one', async () => {
+  await use({ workers: 0, env: { OPEN_BATCH_TTL_S: '1' } });
+  const id = await calls.open();
+  async function* slowly() {
+    for (let i = 0; i < 20; i++) {
+      yield '{"text":"good"}\n';
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+  const body = ReadableStream.from(slowly()).pipeThrough(new TextEncoderStream());
+  const response = await fetch(`${stack?.url}/v1/batches/${id}/parts/1`, {
+    method: 'PUT',
+    headers: { 'Content-Type': 'application/x-ndjson' },
+    body,
+    duplex: 'half',
+  });
+  expect(response.status).toBe(201);
+  expect((await calls.get(id)).body).toMatchObject({ status: 'open', rows: { total: 20 } });
 });
 
 describe('a full Redis', () => {

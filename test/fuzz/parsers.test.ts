@@ -154,6 +154,7 @@ describe('an upload', () => {
               maxBytes: 500,
               tooLarge: () => new AppError('body_too_large', 'too large'),
               idleMs: 5000,
+              onBytes: () => {},
             });
             const index = await blobs.read('part.index');
             const stored = await blobs.read('part.data');

@@ -396,6 +396,11 @@ export class BatchStore {
     return score === null ? undefined : Number(score);
   }
 
+  /** An upload goes on: the batch is not given up yet. */
+  async keepOpen(id: string): Promise<void> {
+    await this.keepUntil(id, (await redisTime(this.#redis)) + this.#openTtlMs);
+  }
+
   /** Keeps a batch that has ended until then (Unix ms) at least. */
   async keepUntil(id: string, time: number): Promise<void> {
     await this.#redis.zadd(this.#removalKey, 'XX', 'GT', time, id);

@@ -118,6 +118,8 @@ export function toAppError(error: BlobError): AppError {
     case 'blob_store_full':
     case 'blob_store_unavailable':
       return new AppError(error.code, PROBLEMS[error.code].title, { retryAfterS: 10, cause: error });
+    case 'blob_too_large':
+      return new AppError('body_too_large', `${error.message}: send it in several parts`, { cause: error });
     default:
       return new AppError('internal_error', PROBLEMS.internal_error.title, { cause: error });
   }

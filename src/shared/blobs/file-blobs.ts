@@ -67,7 +67,11 @@ export class FileBlobs implements BlobStore {
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     const target = this.#path(key);
     // Only to spare the work: link() decides.
-    if (await this.#isTaken(key, target)) return false;
+    if (await this.#isTaken(key, target)) {
+      // Whoever wrote it may have died before its name was on disk, and the caller relies on it.
+      await this.#on(syncFolder(path.dirname(target)));
+      return false;
+    }
     return this.#withTemporary(async (file, temporary) => {
       await this.#on(file.writeFile(body));
       await this.#on(file.sync());

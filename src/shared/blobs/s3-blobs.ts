@@ -50,7 +50,7 @@ import {
 
 /** An upload holds at most two parts, one filling and one on its way. S3 wants at least 5 MiB, but for the last. */
 const PART_BYTES = 8 * 1024 * 1024;
-/** S3's limit: 80 GiB in parts of ours. */
+/** S3's limit: 78 GiB in parts of ours. */
 const MAX_PARTS = 10_000;
 /** S3's limit. */
 const KEYS_PER_DELETE = 1000;
@@ -428,7 +428,7 @@ class MultipartUpload {
   /** Uploads the next part, and resolves to its buffer when that may be used again. */
   async part(body: Buffer): Promise<Buffer> {
     if (this.#parts.length === MAX_PARTS) {
-      throw new BlobError('blob_too_large', `more than ${MAX_PARTS * PART_BYTES} bytes`);
+      throw new BlobError('blob_too_large', `the S3 store takes ${MAX_PARTS * PART_BYTES} bytes at a time`);
     }
     this.#uploadId ??= await this.#create();
     const PartNumber = this.#parts.length + 1;

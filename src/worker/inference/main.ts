@@ -58,7 +58,10 @@ await runMain(bootLogger, async () => {
   const health = await serveHealth(
     createHealthApp(
       () => ({
-        notReady: state.notReady ?? (engines?.up ? undefined : 'the model process is being started again'),
+        notReady:
+          state.notReady ??
+          (engines?.up ? undefined : 'the model process is being started again') ??
+          (redis.status === 'ready' ? undefined : 'Redis is away'),
         model,
         rows_in_hand: consumer?.rowsInHand ?? 0,
         jobs_in_hand: consumer?.jobsInHand ?? 0,
