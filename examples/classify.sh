@@ -9,16 +9,24 @@ trap 'rm -rf "$work"' EXIT
 # Where the server wants an API key, it is a header. From a file, no other user of this machine sees it.
 if [ -n "${AMULET_API_KEY:-}" ]; then echo "Authorization: Bearer $AMULET_API_KEY"; fi >"$work/headers"
 
-# --retry tries again after 408, 429, 5xx and refused connections, as late as Retry-After says.
+# --retry tries again after 408, 429, 5xx and refused connections, as late as Retry-After says. Through a file, which curl
+# begins anew each time: on standard output the answers of all tries would stand one behind the other.
 amulet() {
-  curl --silent --fail-with-body --retry 5 --retry-connrefused --header "@$work/headers" "$@"
+  code=0
+  rm -f "$work/answer"
+  curl --silent --fail-with-body --retry 5 --retry-connrefused --header "@$work/headers" --output "$work/answer" "$@" || code=$?
+  [ ! -f "$work/answer" ] || cat "$work/answer"
+  return "$code"
 }
 
 # A text and its answer, in one call, for when that is all that is wanted.
 amulet "$url/predict" -H 'Content-Type: application/json' -d '{"text": "utterly charming"}' | jq -r .label
 
-# Submit a job: it is on disk when this returns. With an Idempotency-Key, a repeat gives the same job.
-job=$(amulet "$url/v1/jobs" -H 'Content-Type: application/json' -H "Idempotency-Key: example-$$-$(date +%s)" \
+# Of your own: a repeat with the same one gives the same job or batch.
+key=example-$$-$(date +%s)
+
+# Submit a job: it is on disk when this returns.
+job=$(amulet "$url/v1/jobs" -H 'Content-Type: application/json' -H "Idempotency-Key: $key-job" \
   -d '{"texts": ["utterly charming", {"id": "r2", "text": "a tedious mess"}], "top_k": null}' | jq -r .urls.self)
 
 # Wait for it: the server holds each answer until the job has ended, 25 seconds at most.
@@ -33,11 +41,11 @@ jq -r '.status, (.results[] | "\(.id // "-") \(.label // .error.code)")' "$work/
   echo 'id,review'
   seq 1 1000 | sed 's/$/,a joy to watch/; s/^\([0-9]*0\),.*/\1,"dull, overlong"/'
 } >"$work/reviews.csv"
-results=$(amulet -X POST -T "$work/reviews.csv" -H 'Content-Type: text/csv' "$url/v1/batches?text_field=review" |
-  jq -r .urls.results)
+results=$(amulet "$url/v1/batches?text_field=review" -X POST -T "$work/reviews.csv" \
+  -H 'Content-Type: text/csv' -H "Idempotency-Key: $key-batch" | jq -r .urls.results)
 
 # Its results, in order, as they are finished; ?after=LINE goes on after a break. `amulet backfill` does all of that.
-amulet --no-buffer "$url$results?follow=true" >"$work/labels.jsonl"
+amulet "$url$results?follow=true" >"$work/labels.jsonl"
 jq -r '.label // .error.code' "$work/labels.jsonl" | sort | uniq -c | sed 's/^ *//'
 
 # What goes wrong has a code.

@@ -38,10 +38,10 @@ test('is JavaScript, and declarations of the client', () => {
 describe.skipIf(missing !== undefined)(
   `installed${missing === undefined ? '' : ` (skipped: ${missing})`}`,
   () => {
-    test('the client needs no package, and nothing of Node but files', () => {
+    test('the client needs no package, and nothing of Node but files and gzip', () => {
       expect([...reach([inPackage('lib/client/index.js')]).packages]).toEqual([]);
       expect([...reach([inPackage('lib/client/index.d.ts')]).packages]).toEqual([]);
-      expect([...reach([inPackage('lib/client/node.js')]).packages]).toEqual(['node:fs']);
+      expect([...reach([inPackage('lib/client/node.js')]).packages]).toEqual(['node:fs', 'node:zlib']);
       expect(
         ['zod', 'bullmq', '@huggingface'].filter((name) => existsSync(at('node_modules', name))),
       ).toEqual([]);

@@ -258,7 +258,7 @@ test('an upload that takes longer than a batch stays open without one', async ()
   await use({ workers: 0, env: { OPEN_BATCH_TTL_S: '1' } });
   const id = await calls.open();
   async function* slowly() {
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 40; i++) {
       yield '{"text":"good"}\n';
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
@@ -271,7 +271,7 @@ test('an upload that takes longer than a batch stays open without one', async ()
     duplex: 'half',
   });
   expect(response.status).toBe(201);
-  expect((await calls.get(id)).body).toMatchObject({ status: 'open', rows: { total: 20 } });
+  expect((await calls.get(id)).body).toMatchObject({ status: 'open', rows: { total: 40 } });
 });
 
 describe('a full Redis', () => {

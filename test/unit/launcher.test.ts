@@ -66,6 +66,28 @@ test('a Redis that an earlier launcher left is watched, too', async () => {
   expect(ends).toHaveLength(1);
 });
 
+test.each([
+  ['while it starts', ''],
+  ['before it has begun to', 'await new Promise((resolve) => process.once("disconnect", resolve));'],
+])('a part whose launcher is gone %s does not come up', async (_, before) => {
+  const [shutdown, logger] = ['shutdown', 'logger'].map((name) =>
+    JSON.stringify(new URL(`../../src/shared/${name}.ts`, import.meta.url)),
+  );
+  const script = `
+    import { runMain } from ${shutdown};
+    import { createLogger } from ${logger};
+    process.send("here");
+    ${before}
+    await runMain(createLogger("api", "fatal"), () => new Promise((resolve) => setTimeout(resolve, 600_000)));`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  await new Promise((resolve) => child.once('message', resolve));
+  child.disconnect();
+  expect(await ended).toBe(1);
+});
+
 test('a part is found wherever the program lies', async () => {
   const entry = path.join(folder, 'a part.ts');
   writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
