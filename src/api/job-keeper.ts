@@ -12,7 +12,7 @@ import type { QueueSet } from './queue-set.ts';
 
 /** Jobs that are looked at together. */
 const PAGE = 500;
-/** Pages of one list or backlog in one round; the next round goes on there. */
+/** Pages of one list or backlog in one round on which there is nothing to be dropped; the next round goes on there. */
 const PAGES = 40;
 /** What is younger may be on its way into its queue just now. */
 const SETTLING_MS = 60_000;
@@ -45,13 +45,24 @@ export class JobKeeper {
   readonly #parts: JobKeeperParts;
   /** Where the last round stopped, by key. */
   readonly #positions = new Map<string, string>();
+  #keeping = false;
 
   constructor(parts: JobKeeperParts) {
     this.#parts = parts;
   }
 
-  /** One round. A list that is longer than that is gone on with in the next. */
+  /** One round, unless one is under way. A list that is longer than that is gone on with in the next. */
   async keep(): Promise<void> {
+    if (this.#keeping) return;
+    this.#keeping = true;
+    try {
+      await this.#round();
+    } finally {
+      this.#keeping = false;
+    }
+  }
+
+  async #round(): Promise<void> {
     const { redis, prefix, backlog, resultTtlS } = this.#parts;
     const now = await redisTime(redis);
     for (const owner of await redis.smembers(ownersKey(prefix))) {
@@ -77,12 +88,14 @@ export class JobKeeper {
   }
 
   async #sweep({ name, before, page, drop, dropped }: Sweep): Promise<void> {
-    for (let pages = 0; pages < PAGES; pages++) {
+    // Jobs come in faster than any fixed number of pages a round could be dropped.
+    for (let idle = 0; idle < PAGES;) {
       const ids = await page(this.#positions.get(name));
       const old = ids.filter((id) => (parseJobId(id)?.createdAt ?? 0) < before);
       const states = await this.#states(old);
       const over = old.filter((_, i) => dropped.includes(states[i] as State));
       if (over.length > 0) await drop(over);
+      else idle++;
       if (old.length < PAGE) {
         this.#positions.delete(name);
         return;

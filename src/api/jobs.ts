@@ -75,8 +75,13 @@ interface Unfinished {
 /** With so many jobs that somebody waits for, every worker has more than it can batch at once. */
 const BUSY_JOBS_PER_WORKER = 8;
 
-/** Jobs that one sweep looks at; the rest comes a second later. */
+/** Jobs that a sweep looks at together. */
 const SWEEP_LIMIT = 200;
+/** A sweep that takes longer leaves the rest to the next one. */
+const SWEEP_MS = 800;
+/** Ids on a list that are looked at together where the first ones were not enough, and for one page in all. */
+const LIST_PAGE = 200;
+const LIST_LOOKS = 2000;
 
 export class JobService {
   readonly #parts: JobServiceParts;
@@ -97,6 +102,7 @@ export class JobService {
    */
   async submit(owner: string, input: NewJob, own = false): Promise<Job> {
     let abandoned = false;
+    let expected: string | undefined;
     const submitted = this.#parts.withRedis(async () => {
       const { catalog, redis, records, intake, admission, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
@@ -128,7 +134,10 @@ export class JobService {
         const group = parseJobId(id)?.group ?? id;
         added = intake.addAlone(priority, model.name, group, { id, ...payload });
       }
-      if (own) waiters.expect(id);
+      if (own) {
+        waiters.expect(id);
+        expected = id;
+      }
       let ahead: number;
       try {
         const { expires_at } = payload;
@@ -147,6 +156,8 @@ export class JobService {
     });
     return submitted.catch((error: unknown) => {
       abandoned = true;
+      // It may have been added all the same, but the caller does not know its id.
+      if (expected !== undefined) this.#parts.waiters.forget(expected);
       throw error;
     });
   }
@@ -163,11 +174,15 @@ export class JobService {
       const key = jobListKey(config.REDIS_PREFIX, owner);
       const jobs: Job[] = [];
       let from = after;
+      let atEnd = false;
       // Some of a page may be gone; one more than asked for tells whether there is another page.
-      while (jobs.length <= limit) {
+      for (let looked = 0; jobs.length <= limit && looked < LIST_LOOKS && !atEnd;) {
         const below = from === undefined ? '+' : `(${from}`;
-        const ids = await redis.zrevrangebylex(key, below, '-', 'LIMIT', 0, limit + 1);
+        const count = looked === 0 ? limit + 1 : Math.max(limit + 1, LIST_PAGE);
+        const ids = await redis.zrevrangebylex(key, below, '-', 'LIMIT', 0, count);
+        atEnd = ids.length < count;
         if (ids.length === 0) break;
+        looked += ids.length;
         from = ids.at(-1);
         const finished = await records.read(ids);
         const found = await Promise.all(ids.map(async (id, i) => finished[i] ?? this.#find(id)));
@@ -179,7 +194,8 @@ export class JobService {
       const shown = jobs.slice(0, limit);
       return {
         jobs: shown.map(({ results: _, ...job }) => job),
-        next: jobs.length > limit ? (shown.at(-1)?.id ?? null) : null,
+        // Where many are gone, a page may be short, or empty, and have a next one all the same.
+        next: jobs.length > limit ? (shown.at(-1)?.id ?? null) : atEnd ? null : (from ?? null),
       };
     });
   }
@@ -229,19 +245,16 @@ export class JobService {
   async sweepExpired(): Promise<void> {
     await this.#parts.withRedis(async () => {
       const { redis, records } = this.#parts;
-      const due = await redis.zrangebyscore(
-        records.deadlinesKey,
-        '-inf',
-        await redisTime(redis),
-        'LIMIT',
-        0,
-        SWEEP_LIMIT,
-      );
-      for (const id of due) {
-        // Looking at it expires it, if it still waits.
-        await this.#find(id);
-        await redis.zrem(records.deadlinesKey, id);
-      }
+      const { deadlinesKey } = records;
+      const until = performance.now() + SWEEP_MS;
+      let due: string[];
+      do {
+        const now = await redisTime(redis);
+        due = await redis.zrangebyscore(deadlinesKey, '-inf', now, 'LIMIT', 0, SWEEP_LIMIT);
+        // Looking at one expires it, if it still waits.
+        await Promise.all(due.map((id) => this.#find(id)));
+        if (due.length > 0) await redis.zrem(deadlinesKey, ...due);
+      } while (due.length === SWEEP_LIMIT && performance.now() < until);
     });
   }
 

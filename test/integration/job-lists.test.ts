@@ -103,6 +103,39 @@ describe('the list of jobs', () => {
     expect(await redis.zrange(key, '0', '-1')).toEqual([waiting.id]);
   });
 
+  describe('with tens of thousands that are not kept any more', () => {
+    const key = () => jobListKey(stack.prefix, EVERYBODY);
+    async function addGone(count: number): Promise<void> {
+      const id = (i: number) =>
+        newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, i.toString(16).padStart(12, '0')));
+      for (let at = 0; at < count; at += 1000) {
+        const some = Array.from({ length: 1000 }, (_, i) => [0, id(at + i + 1)]);
+        await redis.zadd(key(), ...some.flat());
+      }
+    }
+
+    test('one round drops them all', async () => {
+      await addGone(30_000);
+      const { id } = await submit({ text: 'a' });
+      await keeper.keep();
+      expect(await redis.zrange(key(), '0', '-1')).toEqual([id]);
+    });
+
+    test('a page is answered, short, and the next ones lead to the end', async () => {
+      await addGone(5000);
+      const { id } = await submit({ text: 'a' });
+      const first = await list('?limit=1');
+      expect([first.jobs.map((job) => job.id), typeof first.next]).toEqual([[id], 'string']);
+      const lengths = [];
+      for (let next = first.next; next !== null;) {
+        const page: JobList = await list(`?limit=1&after=${next}`);
+        lengths.push(page.jobs.length);
+        next = page.next;
+      }
+      expect(lengths).toEqual([0, 0]);
+    });
+  });
+
   test('keeps a job that waits longer than any result is kept', async () => {
     const { id } = await submit({ text: 'a' });
     const patient = new JobKeeper({

@@ -138,7 +138,11 @@ export function jobRoutes(
       if (!isFinished(job)) {
         job =
           (await jobs.waitOwn(submitted.id, waitS * 1000, c.req.raw.signal)) ??
-          (await jobs.get(owner, submitted.id));
+          (await jobs.get(owner, submitted.id).catch((error: unknown) => {
+            // It is in the queue, whatever has become of Redis meanwhile.
+            if (error instanceof AppError && error.code === 'redis_unavailable') return submitted;
+            throw error;
+          }));
       }
     }
     c.header('Location', job.urls.self);
