@@ -375,6 +375,12 @@ async function check(each: Call): Promise<void> {
 test(
   'every answer is a documented one',
   async () => {
+    // Few of the requests make something: in a short run it may be none.
+    for (const about of ['jobs', 'batches?open=true']) {
+      const { status, body } = await stack.post<{ id: string }>(`/v1/${about}`, { text: 'good' });
+      expect([about, status < 300]).toEqual([about, true]);
+      known.push(body.id);
+    }
     await fc.assert(
       fc.asyncProperty(fc.array(call, { minLength: 16, maxLength: 16 }), async (calls) => {
         await Promise.all(calls.map(check));
@@ -382,7 +388,6 @@ test(
       // A failure among 16 at once would take minutes to shrink; the message names the request.
       { ...fuzz(60), endOnFailure: true },
     );
-    expect(known.length).toBeGreaterThan(0);
     expect((await stack.get('/health/ready')).status).toBe(200);
     expect(stack.api.running).toBe(true);
   },
