@@ -154,6 +154,10 @@ describe('webhook processes', () => {
         events.filter((event) => event !== id),
       );
       expect(await job!.isDelayed()).toBe(true);
+      // Neither when it is called all the same, as by a process that looked just before it was put off.
+      await job!.promote();
+      await eventually(async () => ((await job!.isDelayed()) ? true : undefined));
+      expect((await queue.getJob(job!.id!))!.attemptsStarted).toBeGreaterThan(job!.attemptsStarted);
       expect(receiver.received.some(({ headers }) => headers['webhook-id'] === id)).toBe(false);
       await job!.remove();
     } finally {

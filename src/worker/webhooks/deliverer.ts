@@ -238,6 +238,8 @@ export class Deliverer {
     this.#inFlight++;
     try {
       record = await this.#readPending(id, run);
+      // Called too early: by a process that looked before another put it off, or as one that died after an attempt left it.
+      if (record?.next !== undefined && record.next > Date.now()) return record.next;
       if (record) result = await this.#attemptInSpan(id, record);
     } finally {
       this.#inFlight--;
