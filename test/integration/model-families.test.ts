@@ -14,7 +14,7 @@ import { labelsOf, readModelFolder } from '../../src/worker/inference/model-fold
 import { Model } from '../../src/worker/inference/model.ts';
 import type { LoadMessage } from '../../src/worker/inference/protocol.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { goldenOf, goldenTexts, modelFolder, named, tinyModels } from '../support/goldens.ts';
+import { goldenOf, goldenTexts, modelFolder, named, scoreTolerance, tinyModels } from '../support/goldens.ts';
 
 const THREE = ['negative', 'neutral', 'positive'];
 const EMOTIONS = ['anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise'];
@@ -88,6 +88,7 @@ describe.each(Object.entries(MODELS))('%s', (name, [labels, apply]) => {
     const served = await serve(modelFolder(name));
     expect(served).toMatchObject({ labels, apply });
     const golden = goldenOf(name);
+    const tolerance = scoreTolerance(name);
     const rows = golden.rows.filter(({ text }) => text % 12 === 0);
     const cut = new Set<boolean>();
     for (const { text: index, ids, scores: expected } of rows) {
@@ -95,7 +96,7 @@ describe.each(Object.entries(MODELS))('%s', (name, [labels, apply]) => {
       const { scores, truncated } = await classify(served.classifier, text);
       expect(Object.keys(scores).sort()).toEqual([...labels].sort());
       for (const [label, score] of expected) {
-        expect(Math.abs(scores[label]! - score), named(index, text)).toBeLessThanOrEqual(1e-4);
+        expect(Math.abs(scores[label]! - score), named(index, text)).toBeLessThanOrEqual(tolerance.max);
       }
       expect(truncated, named(index, text)).toBe(
         (Array.isArray(ids) ? ids.length : ids.count) > golden.max_tokens,

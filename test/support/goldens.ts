@@ -38,6 +38,23 @@ export const goldenOf = (model: string): Golden => readGolden(model) as Golden;
 /** The tiny models of test/fixtures/models. */
 export const tinyModels = (): string[] => readdirSync(new URL('models/', FIXTURES)).sort();
 
+export interface Tolerance {
+  /** Largest difference of a score. */
+  max: number;
+  /** Mean, over the texts, of the largest difference of a text's scores. */
+  mean: number;
+}
+
+/**
+ * How far scores may be from those of the golden files. With int8 graphs it depends on the CPU: its instructions round
+ * floats a little differently, and what lies between two of the 255 steps of an activation then falls to the other side.
+ * Of the shipped model's 443 texts, most of the 13 that this moves by more than 1e-4 (mean of all 1.4e-4, most 0.021)
+ * have 512 tokens; no best label changes. Measured on AVX2 against AVX-512 VNNI.
+ */
+export function scoreTolerance(model: string): Tolerance {
+  return ['int8', 'sst2-minilm'].includes(model) ? { max: 0.05, mean: 1e-3 } : { max: 1e-4, mean: 1e-4 };
+}
+
 /** Path of a tiny model, or of the shipped one. */
 export function modelFolder(name: string): string {
   const url = name === 'sst2-minilm' ? '../../models/sst2-minilm' : `models/${name}`;
