@@ -312,12 +312,12 @@ export const SETTINGS = {
   WORKER_CONCURRENCY: setting(
     int(1, 4096),
     64,
-    'Most jobs that a worker holds at a time, per model process.',
+    'Most jobs of each priority that a worker holds at a time, per model process.',
   ),
   MAX_ROWS_IN_HAND: setting(
     int(1, 100_000),
     512,
-    'Texts in hand, per model process, at which a worker stops fetching jobs.',
+    'Texts of a priority in hand, per model process, at which a worker fetches no more of its jobs.',
   ),
   ROWS_PER_TURN: setting(
     int(1, 100_000),

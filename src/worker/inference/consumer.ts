@@ -52,23 +52,18 @@ interface Turn {
 export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #tracing: Tracing;
-  readonly #workers: Worker<unknown>[];
+  readonly #hands: readonly Hand[];
   /** Jobs in hand, by id: aborted when somebody cancels them. */
   readonly #active = new Map<string, AbortController>();
-  #rowsInHand = 0;
-  #groupsInHand = 0;
-  /** Running means of a group's rows and jobs, to guess how many groups fill the hand. */
-  #rowsPerGroup = 1;
-  #jobsPerGroup = 1;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
     this.#tracing = options.tracing ?? NO_TRACING;
-    this.#workers = (['normal', 'low'] as const).map((priority) => this.#createWorker(priority));
+    this.#hands = (['normal', 'low'] as const).map((priority) => this.#createHand(priority));
   }
 
   get rowsInHand(): number {
-    return this.#rowsInHand;
+    return this.#hands.reduce((sum, { rows }) => sum + rows, 0);
   }
 
   get jobsInHand(): number {
@@ -79,7 +74,7 @@ export class Consumer {
   async start(subscriber: Redis): Promise<void> {
     await subscriber.subscribe(cancelChannel(this.#options.config.REDIS_PREFIX));
     subscriber.on('message', (_channel: string, id: string) => this.#active.get(id)?.abort());
-    for (const worker of this.#workers) {
+    for (const { worker } of this.#hands) {
       void worker
         .run()
         .catch((error: unknown) => this.#options.logger.error({ err: toError(error) }, 'queue loop ended'));
@@ -88,15 +83,15 @@ export class Consumer {
 
   /** Fetches no more jobs and waits for those in hand. */
   async drain(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.close()));
+    await Promise.all(this.#hands.map(({ worker }) => worker.close()));
   }
 
-  #createWorker(priority: Priority): Worker<unknown> {
+  #createHand(priority: Priority): Hand {
     const { config, redis, model, logger } = this.#options;
     const worker: Worker<unknown> = new Worker<unknown>(
       queueName(priority, model.name),
       async (job: Job<unknown>) => {
-        await this.#process(job, priority);
+        await this.#process(job, priority, hand);
       },
       {
         connection: redis,
@@ -119,11 +114,15 @@ export class Consumer {
         );
       }
     });
-    return worker;
+    const hand = new Hand(worker, {
+      rows: config.MODEL_PROCESSES * config.MAX_ROWS_IN_HAND,
+      jobs: config.MODEL_PROCESSES * config.WORKER_CONCURRENCY,
+    });
+    return hand;
   }
 
   /** Runs the jobs of a group, each on its own: a short one is not kept back by a long one. */
-  async #process(bullJob: Job<unknown>, priority: Priority): Promise<void> {
+  async #process(bullJob: Job<unknown>, priority: Priority, hand: Hand): Promise<void> {
     const parsed = jobGroupSchema.safeParse(bullJob.data);
     if (!parsed.success) {
       throw new UnrecoverableError('the payload of this job is not one that this version understands');
@@ -131,22 +130,21 @@ export class Consumer {
     const first = bullJob.attemptsStarted <= 1;
     const jobs = first ? parsed.data.jobs : await this.#unsettled(parsed.data);
     const turn: Turn = { priority, startedAt: bullJob.processedOn ?? Date.now(), groupJobs: jobs.length };
-    this.#takeGroup(jobs);
+    hand.takeGroup(jobs);
     try {
       const outcomes = await Promise.allSettled(
         jobs.map(async (job) => {
           try {
             await this.#runInSpan(job, turn, first);
           } finally {
-            this.#rowsInHand -= job.texts.length;
-            this.#adjustConcurrency();
+            hand.leaveJob(job);
           }
         }),
       );
       const failure = outcomes.find((outcome) => outcome.status === 'rejected');
       if (failure) throw failure.reason;
     } finally {
-      this.#leaveGroup();
+      hand.leaveGroup();
     }
   }
 
@@ -278,32 +276,61 @@ export class Consumer {
     };
     await Promise.all(jobs.map((job) => this.#settle(job, outcome, turn)));
   }
+}
 
-  #takeGroup(jobs: readonly JobPayload[]): void {
+/**
+ * What a worker holds of one queue. Each has a hand of its own, so that a long queue of either priority leaves room for the
+ * other. With one limit for both, each took what the other held for room: while both were long, a worker fetched all there
+ * was.
+ */
+class Hand {
+  readonly worker: Worker<unknown>;
+  readonly #max: { rows: number; jobs: number };
+  #rows = 0;
+  #jobs = 0;
+  #groups = 0;
+  /** Running means of a group's rows and jobs, to guess how many groups fill the hand. */
+  #rowsPerGroup = 1;
+  #jobsPerGroup = 1;
+
+  constructor(worker: Worker<unknown>, max: { rows: number; jobs: number }) {
+    this.worker = worker;
+    this.#max = max;
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  takeGroup(jobs: readonly JobPayload[]): void {
     const rows = jobs.reduce((sum, { texts }) => sum + texts.length, 0);
-    this.#groupsInHand++;
-    this.#rowsInHand += rows;
+    this.#groups++;
+    this.#rows += rows;
+    this.#jobs += jobs.length;
     this.#rowsPerGroup += (rows - this.#rowsPerGroup) / 8;
     this.#jobsPerGroup += (jobs.length - this.#jobsPerGroup) / 8;
     this.#adjustConcurrency();
   }
 
-  #leaveGroup(): void {
-    this.#groupsInHand--;
+  leaveJob({ texts }: JobPayload): void {
+    this.#rows -= texts.length;
+    this.#jobs--;
+    this.#adjustConcurrency();
+  }
+
+  leaveGroup(): void {
+    this.#groups--;
     this.#adjustConcurrency();
   }
 
   /** Fetches only as many groups as there is room for, in jobs and in rows. */
   #adjustConcurrency(): void {
-    const { WORKER_CONCURRENCY, MAX_ROWS_IN_HAND, MODEL_PROCESSES } = this.#options.config;
-    const maxRows = MODEL_PROCESSES * MAX_ROWS_IN_HAND;
-    const maxJobs = MODEL_PROCESSES * WORKER_CONCURRENCY;
-    const rows = Math.max(0, maxRows - this.#rowsInHand) / Math.max(1, this.#rowsPerGroup);
-    const jobs = Math.max(0, maxJobs - this.#active.size) / Math.max(1, this.#jobsPerGroup);
+    const rows = Math.max(0, this.#max.rows - this.#rows) / Math.max(1, this.#rowsPerGroup);
+    const jobs = Math.max(0, this.#max.jobs - this.#jobs) / Math.max(1, this.#jobsPerGroup);
     // BullMQ fetches up to its concurrency before it starts the first of them, so growing it in steps of what fits
     // (instead of setting it to the maximum) keeps a queue of big jobs from filling the hand many times over.
-    const limit = Math.min(this.#groupsInHand + Math.floor(Math.min(rows, jobs)), 2 * this.#groupsInHand + 2);
-    for (const worker of this.#workers) worker.concurrency = Math.max(1, limit);
+    const limit = Math.min(this.#groups + Math.floor(Math.min(rows, jobs)), 2 * this.#groups + 2);
+    this.worker.concurrency = Math.max(1, limit);
   }
 }
 

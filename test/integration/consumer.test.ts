@@ -1,0 +1,117 @@
+/** How much of its queues a worker takes in hand. */
+import { randomBytes } from 'node:crypto';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { loadConfig } from '../../src/shared/config.ts';
+import { newGroupId, newJobId, type Priority } from '../../src/shared/ids.ts';
+import { JOB_NAME, jobOptions, queueName } from '../../src/shared/queues.ts';
+import { JobRecords } from '../../src/shared/records.ts';
+import type { Classifier } from '../../src/worker/inference/classifier.ts';
+import { Consumer } from '../../src/worker/inference/consumer.ts';
+import { eventually } from '../support/stack.ts';
+
+const MODEL = 'held';
+const JOBS = 120;
+const MAX_ROWS = 32;
+
+let redis: Redis;
+let subscriber: Redis;
+let prefix: string;
+let consumer: Consumer;
+/** Texts that are being classified, by lane. */
+let inHand: Record<string, number>;
+/** Lets texts end: all that are there, and all that come. */
+let release: () => void;
+
+beforeEach(() => {
+  redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
+  subscriber = redis.duplicate();
+  prefix = `{test-${randomBytes(5).toString('hex')}}`;
+  inHand = { interactive: 0, low: 0 };
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const classifier: Pick<Classifier, 'classify'> = {
+    classify: async (_text, _options, lane) => {
+      inHand[lane]!++;
+      await released;
+      inHand[lane]!--;
+      return { label: 'a', score: 1, truncated: false };
+    },
+  };
+  consumer = new Consumer({
+    config: loadConfig({ REDIS_PREFIX: prefix, MODEL_PROCESSES: '1', MAX_ROWS_IN_HAND: String(MAX_ROWS) }),
+    redis,
+    records: new JobRecords(redis, prefix, 600),
+    classifier: classifier as Classifier,
+    model: { name: MODEL, revision: 'r1' },
+    logger: pino({ level: 'silent' }),
+  });
+});
+
+afterEach(async () => {
+  release();
+  await consumer.drain();
+  subscriber.disconnect();
+  redis.disconnect();
+});
+
+async function fill(priority: Priority, count: number): Promise<void> {
+  const queue = new Queue(queueName(priority, MODEL), { connection: redis, prefix });
+  await queue.addBulk(
+    Array.from({ length: count }, () => {
+      const group = newGroupId(priority, MODEL);
+      const job = {
+        id: newJobId(group),
+        owner: 'everybody',
+        texts: [{ text: 'a' }, { text: 'b' }],
+        top_k: 1,
+        created_at: Date.now(),
+      };
+      return { name: JOB_NAME, data: { v: 2, jobs: [job] }, opts: jobOptions(group, 600) };
+    }),
+  );
+}
+
+/** Once nothing more is fetched. */
+async function settled(): Promise<{ interactive: number; low: number }> {
+  let last = '';
+  for (let same = 0; same < 10;) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const now = JSON.stringify(inHand);
+    same = now === last ? same + 1 : 0;
+    last = now;
+  }
+  return JSON.parse(last) as { interactive: number; low: number };
+}
+
+describe('a worker with long queues', () => {
+  test('takes no more than fits its hand, however full both of them are', async () => {
+    await Promise.all([fill('normal', JOBS), fill('low', JOBS)]);
+    await consumer.start(subscriber);
+    const { interactive, low } = await settled();
+    expect(interactive).toBeLessThanOrEqual(MAX_ROWS + 2);
+    expect(low).toBeLessThanOrEqual(MAX_ROWS + 2);
+  });
+
+  test.each([
+    ['normal', 'low'],
+    ['low', 'normal'],
+  ] as const)('whose hand is full of %s jobs has room for %s ones', async (first, second) => {
+    await fill(first, JOBS);
+    await consumer.start(subscriber);
+    await settled();
+    await fill(second, JOBS);
+    const after = await settled();
+    expect(Math.min(after.interactive, after.low)).toBeGreaterThanOrEqual(MAX_ROWS / 2);
+  });
+});
+
+test('all jobs of both queues come to an end', async () => {
+  await Promise.all([fill('normal', JOBS), fill('low', JOBS)]);
+  await consumer.start(subscriber);
+  release();
+  await eventually(async () =>
+    (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInHand === 0 ? true : undefined,
+  );
+});
