@@ -114,6 +114,7 @@ export class JobService {
       const admit = () => admission.admit(priority, model.name, sizeOf(payload.texts));
       let id: string;
       let added: Promise<Added>;
+      let announced = own;
       if (input.idempotencyKey === undefined) {
         await admit();
         const { workers } = model;
@@ -130,11 +131,13 @@ export class JobService {
           if (known) return this.#show(reserved, known);
         }
         await admit();
+        // Whoever reserved it may be adding it, too, and have it announced elsewhere.
+        if (reserved !== undefined) announced = false;
         id = reserved ?? fresh;
         const group = parseJobId(id)?.group ?? id;
         added = intake.addAlone(priority, model.name, group, { id, ...payload });
       }
-      if (own) {
+      if (announced) {
         waiters.expect(id);
         expected = id;
       }
@@ -211,11 +214,12 @@ export class JobService {
   }
 
   /**
-   * Waits for a job that was submitted with `own`.
+   * Waits for a job that was submitted with `own`. A repeat of an earlier request may have been taken in by any instance.
    * @returns undefined after `timeoutMs`, when the caller hung up, and at shutdown
    */
   async waitOwn(id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
-    const outcome = await this.#parts.waiters.wait(id, true, timeoutMs, signal);
+    const { waiters } = this.#parts;
+    const outcome = await waiters.wait(id, waiters.expects(id), timeoutMs, signal);
     if (outcome === 'deleted') throw notFound(id);
     return outcome && this.#show(id, outcome);
   }

@@ -12,6 +12,13 @@ import { parseDoneMessage, type JobRecords } from '../shared/records.ts';
 export type WaitOutcome = JobRecord | 'deleted' | undefined;
 type Waiter = (outcome: WaitOutcome) => void;
 
+/** Those who wait for one job. */
+interface Wait {
+  readonly waiters: Set<Waiter>;
+  /** The job's own channel is listened to for them. */
+  listening: boolean;
+}
+
 const RECHECK_MS = 2000;
 
 export interface WaitersOptions {
@@ -27,7 +34,7 @@ export interface WaitersOptions {
 
 export class Waiters {
   readonly #options: WaitersOptions;
-  readonly #waiting = new Map<string, Set<Waiter>>();
+  readonly #waiting = new Map<string, Wait>();
   /** Jobs that will be waited for as soon as they are in the queue, and what was heard of them meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
   readonly #timer: NodeJS.Timeout;
@@ -74,6 +81,10 @@ export class Waiters {
     this.#expected.delete(id);
   }
 
+  expects(id: string): boolean {
+    return this.#expected.has(id);
+  }
+
   /**
    * Waits until a job has an outcome.
    * @param own the job announces itself on this instance's channel
@@ -99,17 +110,17 @@ export class Waiters {
     if (heard !== undefined) return heard;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const jobChannel = records.doneChannel(id);
-    const first = !this.#waiting.has(id);
+    const wait: Wait = this.#waiting.get(id) ?? { waiters: new Set(), listening: false };
+    this.#waiting.set(id, wait);
+    const { waiters } = wait;
     const outcome = new Promise<WaitOutcome>((resolve) => {
-      const waiters = this.#waiting.get(id) ?? new Set();
-      this.#waiting.set(id, waiters);
       const finish: Waiter = (result) => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', giveUp);
         waiters.delete(finish);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
-          if (!own) subscriber.unsubscribe(jobChannel).catch(() => {});
+          if (wait.listening) subscriber.unsubscribe(jobChannel).catch(() => {});
         }
         resolve(result);
       };
@@ -119,15 +130,14 @@ export class Waiters {
       waiters.add(finish);
     });
     // Unless it was expected, the job may have finished before anybody listened: look once, when somebody does.
-    if (own) {
+    if (own || wait.listening) {
       if (!expected) void this.#recheck([id]);
-    } else if (first) {
+    } else {
+      wait.listening = true;
       subscriber.subscribe(jobChannel).then(
         () => void this.#recheck([id]),
         () => {},
       );
-    } else {
-      void this.#recheck([id]);
     }
     return outcome;
   }
@@ -136,7 +146,8 @@ export class Waiters {
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
-    for (const waiters of [...this.#waiting.values()]) for (const finish of [...waiters]) finish(undefined);
+    for (const { waiters } of [...this.#waiting.values()])
+      for (const finish of [...waiters]) finish(undefined);
   }
 
   #onMessage(message: string): void {
@@ -153,7 +164,7 @@ export class Waiters {
 
   #resolve(id: string, outcome: JobRecord | 'deleted'): void {
     if (this.#expected.has(id)) this.#expected.set(id, outcome);
-    for (const finish of [...(this.#waiting.get(id) ?? [])]) finish(outcome);
+    for (const finish of [...(this.#waiting.get(id)?.waiters ?? [])]) finish(outcome);
   }
 
   async #recheck(ids: string[] = [...this.#waiting.keys(), ...this.#expected.keys()]): Promise<void> {

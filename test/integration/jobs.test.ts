@@ -159,6 +159,29 @@ describe('cancel, delete, expire', () => {
     expect(await redis.ttl(`${stack.prefix}:job:${body.id}`)).toBeGreaterThan(0);
   });
 
+  test('who waits for the job of an earlier request listens to it, and nobody does when all have gone', async () => {
+    const body = { text: 'x' };
+    const key = { 'Idempotency-Key': 'heard' };
+    const { id } = (await idle.post<Job>('/v1/jobs', body, key)).body;
+    const listeners = async () =>
+      ((await redis.pubsub('NUMSUB', `${idle.prefix}:done:${id}`)) as [string, number])[1];
+    const repeat = (waitS: number) =>
+      idle.post<Job>('/v1/jobs', body, { ...key, Prefer: `wait=${waitS}` }).then(({ body: job }) => job);
+
+    const alone = repeat(1);
+    await eventually(async () => ((await listeners()) === 1 ? true : undefined));
+    expect((await alone).status).toBe('queued');
+    await eventually(async () => ((await listeners()) === 0 ? true : undefined));
+
+    const shorter = idle.get<Job>(`/v1/jobs/${id}?wait=2`);
+    await eventually(async () => ((await listeners()) === 1 ? true : undefined));
+    const longer = repeat(60);
+    expect((await shorter).body.status).toBe('queued');
+    await idle.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+    expect((await longer).status).toBe('canceled');
+    await eventually(async () => ((await listeners()) === 0 ? true : undefined));
+  });
+
   test('a job that is not started in time expires, with no worker alive and nobody looking', async () => {
     const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', expires_in: 1 });
     const record = await eventually(
