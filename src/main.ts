@@ -27,6 +27,7 @@ class Launcher {
   #api: Part | undefined;
   #workers: Part[] = [];
   #webhooks: Part | undefined;
+  /** As performance.now(): a clock that is set must not make a second Ctrl-C the first one. */
   #stopping: { since: number } | undefined;
 
   constructor(config: Config) {
@@ -94,7 +95,7 @@ class Launcher {
   /** A part cannot work: stops the others, and makes the reason the last line. */
   async #giveUp(who: string, reason: string): Promise<void> {
     if (this.#stopping) return;
-    this.#stopping = { since: Date.now() };
+    this.#stopping = { since: performance.now() };
     await this.#stopParts();
     say(who, `cannot start: ${reason}`);
     process.exit(1);
@@ -110,13 +111,13 @@ class Launcher {
   /** Stops every part in order and exits with `status`; called again, ends everything at once. */
   async stop(status: number): Promise<void> {
     if (this.#stopping) {
-      if (Date.now() - this.#stopping.since < SAME_PRESS_MS) return;
+      if (performance.now() - this.#stopping.since < SAME_PRESS_MS) return;
       say('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
       for (const part of [this.#api, ...this.#workers, this.#webhooks]) part?.kill();
       await this.#redis?.stop();
       process.exit(1);
     }
-    this.#stopping = { since: Date.now() };
+    this.#stopping = { since: performance.now() };
     say('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
     await this.#stopParts();
     say('amulet', 'stopped');

@@ -25,6 +25,8 @@ const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 /** A part that ran this long before it died starts with the first backoff again. */
 const HEALTHY_MS = 60_000;
+/** How long processes of a part may outlive it: a model process ends by itself, unless it hangs in a run. */
+const ORPHANS_MS = 1000;
 
 /** pino's numeric levels; below `warn` a line goes to the log file only. */
 const WARN = 40;
@@ -72,7 +74,7 @@ export class Part {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.#child = child;
-    const startedAt = Date.now();
+    const startedAt = performance.now();
     for (const stream of [child.stdout, child.stderr]) {
       if (!stream) continue;
       createInterface({ input: stream }).on('line', (line) => {
@@ -84,10 +86,14 @@ export class Part {
       if (isReady(message)) this.#markReady(message.ready);
     });
     child.on('error', (error) => this.#options.say(name, `cannot be started: ${error.message}`));
+    // They hold its pipes, too, and its end would never be heard of.
+    let orphans: NodeJS.Timeout | undefined;
+    child.on('exit', () => (orphans = setTimeout(() => killGroup(child), ORPHANS_MS)));
     child.on('close', (code, signal) => {
+      clearTimeout(orphans);
       log.end();
       this.#child = undefined;
-      if (!this.#stopping) this.#onDeath(code, signal, Date.now() - startedAt);
+      if (!this.#stopping) this.#onDeath(code, signal, performance.now() - startedAt);
     });
   }
 
@@ -135,7 +141,16 @@ export class Part {
   kill(): void {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
-    this.#child?.kill('SIGKILL');
+    if (this.#child) killGroup(this.#child);
+  }
+}
+
+/** Ends a part and what it has started. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // Nobody is left.
   }
 }
 

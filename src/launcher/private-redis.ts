@@ -79,14 +79,14 @@ export async function startPrivateRedis(
     server.once('error', (error) => resolve(error.message));
     server.once('exit', (code, signal) => resolve(signal ?? `exit status ${code}`));
   });
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   while (!(await answers(socket))) {
     const dead = await Promise.race([
       died,
       new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
     ]);
     if (dead !== undefined) throw new StartupError(`${binary} ended at once (${dead}); ${log} says why`);
-    if (Date.now() - startedAt > START_TIMEOUT_MS) {
+    if (performance.now() - startedAt > START_TIMEOUT_MS) {
       server.kill();
       throw new StartupError(
         `${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`,
@@ -187,13 +187,13 @@ function onEnd(socket: string, tell: () => void): () => void {
 }
 
 async function loaded(socket: string): Promise<void> {
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   for (;;) {
     try {
       await withConnection(socket, (redis) => redis.ping());
       return;
     } catch (error) {
-      if (Date.now() - startedAt > LOAD_TIMEOUT_MS)
+      if (performance.now() - startedAt > LOAD_TIMEOUT_MS)
         throw new StartupError(`Redis does not come up: ${toError(error).message}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }

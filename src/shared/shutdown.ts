@@ -13,11 +13,11 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
   let stoppingSince: number | undefined;
   const begin = (reason: string) => {
     if (stoppingSince !== undefined) {
-      if (Date.now() - stoppingSince < SAME_PRESS_MS) return;
+      if (performance.now() - stoppingSince < SAME_PRESS_MS) return;
       logger.warn({ reason }, 'second signal: ending at once');
       process.exit(1);
     }
-    stoppingSince = Date.now();
+    stoppingSince = performance.now();
     logger.info({ reason }, 'stopping');
     setTimeout(() => {
       logger.error({ timeoutMs }, 'stopping took too long: ending at once');

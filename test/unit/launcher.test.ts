@@ -1,7 +1,7 @@
 /** What `npm start` makes on a machine is for its user alone, and nobody else's is taken for its own. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -106,6 +106,40 @@ test('a part is found wherever the program lies', async () => {
     await part.stop();
   }
 });
+
+test('a part whose processes outlive it is started again without them, and stopped with them', async () => {
+  const entry = path.join(folder, 'part.ts');
+  const children = path.join(folder, 'children');
+  writeFileSync(
+    entry,
+    `import { spawn } from 'node:child_process';
+    import { appendFileSync, readFileSync } from 'node:fs';
+    const file = ${JSON.stringify(children)};
+    appendFileSync(file, spawn('sleep', ['600'], { stdio: 'inherit' }).pid + '\\n');
+    if (readFileSync(file, 'utf8').trim().split('\\n').length === 1) process.kill(process.pid, 'SIGKILL');
+    process.send({ ready: 'here' });
+    setInterval(() => {}, 1000);`,
+  );
+  const part = new Part({
+    name: 'part',
+    entry: pathToFileURL(entry),
+    env: process.env,
+    logDir: folder,
+    say: () => {},
+    onUnusable: () => {},
+  });
+  expect(await part.ready).toBe('here');
+  await part.stop();
+  const pids = readFileSync(children, 'utf8').trim().split('\n').map(Number);
+  expect(pids).toHaveLength(2);
+  for (const pid of pids) await eventually(() => Promise.resolve(isThere(pid) ? undefined : true));
+});
+
+/** Whether there is such a process, other than one whose end nobody has asked for yet. */
+function isThere(pid: number): boolean {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' });
+  return stdout.trim() !== '' && !stdout.startsWith('Z');
+}
 
 describe.skipIf(!isRoot)(`another user${isRoot ? '' : ' (skipped: only root can be one)'}`, () => {
   let server: ChildProcess | undefined;
