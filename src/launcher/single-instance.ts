@@ -1,6 +1,6 @@
 /** One launcher per data folder: a second would share, and on its way out stop, the first one's Redis. */
-import { mkdirSync, rmSync } from 'node:fs';
-import { createConnection, createServer } from 'node:net';
+import { lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs';
+import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -19,22 +19,50 @@ export async function holdDataDir(dataDir: string): Promise<void> {
     // Each user's own: a socket that somebody else has left in there cannot be removed.
     `amulet-launcher-${createHash('sha256').update(`${process.getuid?.()} ${dir}`).digest('hex').slice(0, 16)}.sock`,
   );
-  if (await somebodyListens(socket)) {
-    throw new StartupError(
-      `another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`,
-    );
+  let server: Server | undefined;
+  while ((server = await listen(socket)) === undefined) {
+    const found = lstatSync(socket, { throwIfNoEntry: false });
+    if (await somebodyListens(socket)) {
+      throw new StartupError(
+        `another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`,
+      );
+    }
+    try {
+      removeLeftover(socket, found);
+    } catch (error) {
+      throw new StartupError(`${socket} is in the way: ${toError(error).message}`);
+    }
   }
-  try {
-    rmSync(socket, { force: true });
-  } catch (error) {
-    throw new StartupError(`${socket} is in the way: ${toError(error).message}`);
-  }
-  const server = createServer((connection) => connection.end());
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socket, resolve);
-  });
   server.unref();
+}
+
+/** @returns undefined when there is such a file already */
+function listen(socket: string): Promise<Server | undefined> {
+  const server = createServer((connection) => connection.end());
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
+      else reject(error);
+    });
+    server.listen(socket, () => resolve(server));
+  });
+}
+
+/**
+ * Removes a socket on which nobody listened. Another launcher may have done so meanwhile, and listen there now: what is
+ * moved away is looked at, and put back if it is not what was found.
+ */
+function removeLeftover(socket: string, found: Stats | undefined): void {
+  const aside = `${socket}.${process.pid}`;
+  try {
+    renameSync(socket, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const moved = lstatSync(aside);
+  if (moved.ino === found?.ino && moved.mtimeMs === found.mtimeMs) rmSync(aside);
+  else renameSync(aside, socket);
 }
 
 function somebodyListens(socket: string): Promise<boolean> {

@@ -66,6 +66,26 @@ test('a Redis that an earlier launcher left is watched, too', async () => {
   expect(ends).toHaveLength(1);
 });
 
+test.each(['nothing', 'the socket of a launcher that was killed'])(
+  'of two launchers that start at once, where there is %s, one holds the folder',
+  async (before) => {
+    const dataDir = path.join(folder, 'data');
+    if (before !== 'nothing') {
+      const url = JSON.stringify(new URL('../../src/launcher/single-instance.ts', import.meta.url));
+      const hold = `const { holdDataDir } = await import(${url}); await holdDataDir(${JSON.stringify(dataDir)});`;
+      const killed = spawnSync(process.execPath, [
+        '--input-type=module',
+        '-e',
+        `${hold} process.kill(process.pid, 'SIGKILL');`,
+      ]);
+      expect(killed.signal).toBe('SIGKILL');
+    }
+    const held = await Promise.allSettled([holdDataDir(dataDir), holdDataDir(dataDir)]);
+    expect(held.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    await expect(holdDataDir(dataDir)).rejects.toThrow('another `npm start` already uses');
+  },
+);
+
 test.each([
   ['while it starts', ''],
   ['before it has begun to', 'await new Promise((resolve) => process.once("disconnect", resolve));'],
