@@ -111,6 +111,19 @@ interface Rules {
 describe('alerts', () => {
   const { groups } = parse(readFileSync('deploy/prometheus/alerts.yml', 'utf8')) as Rules;
   const rules = groups.flatMap((group) => group.rules);
+  const { scrape_configs: jobs } = parse(readFileSync('deploy/prometheus/prometheus.yml', 'utf8')) as {
+    scrape_configs: { job_name: string }[];
+  };
+
+  // What is found by name leaves no `up` behind when the last of it ends: nothing is 0, and nothing would be told.
+  test('somebody is told when the last process of a role is gone', () => {
+    const gone = rules.flatMap(
+      ({ expr }) => /^absent\(max_over_time\(up\{job="([\w-]+)"\}/.exec(expr)?.[1] ?? [],
+    );
+    // The API knows what waits for workers: AmuletNoWorkers. There may be none by intention.
+    expect([...gone, 'amulet-worker'].sort()).toEqual(jobs.map((job) => job.job_name).sort());
+  });
+
   test.each(rules.map((rule) => [rule.alert, rule] as const))('%s', (_, { expr, annotations }) => {
     expect(unknown(expr)).toEqual([]);
     expect(Object.keys(annotations)).toEqual(['summary', 'action']);
