@@ -1,7 +1,7 @@
 /** docker-compose.yml against what it starts: settings, programs, times and files are those of the repository. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parse } from 'yaml';
+import { parse, parseAllDocuments, type YAMLMap } from 'yaml';
 import { SETTINGS } from '../../src/shared/config.ts';
 
 interface Service {
@@ -14,6 +14,7 @@ interface Service {
   cap_drop: string[];
   security_opt: string[];
   stop_grace_period: string;
+  healthcheck?: { start_period?: string };
 }
 
 const file = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
@@ -59,4 +60,11 @@ describe.each(own)('%s', (_, { command, environment, stop_grace_period: grace })
 
 test('workers can be any number: no port of theirs is published', () => {
   expect(file.services.worker?.ports).toBeUndefined();
+});
+
+test('a Redis that reads a large file is waited for, as long as on Kubernetes', () => {
+  const [redis] = parseAllDocuments(readFileSync('deploy/kubernetes/redis/redis.yaml', 'utf8'));
+  const probe = redis?.getIn(['spec', 'template', 'spec', 'containers', 0, 'startupProbe']) as YAMLMap;
+  const seconds = Number(probe.get('periodSeconds')) * Number(probe.get('failureThreshold'));
+  expect(file.services.redis?.healthcheck?.start_period).toBe(`${seconds / 60}m`);
 });
