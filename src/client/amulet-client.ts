@@ -73,6 +73,28 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_PATIENCE_MS = 30_000;
 const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
 
+/** @throws TypeError, without what is secret in it */
+function parseBase(url: string | URL): URL {
+  // Not URL.canParse(), nor URL.parse(): they are younger than some browsers in use.
+  let base: URL;
+  try {
+    base = new URL(url);
+  } catch {
+    throw new TypeError(`url: ${JSON.stringify(url)} is not a URL like http://127.0.0.1:3000`);
+  }
+  if (base.username !== '' || base.password !== '') {
+    throw new TypeError('url: must not have a user name or password in it; a key is given as apiKey');
+  }
+  if (!/^https?:$/.test(base.protocol)) throw new TypeError(`${base.href} is neither http: nor https:`);
+  return base;
+}
+
+/** Checked here: what the runtime says of a header that it does not like has the key in it. @throws TypeError */
+function bearer(apiKey: string): string {
+  if (!/^[\x21-\x7e]*$/.test(apiKey.trim())) throw new TypeError('apiKey: has characters that no key has');
+  return `Bearer ${apiKey.trim()}`;
+}
+
 /** Every call throws AmuletError, or the reason of its signal. */
 export class AmuletClient {
   readonly #server: Server;
@@ -85,9 +107,8 @@ export class AmuletClient {
     patienceMs = DEFAULT_PATIENCE_MS,
     fetch = globalThis.fetch,
   }: ClientOptions) {
-    const base = new URL(url);
-    if (!/^https?:$/.test(base.protocol)) throw new TypeError(`${base.href} is neither http: nor https:`);
-    const headers: Record<string, string> = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
+    const base = parseBase(url);
+    const headers: Record<string, string> = apiKey === undefined ? {} : { Authorization: bearer(apiKey) };
     this.#server = new Server(new FetchHttp({ base, headers, fetch, idleMs: timeoutMs }), patienceMs);
     this.#timeoutMs = timeoutMs;
   }

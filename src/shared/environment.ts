@@ -16,10 +16,15 @@ export function environment(): NodeJS.ProcessEnv {
   return process.env;
 }
 
-/** The key that the `amulet` command sends, if there is one. */
+/** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
+const SECRET = /^[\x21-\x7e]+$/;
+
+/** The key that the `amulet` command sends, if there is one. @throws StartupError, without the key in it */
 export function clientKey(env: Record<string, string | undefined> = environment()): string | undefined {
-  const key = env.AMULET_API_KEY?.trim();
-  return key === '' ? undefined : key;
+  const key = env.AMULET_API_KEY?.trim() ?? '';
+  if (key === '') return undefined;
+  if (!SECRET.test(key)) throw new StartupError('AMULET_API_KEY has characters that no key has');
+  return key;
 }
 
 /** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
@@ -39,7 +44,7 @@ export function hubAccess(env: Record<string, string | undefined> = environment(
   if (!/^https?:$/.test(url?.protocol ?? ''))
     throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
   const token = given('HF_TOKEN');
-  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
+  if (token !== undefined && !SECRET.test(token))
     throw new StartupError('HF_TOKEN has characters that no token has');
   return { endpoint, token };
 }

@@ -1,8 +1,9 @@
 /** `amulet backfill …`: what is understood, and the one line that says what is not. */
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/command-line.ts';
 import { EXIT, UsageError } from '../../src/cli/exit.ts';
 import { BACKFILL_HELP, HELP } from '../../src/cli/help.ts';
+import { connectTo } from '../../src/cli/server.ts';
 import { restartCommand, restartWith, resumeCommand } from '../../src/cli/suggest.ts';
 
 const parse = (...args: string[]) => parseBackfill(args) as BackfillCommand;
@@ -163,4 +164,23 @@ test('the help fits a terminal of 80 columns and names every option', () => {
     expect(BACKFILL_HELP).toMatch(new RegExp(`^ +(-., )?--${name}\\b`, 'm'));
   }
   for (const code of Object.values(EXIT)) expect(BACKFILL_HELP).toMatch(new RegExp(`\\b${code}\\b`));
+});
+
+describe('the key of the environment', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test.each(['amk_secret\namk_secret', 'Bearer amk_secret', 'amk_sécret'])('%j is no key', (key) => {
+    vi.stubEnv('AMULET_API_KEY', key);
+    const connect = () => connectTo(new URL('http://127.0.0.1:3000'));
+    expect(connect).toThrow(new UsageError('AMULET_API_KEY has characters that no key has'));
+  });
+
+  test('may have a line end behind it, or be empty', () => {
+    for (const key of ['amk_1\n', '']) {
+      vi.stubEnv('AMULET_API_KEY', key);
+      connectTo(new URL('http://127.0.0.1:3000')).close();
+    }
+  });
 });

@@ -54,6 +54,30 @@ describe('what is sent', () => {
     expect(sent[0]!.headers.get('prefer')).toBeNull();
   });
 
+  test.each<[string, Partial<ClientOptions>, RegExp]>([
+    ['no URL', { url: '127.0.0.1:3000' }, /"127\.0\.0\.1:3000" is not a URL/],
+    ['another protocol', { url: 'ftp://host' }, /neither http: nor https:/],
+    ['a password', { url: 'http://me:amk_secret@host' }, /must not have a user name or password/],
+    ['a key of two lines', { apiKey: 'amk_secret\namk_secret' }, /^apiKey: has characters/],
+    ['a key that is a sentence', { apiKey: 'the amk_secret' }, /^apiKey: has characters/],
+  ])('%s is refused at once, and nothing secret repeated', (_, options, message) => {
+    let error: unknown;
+    try {
+      client([json(200, JOB)], options);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as Error).message).toMatch(message);
+    expect((error as Error).message).not.toContain('secret');
+  });
+
+  test('a key with the end of its line is the key', async () => {
+    const { sent, amulet } = client([json(200, JOB)], { apiKey: 'amk_1\r\n' });
+    await amulet.get('a');
+    expect(sent[0]!.headers.get('authorization')).toBe('Bearer amk_1');
+  });
+
   test('classify has its answer held, and asks no more when it is there', async () => {
     const { sent, amulet } = client([json(200, JOB)]);
     expect(await amulet.classify('a')).toMatchObject({ label: 'A' });
