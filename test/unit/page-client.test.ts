@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { batchInput, formatByName, type BatchOptions } from '../../src/api/pages/client/batch-input.ts';
 import { Curl } from '../../src/api/pages/client/curl.ts';
 import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/client/format.ts';
-import { findFields, readHead } from '../../src/api/pages/client/peek.ts';
+import { doubtOf, findFields, readHead } from '../../src/api/pages/client/peek.ts';
 
 /** The words that a shell makes of a command, whose name is `curl`. */
 function words(command: string): string[] {
@@ -101,6 +101,22 @@ describe('a file', () => {
     ['plain lines', 'a,b', 'lines', [], undefined],
   ])('%s', (_, head, format, names, likely) => {
     expect(findFields(head, format)).toEqual({ names, likely });
+  });
+
+  test.each<[string, string, BatchOptions['format'], RegExp | undefined]>([
+    ['an array on one line', '[{"text":"a"},{"text":"b"}]', 'ndjson', /^This looks like one JSON array/],
+    ['an array over lines', '\n[\n  {"text": "a"}\n]\n', 'ndjson', /^This looks like one JSON array/],
+    ['an object over lines', '{\n  "text": "a"\n}\n', 'ndjson', /^The first line is not a JSON object/],
+    ['a table', 'id,text\n1,a\n', 'ndjson', /^The first line is not a JSON object/],
+    ['what is no text', '\u0089PNG\r\n\u001a\n\0\0\0\rIHDR', 'lines', /^This does not look like text/],
+    ['records', '\n{"text":"a"}\r\n{bad', 'ndjson', undefined],
+    ['a record that is cut', '{"text":"'.padEnd(64 * 1024, 'a'), 'ndjson', undefined],
+    ['an empty file', '', 'ndjson', undefined],
+    ['a table as such', 'id,text\n1,a\n', 'csv', undefined],
+  ])('is doubted, or not: %s', (_, head, format, doubt) => {
+    const said = doubtOf(head, format);
+    if (doubt) expect(said).toMatch(doubt);
+    else expect(said).toBeUndefined();
   });
 
   test('is read no further than its beginning, compressed or not', async () => {

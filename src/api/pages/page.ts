@@ -87,7 +87,13 @@ const textPanel = (): Html => html`
     <h2 id="one-title">One text</h2>
     <form id="text-form">
       <label for="text">Text</label>
-      <textarea id="text" rows="4" aria-describedby="text-hint" placeholder="What did they write?"></textarea>
+      <textarea
+        id="text"
+        rows="4"
+        dir="auto"
+        aria-describedby="text-hint"
+        placeholder="What did they write?"
+      ></textarea>
       <div class="examples" role="group" aria-label="Examples">
         ${EXAMPLES.map((text) => html`<button type="button" class="chip" data-example>${text}</button>`)}
       </div>
@@ -156,6 +162,7 @@ const filePanel = (): Html => html`
           <select id="batch-model"></select>
         </div>
       </div>
+      <div id="file-doubt" class="problem" role="status" hidden></div>
       <div class="actions">
         <button type="submit" id="start">Label the file</button>
         <button type="button" class="secondary" id="other-file">Another file</button>

@@ -3,8 +3,8 @@ import { fileFormats, formatByName, type BatchOptions } from './batch-input.ts';
 import { create, element, say } from './dom.ts';
 import { bytes } from './format.ts';
 import type { ModelChoice } from './models.ts';
-import { findFields, readHead, type Head } from './peek.ts';
-import type { Explanation } from './problems.ts';
+import { doubtOf, findFields, readHead, type Head } from './peek.ts';
+import { showProblem, type Explanation } from './problems.ts';
 
 export interface ChosenFile {
   file: File;
@@ -22,6 +22,7 @@ export class FileForm {
   readonly #fieldRow = element('field-row', HTMLElement);
   readonly #field = element('text-field', HTMLInputElement);
   readonly #fields = element('fields', HTMLDataListElement);
+  readonly #doubt = element('file-doubt', HTMLElement);
   readonly #topK = element('top-k', HTMLSelectElement);
   readonly #onProblem: (problem: Explanation | undefined) => void;
   #chosen: { file: File; head: Head } | undefined;
@@ -111,7 +112,13 @@ export class FileForm {
   #suggestField(): void {
     const format = this.#chosenFormat;
     this.#fieldRow.hidden = format === 'lines';
-    const { names, likely } = findFields(this.#chosen?.head.text ?? '', format);
+    const head = this.#chosen?.head.text ?? '';
+    const { names, likely } = findFields(head, format);
+    const doubt = doubtOf(head, format);
+    showProblem(
+      this.#doubt,
+      doubt === undefined ? undefined : { title: 'Is this the right format?', lines: [doubt] },
+    );
     this.#fields.replaceChildren(...names.map((name) => create('option', { attributes: { value: name } })));
     this.#field.value = likely ?? 'text';
   }

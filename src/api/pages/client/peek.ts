@@ -55,6 +55,31 @@ export function findFields(head: string, format: FileFormat): Fields {
   return { names, likely: longest };
 }
 
+/**
+ * What looks wrong with a file before it is sent: each of its lines would be an error, which nobody sees before the download.
+ * @param head its beginning
+ */
+export function doubtOf(head: string, format: FileFormat): string | undefined {
+  if (head.includes('\0')) return 'This does not look like text in UTF-8.';
+  if (format !== 'ndjson') return undefined;
+  const [line = '', ...others] = head.split('\n').filter((each) => each.trim() !== '');
+  // Only a line that is whole can be judged; one that is longer than the head is cut.
+  if (line === '' || (others.length === 0 && head.length >= HEAD_BYTES)) return undefined;
+  if (line.trimStart().startsWith('[')) {
+    return 'This looks like one JSON array. JSON Lines have an object on every line, and nothing around them.';
+  }
+  return isObject(line) ? undefined : 'The first line is not a JSON object.';
+}
+
+function isObject(json: string): boolean {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
 /** Strings of the first record by their names. */
 function firstRecord(head: string, format: FileFormat): Map<string, string> {
   if (format === 'lines') return new Map();
