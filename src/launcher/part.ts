@@ -68,7 +68,7 @@ export class Part {
     const log = createWriteStream(path.join(logDir, `${name}.log`), { flags: 'a' });
     // A full disk must not take the service down with its logs.
     log.on('error', () => {});
-    const child = spawn(process.execPath, [fileURLToPath(entry)], {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(entry)], {
       env,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

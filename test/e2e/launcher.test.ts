@@ -98,9 +98,13 @@ test('from a text to a label', async () => {
   );
   expect(JSON.parse(answer)).toMatchObject({ label: 'POSITIVE' });
 
+  // Types are stripped from what the page is served; Node warns of that, to the terminal of whoever opens it.
+  expect((await fetch(`${url}/page/main.ts`)).status).toBe(200);
+
   await launcher.interrupt();
   expect(launcher.output).toMatch(/amulet +stopped/);
   expect(launcher.output).not.toContain('ending at once');
+  expect(launcher.output).not.toContain('Warning: ');
   await expect(fetch(url)).rejects.toThrow();
 });
 
