@@ -259,7 +259,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
     test('asks for one, keeps it in this tab alone, shows it nowhere, and forgets it', async () => {
       const page = await pages.open(locked.url);
       await enter(page, newKey());
-      await seen(page, 'this key is not known here.');
+      await seen(page, 'This key is not known here.');
       await enter(page, keys.alice);
       await page.locator('#stat-workers', { hasText: /[1-9]/ }).waitFor();
       await classify(page, 'fine');

@@ -70,7 +70,7 @@ export function onNotFound(routes: { method: string; path: string }[]): NotFound
     c.header('Allow', methods.join(', '));
     return problemResponse(
       c,
-      new AppError('method_not_allowed', `${c.req.path} knows ${methods.join(' and ')} only`),
+      new AppError('method_not_allowed', `${c.req.path} allows only ${methods.join(' and ')}`),
     );
   };
 }

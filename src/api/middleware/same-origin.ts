@@ -29,7 +29,10 @@ export function createOriginGuard(
     }
     const origin = header('origin');
     if (origin !== undefined && !isOurs(origin)) {
-      throw new AppError('foreign_origin', 'without API keys no requests of other web pages are answered');
+      throw new AppError(
+        'foreign_origin',
+        'without API keys, requests from other web pages are not answered',
+      );
     }
   };
 }

@@ -59,7 +59,7 @@ const NOT_FOUND = {
 };
 const BAD_UPLOAD = {
   400: problem('No body, or gzip that is none or breaks off.'),
-  408: problem('The upload stood still.'),
+  408: problem('The upload stalled.'),
   413: problem('The batch is too large.'),
   415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
   422: problem('The query or the header of the file is not valid.'),
@@ -142,7 +142,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   const listParts = createRoute({
     method: 'get',
     path: '/v1/batches/{id}/parts',
-    summary: 'List the parts that are there',
+    summary: 'List the parts that were uploaded',
     tags: ['Batches'],
     request: { params },
     responses: {
@@ -161,7 +161,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   const complete = createRoute({
     method: 'post',
     path: '/v1/batches/{id}/complete',
-    summary: 'Say that all parts are there',
+    summary: 'Complete an upload in parts',
     tags: ['Batches'],
     middleware: [jsonBody(config.MAX_BODY_BYTES)],
     request: {
@@ -213,7 +213,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   const readResults = createRoute({
     method: 'get',
     path: '/v1/batches/{id}/results',
-    summary: 'Read the results, a line per record, in the order of the input',
+    summary: 'Read the results, one line per record, in the order of the input',
     tags: ['Batches'],
     request: {
       params,
@@ -254,7 +254,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   const resume = createRoute({
     method: 'post',
     path: '/v1/batches/{id}/resume',
-    summary: 'Let a failed batch go on',
+    summary: 'Resume a failed batch',
     tags: ['Batches'],
     request: {
       params,

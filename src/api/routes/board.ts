@@ -94,7 +94,7 @@ export function createBoard({ admins, catalog, queues, withRedis }: BoardParts):
   });
   app.use(async (c, next) => {
     if (c.req.method !== 'GET' && c.req.method !== 'HEAD')
-      throw new AppError('method_not_allowed', 'the board only shows; it changes nothing');
+      throw new AppError('method_not_allowed', 'the board is read-only');
     if (c.req.path.startsWith(`${PATH}/api/`)) await withRedis(refresh);
     await next();
   });

@@ -47,7 +47,8 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Acces
     info: {
       title: 'Amulet',
       version,
-      description: 'Asynchronous text classification: submit texts; poll, wait, or be told by a webhook.',
+      description:
+        'Asynchronous text classification: submit texts, then poll, wait, or be notified by webhook.',
       license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
     tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),

@@ -47,7 +47,7 @@ export function jobRoutes(
       .optional()
       .openapi({
         type: 'integer',
-        description: `Hold the answer until the job is final, at most so many seconds (≤ ${config.MAX_WAIT_S}).`,
+        description: `Hold the response until the job is final, for at most this many seconds (≤ ${config.MAX_WAIT_S}).`,
       }),
   });
 
@@ -60,7 +60,7 @@ export function jobRoutes(
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
         prefer: z.string().optional().openapi({
-          description: '`wait=N`: hold the answer until the job is final, at most N seconds.',
+          description: '`wait=N`: hold the response until the job is final, at most N seconds.',
           example: 'wait=10',
         }),
       }),

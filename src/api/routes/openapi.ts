@@ -35,7 +35,7 @@ export const IDEMPOTENCY_HEADER = z.object({
     .regex(IDEMPOTENCY_KEY, 'must be 1 to 256 printable ASCII characters')
     .optional()
     .openapi({
-      description: 'A repeat with the same key and content returns what the first request made.',
+      description: 'A repeat with the same key and content returns what the first request created.',
     }),
 });
 
@@ -56,6 +56,6 @@ export const pageQuery = <S extends z.ZodType>(id: S) =>
   z.strictObject({
     limit: wholeNumber(1, MAX_PAGE)
       .optional()
-      .openapi({ description: `How many, ${DEFAULT_PAGE} unless told.` }),
-    after: id.optional().openapi({ description: '`next` of the page before.' }),
+      .openapi({ description: `How many; default ${DEFAULT_PAGE}.` }),
+    after: id.optional().openapi({ description: '`next` of the previous page.' }),
   });

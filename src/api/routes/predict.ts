@@ -37,7 +37,7 @@ export function predictRoutes(
   const predict = createRoute({
     method: 'post',
     path: '/predict',
-    summary: 'Classify and wait for the answer',
+    summary: 'Classify and wait for the result',
     tags: ['Synchronous'],
     middleware: [jsonBody(config.MAX_BODY_BYTES)],
     request: { body: { required: true, content: { 'application/json': { schema: schemas.predict } } } },
@@ -54,7 +54,7 @@ export function predictRoutes(
   const hf = createRoute({
     method: 'post',
     path: '/hf/{model}',
-    summary: 'Classify, in the shape of the Hugging Face Inference API',
+    summary: 'Classify, in the format of the Hugging Face Inference API',
     tags: ['Synchronous'],
     middleware: [jsonBody(config.MAX_BODY_BYTES)],
     request: {

@@ -113,7 +113,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
 export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void {
   const headers = z.object({
     'webhook-id': z.string().meta({
-      description: 'Names the event: the same in every attempt. Tells repeats apart.',
+      description: 'Identifies the event: the same in every attempt. Use it to recognise repeats.',
       example: 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70',
     }),
     'webhook-timestamp': z.string().meta({ description: 'Of this attempt, in Unix seconds.' }),
@@ -124,9 +124,9 @@ export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void
     traceparent: z.string().meta({ description: 'The trace of the request that made the job or batch.' }),
   });
   const responses = {
-    '2XX': { description: 'Taken.' },
-    410: { description: 'Not wanted any more: no further attempts.' },
-    default: { description: 'Not taken: attempted again, not before `Retry-After`.' },
+    '2XX': { description: 'Accepted.' },
+    410: { description: 'No longer wanted: no further attempts.' },
+    default: { description: 'Not accepted: attempted again, not before `Retry-After`.' },
   };
   for (const [name, summary, schema] of [
     ['jobEnded', 'A job that was submitted with a webhook has ended', jobEventSchema],

@@ -63,7 +63,7 @@ export class Api {
   /** Whether there is a key now that was not there when a request was refused. */
   async unlocked({ status, problem }: ApiProblem): Promise<boolean> {
     if (status !== 401) return false;
-    const reason = this.hasKey ? `${problem.detail ?? 'this key was refused'}.` : '';
+    const reason = this.hasKey ? sentence(problem.detail ?? 'this key was refused') : '';
     return (await this.#keys.wanted(reason)) !== undefined;
   }
 
@@ -83,3 +83,6 @@ export class Api {
     }
   }
 }
+
+/** Details of problems begin small, as they follow a title; here one stands alone. */
+const sentence = (detail: string): string => `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;

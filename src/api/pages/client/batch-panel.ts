@@ -277,8 +277,8 @@ function uploadProblem(error: unknown): Explanation {
   return {
     title: 'The upload broke off',
     lines: [
-      'The network is away, or the server did not take the file. Nothing was kept.',
-      '`amulet backfill` goes on where it was after a broken connection.',
+      'The network is down, or the server did not accept the file. Nothing was kept.',
+      '`amulet backfill` resumes after a broken connection.',
     ],
   };
 }

@@ -56,7 +56,7 @@ export function explain(error: unknown): Explanation {
   if (error instanceof Unreachable) {
     return {
       title: 'The API cannot be reached',
-      lines: ['The network is away, or the server is not running. Nothing on this page is lost.'],
+      lines: ['The network is down, or the server is not running. Nothing on this page is lost.'],
     };
   }
   if (!(error instanceof ApiProblem)) return { title: 'Something went wrong', lines: [String(error)] };
