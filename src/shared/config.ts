@@ -71,7 +71,7 @@ export const SETTINGS = {
   HOST: setting(
     text,
     '127.0.0.1',
-    'Address the API listens on. Other than loopback needs API keys, or `AUTH=none` said aloud.',
+    'Address the API listens on. Any address other than loopback needs API keys, or an explicit `AUTH=none`.',
   ),
   PORT: setting(int(0, 65_535), 3000, 'Port of the API.'),
   METRICS_HOST: setting(text, '127.0.0.1', "Address of the API's `/metrics`."),
@@ -88,13 +88,13 @@ export const SETTINGS = {
   API_KEYS: setting(
     keyLines,
     '',
-    'Those who may call, comma-separated: lines that `amulet key create NAME` prints, each with an optional `:N` for N requests a minute. With keys, everybody needs one.',
+    'Those who may call, comma-separated: lines printed by `amulet key create NAME`, each with an optional `:N` for N requests a minute. Once there are keys, everybody needs one.',
   ),
-  API_KEYS_FILE: setting(optionalText, '', 'File with more of them, one a line; `#` begins a comment.'),
+  API_KEYS_FILE: setting(optionalText, '', 'File with more of them, one per line; `#` begins a comment.'),
   ADMIN_KEYS: setting(
     keyLines,
     '',
-    'Those who may look into the queues at `/admin/queues`, texts that wait included: lines as for `API_KEYS`. Their name and key are user and password. Empty: nobody, there is no such page.',
+    'Those who may look into the queues at `/admin/queues`, waiting texts included: lines as for `API_KEYS`. Name and key serve as user name and password. Empty: nobody, and there is no such page.',
   ),
   RATE_LIMIT_PER_MINUTE: setting(
     int(0, 1_000_000),
@@ -136,13 +136,13 @@ export const SETTINGS = {
   MAX_QUEUED_TEXTS: setting(
     int(1, 1e9),
     1_000_000,
-    'Texts that may wait for a model, of each priority; what would be more is refused with 429 `queue_full`.',
+    'Texts that may wait for a model, of each priority; anything beyond is refused with 429 `queue_full`.',
   ),
   MAX_QUEUED_BYTES: setting(int(1, 1e12), 500_000_000, 'The same in bytes of text.'),
   MAX_REDIS_MEMORY_PERCENT: setting(
     int(0, 100),
     80,
-    'New work is refused with 429 while Redis uses more of its `maxmemory`; low-priority jobs 10 sooner. 0: never.',
+    'New work is refused with 429 while Redis uses more of its `maxmemory`; low-priority jobs 10 points earlier. 0: never.',
   ),
   MAX_ID_CHARS: setting(int(1, 10_000), 128, 'Longest id that a caller may give a text.'),
   MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, 'Largest `metadata` of a job, as JSON in bytes.'),
@@ -170,7 +170,7 @@ export const SETTINGS = {
       'must begin with file: or s3://',
     ),
     '',
-    'Where texts and results of batches lie: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…&forcePathStyle=true` (credentials as the AWS SDK finds them). Unset: `blobs` in `DATA_DIR`. API and workers need the same.',
+    'Where texts and results of batches are stored: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…&forcePathStyle=true` (credentials as the AWS SDK finds them). Unset: `blobs` in `DATA_DIR`. API and workers need the same.',
   ),
   MAX_BATCH_BYTES: setting(int(1, 1e15), 100e9, 'Largest input of one batch, uncompressed.'),
   MAX_STORED_BYTES: setting(
@@ -181,14 +181,14 @@ export const SETTINGS = {
   MAX_RECORD_BYTES: setting(
     int(1024, 1e9),
     1_000_000,
-    'A longer record of a batch becomes an errored row, and is not kept.',
+    'A longer record of a batch becomes an error row, and is not kept.',
   ),
   BULK_CHUNK_BYTES: setting(
     int(0, 1e8),
     0,
-    "Bytes of a batch's input that are one piece of work; 0 = about what a model process does in a second.",
+    "Bytes of a batch's input that make one piece of work; 0 = about what a model process does in a second.",
   ),
-  UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for so long is given up.'),
+  UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for this many seconds is ended.'),
   BATCH_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a finished batch is kept, in seconds.'),
   OPEN_BATCH_TTL_S: setting(
     int(1, 30 * DAY_S),
@@ -198,7 +198,7 @@ export const SETTINGS = {
   REVISION_GRACE_S: setting(
     int(1, 30 * DAY_S),
     600,
-    'A batch begun with weights that no worker has had for so long fails, if workers have others.',
+    'A batch begun with weights that no worker has had for this many seconds fails, if workers have other weights.',
   ),
 
   PUBLIC_URL: setting(
@@ -212,7 +212,7 @@ export const SETTINGS = {
   WEBHOOK_SECRET: setting(
     list.refine((secrets) => secrets.every(isSecret), 'must be `whsec_` and 24 to 64 bytes as base64'),
     '',
-    'Secrets that webhooks are signed with while there are no API keys, comma-separated: the new one first, then those that are being replaced. Unset: webhooks are refused; `npm start` makes one.',
+    'Secrets that webhooks are signed with while there are no API keys, comma-separated: the new one first, then those being replaced. Unset: webhooks are refused; `npm start` creates one.',
   ),
   WEBHOOK_SECRET_OVERLAP_S: setting(
     int(0, 30 * DAY_S),
@@ -259,12 +259,12 @@ export const SETTINGS = {
   WEBHOOK_PORTS: setting(
     list.pipe(z.array(int(1, 65_535))),
     '80,443,8080,8443',
-    'Ports that webhook URLs may have. One in `WEBHOOK_ALLOW` may be another.',
+    'Ports that webhook URLs may have. An entry of `WEBHOOK_ALLOW` may name another.',
   ),
   WEBHOOK_DNS: setting(
     list.refine(areDnsServers, 'must be IP addresses, each with an optional `:port`'),
     '',
-    'DNS servers that are asked for the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always looked up as the system does.',
+    'DNS servers used to resolve the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always resolved by the system.',
   ),
   WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts under way to one host and port.'),
   WEBHOOK_CONCURRENCY: setting(int(1, 10_000), 512, 'Most attempts under way in a webhook process.'),
@@ -348,7 +348,7 @@ export const SETTINGS = {
   LOCK_DURATION_MS: setting(
     int(1000, 10 * MINUTES_MS),
     15_000,
-    'After so long without a sign, a job is taken over.',
+    'After this long without a sign of life, a job is taken over.',
   ),
   STALLED_INTERVAL_MS: setting(
     int(500, 10 * MINUTES_MS),
