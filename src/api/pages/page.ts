@@ -185,8 +185,8 @@ const filePanel = (): Html => html`
     <div id="batch-problem" class="problem" role="alert" hidden></div>
     <div id="batch-curl-block" hidden>${curlBlock('batch-curl', 'The same with curl')}</div>
     <p class="hint">
-      Progress survives a reload. For very large files, <code>amulet backfill</code> also survives a broken
-      connection.
+      Progress survives a reload. <code>amulet backfill</code> also survives a broken connection, which suits
+      the largest files.
     </p>
   </section>
 `;
