@@ -35,8 +35,9 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
     );
   };
   for (const [signal, end] of AT_ONCE) {
-    process.off(signal, end);
+    // In this order: Node forgets a signal that has come already when nobody listens, if only for a moment.
     process.on(signal, () => begin(signal));
+    process.off(signal, end);
   }
   process.off('disconnect', endWithLauncher);
   process.on('disconnect', () => begin('the launcher is gone'));

@@ -108,6 +108,23 @@ test.each([
   expect(await ended).toBe(1);
 });
 
+test('a part that is told to end just when it is up does so', async () => {
+  const [shutdown, logger] = ['shutdown', 'logger'].map((name) =>
+    JSON.stringify(new URL(`../../src/shared/${name}.ts`, import.meta.url)),
+  );
+  const script = `
+    import { onShutdown, runMain } from ${shutdown};
+    import { createLogger } from ${logger};
+    const quiet = createLogger("api", "fatal");
+    await runMain(quiet, async () => {
+      process.kill(process.pid, "SIGTERM");
+      onShutdown(quiet, 1000, () => Promise.resolve());
+      setTimeout(() => process.exit(3), 5000);
+    });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' });
+  expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(0);
+});
+
 test('a part is found wherever the program lies', async () => {
   const entry = path.join(folder, 'a part.ts');
   writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
