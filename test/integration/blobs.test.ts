@@ -432,6 +432,25 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       expect((await store.read('kept')).toString()).toBe('x');
     });
 
+    // By moto every upload is of 2010: it goes on for years.
+    test('does not sweep an upload that goes on, however long ago it began', async () => {
+      const { promise: swept, resolve: goOn } = Promise.withResolvers<void>();
+      let begun = false;
+      async function* slowly() {
+        yield* repeat(Buffer.alloc(MB, 'x'), 20);
+        // A part of 8 MiB is up: only one is on its way while another fills.
+        begun = true;
+        await swept;
+        yield Buffer.from('end');
+      }
+      const written = store.putStream('slow', slowly());
+      await expect.poll(() => begun, { timeout: 60_000 }).toBe(true);
+      expect(await store.sweep()).toBe(0);
+      goOn();
+      await written;
+      expect(await store.size('slow')).toBe(20 * MB + 3);
+    });
+
     test('check passes, and leaves nothing', async () => {
       await store.check();
       expect(await all(store.list(''))).toEqual([]);

@@ -6,7 +6,8 @@
  *
  * The SDK's environment variables work as everywhere: `AWS_REQUEST_CHECKSUM_CALCULATION=when_required` for a server that
  * does not know S3's newer checksums, for example. The credentials need s3:GetObject, PutObject, DeleteObject,
- * AbortMultipartUpload and ListBucket (without the last one S3 says "denied" where it means "not there").
+ * AbortMultipartUpload, ListBucket (without it S3 says "denied" where it means "not there"), ListBucketMultipartUploads and
+ * ListMultipartUploadParts (without these, what a crash left behind stays).
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
@@ -21,12 +22,14 @@ import {
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
   PutObjectCommand,
   S3Client,
   UploadPartCommand,
   type CompletedPart,
   type ListMultipartUploadsCommandOutput,
   type ListObjectsV2CommandOutput,
+  type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3';
 import { toError } from '../errors.ts';
 import {
@@ -320,6 +323,7 @@ export class S3Blobs implements BlobStore {
         if (Key === undefined || !isKey(Key.slice(this.#prefix.length))) continue;
         const upload = { Bucket: this.#bucket, Key, UploadId };
         try {
+          if (await this.#goesOn(upload, olderThanMs)) continue;
           await this.#client.send(new AbortMultipartUploadCommand(upload));
           count++;
         } catch (error) {
@@ -328,6 +332,23 @@ export class S3Blobs implements BlobStore {
       }
     } while (page.IsTruncated === true);
     return count;
+  }
+
+  /** Whether a part of an upload is younger than that: it may have begun long ago, and be no leftover. */
+  async #goesOn(
+    upload: { Bucket: string; Key: string; UploadId: string | undefined },
+    olderThanMs: number,
+  ): Promise<boolean> {
+    let page: ListPartsCommandOutput | undefined;
+    do {
+      const marker = page === undefined ? {} : { PartNumberMarker: page.NextPartNumberMarker };
+      page = await this.#client.send(new ListPartsCommand({ ...upload, ...marker }));
+      const young = (page.Parts ?? []).some(
+        ({ LastModified }) => LastModified !== undefined && Date.now() - LastModified.getTime() < olderThanMs,
+      );
+      if (young) return true;
+    } while (page.IsTruncated === true);
+    return false;
   }
 
   check(): Promise<void> {
