@@ -1,7 +1,7 @@
 /** How the command ends, other than by finishing its work. */
 import type { Batch } from '../shared/contract.ts';
 
-/** The exit codes, as `--help` and docs/bulk.md document them. */
+/** The exit codes, as `--help` and docs/backfill-cli.md document them. */
 export const EXIT = {
   /** Every row has its labels. */
   ok: 0,

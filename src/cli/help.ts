@@ -117,7 +117,7 @@ Exit codes
   0    every row has its labels
   3    finished, and some rows carry errors: grep '"error":' OUT
   1    failed
-  2    wrong usage; nothing was uploaded
+  2    wrong usage, or another input than before; nothing more was uploaded
   75   gave up for a reason that may pass; go on with --resume
   130  Ctrl-C; go on with --resume (143: SIGTERM; 141: a closed pipe)
 

@@ -108,6 +108,14 @@ test('from a text to a label', async () => {
   await expect(fetch(url)).rejects.toThrow();
 });
 
+test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order', async () => {
+  const url = await start();
+  launcher.process.kill('SIGTERM');
+  await launcher.says(/amulet +stopped/);
+  expect(launcher.output).not.toContain('ending at once');
+  await expect(fetch(url)).rejects.toThrow();
+});
+
 test('Ctrl-C in the middle of work: the next start finishes what was acknowledged', async () => {
   const url = await start();
   const texts = Array.from({ length: 16 }, () => longText(1500));
