@@ -1,5 +1,7 @@
 /** One attempt to deliver, against receivers and DNS servers that do all they can to hold it up or lead it astray. */
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parseAllowed, type ReceiverPolicy } from '../../src/shared/webhooks/receivers.ts';
 import {
@@ -60,6 +62,56 @@ class RawReceiver {
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+/**
+ * A receiver on 127.0.0.1 in a thread that sleeps while the kernel's queue of its connections is full: the kernel drops the
+ * next ones, and the other side tries again after a second.
+ */
+class SlowToConnect {
+  readonly port: number;
+  readonly #thread: Worker;
+  readonly #fillers: Socket[] = [];
+
+  private constructor(thread: Worker, port: number) {
+    this.#thread = thread;
+    this.port = port;
+  }
+
+  static async start(): Promise<SlowToConnect> {
+    const thread = new Worker(
+      `const { parentPort } = require('node:worker_threads');
+      const server = require('node:net').createServer((socket) => {
+        socket.on('error', () => {});
+        socket.on('data', () => socket.end('HTTP/1.1 204 No Content\\r\\n\\r\\n'));
+      });
+      server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => parentPort.postMessage(server.address().port));
+      parentPort.on('message', (sleeping) => {
+        Atomics.store(sleeping, 0, 1);
+        Atomics.wait(sleeping, 1, 0, 600);
+      });`,
+      { eval: true },
+    );
+    const [port] = (await once(thread, 'message')) as [number];
+    return new SlowToConnect(thread, port);
+  }
+
+  /** From now on it sleeps, for 0.6 s. */
+  async fill(): Promise<void> {
+    const sleeping = new Int32Array(new SharedArrayBuffer(8));
+    this.#thread.postMessage(sleeping);
+    await expect.poll(() => Atomics.load(sleeping, 0)).toBe(1);
+    for (let i = 0; i < 2; i++) {
+      const filler = connect(this.port, '127.0.0.1');
+      this.#fillers.push(filler.on('error', () => {}));
+      await once(filler, 'connect');
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const filler of this.#fillers) filler.destroy();
+    await this.#thread.terminate();
   }
 }
 
@@ -360,6 +412,19 @@ describe('a name', () => {
     await expect(ask('127.0.0.3', '127.0.0.2')).rejects.toMatchObject({
       errors: [{ code: 'ECONNREFUSED' }, { code: 'ECONNREFUSED' }],
     });
+  });
+
+  test('with several addresses, of which the one that works takes a second to connect', async () => {
+    const slow = await SlowToConnect.start();
+    try {
+      const rules = { ...policy('127.0.0.0/8', '::1'), ports: [slow.port] };
+      dns.set('far.example', { A: ['127.0.0.1'], AAAA: ['::1'] });
+      const url = `http://far.example:${slow.port}/`;
+      await slow.fill();
+      expect(await post({ url, timeoutMs: 15_000 }, rules)).toMatchObject({ status: 204 });
+    } finally {
+      await slow.stop();
+    }
   });
 
   test.each<[string, DnsAnswer, string]>([

@@ -6,7 +6,7 @@
 import dns from 'node:dns';
 import http from 'node:http';
 import https from 'node:https';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction, type TcpSocketConnectOpts } from 'node:net';
 import {
   addressProblem,
   readReceiver,
@@ -43,6 +43,8 @@ export interface Request {
 const MAX_REPLY_BYTES = 2048;
 /** The status says it all: the body is read for no longer than this. */
 const REPLY_MS = 1000;
+/** Each of several addresses has its share of the time, and no less than this. */
+const MIN_CONNECT_MS = 250;
 const LOOKUP_TIMEOUT_MS = 3000;
 const LOOKUP_TRIES = 2;
 
@@ -143,7 +145,7 @@ interface Answer extends Omit<Reply, 'body'> {
 function ask(
   { url, host }: Receiver,
   addresses: Address[],
-  { headers, body }: Request,
+  { headers, body, timeoutMs }: Request,
   signal: AbortSignal,
 ): Promise<Answer> {
   const lookup: LookupFunction = (_name, options, callback) => {
@@ -153,16 +155,21 @@ function ask(
   };
   const { request } = url.protocol === 'http:' ? http : https;
   const bytes = Buffer.from(body);
+  // What Node's request() hands on to connect() is not in its own type.
+  const options: https.RequestOptions & Pick<TcpSocketConnectOpts, 'autoSelectFamilyAttemptTimeout'> = {
+    method: 'POST',
+    // No pool: a connection lives as long as the check that was made for it. And no proxy, whatever the environment says.
+    agent: false,
+    lookup,
+    // Addresses are tried one after the other. Node gives each but the last 250 ms: a receiver that is far away and has an
+    // IPv6 address as well could never be reached where there is no IPv6.
+    autoSelectFamilyAttemptTimeout: Math.max(MIN_CONNECT_MS, Math.floor(timeoutMs / (addresses.length + 1))),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    headers: { ...headers, 'content-length': bytes.length, connection: 'close' },
+    signal,
+  };
   return new Promise((resolve, reject) => {
-    const call = request(url, {
-      method: 'POST',
-      // No pool: a connection lives as long as the check that was made for it. And no proxy, whatever the environment says.
-      agent: false,
-      lookup,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      headers: { ...headers, 'content-length': bytes.length, connection: 'close' },
-      signal,
-    });
+    const call = request(url, options);
     const refuse = (status = 0) =>
       reject(new Error(`the answer has the status ${status}, which ends no request`));
     call.on('error', reject);
