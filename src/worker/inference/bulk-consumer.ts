@@ -33,6 +33,7 @@ import {
   openQueue,
   type ChunkQueue,
 } from '../../shared/queues.ts';
+import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
 
@@ -148,7 +149,7 @@ export class BulkConsumer {
         },
       },
     );
-    worker.on('error', (error) => logger.warn({ reason: error.message }, 'bulk queue'));
+    worker.on('error', repeatedWarnings(logger, 'bulk queue'));
     // What cannot be tried again, or was taken over too often: without this chunk the batch cannot be completed.
     worker.on('failed', (job, error) => {
       if (!job || !(error instanceof UnrecoverableError || error.message.includes('stalled'))) return;

@@ -14,6 +14,7 @@ import type { Logger } from '../../shared/logger.ts';
 import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/records.ts';
 import { redisTime } from '../../shared/redis-time.ts';
+import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import { NO_TRACING, type Span, type Tracing } from '../../shared/tracing.ts';
 import { RowDropped, type Lane } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
@@ -105,7 +106,7 @@ export class Consumer {
         ...(this.#tracing.bullmq && { telemetry: this.#tracing.bullmq }),
       },
     );
-    worker.on('error', (error) => logger.warn({ reason: error.message }, 'queue'));
+    worker.on('error', repeatedWarnings(logger, 'queue'));
     // Jobs that BullMQ itself gives up on never reach the processor.
     worker.on('failed', (job, error) => {
       if (job && (error instanceof UnrecoverableError || job.attemptsMade >= JOB_ATTEMPTS)) {

@@ -12,6 +12,7 @@ import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { eventTime } from '../../shared/ids.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
+import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/webhooks/delivery-store.ts';
 import type { Secrets } from '../../shared/webhooks/secrets.ts';
 import type { Span, Tracing } from '../../shared/tracing.ts';
@@ -95,7 +96,7 @@ export class Deliverer {
         runRetryDelay: 500,
       },
     );
-    this.#worker.on('error', (error) => logger.warn({ reason: error.message }, 'delivery queue'));
+    this.#worker.on('error', repeatedWarnings(logger, 'delivery queue'));
     this.#worker.on('failed', (job, error) =>
       logger.error({ job: job?.id, err: error }, 'delivery not looked at'),
     );
