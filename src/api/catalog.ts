@@ -5,6 +5,8 @@ import type { ModelRegistry } from '../shared/registry.ts';
 
 /** Old enough to spare Redis, young enough that a worker's coming and going is seen at once. */
 const FRESH_MS = 1000;
+/** Of a model that is not in the copy: its first worker may just have started, and other instances may know it already. */
+const MISSING_FRESH_MS = 100;
 
 export class ModelCatalog {
   readonly #registry: ModelRegistry;
@@ -34,10 +36,13 @@ export class ModelCatalog {
    */
   async resolve(name: string | undefined): Promise<Pick<Model, 'name' | 'workers' | 'chunk_bytes'>> {
     const wanted = name ?? this.#defaultModel;
+    const named = (model: Model) => model.name === wanted;
     const models = await this.#recent();
-    const found = models.find((model) => model.name === wanted);
+    const found = models.find(named);
     if (found) return found;
     if (wanted === this.#defaultModel) return { name: wanted, workers: 0 };
+    const late = (await this.#recent(MISSING_FRESH_MS)).find(named);
+    if (late) return late;
     const known = [...new Set([this.#defaultModel, ...models.map((model) => model.name)])].sort();
     throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, {
       extra: { models: known },
@@ -50,8 +55,8 @@ export class ModelCatalog {
     return models.find((model) => model.name === name)?.workers ?? 0;
   }
 
-  async #recent(): Promise<Model[]> {
-    return performance.now() - this.#readAt < FRESH_MS ? this.#models : this.list();
+  async #recent(maxAgeMs = FRESH_MS): Promise<Model[]> {
+    return performance.now() - this.#readAt < maxAgeMs ? this.#models : this.list();
   }
 
   async #read(): Promise<Model[]> {

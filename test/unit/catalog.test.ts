@@ -1,0 +1,59 @@
+/** What an API knows of models between two looks into Redis. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { ModelCatalog } from '../../src/api/catalog.ts';
+import type { Model } from '../../src/shared/contract.ts';
+import type { ModelRegistry } from '../../src/shared/registry.ts';
+
+let served: string[];
+let reads: number;
+let catalog: ModelCatalog;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  served = ['usual'];
+  reads = 0;
+  const registry: Pick<ModelRegistry, 'list'> = {
+    list: () => {
+      reads++;
+      return Promise.resolve(served.map((name) => ({ name, workers: 1 }) as Model));
+    },
+  };
+  catalog = new ModelCatalog(registry as ModelRegistry, 'usual');
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('a model', () => {
+  test('that is known is not asked for again within a second', async () => {
+    for (let i = 0; i < 9; i++) {
+      await catalog.resolve('usual');
+      vi.advanceTimersByTime(100);
+    }
+    expect(reads).toBe(1);
+    vi.advanceTimersByTime(100);
+    await catalog.resolve(undefined);
+    expect(reads).toBe(2);
+  });
+
+  test('whose first worker has just started is found, though the copy is younger than a second', async () => {
+    await catalog.resolve('usual');
+    vi.advanceTimersByTime(200);
+    served.push('new');
+    expect(await catalog.resolve('new')).toMatchObject({ name: 'new', workers: 1 });
+  });
+
+  test('that is not there costs Redis ten looks a second at most', async () => {
+    for (let i = 0; i < 100; i++) {
+      await expect(catalog.resolve('none')).rejects.toMatchObject({ code: 'model_not_found' });
+      vi.advanceTimersByTime(10);
+    }
+    expect(reads).toBeLessThanOrEqual(11);
+  });
+
+  test('that is the default one may have had no worker yet', async () => {
+    served = [];
+    expect(await catalog.resolve(undefined)).toEqual({ name: 'usual', workers: 0 });
+    expect(reads).toBe(1);
+  });
+});
