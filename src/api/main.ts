@@ -5,9 +5,10 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { apiKeys, blobUrl, loadApiConfig, type Config } from '../shared/config.ts';
-import { StartupError, toError } from '../shared/errors.ts';
+import { apiKeys, blobUrl, loadApiConfig } from '../shared/config.ts';
+import { toError } from '../shared/errors.ts';
 import { serveHealth } from '../shared/health-server.ts';
+import { listen } from '../shared/listen.ts';
 import { createLogger } from '../shared/logger.ts';
 import { createMetrics, createMetricsApp } from '../shared/metrics.ts';
 import { JobRecords } from '../shared/records.ts';
@@ -197,8 +198,8 @@ await runMain(createLogger('api', 'info'), async () => {
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;
   await reportBlobStore(blobs, logger);
-  const scraped = await serveHealth(createMetricsApp(figures), config.METRICS_HOST, config.METRICS_PORT);
-  await listen(server, config);
+  const scraped = await serveHealth(createMetricsApp(figures), config, 'METRICS_');
+  await listen(server, { host: config.HOST, port: config.PORT, prefix: '' });
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.PORT;
 
@@ -226,19 +227,3 @@ await runMain(createLogger('api', 'info'), async () => {
   logger.info({ host: config.HOST, port, metrics: scraped.port }, 'listening');
   announceReady(`http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`);
 });
-
-function listen(server: ReturnType<typeof createAdaptorServer>, { HOST, PORT }: Config): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reasons: Record<string, string> = {
-        EADDRINUSE: `port ${PORT} on ${HOST} is in use: stop what listens there, or set PORT to another one`,
-        EACCES: `port ${PORT} needs more rights than this user has: set PORT to one above 1023`,
-        EADDRNOTAVAIL: `HOST=${HOST} is no address of this machine`,
-        ENOTFOUND: `HOST=${HOST} is no address of this machine`,
-      };
-      const reason = reasons[error.code ?? ''];
-      reject(reason ? new StartupError(reason) : error);
-    });
-    server.listen(PORT, HOST, () => resolve());
-  });
-}

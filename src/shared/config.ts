@@ -55,8 +55,12 @@ const budget = z
 const MINUTES_MS = 60_000;
 const DAY_S = 86_400;
 
-/** Lines of API keys. Messages do not repeat them: one may be a key that somebody put there by mistake. */
-const keyLines = list.transform((lines, context) => {
+/**
+ * Lines of API keys. Messages do not repeat them: one may be a key that somebody put there by mistake. A list that turns out
+ * empty is no reason to serve everybody.
+ */
+const someKeys = z.string().refine((value) => value === '' || /[^\s,]/.test(value), 'has no keys');
+const keyLines = someKeys.pipe(list).transform((lines, context) => {
   try {
     const keys = lines.map(parseKeyLine);
     checkKeys(keys);
@@ -203,8 +207,8 @@ export const SETTINGS = {
 
   PUBLIC_URL: setting(
     optionalText.refine(
-      (url) => url === undefined || (URL.canParse(url) && /^https?:/.test(url)),
-      'must be an http:// or https:// URL',
+      (url) => url === undefined || isPlainUrl(url),
+      'must be an http:// or https:// URL, without a user, a query or a fragment',
     ),
     '',
     'Address of the API as receivers of webhooks reach it. Unset: `http://HOST:PORT`.',
@@ -226,7 +230,8 @@ export const SETTINGS = {
           z
             .string()
             .regex(/^\d+(\.\d+)?$/, 'must be numbers of seconds')
-            .transform(Number),
+            .transform(Number)
+            .pipe(z.number().max(30 * DAY_S)),
         )
         .max(100, 'must be at most 100 numbers'),
     ),
@@ -411,7 +416,7 @@ function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
 /** A secret with a slip of the pen is not to be read in the logs. */
 function readable(name: string, value: string): string {
   if (['WEBHOOK_SECRET', 'API_KEYS', 'ADMIN_KEYS'].includes(name)) return '…';
-  return name === 'REDIS_URL' ? withoutPasswords(value) : value;
+  return withoutPasswords(value);
 }
 
 /** Those of the settings and of the file. @throws StartupError */
@@ -439,6 +444,13 @@ export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
 /** Where others find the API. */
 export function publicUrl({ PUBLIC_URL, HOST, PORT }: Config): string {
   return PUBLIC_URL?.replace(/\/+$/, '') ?? `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${PORT}`;
+}
+
+/** It goes to receivers of webhooks, with paths appended. */
+function isPlainUrl(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { protocol, username, password } = new URL(url);
+  return /^https?:$/.test(protocol) && username === '' && password === '' && !/[?#]/.test(url);
 }
 
 function areDnsServers(servers: string[]): boolean {

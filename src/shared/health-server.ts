@@ -2,6 +2,8 @@
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Registry } from 'prom-client';
+import type { Config } from './config.ts';
+import { isPortTaken, listen, type ListenPrefix } from './listen.ts';
 import { measureLoopLag } from './loop-lag.ts';
 import { createMetricsApp } from './metrics.ts';
 
@@ -37,28 +39,24 @@ export function createHealthApp(state: () => ProcessState, metrics: Registry): H
 }
 
 /**
- * Listens on `port`, or on any free one when that is taken: workers share machines, and health must not keep one down.
+ * Listens on the port of the settings with this prefix, or on any free one when that is taken: workers share machines, and
+ * health must not keep one down.
  * @returns the port, and a function that closes the server
+ * @throws StartupError
  */
 export async function serveHealth(
   app: Hono,
-  host: string,
-  port: number,
+  config: Config,
+  prefix: Exclude<ListenPrefix, ''>,
 ): Promise<{ port: number; close: () => Promise<void> }> {
   const server = createAdaptorServer({ fetch: app.fetch });
-  const listen = (wanted: number) =>
-    new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(wanted, host, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
+  const host = config[`${prefix}HOST`];
+  const port = config[`${prefix}PORT`];
   try {
-    await listen(port);
+    await listen(server, { host, port, prefix });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    await listen(0);
+    if (!isPortTaken(error)) throw error;
+    await listen(server, { host, port: 0, prefix });
   }
   const address = server.address();
   return {

@@ -28,6 +28,16 @@ describe('what is wrong is named, all of it at once', () => {
     [{ PORT: '3e3' }, /PORT=3e3: must be a whole number/],
     [{ BATCH_TOKENS: '-1' }, /BATCH_TOKENS=-1/],
     [{ REDIS_PREFIX: 'a:b' }, /REDIS_PREFIX=a:b: must not contain/],
+    [{ API_KEYS: ',' }, /API_KEYS=…: has no keys/],
+    [{ ADMIN_KEYS: ' ' }, /ADMIN_KEYS=…: has no keys/],
+    [
+      { BLOB_URL: 'https://key:secret@bucket/x' },
+      /BLOB_URL=https:\/\/…@bucket\/x: must begin with file: or s3:/,
+    ],
+    [{ WEBHOOK_RETRY_S: '5,99999999999999999999' }, /WEBHOOK_RETRY_S=/],
+    [{ PUBLIC_URL: 'https://me:secret@host' }, /PUBLIC_URL=https:\/\/…@host: must be .* without a user/],
+    [{ PUBLIC_URL: 'https://host/?x=1' }, /PUBLIC_URL=\S+: must be/],
+    [{ PUBLIC_URL: 'https://host/#x' }, /PUBLIC_URL=\S+: must be/],
     [{ MODEL_NAME: 'a/b' }, /MODEL_NAME=a\/b/],
     [{ PORT: 'x', LOG_LEVEL: 'loud' }, /PORT=x.*LOG_LEVEL=loud/],
   ])('%j', (env, message) => {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/config.ts';
+import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
 import { createHealthApp, serveHealth } from '../../src/shared/health-server.ts';
 import { createMetrics } from '../../src/shared/metrics.ts';
 import { freePort } from '../support/redis.ts';
@@ -26,7 +26,7 @@ async function check(role: (typeof PORTS)[number] | undefined): Promise<{ code: 
   );
   if (role !== undefined) {
     const app = createHealthApp(() => ({ notReady }), createMetrics('worker'));
-    ({ close } = await serveHealth(app, '127.0.0.1', Number(ports[role])));
+    ({ close } = await serveHealth(app, loadConfig({ WORKER_PORT: ports[role] }), 'WORKER_'));
   }
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ENTRY], {
     env: { ...process.env, ...ports },

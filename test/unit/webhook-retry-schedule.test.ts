@@ -89,6 +89,7 @@ describe('Retry-After', () => {
     ['1.5', 1.5],
     // The three forms of a date in HTTP, each half a minute ahead.
     ['Sun, 06 Nov 1994 08:49:37 GMT', 30],
+    ['Sun, 06 Nov 1994 10:49:37 +0200', 30],
     ['Sunday, 06-Nov-94 08:49:37 GMT', 30],
     ['Sun Nov  6 08:49:37 1994', 30],
     ['Sat, 05 Nov 1994 08:49:37 GMT', 0],

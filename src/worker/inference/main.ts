@@ -72,8 +72,8 @@ await runMain(bootLogger, async () => {
       }),
       registry,
     ),
-    config.WORKER_HOST,
-    config.WORKER_PORT,
+    config,
+    'WORKER_',
   );
 
   const start = performance.now();

@@ -278,9 +278,11 @@ export class Deliverer {
   /** One request. @throws Stopping; everything else is a result */
   async #attempt(id: string, { url, owner, trace, body }: PendingDelivery, span: Span): Promise<Result> {
     const { config, secrets, safeFetch, version } = this.#options;
+    const known = await secrets.of(owner);
+    // Not before: Redis may have been away for long, and receivers refuse what was signed five minutes ago.
     const at = new Date();
     const start = performance.now();
-    const signatures = (await secrets.of(owner)).map(({ secret }) => new Webhook(secret).sign(id, at, body));
+    const signatures = known.map(({ secret }) => new Webhook(secret).sign(id, at, body));
     const base = { at: at.toISOString(), status: null, reason: null, response: null };
     const ms = () => Math.round(performance.now() - start);
     if (signatures.length === 0) {

@@ -86,8 +86,8 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       }),
       registry,
     ),
-    config.WEBHOOK_HEALTH_HOST,
-    config.WEBHOOK_HEALTH_PORT,
+    config,
+    'WEBHOOK_HEALTH_',
   );
   const longestMs = pendingMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
   const trim = () => {

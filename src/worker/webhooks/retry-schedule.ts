@@ -9,7 +9,7 @@ const SECONDS = /^\d+(\.\d+)?$/;
 /** What the three forms of a date in HTTP have in common. Date.parse finds one in nearly everything that has a number. */
 const HTTP_DATE = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/;
 /** The form without a time zone, which is GMT then. */
-const NO_ZONE = /\d{4}$/;
+const NO_ZONE = /:\d\d \d{4}$/;
 
 export interface Failure {
   outcome: Attempt['outcome'];
