@@ -434,7 +434,8 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
 
     // By moto every upload is of 2010: it goes on for years.
     test('does not sweep an upload that goes on, however long ago it began', async () => {
-      const { promise: swept, resolve: goOn } = Promise.withResolvers<void>();
+      let goOn!: () => void;
+      const swept = new Promise<void>((resolve) => (goOn = resolve));
       let begun = false;
       async function* slowly() {
         yield* repeat(Buffer.alloc(MB, 'x'), 20);
