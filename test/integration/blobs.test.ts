@@ -387,7 +387,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
         'p/b./1',
         'p/b0/1',
       ];
-      const many = Array.from({ length: 2100 }, (_, n) => `p/n${n % 7}/${n % 2 ? 'x-' : ''}${n}.json`);
+      const many = Array.from({ length: 3000 }, (_, n) => `p/n${n % 7}/${n % 2 ? 'x-' : ''}${n}.json`);
       const keys = [...odd, ...many, 'pa', 'o'];
       await inParallel(keys, (key) => store.put(key, Buffer.from(key)));
       const sorted = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
