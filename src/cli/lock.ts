@@ -4,8 +4,9 @@
  * from another container or machine that shares the folder.)
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import nodePath from 'node:path';
 import { UsageError } from './exit.ts';
 
 interface Owner {
@@ -31,6 +32,7 @@ export function takeLock(path: string, command = 'amulet backfill'): () => void 
     // Written first, linked then: nobody ever sees a lock without its owner.
     writeFileSync(unique, mine, { flag: 'wx' });
     while (!link(unique, path)) removeStale(path, `${unique}.stale`, command);
+    removeLitter(path);
   } finally {
     rmSync(unique, { force: true });
   }
@@ -68,21 +70,45 @@ function removeStale(path: string, aside: string, command: string): void {
   if (moved !== undefined && moved !== owner) refuseIfHeld(path, moved, command);
 }
 
-function refuseIfHeld(path: string, text: string, command: string): void {
-  let owner: Partial<Owner>;
-  try {
-    owner = JSON.parse(text) as Partial<Owner>;
-  } catch {
-    // Cut off by a crash of the machine.
-    return;
+/** Removes what processes that were killed while they took the lock have left. A living one still needs its files. */
+function removeLitter(path: string): void {
+  const folder = nodePath.dirname(path);
+  const begin = `${nodePath.basename(path)}.`;
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(begin) || !/^[0-9a-f]{8}$/.test(name.slice(begin.length))) continue;
+    const unique = nodePath.join(folder, name);
+    const text = read(unique) ?? '';
+    const pid = ownerOf(text)?.pid;
+    if (pid === undefined || pid === process.pid || holderOf(text) !== undefined) continue;
+    rmSync(`${unique}.stale`, { force: true });
+    rmSync(unique, { force: true });
   }
-  const { pid = 0, host = '', began = '' } = owner;
-  const elsewhere = host !== hostname();
-  if (!elsewhere && (pid === process.pid || !lives(pid) || beginOf(pid) !== began)) return;
-  const where = elsewhere ? ` on ${host}` : '';
-  throw new UsageError(`another ${command} (process ${pid}${where}) is writing there`, [
+}
+
+function refuseIfHeld(path: string, text: string, command: string): void {
+  const holder = holderOf(text);
+  if (holder === undefined) return;
+  throw new UsageError(`another ${command} (process ${holder}) is writing there`, [
     `If it is not, remove ${path}`,
   ]);
+}
+
+/** Undefined when it was cut off by a crash of the machine. */
+function ownerOf(text: string): Partial<Owner> | undefined {
+  try {
+    return JSON.parse(text) as Partial<Owner>;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The other process that a lock says holds it; undefined when that is gone. */
+function holderOf(text: string): string | undefined {
+  const owner = ownerOf(text);
+  if (owner === undefined) return undefined;
+  const { pid = 0, host = '', began = '' } = owner;
+  if (host !== hostname()) return `${pid} on ${host}`;
+  return pid === process.pid || !lives(pid) || beginOf(pid) !== began ? undefined : String(pid);
 }
 
 function lives(pid: number): boolean {
@@ -95,7 +121,7 @@ function lives(pid: number): boolean {
 }
 
 /** Where there is no /proc, numbers of processes alone must do. */
-function beginOf(pid: number): string {
+export function beginOf(pid: number): string {
   // Field 22; field 2, the name in parentheses, may have spaces.
   const stat = read(`/proc/${pid}/stat`);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openDestination } from '../../src/cli/destination.ts';
 import { UnreadableInputError } from '../../src/cli/exit.ts';
 import { fromStream, openInput } from '../../src/cli/input.ts';
-import { takeLock } from '../../src/cli/lock.ts';
+import { beginOf, takeLock } from '../../src/cli/lock.ts';
 import { moveInto, PartialFile } from '../../src/cli/output.ts';
 import { StateFile, type BackfillState } from '../../src/cli/state.ts';
 
@@ -243,6 +243,21 @@ describe('the lock', () => {
     await gone;
     lock()();
     expect(fs.readdirSync(dir)).toEqual([]);
+  });
+
+  test('clears away what processes left that were killed while they took it, and nothing else', () => {
+    const dead = JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), began: '1' });
+    const living = JSON.stringify({ pid: process.ppid, host: hostname(), began: beginOf(process.ppid) });
+    for (const name of ['lock.0123abcd', 'lock.0123abcd.stale', 'lock.txt', 'other.0123abcd'])
+      write(name, dead);
+    for (const name of ['lock.89abcdef', 'lock.89abcdef.stale']) write(name, living);
+    lock()();
+    expect(fs.readdirSync(dir).sort()).toEqual([
+      'lock.89abcdef',
+      'lock.89abcdef.stale',
+      'lock.txt',
+      'other.0123abcd',
+    ]);
   });
 
   test('of another host is respected, as nobody can tell', () => {
