@@ -70,18 +70,25 @@ function removeStale(path: string, aside: string, command: string): void {
   if (moved !== undefined && moved !== owner) refuseIfHeld(path, moved, command);
 }
 
-/** Removes what processes that were killed while they took the lock have left. A living one still needs its files. */
+/**
+ * Removes what processes that were killed while they took the lock have left. A living one still needs its files. What
+ * cannot be removed, of another user perhaps, is in nobody's way.
+ */
 function removeLitter(path: string): void {
   const folder = nodePath.dirname(path);
   const begin = `${nodePath.basename(path)}.`;
-  for (const name of readdirSync(folder)) {
-    if (!name.startsWith(begin) || !/^[0-9a-f]{8}$/.test(name.slice(begin.length))) continue;
-    const unique = nodePath.join(folder, name);
-    const text = read(unique) ?? '';
-    const pid = ownerOf(text)?.pid;
-    if (pid === undefined || pid === process.pid || holderOf(text) !== undefined) continue;
-    rmSync(`${unique}.stale`, { force: true });
-    rmSync(unique, { force: true });
+  try {
+    for (const name of readdirSync(folder)) {
+      if (!name.startsWith(begin) || !/^[0-9a-f]{8}$/.test(name.slice(begin.length))) continue;
+      const unique = nodePath.join(folder, name);
+      const text = read(unique) ?? '';
+      const pid = ownerOf(text)?.pid;
+      if (pid === undefined || pid === process.pid || holderOf(text) !== undefined) continue;
+      rmSync(`${unique}.stale`, { force: true });
+      rmSync(unique, { force: true });
+    }
+  } catch {
+    // Left for another time.
   }
 }
 

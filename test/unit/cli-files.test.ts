@@ -260,6 +260,15 @@ describe('the lock', () => {
     ]);
   });
 
+  test('is taken though what a killed process left cannot be removed', () => {
+    const dead = JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), began: '1' });
+    write('lock.0123abcd', dead);
+    // A folder in its place: rm() without `recursive` refuses it.
+    fs.mkdirSync(at('lock.0123abcd.stale'));
+    lock()();
+    expect(fs.readdirSync(dir).sort()).toEqual(['lock.0123abcd', 'lock.0123abcd.stale']);
+  });
+
   test('of another host is respected, as nobody can tell', () => {
     owner({ host: 'elsewhere', pid: 7 });
     expect(lock).toThrow('process 7 on elsewhere');
