@@ -116,9 +116,7 @@ export function predictRoutes(
       truncate:
         body.truncate === false
           ? 'never'
-          : body.truncation_direction?.toLowerCase() === 'left'
-            ? 'left'
-            : undefined,
+          : (body.truncation_direction?.toLowerCase() as 'left' | 'right' | undefined),
     });
     return c.json(batch ? labels : (labels[0] as LabelScore[]), 200);
   });

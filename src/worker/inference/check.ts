@@ -101,7 +101,7 @@ async function classify(report: ModelReport, texts: string[], parts: Parts): Pro
   for (const text of texts) {
     const options = { top_k: Math.min(3, labels.length) };
     const result = await classifier.classify({ text }, options, 'interactive', new AbortController().signal);
-    const { ids } = await tokenizer.encode(text, 'right');
+    const { ids } = await tokenizer.encode(text);
     report.samples.push({ text, tokens: ids.length, result });
     if ('error' in result)
       report.problems.push(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);

@@ -70,7 +70,11 @@ export class Classifier {
     const { tokenizer, batcher } = this.#parts;
     const id = text.id === undefined ? {} : { id: text.id };
     try {
-      const side = options.truncate === 'left' ? 'left' : 'right';
+      // A request that names a side means it; otherwise the tokenizer's own.
+      const side =
+        options.truncate === 'left' || options.truncate === 'right'
+          ? options.truncate
+          : tokenizer.truncationSide;
       const encoded = await tokenizer.encode(text.text, side);
       if (encoded.truncated && options.truncate === 'never') {
         const { maxTokens } = this.#parts;
@@ -102,10 +106,11 @@ export class Classifier {
   ): Promise<RowResult[]> {
     const { tokenizer, batcher } = this.#parts;
     const results = new Array<RowResult>(texts.length);
+    const side = tokenizer.truncationSide;
     const encoded = await Promise.all(
       texts.map(async (text, index) => {
         try {
-          return { index, row: toRow(text, 'right', await tokenizer.encode(text, 'right', true)) };
+          return { index, row: toRow(text, side, await tokenizer.encode(text, side, true)) };
         } catch (error) {
           results[index] = { error: failureOf(error) };
           return undefined;

@@ -78,6 +78,7 @@ export function timeBatches(engines: EnginePool, maxTokens: number): Promise<Sam
     ids: new Int32Array(tokens).fill(1),
     typeIds: undefined,
     truncated: false,
+    unknown: 0,
   });
   return measure((rows, tokens) => engines.run(Array.from({ length: rows }, () => row(tokens))), maxTokens);
 }

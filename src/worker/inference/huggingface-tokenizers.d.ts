@@ -6,6 +6,8 @@ declare module '@huggingface/tokenizers' {
   export class Tokenizer {
     constructor(tokenizer: object, config: object);
     readonly normalizer: import('./normalizers.ts').Normalizer | null;
+    readonly model: { readonly unk_token_id: number | undefined };
+    token_to_id(token: string): number | undefined;
     encode(
       text: string,
       options: { return_token_type_ids: true },

@@ -5,13 +5,14 @@
  * Tried and left: remembering the pieces of 50,000 words, 40 µs a text instead of 43 (an archive of 309,431 tweets and
  * comments in 9 languages has too many different words).
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { StartupError, toError } from '../../shared/errors.ts';
 import { mendNormalizer } from './normalizers.ts';
+import { asRecord, readSettings, type Side } from './tokenizer/settings.ts';
 
-export type TruncationSide = 'right' | 'left';
+export type { Side as TruncationSide } from './tokenizer/settings.ts';
 
 /** One text as the model sees it. */
 export interface EncodedText {
@@ -21,6 +22,8 @@ export interface EncodedText {
   typeIds: Int32Array | undefined;
   /** It had more tokens than the model reads. */
   truncated: boolean;
+  /** How many of the text's own tokens, those cut off aside, are the unknown token; 0 for models without one. */
+  unknown: number;
 }
 
 /** How long one slice may hold the event loop. */
@@ -28,7 +31,7 @@ const SLICE_MS = 4;
 
 interface Pending {
   text: string;
-  side: TruncationSide;
+  side: Side | undefined;
   resolve: (encoded: EncodedText) => void;
   reject: (error: Error) => void;
 }
@@ -36,6 +39,10 @@ interface Pending {
 export class TextTokenizer {
   /** What it does in the end, such as `WordPiece`. */
   readonly kind: string;
+  /** Padding and truncation as the tokenizer's files ask for them. */
+  readonly padId: number | undefined;
+  readonly paddingSide: Side;
+  readonly truncationSide: Side;
   readonly #tokenizer: HfTokenizer;
   readonly #maxTokens: number;
   readonly #prefix: number;
@@ -46,18 +53,29 @@ export class TextTokenizer {
   #scheduled = false;
 
   /**
-   * @param folder model folder with tokenizer.json and tokenizer_config.json
+   * @param folder model folder with tokenizer.json and, if it has one, tokenizer_config.json
    * @param maxTokens the model's limit, special tokens included
    * @param observe told how long each text took, in ms
-   * @throws StartupError when the files are missing or not understood
+   * @throws StartupError when the files are missing or cannot be served
    */
   constructor(folder: string, maxTokens: number, observe: (ms: number) => void = () => {}) {
     this.#maxTokens = maxTokens;
     this.#observe = observe;
     try {
       const definition = readJson(folder, 'tokenizer.json');
-      this.#tokenizer = new HfTokenizer(definition, readJson(folder, 'tokenizer_config.json'));
+      const config = readOptionalJson(folder, 'tokenizer_config.json');
+      const tokenizer = new HfTokenizer(definition, config);
+      this.#tokenizer = tokenizer;
       this.kind = (definition as { model?: { type?: string } }).model?.type ?? 'unknown';
+      const settings = readSettings({
+        definition,
+        config,
+        specialTokens: readOptionalJson(folder, 'special_tokens_map.json'),
+        idOf: (token) => tokenizer.token_to_id(token),
+      });
+      this.padId = settings.padId;
+      this.paddingSide = settings.paddingSide;
+      this.truncationSide = settings.truncationSide;
       mendNormalizer(this.#tokenizer.normalizer);
       // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
       // which of them come first is found by looking where a text's own tokens appear.
@@ -75,9 +93,10 @@ export class TextTokenizer {
 
   /**
    * Encodes one text when its turn comes.
+   * @param side where a text that is too long is cut; the tokenizer's own `truncationSide` by default
    * @param background wait behind all texts that are not: a chunk of an archive holds thousands
    */
-  encode(text: string, side: TruncationSide = 'right', background = false): Promise<EncodedText> {
+  encode(text: string, side?: Side, background = false): Promise<EncodedText> {
     return new Promise((resolve, reject) => {
       const backlog = background ? this.#background : this.#urgent;
       backlog.push({ text, side, resolve, reject });
@@ -109,22 +128,29 @@ export class TextTokenizer {
   }
 
   /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
-  encodeNow(text: string, side: TruncationSide = 'right'): EncodedText {
+  encodeNow(text: string, side: Side = this.truncationSide): EncodedText {
     const { ids, token_type_ids: types } = this.#tokenizer.encode(text, { return_token_type_ids: true });
     const segmented = types.some((type) => type !== 0);
     const excess = ids.length - this.#maxTokens;
-    if (excess <= 0) {
-      return {
-        ids: Int32Array.from(ids),
-        typeIds: segmented ? Int32Array.from(types) : undefined,
-        truncated: false,
-      };
-    }
     const cut = (values: number[]) => {
+      if (excess <= 0) return Int32Array.from(values);
       const start = side === 'right' ? values.length - this.#suffix - excess : this.#prefix;
       return Int32Array.from([...values.slice(0, start), ...values.slice(start + excess)]);
     };
-    return { ids: cut(ids), typeIds: segmented ? cut(types) : undefined, truncated: true };
+    const kept = cut(ids);
+    return {
+      ids: kept,
+      typeIds: segmented ? cut(types) : undefined,
+      truncated: excess > 0,
+      unknown: this.#countUnknown(kept),
+    };
+  }
+
+  #countUnknown(ids: Int32Array): number {
+    const unknownId = this.#tokenizer.model.unk_token_id;
+    let count = 0;
+    for (let i = this.#prefix; i < ids.length - this.#suffix; i++) if (ids[i] === unknownId) count++;
+    return count;
   }
 }
 
@@ -150,13 +176,20 @@ class Backlog {
   }
 }
 
-function readJson(folder: string, file: string): object {
+function readJson(folder: string, file: string): Record<string, unknown> {
   const name = path.join(folder, file);
   try {
-    return JSON.parse(readFileSync(name, 'utf8')) as object;
+    const value = asRecord(JSON.parse(readFileSync(name, 'utf8')));
+    if (!value) throw new Error('expected a JSON object');
+    return { ...value };
   } catch (error) {
     throw new StartupError(`${name} cannot be read: ${toError(error).message}`, { cause: error });
   }
+}
+
+/** @returns `{}` when there is no such file */
+function readOptionalJson(folder: string, file: string): Record<string, unknown> {
+  return existsSync(path.join(folder, file)) ? readJson(folder, file) : {};
 }
 
 function commonPrefix(a: number[], b: number[]): number {

@@ -1,0 +1,92 @@
+/**
+ * Padding and truncation as the files of a tokenizer ask for them, with the precedence of Transformers'
+ * `PreTrainedTokenizerFast`: tokenizer_config.json (and the older special_tokens_map.json), then the sections of
+ * tokenizer.json, then the defaults of the tokenizer's class.
+ */
+import { StartupError } from '../../../shared/errors.ts';
+
+export type Side = 'right' | 'left';
+
+export interface TokenizerSettings {
+  /** Id of the padding token; undefined when no file names one. */
+  padId: number | undefined;
+  paddingSide: Side;
+  truncationSide: Side;
+}
+
+export interface TokenizerFiles {
+  /** tokenizer.json. */
+  definition: Readonly<Record<string, unknown>>;
+  /** tokenizer_config.json; `{}` when there is none. */
+  config: Readonly<Record<string, unknown>>;
+  /** special_tokens_map.json; `{}` when there is none. */
+  specialTokens: Readonly<Record<string, unknown>>;
+  /** Id of a token of the vocabulary or of the added tokens. */
+  idOf: (token: string) => number | undefined;
+}
+
+/** Classes of Transformers that pad on the left unless told otherwise. */
+const LEFT_PADDING = new Set(['CodeLlama', 'Cohere', 'Gemma', 'Llama', 'XLNet']);
+
+/** What the classes of Transformers call their padding token. */
+const DEFAULT_PAD_TOKENS = ['[PAD]', '<pad>'];
+
+/** @throws StartupError when a file names a side that does not exist */
+export function readSettings({ definition, config, specialTokens, idOf }: TokenizerFiles): TokenizerSettings {
+  const padding = asRecord(definition.padding);
+  const truncation = asRecord(definition.truncation);
+  const className = typeof config.tokenizer_class === 'string' ? config.tokenizer_class : '';
+  const byClass: Side = LEFT_PADDING.has(className.replace(/Tokenizer(Fast)?$/, '')) ? 'left' : 'right';
+  return {
+    padId: padId(),
+    paddingSide: side(config, 'padding_side') ?? side(padding, 'direction', 'padding.') ?? byClass,
+    truncationSide:
+      side(config, 'truncation_side') ?? side(truncation, 'direction', 'truncation.') ?? 'right',
+  };
+
+  function padId(): number | undefined {
+    // Transformers reads special_tokens_map.json only beside a tokenizer_config.json without added_tokens_decoder.
+    const map = config.added_tokens_decoder === undefined ? specialTokens : {};
+    const named = contentOf(map.pad_token) ?? contentOf(config.pad_token);
+    if (named !== undefined) return idOf(named);
+    if (padding && typeof padding.pad_token === 'string')
+      return idOf(padding.pad_token) ?? integer(padding.pad_id);
+    for (const token of DEFAULT_PAD_TOKENS) {
+      const id = idOf(token);
+      if (id !== undefined) return id;
+    }
+    return undefined;
+  }
+}
+
+/** A token's text, which the files write as a string or as an AddedToken. */
+export function contentOf(token: unknown): string | undefined {
+  if (typeof token === 'string') return token;
+  const content = asRecord(token)?.content;
+  return typeof content === 'string' ? content : undefined;
+}
+
+export function asRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}
+
+function integer(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
+}
+
+function side(
+  section: Readonly<Record<string, unknown>> | undefined,
+  key: string,
+  where = '',
+): Side | undefined {
+  const value = section?.[key];
+  if (value === undefined || value === null) return undefined;
+  // tokenizer.json writes Right and Left.
+  const lower = typeof value === 'string' ? value.toLowerCase() : value;
+  if (lower === 'left' || lower === 'right') return lower;
+  throw new StartupError(
+    `the tokenizer cannot be used: ${where}${key} is ${JSON.stringify(value)}; expected left or right`,
+  );
+}
