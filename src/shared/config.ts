@@ -150,6 +150,11 @@ export const SETTINGS = {
   ),
   MAX_ID_CHARS: setting(int(1, 10_000), 128, 'Longest id that a caller may give a text.'),
   MAX_METADATA_BYTES: setting(int(2, 1e6), 4096, 'Largest `metadata` of a job, as JSON in bytes.'),
+  MAX_METADATA_DEPTH: setting(
+    int(4, 1000),
+    50,
+    'Most objects and lists within each other in `metadata`. Many parsers stop at 64 levels, and an event adds two.',
+  ),
   MAX_WAIT_S: setting(
     int(0, 600),
     60,

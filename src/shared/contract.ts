@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
+import { findJsonLosses } from './exact-json.ts';
 import { NAME } from './names.ts';
 import { textProblem } from './text.ts';
 import { readReceiver, receiverPolicy } from './webhooks/receivers.ts';
@@ -583,12 +584,17 @@ export function createRequestSchemas(config: Config) {
     metadata: z
       .string()
       .transform((value, context) => {
+        let parsed: unknown;
         try {
-          return JSON.parse(value) as unknown;
+          parsed = JSON.parse(value);
         } catch {
           context.addIssue({ code: 'custom', message: 'is not valid JSON' });
           return z.NEVER;
         }
+        const losses = findJsonLosses(value, { maxDepth: config.MAX_METADATA_DEPTH });
+        if (losses.length === 0) return parsed;
+        for (const { path, message } of losses) context.addIssue({ code: 'custom', path, message });
+        return z.NEVER;
       })
       .pipe(metadata)
       .optional()

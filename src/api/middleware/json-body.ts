@@ -1,49 +1,55 @@
 /**
- * Reads a JSON body strictly before any schema sees it: size, presence, media type, UTF-8 and syntax, each with its own
- * error. Bytes that are not UTF-8 are refused, because decoding them leniently would classify a text nobody sent.
+ * Reads a JSON body strictly before any schema sees it: size, presence, media type, UTF-8, syntax, nesting, repeated names and
+ * numbers that would change, each with its own error. Bytes that are not UTF-8 are refused, because decoding them leniently
+ * would classify a text nobody sent.
  */
 import { bodyLimit } from 'hono/body-limit';
 import { every } from 'hono/combine';
 import { createMiddleware } from 'hono/factory';
+import type { Config } from '../../shared/config.ts';
 import { AppError, toError } from '../../shared/errors.ts';
+import { findJsonLosses } from '../../shared/exact-json.ts';
 import type { AppEnv } from '../env.ts';
+import { invalidRequest } from './problems.ts';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|$)/i;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-const parseJson = createMiddleware<AppEnv>(async (c, next) => {
-  const bytes = await c.req.arrayBuffer();
-  if (bytes.byteLength === 0)
-    throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
-  const type = c.req.header('content-type');
-  if (type === undefined || !JSON_TYPE.test(type)) {
-    throw new AppError(
-      'unsupported_media_type',
-      `send Content-Type: application/json, not ${type ?? 'none'}`,
-    );
-  }
-  const encoding = c.req.header('content-encoding');
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-    throw new AppError(
-      'unsupported_media_type',
-      `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
-    );
-  }
-  const parsed: unknown = parse(bytes);
-  // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
-  c.req.json = <T>() => Promise.resolve(parsed as T);
-  await next();
-});
+const parseJson = ({ MAX_METADATA_DEPTH }: Config) =>
+  createMiddleware<AppEnv>(async (c, next) => {
+    const bytes = await c.req.arrayBuffer();
+    if (bytes.byteLength === 0)
+      throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
+    const type = c.req.header('content-type');
+    if (type === undefined || !JSON_TYPE.test(type)) {
+      throw new AppError(
+        'unsupported_media_type',
+        `send Content-Type: application/json, not ${type ?? 'none'}`,
+      );
+    }
+    const encoding = c.req.header('content-encoding');
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+      throw new AppError(
+        'unsupported_media_type',
+        `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
+      );
+    }
+    const parsed: unknown = parse(bytes, MAX_METADATA_DEPTH);
+    // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
+    c.req.json = <T>() => Promise.resolve(parsed as T);
+    await next();
+  });
 
-function parse(bytes: ArrayBuffer): unknown {
+function parse(bytes: ArrayBuffer, maxMetadataDepth: number): unknown {
   let text: string;
   try {
     text = utf8.decode(bytes);
   } catch {
     throw new AppError('malformed_json', 'the body is not valid UTF-8');
   }
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     // V8 quotes the input in its message; positions are enough, and texts stay out of logs.
     const { message } = toError(error);
@@ -51,10 +57,20 @@ function parse(bytes: ArrayBuffer): unknown {
     const what = message.includes('end of JSON') ? ': it ends too early' : where ? ` ${where}` : '';
     throw new AppError('malformed_json', `the body is not valid JSON${what}`);
   }
+  // Metadata, which lies one level below the body, is the only part of unlimited shape, and the only one that is handed back.
+  const losses = findJsonLosses(text, {
+    maxDepth: maxMetadataDepth + 1,
+    saidDepth: maxMetadataDepth,
+    keeps: 'metadata',
+  });
+  if (losses.length > 0)
+    throw invalidRequest(losses.map(({ path, message }) => ({ path: path.join('.'), message })));
+  return value;
 }
 
-/** @param maxBytes bodies beyond this are refused before they are read, or as soon as they have grown past it */
-export function jsonBody(maxBytes: number) {
+/** Bodies of more than MAX_BODY_BYTES are refused before they are read, or as soon as they have grown past it. */
+export function jsonBody(config: Config) {
+  const maxBytes = config.MAX_BODY_BYTES;
   const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
   const countWhileReading = bodyLimit({
     maxSize: maxBytes,
@@ -72,5 +88,5 @@ export function jsonBody(maxBytes: number) {
     await next();
     return undefined;
   });
-  return every(limit, parseJson);
+  return every(limit, parseJson(config));
 }

@@ -94,9 +94,13 @@ function fromHttpException(exception: HTTPException): unknown {
 /** What every route does with input that its schema refuses. */
 export function onInvalid(result: { success: boolean; error?: { issues: z.core.$ZodIssue[] } }): void {
   if (result.success || !result.error) return;
-  const errors = result.error.issues.flatMap((issue) => toFieldErrors(issue, []));
+  throw invalidRequest(result.error.issues.flatMap((issue) => toFieldErrors(issue, [])));
+}
+
+/** An error that names the invalid fields. */
+export function invalidRequest(errors: FieldError[]): AppError {
   const detail = errors.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
-  throw new AppError('invalid_request', shorten(detail), { errors });
+  return new AppError('invalid_request', shorten(detail), { errors });
 }
 
 const MAX_DETAIL_CHARS = 500;

@@ -163,7 +163,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}/complete',
     summary: 'Complete an upload in parts',
     tags: ['Batches'],
-    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    middleware: [jsonBody(config)],
     request: {
       params,
       body: { required: true, content: { 'application/json': { schema: completeBatchSchema } } },

@@ -56,7 +56,7 @@ export function jobRoutes(
     path: '/v1/jobs',
     summary: 'Submit a job',
     tags: ['Jobs'],
-    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    middleware: [jsonBody(config)],
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
         prefer: z.string().optional().openapi({

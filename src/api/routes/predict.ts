@@ -39,7 +39,7 @@ export function predictRoutes(
     path: '/predict',
     summary: 'Classify and wait for the result',
     tags: ['Synchronous'],
-    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    middleware: [jsonBody(config)],
     request: { body: { required: true, content: { 'application/json': { schema: schemas.predict } } } },
     responses: {
       200: {
@@ -56,7 +56,7 @@ export function predictRoutes(
     path: '/hf/{model}',
     summary: 'Classify, in the format of the Hugging Face Inference API',
     tags: ['Synchronous'],
-    middleware: [jsonBody(config.MAX_BODY_BYTES)],
+    middleware: [jsonBody(config)],
     request: {
       params: z.object({ model: z.string() }),
       body: { required: true, content: { 'application/json': { schema: schemas.hfClassify } } },

@@ -96,6 +96,7 @@ export function serviceRoutes({
             max_texts_per_job: config.MAX_TEXTS_PER_JOB,
             max_id_chars: config.MAX_ID_CHARS,
             max_metadata_bytes: config.MAX_METADATA_BYTES,
+            max_metadata_depth: config.MAX_METADATA_DEPTH,
             max_wait_s: config.MAX_WAIT_S,
             max_expires_s: config.MAX_EXPIRES_S,
             predict_timeout_ms: config.PREDICT_TIMEOUT_MS,

@@ -1,0 +1,164 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { findJsonLosses, numberLoss } from '../../src/shared/exact-json.ts';
+import { fuzz } from '../support/fuzz.ts';
+
+describe('numberLoss', () => {
+  test.each([
+    '0',
+    '0.0',
+    '0e400',
+    '0.000e-999',
+    '7',
+    '-7',
+    '1.0',
+    '1e2',
+    '1E+2',
+    '1.50',
+    '0.1',
+    '0.30000000000000004',
+    '9007199254740991',
+    '9007199254740992',
+    '9007199254740994',
+    '1e30',
+    '1e300',
+    '5e-324',
+    '2.2250738585072014e-308',
+    '1.7976931348623157e308',
+    '0.10',
+    '100000000000000000000000000',
+    `1${'0'.repeat(400)}e-400`,
+    `0.${'0'.repeat(400)}1e401`,
+    '12345678901234.566',
+    '1.2345678901234566e-7',
+  ])('%s comes back as the same number', (literal) => expect(numberLoss(literal)).toBeUndefined());
+
+  test.each([
+    ['1546130668394913822', '1546130668394913800'],
+    ['-1546130668394913822', '-1546130668394913800'],
+    ['9007199254740993', '9007199254740992'],
+    ['9007199254740993.0', '9007199254740992'],
+    ['9007199254740993e0', '9007199254740992'],
+    ['12345678901234567890', '12345678901234567000'],
+    ['0.12345678901234567890', '0.12345678901234568'],
+    ['0.10000000000000001', '0.1'],
+    ['12345678901234.5678', '12345678901234.568'],
+    ['1.00000000000000000001', '1'],
+    ['1e400', 'null'],
+    ['-1e400', 'null'],
+    ['1.8e308', 'null'],
+    ['1e99999999999999999999', 'null'],
+    ['1e-400', '0'],
+    ['-1e-400', '0'],
+    ['0.1e-400', '0'],
+    ['4.9e-324', '5e-324'],
+    ['-0', '0'],
+    ['-0.0', '0'],
+    ['-0e5', '0'],
+  ])('%s would become %s', (literal, becomes) => expect(numberLoss(literal)).toBe(becomes));
+
+  test('every number that JSON.stringify writes comes back', () => {
+    fc.assert(
+      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+        expect(numberLoss(JSON.stringify(value))).toBeUndefined();
+      }),
+      fuzz(500),
+    );
+  });
+
+  test('an integer comes back exactly when a double holds it', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }), (value) => {
+        const held = BigInt(
+          JSON.stringify(Number(value)).replace(/^(-?)(\d)(?:\.(\d+))?e\+(\d+)$/, expanded),
+        );
+        expect(numberLoss(String(value)) === undefined).toBe(held === value);
+      }),
+      fuzz(500),
+    );
+  });
+
+  test('a number of a million digits is looked at once', () => {
+    expect(numberLoss(`1${'0'.repeat(1e6)}1e-1000001`)).toBe('1');
+    expect(numberLoss(`0.${'0'.repeat(1e6)}1e1000001`)).toBeUndefined();
+  });
+});
+
+const expanded = (_: string, sign: string, digit: string, fraction = '', exponent: string) =>
+  sign + digit + fraction.padEnd(Number(exponent), '0');
+
+describe('findJsonLosses', () => {
+  const losses = (json: string, options = {}) => {
+    JSON.parse(json);
+    return findJsonLosses(json, { maxDepth: 50, ...options }).map(
+      ({ path, message }) => `${path.join('.')} ${message}`,
+    );
+  };
+
+  test.each([
+    '{}',
+    'null',
+    '"\\\\"',
+    ' { "a" : [ 1 , { "a" : 2 } , "a" ] , "b" : { "a" : true } } ',
+    '{"a":"\\"1546130668394913822","b":"{\\"a\\":1,\\"a\\":2}"}',
+    '{"a\\\\":1,"a":2}',
+    '{"__proto__":1,"constructor":2,"toString":3}',
+    '{"":1," ":2}',
+    '{"\\ud800":1,"\\ud801":2}',
+    '[[],[],{},{}]',
+    '{"1":1,"01":2}',
+  ])('nothing is wrong with %s', (json) => expect(losses(json)).toEqual([]));
+
+  test.each([
+    [
+      '1546130668394913822',
+      ' is 1546130668394913822, which would become 1546130668394913800 (send it as a string)',
+    ],
+    ['{"a":[0,{"b":1e400}]}', 'a.1.b is 1e400, which would become null (send it as a string)'],
+    ['{"a":1,"b":2,"a":3}', 'a is given twice'],
+    ['{"a":1,"\\u0061":3}', 'a is given twice'],
+    ['{"__proto__":1,"__proto__":2}', '__proto__ is given twice'],
+    ['[{"x":{"k":1,"k":1}}]', '0.x.k is given twice'],
+    ['{"a":"}","a":","}', 'a is given twice'],
+    ['{"a":"\\\\","a":1}', 'a is given twice'],
+    ['{"":0,"":0}', ' is given twice'],
+  ])('%s: %s', (json, loss) => expect(losses(json)).toEqual([loss]));
+
+  test('all are named, up to ten', () => {
+    expect(losses('[-0, 9007199254740993, {"a":1, "a":1}]')).toHaveLength(3);
+    expect(losses(`[${Array.from({ length: 20 }, () => '-0').join()}]`)).toHaveLength(10);
+  });
+
+  test('a long literal is cut in what is said of it', () => {
+    expect(losses('9'.repeat(300))).toEqual([
+      ` is ${'9'.repeat(40)}…, which would become 1e+300 (send it as a string)`,
+    ]);
+  });
+
+  test('only the numbers of the member that is kept count, but equal names count everywhere', () => {
+    const json = '{"top_k":9007199254740993,"metadata":{"n":9007199254740993},"metadata":{}}';
+    expect(losses(json, { keeps: 'metadata' })).toEqual([
+      'metadata.n is 9007199254740993, which would become 9007199254740992 (send it as a string)',
+      'metadata is given twice',
+    ]);
+  });
+
+  test('lists and objects one beyond the depth are named by where they begin', () => {
+    const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}1${']'.repeat(depth - 1)}}`;
+    expect(losses(nested(50))).toEqual([]);
+    expect(losses(nested(51))).toEqual([' is nested more than 50 levels deep']);
+    expect(losses(nested(100_000), { keeps: 'b' })).toEqual(['a is nested more than 50 levels deep']);
+    expect(losses('['.repeat(51) + ']'.repeat(51), { saidDepth: 49 })).toEqual([
+      ' is nested more than 49 levels deep',
+    ]);
+  });
+
+  test('JSON that a program writes has none', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), fc.nat(2), (value, indent) => {
+        expect(losses(JSON.stringify(value, null, indent))).toEqual([]);
+      }),
+      fuzz(300),
+    );
+  });
+});
