@@ -11,51 +11,65 @@ interface Row {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Executors as the model processes are: each runs one batch at a time, interactive ones first. */
+/** A batch that an executor has. */
+interface Batch {
+  rows: Row[];
+  lane: Lane;
+  running: boolean;
+  resolve: (ids: number[]) => void;
+  reject: (error: Error) => void;
+}
+
+/**
+ * Executors as the model processes are: each runs one batch at a time, interactive ones first, and a bad row kills it, with
+ * all the batches that it has.
+ */
 class Executors {
   readonly started: { ids: number[]; lane: Lane; padded: number }[] = [];
-  readonly #queues: {
-    rows: Row[];
-    lane: Lane;
-    resolve: (ids: number[]) => void;
-    reject: (error: Error) => void;
-  }[][];
-  readonly #busy: boolean[];
+  readonly #batches: Batch[][];
+  /** Rows whose batch has failed. */
+  readonly #failed = new Set<number>();
   mostInFlight = 0;
+  /** Rows that were run again in company, or behind another batch. */
+  readonly rerunInCompany: number[] = [];
 
   constructor(count: number) {
-    this.#queues = Array.from({ length: count }, () => []);
-    this.#busy = this.#queues.map(() => false);
+    this.#batches = Array.from({ length: count }, () => []);
   }
 
   get inFlight(): number {
-    return this.#queues.reduce((sum, queue, i) => sum + queue.length + (this.#busy[i] ? 1 : 0), 0);
+    return this.#batches.reduce((sum, batches) => sum + batches.length, 0);
   }
 
   run = (rows: Row[], lane: Lane): Promise<number[]> =>
     new Promise((resolve, reject) => {
-      const load = (i: number) => this.#queues[i]!.length + (this.#busy[i] ? 1 : 0);
-      const best = this.#queues.map((_, i) => i).reduce((a, b) => (load(b) < load(a) ? b : a));
-      this.#queues[best]!.push({ rows, lane, resolve, reject });
+      const batches = this.#batches.reduce((a, b) => (b.length < a.length ? b : a));
+      if (batches.length > 0 || rows.length > 1)
+        this.rerunInCompany.push(...rows.map(({ id }) => id).filter((id) => this.#failed.has(id)));
+      batches.push({ rows, lane, running: false, resolve, reject });
       this.mostInFlight = Math.max(this.mostInFlight, this.inFlight);
-      void this.#work(best);
+      void this.#work(batches);
     });
 
-  async #work(i: number): Promise<void> {
-    if (this.#busy[i]) return;
-    const queue = this.#queues[i]!;
-    const urgent = queue.findIndex(({ lane }) => lane === 'interactive');
-    const [next] = queue.splice(Math.max(0, urgent), 1);
+  async #work(batches: Batch[]): Promise<void> {
+    if (batches.some(({ running }) => running)) return;
+    const next = batches.find(({ lane }) => lane === 'interactive') ?? batches[0];
     if (!next) return;
-    this.#busy[i] = true;
+    next.running = true;
     const { rows, lane } = next;
     const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
     this.started.push({ ids: rows.map(({ id }) => id), lane, padded });
     for (let n = 0; n < 5; n++) await turn();
-    this.#busy[i] = false;
-    if (rows.some(({ bad }) => bad)) next.reject(new Error('bad'));
-    else next.resolve(rows.map(({ id }) => id));
-    void this.#work(i);
+    if (rows.some(({ bad }) => bad)) {
+      for (const { rows: lost, reject } of batches.splice(0)) {
+        for (const { id } of lost) this.#failed.add(id);
+        reject(new Error('bad'));
+      }
+      return;
+    }
+    batches.splice(batches.indexOf(next), 1);
+    next.resolve(rows.map(({ id }) => id));
+    void this.#work(batches);
   }
 }
 
@@ -126,11 +140,26 @@ test('without a quiet budget nothing goes ahead', async () => {
   expect(executors.mostInFlight).toBe(1);
 });
 
-test('whatever comes in whatever mood: every row settles once, a row that is run again is alone on its executor', async () => {
+test('a row that is run again waits for an idle executor, though others go ahead', async () => {
+  const executors = new Executors(1);
+  const batcher = start(executors, 1);
+  const outcomes = rowsOf(16).map((row) =>
+    batcher.submit({ ...row, bad: row.id === 3 }, 'bulk').then(
+      () => 'settled',
+      () => 'failed',
+    ),
+  );
+  expect(await Promise.all(outcomes)).toEqual(rowsOf(16).map(({ id }) => (id === 3 ? 'failed' : 'settled')));
+  expect(executors.rerunInCompany).toEqual([]);
+  // Both batches were lost with the executor: one ran, the other was ahead of time.
+  expect(executors.started.map(({ ids }) => ids.length)).toEqual([8, ...rowsOf(16).map(() => 1)]);
+});
+
+test('whatever comes: only bad rows fail, and a row that is run again is alone on its executor', async () => {
   const arrival = fc.record({
     lane: fc.constantFrom<Lane>('interactive', 'low', 'bulk'),
     tokens: fc.integer({ min: 2, max: 40 }),
-    bad: fc.boolean(),
+    bad: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
     at: fc.integer({ min: 0, max: 60 }),
   });
   await fc.assert(
@@ -156,6 +185,7 @@ test('whatever comes in whatever mood: every row settles once, a row that is run
           expect(outcome).toEqual(arrivals[id]!.bad ? { failed: true } : { result: id }),
         );
         expect(batcher.waiting).toBe(0);
+        expect(executors.rerunInCompany).toEqual([]);
         expect(executors.mostInFlight).toBeLessThanOrEqual(3 * count);
       },
     ),

@@ -207,53 +207,60 @@ test('interactive first, but every eighth turn is for the others, in rotation', 
 
 test('whatever comes, every row settles once with its own result, within the budget, no more batches at a time than executors', async () => {
   const lane = fc.constantFrom<Lane>('interactive', 'low', 'bulk');
+  // One token less than some rows of 8, and rows of about that length: batches come as close to the budget as they can.
+  const budget = fc.integer({ min: 1, max: 8 }).map((rows) => 8 * rows - 1);
+  const budgets = fc.record({ interactive: budget, low: budget, bulk: budget });
   const arrival = fc.record({
-    tokens: fc.integer({ min: 2, max: 90 }),
+    tokens: fc.oneof(fc.integer({ min: 7, max: 9 }), fc.integer({ min: 2, max: 90 })),
     lane,
-    bad: fc.boolean().map((b) => b),
+    bad: fc.boolean(),
     cancel: fc.integer({ min: 0, max: 9 }),
     pause: fc.integer({ min: 0, max: 2 }),
   });
   await fc.assert(
-    fc.asyncProperty(fc.array(arrival, { maxLength: 60 }), executors, async (arrivals, executors) => {
-      const budgets = { interactive: 96, low: 64, bulk: 48 };
-      let running = 0;
-      const batcher = new Batcher<Row & { bad: boolean; lane: Lane }, number>({
-        budgets,
-        executors,
-        run: async (rows) => {
-          expect(++running).toBeLessThanOrEqual(executors);
-          const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
-          if (rows.length > 1) expect(padded).toBeLessThanOrEqual(budgets[rows[0]!.lane]);
-          expect(new Set(rows.map((row) => row.lane)).size).toBe(1);
-          await new Promise((resolve) => setImmediate(resolve));
-          running--;
-          if (rows.some(({ bad }) => bad)) throw new Error('bad');
-          return rows.map(({ id }) => id);
-        },
-      });
-      const outcomes = await Promise.all(
-        arrivals.map(async ({ tokens, lane: where, bad, cancel, pause }, id) => {
-          for (let i = 0; i < pause * id; i++) await Promise.resolve();
-          const abort = new AbortController();
-          const settled = batcher.submit({ id, tokens, bad, lane: where }, where, abort.signal);
-          if (cancel === 0) setImmediate(() => abort.abort());
-          return settled.then(
-            ({ result }) => ({ result }),
-            (error: unknown) => ({ error }),
-          );
-        }),
-      );
-      outcomes.forEach((outcome, id) => {
-        const { bad, cancel } = arrivals[id]!;
-        if ('result' in outcome) {
-          expect(outcome.result).toBe(id);
-          expect(bad).toBe(false);
-        } else if (outcome.error instanceof RowDropped) expect(cancel).toBe(0);
-        else expect(bad).toBe(true);
-      });
-      expect(batcher.waiting).toBe(0);
-    }),
+    fc.asyncProperty(
+      fc.array(arrival, { maxLength: 60 }),
+      budgets,
+      executors,
+      async (arrivals, budgets, executors) => {
+        let running = 0;
+        const batcher = new Batcher<Row & { bad: boolean; lane: Lane }, number>({
+          budgets,
+          executors,
+          run: async (rows) => {
+            expect(++running).toBeLessThanOrEqual(executors);
+            const padded = rows.length * Math.max(...rows.map(({ tokens }) => tokens));
+            if (rows.length > 1) expect(padded).toBeLessThanOrEqual(budgets[rows[0]!.lane]);
+            expect(new Set(rows.map((row) => row.lane)).size).toBe(1);
+            await new Promise((resolve) => setImmediate(resolve));
+            running--;
+            if (rows.some(({ bad }) => bad)) throw new Error('bad');
+            return rows.map(({ id }) => id);
+          },
+        });
+        const outcomes = await Promise.all(
+          arrivals.map(async ({ tokens, lane: where, bad, cancel, pause }, id) => {
+            for (let i = 0; i < pause * id; i++) await Promise.resolve();
+            const abort = new AbortController();
+            const settled = batcher.submit({ id, tokens, bad, lane: where }, where, abort.signal);
+            if (cancel === 0) setImmediate(() => abort.abort());
+            return settled.then(
+              ({ result }) => ({ result }),
+              (error: unknown) => ({ error }),
+            );
+          }),
+        );
+        outcomes.forEach((outcome, id) => {
+          const { bad, cancel } = arrivals[id]!;
+          if ('result' in outcome) {
+            expect(outcome.result).toBe(id);
+            expect(bad).toBe(false);
+          } else if (outcome.error instanceof RowDropped) expect(cancel).toBe(0);
+          else expect(bad).toBe(true);
+        });
+        expect(batcher.waiting).toBe(0);
+      },
+    ),
     { numRuns: 200 },
   );
 });
@@ -274,6 +281,17 @@ test('a budget is used to its last token', async () => {
   [1, 2, 3, 4, 5].forEach((id) => void submit(id, 8));
   expect(await next(0)).toEqual([1, 2, 3, 4]);
   expect(await next(1)).toEqual([5]);
+});
+
+test.each([
+  ['a row as long as the oldest', [8, 8]],
+  ['a row that makes the batch longer', [7, 8]],
+  ['a row that is padded', [8, 7]],
+])('%s stays out of a batch that would be one token beyond the budget', async (_, lengths) => {
+  const { submit, next } = harness({ interactive: 15, low: 1, bulk: 1 });
+  lengths.forEach((tokens, i) => void submit(i + 1, tokens));
+  expect(await next(0)).toEqual([1]);
+  expect(await next(1)).toEqual([2]);
 });
 
 test('lanes have budgets of their own and never share a batch', async () => {

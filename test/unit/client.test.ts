@@ -4,7 +4,6 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../src/client/errors.ts';
 import { retryAfterS } from '../../src/client/exchange.ts';
 import { HttpClient } from '../../src/client/http.ts';
-import { backoffMs, GaveUpError, Retrier, type Trouble } from '../../src/client/retry.ts';
 
 let server: Server | undefined;
 let client: HttpClient | undefined;
@@ -149,75 +148,4 @@ test('Retry-After in both forms', () => {
   expect(retryAfterS('Thu, 01 Jan 2025 00:00:30 GMT', now)).toBe(0);
   expect(retryAfterS('soon', now)).toBeUndefined();
   expect(retryAfterS(undefined, now)).toBeUndefined();
-});
-
-describe('trying again', () => {
-  const refused = () => Promise.reject(new ConnectionError('ECONNREFUSED', 'connection refused'));
-  const signal = new AbortController().signal;
-
-  test('waits longer and longer, never the same for all, never for ever', () => {
-    expect(backoffMs(0, 0.5)).toBe(400);
-    expect(backoffMs(2000, 0.5)).toBe(1000);
-    expect(backoffMs(1e6, 0.5)).toBe(20_000);
-    expect(backoffMs(2000, 0)).toBeLessThan(700);
-    expect(backoffMs(2000, 1)).toBeGreaterThan(1300);
-  });
-
-  test('until it works; trouble is told of, and its end', async () => {
-    const troubles: (Trouble | undefined)[] = [];
-    const retrier = new Retrier({
-      patienceMs: 60_000,
-      signal,
-      onTrouble: (trouble) => troubles.push(trouble),
-    });
-    let attempts = 0;
-    expect(await retrier.run(() => (++attempts < 3 ? refused() : Promise.resolve('there')))).toBe('there');
-    expect(troubles).toMatchObject([
-      { reason: 'connection refused' },
-      { reason: 'connection refused' },
-      undefined,
-    ]);
-    expect(troubles[1]!.since).toBe(troubles[0]!.since);
-  });
-
-  test('as late as the server asks', async () => {
-    const retrier = new Retrier({ patienceMs: 60_000, signal });
-    let attempts = 0;
-    const begun = performance.now();
-    await retrier.run(() =>
-      ++attempts < 2 ? Promise.reject(new ApiError(503, {}, 1.2)) : Promise.resolve(),
-    );
-    expect(performance.now() - begun).toBeGreaterThanOrEqual(1190);
-  });
-
-  test('not longer than the patience lasts; something that works renews it', async () => {
-    const retrier = new Retrier({ patienceMs: 700, signal });
-    const gaveUp = await failure(retrier.run(refused));
-    expect(gaveUp).toBeInstanceOf(GaveUpError);
-    expect(gaveUp.message).toBe('connection refused');
-    retrier.succeeded();
-    let attempts = 0;
-    await retrier.run(() => (++attempts < 2 ? refused() : Promise.resolve()));
-  });
-
-  test('not what is final', async () => {
-    const retrier = new Retrier({ patienceMs: 60_000, signal });
-    const final = new ApiError(422, { title: 'no' });
-    expect(await failure(retrier.run(() => Promise.reject(final)))).toBe(final);
-    // A host that was never there is a wrong name; one that was is a network that is down.
-    const unknown = () => Promise.reject(new ConnectionError('ENOTFOUND', 'no such host'));
-    expect(await failure(retrier.run(unknown))).toMatchObject({ code: 'ENOTFOUND' });
-    await retrier.run(() => Promise.resolve());
-    let attempts = 0;
-    await retrier.run(() => (++attempts < 2 ? unknown() : Promise.resolve()));
-  });
-
-  test('not after the signal, whose reason it throws, also while it waits', async () => {
-    const stop = new AbortController();
-    const retrier = new Retrier({ patienceMs: 60_000, signal: stop.signal });
-    setTimeout(() => stop.abort(new Error('enough')), 30);
-    expect((await failure(retrier.run(() => Promise.reject(new ApiError(503, {}, 60))))).message).toBe(
-      'enough',
-    );
-  });
 });
