@@ -5,8 +5,8 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { loadApiConfig, type Config } from './shared/config.ts';
-import { childEnvironment } from './shared/environment.ts';
+import { loadApiConfig, settingWarnings, type Config } from './shared/config.ts';
+import { launchedEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
@@ -50,7 +50,7 @@ class Launcher {
       new Part({
         name,
         entry: new URL(entry, import.meta.url),
-        env: childEnvironment({ REDIS_URL: url, WEBHOOK_SECRET: secret, ...env }),
+        env: launchedEnvironment({ REDIS_URL: url, WEBHOOK_SECRET: secret, ...env }),
         logDir: path.join(config.DATA_DIR, 'logs'),
         say,
         onUnusable: (who, reason) => void this.#giveUp(who, reason),
@@ -126,7 +126,9 @@ class Launcher {
 }
 
 try {
-  await new Launcher(loadApiConfig()).start();
+  const config = loadApiConfig();
+  for (const warning of settingWarnings()) say('amulet', warning);
+  await new Launcher(config).start();
 } catch (error) {
   say(
     'amulet',

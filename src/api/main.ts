@@ -5,7 +5,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { apiKeys, blobUrl, loadApiConfig } from '../shared/config.ts';
+import { apiKeys, blobUrl, loadApiConfig, reportSettings } from '../shared/config.ts';
 import { toError } from '../shared/errors.ts';
 import { serveHealth } from '../shared/health-server.ts';
 import { listen } from '../shared/listen.ts';
@@ -51,12 +51,15 @@ const GRACE_MS = 5000;
 await runMain(createLogger('api', 'info'), async () => {
   const config = loadApiConfig();
   const logger = createLogger('api', config.LOG_LEVEL);
+  reportSettings(logger);
   const redisAddress = redisAt(config);
 
   const tracing = await startTracing({ role: 'api', version: packageJson.version, logger });
   const figures = createMetrics('api');
   const metrics = new ApiMetrics(figures);
   const keys = apiKeys(config);
+  if (config.AUTH === 'optional' && keys.length === 0)
+    logger.warn('there are no API keys: everybody who reaches this port may call');
   const redis = connectFailFast(redisAddress, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectSubscriber(redisAddress, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);

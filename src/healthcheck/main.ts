@@ -7,8 +7,6 @@
 import { environment } from '../shared/environment.ts';
 import { toError } from '../shared/errors.ts';
 
-const { PORT, WORKER_PORT, WEBHOOK_HEALTH_PORT } = environment();
-
 /** @throws Error when nobody is there, or is not ready */
 async function ask(port: string | undefined): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${port}/health/ready`);
@@ -18,10 +16,11 @@ async function ask(port: string | undefined): Promise<string> {
 }
 
 try {
+  const { PORT, WORKER_PORT, WEBHOOK_HEALTH_PORT } = environment();
   process.stdout.write(`${await Promise.any([PORT, WORKER_PORT, WEBHOOK_HEALTH_PORT].map(ask))}\n`);
 } catch (error) {
   // What fetch throws says why in its cause alone.
-  const reasons = (error as AggregateError).errors
+  const reasons = (error instanceof AggregateError ? error.errors : [error])
     .map(toError)
     .map(({ cause, message }) => toError(cause ?? message).message);
   process.stdout.write(`${reasons.join('\n')}\n`);

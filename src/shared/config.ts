@@ -8,10 +8,11 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
-import { environment } from './environment.ts';
+import { environment, envFileReport, isLaunched } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
-import { NAME } from './names.ts';
+import { NAME, PACKAGE } from './names.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
+import { unknownSettings } from './setting-names.ts';
 import { parseAllowed } from './webhooks/receivers.ts';
 import { isSecret } from './webhooks/secret.ts';
 
@@ -84,10 +85,15 @@ export const SETTINGS = {
     3300,
     "Port of the API's `/metrics`, which are nowhere else. Taken or 0 = any free port.",
   ),
+  KEEP_ALIVE_S: setting(
+    int(1, 3600),
+    75,
+    'How long an idle connection is kept open, in seconds. Longer than the load balancer in front keeps it, or requests are lost.',
+  ),
   AUTH: setting(
-    z.enum(['loopback', 'none']),
+    z.enum(['loopback', 'none', 'optional']),
     'loopback',
-    '`loopback`: no keys, loopback callers only. `none`: no keys on any address; put a proxy in front.',
+    '`loopback`: without keys, loopback callers only. `none`: no keys on any address; put a proxy in front. `optional`: `none` unless there are keys, for a container whose port is published on loopback only.',
   ),
   API_KEYS: setting(
     keyLines,
@@ -111,6 +117,16 @@ export const SETTINGS = {
     'Least severe log level.',
   ),
   DATA_DIR: setting(text, '.amulet', 'Folder of the private Redis, logs, and batches.'),
+  LOG_MAX_BYTES: setting(
+    int(10_000, 1e12),
+    20_000_000,
+    'Size at which `npm start` begins a new log file for a process.',
+  ),
+  LOG_MAX_FILES: setting(
+    int(1, 1000),
+    5,
+    'Log files that `npm start` keeps of a process; older ones are removed.',
+  ),
 
   REDIS_URL: setting(
     optionalText.refine(
@@ -286,9 +302,9 @@ export const SETTINGS = {
   ),
 
   DEFAULT_MODEL: setting(
-    z.string().regex(NAME, 'must be a model name'),
-    'sst2-minilm',
-    'Model of a request that names none.',
+    optionalText.pipe(z.string().regex(NAME, 'must be a model name').optional()),
+    '',
+    'Model of a request that names none. Unset: the one that `MODEL_NAME` or `MODEL_DIR` names.',
   ),
   MODEL_DIR: setting(text, 'models/sst2-minilm', 'The Hugging Face folder that an inference worker loads.'),
   MODEL_NAME: setting(optionalText, '', "Name the worker serves its model under. Unset: the folder's name."),
@@ -373,7 +389,11 @@ export const SETTINGS = {
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;
-export type Config = Readonly<{ [K in SettingName]: z.output<(typeof SETTINGS)[K]['schema']> }>;
+export type Config = Readonly<
+  { [K in Exclude<SettingName, 'DEFAULT_MODEL'>]: z.output<(typeof SETTINGS)[K]['schema']> } & {
+    DEFAULT_MODEL: string;
+  }
+>;
 
 /**
  * The settings from an environment; an empty variable counts as unset.
@@ -388,9 +408,15 @@ export function loadConfig(env: Record<string, string | undefined> = environment
     if (result.success) values[name] = result.data;
     else problems.push(`${name}=${readable(name, given ?? '')}: ${result.error.issues[0]?.message}`);
   }
-  const config = values as Config;
+  const config = { ...values, DEFAULT_MODEL: values.DEFAULT_MODEL ?? '' } as Config;
   if (problems.length === 0) {
-    if (hasKeys(config) && config.AUTH === 'none') problems.push('AUTH=none and API keys exclude each other');
+    if (config.DEFAULT_MODEL === '') {
+      Object.assign(config, { DEFAULT_MODEL: modelName(config) });
+      if (config.MODEL_NAME === undefined && !NAME.test(config.DEFAULT_MODEL))
+        problems.push(`MODEL_DIR=${config.MODEL_DIR} cannot name a model (${NAME.source}): set MODEL_NAME`);
+    }
+    if (hasKeys(config) && config.AUTH === 'none')
+      problems.push('AUTH=none and API keys exclude each other: take AUTH=none out, or the keys');
     if (config.MODEL_NAME !== undefined && !NAME.test(config.MODEL_NAME)) {
       problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${NAME.source}`);
     }
@@ -408,7 +434,7 @@ export function loadApiConfig(env?: Record<string, string | undefined>): Config 
   const { HOST, AUTH } = config;
   if (!hasKeys(config) && AUTH === 'loopback' && !isLoopback(HOST)) {
     throw new StartupError(
-      `Configuration: HOST=${HOST} is not loopback and there are no API keys: set AUTH=none to serve everybody`,
+      `Configuration: HOST=${HOST} is not loopback and there are no API keys: make one with \`npx ${PACKAGE} key create NAME\` and put its line into API_KEYS (or set AUTH=none to serve everybody)`,
     );
   }
   return config;
@@ -439,6 +465,28 @@ export function apiKeys({ API_KEYS, API_KEYS_FILE: file }: Config): ApiKey[] {
   } catch (error) {
     throw new StartupError(`API_KEYS_FILE=${file}: ${toError(error).message}`, { cause: error });
   }
+}
+
+/** The name that a worker with these settings serves its model under; it may be one that no model can have. */
+export function modelName({ MODEL_NAME, MODEL_DIR }: Pick<Config, 'MODEL_NAME' | 'MODEL_DIR'>): string {
+  if (MODEL_NAME !== undefined) return MODEL_NAME;
+  const named = path.resolve(MODEL_DIR);
+  if (!named.toLowerCase().endsWith('.onnx')) return path.basename(named);
+  // The ONNX file itself: its folder, or the one around a folder `onnx`.
+  const folder = path.dirname(named);
+  return path.basename(path.basename(folder) === 'onnx' ? path.dirname(folder) : folder);
+}
+
+/** Logs settingWarnings(), unless the launcher has shown them. */
+export function reportSettings(logger: { warn: (message: string) => void }): void {
+  if (!isLaunched()) for (const warning of settingWarnings()) logger.warn(warning);
+}
+
+/** One line for every setting that `.env` or the environment probably means and that is not read. */
+export function settingWarnings(): string[] {
+  const { names, warnings } = envFileReport();
+  const given = { file: names, environment: Object.keys(environment()) };
+  return [...warnings, ...unknownSettings(given, Object.keys(SETTINGS))];
 }
 
 /** Where the data of batches lies. */

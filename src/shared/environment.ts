@@ -2,7 +2,7 @@
  * The environment of a process, and what of it concerns the `amulet` command. Apart from the settings (config.ts), so that a
  * command starts without all that they need.
  */
-import { existsSync } from 'node:fs';
+import { readEnvFile } from './env-file.ts';
 import { StartupError } from './errors.ts';
 
 /** The environment for a child process: this one's, with changes. */
@@ -10,17 +10,65 @@ export function childEnvironment(changes: Record<string, string>): NodeJS.Proces
   return { ...process.env, ...changes };
 }
 
-/** The process's environment, completed from a file `.env` in the working folder; what is set already wins. */
-export function environment(): NodeJS.ProcessEnv {
-  if (existsSync('.env')) process.loadEnvFile('.env');
+/** Set for the processes that `npm start` runs: what it has said already they need not repeat. */
+const LAUNCHED = 'AMULET_LAUNCHER';
+
+/** The environment of a process of `npm start`. */
+export function launchedEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
+  return childEnvironment({ ...changes, [LAUNCHED]: '1' });
+}
+
+export function isLaunched(): boolean {
+  return process.env[LAUNCHED] === '1';
+}
+
+/** What was found in `.env`, and what in it is probably not meant. */
+export interface EnvFileReport {
+  names: readonly string[];
+  warnings: readonly string[];
+}
+
+let report: EnvFileReport | undefined;
+
+/** Of the file that environment() has read; empty before, and without a file. */
+export function envFileReport(): EnvFileReport {
+  return report ?? { names: [], warnings: [] };
+}
+
+/**
+ * The process's environment, completed from a file `.env` in the working folder; what is set already wins.
+ * @param matters which unreadable lines of the file are refused: all, unless told otherwise
+ * @throws StartupError when the file cannot be read as it was meant
+ */
+export function environment(matters?: (line: string) => boolean): NodeJS.ProcessEnv {
+  const file = readEnvFile('.env', matters);
+  if (!file) return process.env;
+  const values = new Map(file.entries.map(({ name, value }) => [name, value]));
+  const emptied = [...values].filter(([name, value]) => process.env[name] === '' && value !== '');
+  // The first reading tells what the environment held before.
+  report ??= {
+    names: [...values.keys()],
+    warnings: [
+      ...file.warnings,
+      ...emptied.map(([name]) => `${name} is empty in the environment, which counts more than .env`),
+    ],
+  };
+  for (const [name, value] of values) process.env[name] ??= value;
   return process.env;
+}
+
+/** The same for the `amulet` command, which runs in the folders of others: only lines for it must be readable. */
+function commandEnvironment(): NodeJS.ProcessEnv {
+  return environment((line) => /AMULET_API_KEY|HF_TOKEN|HF_ENDPOINT/i.test(line));
 }
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
 const SECRET = /^[\x21-\x7e]+$/;
 
 /** The key that the `amulet` command sends, if there is one. @throws StartupError, without the key in it */
-export function clientKey(env: Record<string, string | undefined> = environment()): string | undefined {
+export function clientKey(
+  env: Record<string, string | undefined> = commandEnvironment(),
+): string | undefined {
   const key = env.AMULET_API_KEY?.trim() ?? '';
   if (key === '') return undefined;
   if (!SECRET.test(key)) throw new StartupError('AMULET_API_KEY has characters that no key has');
@@ -35,7 +83,7 @@ export interface HubAccess {
 }
 
 /** @throws StartupError when they cannot be used; a token is not in the message */
-export function hubAccess(env: Record<string, string | undefined> = environment()): HubAccess {
+export function hubAccess(env: Record<string, string | undefined> = commandEnvironment()): HubAccess {
   const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
   const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;

@@ -6,3 +6,9 @@ export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** The same without its anchors, for larger patterns. */
 export const NAME_PATTERN = NAME.source.slice(1, -1);
+
+/**
+ * The package of the command and the client on npm. `npx amulet-classify` is this command in a clone and elsewhere; `npx amulet`
+ * elsewhere is the package of somebody else.
+ */
+export const PACKAGE = 'amulet-classify';

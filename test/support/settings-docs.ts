@@ -29,5 +29,20 @@ export function envExample(): string {
   return `# Copy to .env and uncomment what you want to change.\n\n${entries.join('\n\n')}\n`;
 }
 
+/** Set in docker-compose.yml by hand, by the image, or of no concern to a container. */
+export const NOT_LISTED = new Set(
+  `REDIS_URL AUTH PUBLIC_URL HOST PORT METRICS_HOST METRICS_PORT WORKER_HOST WORKER_PORT WEBHOOK_HEALTH_HOST
+   WEBHOOK_HEALTH_PORT DATA_DIR WORKERS LOG_MAX_BYTES LOG_MAX_FILES`.split(/\s+/),
+);
+
+/** docker-compose.yml with its list of the settings that are passed on brought up to date. */
+export function withComposeSettings(file: string): string {
+  const [before, after] = [/^ *# settings:start\n/m, /^ *# settings:end\n/m].map((mark) => mark.exec(file));
+  if (!before || !after) throw new Error('docker-compose.yml has lost its markers');
+  const names = Object.keys(SETTINGS).filter((name) => !NOT_LISTED.has(name));
+  const list = names.map((name) => `      ${name}:\n`).join('');
+  return file.slice(0, before.index) + before[0] + list + file.slice(after.index);
+}
+
 const withoutMarkup = (doc: string): string =>
   doc.replaceAll('`', '').replaceAll(/\[([^\]]+)\]\(([^)]+)\)/g, '$1 ($2)');

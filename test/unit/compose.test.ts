@@ -2,7 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments, type YAMLMap } from 'yaml';
-import { SETTINGS } from '../../src/shared/config.ts';
+import { keyLine } from '../../src/shared/api-keys.ts';
+import { apiKeys, loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { NOT_LISTED } from '../support/settings-docs.ts';
 
 interface Service {
   image: string;
@@ -42,9 +44,72 @@ describe.each(services)('%s', (_, service) => {
   });
 });
 
+/** The environment of a container, as Compose makes it of the shell and `.env`, on top of the image's. */
+function containerEnvironment(
+  { environment }: Service,
+  given: Record<string, string>,
+): Record<string, string> {
+  const value = (text: string): string => {
+    // Innermost first: ${NAME:-default}.
+    const next = text.replace(
+      /\$\{(\w+):-([^${}]*)\}/g,
+      (_, name: string, otherwise: string) => given[name] ?? otherwise,
+    );
+    return next === text ? text : value(next);
+  };
+  const entries = Object.entries(environment ?? {}).flatMap(([name, set]) => {
+    const result = set === null ? given[name] : value(set);
+    return result === undefined ? [] : [[name, result] as const];
+  });
+  return { HOST: '0.0.0.0', DATA_DIR: '/data', ...Object.fromEntries(entries) };
+}
+
+describe.each(own)('%s', (_, service) => {
+  test('is passed every setting that is documented, from the shell or .env', () => {
+    const names = Object.keys(service.environment ?? {});
+    const byHand = ['REDIS_URL', 'AUTH', 'PUBLIC_URL'];
+    const missing = Object.keys(SETTINGS).filter((name) => !names.includes(name));
+    expect(missing.filter((name) => !NOT_LISTED.has(name) || byHand.includes(name))).toEqual([]);
+    const given = {
+      API_KEYS: keyLine('reviews', 'a key'),
+      DEFAULT_MODEL: 'other',
+      MODEL_DIR: 'models/other',
+      WEBHOOK_SCHEMES: 'http,https',
+      REDIS_URL: 'redis://elsewhere:1',
+      PUBLIC_URL: 'https://example.com',
+    };
+    const made = containerEnvironment(service, given);
+    expect(made).toMatchObject(given);
+    expect(loadConfig(made)).toMatchObject({ DEFAULT_MODEL: 'other', WEBHOOK_SCHEMES: ['http', 'https'] });
+  });
+});
+
+describe('who may call the API', () => {
+  const config = (given: Record<string, string>) =>
+    loadApiConfig(containerEnvironment(file.services.api!, given));
+
+  test.each([
+    ['API_KEYS', { API_KEYS: keyLine('reviews', 'a key') }],
+    ['API_KEYS_FILE', { API_KEYS_FILE: '/run/keys' }],
+  ])('holders of a key alone, as soon as there are some, by %s', (_, given) => {
+    const made = config(given);
+    expect(made.AUTH).not.toBe('none');
+    if (made.API_KEYS_FILE === undefined) expect(apiKeys(made)).toMatchObject([{ name: 'reviews' }]);
+    else expect(made.API_KEYS_FILE).toBe('/run/keys');
+  });
+
+  test('everybody who reaches the port without keys; keys and AUTH=none are refused', () => {
+    expect(apiKeys(config({}))).toEqual([]);
+    expect(() => config({ AUTH: 'none', API_KEYS: keyLine('reviews', 'a key') })).toThrow(
+      /exclude each other/,
+    );
+    expect(() => config({ AUTH: 'loopback' })).toThrow(/not loopback/);
+  });
+});
+
 describe.each(own)('%s', (_, { command, environment, stop_grace_period: grace }) => {
   test('has only settings that there are', () => {
-    const names = Object.keys(environment ?? {}).filter((name) => !name.startsWith('AWS_'));
+    const names = Object.keys(environment ?? {}).filter((name) => !/^(AWS|OTEL|NODE)_/.test(name));
     expect(names.filter((name) => !(name in SETTINGS))).toEqual([]);
   });
 

@@ -66,6 +66,30 @@ describe('an API that everybody could reach', () => {
   ])('%j is fine', (env) => expect(loadApiConfig(env).HOST).toBe(env.HOST));
 });
 
+test('the line about a public address names keys first', () => {
+  expect(() => loadApiConfig({ HOST: '0.0.0.0' })).toThrow(/key create NAME.*API_KEYS.*AUTH=none/);
+});
+
+describe('the default model', () => {
+  test.each([
+    [{}, 'sst2-minilm'],
+    [{ MODEL_DIR: 'models/goemotions-minilm' }, 'goemotions-minilm'],
+    [{ MODEL_DIR: 'models/goemotions-minilm/' }, 'goemotions-minilm'],
+    [{ MODEL_DIR: '/srv/m/onnx/model.onnx' }, 'm'],
+    [{ MODEL_DIR: '/srv/m/model.onnx' }, 'm'],
+    [{ MODEL_DIR: 'models/x', MODEL_NAME: 'y' }, 'y'],
+    [{ MODEL_DIR: 'models/x', DEFAULT_MODEL: 'z' }, 'z'],
+    [{ MODEL_NAME: 'y' }, 'y'],
+  ])('%j: %s', (env, name) => expect(loadConfig(env).DEFAULT_MODEL).toBe(name));
+
+  test('is not the name of a folder that no model can have', () => {
+    expect(() => loadConfig({ MODEL_DIR: 'models/my model' })).toThrow(
+      /MODEL_DIR=models\/my model.*set MODEL_NAME/,
+    );
+    expect(loadConfig({ MODEL_DIR: 'models/my model', MODEL_NAME: 'mine' }).DEFAULT_MODEL).toBe('mine');
+  });
+});
+
 describe('every setting', () => {
   test.each(Object.entries(SETTINGS))('%s has a default that is valid and a meaning', (_name, declared) => {
     expect(declared.schema.safeParse(declared.default).success).toBe(true);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SETTINGS } from '../../src/shared/config.ts';
-import { envExample, withSettingsTable } from '../support/settings-docs.ts';
+import { envExample, withComposeSettings, withSettingsTable } from '../support/settings-docs.ts';
 
 const HINT = 'run `npm run docs:settings`';
 
@@ -15,6 +15,12 @@ test('.env.example has every setting as it is declared', () => {
   expect(readFileSync('.env.example', 'utf8') === envExample(), HINT).toBe(true);
 });
 
+test('docker-compose.yml passes every setting on', () => {
+  const file = readFileSync('docker-compose.yml', 'utf8');
+  expect(withComposeSettings(file) === file, HINT).toBe(true);
+});
+
 test('a page without its markers is refused, not overwritten', () => {
   expect(() => withSettingsTable('# Amulet')).toThrow('lost its markers');
+  expect(() => withComposeSettings('services:')).toThrow('lost its markers');
 });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
-import { blobUrl, loadConfig, type Config } from '../../shared/config.ts';
+import { blobUrl, type Config, loadConfig, reportSettings } from '../../shared/config.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
@@ -35,6 +35,7 @@ const bootLogger = createLogger('worker', 'info');
 await runMain(bootLogger, async () => {
   const config = loadConfig();
   const logger = createLogger('worker', config.LOG_LEVEL);
+  reportSettings(logger);
   const redisAddress = redisAt(config);
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);

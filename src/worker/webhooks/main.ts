@@ -1,7 +1,7 @@
 /** Entry of a webhook process: outbox → queue → receivers. A process of its own, so that no receiver slows down a model. */
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/batches/store.ts';
-import { loadConfig, publicUrl } from '../../shared/config.ts';
+import { loadConfig, publicUrl, reportSettings } from '../../shared/config.ts';
 import { toError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger } from '../../shared/logger.ts';
@@ -28,6 +28,7 @@ const TRIM_MS = 600_000;
 await runMain(createLogger('webhooks', 'info'), async () => {
   const config = loadConfig();
   const logger = createLogger('webhooks', config.LOG_LEVEL);
+  reportSettings(logger);
   const redisAddress = redisAt(config);
 
   const prefix = config.REDIS_PREFIX;

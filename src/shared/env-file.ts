@@ -1,0 +1,145 @@
+/**
+ * Reads a file of settings, `.env`. Values are those of Node's own `process.loadEnvFile`, but what Node drops or cuts without a
+ * word (a byte order mark, UTF-16, a line without `=`, a lone quote) is refused here: a lost `API_KEYS` would let everybody in.
+ */
+import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { StartupError, toError } from './errors.ts';
+
+export interface EnvEntry {
+  name: string;
+  value: string;
+  /** Counted from 1. */
+  line: number;
+}
+
+export interface EnvFile {
+  /** In the order of the file; a name may be there twice, and the last one counts. */
+  entries: EnvEntry[];
+  /** What is probably not meant, each in one line, without a value in it. */
+  warnings: string[];
+}
+
+const MAX_BYTES = 1_000_000;
+const NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
+const UTF16 = 'is not UTF-8 but UTF-16, as PowerShell and "Unicode" in Notepad write it: save it as UTF-8';
+
+/**
+ * @param file its path, which begins every message
+ * @param matters whether an unreadable line with this text is refused; others are warned about
+ * @returns undefined when there is no such file
+ * @throws StartupError when it cannot be read as it was meant
+ */
+export function readEnvFile(file: string, matters?: (line: string) => boolean): EnvFile | undefined {
+  // Not existsSync: a link that leads nowhere is a mistake, not a missing file.
+  if (!lstatSync(file, { throwIfNoEntry: false })) return undefined;
+  return parseEnvFile(readAll(file), file, matters);
+}
+
+/** @throws StartupError, which never quotes a line: it may hold a secret */
+export function parseEnvFile(bytes: Buffer, file = '.env', matters?: (line: string) => boolean): EnvFile {
+  const lines = decode(bytes, file).split('\n');
+  const entries: EnvEntry[] = [];
+  const warnings: string[] = [];
+  for (let i = 0; i < lines.length; i++) {
+    const line = (lines[i] ?? '').trim();
+    if (line === '' || line.startsWith('#')) continue;
+    const where = `${file}, line ${i + 1}`;
+    const refuse = (reason: string) => {
+      if (matters === undefined || matters(line)) throw new StartupError(`${where} ${reason}`);
+      warnings.push(`${where} ${reason}; it is ignored`);
+    };
+    const [, name = '', raw = ''] = /^(?:export\s+)?([^=]*?)\s*=\s*(.*)$/.exec(line) ?? [];
+    if (!NAME.test(name)) {
+      refuse('is not NAME=value: correct it, or begin it with # to leave it out');
+      continue;
+    }
+    const quote = /^["'`]/.exec(raw)?.[0];
+    if (quote === undefined) {
+      const [value = '', ...comment] = raw.split('#');
+      if (comment.length > 0 && /\S$/.test(value))
+        warnings.push(
+          `${where}: ${name} ends before its #: put quotes around the value if that belongs to it`,
+        );
+      entries.push({ name, value: value.trim(), line: i + 1 });
+      continue;
+    }
+    // A quoted value may span lines.
+    let text = raw.slice(1);
+    let last = i;
+    while (!text.includes(quote) && last + 1 < lines.length) text += `\n${lines[++last] ?? ''}`;
+    const end = text.indexOf(quote);
+    if (end === -1) {
+      refuse(`has a quote (${quote}) around the value of ${name} that is never closed`);
+      continue;
+    }
+    if (!/^\s*(#.*)?$/.test(text.slice(end + 1)))
+      refuse(`has text behind the closing quote (${quote}) of ${name}`);
+    const value = text.slice(0, end);
+    entries.push({ name, value: quote === '"' ? value.replaceAll('\\n', '\n') : value, line: i + 1 });
+    i = last;
+  }
+  return { entries, warnings: [...warnings, ...duplicates(entries, file)] };
+}
+
+function readAll(file: string): Buffer {
+  try {
+    const fd = openSync(file, 'r');
+    try {
+      // Not readFileSync: a device in this place may have no end.
+      const buffer = Buffer.alloc(MAX_BYTES + 1);
+      let length = 0;
+      for (let read; length < buffer.length; length += read)
+        if ((read = readSync(fd, buffer, length, buffer.length - length, null)) === 0) break;
+      if (length > MAX_BYTES)
+        throw new StartupError(`${file} is larger than ${MAX_BYTES} bytes: it is no file of settings`);
+      return buffer.subarray(0, length);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof StartupError) throw error;
+    const reasons: Record<string, string> = {
+      EISDIR: `is a folder: remove it, or put a file of settings in its place`,
+      EACCES: `may not be read by this user: give it the right (chmod u+r, chown), or remove the file`,
+      ENOENT: `is a link to a file that does not exist: correct or remove it`,
+      ELOOP: `is a link to itself: remove it`,
+    };
+    const { code = '' } = error as NodeJS.ErrnoException;
+    throw new StartupError(`${file} ${reasons[code] ?? `cannot be read: ${toError(error).message}`}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The text, with line ends of `\n` alone and without byte order marks. @throws StartupError */
+function decode(bytes: Buffer, file: string): string {
+  const mark = bytes.subarray(0, 2).toString('hex');
+  if (mark === 'fffe' || mark === 'feff') throw new StartupError(`${file} ${UTF16}`);
+  const nul = bytes.indexOf(0);
+  if (nul !== -1) {
+    // UTF-16 without its mark: every other byte of ASCII text is 0.
+    const nulls = (side: number) => bytes.filter((byte, i) => byte === 0 && i % 2 === side).length;
+    if (Math.max(nulls(0), nulls(1)) > bytes.length / 4) throw new StartupError(`${file} ${UTF16}`);
+    const line = bytes.subarray(0, nul).toString('latin1').split('\n').length;
+    throw new StartupError(`${file}, line ${line} has a NUL byte: the file is damaged, write it again`);
+  }
+  const text = bytes.toString('utf8').replace(/\r\n?/g, '\n');
+  // Two files with a mark, joined, have one inside.
+  const lines = text.split('\n').map((line) => line.replace(/^\uFEFF+/, ''));
+  const wrong = lines.findIndex((line) => line.includes('\uFFFD') && !line.trimStart().startsWith('#'));
+  if (wrong !== -1)
+    throw new StartupError(`${file}, line ${wrong + 1} is not valid UTF-8: save the file as UTF-8`);
+  return lines.join('\n');
+}
+
+/** Of names that the file sets to different values. */
+function duplicates(entries: readonly EnvEntry[], file: string): string[] {
+  const byName = new Map<string, EnvEntry[]>();
+  for (const entry of entries) byName.set(entry.name, [...(byName.get(entry.name) ?? []), entry]);
+  return [...byName]
+    .filter(([, found]) => new Set(found.map(({ value }) => value)).size > 1)
+    .map(([name, found]) => {
+      const lines = found.map(({ line }) => line).join(', ');
+      return `${file} sets ${name} more than once (lines ${lines}): the last one counts`;
+    });
+}
