@@ -1,13 +1,15 @@
 import path from 'node:path';
 import { defineConfig } from 'vitest/config';
 
+/** Only hangs end by it: on a busy machine scenarios with many processes take four times as long. More for `npm run test:fuzz`. */
+const TIMEOUT_MS = 180_000 * Math.max(1, Number(process.env.FUZZ_RUNS ?? 1));
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/global-redis.ts',
-    // Only hangs are to end by it: on a busy machine scenarios with many processes take four times as long.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
+    testTimeout: TIMEOUT_MS,
+    hookTimeout: TIMEOUT_MS,
     // The processes that tests start are up in half the time when Node finds its sources compiled already.
     env: { NODE_COMPILE_CACHE: path.resolve('.amulet/compile-cache') },
     // Integration tests start real model processes: as many files at a time as there are cores to run them on.

@@ -129,7 +129,7 @@ test('Ctrl-C in the middle of work: the next start finishes what was acknowledge
     });
     expect(job).toMatchObject({ status: 'succeeded', failed_texts: 0 });
   }
-}, 180_000);
+});
 
 test('a part that dies is started again, and said so', async () => {
   const url = await start();
@@ -153,7 +153,7 @@ test('a launcher that was killed leaves a Redis, which the next one takes over w
   expect(launcher.output).toMatch(/^redis +taken over from an earlier run/m);
   const done = (await (await fetch(`${again}${job.urls.self}?wait=60`)).json()) as Job;
   expect(done.status).toBe('succeeded');
-}, 180_000);
+});
 
 describe('what cannot work ends with one clear line and status 1', () => {
   test('a port in use', async () => {

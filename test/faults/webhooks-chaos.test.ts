@@ -165,7 +165,7 @@ const FAULTS: Record<string, () => Promise<void>> = {
 
 test(
   `${JOBS} jobs and ${BATCHES} batches, seed ${SEED}: every end is told of, signed, and always in the same words`,
-  { timeout: 120_000 + JOBS * 60 },
+  { timeout: 180_000 + JOBS * 60 },
   async () => {
     tellOnFailure(() => stack, `CHAOS_SEED=${SEED}`);
     const start = Date.now();

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/api-keys.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
-import { FUZZ_TIMEOUT_MS, fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/fuzz.ts';
 import {
   Checker,
   nearMiss,
@@ -218,21 +218,17 @@ describe.each([
   }
   const pick = (about: number) => known[about % known.length] as string;
 
-  test(
-    'every answer is one that the document promises',
-    async () => {
-      const operations = operationsOf(document);
-      const call = fc.oneof(...operations.map((operation) => callsOf(operation, document, withKeys)));
-      await fc.assert(
-        fc.asyncProperty(fc.array(call, { minLength: TOGETHER, maxLength: TOGETHER }), async (calls) => {
-          await Promise.all(calls.map(check));
-        }),
-        // A failure among many at once would take minutes to shrink; the message names the request.
-        { ...fuzz(25), endOnFailure: true },
-      );
-      expect([...answered].sort()).toEqual(operations.map(String).sort());
-      expect(stack.api.running).toBe(true);
-    },
-    FUZZ_TIMEOUT_MS,
-  );
+  test('every answer is one that the document promises', async () => {
+    const operations = operationsOf(document);
+    const call = fc.oneof(...operations.map((operation) => callsOf(operation, document, withKeys)));
+    await fc.assert(
+      fc.asyncProperty(fc.array(call, { minLength: TOGETHER, maxLength: TOGETHER }), async (calls) => {
+        await Promise.all(calls.map(check));
+      }),
+      // A failure among many at once would take minutes to shrink; the message names the request.
+      { ...fuzz(25), endOnFailure: true },
+    );
+    expect([...answered].sort()).toEqual(operations.map(String).sort());
+    expect(stack.api.running).toBe(true);
+  });
 });

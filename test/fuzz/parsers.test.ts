@@ -13,7 +13,7 @@ import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { AppError } from '../../src/shared/errors.ts';
 import { textProblem } from '../../src/shared/text.ts';
-import { FUZZ_TIMEOUT_MS, fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 const PARSE_LIMITS = { maxTextChars: 50, maxIdChars: 5 };
 const input: fc.Arbitrary<InputSpec> = fc.oneof(
@@ -78,40 +78,36 @@ async function* inPieces(whole: Buffer, each: number[]): AsyncGenerator<Uint8Arr
 }
 
 describe('records', () => {
-  test(
-    'split and parse find the same ones, on the same lines, however the bytes come',
-    async () => {
-      await fc.assert(
-        fc.asyncProperty(bytes, input, limits, sizes, async (file, spec, cut, pieces) => {
-          const chunks: InputChunk[] = [];
-          try {
-            for await (const chunk of splitRecords(inPieces(file, pieces), spec, cut)) chunks.push(chunk);
-          } catch (error) {
-            // A header that is none; nothing else may stop an upload.
-            expect(error).toBeInstanceOf(InputError);
-            expect(chunks).toEqual([]);
-            return;
+  test('split and parse find the same ones, on the same lines, however the bytes come', async () => {
+    await fc.assert(
+      fc.asyncProperty(bytes, input, limits, sizes, async (file, spec, cut, pieces) => {
+        const chunks: InputChunk[] = [];
+        try {
+          for await (const chunk of splitRecords(inPieces(file, pieces), spec, cut)) chunks.push(chunk);
+        } catch (error) {
+          // A header that is none; nothing else may stop an upload.
+          expect(error).toBeInstanceOf(InputError);
+          expect(chunks).toEqual([]);
+          return;
+        }
+        let line = 0;
+        for (const chunk of chunks) {
+          const columns = chunk.columns ?? spec.columns;
+          const rows = [...parseChunk(chunk.bytes, { ...spec, columns }, chunk.firstLine, PARSE_LIMITS)];
+          // A worker refuses a chunk that has another number of rows than the API has counted.
+          expect(rows).toHaveLength(chunk.rows);
+          expect(rows[0]?.line).toBe(chunk.firstLine);
+          for (const row of rows) {
+            expect(row.line).toBeGreaterThan(line);
+            line = row.line;
+            if ('text' in row) expect(textProblem(row.text, PARSE_LIMITS.maxTextChars)).toBeUndefined();
+            else expect(row.error.message).not.toBe('');
           }
-          let line = 0;
-          for (const chunk of chunks) {
-            const columns = chunk.columns ?? spec.columns;
-            const rows = [...parseChunk(chunk.bytes, { ...spec, columns }, chunk.firstLine, PARSE_LIMITS)];
-            // A worker refuses a chunk that has another number of rows than the API has counted.
-            expect(rows).toHaveLength(chunk.rows);
-            expect(rows[0]?.line).toBe(chunk.firstLine);
-            for (const row of rows) {
-              expect(row.line).toBeGreaterThan(line);
-              line = row.line;
-              if ('text' in row) expect(textProblem(row.text, PARSE_LIMITS.maxTextChars)).toBeUndefined();
-              else expect(row.error.message).not.toBe('');
-            }
-          }
-        }),
-        fuzz(1000),
-      );
-    },
-    FUZZ_TIMEOUT_MS,
-  );
+        }
+      }),
+      fuzz(1000),
+    );
+  });
 });
 
 describe('an upload', () => {
@@ -139,44 +135,40 @@ describe('an upload', () => {
     bytes,
   );
 
-  test(
-    'of anything as gzip is stored whole or refused in words, and then leaves nothing behind',
-    async () => {
-      await fc.assert(
-        fc.asyncProperty(compressed, input, sizes, async (body, spec, pieces) => {
-          try {
-            const part = await storePart(blobs, inPieces(body, pieces), {
-              blob: 'part',
-              gzip: true,
-              input: spec,
-              chunkBytes: 50,
-              maxRecordBytes: 40,
-              maxBytes: 500,
-              tooLarge: () => new AppError('body_too_large', 'too large'),
-              idleMs: 5000,
-              onBytes: () => {},
-            });
-            const index = await blobs.read('part.index');
-            const stored = await blobs.read('part.data');
-            let rows = 0;
-            for (let chunk = 0; chunk < part.chunks; chunk++) {
-              const entry = readEntry(index, chunk);
-              const data = stored.subarray(entry.offset, entry.offset + entry.bytes);
-              const columns = part.columns ?? spec.columns;
-              rows += [...parseChunk(data, { ...spec, columns }, entry.firstLine, PARSE_LIMITS)].length;
-            }
-            expect(rows).toBe(part.rows);
-          } catch (error) {
-            if (!(error instanceof AppError)) throw error;
-            for await (const key of blobs.list('')) expect(key).toBeUndefined();
-            expect(['malformed_body', 'invalid_request', 'body_too_large']).toContain(error.code);
+  test('of anything as gzip is stored whole or refused in words, and then leaves nothing behind', async () => {
+    await fc.assert(
+      fc.asyncProperty(compressed, input, sizes, async (body, spec, pieces) => {
+        try {
+          const part = await storePart(blobs, inPieces(body, pieces), {
+            blob: 'part',
+            gzip: true,
+            input: spec,
+            chunkBytes: 50,
+            maxRecordBytes: 40,
+            maxBytes: 500,
+            tooLarge: () => new AppError('body_too_large', 'too large'),
+            idleMs: 5000,
+            onBytes: () => {},
+          });
+          const index = await blobs.read('part.index');
+          const stored = await blobs.read('part.data');
+          let rows = 0;
+          for (let chunk = 0; chunk < part.chunks; chunk++) {
+            const entry = readEntry(index, chunk);
+            const data = stored.subarray(entry.offset, entry.offset + entry.bytes);
+            const columns = part.columns ?? spec.columns;
+            rows += [...parseChunk(data, { ...spec, columns }, entry.firstLine, PARSE_LIMITS)].length;
           }
-          await blobs.delete(['part.data', 'part.index']);
+          expect(rows).toBe(part.rows);
+        } catch (error) {
+          if (!(error instanceof AppError)) throw error;
           for await (const key of blobs.list('')) expect(key).toBeUndefined();
-        }),
-        fuzz(300),
-      );
-    },
-    FUZZ_TIMEOUT_MS,
-  );
+          expect(['malformed_body', 'invalid_request', 'body_too_large']).toContain(error.code);
+        }
+        await blobs.delete(['part.data', 'part.index']);
+        for await (const key of blobs.list('')) expect(key).toBeUndefined();
+      }),
+      fuzz(300),
+    );
+  });
 });

@@ -3,7 +3,7 @@ import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readReceiver, type ReceiverPolicy } from '../../src/shared/webhooks/receivers.ts';
-import { FUZZ_TIMEOUT_MS, fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 const POLICY: ReceiverPolicy = { schemes: ['http', 'https'], ports: [80, 443], allowed: [] };
 
@@ -91,25 +91,20 @@ const url = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 60 }),
 );
 
-test(
-  'is judged without throwing; no address inside is let through',
-  () => {
-    fc.assert(
-      fc.property(url, (each) => {
-        const receiver = readReceiver(each, POLICY);
-        if ('problem' in receiver) {
-          expect(receiver.problem).not.toBe('');
-          return;
-        }
-        expect(POLICY.ports).toContain(receiver.port);
-        expect(receiver.url.username + receiver.url.password).toBe('');
-        expect(receiver.host).not.toMatch(/(^|\.)localhost\.?$/i);
-        const family = isIP(receiver.host);
-        if (family !== 0)
-          expect(INSIDE.check(receiver.host, family === 4 ? 'ipv4' : 'ipv6'), each).toBe(false);
-      }),
-      fuzz(3000),
-    );
-  },
-  FUZZ_TIMEOUT_MS,
-);
+test('is judged without throwing; no address inside is let through', () => {
+  fc.assert(
+    fc.property(url, (each) => {
+      const receiver = readReceiver(each, POLICY);
+      if ('problem' in receiver) {
+        expect(receiver.problem).not.toBe('');
+        return;
+      }
+      expect(POLICY.ports).toContain(receiver.port);
+      expect(receiver.url.username + receiver.url.password).toBe('');
+      expect(receiver.host).not.toMatch(/(^|\.)localhost\.?$/i);
+      const family = isIP(receiver.host);
+      if (family !== 0) expect(INSIDE.check(receiver.host, family === 4 ? 'ipv4' : 'ipv6'), each).toBe(false);
+    }),
+    fuzz(3000),
+  );
+});

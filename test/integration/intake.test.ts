@@ -134,4 +134,4 @@ test('a group is finished after its worker was killed, and its canceled job stay
     failed: 0,
     completed: 0,
   });
-}, 60_000);
+});

@@ -262,11 +262,11 @@ export function complaints({ output }: Process): string[] {
     .filter((line) => line !== '' && (!line.startsWith('{"level":') || Number(line.slice(9, 11)) >= 50));
 }
 
-/** For a failed test: what the processes said last. */
+/** For a failed test: what the processes logged last. */
 export function tellOnFailure(stack: () => Stack | undefined, ...more: string[]): void {
   onTestFailed(() => {
     for (const line of more) console.log(line);
-    for (const process of [stack()?.api, ...(stack()?.workers ?? [])])
-      console.log(process?.output.slice(-2000));
+    const { api, workers = [], webhooks } = stack() ?? {};
+    for (const process of [api, ...workers, webhooks]) if (process) console.log(process.output.slice(-2000));
   });
 }

@@ -9,6 +9,3 @@ const SEED = process.env.FUZZ_SEED;
 export function fuzz(numRuns: number): { numRuns: number; seed?: number } {
   return { numRuns: Math.ceil(numRuns * FACTOR), ...(SEED === undefined ? {} : { seed: Number(SEED) }) };
 }
-
-/** Long runs need longer than a test usually has. */
-export const FUZZ_TIMEOUT_MS = 60_000 * Math.max(1, FACTOR);
