@@ -1,0 +1,212 @@
+/** From a text to its result, around a tokenizer that counts letters and a model that answers with what it read. */
+import { describe, expect, test } from 'vitest';
+import type { JobPayload } from '../../src/shared/contract.ts';
+import { Batcher, RowDropped } from '../../src/worker/inference/batcher.ts';
+import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
+import { EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';
+import type { EncodedText, TextTokenizer, TruncationSide } from '../../src/worker/inference/tokenizer.ts';
+
+const MAX_TOKENS = 4;
+const NEVER = new AbortController().signal;
+type Options = Pick<JobPayload, 'top_k' | 'apply' | 'truncate'>;
+const BEST: Options = { top_k: 1 };
+
+/** One token a character. */
+const tokenizer = {
+  truncationSide: 'right',
+  encode: (text: string, side: TruncationSide): Promise<EncodedText> => {
+    if (text === 'untokenizable') return Promise.reject(new Error('no such token'));
+    const ids = Int32Array.from(Buffer.from(text));
+    const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
+    return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS });
+  },
+} as unknown as TextTokenizer;
+
+const read = ({ ids }: EncodedText) => String.fromCharCode(...ids);
+type Model = (text: string) => Float32Array;
+/** Logits of the labels neg and pos: pos for a text with an `a`. */
+const sentiment: Model = (text) => (text.includes('a') ? Float32Array.of(-1, 1) : Float32Array.of(1, -1));
+
+function start(model: Model = sentiment, apply: 'softmax' | 'none' = 'none') {
+  const runs: string[][] = [];
+  const batcher = new Batcher<TextRow, Float32Array>({
+    run: oncePerText((rows) => {
+      runs.push(rows.map(read));
+      return Promise.resolve(rows.map((row) => model(read(row))));
+    }),
+    budgets: { interactive: 64, low: 64, bulk: 64 },
+  });
+  const classifier = new Classifier({
+    tokenizer,
+    batcher,
+    labels: ['neg', 'pos'],
+    apply,
+    maxTokens: MAX_TOKENS,
+  });
+  const classify = (text: string, options: Partial<Options> = {}, signal = NEVER) =>
+    classifier.classify({ text }, { ...BEST, ...options }, 'interactive', signal);
+  return { runs, classifier, classify };
+}
+
+const crash: Model = () => {
+  throw new ModelCrashed('the model process died');
+};
+const stop: Model = () => {
+  throw new EngineStopped('the worker is stopping');
+};
+const complain: Model = () => {
+  throw new Error('Non-zero status code');
+};
+
+describe('a text', () => {
+  test('gets its best label, its id and its score', async () => {
+    const { classifier } = start();
+    const classify = (text: string) => classifier.classify({ id: 'r1', text }, BEST, 'low', NEVER);
+    expect(await classify('abc')).toEqual({ id: 'r1', label: 'pos', score: 1, truncated: false });
+    expect(await classify('xyz')).toEqual({ id: 'r1', label: 'neg', score: 1, truncated: false });
+  });
+
+  test('gets as many labels as top_k says, best first', async () => {
+    const { classify } = start();
+    const labels = [
+      { label: 'pos', score: 1 },
+      { label: 'neg', score: -1 },
+    ];
+    expect(await classify('a', { top_k: 2 })).toMatchObject({ label: 'pos', labels });
+    expect(await classify('a', { top_k: null })).toMatchObject({ label: 'pos', labels });
+    expect(await classify('a', { top_k: 1 })).not.toHaveProperty('labels');
+  });
+
+  test('is scored as the model says, unless the job says otherwise', async () => {
+    const { classify } = start(() => Float32Array.of(0, 0), 'softmax');
+    expect(await classify('a')).toMatchObject({ score: 0.5 });
+    expect(await classify('a', { apply: 'none' })).toMatchObject({ score: 0 });
+  });
+
+  test('is told how many rows its batch had', async () => {
+    const { classifier } = start();
+    const rows: number[] = [];
+    const classify = (text: string) =>
+      classifier.classify({ text }, BEST, 'interactive', NEVER, (count) => rows.push(count));
+    await Promise.all(['a', 'b', 'c'].map(classify));
+    expect(rows).toEqual([3, 3, 3]);
+  });
+});
+
+describe('a text that is too long', () => {
+  test.each([
+    [{}, 'neg'],
+    [{ truncate: 'right' }, 'neg'],
+    [{ truncate: 'left' }, 'pos'],
+  ] as const)('is cut with %j', async (options, label) => {
+    expect(await start().classify('xxxxa', options)).toMatchObject({ label, truncated: true });
+  });
+
+  test('is refused where it must not be cut; one that fits is not', async () => {
+    const { classify, runs } = start();
+    expect(await classify('xxxxa', { truncate: 'never' })).toEqual({
+      error: { code: 'text_too_long', message: 'the model reads at most 4 tokens of a text' },
+    });
+    expect(runs).toEqual([]);
+    expect(await classify('xxxa', { truncate: 'never' })).toMatchObject({ label: 'pos', truncated: false });
+  });
+});
+
+describe('texts of one batch', () => {
+  test('that are the same run once', async () => {
+    const { classify, runs } = start();
+    const results = await Promise.all(['a', 'b', 'a', 'a'].map((text) => classify(text)));
+    expect(results.map((row) => 'label' in row && row.label)).toEqual(['pos', 'neg', 'pos', 'pos']);
+    expect(runs).toEqual([['a', 'b']]);
+  });
+
+  test('that are cut at different ends are not the same', async () => {
+    const { classify, runs } = start();
+    const [right, left] = await Promise.all([classify('xxxxa'), classify('xxxxa', { truncate: 'left' })]);
+    expect([right, left]).toMatchObject([{ label: 'neg' }, { label: 'pos' }]);
+    expect(runs).toEqual([['xxxx', 'xxxa']]);
+  });
+
+  test('get no result of another when one is missing', async () => {
+    const runs: string[][] = [];
+    const run = oncePerText((rows) => {
+      runs.push(rows.map(read));
+      return Promise.resolve(rows.slice(1).map(() => new Float32Array(2)));
+    });
+    const row = async (text: string): Promise<TextRow> => ({
+      key: text,
+      tokens: 1,
+      encoded: await tokenizer.encode(text, 'right'),
+    });
+    expect(await run(await Promise.all(['a', 'b', 'b'].map(row)), 'bulk')).toHaveLength(1);
+  });
+});
+
+describe('what goes wrong with a text is an error in its place', () => {
+  test.each<[string, string, Model, string, string | RegExp]>([
+    ['it cannot be tokenized', 'untokenizable', sentiment, 'inference_failed', 'no such token'],
+    ['the model process dies of it', 'a', crash, 'poison_input', /model/],
+    ['the model throws', 'a', complain, 'inference_failed', 'Non-zero status code'],
+    ['a score is NaN', 'a', () => Float32Array.of(NaN, NaN), 'inference_failed', 'not a number'],
+    [
+      'the best score is infinite',
+      'a',
+      () => Float32Array.of(0, Infinity),
+      'inference_failed',
+      'not a number',
+    ],
+    ['there is no score', 'a', () => new Float32Array(0), 'inference_failed', 'not a number'],
+  ])('%s', async (_, text, model, code, message) => {
+    const expected = { error: { code, message: expect.stringMatching(message) as string } };
+    const { classify, classifier } = start(model);
+    expect(await classify(text)).toEqual(expected);
+    expect(await classifier.classifyAll([text], BEST, NEVER, () => {})).toEqual([expected]);
+  });
+
+  test('a NaN among the labels that are asked for, whatever the best is', async () => {
+    const { classify } = start(() => Float32Array.of(1, NaN));
+    expect(await classify('a', { top_k: 2 })).toMatchObject({ error: { code: 'inference_failed' } });
+  });
+});
+
+describe('what is about the worker is thrown', () => {
+  test('when it stops', async () => {
+    const { classify, classifier } = start(stop);
+    await expect(classify('a')).rejects.toThrow(EngineStopped);
+    await expect(classifier.classifyAll(['a', 'b'], BEST, NEVER, () => {})).rejects.toThrow(EngineStopped);
+  });
+
+  test('when the job was canceled', async () => {
+    const { classify, classifier } = start();
+    await expect(classify('a', {}, AbortSignal.abort())).rejects.toThrow(RowDropped);
+    await expect(classifier.classifyAll(['a'], BEST, AbortSignal.abort(), () => {})).rejects.toThrow(
+      RowDropped,
+    );
+  });
+});
+
+describe('a chunk', () => {
+  test('gets its results in the order of its texts, and counts each as it settles', async () => {
+    let settled = 0;
+    const { classifier, runs } = start((text) => (text === 'boo' ? complain(text) : sentiment(text)));
+    const texts = ['abcdef', 'b', 'untokenizable', 'boo', 'xa'];
+    const results = await classifier.classifyAll(texts, BEST, NEVER, () => settled++);
+    expect(results).toEqual([
+      { label: 'pos', score: 1, truncated: true },
+      { label: 'neg', score: 1, truncated: false },
+      { error: { code: 'inference_failed', message: 'no such token' } },
+      { error: { code: 'inference_failed', message: 'Non-zero status code' } },
+      { label: 'pos', score: 1, truncated: false },
+    ]);
+    expect(settled).toBe(4);
+    // Shortest first: neighbours are padded least.
+    expect(runs[0]).toEqual(['b', 'xa', 'boo', 'abcd']);
+  });
+
+  test('without a text that can be tokenized has errors only', async () => {
+    const { classifier, runs } = start();
+    const results = await classifier.classifyAll(['untokenizable'], BEST, NEVER, () => {});
+    expect(results).toMatchObject([{ error: { code: 'inference_failed' } }]);
+    expect(runs).toEqual([]);
+  });
+});
