@@ -1,0 +1,30 @@
+/** Vitest inside Stryker: the unit tests of the files that are mutated, without Redis or child processes. */
+import { defineConfig } from 'vitest/config';
+
+const UNIT_TESTS = [
+  'api-keys',
+  'batcher',
+  'batcher-quiet',
+  'bulk-input',
+  'calibration',
+  'classifier',
+  'client-retry',
+  'contract',
+  'model-folder',
+  'normalizers',
+  'record-scanner',
+  'scores',
+  'states',
+  'tokenizer',
+  'webhook-receivers',
+  'webhook-retry-schedule',
+  'worker-metrics',
+];
+
+export default defineConfig({
+  test: {
+    include: UNIT_TESTS.map((name) => `test/unit/${name}.test.ts`),
+    // The same mutants must fail in every run, soon.
+    env: { FUZZ_SEED: '1', FUZZ_RUNS: '0.2' },
+  },
+});
