@@ -13,6 +13,7 @@ import type { Observe } from './middleware/observe.ts';
 import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
+import { strictQuery } from './middleware/query.ts';
 import type { BatchResults } from './batch-results.ts';
 import type { BatchService } from './batches.ts';
 import { batchRoutes } from './routes/batches.ts';
@@ -68,6 +69,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
       'request',
     );
   });
+  for (const path of ['/v1/*', '/predict', '/hf/*']) app.use(path, strictQuery);
   app.onError(onError(logger));
   app.route('/', jobRoutes(jobs, webhooks, schemas, config));
   app.route('/', batchRoutes({ batches, results, webhooks, schemas, config, stopping, logger }));

@@ -22,7 +22,7 @@ import {
   type Webhook,
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
-import { newBatchId } from '../shared/ids.ts';
+import { batchModel, newBatchId, shownId } from '../shared/ids.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import type { Admission } from './admission.ts';
@@ -329,6 +329,7 @@ export class BatchService {
   }
 
   async #findOwn(owner: string, id: string): Promise<BatchRecord> {
+    if (batchModel(id) === undefined) throw notFound(id);
     const record = await this.#parts.batches.read(id);
     if (record?.owner !== owner) throw notFound(id);
     return record;
@@ -424,10 +425,11 @@ function goesWithCsv(name: string): AppError {
 }
 
 export function notFound(id: string): AppError {
-  return new AppError(
-    'batch_not_found',
-    `there is no batch ${id}; finished batches are kept for a limited time`,
-  );
+  const why =
+    batchModel(id) === undefined
+      ? 'the id of a batch looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm'
+      : 'finished batches are kept for a limited time';
+  return new AppError('batch_not_found', `there is no batch ${shownId(id)}; ${why}`);
 }
 
 function notOpen(id: string, status: BatchStatus): AppError {

@@ -1,5 +1,6 @@
 /** The models a request may name. A short-lived copy of the registry, so that not every request asks Redis. */
 import { AppError } from '../shared/errors.ts';
+import { shownId } from '../shared/ids.ts';
 import type { Model } from '../shared/contract.ts';
 import type { ModelRegistry } from '../shared/registry.ts';
 
@@ -44,9 +45,13 @@ export class ModelCatalog {
     const late = (await this.#recent(MISSING_FRESH_MS)).find(named);
     if (late) return late;
     const known = [...new Set([this.#defaultModel, ...models.map((model) => model.name)])].sort();
-    throw new AppError('model_not_found', `there is no model ${wanted}; known: ${known.join(', ')}`, {
-      extra: { models: known },
-    });
+    throw new AppError(
+      'model_not_found',
+      `there is no model ${shownId(wanted)}; known: ${known.join(', ')}`,
+      {
+        extra: { models: known },
+      },
+    );
   }
 
   /** How many live workers serve a model. */

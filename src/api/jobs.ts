@@ -17,7 +17,7 @@ import {
   type Webhook,
 } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
-import { newGroupId, newJobId, parseJobId, type Priority } from '../shared/ids.ts';
+import { newGroupId, newJobId, parseJobId, shownId, type Priority } from '../shared/ids.ts';
 import { jobListKey } from '../shared/owner.ts';
 import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
@@ -293,10 +293,7 @@ export class JobService {
   async #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
     const { redis, records, queues, catalog } = this.#parts;
     const parts = parseJobId(id);
-    if (!parts)
-      throw new AppError('invalid_request', `${id} is not a job id`, {
-        errors: [{ path: 'id', message: 'is not a job id' }],
-      });
+    if (!parts) return undefined;
     const [record] = await records.read([id]);
     if (record) return record;
     // Ids come from outside: only models that exist get a queue object.
@@ -393,5 +390,9 @@ const CANCELED = { code: 'job_canceled', message: 'the job was canceled' };
 const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };
 
 function notFound(id: string): AppError {
-  return new AppError('job_not_found', `there is no job ${id}; finished jobs are kept for a limited time`);
+  const why =
+    parseJobId(id) === undefined
+      ? 'the id of a job looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm'
+      : 'finished jobs are kept for a limited time';
+  return new AppError('job_not_found', `there is no job ${shownId(id)}; ${why}`);
 }

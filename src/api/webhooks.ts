@@ -2,6 +2,7 @@
 import type { Config } from '../shared/config.ts';
 import type { Delivery, EventType, Webhook } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
+import { isEventId, shownId } from '../shared/ids.ts';
 import { EVERYBODY } from '../shared/owner.ts';
 import type { WithRedis } from '../shared/redis.ts';
 import { toDelivery, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
@@ -42,6 +43,7 @@ export class WebhookService {
 
   /** @throws AppError `delivery_not_found` */
   async get(owner: string, id: string): Promise<Delivery> {
+    if (!isEventId(id)) throw notFound(id);
     return this.#parts.withRedis(async () => {
       const record = await this.#parts.deliveries.read(id);
       if (record?.owner !== owner) throw notFound(id);
@@ -96,8 +98,8 @@ function requireKey(owner: string): void {
 }
 
 function notFound(id: string): AppError {
-  return new AppError(
-    'delivery_not_found',
-    `there is no delivery ${id}; they are kept for a limited time after their end`,
-  );
+  const why = isEventId(id)
+    ? 'they are kept for a limited time after their end'
+    : 'the id of a delivery looks like evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70';
+  return new AppError('delivery_not_found', `there is no delivery ${shownId(id)}; ${why}`);
 }

@@ -15,7 +15,7 @@ const LETTER: Record<Priority, string> = { normal: 'n', low: 'l' };
 const TIME_DIGITS = 12;
 const GROUP_DIGITS = 22;
 const ID_DIGITS = 32;
-const JOB_ID = new RegExp(`^([0-9a-f]{32})-([nl])-(${NAME_PATTERN})$`);
+export const JOB_ID = new RegExp(`^([0-9a-f]{32})-([nl])-(${NAME_PATTERN})$`);
 
 export interface JobIdParts {
   priority: Priority;
@@ -50,7 +50,7 @@ export function parseJobId(id: string): JobIdParts | undefined {
   };
 }
 
-const BATCH_ID = new RegExp(`^([0-9a-f]{32})-b-(${NAME_PATTERN})$`);
+export const BATCH_ID = new RegExp(`^([0-9a-f]{32})-b-(${NAME_PATTERN})$`);
 
 /** Id of a new batch: like a job's, ordered by time and naming its model. */
 export function newBatchId(model: string): string {
@@ -63,7 +63,7 @@ export function batchModel(id: string): string | undefined {
   return BATCH_ID.exec(id)?.[2];
 }
 
-const EVENT_ID = /^evt_[0-9a-f]{32}$/;
+export const EVENT_ID = /^evt_[0-9a-f]{32}$/;
 
 /**
  * Id of an event: when it happened, and the digits that no other job or batch has. It names the delivery, too.
@@ -86,6 +86,14 @@ export function eventTime(id: string): number {
 /** The smallest id that an event of this time can have. */
 export function firstEventId(at: number): string {
   return `evt_${Math.max(0, at).toString(16).padStart(TIME_DIGITS, '0')}`;
+}
+
+const MAX_SHOWN_CHARS = 80;
+
+/** An id as errors show it: whatever a caller wrote in its place, on one short line. */
+export function shownId(id: string): string {
+  const line = id.slice(0, MAX_SHOWN_CHARS).replaceAll(/[^ -~]/g, '?');
+  return id.length > MAX_SHOWN_CHARS ? `${line}…` : line;
 }
 
 /** 40 random bits. Those of a UUID come from a pool: a tenth of what randomBytes costs. */

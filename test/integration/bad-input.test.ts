@@ -7,7 +7,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   redis = new Redis(inject('redisUrl'));
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0, env: { MAX_WAIT_S: '1' } });
 });
 afterAll(async () => {
   await stack.stop();
@@ -75,6 +75,15 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
     'texts.0.lang is not',
   ],
   ['top_k 0', json({ text: 'a', top_k: 0 }), 422, 'invalid_request', 'top_k must be at least 1'],
+  ['top_k 1e30', json({ text: 'a', top_k: 1e30 }), 422, 'invalid_request', 'top_k must be at most 1000000'],
+  ['top_k -1e30', json({ text: 'a', top_k: -1e30 }), 422, 'invalid_request', 'top_k must be at least 1'],
+  [
+    'expires_in 1e300',
+    json({ text: 'a', expires_in: 1e300 }),
+    422,
+    'invalid_request',
+    'expires_in must be at most 604800',
+  ],
   ['top_k 1.5', json({ text: 'a', top_k: 1.5 }), 422, 'invalid_request', 'top_k must be a whole number'],
   [
     'text/plain',
@@ -140,7 +149,7 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
 
 test.each(CASES)('%s', async (_name, init, status, code, says) => {
   const response = await stack.fetch('/v1/jobs', { method: 'POST', ...init });
-  const problem = (await response.json()) as { detail: string };
+  const problem = (await response.json()) as { detail: string; errors?: { path: string }[] };
   expect(problem).toMatchObject({
     status,
     code,
@@ -150,23 +159,107 @@ test.each(CASES)('%s', async (_name, init, status, code, says) => {
   expect(response.status).toBe(status);
   expect(response.headers.get('content-type')).toBe('application/problem+json');
   expect(problem.detail).toContain(says);
+  const paths = problem.errors?.map(({ path }) => path) ?? [];
+  expect(paths).toEqual([...new Set(paths)]);
 });
 
-const READS: [method: string, path: string, status: number, code: string][] = [
-  ['GET', '/v1/jobs/019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm', 404, 'job_not_found'],
-  ['GET', '/v1/jobs/019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-no-such-model', 404, 'job_not_found'],
-  ['GET', '/v1/jobs/42', 422, 'invalid_request'],
-  ['DELETE', '/v1/jobs/019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-l-sst2-minilm', 404, 'job_not_found'],
-  ['DELETE', '/v1/jobs/%00', 422, 'invalid_request'],
-  ['GET', '/v1/jobs/019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm?wait=-1', 422, 'invalid_request'],
-  ['GET', '/nowhere', 404, 'not_found'],
-  ['PUT', '/v1/jobs', 405, 'method_not_allowed'],
+const ID = '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e';
+const JOB = `/v1/jobs/${ID}-n-sst2-minilm`;
+const BATCH = `/v1/batches/${ID}-b-sst2-minilm`;
+const looksLike = (kind: string, id: string) => `the id of a ${kind} looks like ${id}`;
+
+const READS: [method: string, path: string, status: number, code: string, says: string][] = [
+  ['GET', JOB, 404, 'job_not_found', 'kept for a limited time'],
+  ['GET', `/v1/jobs/${ID}-n-no-such-model`, 404, 'job_not_found', 'kept for a limited time'],
+  ['DELETE', `/v1/jobs/${ID}-l-sst2-minilm`, 404, 'job_not_found', 'kept for a limited time'],
+  [
+    'GET',
+    '/v1/jobs/42',
+    404,
+    'job_not_found',
+    `there is no job 42; ${looksLike('job', `${ID}-n-sst2-minilm`)}`,
+  ],
+  ['GET', `/v1/jobs/${ID.toUpperCase()}-n-sst2-minilm`, 404, 'job_not_found', 'looks like'],
+  ['DELETE', '/v1/jobs/%00', 404, 'job_not_found', 'no job ?;'],
+  ['GET', '/v1/jobs/%ff', 404, 'job_not_found', 'no job %ff;'],
+  ['GET', '/v1/jobs/a%0d%0ab', 404, 'job_not_found', 'no job a??b;'],
+  ['GET', `/v1/jobs/${'x'.repeat(2000)}`, 404, 'job_not_found', `no job ${'x'.repeat(80)}…;`],
+  ['GET', BATCH, 404, 'batch_not_found', 'kept for a limited time'],
+  ['GET', '/v1/batches/42', 404, 'batch_not_found', looksLike('batch', `${ID}-b-sst2-minilm`)],
+  ['DELETE', `/v1/batches/${ID}-n-sst2-minilm`, 404, 'batch_not_found', 'looks like'],
+  ['GET', '/v1/batches/x/results', 404, 'batch_not_found', 'looks like'],
+  ['GET', '/v1/batches/x/parts', 404, 'batch_not_found', 'looks like'],
+  ['GET', `/v1/batches/${ID}-b-sst2-minilm:parts`, 404, 'batch_not_found', 'looks like'],
+  ['PUT', '/v1/batches/x/parts/1', 404, 'batch_not_found', 'looks like'],
+  ['POST', '/v1/batches/x/resume', 404, 'batch_not_found', 'looks like'],
+  ['GET', `/v1/webhooks/evt_${ID}`, 404, 'delivery_not_found', 'kept for a limited time'],
+  ['GET', '/v1/webhooks/42', 404, 'delivery_not_found', looksLike('delivery', 'evt_')],
+  ['POST', '/v1/webhooks/42/redeliver', 404, 'delivery_not_found', 'looks like'],
+
+  ['GET', `${JOB}?wait=-1`, 422, 'invalid_request', 'wait must be a whole number of seconds'],
+  ['GET', `${JOB}?wait=1.5`, 422, 'invalid_request', 'wait must be a whole number of seconds'],
+  ['GET', `${JOB}?wait=`, 422, 'invalid_request', 'wait must be a whole number of seconds'],
+  ['GET', `${JOB}?wait=1&wait=2`, 422, 'invalid_request', 'wait is given twice'],
+  ['GET', `${JOB}?wiat=1`, 422, 'invalid_request', 'wiat is not a known field'],
+  ['DELETE', `${JOB}?force=true`, 422, 'invalid_request', 'force is not a known field'],
+  ['POST', '/v1/jobs?top_k=2', 422, 'invalid_request', 'top_k is not a known field'],
+  ['GET', '/v1/jobs?limit=0', 422, 'invalid_request', 'limit must be at least 1'],
+  ['GET', '/v1/jobs?limit=101', 422, 'invalid_request', 'limit must be at most 100'],
+  ['GET', '/v1/jobs?limit=1e9', 422, 'invalid_request', 'limit must be a whole number'],
+  ['GET', `/v1/jobs?limit=${'9'.repeat(400)}`, 422, 'invalid_request', 'limit must be a whole number'],
+  ['GET', '/v1/jobs?after=x', 422, 'invalid_request', 'after must be the `next` of another page'],
+  ['GET', `/v1/jobs?after=${ID}-b-sst2-minilm`, 422, 'invalid_request', 'after must be the `next`'],
+  ['GET', '/v1/batches?after=%00', 422, 'invalid_request', 'after must be the `next`'],
+  ['GET', '/v1/webhooks?after=evt_', 422, 'invalid_request', 'after must be the `next`'],
+  ['GET', '/v1/models?limit=1', 422, 'invalid_request', 'limit is not a known field'],
+  ['POST', '/v1/batches?text_field=%ff', 422, 'invalid_request', 'text_field has a % that does not begin'],
+  ['POST', '/v1/batches?text_field=100%', 422, 'invalid_request', 'write % as %25'],
+  ['POST', '/v1/batches?model=a&model=b', 422, 'invalid_request', 'model is given twice'],
+  ['POST', '/v1/batches?a%5b=1&a[=2', 422, 'invalid_request', 'a[ is given twice'],
+
+  ['GET', '/nowhere', 404, 'not_found', 'there is no /nowhere here; see /docs'],
+  ['GET', '/v1/jobs/', 404, 'not_found', 'did you mean /v1/jobs?'],
+  ['GET', '//v1//jobs', 404, 'not_found', 'did you mean /v1/jobs?'],
+  ['GET', '/V1/Jobs', 404, 'not_found', 'did you mean /v1/jobs?'],
+  ['POST', '/jobs', 404, 'not_found', 'did you mean /v1/jobs?'],
+  ['GET', '/docs/', 404, 'not_found', 'did you mean /docs?'],
+  ['GET', '/docs/assets/nope.css', 404, 'not_found', 'there is no /docs/assets/nope.css here'],
+  ['GET', '/docs/assets/..%2f..%2fpackage.json', 404, 'not_found', 'there is no'],
+  ['GET', '/page/nope.css', 404, 'not_found', 'there is no /page/nope.css here'],
+  ['GET', '/page/main.js', 404, 'not_found', 'there is no'],
+  ['GET', '/health/nope', 404, 'not_found', 'there is no'],
+  ['POST', '/docs/assets/swagger-ui.css', 405, 'method_not_allowed', 'allows only GET, HEAD'],
+  ['PUT', '/v1/jobs', 405, 'method_not_allowed', '/v1/jobs allows only POST, GET, HEAD'],
+  ['DELETE', '/health', 405, 'method_not_allowed', 'allows only GET, HEAD'],
+  ['PATCH', JOB, 405, 'method_not_allowed', 'allows only GET, HEAD, DELETE'],
+  ['GET', '/predict', 405, 'method_not_allowed', '/predict allows only POST'],
 ];
 
-test.each(READS)('%s %s', async (method, path, status, code) => {
-  const response = await stack.fetch(path, { method });
-  expect(await response.json()).toMatchObject({ status, code });
+test.each(READS)('%s %s', async (method, path, status, code, says) => {
+  const body = method === 'POST' || method === 'PUT' ? json({ text: 'a' }) : {};
+  const response = await stack.fetch(path, { method, ...body });
+  expect(await response.json()).toMatchObject({
+    status,
+    code,
+    detail: expect.stringContaining(says) as string,
+  });
   expect(response.status).toBe(status);
+  if (status === 405) expect(response.headers.get('allow')).not.toBe(null);
+});
+
+test.each([
+  ['HEAD', '/docs/assets/nope.css', 404],
+  ['HEAD', '/docs/assets/swagger-ui.css', 200],
+  ['HEAD', '/health', 200],
+  ['OPTIONS', '/docs/assets/nope.css', 204],
+  ['OPTIONS', '/nowhere', 404],
+])('%s %s is %i', async (method, path, status) => {
+  expect((await stack.fetch(path, { method })).status).toBe(status);
+});
+
+test('OPTIONS names the methods of a path', async () => {
+  const response = await stack.fetch('/v1/jobs', { method: 'OPTIONS' });
+  expect([response.status, response.headers.get('allow')]).toEqual([204, 'POST, GET, HEAD']);
 });
 
 test('none of it had an effect', async () => {
@@ -177,4 +270,19 @@ test('none of it had an effect', async () => {
 test('5,000 emoji are 5,000 characters', async () => {
   const { status } = await stack.post('/v1/jobs', { text: '🎬'.repeat(5000) });
   expect(status).toBe(202);
+});
+
+test.each([
+  ['?wait=1000000000', {}],
+  [`?wait=${'9'.repeat(400)}`, {}],
+  ['', { Prefer: 'wait=1000000000' }],
+  ['', { Prefer: `respond-async, WAIT="${'9'.repeat(30)}"` }],
+])('a wait beyond MAX_WAIT_S ends after it: %s %o', async (query, headers: Record<string, string>) => {
+  const submitted = await stack.post<{ urls: { self: string } }>('/v1/jobs', { text: 'a' });
+  const { self } = submitted.body.urls;
+  const response = await stack.fetch(self + query, { headers });
+  expect([response.status, await response.json()]).toMatchObject([200, { status: 'queued' }]);
+  expect(response.headers.get('preference-applied')).toBe(query === '' ? 'wait=1' : null);
+  await stack.fetch(self, { method: 'DELETE' });
+  expect((await stack.fetch(self, { method: 'DELETE' })).status).toBe(204);
 });

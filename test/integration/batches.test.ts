@@ -332,7 +332,8 @@ describe('an upload in parts', () => {
   test('unknown and malformed ids', async () => {
     const unknown = await call<Problem>('/v1/batches/01a2075c6cf0f7e82ffb23d13864430f-b-sst2-minilm');
     expect([unknown.status, unknown.body.code]).toEqual([404, 'batch_not_found']);
-    for (const url of ['/v1/batches/x', '/v1/batches/x/results']) expect((await call(url)).status).toBe(422);
+    for (const url of ['/v1/batches/x', '/v1/batches/x/results'])
+      expect((await call<Problem>(url)).body.code).toBe('batch_not_found');
     const id = await open();
     for (const n of ['0', '10001', 'a']) {
       expect((await call(`/v1/batches/${id}/parts/${n}`, { method: 'PUT', body: 'x' })).status).toBe(422);

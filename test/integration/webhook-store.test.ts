@@ -7,7 +7,13 @@ import { eventId, newGroupId, newJobId } from '../../src/shared/ids.ts';
 import type { AppError } from '../../src/shared/errors.ts';
 import { EVERYBODY } from '../../src/shared/owner.ts';
 import { JobRecords, toRecord } from '../../src/shared/records.ts';
-import { DeliveryStore, type DeliveryRecord, type Next } from '../../src/shared/webhooks/delivery-store.ts';
+import { redisTime } from '../../src/shared/redis-time.ts';
+import {
+  DeliveryStore,
+  toDelivery,
+  type DeliveryRecord,
+  type Next,
+} from '../../src/shared/webhooks/delivery-store.ts';
 import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/webhooks/events.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { MAX_SECRETS, Secrets } from '../../src/shared/webhooks/secrets.ts';
@@ -238,6 +244,18 @@ describe('what is to be sent again', () => {
     await store.redeliver(id, 'alice');
     await store.redeliver(id, 'alice');
     expect(await read(id)).toMatchObject({ run: 2, run_attempts: 0, attempts: 1, next: undefined });
+  });
+
+  test('is due from the moment it was asked for, not from the event on', async () => {
+    const id = await begin('alice', Date.now() - DAY_MS);
+    await record(id, DELIVERED);
+    const before = await redisTime(redis);
+    await store.redeliver(id, 'alice');
+    const shown = toDelivery(id, (await store.read(id))!);
+    const due = Date.parse(shown.next_attempt_at!);
+    expect(due).toBeGreaterThanOrEqual(before);
+    expect(due).toBeLessThanOrEqual(await redisTime(redis));
+    expect(due).toBeGreaterThan(Date.parse(shown.created_at));
   });
 
   test('but is not there, is not', async () => {

@@ -285,6 +285,11 @@ describe('the form of a URL', () => {
   test.each<[string, string, string]>([
     ['no URL', 'example.com', 'is not an absolute URL'],
     ['a path', '/hook', 'is not an absolute URL'],
+    [
+      'half of an emoji',
+      'https://example.com/\ud83c',
+      'contains a lone surrogate, so it is not valid Unicode',
+    ],
     ['nothing', '', 'is not an absolute URL'],
     ['no host', 'http://', 'is not an absolute URL'],
     ['a part above 255', 'http://10.0.0.256/', 'is not an absolute URL'],

@@ -10,7 +10,7 @@ export function preferredWait(header: string | undefined, maxS: number): number 
   for (const preference of header?.split(/[,;]/) ?? []) {
     const [name, value] = preference.split('=').map((part) => part.trim());
     if (name?.toLowerCase() !== 'wait') continue;
-    if (value === undefined || !/^"?\d{1,9}"?$/.test(value)) {
+    if (value === undefined || !/^"?\d+"?$/.test(value)) {
       throw new AppError('malformed_header', `Prefer: wait needs a number of seconds, as in wait=10`);
     }
     return Math.min(Number(value.replaceAll('"', '')), maxS);

@@ -4,6 +4,7 @@ import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
 import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
 import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
+import { shownId } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { AppEnv } from '../env.ts';
 
@@ -51,7 +52,7 @@ export function onError(logger: Logger): ErrorHandler<AppEnv> {
 
 /**
  * 405 for a known path with a method it does not have, 404 for the rest. The router only says that nothing matched, so
- * the paths are compared again here.
+ * the paths are compared again here. A route calls it, too, for what it does not have.
  * @param routes what the application serves, with `:name` for parameters
  */
 export function onNotFound(routes: { method: string; path: string }[]): NotFoundHandler<AppEnv> {
@@ -61,18 +62,35 @@ export function onNotFound(routes: { method: string; path: string }[]): NotFound
       method,
       pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:[^/]+/g, '[^/]+')}$`),
     }));
+  const methodsOf = (path: string) => [
+    ...new Set(
+      known
+        .filter(({ pattern }) => pattern.test(path))
+        .flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])),
+    ),
+  ];
   return (c) => {
-    const methods = [
-      ...new Set(known.filter(({ pattern }) => pattern.test(c.req.path)).map(({ method }) => method)),
-    ];
-    if (methods.length === 0)
-      return problemResponse(c, new AppError('not_found', `there is no ${c.req.path} here; see /docs`));
+    const { method, path } = c.req;
+    const methods = methodsOf(path);
+    if (methods.length === 0 || methods.includes(method)) {
+      const meant = alternatives(path).find((other) => methodsOf(other).length > 0);
+      const hint = meant === undefined ? 'see /docs' : `did you mean ${meant}?`;
+      return problemResponse(c, new AppError('not_found', `there is no ${shownId(path)} here; ${hint}`));
+    }
     c.header('Allow', methods.join(', '));
+    if (method === 'OPTIONS') return c.body(null, 204);
     return problemResponse(
       c,
-      new AppError('method_not_allowed', `${c.req.path} allows only ${methods.join(' and ')}`),
+      new AppError('method_not_allowed', `${shownId(path)} allows only ${methods.join(', ')}`),
     );
   };
+}
+
+/** What somebody may have meant by a path: with other slashes or letters, or below /v1. */
+function alternatives(path: string): string[] {
+  const plain = path.replaceAll(/\/{2,}/g, '/').replace(/(.)\/$/, '$1');
+  const lower = plain.toLowerCase();
+  return [plain, lower, `/v1${lower}`].filter((other) => other !== path);
 }
 
 function translate(thrown: unknown): unknown {
@@ -94,7 +112,28 @@ function fromHttpException(exception: HTTPException): unknown {
 /** What every route does with input that its schema refuses. */
 export function onInvalid(result: { success: boolean; error?: { issues: z.core.$ZodIssue[] } }): void {
   if (result.success || !result.error) return;
-  throw invalidRequest(result.error.issues.flatMap((issue) => toFieldErrors(issue, [])));
+  throw invalidRequest(withoutWeaker(result.error.issues).flatMap((issue) => toFieldErrors(issue, [])));
+}
+
+/** A number beyond 2^53 is beyond its own limit, too: of two limits of a field the narrower one is said. */
+function withoutWeaker(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+  const limit = (issue: z.core.$ZodIssue) =>
+    issue.code === 'too_big'
+      ? Number(issue.maximum)
+      : issue.code === 'too_small'
+        ? -Number(issue.minimum)
+        : undefined;
+  return issues.filter((issue) => {
+    const own = limit(issue);
+    return !issues.some(
+      (other) =>
+        other !== issue &&
+        own !== undefined &&
+        other.code === issue.code &&
+        other.path.join('.') === issue.path.join('.') &&
+        (limit(other) ?? own) < own,
+    );
+  });
 }
 
 /** An error that names the invalid fields. */

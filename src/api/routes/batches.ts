@@ -10,7 +10,7 @@ import {
   type RequestSchemas,
 } from '../../shared/contract.ts';
 import { AppError, toError } from '../../shared/errors.ts';
-import { batchModel } from '../../shared/ids.ts';
+import { BATCH_ID } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { type BatchService, type NewBatch, MAX_PARTS } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
@@ -23,8 +23,10 @@ import type { WebhookService } from '../webhooks.ts';
 import {
   BAD_BODY,
   DEFAULT_PAGE,
+  idInPath,
   IDEMPOTENCY_HEADER,
   json,
+  NO_QUERY,
   pageQuery,
   problem,
   UNAVAILABLE,
@@ -42,7 +44,7 @@ export interface BatchRouteParts {
   logger: Logger;
 }
 
-const id = z.string().refine((value) => batchModel(value) !== undefined, 'is not a batch id');
+const id = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm');
 
 const batchResponse = (description: string) => json(description, batchSchema);
 const partResponse = (description: string) => json(description, batchPartSchema);
@@ -55,7 +57,6 @@ const records = {
 };
 const NOT_FOUND = {
   404: problem('Unknown, removed, or past its retention.'),
-  422: problem('The id is malformed.'),
 };
 const BAD_UPLOAD = {
   400: problem('No body, or gzip that is none or breaks off.'),
@@ -122,6 +123,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     tags: ['Batches'],
     request: {
       params: z.object({ id, number: wholeNumber(1, MAX_PARTS) }),
+      query: NO_QUERY,
       body: { required: true, ...records },
     },
     responses: {
@@ -144,7 +146,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}/parts',
     summary: 'List the parts that were uploaded',
     tags: ['Batches'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: {
       200: {
         description: 'By number.',
@@ -166,6 +168,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     middleware: [jsonBody(config)],
     request: {
       params,
+      query: NO_QUERY,
       body: { required: true, content: { 'application/json': { schema: completeBatchSchema } } },
     },
     responses: {
@@ -185,7 +188,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches',
     summary: 'List your batches, newest first',
     tags: ['Batches'],
-    request: { query: pageQuery(id) },
+    request: { query: pageQuery(BATCH_ID) },
     responses: {
       200: json(
         'A page; `next` is what the following one comes `after`, null on the last.',
@@ -205,7 +208,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}',
     summary: 'Read a batch',
     tags: ['Batches'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: { 200: batchResponse('The batch.'), ...NOT_FOUND, ...UNAVAILABLE },
   });
   app.openapi(read, async (c) => c.json(await batches.get(c.get('owner'), c.req.valid('param').id), 200));
@@ -232,7 +235,6 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
         content: { 'application/x-ndjson': { schema: z.string() } },
       },
       ...NOT_FOUND,
-      422: problem('The id or the query is malformed.'),
       ...UNAVAILABLE,
     },
   });
@@ -281,7 +283,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}',
     summary: 'Cancel a batch, or remove a finished one',
     tags: ['Batches'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: {
       200: batchResponse('Canceled; what was finished can be read.'),
       204: { description: 'It was final; it is removed with its data.' },

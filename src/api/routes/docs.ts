@@ -68,6 +68,8 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Acces
           401: problem('No valid API key.'),
           429: problem('More requests than this key may make.'),
         }),
+        // What a query or path has of its own is the same mistake everywhere.
+        ...(takesQuery(path) && { 422: problem('The query is not valid.') }),
         ...(guarded && { 403: problem('A page of another origin asked, or `Host` is not this machine.') }),
         ...operation.responses,
       };
@@ -75,6 +77,9 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Acces
   }
   return document;
 }
+
+/** As app.ts has it: the probes and pages take any query. */
+const takesQuery = (path: string) => /^\/(?:v1|hf|predict)(?:\/|$)/.test(path);
 
 interface OperationObject {
   security?: object[];

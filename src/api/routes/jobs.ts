@@ -9,7 +9,7 @@ import {
   type RequestSchemas,
 } from '../../shared/contract.ts';
 import { AppError } from '../../shared/errors.ts';
-import { parseJobId } from '../../shared/ids.ts';
+import { JOB_ID } from '../../shared/ids.ts';
 import type { AppEnv } from '../env.ts';
 import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
@@ -22,16 +22,17 @@ import {
   BAD_BODY,
   DEFAULT_PAGE,
   FULL,
+  idInPath,
   IDEMPOTENCY_HEADER,
   json,
+  NO_QUERY,
   pageQuery,
   problem,
   UNAVAILABLE,
 } from './openapi.ts';
 
 const jobResponse = (description: string) => json(description, jobSchema);
-const jobId = z.string().refine((id) => parseJobId(id) !== undefined, 'is not a job id');
-const params = z.object({ id: jobId });
+const params = z.object({ id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm') });
 
 export function jobRoutes(
   jobs: JobService,
@@ -39,17 +40,27 @@ export function jobRoutes(
   schemas: RequestSchemas,
   config: Config,
 ): OpenAPIHono<AppEnv> {
-  const waitQuery = z.object({
+  const waitQuery = z.strictObject({
     wait: z
       .string()
-      .regex(/^\d{1,9}$/, 'must be a whole number of seconds')
+      .regex(/^\d+$/, 'must be a whole number of seconds')
       .transform((seconds) => Math.min(Number(seconds), config.MAX_WAIT_S))
       .optional()
       .openapi({
         type: 'integer',
-        description: `Hold the response until the job is final, for at most this many seconds (≤ ${config.MAX_WAIT_S}).`,
+        minimum: 0,
+        description: `Hold the response until the job is final, for at most so many seconds; more than ${config.MAX_WAIT_S} are ${config.MAX_WAIT_S}.`,
       }),
   });
+
+  const preferHeader = z
+    .string()
+    .optional()
+    .openapi({
+      pattern: '^wait=\\d+$',
+      description: `\`wait=N\`: hold the response until the job is final, for at most N seconds; more than ${config.MAX_WAIT_S} are ${config.MAX_WAIT_S}. Other preferences are ignored.`,
+      example: 'wait=10',
+    });
 
   const create = createRoute({
     method: 'post',
@@ -59,11 +70,9 @@ export function jobRoutes(
     middleware: [jsonBody(config)],
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
-        prefer: z.string().optional().openapi({
-          description: '`wait=N`: hold the response until the job is final, at most N seconds.',
-          example: 'wait=10',
-        }),
+        prefer: preferHeader,
       }),
+      query: NO_QUERY,
       body: { required: true, content: { 'application/json': { schema: schemas.createJob } } },
     },
     responses: {
@@ -81,7 +90,7 @@ export function jobRoutes(
     path: '/v1/jobs',
     summary: 'List your jobs that are still known, newest first',
     tags: ['Jobs'],
-    request: { query: pageQuery(jobId) },
+    request: { query: pageQuery(JOB_ID) },
     responses: {
       200: json('A page; `next` is what the following one comes `after`, null on the last.', jobListSchema),
       422: problem('The query is not valid.'),
@@ -94,12 +103,11 @@ export function jobRoutes(
     path: '/v1/jobs/{id}',
     summary: 'Read a job, or wait for it',
     tags: ['Jobs'],
-    request: { params, query: waitQuery, headers: z.object({ prefer: z.string().optional() }) },
+    request: { params, query: waitQuery, headers: z.object({ prefer: preferHeader }) },
     responses: {
       200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
       400: problem('The `Prefer` header is malformed.'),
       404: problem('Unknown, deleted, or past its retention.'),
-      422: problem('The id is malformed.'),
       ...UNAVAILABLE,
     },
   });
@@ -109,12 +117,11 @@ export function jobRoutes(
     path: '/v1/jobs/{id}',
     summary: 'Cancel a job, or delete a finished one',
     tags: ['Jobs'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: {
       200: jobResponse('The job is canceled (or had finished in the same moment: see `status`).'),
       204: { description: 'The job was final; its results are deleted.' },
       404: problem('Unknown, deleted, or past its retention.'),
-      422: problem('The id is malformed.'),
       ...UNAVAILABLE,
     },
   });
@@ -159,7 +166,9 @@ export function jobRoutes(
 
   app.openapi(read, async (c) => {
     const { id } = c.req.valid('param');
-    const waitS = c.req.valid('query').wait ?? preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
+    const preferred = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
+    if (preferred !== undefined) c.header('Preference-Applied', `wait=${preferred}`);
+    const waitS = c.req.valid('query').wait ?? preferred;
     const owner = c.get('owner');
     const job =
       waitS === undefined

@@ -39,6 +39,13 @@ export const IDEMPOTENCY_HEADER = z.object({
     }),
 });
 
+/** An id in a path. Whatever is not one is as unknown as any other that is not there: the service answers 404. */
+export const idInPath = (pattern: RegExp, example: string) =>
+  z.string().openapi({ pattern: pattern.source, example });
+
+/** For operations that take no query: a misspelt option would be ignored without a word. */
+export const NO_QUERY = z.strictObject({});
+
 /** A number in a path or a query. */
 export const wholeNumber = (min: number, max: number) =>
   z
@@ -51,11 +58,15 @@ export const wholeNumber = (min: number, max: number) =>
 export const DEFAULT_PAGE = 20;
 const MAX_PAGE = 100;
 
-/** Which page of a list. @param id what the list is of */
-export const pageQuery = <S extends z.ZodType>(id: S) =>
+/** Which page of a list. @param pattern of the ids that it has */
+export const pageQuery = (pattern: RegExp) =>
   z.strictObject({
     limit: wholeNumber(1, MAX_PAGE)
       .optional()
       .openapi({ description: `How many; default ${DEFAULT_PAGE}.` }),
-    after: id.optional().openapi({ description: '`next` of the previous page.' }),
+    after: z
+      .string()
+      .regex(pattern, 'must be the `next` of another page')
+      .optional()
+      .openapi({ description: '`next` of the previous page.' }),
   });

@@ -4,7 +4,6 @@ import { stripTypeScriptTypes } from 'node:module';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { etag } from 'hono/etag';
 import { secureHeaders } from 'hono/secure-headers';
-import { AppError } from '../../shared/errors.ts';
 import type { AppEnv } from '../env.ts';
 import { page } from '../pages/page.ts';
 
@@ -34,8 +33,7 @@ export function pageRoutes(version: string): OpenAPIHono<AppEnv> {
   );
   app.get('/page/:file', etag(), async (c) => {
     const asset = await readAsset(c.req.param('file'));
-    // Not c.notFound(), which would see that there is a route for it, and blame the method.
-    if (!asset) throw new AppError('not_found', `there is no ${c.req.path} here`);
+    if (!asset) return c.notFound();
     return c.body(asset.content, 200, { 'Content-Type': asset.type, 'Cache-Control': 'no-cache' });
   });
   return app;

@@ -13,12 +13,13 @@ import {
   type RequestSchemas,
 } from '../../shared/contract.ts';
 import { AppError, type ProblemCode } from '../../shared/errors.ts';
+import { NAME } from '../../shared/names.ts';
 import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { tellTimings } from '../server-timing.ts';
-import { BAD_BODY, FULL, problem } from './openapi.ts';
+import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
 
 const ranked = z.array(labelScoreSchema);
 const FAILURES = {
@@ -58,7 +59,7 @@ export function predictRoutes(
     tags: ['Synchronous'],
     middleware: [jsonBody(config)],
     request: {
-      params: z.object({ model: z.string() }),
+      params: z.object({ model: idInPath(NAME, 'sst2-minilm') }),
       body: { required: true, content: { 'application/json': { schema: schemas.hfClassify } } },
     },
     responses: {

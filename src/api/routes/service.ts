@@ -8,7 +8,8 @@ import type { Durability } from '../durability.ts';
 import type { Stats } from '../stats.ts';
 import type { AppEnv } from '../env.ts';
 import type { WithRedis } from '../../shared/redis.ts';
-import { json, UNAVAILABLE } from './openapi.ts';
+import { onInvalid } from '../middleware/problems.ts';
+import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
 
 export interface ServiceParts {
   config: Config;
@@ -34,7 +35,7 @@ export function serviceRoutes({
   durability,
   version,
 }: ServiceParts): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>();
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const models = () => withRedis(() => catalog.list());
 
   app.openapi(
@@ -43,6 +44,7 @@ export function serviceRoutes({
       path: '/v1/models',
       summary: 'List the models',
       tags: ['Service'],
+      request: { query: NO_QUERY },
       responses: {
         200: json('Every model that was ever served here.', z.object({ models: z.array(modelSchema) })),
         ...UNAVAILABLE,
@@ -57,6 +59,7 @@ export function serviceRoutes({
       path: '/v1/stats',
       summary: 'What waits for each model',
       tags: ['Service'],
+      request: { query: NO_QUERY },
       responses: {
         200: json('Every model that was ever served here.', z.object({ models: z.array(modelStatsSchema) })),
         ...UNAVAILABLE,

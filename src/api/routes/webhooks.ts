@@ -1,19 +1,15 @@
 /** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import { batchEventSchema, deliverySchema, jobEventSchema } from '../../shared/contract.ts';
-import { isEventId } from '../../shared/ids.ts';
+import { EVENT_ID } from '../../shared/ids.ts';
 import type { Secret } from '../../shared/webhooks/secrets.ts';
 import type { AppEnv } from '../env.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';
-import { DEFAULT_PAGE, json, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
+import { DEFAULT_PAGE, idInPath, json, NO_QUERY, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
 
-const id = z.string().refine(isEventId, 'is not the id of a delivery');
-const params = z.object({ id });
-const NOT_FOUND = {
-  404: problem('Unknown, or past its retention.'),
-  422: problem('The id or the query is malformed.'),
-};
+const params = z.object({ id: idInPath(EVENT_ID, 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70') });
+const NOT_FOUND = { 404: problem('Unknown, or past its retention.') };
 
 const secretsSchema = z
   .object({
@@ -35,7 +31,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     summary: 'List your deliveries, newest first',
     tags: ['Webhooks'],
     request: {
-      query: pageQuery(id).extend({
+      query: pageQuery(EVENT_ID).extend({
         status: z.enum(['failed']).optional().openapi({ description: '`failed`: those that were given up.' }),
       }),
     },
@@ -58,7 +54,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     path: '/v1/webhooks/{id}',
     summary: 'Read a delivery and its attempts',
     tags: ['Webhooks'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: { 200: json('The delivery.', deliverySchema), ...NOT_FOUND, ...UNAVAILABLE },
   });
   app.openapi(read, async (c) => c.json(await webhooks.get(c.get('owner'), c.req.valid('param').id), 200));
@@ -68,7 +64,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     path: '/v1/webhooks/{id}/redeliver',
     summary: 'Send it again, now',
     tags: ['Webhooks'],
-    request: { params },
+    request: { params, query: NO_QUERY },
     responses: {
       202: json('It is sent, with the same id and body, and retried like the first time.', deliverySchema),
       ...NOT_FOUND,
@@ -84,6 +80,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     path: '/v1/webhook-secret',
     summary: 'Read the secrets that your webhooks are signed with',
     tags: ['Webhooks'],
+    request: { query: NO_QUERY },
     responses: {
       200: json('The current one first.', secretsSchema),
       403: problem('There are no API keys here; the operator has the secret.'),
@@ -97,6 +94,7 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     path: '/v1/webhook-secret/rotate',
     summary: 'Replace the secret that your webhooks are signed with',
     tags: ['Webhooks'],
+    request: { query: NO_QUERY },
     responses: {
       200: json('The new one first; the one before signs beside it for a while.', secretsSchema),
       403: problem('There are no API keys here; the operator has the secret.'),

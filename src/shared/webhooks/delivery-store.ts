@@ -39,6 +39,8 @@ const deliveryRecordSchema = z.object({
   attempts: z.coerce.number().default(0),
   run_attempts: z.coerce.number().default(0),
   next: z.coerce.number().optional(),
+  /** When it was last asked for again. */
+  asked: z.coerce.number().optional(),
   finished: z.coerce.number().optional(),
 });
 
@@ -236,7 +238,7 @@ function parse(fields: Record<string, string>): DeliveryRecord {
 /** A delivery as it is shown. */
 export function toDelivery(id: string, record: DeliveryRecord): Delivery {
   const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
-  const { type, status, url, created, finished, next, run, log, source } = record;
+  const { type, status, url, created, finished, next, asked, run, log, source } = record;
   return {
     id,
     type,
@@ -244,7 +246,7 @@ export function toDelivery(id: string, record: DeliveryRecord): Delivery {
     url,
     created_at: new Date(created).toISOString(),
     finished_at: time(finished),
-    next_attempt_at: time(status === 'pending' ? (next ?? created) : undefined),
+    next_attempt_at: time(status === 'pending' ? (next ?? asked ?? created) : undefined),
     redeliveries: run,
     attempts: log,
     urls: {

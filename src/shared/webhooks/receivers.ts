@@ -113,6 +113,8 @@ export interface Receiver {
  */
 export function readReceiver(url: string, policy: ReceiverPolicy): Receiver | { problem: string } {
   if (url.length > MAX_URL_CHARS) return { problem: `is longer than ${MAX_URL_CHARS} characters` };
+  // Redis's own JSON decoder, which reads it from the event of a job, fails at one, and no job would end.
+  if (!url.isWellFormed()) return { problem: 'contains a lone surrogate, so it is not valid Unicode' };
   if (!URL.canParse(url)) return { problem: 'is not an absolute URL' };
   const parsed = new URL(url);
   const { protocol, username, password } = parsed;

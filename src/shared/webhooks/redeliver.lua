@@ -14,7 +14,9 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 -- A new run: what is still planned for the one before finds out that it is not wanted any more.
 redis.call('HINCRBY', KEYS[1], 'run', 1)
-redis.call('HSET', KEYS[1], 'status', 'pending', 'run_attempts', 0)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], 'status', 'pending', 'run_attempts', 0, 'asked', now)
 redis.call('HDEL', KEYS[1], 'finished', 'next')
 redis.call('PERSIST', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])

@@ -1,0 +1,41 @@
+/** Queries are read as their sender meant them, or refused: Hono leaves a wrong escape as it is, and reads the first of two. */
+import { createMiddleware } from 'hono/factory';
+import type { FieldError } from '../../shared/errors.ts';
+import type { AppEnv } from '../env.ts';
+import { invalidRequest } from './problems.ts';
+
+/** @throws AppError `invalid_request` for escapes that are not UTF-8, and for a name that is given twice */
+export const strictQuery = createMiddleware<AppEnv>(async (c, next) => {
+  const { url } = c.req;
+  const start = url.indexOf('?');
+  if (start !== -1) {
+    const errors = queryErrors(url.slice(start + 1));
+    if (errors.length > 0) throw invalidRequest(errors);
+  }
+  await next();
+});
+
+function queryErrors(query: string): FieldError[] {
+  const seen = new Set<string>();
+  const errors = new Map<string, string>();
+  for (const pair of query.split('&')) {
+    const equals = pair.indexOf('=');
+    const written = equals === -1 ? pair : pair.slice(0, equals);
+    const name = decode(written);
+    const value = equals === -1 ? '' : decode(pair.slice(equals + 1));
+    if (name === undefined || value === undefined) {
+      errors.set(name ?? written, 'has a % that does not begin an escape of UTF-8; write % as %25');
+    } else if (seen.has(name)) errors.set(name, 'is given twice');
+    if (name !== undefined) seen.add(name);
+  }
+  return [...errors].map(([path, message]) => ({ path, message }));
+}
+
+function decode(text: string): string | undefined {
+  if (!text.includes('%')) return text;
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '));
+  } catch {
+    return undefined;
+  }
+}
