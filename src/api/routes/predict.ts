@@ -18,6 +18,7 @@ import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
+import { RESULT_HEADERS, setResultHeaders } from '../result-headers.ts';
 import { tellTimings } from '../server-timing.ts';
 import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
 
@@ -25,6 +26,9 @@ const ranked = z.array(labelScoreSchema);
 const FAILURES = {
   404: problem('There is no such model.'),
   ...BAD_BODY,
+  422: problem(
+    'The body does not keep to the contract, or the model cannot read a text (`unreadable_text`, `text_too_long`); `errors` names the fields.',
+  ),
   ...FULL,
   503: problem('No live worker (`no_worker`), or Redis is away.'),
   504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
@@ -46,6 +50,7 @@ export function predictRoutes(
       200: {
         description:
           'For `text`: the best label. For `inputs`: all labels, best first, in a list per text when `inputs` is a batch.',
+        headers: RESULT_HEADERS,
         content: { 'application/json': { schema: z.union([labelScoreSchema, ranked, z.array(ranked)]) } },
       },
       ...FAILURES,
@@ -65,21 +70,31 @@ export function predictRoutes(
     responses: {
       200: {
         description: 'A list of labels, best first, per text.',
+        headers: RESULT_HEADERS,
         content: { 'application/json': { schema: z.array(ranked) } },
       },
       ...FAILURES,
     },
   });
 
-  /** Submits, waits, and gives the labels of every text, best first. */
-  async function classify(c: Context<AppEnv>, input: NewJob): Promise<LabelScore[][]> {
+  /**
+   * Submits, waits, and gives the labels of every text, best first.
+   * @param pathOf where text `i` stands in the body
+   */
+  async function classify(
+    c: Context<AppEnv>,
+    input: NewJob,
+    pathOf: (i: number) => string,
+  ): Promise<LabelScore[][]> {
     const owner = c.get('owner');
     const { signal } = c.req.raw;
     const submitted = await jobs.submit(owner, { ...input, needsWorker: true }, true);
     const job = await jobs.waitOwn(submitted.id, config.PREDICT_TIMEOUT_MS, signal);
     if (job) {
       tellTimings(c, job);
-      return toLabels(job);
+      const labels = toLabels(job, pathOf);
+      setResultHeaders(c, job);
+      return labels;
     }
     if (signal.aborted) {
       // Nobody is there to read the answer: spare the model the work.
@@ -105,11 +120,12 @@ export function predictRoutes(
   app.openapi(predict, async (c) => {
     const body = c.req.valid('json');
     if (body.text !== undefined) {
-      const [labels] = await classify(c, { texts: [{ text: body.text }], topK: 1, model: body.model });
+      const input = { texts: [{ text: body.text }], topK: 1, model: body.model };
+      const [labels] = await classify(c, input, () => 'text');
       return c.json(labels?.[0] as LabelScore, 200);
     }
     const { texts, batch } = teiInputs(body.inputs);
-    const labels = await classify(c, {
+    const input: NewJob = {
       texts: texts.map((text) => ({ text })),
       topK: null,
       model: body.model,
@@ -118,19 +134,21 @@ export function predictRoutes(
         body.truncate === false
           ? 'never'
           : (body.truncation_direction?.toLowerCase() as 'left' | 'right' | undefined),
-    });
+    };
+    const labels = await classify(c, input, (i) => (batch ? `inputs.${i}` : 'inputs'));
     return c.json(batch ? labels : (labels[0] as LabelScore[]), 200);
   });
 
   app.openapi(hf, async (c) => {
     const { inputs, parameters } = c.req.valid('json');
     const texts = typeof inputs === 'string' ? [inputs] : inputs;
-    const labels = await classify(c, {
+    const input: NewJob = {
       texts: texts.map((text) => ({ text })),
       topK: parameters?.top_k ?? null,
       model: c.req.valid('param').model,
       apply: parameters?.function_to_apply ?? undefined,
-    });
+    };
+    const labels = await classify(c, input, (i) => (typeof inputs === 'string' ? 'inputs' : `inputs.${i}`));
     return c.json(labels, 200);
   });
 
@@ -168,8 +186,14 @@ function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boo
   return { texts, batch: true };
 }
 
-/** @throws AppError with the job's or the first bad text's own code */
-function toLabels(job: Job): LabelScore[][] {
+/** Texts without labels that a problem names. */
+const MAX_NAMED = 20;
+
+/**
+ * @param pathOf where text `i` stands in the body
+ * @throws AppError with the job's or the first bad text's own code, which names all bad texts
+ */
+function toLabels(job: Job, pathOf: (i: number) => string): LabelScore[][] {
   const details = { extra: { job_id: job.id } };
   if (job.status === 'canceled')
     throw new AppError('job_canceled', 'the job was canceled by another request', details);
@@ -180,8 +204,16 @@ function toLabels(job: Job): LabelScore[][] {
       details,
     );
   }
+  const errors = job.results.flatMap((row, i) =>
+    'error' in row ? [{ path: pathOf(i), message: row.error.message }] : [],
+  );
   return job.results.map((row) => {
-    if ('error' in row) throw new AppError(row.error.code, row.error.message, details);
+    if ('error' in row) {
+      throw new AppError(row.error.code, row.error.message, {
+        ...details,
+        errors: errors.slice(0, MAX_NAMED),
+      });
+    }
     return row.labels ?? [{ label: row.label, score: row.score }];
   });
 }

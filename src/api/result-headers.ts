@@ -1,0 +1,38 @@
+/** What `/predict` and `/hf` tell of their results beside the labels: their bodies have the shapes of others. */
+import type { Context } from 'hono';
+import type { Job } from '../shared/contract.ts';
+
+const TRUNCATED = 'Amulet-Truncated';
+const UNKNOWN = 'Amulet-Unknown';
+
+/**
+ * Most texts with a value each. Both lists then have 1 KB at most, of the 4 KB that nginx takes as the headers of an answer
+ * by default.
+ */
+const MAX_LISTED = 64;
+
+const SEVERAL = `With several texts, their values in order, separated by commas; with more than ${MAX_LISTED},`;
+
+/** For the OpenAPI document. */
+export const RESULT_HEADERS = {
+  [TRUNCATED]: {
+    description: `\`true\` or \`false\`: whether the text had more tokens than the model reads, and the rest was cut. ${SEVERAL} whether any was cut.`,
+    schema: { type: 'string' as const },
+    example: 'false',
+  },
+  [UNKNOWN]: {
+    description: `Share of the text's tokens that are not in the model's vocabulary, from 0 to 1. ${SEVERAL} the largest share.`,
+    schema: { type: 'string' as const },
+    example: '0.25',
+  },
+};
+
+/** Sets the headers from the results of a job that has labels for all of its texts. */
+export function setResultHeaders(c: Context, { results }: Job): void {
+  const rows = results?.flatMap((row) => ('error' in row ? [] : [row])) ?? [];
+  const truncated = rows.map((row) => row.truncated);
+  const unknown = rows.map((row) => row.unknown ?? 0);
+  const listed = rows.length <= MAX_LISTED;
+  c.header(TRUNCATED, listed ? truncated.join(', ') : String(truncated.includes(true)));
+  c.header(UNKNOWN, listed ? unknown.join(', ') : String(unknown.reduce((a, b) => Math.max(a, b), 0)));
+}
