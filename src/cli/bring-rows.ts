@@ -8,7 +8,7 @@ import type { Progress } from './progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { since, troubleText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
-import { count, duration, entry, plural, rate, shellWord } from './units.ts';
+import { count, duration, entry, percent, plural, rate, shellWord } from './units.ts';
 
 const POLL_MS = 1000;
 
@@ -118,6 +118,14 @@ function summary({ rows, started_at, finished_at }: Batch, out: string): string[
   return [
     entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
     ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
+    // A server from before it counted them says nothing of them.
+    ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
     entry('Written to', out),
   ];
+}
+
+/** `1,204 rows have tokens that the model does not know (mean share 12 %)` */
+function unknownText({ with_unknown: rows, mean_unknown: share }: Batch['rows']): string {
+  const mean = share === null ? '' : ` (mean share ${percent(share)})`;
+  return `${plural(rows, 'row')} ${rows === 1 ? 'has' : 'have'} tokens that the model does not know${mean}`;
 }

@@ -41,6 +41,13 @@ export function rate(perSecond: number): string {
   return `${perSecond >= 9.95 ? count(perSecond) : perSecond.toFixed(1)}/s`;
 }
 
+/** A share from 0 to 1: `40 %`; `under 1 %` rather than 0, and `over 99 %` rather than all. */
+export function percent(share: number): string {
+  if (share > 0 && share < 0.01) return 'under 1 %';
+  if (share < 1 && share > 0.99) return 'over 99 %';
+  return `${Math.round(share * 100)} %`;
+}
+
 /** As a POSIX shell takes it back as one word. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

@@ -20,6 +20,10 @@ export interface ModelReport {
   load_ms?: number;
   labels?: string[];
   apply?: ApplyFunction;
+  /** What becomes of a text of which the model knows no token: an error, or labels all the same (amulet.json). */
+  unreadable_text?: 'error' | 'classify';
+  /** For a sample in each script: its tokens, and the share of them, from 0 to 1, that are not in the vocabulary. */
+  vocabulary?: { script: string; tokens: number; unknown: number }[];
   samples?: { text: string; tokens: number; result: RowResult }[];
   /** Milliseconds of batches of so many padded tokens, on one model process. */
   calibration?: { tokens: number; ms: number; us_per_token: number }[];

@@ -4,8 +4,9 @@ import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
-import { bytes, count, entry, plural, printable } from '../units.ts';
+import { bytes, count, entry, percent, plural, printable } from '../units.ts';
 import type { CheckCommand } from './command-line.ts';
+import { vocabulary } from './vocabulary.ts';
 
 const ENTRY = new URL('../../worker/inference/check.ts', import.meta.url);
 /** Labels that are listed; of more, the first few. */
@@ -103,6 +104,9 @@ export function describe(report: ModelReport): string[] {
   for (const [i, { text, tokens, result }] of (samples ?? []).entries()) {
     say(i === 0 ? 'Sample' : '', `${JSON.stringify(text)} (${plural(tokens, 'token')}): ${outcome(result)}`);
   }
+  if (report.vocabulary) lines.push(...vocabulary(report.vocabulary));
+  if (report.unreadable_text === 'classify')
+    say('Unreadable', 'texts get labels all the same (unreadable_text in amulet.json)');
   if (report.calibration) lines.push(...calibration(report.calibration, report.budgets ?? undefined));
   return lines;
 }
@@ -120,7 +124,8 @@ function scores({ apply, problem_type: type }: ModelReport): string {
 function outcome(result: RowResult): string {
   if ('error' in result) return `${result.error.code}: ${result.error.message}`;
   const all = result.labels ?? [{ label: result.label, score: result.score }];
-  return all.map(({ label, score }) => `${label} ${score.toFixed(3)}`).join(', ');
+  const unknown = result.unknown === undefined ? '' : `; ${percent(result.unknown)} of it unknown`;
+  return all.map(({ label, score }) => `${label} ${score.toFixed(3)}`).join(', ') + unknown;
 }
 
 function calibration(

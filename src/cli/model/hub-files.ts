@@ -13,7 +13,15 @@ export interface HubFile {
 /** The model file that is taken when none is named, as a worker chooses it. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
 const REQUIRED = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
-const OPTIONAL = ['special_tokens_map.json', 'README.md', 'LICENSE', 'LICENSE.txt', 'LICENSE.md', 'NOTICE'];
+const OPTIONAL = [
+  'special_tokens_map.json',
+  'amulet.json',
+  'README.md',
+  'LICENSE',
+  'LICENSE.txt',
+  'LICENSE.md',
+  'NOTICE',
+];
 
 /**
  * @param repository name of it, for messages

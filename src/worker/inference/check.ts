@@ -14,6 +14,7 @@ import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { ModelCrashed } from './engine.ts';
 import { EnginePool, timeBatches } from './engine-pool.ts';
 import { labelsOf, readModelFolder, weightFiles, type ModelFolder } from './model-folder.ts';
+import { coverageOf } from './scripts.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
 /** Short, and not all in one script. */
@@ -36,6 +37,7 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
   report.family = model.family ?? null;
   report.problem_type = model.problemType ?? null;
   report.max_tokens = model.maxTokens;
+  report.unreadable_text = model.amulet.unreadable_text;
 
   const tokenizer = await attempt(() => new TextTokenizer(model.folder, model.maxTokens));
   if (tokenizer) report.tokenizer = tokenizer.kind;
@@ -91,6 +93,7 @@ async function classify(report: ModelReport, texts: string[], parts: Parts): Pro
     labels,
     apply,
     maxTokens: model.maxTokens,
+    unreadable: model.amulet.unreadable_text,
     batcher: new Batcher<TextRow, Float32Array>({
       run: oncePerText((rows) => engines.run(rows)),
       executors: 1,
@@ -103,9 +106,11 @@ async function classify(report: ModelReport, texts: string[], parts: Parts): Pro
     const result = await classifier.classify({ text }, options, 'interactive', new AbortController().signal);
     const { ids } = await tokenizer.encode(text);
     report.samples.push({ text, tokens: ids.length, result });
-    if ('error' in result)
+    // A sample in a script that the model does not know keeps it from serving nothing else.
+    if ('error' in result && result.error.code !== 'unreadable_text')
       report.problems.push(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);
   }
+  report.vocabulary = coverageOf(tokenizer);
 }
 
 async function calibrate(

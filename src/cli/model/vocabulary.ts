@@ -1,0 +1,36 @@
+/** The lines of `amulet model check` about what the model's vocabulary has. */
+import type { ModelReport } from '../../shared/model-report.ts';
+import { entry, percent } from '../units.ts';
+
+/** Columns of a terminal, less those of the label. */
+const WIDTH = 80 - entry('', '').length;
+
+/** `has emoji, Greek` and `lacks Thai 100 %, Chinese 79 %`, in as many lines as they need. */
+export function vocabulary(samples: NonNullable<ModelReport['vocabulary']>): string[] {
+  const known = samples.filter(({ unknown }) => unknown === 0);
+  const lacking = samples.filter(({ unknown }) => unknown > 0);
+  const lines = [
+    ...(known.length === 0 ? [] : wrap(`has ${known.map(({ script }) => script).join(', ')}`)),
+    ...(lacking.length === 0
+      ? []
+      : wrap(
+          `lacks ${lacking.map(({ script, unknown }) => `${script} ${percent(unknown)}`).join(', ')} (of the tokens of a sample)`,
+        )),
+  ];
+  return lines.map((line, i) => entry(i === 0 ? 'Vocabulary' : '', line));
+}
+
+/** Breaks between words; a share stays with its unit. */
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.replaceAll(' %', '\u00a0%').split(' ')) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (longer.length <= WIDTH) line = longer;
+    else {
+      lines.push(line);
+      line = word;
+    }
+  }
+  return [...lines, line].map((each) => each.replaceAll('\u00a0', ' '));
+}

@@ -1,0 +1,34 @@
+/** Which scripts the vocabulary of a model has, tried with a sample of each. */
+import { unknownShare } from './readability.ts';
+import type { TextTokenizer } from './tokenizer.ts';
+
+export interface ScriptCoverage {
+  script: string;
+  /** The sample's own tokens. */
+  tokens: number;
+  /** Share of them that are not in the vocabulary, from 0 to 1. */
+  unknown: number;
+}
+
+/** About twelve words each, so that no script is judged by one word. Emoji stand apart: a word with one is unknown as a whole. */
+const SAMPLES: Readonly<Record<string, string>> = {
+  emoji: '😀 😡 😭 😍 👍 👎 🎉 🔥 💔 🙏 ❤️ 👩‍🚀',
+  'Latin with accents': 'Das Frühstück war köstlich, très agréable, señor, příště už ne, żółte łóżko.',
+  Cyrillic: 'Гостиница была ужасная, но завтрак нам понравился, и мы вернёмся сюда ещё раз.',
+  Greek: 'Το ξενοδοχείο ήταν άσχημο, αλλά το πρωινό μας άρεσε και θα ξαναέρθουμε.',
+  Arabic: 'كان الفندق سيئا جدا، لكن الإفطار أعجبنا وسنعود إليه مرة أخرى.',
+  Hebrew: 'המלון היה גרוע מאוד, אבל ארוחת הבוקר הייתה טעימה ונחזור אליו שוב.',
+  Devanagari: 'होटल बहुत खराब था, लेकिन नाश्ता हमें पसंद आया और हम फिर आएँगे।',
+  Chinese: '酒店非常糟糕，但是我们喜欢那里的早餐，下次还会再来。',
+  Japanese: 'ホテルはとてもひどかったが、朝食は美味しかったので、また来ます。',
+  Korean: '호텔은 정말 끔찍했지만 아침 식사는 맛있어서 다시 올 거예요.',
+  Thai: 'โรงแรมแย่มาก แต่อาหารเช้าอร่อย และเราจะกลับมาอีก',
+};
+
+/** @param tokenizer of the model */
+export function coverageOf(tokenizer: Pick<TextTokenizer, 'encodeNow'>): ScriptCoverage[] {
+  return Object.entries(SAMPLES).map(([script, sample]) => {
+    const encoded = tokenizer.encodeNow(sample);
+    return { script, tokens: encoded.own, unknown: unknownShare(encoded) };
+  });
+}
