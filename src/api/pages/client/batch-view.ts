@@ -1,7 +1,7 @@
 /** A batch as it is shown. */
 import type { Batch, BatchStatus } from '../../../shared/contract.ts';
 import { say } from './dom.ts';
-import { count, duration, plural, rate } from './format.ts';
+import { count, duration, percent, plural, rate } from './format.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
 
@@ -50,9 +50,15 @@ function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): str
     ...(perSecond === null || perSecond === 0 ? [] : [`${rate(perSecond)} rows/s`]),
     ...(eta === null ? [] : [`${duration(eta)} left`]),
     ...(rows.failed === 0 ? [] : [plural(rows.failed, 'error')]),
+    ...(rows.with_unknown === 0 ? [] : [unknownText(rows)]),
   ];
   // Lines break between the parts alone.
   return parts.map((part) => part.replaceAll(' ', '\u00a0')).join(' · ');
+}
+
+/** `1,204 rows with 12 % unknown to the model` */
+function unknownText({ with_unknown: rows, mean_unknown: share }: Batch['rows']): string {
+  return `${plural(rows, 'row')} with ${share === null ? 'words' : percent(share)} unknown to the model`;
 }
 
 function stepsOf(batch: Batch): Step[] {

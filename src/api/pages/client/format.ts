@@ -45,5 +45,12 @@ export function duration(seconds: number): string {
 export const score = (value: number, shares: boolean): string =>
   shares ? `${(value * 100).toFixed(1)} %` : value.toFixed(3);
 
+/** A share from 0 to 1: `40 %`; `under 1 %` rather than 0, and `over 99 %` rather than all. */
+export function percent(share: number): string {
+  if (share > 0 && share < 0.01) return 'under 1 %';
+  if (share < 1 && share > 0.99) return 'over 99 %';
+  return `${whole.format(share * 100)} %`;
+}
+
 /** `17:03:05` of a Unix time in ms. */
 export const clock = (time: number): string => new Date(time).toLocaleTimeString('en', { hourCycle: 'h23' });
