@@ -247,6 +247,14 @@ const ROWS: Row[] = [
         queries: percentiles('amulet_tokenize_seconds', MODEL),
       },
       {
+        title: 'Texts with unknown tokens',
+        about:
+          "Texts a second that got labels although the model's vocabulary lacks some of their tokens: emoji, other scripts.",
+        unit: 'short',
+        stacked: true,
+        queries: [query('{{source}}', rate('amulet_unknown_texts_total', 'source', MODEL))],
+      },
+      {
         title: 'Model processes that died',
         about: 'Each was started again. Its rows were run once more, alone.',
         unit: 'short',

@@ -24,11 +24,13 @@ export interface Classification {
   labels?: LabelScore[] | undefined;
   /** The text had more tokens than the model reads; the rest was cut. */
   truncated: boolean;
+  /** Share of the text's tokens that are not in the model's vocabulary, up to 1; left out when there are none. */
+  unknown?: number | undefined;
 }
 
 /** Why one text of a job has no label; the others are not affected. */
 export interface RowError {
-  code: 'poison_input' | 'inference_failed' | 'text_too_long';
+  code: 'poison_input' | 'inference_failed' | 'text_too_long' | 'unreadable_text';
   message: string;
 }
 
@@ -113,6 +115,10 @@ export interface Batch {
     finished: number;
     /** How many of the finished ones are errors. */
     failed: number;
+    /** How many of the finished ones have labels, but tokens outside the model's vocabulary. */
+    with_unknown: number;
+    /** Mean of `unknown` over those rows; null while there are none. */
+    mean_unknown: number | null;
   };
   rows_per_second: number | null;
   /** Seconds until it is done, at this rate. */

@@ -45,6 +45,7 @@ export const rowErrorCodes = [
   'poison_input',
   'inference_failed',
   'text_too_long',
+  'unreadable_text',
 ] as const satisfies ProblemCode[];
 export const rowErrorSchema = z
   .object({ code: z.enum(rowErrorCodes), message: z.string() })
@@ -66,6 +67,10 @@ export const rowResultSchema = z
       truncated: z
         .boolean()
         .meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
+      unknown: z.number().optional().meta({
+        description:
+          "Share of the text's tokens that are not in the model's vocabulary, up to 1; left out when there are none.",
+      }),
     }),
     z.object({ id: rowId, error: rowErrorSchema }),
   ])
@@ -376,6 +381,12 @@ export const batchSchema = z
       total: z.int().meta({ description: 'While the batch is open: so far.' }),
       finished: z.int(),
       failed: z.int().meta({ description: 'How many of the finished ones are errors.' }),
+      with_unknown: z.int().meta({
+        description: "How many of the finished ones have labels, but tokens outside the model's vocabulary.",
+      }),
+      mean_unknown: z.number().nullable().meta({
+        description: 'Mean of `unknown` over those rows; null while there are none.',
+      }),
     }),
     rows_per_second: z.number().nullable(),
     eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),

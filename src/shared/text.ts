@@ -37,3 +37,16 @@ export function textProblem(text: string, maxChars: number): string | undefined 
   }
   return undefined;
 }
+
+/**
+ * A character that leaves a mark on a page: neither white space, nor a control or format character, nor one that fonts draw
+ * as a blank. Some format characters are drawn, such as the Arabic number sign (Prepended_Concatenation_Mark, which
+ * JavaScript does not know).
+ */
+const VISIBLE =
+  /[^[\u{16FE4}\s\p{Z}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\u{1D159}]--[\u0600-\u0605\u06DD\u070F\u0890\u0891\u08E2\u{110BD}\u{110CD}]]/v;
+
+/** Whether a text has nothing that a reader could see, such as two zero-width spaces or a lone variation selector. */
+export function isInvisible(text: string): boolean {
+  return !VISIBLE.test(text);
+}

@@ -257,7 +257,14 @@ describe('the worker in this process', () => {
     });
     const id = await calls.submit(archive(100).body);
     const job = await eventually(() => worker.getNextJob('token'));
-    const counted = { chunk: job.data.chunk, revision: 'gone', rows: 1, failedRows: 0 };
+    const counted = {
+      chunk: job.data.chunk,
+      revision: 'gone',
+      rows: 1,
+      failedRows: 0,
+      unknownRows: 0,
+      unknownShares: 0,
+    };
     expect(await store.handOut(id, 1, counted)).toMatchObject({ outcome: 'more' });
     await worker.close(true);
     await eventually(async () =>

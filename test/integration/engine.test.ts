@@ -14,7 +14,14 @@ afterEach(() => engine?.stop());
 const row = (id: number): TextRow => ({
   tokens: 3,
   key: String(id),
-  encoded: { ids: Int32Array.of(id, 1, 2), typeIds: undefined, truncated: false, unknown: 0 },
+  encoded: {
+    ids: Int32Array.of(id, 1, 2),
+    typeIds: undefined,
+    truncated: false,
+    own: 1,
+    unknown: 0,
+    blank: 0,
+  },
 });
 
 async function start(runTimeoutMs = 10_000): Promise<Batcher<TextRow, Float32Array>> {

@@ -48,6 +48,7 @@ interface FakeBatch {
   /** Lines of NDJSON, once it is complete. */
   results: string[];
   failedBefore: number[];
+  unknownBefore: number[];
   completedAt: number;
 }
 
@@ -242,7 +243,7 @@ export class FakeBatches {
       expires_at: null,
       input: { format: spec.format, text_field, id_field: id_field ?? null, bytes: 0, parts: 0 },
       top_k: top_k === 'all' ? null : Number(top_k),
-      rows: { total: 0, finished: 0, failed: 0 },
+      rows: { total: 0, finished: 0, failed: 0, with_unknown: 0, mean_unknown: null },
       rows_per_second: null,
       eta_s: null,
       problem: null,
@@ -260,6 +261,7 @@ export class FakeBatches {
       parts: new Map(),
       results: [],
       failedBefore: [],
+      unknownBefore: [],
       completedAt: 0,
     });
     this.#keys.set(key, id);
@@ -301,6 +303,7 @@ export class FakeBatches {
         const limits = { maxTextChars: 5000, maxIdChars: 128 };
         for (const row of parseChunk(chunk.bytes, spec, line - 1 + chunk.firstLine, limits)) {
           it.failedBefore.push((it.failedBefore.at(-1) ?? 0) + ('error' in row ? 1 : 0));
+          it.unknownBefore.push((it.unknownBefore.at(-1) ?? 0) + ('text' in row && isUnknown(row) ? 1 : 0));
           it.results.push(`${JSON.stringify('error' in row ? row : labelled(row, it.topK))}\n`);
         }
       }
@@ -326,10 +329,17 @@ export class FakeBatches {
   }
 
   #current(it: FakeBatch): Batch {
-    const { batch, results, failedBefore } = it;
+    const { batch, results, failedBefore, unknownBefore } = it;
     if (batch.status === 'processing') {
       const finished = this.#finished(it);
-      batch.rows = { total: results.length, finished, failed: failedBefore[finished - 1] ?? 0 };
+      const unknown = unknownBefore[finished - 1] ?? 0;
+      batch.rows = {
+        total: results.length,
+        finished,
+        failed: failedBefore[finished - 1] ?? 0,
+        with_unknown: unknown,
+        mean_unknown: unknown === 0 ? null : UNKNOWN_SHARE,
+      };
       if (finished === results.length) {
         Object.assign(batch, { status: 'completed', finished_at: new Date().toISOString() });
       } else if (this.rowsPerSecond !== Infinity) {
@@ -434,10 +444,15 @@ async function countsOf(content: Buffer, spec: InputSpec): Promise<{ rows: numbe
   }
 }
 
+/** Of every text with an emoji. */
+const UNKNOWN_SHARE = 0.4;
+const isUnknown = ({ text }: { text: string }): boolean => /\p{Emoji_Presentation}/v.test(text);
+
 /** A label that depends on the text alone. */
 function labelled({ line, id, text }: { line: number; id?: string; text: string }, topK: string) {
+  const unknown = isUnknown({ text }) ? { unknown: UNKNOWN_SHARE } : {};
   const share = createHash('sha256').update(text).digest().readUInt32BE() / 2 ** 32;
   const best = { label: share < 0.5 ? 'NEGATIVE' : 'POSITIVE', score: 0.5 + Math.abs(share - 0.5) };
   const labels = topK === '1' ? {} : { labels: [best] };
-  return { line, ...(id !== undefined && { id }), ...best, ...labels, truncated: false };
+  return { line, ...(id !== undefined && { id }), ...best, ...labels, truncated: false, ...unknown };
 }

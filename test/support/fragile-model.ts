@@ -20,7 +20,14 @@ export async function fragileModel(): Promise<{ pool: EnginePool; classifier: Cl
   });
   const encode = (text: string) => {
     const ids = Int32Array.of(IDS[text.split(' ')[0]!] ?? 1, ...Buffer.from(text).subarray(0, 20));
-    return Promise.resolve({ ids, typeIds: undefined, truncated: false, unknown: 0 });
+    return Promise.resolve({
+      ids,
+      typeIds: undefined,
+      truncated: false,
+      own: ids.length,
+      unknown: 0,
+      blank: 0,
+    });
   };
   const classifier = new Classifier({
     tokenizer: { encode } as unknown as TextTokenizer,

@@ -18,8 +18,8 @@ const tokenizer = {
     if (text === 'untokenizable') return Promise.reject(new Error('no such token'));
     const ids = Int32Array.from(Buffer.from(text));
     const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
-    const truncated = ids.length > MAX_TOKENS;
-    return Promise.resolve({ ids: kept, typeIds: undefined, truncated, unknown: 0 });
+    const counts = { own: kept.length, unknown: 0, blank: 0 };
+    return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS, ...counts });
   },
 } as unknown as TextTokenizer;
 

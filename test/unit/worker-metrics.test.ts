@@ -18,10 +18,11 @@ async function value(series: string): Promise<number> {
 
 test('a job counts its texts as succeeded or failed, once each', async () => {
   const times = { queueMs: 2000, totalMs: 3500 };
-  metrics.jobDone({ priority: 'low', status: 'succeeded', rows: 5, failedRows: 2, ...times });
-  metrics.jobDone({ priority: 'low', status: 'failed', rows: 1, failedRows: 1, ...times });
+  metrics.jobDone({ priority: 'low', status: 'succeeded', rows: 5, failedRows: 2, unknownRows: 2, ...times });
+  metrics.jobDone({ priority: 'low', status: 'failed', rows: 1, failedRows: 1, unknownRows: 0, ...times });
   expect(await value('amulet_texts_total{priority="low",outcome="succeeded"}')).toBe(3);
   expect(await value('amulet_texts_total{priority="low",outcome="failed"}')).toBe(3);
+  expect(await value('amulet_unknown_texts_total{source="job"}')).toBe(2);
   expect(await value('amulet_jobs_total{priority="low",status="succeeded"}')).toBe(1);
   expect(await value('amulet_jobs_total{priority="low",status="failed"}')).toBe(1);
   expect(await value('amulet_queue_seconds_sum{priority="low"}')).toBe(4);
@@ -29,7 +30,15 @@ test('a job counts its texts as succeeded or failed, once each', async () => {
 });
 
 test('clocks that differ make no negative times', async () => {
-  metrics.jobDone({ priority: 'normal', status: 'failed', rows: 1, failedRows: 1, queueMs: -5, totalMs: -1 });
+  metrics.jobDone({
+    priority: 'normal',
+    status: 'failed',
+    rows: 1,
+    failedRows: 1,
+    unknownRows: 0,
+    queueMs: -5,
+    totalMs: -1,
+  });
   expect(await value('amulet_queue_seconds_sum{priority="normal"}')).toBe(0);
   expect(await value('amulet_job_seconds_sum{priority="normal"}')).toBe(0);
 });
@@ -44,9 +53,10 @@ test('a batch counts its tokens without and with padding', async () => {
 });
 
 test('a chunk counts its rows as succeeded or failed', async () => {
-  metrics.chunkDone({ rows: 100, failedRows: 1, ms: 500 });
+  metrics.chunkDone({ rows: 100, failedRows: 1, unknownRows: 7, ms: 500 });
   expect(await value('amulet_bulk_rows_total{outcome="succeeded"}')).toBe(99);
   expect(await value('amulet_bulk_rows_total{outcome="failed"}')).toBe(1);
+  expect(await value('amulet_unknown_texts_total{source="batch"}')).toBe(7);
   expect(await value('amulet_bulk_chunk_seconds_sum')).toBe(0.5);
 });
 

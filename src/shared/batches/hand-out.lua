@@ -18,6 +18,8 @@ ARGV[6]  chunks of the window per live worker
 ARGV[7]  ms to keep a finished batch
 ARGV[8]  channel for those who follow the results
 ARGV[9]  id of the event that it is completed
+ARGV[10] how many of the rows have labels and tokens outside the vocabulary
+ARGV[11] sum of the shares of these tokens, in ten-thousandths
 
 Returns {what, revision or nil, next chunk, …}; what is
 'more' (the chunks are to be added to the queue), 'completed', 'ended' (canceled, failed or gone), or 'revision'
@@ -43,6 +45,8 @@ if ARGV[2] ~= '' then
   if redis.call('SETBIT', KEYS[2], ARGV[2], 1) == 0 then
     local finished = redis.call('HINCRBY', b, 'finished_rows', ARGV[4])
     redis.call('HINCRBY', b, 'failed_rows', ARGV[5])
+    redis.call('HINCRBY', b, 'unknown_rows', ARGV[10])
+    redis.call('HINCRBY', b, 'unknown_shares', ARGV[11])
     redis.call('HDEL', b, 'problem')
     redis.call('PUBLISH', ARGV[8], ARGV[1])
     if redis.call('HINCRBY', b, 'chunks_done', 1) == chunks then

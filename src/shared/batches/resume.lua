@@ -21,6 +21,7 @@ if ARGV[2] == '1' then
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', b, 'revision', 'started')
   redis.call('HSET', b, 'next', 0, 'chunks_done', 0, 'finished_rows', 0, 'failed_rows', 0)
+  redis.call('HDEL', b, 'unknown_rows', 'unknown_shares')
 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])

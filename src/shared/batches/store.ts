@@ -41,6 +41,9 @@ export interface BatchRecord {
   chunksDone: number;
   finishedRows: number;
   failedRows: number;
+  /** Rows with labels and with tokens outside the model's vocabulary; and the sum of their shares (SHARE_UNITS). */
+  unknownRows: number;
+  unknownShares: number;
   revision?: string;
   problem?: { code: string; message: string; since: string };
   error?: { code: string; message: string };
@@ -78,7 +81,14 @@ export interface ChunkDone {
   revision: string;
   rows: number;
   failedRows: number;
+  /** Rows with labels and with tokens outside the model's vocabulary. */
+  unknownRows: number;
+  /** Sum of the shares of these tokens, each from 0 to 1. */
+  unknownShares: number;
 }
+
+/** Shares are summed up in Redis as whole numbers, of this many a unit: the number of decimals that results have. */
+const SHARE_UNITS = 10_000;
 
 const SCRIPTS = {
   create: 4,
@@ -274,6 +284,8 @@ export class BatchStore {
       this.#ttlMs,
       this.progressChannel,
       event,
+      done?.unknownRows ?? 0,
+      Math.round((done?.unknownShares ?? 0) * SHARE_UNITS),
     )) as [HandOut['outcome'], string | null, ...number[]];
     if (outcome === 'more') return { outcome, revision: revision ?? undefined, chunks };
     if (outcome === 'revision') return { outcome, revision: revision ?? '' };
@@ -492,6 +504,8 @@ export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
     chunksDone: number('chunks_done'),
     finishedRows: number('finished_rows'),
     failedRows: number('failed_rows'),
+    unknownRows: number('unknown_rows'),
+    unknownShares: number('unknown_shares'),
     ...(fields.revision === undefined ? {} : { revision: fields.revision }),
     ...json('problem'),
     ...json('error'),
@@ -538,7 +552,13 @@ export function toBatch(
       parts: record.parts,
     },
     top_k: spec.top_k,
-    rows: { total: record.rows, finished: record.finishedRows, failed: record.failedRows },
+    rows: {
+      total: record.rows,
+      finished: record.finishedRows,
+      failed: record.failedRows,
+      with_unknown: record.unknownRows,
+      mean_unknown: record.unknownRows === 0 ? null : meanShare(record.unknownShares, record.unknownRows),
+    },
     rows_per_second: rate === undefined ? null : Math.round(rate * 10) / 10,
     eta_s: record.status === 'processing' && rate !== undefined && rate > 0 ? Math.ceil(left / rate) : null,
     problem: record.problem ?? null,
@@ -547,6 +567,11 @@ export function toBatch(
     webhook: showWebhook('batch', record.webhook, record.event),
     urls: { self: `/v1/batches/${id}`, results: `/v1/batches/${id}/results` },
   };
+}
+
+/** @param sum in SHARE_UNITS @returns rounded as the shares of results are */
+function meanShare(sum: number, rows: number): number {
+  return Math.round(sum / rows) / SHARE_UNITS;
 }
 
 /** Of the last 5 to 10 seconds, or since the start while that is all there is. */

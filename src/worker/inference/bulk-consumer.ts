@@ -36,6 +36,8 @@ import {
 import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
+import { countOutcomes } from './chunk-outcomes.ts';
+import type { ChunkRun } from './worker-metrics.ts';
 
 /** Takeovers of a chunk whose worker was gone before its batch is given up; see consumer.ts. */
 const MAX_STALLED_COUNT = 10;
@@ -53,7 +55,7 @@ export interface BulkConsumerOptions {
   model: { name: string; revision: string };
   logger: Logger;
   /** Told of every chunk that was finished here. */
-  onChunk: (chunk: { rows: number; failedRows: number; ms: number }) => void;
+  onChunk: (chunk: ChunkRun) => void;
 }
 
 /** What is known of a batch and never changes. */
@@ -201,14 +203,15 @@ export class BulkConsumer {
     const key = resultsKey(batch, model.revision, chunk);
     const written = await blobs.putIfAbsent(key, bytes);
     // What counts is what is there: a worker that died before it could count may have met another crash of the model.
-    const failed = countErrors(written ? bytes : await blobs.read(key));
+    const outcomes = countOutcomes(written ? bytes : await blobs.read(key));
     const next = await batches.handOut(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
       rows: rows.length,
-      failedRows: failed,
+      ...outcomes,
     });
-    onChunk({ rows: rows.length, failedRows: failed, ms: performance.now() - start });
+    const { failedRows, unknownRows } = outcomes;
+    onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
     if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
     else if (next.outcome === 'revision') {
       // Others were faster to begin with their weights.
@@ -342,16 +345,6 @@ export class BulkConsumer {
       this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
     }
   }
-}
-
-/** Quotes inside of an id are escaped in JSON, so only a row's own field reads like this. */
-const ERROR_FIELD = ',"error":{';
-
-/** Errored rows in a chunk's results. */
-function countErrors(ndjson: Buffer): number {
-  let count = 0;
-  for (let at = ndjson.indexOf(ERROR_FIELD); at !== -1; at = ndjson.indexOf(ERROR_FIELD, at + 1)) count++;
-  return count;
 }
 
 /** How long one slice may hold the event loop. */

@@ -4,8 +4,10 @@
  */
 import { PROBLEMS, toError } from '../../shared/errors.ts';
 import type { ApplyFunction, JobPayload, RowError, RowResult } from '../../shared/contract.ts';
+import type { AmuletJson } from './amulet-json.ts';
 import { RowDropped, type Batcher, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
+import { unknownShare, unreadableReason } from './readability.ts';
 import { rankLabels, toScores } from './scores.ts';
 import type { EncodedText, TextTokenizer, TruncationSide } from './tokenizer.ts';
 
@@ -43,6 +45,8 @@ export interface ClassifierParts {
   apply: ApplyFunction;
   /** Most tokens of one text. */
   maxTokens: number;
+  /** What becomes of texts of which the model knows no token; an error by default. */
+  unreadable?: AmuletJson['unreadable_text'];
 }
 
 export type JobText = JobPayload['texts'][number];
@@ -83,10 +87,12 @@ export class Classifier {
           error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
         };
       }
+      const unreadable = this.#unreadable(text.text, encoded);
+      if (unreadable) return { ...id, error: unreadable };
       const row = toRow(text.text, side, encoded);
       const { result: logits, batchRows } = await batcher.submit(row, lane, signal);
       onBatch?.(batchRows);
-      return { ...id, ...this.#outcome(logits, encoded.truncated, options) };
+      return { ...id, ...this.#outcome(logits, encoded, options) };
     } catch (error) {
       return { ...id, error: failureOf(error) };
     }
@@ -110,7 +116,11 @@ export class Classifier {
     const encoded = await Promise.all(
       texts.map(async (text, index) => {
         try {
-          return { index, row: toRow(text, side, await tokenizer.encode(text, side, true)) };
+          const row = toRow(text, side, await tokenizer.encode(text, side, true));
+          const unreadable = this.#unreadable(text, row.encoded);
+          if (!unreadable) return { index, row };
+          results[index] = { error: unreadable };
+          return undefined;
         } catch (error) {
           results[index] = { error: failureOf(error) };
           return undefined;
@@ -123,9 +133,10 @@ export class Classifier {
     rows.sort((a, b) => a.row.tokens - b.row.tokens);
     await new Promise<void>((resolve, reject) => {
       let left = rows.length;
-      const settle = (at: number, result: () => RowResult) => {
+      const settle = (at: number, result: (encoded: EncodedText) => RowResult) => {
         try {
-          results[rows[at]?.index ?? -1] = result();
+          const { index, row } = rows[at] as (typeof rows)[number];
+          results[index] = result(row.encoded);
         } catch (error) {
           reject(toError(error));
         }
@@ -137,7 +148,7 @@ export class Classifier {
         'bulk',
         {
           settled: (at, { result: logits }) =>
-            settle(at, () => this.#outcome(logits, rows[at]?.row.encoded.truncated ?? false, options)),
+            settle(at, (encoded) => this.#outcome(logits, encoded, options)),
           failed: (at, error) => settle(at, () => ({ error: failureOf(error) })),
         },
         signal,
@@ -146,8 +157,16 @@ export class Classifier {
     return results;
   }
 
-  #outcome(logits: Float32Array, truncated: boolean, options: JobOptions): RowResult {
+  /** The error of a text that the model cannot read, unless its folder wants labels all the same. */
+  #unreadable(text: string, encoded: EncodedText): RowError | undefined {
+    if (this.#parts.unreadable === 'classify') return undefined;
+    const reason = unreadableReason(text, encoded);
+    return reason === undefined ? undefined : rowError('unreadable_text', reason);
+  }
+
+  #outcome(logits: Float32Array, encoded: EncodedText, options: JobOptions): RowResult {
     const { labels, apply } = this.#parts;
+    const unknown = unknownShare(encoded);
     const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
     const best = ranked[0];
     if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
@@ -157,7 +176,8 @@ export class Classifier {
       label: best.label,
       score: best.score,
       ...(options.top_k === 1 ? {} : { labels: ranked }),
-      truncated,
+      truncated: encoded.truncated,
+      ...(unknown === 0 ? {} : { unknown }),
     };
   }
 }

@@ -249,6 +249,7 @@ export class Consumer {
     const { status, results } = outcome;
     const rows = job.texts.length;
     const failedRows = results ? results.filter((row) => 'error' in row).length : rows;
+    const unknownRows = results?.filter((row) => 'unknown' in row).length ?? 0;
     span?.set({ 'amulet.status': status, 'amulet.failed_rows': failedRows });
     if (outcome.error) span?.fail(outcome.error.code);
     this.#options.logger.debug({ job: job.id, status, rows, settled }, 'job done');
@@ -258,6 +259,7 @@ export class Consumer {
       status,
       rows,
       failedRows,
+      unknownRows,
       queueMs: turn.startedAt - job.created_at,
       totalMs: finishedAt - job.created_at,
     });

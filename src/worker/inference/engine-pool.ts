@@ -9,7 +9,7 @@
 import { measure, type Sample } from './calibration.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { GraphInfo } from './protocol.ts';
-import type { EncodedText } from './tokenizer.ts';
+import type { ModelInput } from './tokenizer.ts';
 
 export class EnginePool {
   readonly #engines: readonly Engine[];
@@ -60,7 +60,7 @@ export class EnginePool {
    * @param urgent before those that wait there
    * @throws ModelCrashed, EngineStopped, or an Error with the model's own message
    */
-  run(rows: readonly EncodedText[], urgent = true): Promise<Float32Array[]> {
+  run(rows: readonly ModelInput[], urgent = true): Promise<Float32Array[]> {
     // One that is just being started again would make the batch wait.
     const load = (engine: Engine) => engine.inFlight + (engine.up ? 0 : 0.5);
     const engine = this.#engines.reduce((best, other) => (load(other) < load(best) ? other : best));
@@ -77,8 +77,6 @@ export function timeBatches(engines: EnginePool, maxTokens: number): Promise<Sam
   const row = (tokens: number) => ({
     ids: new Int32Array(tokens).fill(1),
     typeIds: undefined,
-    truncated: false,
-    unknown: 0,
   });
   return measure((rows, tokens) => engines.run(Array.from({ length: rows }, () => row(tokens))), maxTokens);
 }

@@ -5,7 +5,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { childEnvironment } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { EncodedText } from './tokenizer.ts';
+import type { ModelInput } from './tokenizer.ts';
 import type { FromChild, GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
 import type { BatchRun } from './worker-metrics.ts';
 
@@ -107,7 +107,7 @@ export class Engine {
    * @returns the logits of each row, shape [outputs]
    * @throws ModelCrashed when the child died while it had this batch, EngineStopped, or an Error with the model's own message
    */
-  async run(rows: readonly EncodedText[], urgent = true): Promise<Float32Array[]> {
+  async run(rows: readonly ModelInput[], urgent = true): Promise<Float32Array[]> {
     this.#inFlight++;
     try {
       const child = await this.#up;
@@ -118,7 +118,7 @@ export class Engine {
     }
   }
 
-  #send(child: ChildProcess, rows: readonly EncodedText[], urgent: boolean): Promise<Float32Array[]> {
+  #send(child: ChildProcess, rows: readonly ModelInput[], urgent: boolean): Promise<Float32Array[]> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -252,7 +252,7 @@ export class Engine {
 }
 
 /** Lays the rows of a batch one after the other. */
-function pack(id: number, rows: readonly EncodedText[], urgent: boolean): RunMessage {
+function pack(id: number, rows: readonly ModelInput[], urgent: boolean): RunMessage {
   const lengths = Int32Array.from(rows, (row) => row.ids.length);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   const ids = new Int32Array(total);

@@ -6,7 +6,11 @@ declare module '@huggingface/tokenizers' {
   export class Tokenizer {
     constructor(tokenizer: object, config: object);
     readonly normalizer: import('./normalizers.ts').Normalizer | null;
-    readonly model: { readonly unk_token_id: number | undefined };
+    readonly model: {
+      readonly unk_token_id: number | undefined;
+      /** By id. */
+      readonly vocab: readonly string[];
+    };
     token_to_id(token: string): number | undefined;
     encode(
       text: string,

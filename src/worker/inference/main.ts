@@ -120,7 +120,14 @@ await runMain(bootLogger, async () => {
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
   const blobs = lazyBlobStore(blobUrl(config));
   await reportBlobStore(blobs, logger);
-  const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: folder.maxTokens });
+  const classifier = new Classifier({
+    tokenizer,
+    batcher,
+    labels,
+    apply,
+    maxTokens: folder.maxTokens,
+    unreadable: folder.amulet.unreadable_text,
+  });
   const records = new JobRecords(
     redis,
     config.REDIS_PREFIX,

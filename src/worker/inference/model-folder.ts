@@ -7,6 +7,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { ApplyFunction } from '../../shared/contract.ts';
 import { StartupError, toError } from '../../shared/errors.ts';
+import { AMULET_JSON, readAmuletJson, type AmuletJson } from './amulet-json.ts';
 
 export interface ModelFolder {
   folder: string;
@@ -21,6 +22,8 @@ export interface ModelFolder {
   maxTokens: number;
   /** Names these weights: 12 hex digits. */
   revision: string;
+  /** What the folder asks of Amulet alone. */
+  amulet: AmuletJson;
 }
 
 const configSchema = z.object({
@@ -38,9 +41,14 @@ const configSchema = z.object({
 
 const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().nullish() });
 
+const MAX_REVISION = 64;
+
 const manifestSchema = z.object({
   // Part of queue names and blob keys.
-  revision: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+  revision: z
+    .string()
+    .max(MAX_REVISION)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/),
   files: z.record(z.string(), z.object({ sha256: z.string() })),
 });
 
@@ -89,6 +97,7 @@ export function readModelFolder(folder: string, onnxFile: string | undefined): M
     problemType: config.problem_type,
     maxTokens: maxTokens(config, tokenizerConfig),
     revision: verifyManifest(root) ?? sha256(...definingFiles(root, file)).slice(0, 12),
+    amulet: readAmuletJson(root),
   };
 }
 
@@ -145,7 +154,13 @@ function verifyManifest(root: string): string | undefined {
       throw new StartupError(`${file} is damaged: its SHA-256 is not the one in manifest.json`);
     }
   }
-  return manifest.revision;
+  return AMULET_JSON in manifest.files ? manifest.revision : withOwnSettings(root, manifest.revision);
+}
+
+/** The revision of a manifest that knows nothing of the folder's amulet.json, which decides about results, too. */
+function withOwnSettings(root: string, revision: string): string {
+  const file = path.join(root, AMULET_JSON);
+  return isFile(file) ? `${revision.slice(0, MAX_REVISION - 13)}-${sha256(file).slice(0, 12)}` : revision;
 }
 
 function isFile(file: string): boolean {
@@ -154,7 +169,7 @@ function isFile(file: string): boolean {
 
 /** All that decides what a text's scores are. */
 function definingFiles(root: string, file: string): string[] {
-  const settings = ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map((name) =>
+  const settings = ['config.json', 'tokenizer.json', 'tokenizer_config.json', AMULET_JSON].map((name) =>
     path.join(root, name),
   );
   return [...settings.filter(isFile), ...weightFiles(path.join(root, file))];

@@ -14,17 +14,28 @@ import { asRecord, readSettings, type Side } from './tokenizer/settings.ts';
 
 export type { Side as TruncationSide } from './tokenizer/settings.ts';
 
-/** One text as the model sees it. */
-export interface EncodedText {
+/** What the model gets of one text. */
+export interface ModelInput {
   /** Token ids with special tokens, not padded; shape [tokens]. */
   ids: Int32Array;
   /** Segment ids; only when the model reads them and they are not all 0. Shape [tokens]. */
   typeIds: Int32Array | undefined;
+}
+
+/** One text as tokens. */
+export interface EncodedText extends ModelInput {
   /** It had more tokens than the model reads. */
   truncated: boolean;
-  /** How many of the text's own tokens, those cut off aside, are the unknown token; 0 for models without one. */
+  /** How many tokens are the text's own, special tokens and those cut off aside. */
+  own: number;
+  /** How many of these are the unknown token; 0 for models without one. */
   unknown: number;
+  /** How many of these stand for white space alone, as SentencePiece sets before each word. */
+  blank: number;
 }
+
+/** White space, as itself or as SentencePiece writes it. */
+const BLANK = /^[\s\u2581]+$/;
 
 /** How long one slice may hold the event loop. */
 const SLICE_MS = 4;
@@ -47,6 +58,8 @@ export class TextTokenizer {
   readonly #maxTokens: number;
   readonly #prefix: number;
   readonly #suffix: number;
+  /** Tokens that stand for white space alone. */
+  readonly #blankIds: ReadonlySet<number>;
   readonly #observe: (ms: number) => void;
   readonly #urgent = new Backlog();
   readonly #background = new Backlog();
@@ -83,6 +96,9 @@ export class TextTokenizer {
       const probe = this.#tokenizer.encode('a', { return_token_type_ids: true }).ids;
       this.#prefix = commonPrefix(empty, probe);
       this.#suffix = empty.length - this.#prefix;
+      this.#blankIds = new Set(
+        this.#tokenizer.model.vocab.flatMap((token, id) => (BLANK.test(token) ? [id] : [])),
+      );
     } catch (error) {
       if (error instanceof StartupError) throw error;
       throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${toError(error).message}`, {
@@ -142,15 +158,21 @@ export class TextTokenizer {
       ids: kept,
       typeIds: segmented ? cut(types) : undefined,
       truncated: excess > 0,
-      unknown: this.#countUnknown(kept),
+      ...this.#countOwn(kept),
     };
   }
 
-  #countUnknown(ids: Int32Array): number {
+  #countOwn(ids: Int32Array): Pick<EncodedText, 'own' | 'unknown' | 'blank'> {
     const unknownId = this.#tokenizer.model.unk_token_id;
-    let count = 0;
-    for (let i = this.#prefix; i < ids.length - this.#suffix; i++) if (ids[i] === unknownId) count++;
-    return count;
+    const end = ids.length - this.#suffix;
+    let unknown = 0;
+    let blank = 0;
+    for (let i = this.#prefix; i < end; i++) {
+      const id = ids[i] as number;
+      if (id === unknownId) unknown++;
+      else if (this.#blankIds.has(id)) blank++;
+    }
+    return { own: end - this.#prefix, unknown, blank };
   }
 }
 

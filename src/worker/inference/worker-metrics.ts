@@ -22,6 +22,8 @@ export interface JobRun {
   status: FinalStatus;
   rows: number;
   failedRows: number;
+  /** Rows with labels, but with tokens outside the model's vocabulary. */
+  unknownRows: number;
   /** From its submission to its start, and to its end; by the clocks of two machines. */
   queueMs: number;
   totalMs: number;
@@ -31,6 +33,8 @@ export interface JobRun {
 export interface ChunkRun {
   rows: number;
   failedRows: number;
+  /** Rows with labels, but with tokens outside the model's vocabulary. */
+  unknownRows: number;
   /** From reading it to having counted it. */
   ms: number;
 }
@@ -57,6 +61,7 @@ export class WorkerMetrics {
   readonly #budget: Gauge<'lane'>;
   readonly #bulkRows: Counter<'outcome'>;
   readonly #chunks: Histogram;
+  readonly #unknown: Counter<'source'>;
 
   constructor(registry: Registry, inHand: () => InHand) {
     const registers = [registry];
@@ -133,6 +138,12 @@ export class WorkerMetrics {
       buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 60],
       registers,
     });
+    this.#unknown = new Counter({
+      name: 'amulet_unknown_texts_total',
+      help: "Texts of jobs and rows of batches that got labels although the model's vocabulary lacks some of their tokens",
+      labelNames: ['source'],
+      registers,
+    });
     new Gauge({
       name: 'amulet_texts_in_hand',
       help: 'Texts of jobs that the worker has fetched and not ended',
@@ -160,7 +171,8 @@ export class WorkerMetrics {
     });
   }
 
-  jobDone({ priority, status, rows, failedRows, queueMs, totalMs }: JobRun): void {
+  jobDone({ priority, status, rows, failedRows, unknownRows, queueMs, totalMs }: JobRun): void {
+    this.#unknown.inc({ source: 'job' }, unknownRows);
     this.#jobs.inc({ priority, status });
     this.#texts.inc({ priority, outcome: 'succeeded' }, rows - failedRows);
     this.#texts.inc({ priority, outcome: 'failed' }, failedRows);
@@ -180,7 +192,8 @@ export class WorkerMetrics {
     this.#encoding.observe(ms / 1000);
   }
 
-  chunkDone({ rows, failedRows, ms }: ChunkRun): void {
+  chunkDone({ rows, failedRows, unknownRows, ms }: ChunkRun): void {
+    this.#unknown.inc({ source: 'batch' }, unknownRows);
     this.#bulkRows.inc({ outcome: 'succeeded' }, rows - failedRows);
     this.#bulkRows.inc({ outcome: 'failed' }, failedRows);
     this.#chunks.observe(ms / 1000);

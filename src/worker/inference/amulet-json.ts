@@ -1,0 +1,59 @@
+/**
+ * `amulet.json`: what a model folder asks of Amulet alone, beside the files that Transformers reads. Optional, and so is
+ * each of its settings.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { StartupError, toError } from '../../shared/errors.ts';
+
+export const AMULET_JSON = 'amulet.json';
+
+/** Far more than its settings need. */
+const MAX_BYTES = 64 * 1024;
+
+const amuletJsonSchema = z.strictObject({
+  /** What becomes of a text of which the model knows no token: an error in its place, or labels all the same. */
+  unreadable_text: z.enum(['error', 'classify']).default('error'),
+});
+export type AmuletJson = z.output<typeof amuletJsonSchema>;
+
+/**
+ * @param folder the model folder
+ * @returns its settings; the defaults when it has no such file
+ * @throws StartupError that names the file and the settings which are wrong
+ */
+export function readAmuletJson(folder: string): AmuletJson {
+  const file = path.join(folder, AMULET_JSON);
+  try {
+    const found = statSync(file, { throwIfNoEntry: false });
+    if (!found) return amuletJsonSchema.parse({});
+    if (!found.isFile()) throw new Error('it is not a regular file');
+    if (found.size > MAX_BYTES)
+      throw new Error(`it has ${found.size} bytes; at most ${MAX_BYTES} are allowed`);
+    const parsed = amuletJsonSchema.safeParse(parseJson(readFileSync(file, 'utf8')));
+    if (!parsed.success) throw new Error(parsed.error.issues.map(describeIssue).join('; '));
+    return parsed.data;
+  } catch (error) {
+    throw new StartupError(`${file} cannot be used: ${toError(error).message}`, { cause: error });
+  }
+}
+
+/** Editors on Windows put a byte order mark first. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\ufeff/, ''));
+  } catch (error) {
+    throw new Error(`it is not valid JSON: ${toError(error).message}`, { cause: error });
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const at = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const known = Object.keys(amuletJsonSchema.shape).join(', ');
+    return `${issue.keys.map((key) => JSON.stringify(key)).join(', ')} is not a setting; known: ${known}`;
+  }
+  if (issue.code === 'invalid_value') return `${at} must be one of ${issue.values.map(String).join(', ')}`;
+  return at === '' ? 'it must be a JSON object' : `${at}: ${issue.message}`;
+}

@@ -1,0 +1,29 @@
+/** How much of a text a model can read: tokens outside its vocabulary all look alike to it. */
+import { isInvisible } from '../../shared/text.ts';
+import type { EncodedText } from './tokenizer.ts';
+
+/** Of how many parts of a unit shares are told. */
+const SHARE_UNITS = 10_000;
+
+type TokenCounts = Pick<EncodedText, 'own' | 'unknown' | 'blank'>;
+
+/**
+ * Share of a text's own tokens that are the unknown token, from 0 to 1 in steps of 0.0001; above 0 if there is one. A text
+ * without any token is all unknown.
+ */
+export function unknownShare({ own, unknown }: TokenCounts): number {
+  if (own === 0) return 1;
+  return unknown === 0 ? 0 : Math.max(1, Math.round((unknown / own) * SHARE_UNITS)) / SHARE_UNITS;
+}
+
+/**
+ * Why the scores of a text would say nothing about it, with what can be done; undefined when the model reads some of it.
+ * @param counts of what is left of the text after truncation
+ */
+export function unreadableReason(text: string, { own, unknown, blank }: TokenCounts): string | undefined {
+  if (isInvisible(text)) return 'the text has only invisible characters';
+  if (own === blank) return "the model's tokenizer drops every character of the text";
+  if (unknown + blank < own) return undefined;
+  const all = unknown === 1 ? "the text's only token is not" : `none of the text's ${unknown} tokens is`;
+  return `${all} in the model's vocabulary: use a model that reads this script or these symbols`;
+}

@@ -1,0 +1,181 @@
+/** What becomes of texts that a model cannot read, or only in part: on the classifier, with a tokenizer made up for it. */
+import { describe, expect, test } from 'vitest';
+import { Batcher } from '../../src/worker/inference/batcher.ts';
+import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
+import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
+import { unknownShare, unreadableReason } from '../../src/worker/inference/readability.ts';
+import type { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+
+/** Between [CLS] and [SEP] a token a word: `?` is unknown, `_` is white space, `-` is dropped. */
+const MAX_TOKENS = 6;
+const UNKNOWN = 100;
+const BLANK = 4;
+
+function encode(text: string) {
+  const words = text.split(' ').filter((word) => word !== '-' && word.trim() !== '' && word !== '\u200b');
+  const kept = words.slice(0, MAX_TOKENS - 2);
+  const ids = kept.map((word) => (word === '?' ? UNKNOWN : word === '_' ? BLANK : 7));
+  return {
+    ids: Int32Array.of(101, ...ids, 102),
+    typeIds: undefined,
+    truncated: words.length > kept.length,
+    own: kept.length,
+    unknown: kept.filter((word) => word === '?').length,
+    blank: kept.filter((word) => word === '_').length,
+  };
+}
+
+/** Texts that the model ran, as token ids. */
+function setUp(unreadable?: 'error' | 'classify') {
+  const ran: number[][] = [];
+  const classifier = new Classifier({
+    tokenizer: {
+      truncationSide: 'right',
+      encode: (text: string) => Promise.resolve(encode(text)),
+    } as unknown as TextTokenizer,
+    batcher: new Batcher<TextRow, Float32Array>({
+      run: oncePerText((rows) => {
+        ran.push(...rows.map(({ ids }) => [...ids]));
+        return Promise.resolve(rows.map(() => Float32Array.of(0, 0)));
+      }),
+      budgets: { interactive: 64, low: 64, bulk: 64 },
+    }),
+    labels: ['a', 'b'],
+    apply: 'softmax',
+    maxTokens: MAX_TOKENS,
+    ...(unreadable && { unreadable }),
+  });
+  return { classifier, ran };
+}
+
+const label = { label: 'a', score: 0.5, truncated: false };
+const unreadable = (message: string) => ({ error: { code: 'unreadable_text', message } });
+const CURE = 'use a model that reads this script or these symbols';
+
+const CASES: [text: string, result: object][] = [
+  ['good film', label],
+  ['good ? film', { ...label, unknown: 0.3333 }],
+  ['? ? ? film', { ...label, unknown: 0.75 }],
+  ['_ good _ ?', { ...label, unknown: 0.25 }],
+  ['a b c d e ?', { ...label, truncated: true }],
+  ['? b c d e f', { ...label, truncated: true, unknown: 0.25 }],
+  ['?', unreadable(`the text's only token is not in the model's vocabulary: ${CURE}`)],
+  ['_ ?', unreadable(`the text's only token is not in the model's vocabulary: ${CURE}`)],
+  ['? ? ?', unreadable(`none of the text's 3 tokens is in the model's vocabulary: ${CURE}`)],
+  ['? ? ? ? film', unreadable(`none of the text's 4 tokens is in the model's vocabulary: ${CURE}`)],
+  ['-', unreadable("the model's tokenizer drops every character of the text")],
+  ['- _', unreadable("the model's tokenizer drops every character of the text")],
+  ['\u200b \u200b', unreadable('the text has only invisible characters')],
+];
+
+describe('a text of a job', () => {
+  test.each(CASES)('%j', async (text, result) => {
+    const { classifier, ran } = setUp();
+    const options = { top_k: 1 };
+    const signal = new AbortController().signal;
+    expect(await classifier.classify({ id: 'r1', text }, options, 'interactive', signal)).toEqual({
+      id: 'r1',
+      ...result,
+    });
+    // What cannot be read costs the model nothing.
+    expect(ran).toHaveLength('error' in result ? 0 : 1);
+  });
+});
+
+test('the texts of a chunk, each in its place', async () => {
+  const { classifier, ran } = setUp();
+  const settled: number[] = [];
+  const texts = CASES.map(([text]) => text);
+  const signal = new AbortController().signal;
+  const results = await classifier.classifyAll(texts, { top_k: 1 }, signal, () => settled.push(1));
+  expect(results).toEqual(CASES.map(([, result]) => result));
+  expect(ran).toHaveLength(CASES.filter(([, result]) => !('error' in result)).length);
+});
+
+test('a chunk of nothing but unreadable texts', async () => {
+  const { classifier, ran } = setUp();
+  const signal = new AbortController().signal;
+  const results = await classifier.classifyAll(['?', '\u200b'], { top_k: 1 }, signal, () => {});
+  expect(results.map((row) => 'error' in row && row.error.code)).toEqual([
+    'unreadable_text',
+    'unreadable_text',
+  ]);
+  expect(ran).toEqual([]);
+});
+
+describe('with unreadable_text: classify', () => {
+  test.each([
+    ['?', 1],
+    ['? ? ?', 1],
+    ['-', 1],
+    ['\u200b \u200b', 1],
+    ['good ?', 0.5],
+  ])('%j has labels, and says what was unknown', async (text, unknown) => {
+    const { classifier } = setUp('classify');
+    const signal = new AbortController().signal;
+    const options = { top_k: 1 };
+    expect(await classifier.classify({ text }, options, 'interactive', signal)).toEqual({
+      ...label,
+      unknown,
+    });
+    expect(await classifier.classifyAll([text], options, signal, () => {})).toEqual([{ ...label, unknown }]);
+  });
+});
+
+test('with truncate: never, a text that is too long is refused for its length', async () => {
+  const { classifier } = setUp();
+  const signal = new AbortController().signal;
+  const options = { top_k: 1, truncate: 'never' as const };
+  const result = await classifier.classify({ text: '? ? ? ? ?' }, options, 'interactive', signal);
+  expect(result).toMatchObject({ error: { code: 'text_too_long' } });
+});
+
+describe('the share', () => {
+  test.each([
+    [{ own: 3, unknown: 0, blank: 0 }, 0],
+    [{ own: 3, unknown: 1, blank: 0 }, 0.3333],
+    [{ own: 3, unknown: 3, blank: 0 }, 1],
+    [{ own: 0, unknown: 0, blank: 0 }, 1],
+    // Above 0, however long the text is.
+    [{ own: 100_000, unknown: 1, blank: 0 }, 0.0001],
+  ])('%j: %d', (counts, share) => expect(unknownShare(counts)).toBe(share));
+
+  test('a byte-level model, which has no unknown token, reads everything that is seen', () => {
+    expect(unreadableReason('😀', { own: 4, unknown: 0, blank: 0 })).toBeUndefined();
+  });
+});
+
+describe('counts of a chunk, from its results as they are stored', () => {
+  const ndjson = (rows: object[]) => Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+
+  test('errors, rows with a share, and the sum of these', () => {
+    const outcomes = countOutcomes(
+      ndjson([
+        { line: 1, label: 'a', score: 1, truncated: false },
+        { line: 2, label: 'a', score: 1, truncated: false, unknown: 0.25 },
+        { line: 3, id: 'x', error: { code: 'unreadable_text', message: 'a "b"' } },
+        { line: 4, label: 'a', score: 1, labels: [{ label: 'a', score: 1 }], truncated: true, unknown: 1 },
+        { line: 5, label: 'a', score: 1, truncated: false, unknown: 0.0001 },
+      ]),
+    );
+    expect(outcomes).toEqual({ failedRows: 1, unknownRows: 3, unknownShares: expect.closeTo(1.2501, 9) });
+  });
+
+  test('ids and labels that look like these fields are none', () => {
+    const tricky = [',"unknown":0.5', 'unknown', ',"error":{', '","unknown":1,"'];
+    const rows = tricky.map((text, i) => ({
+      line: i + 1,
+      id: text,
+      label: text,
+      score: 1,
+      truncated: false,
+    }));
+    expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+  });
+
+  test('results of an earlier version, which say nothing of it', () => {
+    const rows = [{ line: 1, label: 'a', score: 1, truncated: false }];
+    expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+    expect(countOutcomes(Buffer.alloc(0))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+  });
+});
