@@ -445,6 +445,24 @@ test('weights beside the ONNX file come along', async () => {
   expect(Object.keys(manifest().files)).toContain('onnx/model.onnx_data_1');
 });
 
+test('weights under a name that only the graph knows come along, and a repository without them is refused', async () => {
+  const folder = 'test/fixtures/cases/model-ext-weights/onnx';
+  hub.files.delete(MODEL);
+  hub.files.set('onnx/model.onnx', fs.readFileSync(path.join(folder, 'model.onnx')));
+  const refused = await pull();
+  expect(refused.code).toBe(EXIT.failed);
+  expect(refused.said).toContain('has no onnx/weights.bin, where onnx/model.onnx has its weights');
+  hub.files.set('onnx/weights.bin', fs.readFileSync(path.join(folder, 'weights.bin')));
+  hub.files.set('onnx/other.bin', Buffer.alloc(10));
+  expect((await pull()).code).toBe(EXIT.ok);
+  expectWhole([...hub.files.keys()].filter((name) => name !== 'onnx/other.bin'));
+  expect(fs.existsSync(at('some-model', 'onnx/other.bin'))).toBe(false);
+  expect(Object.keys(manifest().files)).toContain('onnx/weights.bin');
+  // They are looked after like all others.
+  fs.writeFileSync(at('some-model', 'onnx/weights.bin'), 'damaged');
+  expect((await pull()).said).toMatch(/onnx\/weights\.bin is damaged or missing/);
+});
+
 test('a name that leads out of the folder is refused', async () => {
   const evil = 'onnx/model_quantized.onnx_data/../../../evil';
   hub.files.set(evil, Buffer.from('evil'));

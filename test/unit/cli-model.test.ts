@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { CliError, UsageError } from '../../src/cli/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
-import { chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
+import { chooseExternalFiles, chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
 import { printable } from '../../src/cli/units.ts';
 import { hubAccess } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
@@ -131,13 +131,24 @@ describe('the files that are taken', () => {
 
   test('what is missing is named, with what to do', () => {
     const choice = () => chooseFiles('a/b', ['config.json', 'model.onnx'].map(file), undefined);
-    expect(choice).toThrow('a/b has no tokenizer.json, no tokenizer_config.json');
+    expect(choice).toThrow('a/b has no tokenizer.json');
     expect(() => choose([])).toThrow('a/b has no ONNX file');
     expect(() => choose(['onnx/x.onnx'])).toThrow(
       expect.objectContaining({
         hints: ['It has these; choose one with --file:', '  onnx/x.onnx'],
       }) as CliError,
     );
+  });
+
+  test('weights under the names that the graph gives', () => {
+    const files = ['onnx/m.onnx', 'onnx/w.bin', 'onnx/sub/w.bin', 'w.bin'].map(file);
+    const external = (...locations: string[]) =>
+      chooseExternalFiles('a/b', files, files[0]!, locations).map(({ path }) => path);
+    expect(external('w.bin', 'sub/w.bin')).toEqual(['onnx/w.bin', 'onnx/sub/w.bin']);
+    expect(external()).toEqual([]);
+    expect(() => external('x.bin')).toThrow('a/b has no onnx/x.bin, where onnx/m.onnx has its weights');
+    for (const location of ['../w.bin', '/etc/passwd', 'sub/../w.bin', ''])
+      expect(() => external(location)).toThrow(`has a file with the name ${JSON.stringify(location)}`);
   });
 });
 

@@ -1,4 +1,5 @@
 /** Which files of a repository make a model folder. Pure. */
+import { posix } from 'node:path';
 import { CliError, EXIT } from '../exit.ts';
 
 /** A file of a repository at one commit. */
@@ -12,8 +13,9 @@ export interface HubFile {
 
 /** The model file that is taken when none is named, as a worker chooses it. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
-const REQUIRED = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
+const REQUIRED = ['config.json', 'tokenizer.json'];
 const OPTIONAL = [
+  'tokenizer_config.json',
   'special_tokens_map.json',
   'amulet.json',
   'README.md',
@@ -53,6 +55,26 @@ export function chooseFiles(
   const chosen = [...others, model, ...data];
   for (const { path } of chosen) refuseStrange(repository, path);
   return { model, files: chosen };
+}
+
+/**
+ * The files that a graph reads weights from and that chooseFiles could not know by their names.
+ * @param locations as the graph gives them: relative to its folder
+ * @throws CliError for one that the repository does not have, or that would lead out of the folder
+ */
+export function chooseExternalFiles(
+  repository: string,
+  files: readonly HubFile[],
+  model: HubFile,
+  locations: readonly string[],
+): HubFile[] {
+  return locations.map((location) => {
+    const path = posix.join(posix.dirname(model.path), location);
+    refuseStrange(repository, location);
+    const found = files.find((file) => file.path === path);
+    if (found) return found;
+    throw new CliError(EXIT.failed, `${repository} has no ${path}, where ${model.path} has its weights`);
+  });
 }
 
 /** A name that would lead out of the folder. */

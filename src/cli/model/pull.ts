@@ -5,6 +5,7 @@ import { ApiError, ConnectionError } from '../../client/errors.ts';
 import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
 import { hubAccess } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
+import { NotOnnx, readOnnxGraph } from '../../shared/onnx-graph.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
 import { diskProblem } from '../disk.ts';
 import { takeLock } from '../lock.ts';
@@ -15,7 +16,7 @@ import { since } from '../run.ts';
 import { bytes, duration, entry, plural, shellWord } from '../units.ts';
 import type { PullCommand } from './command-line.ts';
 import { download, verify } from './download.ts';
-import { chooseFiles, type HubFile } from './hub-files.ts';
+import { chooseExternalFiles, chooseFiles, type HubFile } from './hub-files.ts';
 import { Hub, type Repository } from './hub.ts';
 import { makeParent, Staging } from './staging.ts';
 
@@ -57,7 +58,7 @@ async function bring(
   const present = staging.present();
   let damage = '';
   if (present?.source?.commit === repository.commit && present.files[model.path]) {
-    const listed = files.filter(({ path }) => present.files[path]);
+    const listed = repository.files.filter(({ path }) => present.files[path]);
     const damaged = await firstDamaged(listed, staging.target, signal);
     if (damaged === undefined) {
       reporter.say(entry('There', `${command.out} is ${described(repository)} already`));
@@ -70,7 +71,7 @@ async function bring(
   }
 
   staging.begin(repository);
-  const total = files.reduce((sum, file) => sum + file.bytes, 0);
+  let total = files.reduce((sum, file) => sum + file.bytes, 0);
   reporter.say(entry('From', `${described(repository)}: ${plural(files.length, 'file')}, ${bytes(total)}`));
   const meter = new RateMeter();
   const onDisk = new Map<string, number>();
@@ -89,7 +90,9 @@ async function bring(
   });
   let before: number | undefined;
   const hashes = new Map<string, string>();
-  for (const file of files) {
+  // Weights may lie under any name: the graph is fetched first, and says which.
+  const queue = [model, ...files.filter((file) => file !== model)];
+  for (const file of queue) {
     const onBytes = (have: number) => {
       onDisk.set(file.path, have);
       // What an earlier run has brought is no speed of this one.
@@ -100,11 +103,27 @@ async function bring(
       file.path,
       await download(file, staging.folder, { hub, repository, retrier, signal, onBytes }),
     );
+    if (file !== model) continue;
+    const locations = externalData(path.join(staging.folder, model.path));
+    const outside = chooseExternalFiles(command.id, repository.files, model, locations);
+    const more = outside.filter((other) => !queue.includes(other));
+    queue.push(...more);
+    total += more.reduce((sum, { bytes: size }) => sum + size, 0);
   }
   reporter.unwatch();
   const { revision } = await staging.finish(repository, hashes);
   for (const line of report(command, model, revision, total)) reporter.say(line);
   return EXIT.ok;
+}
+
+/** Where a graph has its weights; what is not ONNX has none, and `model check` says what is wrong with it. */
+function externalData(file: string): string[] {
+  try {
+    return readOnnxGraph(file).externalData;
+  } catch (error) {
+    if (error instanceof NotOnnx) return [];
+    throw error;
+  }
 }
 
 /** The first of the files that is not in the folder as the hub lists it. */
