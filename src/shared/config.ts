@@ -306,12 +306,16 @@ export const SETTINGS = {
     '',
     'Model of a request that names none. Unset: the one that `MODEL_NAME` or `MODEL_DIR` names.',
   ),
-  MODEL_DIR: setting(text, 'models/sst2-minilm', 'The Hugging Face folder that an inference worker loads.'),
+  MODEL_DIR: setting(
+    text,
+    'models/sst2-minilm',
+    'The Hugging Face folder that an inference worker loads, or the ONNX file in it.',
+  ),
   MODEL_NAME: setting(optionalText, '', "Name the worker serves its model under. Unset: the folder's name."),
   MODEL_FILE: setting(
     optionalText,
     '',
-    'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`.',
+    'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`, else the only one there is.',
   ),
   EXECUTION_PROVIDERS: setting(
     list.refine((names) => names.length > 0, 'must name at least one provider'),

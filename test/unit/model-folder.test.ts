@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -86,6 +86,80 @@ test('the manifest names the revision, else a hash of all that scores depend on 
   ).toBe('abc');
 });
 
+describe('the revision', () => {
+  const copy = (name: string) => cpSync(path.join('test/fixtures', name), folder, { recursive: true });
+  const revision = () => readModelFolder(folder, undefined).revision;
+  const weights = () => path.join(folder, 'onnx/weights.bin');
+
+  // Batches that are half done when a worker is updated depend on it.
+  test.each([
+    ['models/bert-uncased', 'a296ba94d211'],
+    ['models/external-data', 'f6a4e5aa4e09'],
+    ['models/int8', '02cbca053c2e'],
+    ['../../models/sst2-minilm', undefined],
+  ])('of %s is that of earlier versions', (name, expected) => {
+    copy(name);
+    const manifest = path.join(folder, 'manifest.json');
+    const listed = existsSync(manifest)
+      ? (JSON.parse(readFileSync(manifest, 'utf8')) as { revision: string })
+      : undefined;
+    expect(revision()).toBe(expected ?? listed?.revision);
+  });
+
+  test('differs when weights under a name that only the graph knows do', () => {
+    const seen = ['model-ext-weights', 'model-ext-weights2'].map((name) => {
+      copy(`cases/${name}`);
+      expect(readModelFolder(folder, undefined).weightFiles.map((file) => path.basename(file))).toEqual([
+        'model.onnx',
+        'weights.bin',
+      ]);
+      return revision();
+    });
+    expect(seen[0]).not.toBe(seen[1]);
+    writeFileSync(weights(), 'other weights');
+    expect(seen).not.toContain(revision());
+  });
+
+  test('differs, too, when a manifest does not list them', () => {
+    copy('cases/model-ext-weights');
+    writeFileSync(path.join(folder, 'manifest.json'), '{"revision": "r", "files": {}}');
+    const first = revision();
+    writeFileSync(weights(), 'other weights');
+    expect(new Set(['r', first, revision()]).size).toBe(3);
+    const listed = createHash('sha256').update('other weights').digest('hex');
+    writeFileSync(
+      path.join(folder, 'manifest.json'),
+      JSON.stringify({ revision: 'r', files: { 'onnx/weights.bin': { sha256: listed } } }),
+    );
+    expect(revision()).toBe('r');
+  });
+
+  test('weights that are missing: one line', () => {
+    copy('cases/model-ext-weights');
+    rmSync(weights());
+    expect(revision).toThrow(
+      /model\.onnx cannot be loaded: its weights lie in weights\.bin, which is missing$/,
+    );
+  });
+
+  test.each(['../config.json', '/etc/passwd', 'C:\\w', '', '.'])('weights in %j: one line', (location) => {
+    copy('cases/model-ext-weights');
+    const tensor = [...key(1, 2, 'location'), ...key(2, 2, location)];
+    const initializer = [...key(13, 2, tensor), ...key(14, 0, 1)];
+    writeFileSync(path.join(folder, 'onnx/model.onnx'), Buffer.from(key(7, 2, key(5, 2, initializer))));
+    expect(revision).toThrow(StartupError);
+    expect(revision).toThrow(/its weights lie in ".*", outside of its folder$/);
+  });
+
+  /** A field of a protobuf message of less than 128 bytes. */
+  const key = (field: number, kind: number, content: string | number | number[]): number[] => {
+    const tag = (field << 3) | kind;
+    if (typeof content === 'number') return [tag, content];
+    const bytes = typeof content === 'string' ? [...Buffer.from(content)] : content;
+    return [tag, bytes.length, ...bytes];
+  };
+});
+
 test.each([
   [{ max_position_embeddings: 512 }, { model_max_length: 128 }, 128],
   [{ max_position_embeddings: 512 }, { model_max_length: 1e30 }, 512],
@@ -124,21 +198,26 @@ describe('labels and score function', () => {
 });
 
 describe('more that is wrong is said, too', () => {
-  test.each(['config.json', 'tokenizer_config.json'])('%s is missing', (name) => {
+  test('config.json is missing: what a model folder has is said, and the folder that may be meant', () => {
     const read = write({});
-    rmSync(path.join(folder, name));
+    expect(() => readModelFolder(path.join(folder, 'onnx'), undefined)).toThrow(
+      `has no config.json: a model folder has config.json, tokenizer.json and an ONNX file; did you mean ${folder}?`,
+    );
+    rmSync(path.join(folder, 'config.json'));
     expect(read).toThrow(StartupError);
-    expect(read).toThrow(new RegExp(`${name} cannot be used: ENOENT`));
+    expect(read).toThrow(/has no config\.json: a model folder has config\.json, [^;]+$/);
   });
 
   test.each<[string, string, string]>([
     ['half a file', 'config.json', '{"id2label": {"0": "A"'],
     ['an empty file', 'tokenizer_config.json', ''],
     ['a list', 'config.json', '[]'],
-    ['id2label as a list', 'config.json', '{"id2label": ["A", "B"]}'],
-    ['a number for a label', 'config.json', '{"id2label": {"0": 1}}'],
-    ['no positions', 'config.json', '{"max_position_embeddings": 0}'],
-    ['a limit below 0', 'tokenizer_config.json', '{"model_max_length": -1}'],
+    ['a text for id2label', 'config.json', '{"id2label": "A, B"}'],
+    ['a list for a label', 'config.json', '{"id2label": {"0": ["A"]}}'],
+    ['label2id in the place of id2label', 'config.json', '{"id2label": {"A": 0}}'],
+    ['a word for the positions', 'config.json', '{"max_position_embeddings": "many"}'],
+    ['a word for the limit', 'tokenizer_config.json', '{"model_max_length": "many"}'],
+    ['NaN and a mistake', 'config.json', '{"dropout": NaN, }'],
     ['a manifest without files', 'manifest.json', '{"revision": "r"}'],
     ['a manifest without a revision', 'manifest.json', '{"revision": "", "files": {}}'],
   ])('%s (%s)', (_name, file, content) => {
@@ -160,6 +239,116 @@ describe('more that is wrong is said, too', () => {
     writeFileSync(path.join(folder, 'onnx/model.onnx'), ONNX.replace('n', 'o'));
     expect(read).toThrow(StartupError);
     expect(read).toThrow(/model\.onnx is damaged/);
+  });
+});
+
+describe('files as people have them', () => {
+  const raw = (name: string, content: string) => writeFileSync(path.join(folder, name), content);
+  const read = () => readModelFolder(folder, undefined);
+
+  test('no tokenizer_config.json', () => {
+    write({ max_position_embeddings: 64 });
+    rmSync(path.join(folder, 'tokenizer_config.json'));
+    expect(read().maxTokens).toBe(64);
+  });
+
+  test.each(['config.json', 'tokenizer_config.json', 'manifest.json'])('a byte order mark in %s', (name) => {
+    write({}, { manifest: { revision: 'r', files: {} } });
+    raw(name, `\uFEFF${name === 'manifest.json' ? '{"revision": "r", "files": {}}' : '{}'}`);
+    expect(read().revision).toBe('r');
+  });
+
+  test('NaN and Infinity, as Python writes them, and in the middle of a name', () => {
+    write({});
+    raw(
+      'config.json',
+      '{"dropout": NaN, "x": [-Infinity, Infinity], "id2label": {"0": "NaN \\" Infinity", "1": "b"}, "max_position_embeddings": NaN}',
+    );
+    raw('tokenizer_config.json', '{"model_max_length": Infinity}');
+    expect([...read().id2label]).toEqual([
+      [0, 'NaN " Infinity'],
+      [1, 'b'],
+    ]);
+    expect(read().maxTokens).toBe(512);
+  });
+
+  test.each<[object, string[]]>([
+    [{ id2label: { 0: 0, 1: 1 } }, ['0', '1']],
+    [{ id2label: { 0: 1.5, 1: true } }, ['1.5', 'true']],
+    [{ id2label: { 0: null, 1: 'b' } }, ['LABEL_0', 'b']],
+    [{ id2label: { ' 0': 'a', '1 ': 'b' } }, ['a', 'b']],
+    [{ id2label: ['a', 'b'] }, ['a', 'b']],
+    [{ id2label: null }, ['LABEL_0', 'LABEL_1']],
+    [{ id2label: {} }, ['LABEL_0', 'LABEL_1']],
+    [{ label2id: { b: 1, a: 0 } }, ['a', 'b']],
+    [{ label2id: { b: '1', a: '0' } }, ['a', 'b']],
+    [{ id2label: null, label2id: { a: 0, b: 'x' } }, ['LABEL_0', 'LABEL_1']],
+    [{ id2label: { 0: 'a', 1: 'b' }, label2id: { c: 0, d: 1 } }, ['a', 'b']],
+    [{ label2id: null }, ['LABEL_0', 'LABEL_1']],
+  ])('the names of %j', (config, labels) => {
+    expect(labelsOf(write(config)(), 2).labels).toEqual(labels);
+  });
+
+  test.each([null, 0, -1, '', 1e30])('%j positions and as many tokens are as if missing', (value) => {
+    expect(write({ max_position_embeddings: value })().maxTokens).toBe(512);
+    expect(write({}, { tokenizer: { model_max_length: value } })().maxTokens).toBe(512);
+    const both = write({ max_position_embeddings: 40 }, { tokenizer: { model_max_length: value } });
+    expect(both().maxTokens).toBe(40);
+  });
+
+  test.each<[object, object, number]>([
+    [{ max_position_embeddings: '40' }, {}, 40],
+    [{ max_position_embeddings: 40.0 }, {}, 40],
+    [{ n_positions: 40 }, {}, 40],
+    [{ max_position_embeddings: null, n_positions: 40 }, {}, 40],
+    [{ max_position_embeddings: 40, model_type: 'luke', pad_token_id: 1 }, {}, 38],
+    [{ max_position_embeddings: 40, model_type: 'roberta', pad_token_id: -1 }, {}, 38],
+    [{}, { model_max_length: '40' }, 40],
+  ])('%j and %j: %i tokens', (config, tokenizer, expected) => {
+    expect(write(config, { tokenizer })().maxTokens).toBe(expected);
+  });
+
+  test.each([{ problem_type: null }, { problem_type: '' }, { model_type: null }, { pad_token_id: null }])(
+    '%j is as if missing',
+    (config) => expect(write(config)()).toMatchObject({ problemType: undefined, padTokenId: undefined }),
+  );
+});
+
+describe('the ONNX file', () => {
+  const place = (...names: string[]) => {
+    for (const name of names) writeFileSync(path.join(folder, name), ONNX);
+  };
+  const file = (from = folder) => path.relative(folder, readModelFolder(from, undefined).onnxFile);
+
+  test.each(['model_O3.onnx', path.join('onnx', 'model_fp16.onnx')])(
+    '%s, when it is the only one',
+    (name) => {
+      write({}, { onnx: null });
+      place(name);
+      expect(file()).toBe(name);
+    },
+  );
+
+  test('several without a usual name: they are named, and how to choose', () => {
+    write({}, { onnx: null });
+    place('b.onnx', 'onnx/a.onnx');
+    expect(() => file()).toThrow(/there are b\.onnx, onnx\/a\.onnx\. Choose one with MODEL_FILE/);
+    expect(() => readModelFolder(folder, 'c.onnx')).toThrow(/looked for c\.onnx; there are b\.onnx, /);
+    expect(readModelFolder(folder, 'onnx/a.onnx').onnxFile).toBe(path.join(folder, 'onnx/a.onnx'));
+  });
+
+  test('is named in the place of its folder, beside config.json or in a folder below', () => {
+    write({});
+    place('onnx/other.onnx', 'beside.onnx');
+    expect(file(path.join(folder, 'onnx/other.onnx'))).toBe(path.join('onnx', 'other.onnx'));
+    expect(file(path.join(folder, 'beside.onnx'))).toBe('beside.onnx');
+    expect(readModelFolder(path.join(folder, 'beside.onnx'), undefined).folder).toBe(folder);
+    expect(readModelFolder(path.join(folder, 'beside.onnx'), 'beside.onnx').folder).toBe(folder);
+    expect(() => readModelFolder(path.join(folder, 'beside.onnx'), 'onnx/other.onnx')).toThrow(
+      /names an ONNX file, and MODEL_FILE=onnx\/other\.onnx another/,
+    );
+    rmSync(path.join(folder, 'config.json'));
+    expect(() => file(path.join(folder, 'beside.onnx'))).toThrow(/there is no config\.json beside/);
   });
 });
 

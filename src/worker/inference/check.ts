@@ -13,7 +13,7 @@ import { chooseBudgets } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { ModelCrashed } from './engine.ts';
 import { EnginePool, timeBatches } from './engine-pool.ts';
-import { labelsOf, readModelFolder, weightFiles, type ModelFolder } from './model-folder.ts';
+import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
 import { coverageOf } from './scripts.ts';
 import { TextTokenizer } from './tokenizer.ts';
 
@@ -29,7 +29,7 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
   const config = await attempt(() => loadConfig());
   const model = await attempt(() => readModelFolder(report.folder, file));
   if (!config || !model) return;
-  report.files = weightFiles(model.onnxFile).map((name) => ({
+  report.files = model.weightFiles.map((name) => ({
     name: path.relative(model.folder, name),
     bytes: statSync(name).size,
   }));

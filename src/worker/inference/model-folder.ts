@@ -1,45 +1,30 @@
 /**
- * A model folder in Hugging Face layout: what its JSON files say, checked before anything is loaded.
+ * A model folder in Hugging Face layout: its files, checked before anything is loaded, and the revision that names them.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ApplyFunction } from '../../shared/contract.ts';
-import { StartupError, toError } from '../../shared/errors.ts';
+import { StartupError } from '../../shared/errors.ts';
+import { NotOnnx, readOnnxGraph, type OnnxGraph } from '../../shared/onnx-graph.ts';
 import { AMULET_JSON, readAmuletJson, type AmuletJson } from './amulet-json.ts';
+import { chooseOnnxFile, findModelRoot } from './model-files.ts';
+import { readJson, readModelConfig, type ModelConfig } from './model-config.ts';
 
-export interface ModelFolder {
+export interface ModelFolder extends ModelConfig {
   folder: string;
-  /** `model_type` of the config, such as `bert`. */
-  family: string | undefined;
   /** Absolute path of the ONNX file. */
   onnxFile: string;
-  /** id2label by index; may have holes. */
-  id2label: ReadonlyMap<number, string>;
-  problemType: z.infer<typeof configSchema>['problem_type'];
-  /** Most tokens of one text, special tokens included. */
-  maxTokens: number;
-  /** Names these weights: 12 hex digits. */
+  /** The ONNX file and those that hold its weights outside it: absolute paths. */
+  weightFiles: string[];
+  /** What the ONNX file has; undefined when only ONNX Runtime can tell (a format of its own, or a damaged file). */
+  graph: OnnxGraph | undefined;
+  /** Names these weights: 12 hex digits, or what the manifest says. */
   revision: string;
   /** What the folder asks of Amulet alone. */
   amulet: AmuletJson;
 }
-
-const configSchema = z.object({
-  model_type: z.string().optional(),
-  id2label: z
-    .record(z.string().regex(/^\d+$/, 'id2label has a key that is no number'), z.string())
-    .optional(),
-  problem_type: z
-    .enum(['single_label_classification', 'multi_label_classification', 'regression'])
-    .nullish()
-    .transform((value) => value ?? undefined),
-  max_position_embeddings: z.int().positive().optional(),
-  pad_token_id: z.int().nullish(),
-});
-
-const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().nullish() });
 
 const MAX_REVISION = 64;
 
@@ -52,68 +37,66 @@ const manifestSchema = z.object({
   files: z.record(z.string(), z.object({ sha256: z.string() })),
 });
 
-const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
-
-/** When neither the tokenizer nor the config names a limit. */
-const FALLBACK_MAX_TOKENS = 512;
-
-/** Two special tokens and one of the text's own. */
-const MIN_TOKENS = 3;
-
-/** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
-const OFFSET_POSITIONS = new Set([
-  'roberta',
-  'xlm-roberta',
-  'camembert',
-  'xlm-roberta-xl',
-  'longformer',
-  'mpnet',
-  'data2vec-text',
-  'ibert',
-  'roberta-prelayernorm',
-  'xmod',
-]);
-
 /**
  * Reads and checks a model folder.
- * @param onnxFile the ONNX file inside it; undefined: the first of ONNX_FILES that exists
+ * @param place the folder, or the ONNX file in it
+ * @param onnxFile the ONNX file inside the folder; undefined: the one that `place` names, or that chooseOnnxFile finds
  * @throws StartupError that names the file and what is wrong with it
  */
-export function readModelFolder(folder: string, onnxFile: string | undefined): ModelFolder {
-  const root = path.resolve(folder);
-  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
-    throw new StartupError(`MODEL_DIR=${folder} does not exist`);
-  const config = readJson(root, 'config.json', configSchema);
-  const tokenizerConfig = readJson(root, 'tokenizer_config.json', tokenizerConfigSchema);
-  const file = onnxFile ?? ONNX_FILES.find((candidate) => isFile(path.join(root, candidate)));
-  if (file === undefined || !isFile(path.join(root, file))) {
-    throw new StartupError(`${folder} has no ONNX file: looked for ${onnxFile ?? ONNX_FILES.join(', ')}`);
-  }
+export function readModelFolder(place: string, onnxFile: string | undefined): ModelFolder {
+  const { root, file: named } = findModelRoot(place);
+  if (
+    onnxFile !== undefined &&
+    named !== undefined &&
+    path.resolve(root, onnxFile) !== path.join(root, named)
+  )
+    throw new StartupError(`MODEL_DIR=${place} names an ONNX file, and MODEL_FILE=${onnxFile} another`);
+  const config = readModelConfig(root);
+  const file = path.join(root, chooseOnnxFile(root, onnxFile ?? named));
+  const graph = readGraph(file);
+  const beside = weightFilesBeside(file);
+  const outside = externalFiles(file, graph).filter((other) => !beside.includes(other));
+  const weightFiles = [file, ...beside, ...outside];
   return {
+    ...config,
     folder: root,
-    family: config.model_type,
-    onnxFile: path.join(root, file),
-    id2label: new Map(Object.entries(config.id2label ?? {}).map(([id, label]) => [Number(id), label])),
-    problemType: config.problem_type,
-    maxTokens: maxTokens(config, tokenizerConfig),
-    revision: verifyManifest(root) ?? sha256(...definingFiles(root, file)).slice(0, 12),
+    onnxFile: file,
+    weightFiles,
+    graph,
+    revision: revisionOf(root, weightFiles, outside),
     amulet: readAmuletJson(root),
   };
 }
 
-function maxTokens(
-  config: z.infer<typeof configSchema>,
-  tokenizer: z.infer<typeof tokenizerConfigSchema>,
-): number {
-  const offset = OFFSET_POSITIONS.has(config.model_type ?? '') ? (config.pad_token_id ?? 1) + 1 : 0;
-  const positions =
-    config.max_position_embeddings === undefined ? Infinity : config.max_position_embeddings - offset;
-  const limit = Math.min(positions, tokenizer.model_max_length ?? Infinity);
-  // Tokenizers without a limit of their own say so with 1e30.
-  const tokens = limit > 1e9 ? FALLBACK_MAX_TOKENS : Math.floor(limit);
-  if (tokens < MIN_TOKENS)
-    throw new StartupError(`the model reads ${tokens} tokens of a text, which leaves no room for one`);
-  return tokens;
+/** ONNX Runtime says what is wrong with a file that cannot be read, when it loads it. */
+function readGraph(file: string): OnnxGraph | undefined {
+  try {
+    return readOnnxGraph(file);
+  } catch (error) {
+    if (error instanceof NotOnnx) return undefined;
+    throw new StartupError(`${file} cannot be loaded: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** The files that the graph reads weights from. @throws StartupError for one that is not beside it */
+function externalFiles(onnxFile: string, graph: OnnxGraph | undefined): string[] {
+  const folder = path.dirname(onnxFile);
+  const files = (graph?.externalData ?? []).map((location) => {
+    const file = path.resolve(folder, location);
+    const inside = file.startsWith(`${folder}${path.sep}`);
+    if (location === '' || path.isAbsolute(location) || /^[A-Za-z]:/.test(location) || !inside) {
+      throw new StartupError(
+        `${onnxFile} cannot be loaded: its weights lie in ${JSON.stringify(location)}, outside of its folder`,
+      );
+    }
+    if (!isFile(file)) {
+      throw new StartupError(
+        `${onnxFile} cannot be loaded: its weights lie in ${location}, which is missing`,
+      );
+    }
+    return file;
+  });
+  return [...new Set(files)].sort();
 }
 
 /**
@@ -141,10 +124,25 @@ export function labelsOf(model: ModelFolder, width: number): { labels: string[];
 }
 
 /**
- * Compares the files with manifest.json, if the folder has one.
- * @returns its revision
+ * The revision that the manifest gives, after comparing the files with it; without one, the start of the SHA-256 of all that
+ * decides what a text's result is.
+ * @param outside weights under names that earlier versions did not know, and that their manifests need not list
  */
-function verifyManifest(root: string): string | undefined {
+function revisionOf(root: string, weightFiles: string[], outside: string[]): string {
+  const inRoot = (names: string[]) => names.map((name) => path.join(root, name)).filter(isFile);
+  const manifest = verifyManifest(root);
+  if (manifest === undefined) {
+    const settings = inRoot(['config.json', 'tokenizer.json', 'tokenizer_config.json', AMULET_JSON]);
+    return sha256(...settings, ...weightFiles).slice(0, 12);
+  }
+  const listed = new Set(Object.keys(manifest.files).map((name) => path.join(root, name)));
+  const unlisted = [...inRoot([AMULET_JSON]), ...outside].filter((file) => !listed.has(file));
+  if (unlisted.length === 0) return manifest.revision;
+  return `${manifest.revision.slice(0, MAX_REVISION - 13)}-${sha256(...unlisted).slice(0, 12)}`;
+}
+
+/** Compares the files with manifest.json, if the folder has one. */
+function verifyManifest(root: string): z.infer<typeof manifestSchema> | undefined {
   if (!isFile(path.join(root, 'manifest.json'))) return undefined;
   const manifest = readJson(root, 'manifest.json', manifestSchema);
   for (const [name, expected] of Object.entries(manifest.files)) {
@@ -154,37 +152,23 @@ function verifyManifest(root: string): string | undefined {
       throw new StartupError(`${file} is damaged: its SHA-256 is not the one in manifest.json`);
     }
   }
-  return AMULET_JSON in manifest.files ? manifest.revision : withOwnSettings(root, manifest.revision);
+  return manifest;
 }
 
-/** The revision of a manifest that knows nothing of the folder's amulet.json, which decides about results, too. */
-function withOwnSettings(root: string, revision: string): string {
-  const file = path.join(root, AMULET_JSON);
-  return isFile(file) ? `${revision.slice(0, MAX_REVISION - 13)}-${sha256(file).slice(0, 12)}` : revision;
+/** Files named like the ONNX file that exporters put its weights into: model.onnx_data, model.onnx_data_1, model.onnx.data. */
+function weightFilesBeside(onnxFile: string): string[] {
+  const [folder, name] = [path.dirname(onnxFile), path.basename(onnxFile)];
+  return readdirSync(folder)
+    .filter((other) => /^[._]data/.test(other.slice(name.length)) && other.startsWith(name))
+    .sort()
+    .map((other) => path.join(folder, other));
 }
 
 function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-/** All that decides what a text's scores are. */
-function definingFiles(root: string, file: string): string[] {
-  const settings = ['config.json', 'tokenizer.json', 'tokenizer_config.json', AMULET_JSON].map((name) =>
-    path.join(root, name),
-  );
-  return [...settings.filter(isFile), ...weightFiles(path.join(root, file))];
-}
-
-/** The ONNX file and those that hold its weights when they lie outside: model.onnx_data, model.onnx_data_1, model.onnx.data. */
-export function weightFiles(onnxFile: string): string[] {
-  const [folder, name] = [path.dirname(onnxFile), path.basename(onnxFile)];
-  const outside = readdirSync(folder).filter(
-    (other) => /^[._]data/.test(other.slice(name.length)) && other.startsWith(name),
-  );
-  return [onnxFile, ...outside.sort().map((other) => path.join(folder, other))];
-}
-
-/** Of the files one after the other. In pieces: weights outside the graph may be larger than Node reads at once (2 GiB). */
+/** Of the files one after the other. In pieces: weights may be larger than Node reads at once (2 GiB). */
 function sha256(...files: string[]): string {
   const hash = createHash('sha256');
   const piece = Buffer.alloc(1 << 20);
@@ -197,14 +181,4 @@ function sha256(...files: string[]): string {
     }
   }
   return hash.digest('hex');
-}
-
-function readJson<S extends z.ZodType>(root: string, name: string, schema: S): z.output<S> {
-  const file = path.join(root, name);
-  try {
-    return schema.parse(JSON.parse(readFileSync(file, 'utf8')));
-  } catch (error) {
-    const reason = error instanceof z.ZodError ? z.prettifyError(error) : toError(error).message;
-    throw new StartupError(`${file} cannot be used: ${reason}`, { cause: error });
-  }
 }

@@ -1,0 +1,223 @@
+/**
+ * What config.json and tokenizer_config.json say, as Transformers reads them. Python writes NaN into JSON, editors put a byte
+ * order mark in front, and what one library leaves out is null, 0 or -1 in the files of another.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { StartupError, toError } from '../../shared/errors.ts';
+
+/** No model reads more tokens; tokenizers without a limit say so with 1e30. */
+const MAX_LIMIT = 1e9;
+
+/** A whole number above 0; undefined for what stands for "not known": missing, null, NaN, 0, -1, and 1e30. */
+const limit = z
+  .unknown()
+  .nullish()
+  .transform((value, context) => {
+    const number = numeric(value);
+    if (number === undefined) return undefined;
+    if (Number.isNaN(number)) {
+      context.addIssue(`must be a number, not ${JSON.stringify(value)}`);
+      return z.NEVER;
+    }
+    return number >= 1 && number <= MAX_LIMIT ? Math.floor(number) : undefined;
+  });
+
+/** An id of the vocabulary; undefined when there is none: missing, null, -1. */
+const tokenId = z
+  .unknown()
+  .nullish()
+  .transform((value) => {
+    const id = numeric(value);
+    return id !== undefined && Number.isInteger(id) && id >= 0 ? id : undefined;
+  });
+
+/** undefined: nothing there; NaN: not a number. */
+function numeric(value: unknown): number | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  if (typeof value === 'string' && value.trim() !== '') return Number(value);
+  return typeof value === 'number' ? value : Number.NaN;
+}
+
+/** The names of labels by their number: an object, or a list. A name may be a number, as in Transformers; null is no name. */
+const id2label = z
+  .unknown()
+  .nullish()
+  .transform((value, context) => {
+    const names = new Map<number, string>();
+    if (value === undefined || value === null) return names;
+    const entries = typeof value === 'object' ? Object.entries(value) : [];
+    if (typeof value !== 'object') context.addIssue('must be an object: {"0": "NEGATIVE", …}');
+    for (const [key, name] of entries as [string, unknown][]) {
+      if (!/^\s*\d{1,9}\s*$/.test(key)) {
+        context.addIssue(`id2label has a key that is no number: ${JSON.stringify(key.slice(0, 40))}`);
+        return z.NEVER;
+      }
+      if (name === null) continue;
+      if (typeof name !== 'string' && typeof name !== 'number' && typeof name !== 'boolean') {
+        context.addIssue(`the name of label ${key.trim()} is neither text nor a number`);
+        return z.NEVER;
+      }
+      names.set(Number(key), String(name));
+    }
+    return names;
+  });
+
+/** The same the other way round: what id2label is made from when it is missing. What does not fit is left out. */
+const label2id = z
+  .unknown()
+  .nullish()
+  .transform((value) => {
+    const entries = typeof value === 'object' && value !== null ? Object.entries(value) : [];
+    const byId = entries.map(([name, id]) => [numeric(id), name] as const);
+    const fits = byId.every(([id]) => id !== undefined && Number.isInteger(id) && id >= 0 && id < MAX_LIMIT);
+    return new Map(fits ? (byId as [number, string][]) : []);
+  });
+
+const configSchema = z.object({
+  model_type: z
+    .unknown()
+    .nullish()
+    .transform((type) => (typeof type === 'string' && type !== '' ? type : undefined)),
+  id2label,
+  label2id,
+  problem_type: z
+    .enum(['single_label_classification', 'multi_label_classification', 'regression', ''])
+    .nullish()
+    .transform((type) => (type === null || type === '' ? undefined : type)),
+  max_position_embeddings: limit,
+  /** The name that GPT-2 and its relatives have for it. */
+  n_positions: limit,
+  pad_token_id: tokenId,
+  num_attention_heads: limit,
+  n_head: limit,
+  n_heads: limit,
+});
+
+const tokenizerConfigSchema = z.object({ model_max_length: limit });
+
+export interface ModelConfig {
+  /** `model_type`, such as `bert`. */
+  family: string | undefined;
+  /** By index; may have holes. */
+  id2label: ReadonlyMap<number, string>;
+  problemType: 'single_label_classification' | 'multi_label_classification' | 'regression' | undefined;
+  padTokenId: number | undefined;
+  /** Attention heads of a layer: what the memory of a long text goes by. */
+  heads: number | undefined;
+  /** Most tokens of one text, special tokens included. */
+  maxTokens: number;
+  /** Where maxTokens comes from, for messages. */
+  limitedBy: string;
+  /** Position of a text's first token, for graphs that take positions as an input. */
+  firstPosition: number;
+}
+
+/** When neither the tokenizer nor the config names a limit. */
+const FALLBACK_MAX_TOKENS = 512;
+
+/** Two special tokens and one of the text's own. */
+const MIN_TOKENS = 3;
+
+/** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
+const OFFSET_POSITIONS = new Set([
+  'roberta',
+  'xlm-roberta',
+  'camembert',
+  'xlm-roberta-xl',
+  'longformer',
+  'mpnet',
+  'data2vec-text',
+  'ibert',
+  'roberta-prelayernorm',
+  'xmod',
+  'luke',
+  'esm',
+  'lilt',
+  'layoutlmv3',
+  'markuplm',
+]);
+
+/**
+ * Reads both files of a model folder.
+ * @throws StartupError that names the file and what is wrong with it
+ */
+export function readModelConfig(root: string): ModelConfig {
+  const config = readJson(root, 'config.json', configSchema);
+  // Not every tokenizer is saved with one: all that a model needs stands in tokenizer.json.
+  const tokenizer = readJson(root, 'tokenizer_config.json', tokenizerConfigSchema, {});
+  const firstPosition = OFFSET_POSITIONS.has(config.model_type ?? '') ? (config.pad_token_id ?? 1) + 1 : 0;
+  return {
+    family: config.model_type,
+    id2label: config.id2label.size > 0 ? config.id2label : config.label2id,
+    problemType: config.problem_type,
+    padTokenId: config.pad_token_id,
+    heads: config.num_attention_heads ?? config.n_head ?? config.n_heads,
+    ...tokenLimit(config, tokenizer.model_max_length, firstPosition),
+    firstPosition,
+  };
+}
+
+function tokenLimit(
+  config: z.infer<typeof configSchema>,
+  maxLength: number | undefined,
+  firstPosition: number,
+): Pick<ModelConfig, 'maxTokens' | 'limitedBy'> {
+  const name = config.max_position_embeddings === undefined ? 'n_positions' : 'max_position_embeddings';
+  const positions = config.max_position_embeddings ?? config.n_positions;
+  const usable = positions === undefined ? Infinity : positions - firstPosition;
+  const smaller = Math.min(usable, maxLength ?? Infinity);
+  const maxTokens = smaller === Infinity ? FALLBACK_MAX_TOKENS : smaller;
+  if (maxTokens < MIN_TOKENS)
+    throw new StartupError(`the model reads ${maxTokens} tokens of a text, which leaves no room for one`);
+  const limitedBy =
+    smaller === Infinity
+      ? 'the default, as neither config.json nor tokenizer_config.json has one'
+      : usable <= (maxLength ?? Infinity)
+        ? `${name} in config.json`
+        : 'model_max_length in tokenizer_config.json';
+  return { maxTokens, limitedBy };
+}
+
+/** @param missing what the file counts as having when it is not there; undefined: it must be there */
+export function readJson<S extends z.ZodType>(
+  root: string,
+  name: string,
+  schema: S,
+  missing?: object,
+): z.output<S> {
+  const file = path.join(root, name);
+  try {
+    const content = readFileSync(file, 'utf8');
+    return schema.parse(parsePythonJson(content));
+  } catch (error) {
+    if (missing && (error as NodeJS.ErrnoException).code === 'ENOENT') return schema.parse(missing);
+    throw new StartupError(`${file} cannot be used: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof z.ZodError)) return toError(error).message;
+  return error.issues
+    .map(({ path: at, message }) => (at.length > 0 ? `${at.join('.')}: ${message}` : message))
+    .join('; ');
+}
+
+/**
+ * Parses JSON as Python's json module writes it: NaN and Infinity stand for numbers, and become null. A byte order mark in
+ * front is skipped.
+ * @throws SyntaxError
+ */
+export function parsePythonJson(text: string): unknown {
+  const content = text.startsWith('\uFEFF') ? text.slice(1) : text;
+  try {
+    return JSON.parse(content) as unknown;
+  } catch (error) {
+    const replaced = content.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/gs, (found) =>
+      found.startsWith('"') ? found : 'null',
+    );
+    if (replaced === content) throw error;
+    return JSON.parse(replaced) as unknown;
+  }
+}

@@ -1,0 +1,80 @@
+/** Which folder, and which ONNX file in it, is meant. */
+import { readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { StartupError } from '../../shared/errors.ts';
+
+/** Taken in this order when none is named, as `amulet model pull` does. */
+export const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
+
+/** Where ONNX files lie in a model folder. */
+const PLACES = ['', 'onnx'];
+
+/** Names that a message lists of many. */
+const MAX_NAMED = 12;
+
+/**
+ * The model folder that a path means: itself, or when it is an ONNX file the folder around it that has config.json.
+ * @returns `file`: the ONNX file that was named, relative to the folder
+ * @throws StartupError
+ */
+export function findModelRoot(place: string): { root: string; file?: string } {
+  const given = path.resolve(place);
+  const found = statSync(given, { throwIfNoEntry: false });
+  if (found?.isFile() && given.endsWith('.onnx')) {
+    const folder = path.dirname(given);
+    const root = [folder, path.dirname(folder)].find(hasConfig);
+    if (root === undefined) {
+      throw new StartupError(
+        `${place}: there is no config.json beside this ONNX file, nor in the folder above`,
+      );
+    }
+    return { root, file: path.relative(root, given) };
+  }
+  if (!found) throw new StartupError(`MODEL_DIR=${place} does not exist`);
+  if (!found.isDirectory()) {
+    throw new StartupError(`MODEL_DIR=${place} is neither a folder nor an ONNX file`);
+  }
+  if (!hasConfig(given)) {
+    const parent = hasConfig(path.dirname(given)) ? `; did you mean ${path.dirname(place)}?` : '';
+    throw new StartupError(
+      `${place} has no config.json: a model folder has config.json, tokenizer.json and an ONNX file${parent}`,
+    );
+  }
+  return { root: given };
+}
+
+/**
+ * The ONNX file of a folder: the one that was asked for, else the first of ONNX_FILES, else the only one there is.
+ * @returns its path relative to the folder
+ * @throws StartupError that names those that are there
+ */
+export function chooseOnnxFile(root: string, wanted: string | undefined): string {
+  const present = PLACES.flatMap((place) => onnxFilesIn(root, place));
+  const usual = ONNX_FILES.find((name) => isFile(path.join(root, name)));
+  if (wanted !== undefined ? isFile(path.join(root, wanted)) : usual !== undefined)
+    return wanted ?? usual ?? '';
+  const [only, ...others] = present;
+  if (wanted === undefined && only !== undefined && others.length === 0) return only;
+  const which = wanted === undefined ? 'has no ONNX file with a usual name' : 'has no such ONNX file';
+  const looked = `looked for ${wanted ?? ONNX_FILES.join(', ')}`;
+  if (only === undefined) throw new StartupError(`${root} has no ONNX file: ${looked}`);
+  const named = present.slice(0, MAX_NAMED).join(', ') + (present.length > MAX_NAMED ? ', …' : '');
+  throw new StartupError(
+    `${root} ${which}: ${looked}; there ${others.length === 0 ? 'is' : 'are'} ${named}. Choose one with MODEL_FILE, or --file of amulet model check`,
+  );
+}
+
+function onnxFilesIn(root: string, place: string): string[] {
+  const folder = path.join(root, place);
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.onnx') && isFile(path.join(folder, name)))
+    .sort()
+    .map((name) => path.join(place, name));
+}
+
+const hasConfig = (folder: string): boolean => isFile(path.join(folder, 'config.json'));
+
+function isFile(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+}
