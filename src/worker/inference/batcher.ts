@@ -40,6 +40,8 @@ export interface BatcherOptions<Row extends BatchRow, Result> {
   quietBudget?: number;
   /** Most rows in one batch. */
   maxRows?: number;
+  /** Only rows with the same number of tokens share a batch: for models whose scores depend on padding. */
+  equalLengths?: boolean;
 }
 
 /** Told to callers about the batch that their row travelled in. */
@@ -104,6 +106,7 @@ export class Batcher<Row extends BatchRow, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
   readonly #budgets: Record<Lane, number>;
   readonly #maxRows: number;
+  readonly #maxPadding: number;
   readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
   readonly #executors: number;
   readonly #quietBudget: number | undefined;
@@ -117,12 +120,13 @@ export class Batcher<Row extends BatchRow, Result> {
   #background: readonly [Lane, Lane] = ['low', 'bulk'];
 
   constructor(options: BatcherOptions<Row, Result>) {
-    const { run, budgets, executors = 1, quietBudget, maxRows = DEFAULT_MAX_ROWS } = options;
+    const { run, budgets, executors = 1, quietBudget, maxRows = DEFAULT_MAX_ROWS, equalLengths } = options;
     this.#run = run;
     this.#quietBudget = quietBudget;
     this.#budgets = budgets;
     this.#executors = executors;
     this.#maxRows = maxRows;
+    this.#maxPadding = equalLengths ? 0 : MAX_JOIN_PADDING;
   }
 
   /** Rows that wait for a batch. */
@@ -237,7 +241,7 @@ export class Batcher<Row extends BatchRow, Result> {
       const width = Math.max(longest, tokens);
       const padded = (batch.length + 1) * width;
       const padding = padded - batch.length * longest - tokens;
-      if (padded <= budget && padding <= MAX_JOIN_PADDING && !candidate.alone) {
+      if (padded <= budget && padding <= this.#maxPadding && !candidate.alone) {
         batch.push(candidate);
         longest = width;
       } else {

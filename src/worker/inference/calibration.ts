@@ -45,18 +45,19 @@ const MAX_SPREAD = 3;
  * Times batches of every size, in turn, so that a slow moment hits all sizes alike.
  * @param run runs a batch of `rows` rows of `tokens` tokens; resolves when it is done
  * @param maxTokens of a row
+ * @param rowTokens length of the rows
  */
 export async function measure(
   run: (rows: number, tokens: number) => Promise<unknown>,
   maxTokens = Infinity,
   now: () => number = () => performance.now(),
+  rowTokens = Math.min(ROW_TOKENS, maxTokens),
 ): Promise<Sample[]> {
-  const rowTokens = Math.min(ROW_TOKENS, maxTokens);
   const samples = CANDIDATES.map((tokens): Sample => ({ tokens, ms: [] }));
   for (let round = 0; round < REPETITIONS; round++) {
     for (const sample of samples) {
       const start = now();
-      await run(Math.round(sample.tokens / rowTokens), rowTokens);
+      await run(Math.max(1, Math.round(sample.tokens / rowTokens)), rowTokens);
       sample.ms.push(now() - start);
     }
   }

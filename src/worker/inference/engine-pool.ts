@@ -8,7 +8,7 @@
  */
 import { measure, type Sample } from './calibration.ts';
 import { Engine, type EngineOptions } from './engine.ts';
-import type { GraphInfo } from './protocol.ts';
+import type { GraphInfo, Padding } from './protocol.ts';
 import type { ModelInput } from './tokenizer.ts';
 
 export class EnginePool {
@@ -38,6 +38,11 @@ export class EnginePool {
   /** What the graph reads and writes. */
   get graph(): GraphInfo | undefined {
     return this.#engines[0]?.graph;
+  }
+
+  /** What fills the rows of every later batch up to the longest of them. */
+  set padding(padding: Padding) {
+    for (const engine of this.#engines) engine.padding = padding;
   }
 
   /** Number of logits of a row. */
@@ -72,11 +77,18 @@ export class EnginePool {
   }
 }
 
-/** Calibrates on made-up rows. @param maxTokens that the model reads of a row */
-export function timeBatches(engines: EnginePool, maxTokens: number): Promise<Sample[]> {
-  const row = (tokens: number) => ({
-    ids: new Int32Array(tokens).fill(1),
-    typeIds: undefined,
-  });
-  return measure((rows, tokens) => engines.run(Array.from({ length: rows }, () => row(tokens))), maxTokens);
+/**
+ * Calibrates on made-up rows.
+ * @param maxTokens that the model reads of a row
+ * @param rowByRow the model takes one row at a time
+ */
+export function timeBatches(engines: EnginePool, maxTokens: number, rowByRow = false): Promise<Sample[]> {
+  const run = async (count: number, tokens: number): Promise<void> => {
+    const row = { ids: new Int32Array(tokens).fill(1), typeIds: undefined };
+    const rows = Array.from({ length: count }, () => row);
+    if (rowByRow) for (const each of rows) await engines.run([each]);
+    else await engines.run(rows);
+  };
+  const tokens = engines.graph?.fixed?.tokens;
+  return measure(run, tokens ?? maxTokens, undefined, tokens);
 }

@@ -6,7 +6,7 @@ import { childEnvironment } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { ModelInput } from './tokenizer.ts';
-import type { FromChild, GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
+import type { FromChild, GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';
 import type { BatchRun } from './worker-metrics.ts';
 
 /** The model child died while it loaded the model or ran a batch. */
@@ -64,6 +64,8 @@ export class Engine {
   #stopped = false;
   /** What the graph reads and writes, once it is loaded. */
   graph: GraphInfo | undefined;
+  /** What fills the rows of a batch; undefined: id 0, on the right. */
+  padding: Padding | undefined;
   /** Times the child was started again. */
   restarts = 0;
 
@@ -128,7 +130,7 @@ export class Engine {
         );
         child.kill('SIGKILL');
       }, this.#options.runTimeoutMs);
-      const message = pack(id, rows, urgent);
+      const message = { ...pack(id, rows, urgent), padding: this.padding };
       if (this.#runs.size === 0) this.#since = performance.now();
       this.#runs.set(id, { lengths: message.lengths, resolve, reject, timer });
       child.send(message);

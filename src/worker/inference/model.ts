@@ -2,16 +2,18 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { StartupError, toError } from '../../shared/errors.ts';
 import { float16ToFloat32 } from './float16.ts';
-import type { GraphInfo, LoadMessage, RunMessage } from './protocol.ts';
+import type { GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';
 
 /** Inputs a text classifier may have; whatever else the graph asks for, we cannot feed. */
-const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids'];
+const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'];
 
-/** Rows of rising length that every session runs once before it counts as ready. */
+/** Rows of rising length that every session runs before it counts as ready. */
 const WARM_UP_TOKENS = [8, 64, 256];
 
-/** Padding is masked out, so any id that every vocabulary has will do. */
-const PAD_ID = 0;
+/** Where padding is masked out, any id that every vocabulary has will do. */
+const DEFAULT_PADDING: Padding = { id: 0, side: 'right' };
+
+type Rows = Pick<RunMessage, 'ids' | 'lengths' | 'typeIds' | 'padding'>;
 
 export interface Logits {
   /** Shape [rows × outputs]. */
@@ -25,10 +27,12 @@ export class Model {
   readonly #inputTypes: Map<string, 'int64' | 'int32'>;
   readonly #output: string;
   readonly #maxTokens: number;
+  readonly #firstPosition: number;
+  readonly #fixed: NonNullable<GraphInfo['fixed']>;
 
-  private constructor(session: InferenceSession, maxTokens: number) {
+  private constructor(session: InferenceSession, { maxTokens = Infinity, firstPosition = 0 }: LoadMessage) {
     this.#session = session;
-    this.#maxTokens = maxTokens;
+    this.#firstPosition = firstPosition;
     this.#inputTypes = new Map();
     for (const input of session.inputMetadata) {
       const type = input.isTensor ? input.type : 'something else';
@@ -40,14 +44,14 @@ export class Model {
       this.#inputTypes.set(input.name, type);
     }
     if (!this.#inputTypes.has('input_ids')) throw new StartupError('the graph has no input named input_ids');
-    const output = session.outputNames.includes('logits') ? 'logits' : session.outputNames[0];
-    if (output === undefined) throw new StartupError('the graph has no output');
-    this.#output = output;
+    this.#fixed = fixedDimensions(session);
+    this.#maxTokens = Math.min(maxTokens, this.#fixed.tokens ?? Infinity);
+    this.#output = chooseOutput(session);
   }
 
   /** @throws StartupError when the file is no model that can be served */
   static async load(message: LoadMessage): Promise<Model> {
-    const { onnxFile, executionProviders, intraOpThreads, maxTokens = Infinity } = message;
+    const { onnxFile, executionProviders, intraOpThreads } = message;
     let session: InferenceSession;
     try {
       session = await InferenceSession.create(onnxFile, {
@@ -63,7 +67,7 @@ export class Model {
       throw new StartupError(`${onnxFile} cannot be loaded: ${oneLine(error)}`, { cause: error });
     }
     try {
-      return new Model(session, maxTokens);
+      return new Model(session, message);
     } catch (error) {
       if (error instanceof StartupError)
         throw new StartupError(`${onnxFile} cannot be served: ${error.message}`);
@@ -72,7 +76,8 @@ export class Model {
   }
 
   /**
-   * Runs the model on a few made-up rows, so that the first real one finds it warm.
+   * Runs the model on a few made-up rows, so that the first real one finds it warm. Whether it reads as many tokens as its
+   * config says is tried later (trial.ts): here, only the shortest rows must succeed.
    * @returns what the graph has turned out to be
    * @throws StartupError when the output is not one row of finite numbers per text
    */
@@ -80,12 +85,13 @@ export class Model {
     let width = 0;
     for (const wanted of WARM_UP_TOKENS) {
       const tokens = Math.min(wanted, this.#maxTokens);
-      const lengths = Int32Array.of(tokens, Math.ceil(tokens / 2));
-      const ids = new Int32Array(tokens + Math.ceil(tokens / 2)).fill(1);
+      const lengths = Int32Array.from([tokens, Math.ceil(tokens / 2)].slice(0, this.#fixed.rows ?? Infinity));
+      const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0)).fill(1);
       let logits: Logits;
       try {
         logits = await this.run({ ids, lengths, typeIds: undefined });
       } catch (error) {
+        if (width > 0 && !(error instanceof StartupError)) break;
         throw new StartupError(`the warm-up run failed: ${oneLine(error)}`, { cause: error });
       }
       if (!logits.values.every(Number.isFinite))
@@ -96,22 +102,27 @@ export class Model {
     return {
       inputs: [...this.#inputTypes].map(([name, type]) => ({ name, type })),
       output: { name: this.#output, type: output?.isTensor ? output.type : 'unknown', width },
+      fixed: this.#fixed,
     };
   }
 
   /** Runs one batch. */
-  async run({ ids, lengths, typeIds }: Pick<RunMessage, 'ids' | 'lengths' | 'typeIds'>): Promise<Logits> {
+  async run(batch: Rows): Promise<Logits> {
+    const { lengths } = batch;
     const rows = lengths.length;
-    const width = lengths.reduce((longest, length) => Math.max(longest, length), 0);
+    const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
+    const width = this.#fixed.tokens ?? longest;
+    if (longest > width) throw new Error(`the graph reads ${width} tokens, and the text has ${longest}`);
     const feeds: Record<string, Tensor> = {};
     for (const [name, type] of this.#inputTypes) {
-      feeds[name] = inputTensor(name, type, { ids, lengths, typeIds }, rows, width);
+      feeds[name] = inputTensor(type, batch, [rows, width], this.#filler(name, batch));
     }
     const output = (await this.#session.run(feeds, [this.#output]))[this.#output];
     if (!output) throw new Error(`the graph returned no ${this.#output}`);
     const { dims } = output;
-    const outputs = dims[1];
-    if (dims.length !== 2 || dims[0] !== rows || outputs === undefined) {
+    // A model with one label may leave its dimension out.
+    const outputs = dims.length === 1 ? 1 : dims[1];
+    if (dims.length > 2 || dims[0] !== rows || outputs === undefined) {
       throw new StartupError(
         `${this.#output} has shape [${dims.join(', ')}] for ${rows} texts; expected [${rows}, labels]`,
       );
@@ -119,11 +130,67 @@ export class Model {
     return { values: this.#toFloat32(output), rows, outputs };
   }
 
+  #filler(name: string, { ids, typeIds, padding = DEFAULT_PADDING }: Rows): Filler {
+    switch (name) {
+      case 'input_ids':
+        return { pad: padding.id, at: (source) => ids[source] ?? padding.id };
+      case 'attention_mask':
+        return { pad: 0, at: () => 1 };
+      case 'position_ids':
+        return { pad: 0, at: (_, place) => this.#firstPosition + place };
+      default:
+        return { pad: 0, at: (source) => typeIds?.[source] ?? 0 };
+    }
+  }
+
   #toFloat32({ type, data }: Tensor): Float32Array {
     if (data instanceof Float32Array) return data;
+    if (data instanceof Float64Array) return Float32Array.from(data);
     if (type === 'float16' && ArrayBuffer.isView(data)) return float16ToFloat32(data);
-    throw new StartupError(`${this.#output} is ${type}; expected float32 or float16`);
+    throw new StartupError(`${this.#output} is ${type}; expected float32, float16 or float64`);
   }
+}
+
+/** Of the input tensors. @throws StartupError when batches of one row, or of any number, are not possible */
+function fixedDimensions(session: InferenceSession): NonNullable<GraphInfo['fixed']> {
+  const fixed: { rows?: number; tokens?: number } = {};
+  for (const input of session.inputMetadata) {
+    const [rows, tokens] = input.isTensor ? input.shape : [];
+    if (typeof rows === 'number' && rows > 0) fixed.rows = rows;
+    if (typeof tokens === 'number' && tokens > 0) fixed.tokens = tokens;
+  }
+  if (fixed.rows !== undefined && fixed.rows !== 1) {
+    throw new StartupError(
+      `the graph takes exactly ${fixed.rows} texts at a time; export it with a dynamic batch dimension`,
+    );
+  }
+  return fixed;
+}
+
+const FLOATS = ['float32', 'float16', 'float64'];
+/** Names that exporters give to the output that counts, in this order. */
+const OUTPUT_NAMES = ['logits', 'probabilities', 'probs', 'scores', 'output'];
+
+/** The output that has a row of numbers per text. @throws StartupError that names those that are there */
+function chooseOutput({ outputMetadata }: InferenceSession): string {
+  const described: string[] = [];
+  const usable: string[] = [];
+  for (const output of outputMetadata) {
+    // A sequence of maps: what ZipMap, of models made by scikit-learn, makes of scores.
+    if (!output.isTensor) described.push(`${output.name} (no tensor: a sequence or map, as ZipMap makes it)`);
+    else if (!FLOATS.includes(output.type)) {
+      const chosen = /^u?int/.test(output.type) ? ': the number of a label, without its score' : '';
+      described.push(`${output.name} (${output.type}${chosen})`);
+    } else if (output.shape.length > 2) {
+      described.push(`${output.name} (${output.type} of shape [${output.shape.join(', ')}])`);
+    } else usable.push(output.name);
+  }
+  const chosen = OUTPUT_NAMES.find((name) => usable.includes(name)) ?? usable[0];
+  if (chosen !== undefined) return chosen;
+  if (described.length === 0) throw new StartupError('the graph has no output');
+  throw new StartupError(
+    `the graph has no output of float32, float16 or float64 with the shape [texts, labels], but ${described.join(', ')}`,
+  );
 }
 
 /** ONNX Runtime's messages may have several lines. */
@@ -131,13 +198,18 @@ function oneLine(error: unknown): string {
   return toError(error).message.replace(/\s+/g, ' ').trim();
 }
 
+/** What an input has for a token, given its index in the batch and its place in its row, and for padding. */
+interface Filler {
+  pad: number;
+  at: (source: number, place: number) => number;
+}
+
 /** Lays rows out as a padded [rows, width] tensor of the type that the graph wants. */
 function inputTensor(
-  name: string,
   type: 'int64' | 'int32',
-  { ids, lengths, typeIds }: Pick<RunMessage, 'ids' | 'lengths' | 'typeIds'>,
-  rows: number,
-  width: number,
+  { lengths, padding = DEFAULT_PADDING }: Rows,
+  [rows, width]: [number, number],
+  { pad, at }: Filler,
 ): Tensor {
   // An int64 that fits 32 bits is, in little-endian memory, its low word followed by zeros: writing every other word of
   // a zeroed buffer fills it without one BigInt. (Node runs on little-endian machines only, s390x aside, and
@@ -145,18 +217,13 @@ function inputTensor(
   const words = type === 'int64' ? 2 : 1;
   const buffer = new ArrayBuffer(rows * width * words * 4);
   const cells = new Int32Array(buffer);
+  if (pad !== 0) for (let cell = 0; cell < cells.length; cell += words) cells[cell] = pad;
   let source = 0;
   for (let row = 0; row < rows; row++) {
     const length = lengths[row] ?? 0;
-    let cell = row * width * words;
-    for (let i = 0; i < length; i++, cell += words) {
-      cells[cell] =
-        name === 'input_ids'
-          ? (ids[source + i] ?? PAD_ID)
-          : name === 'attention_mask'
-            ? 1
-            : (typeIds?.[source + i] ?? 0);
-    }
+    const start = padding.side === 'left' ? width - length : 0;
+    let cell = (row * width + start) * words;
+    for (let place = 0; place < length; place++, cell += words) cells[cell] = at(source + place, place);
     source += length;
   }
   return type === 'int64'

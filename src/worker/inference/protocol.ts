@@ -11,6 +11,15 @@ export interface LoadMessage {
   intraOpThreads: number;
   /** Most tokens of one text; the graph fails beyond it. Undefined: not known. */
   maxTokens?: number;
+  /** Position of a row's first token, for a graph that has position_ids as an input. Undefined: 0. */
+  firstPosition?: number;
+}
+
+/** What fills rows up to the longest of their batch, where the graph masks it out or looks for it. */
+export interface Padding {
+  /** Token id. */
+  id: number;
+  side: 'left' | 'right';
 }
 
 /** One batch. The rows lie one after the other, without padding: the child pads them into its input tensors. */
@@ -25,6 +34,8 @@ export interface RunMessage {
   lengths: Int32Array;
   /** Segment ids of all rows, shape [Σ lengths]; undefined: all 0. */
   typeIds: Int32Array | undefined;
+  /** Undefined: id 0, on the right. */
+  padding?: Padding | undefined;
 }
 
 export type ToChild = LoadMessage | RunMessage;
@@ -34,6 +45,8 @@ export interface GraphInfo {
   inputs: { name: string; type: string }[];
   /** Shape [rows, width]. */
   output: { name: string; type: string; width: number };
+  /** Dimensions of the inputs that the graph fixes. Shorter rows are padded to `tokens`. */
+  fixed?: { rows?: number; tokens?: number };
 }
 
 export type FromChild =
