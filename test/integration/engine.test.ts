@@ -1,15 +1,27 @@
 /** The engine and the batcher around a model child that dies, hangs and throws. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { pino } from 'pino';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { StartupError } from '../../src/shared/errors.ts';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
 import type { TextRow } from '../../src/worker/inference/classifier.ts';
 import { EnginePool } from '../../src/worker/inference/engine-pool.ts';
-import { Engine, EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';
+import {
+  Engine,
+  EngineStopped,
+  ModelCrashed,
+  type EngineOptions,
+} from '../../src/worker/inference/engine.ts';
+import { eventually } from '../support/stack.ts';
 
 const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
 let engine: Engine | undefined;
-afterEach(() => engine?.stop());
+afterEach(async () => {
+  vi.useRealTimers();
+  await engine?.stop();
+});
 
 const row = (id: number): TextRow => ({
   tokens: 3,
@@ -24,13 +36,17 @@ const row = (id: number): TextRow => ({
   },
 });
 
-async function start(runTimeoutMs = 10_000): Promise<Batcher<TextRow, Float32Array>> {
+async function start({
+  onnxFile = 'x',
+  ...options
+}: Partial<EngineOptions> & { onnxFile?: string } = {}): Promise<Batcher<TextRow, Float32Array>> {
   const started = await Engine.start({
-    load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
-    runTimeoutMs,
+    load: { onnxFile, executionProviders: ['cpu'], intraOpThreads: 1 },
+    runTimeoutMs: 10_000,
     logger: pino({ level: 'silent' }),
     onGiveUp: () => {},
     childEntry: CHILD,
+    ...options,
   });
   engine = started;
   return new Batcher<TextRow, Float32Array>({
@@ -38,6 +54,9 @@ async function start(runTimeoutMs = 10_000): Promise<Batcher<TextRow, Float32Arr
     budgets: { interactive: 64, low: 64, bulk: 64 },
   });
 }
+
+/** Resolves when the model process has a batch. */
+const holdsABatch = () => eventually(() => Promise.resolve(engine!.inFlight > 0 ? true : undefined));
 
 const firstLogit = (settled: { result: Float32Array }) => settled.result[0];
 
@@ -63,7 +82,7 @@ describe('a row that kills the process', () => {
   test('killed from outside in the middle of a batch: nothing is lost', async () => {
     const batcher = await start();
     const answers = Promise.all([669, 2, 3].map((id) => batcher.submit(row(id), 'interactive')));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await holdsABatch();
     process.kill(engine!.pid!, 'SIGKILL');
     expect((await answers).map(firstLogit)).toEqual([669, 2, 3]);
   });
@@ -78,16 +97,61 @@ test('a row the model throws at fails alone with its message', async () => {
 });
 
 test('a hanging batch costs its process its life, and only the hanging row its result', async () => {
-  const batcher = await start(300);
+  const batcher = await start({ runTimeoutMs: 300 });
   const outcomes = await Promise.allSettled([1, 668, 3].map((id) => batcher.submit(row(id), 'interactive')));
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+});
+
+test('the time limit of a batch ends with its answer: the process that answered lives on', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const batcher = await start({ runTimeoutMs: 1000 });
+  const { pid } = engine!;
+  const settle = (id: number) => Promise.allSettled([batcher.submit(row(id), 'interactive')]);
+  for (const id of [1, 667]) await settle(id);
+  expect(vi.getTimerCount()).toBe(0);
+  vi.advanceTimersByTime(1000);
+  expect(await settle(2)).toMatchObject([{ status: 'fulfilled' }]);
+  expect([engine!.pid, engine!.restarts]).toEqual([pid, 0]);
+});
+
+test('a model process that cannot be started again is given up, and its owner told', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'amulet-engine-'));
+  const onnxFile = path.join(folder, 'model.onnx');
+  writeFileSync(onnxFile, '');
+  const told: Error[] = [];
+  await start({ onnxFile, onGiveUp: (error) => told.push(error) });
+  rmSync(folder, { recursive: true });
+  // The pauses between its tries, ten times as fast.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const clock = setInterval(() => vi.advanceTimersByTime(100), 10);
+  try {
+    process.kill(engine!.pid!, 'SIGKILL');
+    while (told.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    clearInterval(clock);
+  }
+  expect(told).toEqual([
+    expect.objectContaining({ message: 'the model process could not be started again' }),
+  ]);
+  await expect(engine!.run([row(1).encoded])).rejects.toThrow(EngineStopped);
+});
+
+test('a run is reported with its tokens, and with what padding makes of them', async () => {
+  const runs: unknown[] = [];
+  await start({ onRun: (run) => runs.push(run) });
+  const { encoded } = row(1);
+  await engine!.run([
+    { ...encoded, ids: Int32Array.of(1, 2) },
+    { ...encoded, ids: Int32Array.of(1, 2, 3, 4, 5) },
+  ]);
+  expect(runs).toMatchObject([{ rows: 2, tokens: 7, paddedTokens: 10 }]);
 });
 
 test('stop() rejects what is in flight with EngineStopped, which is not the fault of the row', async () => {
   const batcher = await start();
   const pending = batcher.submit(row(668), 'interactive');
   const caught = pending.catch((error: unknown) => error);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await holdsABatch();
   await engine!.stop();
   expect(await caught).toBeInstanceOf(EngineStopped);
 });

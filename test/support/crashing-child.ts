@@ -1,14 +1,19 @@
 /**
  * A model child for tests: two logits per row, made from its first token id. Some ids misbehave, as texts in a real model
- * might: 666 kills the process as a native crash would, 667 throws, 668 never answers, 669 sleeps.
+ * might: 666 kills the process as a native crash would, 667 throws, 668 never answers, 669 sleeps. A model file that is given
+ * by its absolute path must be there.
  */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import type { FromChild, ToChild } from '../../src/worker/inference/protocol.ts';
 
 const send = (message: FromChild) => process.send?.(message);
 
 process.on('message', (message: ToChild) => {
   if (message.type === 'load') {
-    if (message.onnxFile === 'unusable') send({ type: 'unusable', message: 'this model is no good' });
+    const { onnxFile } = message;
+    if (onnxFile === 'unusable' || (path.isAbsolute(onnxFile) && !existsSync(onnxFile)))
+      send({ type: 'unusable', message: 'this model is no good' });
     else
       send({ type: 'ready', graph: { inputs: [], output: { name: 'logits', type: 'float32', width: 2 } } });
     return;
