@@ -240,6 +240,29 @@ describe('errors in place', () => {
   });
 });
 
+describe('a number for an id', () => {
+  const readId = async (id: string) => (await read(`{"id": ${id}, "text": "a"}`, SPECS.ndjson))[0];
+
+  test.each([
+    ['0', '0'],
+    ['-7', '-7'],
+    ['1.5', '1.5'],
+    ['9007199254740991', '9007199254740991'],
+    ['-9007199254740991', '-9007199254740991'],
+  ])('%s becomes the string %s', async (written, id) => {
+    expect(await readId(written)).toEqual({ line: 1, id, text: 'a' });
+  });
+
+  // From 2^53 on, two integers may be read as one.
+  test.each(['9007199254740992', '9007199254740993', '-9007199254740992', '-9007199254740993', '1e300'])(
+    '%s is refused: another one may be read as the same',
+    async (written) => {
+      const error = { code: 'invalid_id', message: expect.stringContaining('rounded') };
+      expect(await readId(written)).toEqual({ line: 1, error });
+    },
+  );
+});
+
 describe('records that are too long', () => {
   test.each(formats)(
     '$format: a row in place of a gigantic one, and nothing of it is kept',

@@ -363,14 +363,22 @@ describe('the list of what is allowed', () => {
       'a range',
       '10.1.0.0/16',
       ['http://10.1.0.0/', 'http://10.1.255.255:8080/', 'http://[::ffff:10.1.2.3]/'],
-      ['http://10.0.255.255/', 'http://10.2.0.0/', 'http://10.1.0.1:9000/', 'http://[::ffff:10.2.0.0]/'],
+      [
+        'http://10.0.255.255/',
+        'http://10.2.0.0/',
+        'http://10.1.0.1:9000/',
+        'http://[::ffff:10.2.0.0]/',
+        'http://example.com:9000/',
+      ],
     ],
     [
       'a range on a port',
       '10.1.0.0/16:9000',
       ['http://10.1.2.3:9000/'],
-      ['http://10.1.2.3/', 'http://10.2.2.3:9000/'],
+      ['http://10.1.2.3/', 'http://10.2.2.3:9000/', 'http://example.com:9001/'],
     ],
+    ['an address on the first port', '10.0.0.7:1', ['http://10.0.0.7:1/'], ['http://10.0.0.7/']],
+    ['an address on the last port', '10.0.0.7:65535', ['http://10.0.0.7:65535/'], ['http://10.0.0.7/']],
     [
       'a range, and one address on a port of its own',
       '10.1.0.0/16,10.1.0.1:9000',
@@ -383,6 +391,18 @@ describe('the list of what is allowed', () => {
       '::ffff:10.1.0.0/112',
       ['http://10.1.2.3/', 'http://[::ffff:10.1.2.3]/'],
       ['http://10.2.0.0/', 'http://[fd00::1]/'],
+    ],
+    [
+      'all addresses that carry IPv4',
+      '::ffff:0:0/96',
+      ['http://10.1.2.3/', 'http://[::ffff:10.1.2.3]/'],
+      ['http://[fd00::1]/'],
+    ],
+    [
+      'a range of IPv6 that has more than those does not open IPv4',
+      '::ffff:0:0/90',
+      [],
+      ['http://10.1.2.3/', 'http://[::ffff:10.1.2.3]/'],
     ],
     [
       'an address that only carries IPv4',
@@ -542,9 +562,19 @@ describe('the list of what is allowed', () => {
     ['[::1]:65536', 'there is no port 65536'],
     ['example.com:http', 'neither a name nor an address'],
     ['[::1', 'neither a name nor an address'],
+    ['x[::1]', 'neither a name nor an address'],
+    ['[::1]x', 'neither a name nor an address'],
+    ['[::1]:9000x', 'neither a name nor an address'],
   ])('%s is no entry', (entry, message) => {
     expect(() => parseAllowed(entry)).toThrow(message);
     // The setting names itself and the entry.
     expect(() => policy(`example.com,${entry}`)).toThrow(`WEBHOOK_ALLOW=example.com,${entry}: ${entry}`);
   });
 });
+
+test.each(['', '10', '10.1', '010.0.0.1', 'example.com', '::1::', 'fe80::1%eth0/64'])(
+  'no webhook goes to %j, which a resolver may give but is not an address',
+  (address) => {
+    expect(addressProblem(address, 80, policy('0.0.0.0/0,::/0'))).toBe(`${address}, which is not an address`);
+  },
+);

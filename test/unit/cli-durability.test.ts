@@ -1,0 +1,87 @@
+/** What a backfill writes outlives a power failure: a file is on the disk before it is renamed, the renaming before it counts. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { openDestination } from '../../src/cli/destination.ts';
+import type { BackfillState } from '../../src/cli/state.ts';
+
+/** What is done to files, in order, as `write out.partial`. */
+const { calls } = vi.hoisted(() => ({ calls: [] as string[] }));
+
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs/promises')>();
+  return {
+    ...real,
+    open: async (file: string, flags?: string, mode?: number): Promise<FileHandle> => {
+      const handle = await real.open(file, flags, mode);
+      const name = path.basename(file);
+      for (const [method, call] of [
+        ['write', 'write'],
+        ['writeFile', 'write'],
+        ['sync', 'sync'],
+      ] as const) {
+        const original = handle[method].bind(handle) as (...args: unknown[]) => Promise<unknown>;
+        Object.assign(handle, {
+          [method]: async (...args: unknown[]) => {
+            const result = await original(...args);
+            calls.push(`${call} ${name}`);
+            return result;
+          },
+        });
+      }
+      return handle;
+    },
+    rename: async (from: string, to: string) => {
+      await real.rename(from, to);
+      calls.push(`rename ${path.basename(from)} ${path.basename(to)}`);
+    },
+  };
+});
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'amulet-durability-'));
+  calls.length = 0;
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const STATE: BackfillState = {
+  v: 1,
+  url: 'http://127.0.0.1:3000/',
+  options: { format: 'lines' },
+  input: null,
+  idempotencyKey: 'k',
+  batch: 'b',
+  uploaded: true,
+  finished: null,
+};
+const STATE_WRITTEN = [
+  'write out.resume.json.new',
+  'sync out.resume.json.new',
+  'rename out.resume.json.new out.resume.json',
+];
+
+test('the state is on the disk before it takes the place of the one before', async () => {
+  const destination = await openDestination(path.join(folder, 'out'));
+  await destination.save(STATE);
+  expect(calls).toEqual(STATE_WRITTEN);
+  destination.release();
+});
+
+test('the rows are on the disk before the state says that they are whole, and before they get their name', async () => {
+  const destination = await openDestination(path.join(folder, 'out'));
+  const output = await destination.openOutput();
+  await output.write(Buffer.from('{"line":1}\n'));
+  await destination.finish(STATE, { rows: 1, failed: 0 }, output);
+  destination.release();
+  expect(calls).toEqual([
+    'write out.partial',
+    'sync out.partial',
+    ...STATE_WRITTEN,
+    'rename out.partial out',
+    // The folder has the names.
+    `sync ${path.basename(folder)}`,
+  ]);
+});
