@@ -109,6 +109,18 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(JSON.parse(words[words.indexOf('-d') + 1]!)).toEqual({ text, top_k: null });
     });
 
+    test('that the model knows only in part, or not at all: what share, and why there is no label', async () => {
+      const page = await pages.open(stack.url);
+      await classify(page, 'what a joy 😀');
+      await ended(page, 'job-path');
+      expect(await page.locator('#job-hint').textContent()).toBe(
+        'Of this text, 25 % is unknown to the model.',
+      );
+      await classify(page, '😀');
+      await seen(page, /only token is not in the model's vocabulary/);
+      expect(await page.locator('.bars .label').count()).toBe(0);
+    });
+
     test('is sent by Ctrl + Enter, with the keyboard alone', async () => {
       const page = await pages.open(stack.url);
       await page.keyboard.press('Tab');

@@ -99,6 +99,27 @@ describe('from a file to labels', () => {
     expect(content('out')).toMatch(/^\{"line":1,.*\n\{"line":3,"error":.*\n\{"line":4,.*\n$/);
   });
 
+  test.each([
+    ['good\n😀 two\nthree 🎉\n', '2 rows have tokens that the model does not know (mean share 40 %)'],
+    ['good\n😀 two\n', '1 row has tokens that the model does not know (mean share 40 %)'],
+  ])('rows that the model did not know all of are counted: %j', async (texts, summary) => {
+    const { code, said } = await run([write('in.txt', texts), '-o', at('out')]);
+    expect(code).toBe(EXIT.ok);
+    expect(said.split('\n')).toContain(`Unknown     ${summary}`);
+    const shares = content('out').matchAll(/"unknown":([\d.]+)/g);
+    expect([...shares].map(([, share]) => Number(share))).toEqual(
+      summary.startsWith('2') ? [0.4, 0.4] : [0.4],
+    );
+  });
+
+  test('rows that the model knows all of are no reason to say so, nor is a server that does not count them', async () => {
+    const file = write('in.txt', 'good\nbad\n');
+    expect((await run([file, '-o', at('out')])).said).not.toContain('Unknown');
+    fake.countsUnknown = false;
+    const { code, said } = await run([write('in2.txt', '😀\n'), '-o', at('out2')]);
+    expect([code, said.includes('Unknown')]).toEqual([EXIT.ok, false]);
+  });
+
   test('NDJSON under a name that says nothing, in parts', async () => {
     const file = write('in.data', big);
     expect(await run([file, '-o', at('out'), '--format', 'ndjson'])).toMatchObject({ code: EXIT.ok });

@@ -67,6 +67,72 @@ test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
   expect(samples.map(({ text }) => text)).toEqual(['I love this.', 'Не то.']);
   for (const { result } of samples) expect(result).toMatchObject({ score: expect.any(Number) as number });
   expect(report.calibration?.length).toBeGreaterThan(5);
+  // Of every script its tokens, and a share of them; byte-level BPE knows all.
+  const { vocabulary = [] } = report;
+  expect(vocabulary.map(({ script }) => script)).toEqual(SCRIPTS);
+  for (const { tokens, unknown } of vocabulary) {
+    expect(tokens).toBeGreaterThan(0);
+    expect(unknown >= 0 && unknown <= 1).toBe(true);
+    if (report.tokenizer === 'BPE') expect(unknown).toBe(0);
+  }
+  expect(report.unreadable_text).toBe('error');
+});
+
+const SCRIPTS = [
+  'emoji',
+  'Latin with accents',
+  'Cyrillic',
+  'Greek',
+  'Arabic',
+  'Hebrew',
+  'Devanagari',
+  'Chinese',
+  'Japanese',
+  'Korean',
+  'Thai',
+];
+
+test('what the vocabulary of the shipped model lacks, and a sample that it cannot read, which is no reason to refuse it', async () => {
+  const { code, out, problems } = await check(['models/sst2-minilm', '--text', '😀', '--text', 'a joy 😀']);
+  expect([code, problems]).toEqual([EXIT.ok, '']);
+  expect(out).toMatch(
+    /^Sample +"😀" \(3 tokens\): unreadable_text: the text's only token is not in the model's/m,
+  );
+  expect(out).toMatch(/"a joy 😀" \(5 tokens\): POSITIVE .*; 33 % of it unknown$/m);
+  const lines = out.split('\n');
+  const start = lines.findIndex((line) => line.startsWith('Vocabulary'));
+  const end = lines.findIndex((line, i) => i > start && !line.startsWith(' '));
+  const block = lines.slice(start, end);
+  expect(block.join(' ').replaceAll(/ +/g, ' ')).toMatch(
+    /^Vocabulary has Latin with accents, Cyrillic, Greek, Arabic, Hebrew lacks emoji 100 %, Devanagari \d %, Chinese \d\d %, Japanese \d %, Korean \d %, Thai 100 % \(of the tokens of a sample\)$/,
+  );
+  expect(Math.max(...block.map((line) => line.length))).toBeLessThanOrEqual(80);
+});
+
+describe('amulet.json', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-check-'));
+    fs.cpSync('test/fixtures/models/bert-uncased', folder, { recursive: true });
+  });
+  afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+  test('is applied and said', async () => {
+    fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable_text": "classify"}');
+    const { code, out } = await check([folder, '--text', '😀']);
+    expect(code).toBe(EXIT.ok);
+    expect(out).toMatch(/^Sample +"😀" .*; 100 % of it unknown$/m);
+    expect(out).toMatch(/^Unreadable +texts get labels all the same \(unreadable_text in amulet\.json\)$/m);
+  });
+
+  test('that is wrong is a problem in one line', async () => {
+    fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable_text": "ignore"}');
+    const { code, problems } = await check([folder]);
+    expect(code).toBe(EXIT.failed);
+    expect(problems).toBe(
+      `amulet: ${folder}/amulet.json cannot be used: unreadable_text must be one of error, classify\n`,
+    );
+  });
 });
 
 test('for people: what it is, a sample, and the speed', async () => {

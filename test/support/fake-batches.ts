@@ -66,6 +66,8 @@ export class FakeBatches {
   readonly requests: string[] = [];
   /** How fast the rows of a batch are finished. */
   rowsPerSecond = Infinity;
+  /** False: as a server of an earlier version, whose batches say nothing of unknown tokens. */
+  countsUnknown = true;
   /** How many rows at the end are never given out. */
   loseRows = 0;
   readonly #keys = new Map<string, string>();
@@ -340,6 +342,10 @@ export class FakeBatches {
         with_unknown: unknown,
         mean_unknown: unknown === 0 ? null : UNKNOWN_SHARE,
       };
+      if (!this.countsUnknown) {
+        const { total, failed } = batch.rows;
+        batch.rows = { total, finished, failed } as Batch['rows'];
+      }
       if (finished === results.length) {
         Object.assign(batch, { status: 'completed', finished_at: new Date().toISOString() });
       } else if (this.rowsPerSecond !== Infinity) {

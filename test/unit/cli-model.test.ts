@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { CliError, UsageError } from '../../src/cli/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
 import { chooseExternalFiles, chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
+import { vocabulary } from '../../src/cli/model/vocabulary.ts';
 import { printable } from '../../src/cli/units.ts';
 import { hubAccess } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
@@ -112,7 +113,7 @@ describe('the files that are taken', () => {
   });
 
   test('documents, and nothing else', () => {
-    const taken = ['special_tokens_map.json', 'README.md', 'LICENSE'];
+    const taken = ['special_tokens_map.json', 'amulet.json', 'README.md', 'LICENSE'];
     const left = ['pytorch_model.bin', 'model.safetensors', 'vocab.txt', 'docs/README.md', '.gitattributes'];
     expect(choose([...left, ...taken, 'model.onnx']).others).toEqual([...taken, 'model.onnx']);
   });
@@ -177,4 +178,33 @@ describe('the hub', () => {
 test('what is printed cannot steer a terminal', () => {
   expect(printable('a\n\u001b[31mb\u009bc\u007f')).toBe('a\\u000a\\u001b[31mb\\u009bc\\u007f');
   expect(printable('Ελλάδα 图书馆 👩‍👩‍👧')).toBe('Ελλάδα 图书馆 👩‍👩‍👧');
+});
+
+describe('what a vocabulary has', () => {
+  const samples = (shares: Record<string, number>) =>
+    Object.entries(shares).map(([script, unknown]) => ({ script, tokens: 12, unknown }));
+
+  test.each([
+    ['all of it', { emoji: 0, Greek: 0 }, ['Vocabulary  has emoji, Greek']],
+    ['nothing', { emoji: 1 }, ['Vocabulary  lacks emoji 100 % (of the tokens of a sample)']],
+    [
+      'a part',
+      { emoji: 0.001, Greek: 0, Chinese: 0.692 },
+      [
+        'Vocabulary  has Greek',
+        '            lacks emoji under 1 %, Chinese 69 % (of the tokens of a sample)',
+      ],
+    ],
+  ])('%s', (_, shares, lines) => expect(vocabulary(samples(shares))).toEqual(lines));
+
+  test('in 80 columns, a share beside its unit', () => {
+    const scripts = Object.fromEntries(Array.from({ length: 30 }, (__, i) => [`script${i}`, 0.5 + i / 100]));
+    const lines = vocabulary(samples(scripts));
+    expect(lines.length).toBeGreaterThan(5);
+    for (const line of lines) {
+      expect(line.length).toBeLessThanOrEqual(80);
+      expect(line).toMatch(/^(?:Vocabulary {2}| {12})\S/);
+      expect(line).not.toMatch(/^ +%/);
+    }
+  });
 });

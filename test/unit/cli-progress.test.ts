@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { progressLine, type Progress } from '../../src/cli/progress-line.ts';
 import { RateMeter } from '../../src/cli/rate-meter.ts';
 import { createReporter } from '../../src/cli/reporter.ts';
-import { bytes, count, duration, plural, rate, shellWord } from '../../src/cli/units.ts';
+import { bytes, count, duration, percent, plural, rate, shellWord } from '../../src/cli/units.ts';
 
 const STYLE = { done: (cells: string) => cells, left: (cells: string) => cells };
 const line = (progress: Progress, columns: number) => progressLine(progress, columns, STYLE);
@@ -155,6 +155,15 @@ test('units', () => {
     '12:34',
     '1:02:03',
     '3 d 4 h',
+  ]);
+  expect([0, 0.0001, 0.01, 0.4, 0.994, 0.9999, 1].map(percent)).toEqual([
+    '0 %',
+    'under 1 %',
+    '1 %',
+    '40 %',
+    'over 99 %',
+    'over 99 %',
+    '100 %',
   ]);
   expect([0.04, 9.94, 9.96, 1650.2].map(rate)).toEqual(['0.0/s', '9.9/s', '10/s', '1,650/s']);
   expect(['a.jsonl', '-', 'a b', "it's", '{"a":1}', ''].map(shellWord)).toEqual([

@@ -7,6 +7,7 @@ import { batchInput, formatByName, type BatchOptions } from '../../src/api/pages
 import { Curl } from '../../src/api/pages/client/curl.ts';
 import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/client/format.ts';
 import { doubtOf, findFields, readHead } from '../../src/api/pages/client/peek.ts';
+import { labelHint, unknownRows } from '../../src/api/pages/client/unknown.ts';
 
 /** The words that a shell makes of a command, whose name is `curl`. */
 function words(command: string): string[] {
@@ -152,4 +153,28 @@ test('figures are short', () => {
     '2 d 7 h',
   ]);
   expect([score(0.9841, true), score(-1.5, false)]).toEqual(['98.4 %', '-1.500']);
+});
+
+describe('what the model did not know', () => {
+  test.each([
+    [{ truncated: false }, ''],
+    [{ truncated: true }, 'The text is longer than the model reads: its end was left out.'],
+    [{ truncated: false, unknown: 0.4 }, 'Of this text, 40 % is unknown to the model.'],
+    [{ truncated: false, unknown: 0.0001 }, 'Of this text, under 1 % is unknown to the model.'],
+    [
+      { truncated: true, unknown: 0.999 },
+      'The text is longer than the model reads: its end was left out. Of this text, over 99 % is unknown to the model.',
+    ],
+  ])('of a text: %j', (row, hint) => expect(labelHint(row)).toBe(hint));
+
+  test('of a file', () => {
+    const rows = { total: 9, finished: 9, failed: 0 };
+    expect(unknownRows({ ...rows, with_unknown: 0, mean_unknown: null })).toBeUndefined();
+    expect(unknownRows({ ...rows, with_unknown: 1, mean_unknown: 1 })).toBe(
+      '1 row with 100 % unknown to the model',
+    );
+    expect(unknownRows({ ...rows, with_unknown: 1204, mean_unknown: 0.123 })).toBe(
+      '1,204 rows with 12 % unknown to the model',
+    );
+  });
 });

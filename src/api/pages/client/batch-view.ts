@@ -1,9 +1,10 @@
 /** A batch as it is shown. */
 import type { Batch, BatchStatus } from '../../../shared/contract.ts';
 import { say } from './dom.ts';
-import { count, duration, percent, plural, rate } from './format.ts';
+import { count, duration, plural, rate } from './format.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
+import { unknownRows } from './unknown.ts';
 
 const FINAL: readonly BatchStatus[] = ['completed', 'failed', 'canceled', 'expired'];
 export const isFinal = ({ status }: Batch): boolean => FINAL.includes(status);
@@ -45,20 +46,16 @@ export function problemOf({ status, error, problem, model }: Batch): Explanation
 }
 
 function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): string {
+  const unknown = unknownRows(rows);
   const parts = [
     `${count(rows.finished)} of ${plural(rows.total, 'row')}`,
     ...(perSecond === null || perSecond === 0 ? [] : [`${rate(perSecond)} rows/s`]),
     ...(eta === null ? [] : [`${duration(eta)} left`]),
     ...(rows.failed === 0 ? [] : [plural(rows.failed, 'error')]),
-    ...(rows.with_unknown === 0 ? [] : [unknownText(rows)]),
+    ...(unknown === undefined ? [] : [unknown]),
   ];
   // Lines break between the parts alone.
   return parts.map((part) => part.replaceAll(' ', '\u00a0')).join(' · ');
-}
-
-/** `1,204 rows with 12 % unknown to the model` */
-function unknownText({ with_unknown: rows, mean_unknown: share }: Batch['rows']): string {
-  return `${plural(rows, 'row')} with ${share === null ? 'words' : percent(share)} unknown to the model`;
 }
 
 function stepsOf(batch: Batch): Step[] {

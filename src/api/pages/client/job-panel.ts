@@ -3,12 +3,13 @@ import type { Job, JobStatus } from '../../../shared/contract.ts';
 import { urlOf, type Api } from './api.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
-import { elapsed, percent, plural, score } from './format.ts';
+import { elapsed, plural, score } from './format.ts';
 import { showLabels } from './labels.ts';
 import type { ModelChoice } from './models.ts';
 import { showPath, type Step } from './path.ts';
 import { explain, retryDelay, showProblem } from './problems.ts';
 import { sleep } from './sleep.ts';
+import { labelHint } from './unknown.ts';
 
 /** An answer is held so long at most: meanwhile its place in the queue may have changed. */
 const WAIT_MS = 2000;
@@ -133,7 +134,7 @@ export class JobPanel {
     if (row && 'label' in row) {
       showLabels(this.#labels, row.labels ?? [row]);
       say(this.#status, `${row.label}, ${score(row.score, row.score >= 0 && row.score <= 1)}`);
-      say(this.#hint, labelledHint(row));
+      say(this.#hint, labelHint(row));
       return;
     }
     this.#labels.replaceChildren();
@@ -142,14 +143,6 @@ export class JobPanel {
     const error = row?.error ?? job.error;
     if (error) showProblem(this.#problem, { title: `The job is ${job.status}`, lines: [error.message] });
   }
-}
-
-/** What the labels do not rest on. */
-function labelledHint({ truncated, unknown }: { truncated: boolean; unknown?: number | undefined }): string {
-  return [
-    ...(truncated ? ['The text is longer than the model reads: its end was left out.'] : []),
-    ...(unknown === undefined ? [] : [`${percent(unknown)} of this text is unknown to the model.`]),
-  ].join(' ');
 }
 
 function waitingHint({ status, model }: Job): string {
