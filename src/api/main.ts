@@ -8,7 +8,7 @@ import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
 import { apiKeys, blobUrl, loadApiConfig, reportSettings } from '../shared/config.ts';
 import { toError } from '../shared/errors.ts';
 import { serveHealth } from '../shared/health-server.ts';
-import { listen } from '../shared/listen.ts';
+import { closeWhenIdle, keepAlive, listen } from '../shared/listen.ts';
 import { createLogger } from '../shared/logger.ts';
 import { createMetrics, createMetricsApp } from '../shared/metrics.ts';
 import { JobRecords } from '../shared/records.ts';
@@ -198,6 +198,7 @@ await runMain(createLogger('api', 'info'), async () => {
     logger,
   });
   const server = createAdaptorServer({ fetch: app.fetch });
+  keepAlive(server, config.KEEP_ALIVE_S);
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;
   await reportBlobStore(blobs, logger);
@@ -211,8 +212,7 @@ await runMain(createLogger('api', 'info'), async () => {
     clearInterval(housekeeping);
     clearInterval(jobKeeping);
     stopping.abort();
-    const closed = new Promise((resolve) => server.close(resolve));
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
+    const closed = closeWhenIdle(server);
     const grace = setTimeout(() => waiters.close(), GRACE_MS);
     const last = setTimeout(() => {
       if ('closeAllConnections' in server) server.closeAllConnections();

@@ -3,7 +3,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.ts';
-import { isPortTaken, listen, type ListenPrefix } from './listen.ts';
+import { isPortTaken, keepAlive, listen, type ListenPrefix } from './listen.ts';
 import { measureLoopLag } from './loop-lag.ts';
 import { createMetricsApp } from './metrics.ts';
 
@@ -50,6 +50,7 @@ export async function serveHealth(
   prefix: Exclude<ListenPrefix, ''>,
 ): Promise<{ port: number; close: () => Promise<void> }> {
   const server = createAdaptorServer({ fetch: app.fetch });
+  keepAlive(server, config.KEEP_ALIVE_S);
   const host = config[`${prefix}HOST`];
   const port = config[`${prefix}PORT`];
   try {

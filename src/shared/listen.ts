@@ -1,3 +1,4 @@
+import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
 import { StartupError } from './errors.ts';
 
@@ -32,6 +33,39 @@ export function listen(
     });
   });
 }
+
+/** How much longer than idle connections are kept a request may take to send its headers. */
+const HEADERS_AFTER_IDLE_MS = 5000;
+/** As Node has it. */
+const MIN_HEADERS_MS = 60_000;
+/** While a server closes, connections become idle one by one. */
+const CLOSE_IDLE_MS = 100;
+
+/**
+ * Keeps idle connections open for so long. A load balancer that keeps its own longer sends requests into a connection that
+ * is being closed, and answers 502.
+ * @param server as `createAdaptorServer` returns it; over HTTP/2 nothing of this applies
+ */
+export function keepAlive(server: object, seconds: number): void {
+  if (!isHttp1(server)) return;
+  server.keepAliveTimeout = seconds * 1000;
+  // Below it, a connection could be ended while its next request arrives.
+  server.headersTimeout = Math.max(MIN_HEADERS_MS, server.keepAliveTimeout + HEADERS_AFTER_IDLE_MS);
+}
+
+/** Stops listening, and resolves when the last request is answered: idle connections do not hold it up. */
+export async function closeWhenIdle(server: Pick<Server, 'close'>): Promise<void> {
+  const closeIdle = () => {
+    if (isHttp1(server)) server.closeIdleConnections();
+  };
+  const timer = setInterval(closeIdle, CLOSE_IDLE_MS);
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  closeIdle();
+  await closed;
+  clearInterval(timer);
+}
+
+const isHttp1 = (server: object): server is HttpServer => 'closeIdleConnections' in server;
 
 /** Whether it is another process that keeps listen() from its port. */
 export function isPortTaken(error: unknown): boolean {
