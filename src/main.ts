@@ -5,11 +5,12 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { loadApiConfig, settingWarnings, type Config } from './shared/config.ts';
+import { loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
 import { launchedEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
+import { tryCommand, whenServed } from './launcher/served.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
 
@@ -65,10 +66,15 @@ class Launcher {
     const address = await this.#up(this.#api);
     await Promise.all([...this.#workers, this.#webhooks].map((each) => this.#up(each)));
     if (this.#isStopping()) return;
-    process.stdout.write(
-      `\nAmulet is ready on ${address}   (docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C)\nTry:  ` +
-        `curl -s ${address}/predict -H 'Content-Type: application/json' -d '{"text": "a stirring, funny and finally transporting re-imagining of beauty and the beast"}'\n\n`,
-    );
+    const own = modelName(config);
+    const served = await whenServed(address, [config.DEFAULT_MODEL, own], () => this.#isStopping());
+    if (this.#isStopping()) return;
+    const state =
+      served === config.DEFAULT_MODEL
+        ? `Amulet is ready on ${address}`
+        : `Amulet is up on ${address}, but no worker serves DEFAULT_MODEL=${config.DEFAULT_MODEL}: requests must name a model, such as ${own}`;
+    const hints = `docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C`;
+    process.stdout.write(`\n${state}   (${hints})\nTry:  ${tryCommand(address, config, served)}\n\n`);
   }
 
   #isStopping(): boolean {

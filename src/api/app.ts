@@ -4,10 +4,13 @@ import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
 import type { ApiKey } from '../shared/api-keys.ts';
+import { PACKAGE } from '../shared/names.ts';
+import { AppError } from '../shared/errors.ts';
 import { createRequestSchemas } from '../shared/contract.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { AppEnv } from './env.ts';
 import type { JobService } from './jobs.ts';
+import { BOARD_PATH } from './middleware/admins.ts';
 import { authenticate, isOpen, ownerOf } from './middleware/api-keys.ts';
 import type { Observe } from './middleware/observe.ts';
 import { createOriginGuard } from './middleware/same-origin.ts';
@@ -19,6 +22,7 @@ import type { BatchService } from './batches.ts';
 import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { isModelRemoval, modelRoutes } from './routes/models.ts';
 import { pageRoutes } from './routes/page.ts';
 import { predictRoutes } from './routes/predict.ts';
 import { documentWebhooks, webhookRoutes } from './routes/webhooks.ts';
@@ -35,7 +39,7 @@ export interface AppParts extends ServiceParts {
   limit: RateLimit;
   observe: Observe;
   /** The page of the queues, which has keys of its own. */
-  board?: { path: string; app: Hono<AppEnv> } | undefined;
+  board?: Hono<AppEnv> | undefined;
   /** Fires when the server shuts down. */
   stopping: AbortSignal;
   logger: Logger;
@@ -50,13 +54,15 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
   const { board } = parts;
-  const isBoard = (path: string) =>
-    board !== undefined && (path === board.path || path.startsWith(`${board.path}/`));
+  const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
+  const admins = config.ADMIN_KEYS;
+  const hasOwnKeys = (method: string, path: string) =>
+    (board !== undefined && isBoard(path)) || (admins.length > 0 && isModelRemoval(method, path));
   const refuseForeign = createOriginGuard(config, keys.length > 0);
   app.use(async (c, next) => {
     refuseForeign?.((name) => c.req.header(name));
     const key =
-      keys.length === 0 || isOpen(c.req.path) || isBoard(c.req.path)
+      keys.length === 0 || isOpen(c.req.path) || hasOwnKeys(c.req.method, c.req.path)
         ? undefined
         : authenticate(keys, c.req.header('authorization'));
     c.set('owner', ownerOf(key));
@@ -77,12 +83,21 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
+  app.route('/', modelRoutes({ ...parts, admins, hasKeys: keys.length > 0 }));
   app.route(
     '/',
     docsRoutes(app, { version: parts.version, keys: keys.length > 0, guarded: refuseForeign !== undefined }),
   );
   app.route('/', pageRoutes(parts.version));
-  if (board) app.route(board.path, board.app);
+  if (board) app.route(BOARD_PATH, board);
+  else app.all(`${BOARD_PATH}/*`, noBoard);
   app.notFound(onNotFound(app.routes));
   return app;
+}
+
+function noBoard(): never {
+  throw new AppError(
+    'not_found',
+    `this page is there only with ADMIN_KEYS: make one with \`npx ${PACKAGE} key create ops\`, and put its line there`,
+  );
 }

@@ -54,6 +54,22 @@ export class ModelCatalog {
     );
   }
 
+  /** Forgets a model: see ModelRegistry.remove(). */
+  async remove(name: string): Promise<void> {
+    await this.#registry.remove(name);
+    this.#readAt = -Infinity;
+  }
+
+  /** Why a request for a model without workers cannot be answered, and what could be. */
+  async noWorkerFor(name: string): Promise<string> {
+    const served = (await this.#recent()).filter(({ workers }) => workers > 0).map((model) => model.name);
+    const others =
+      served.length === 0
+        ? 'no worker is there at all: start one (`npm start`, or `npm run start:worker`)'
+        : `served: ${served.join(', ')}`;
+    return `no worker serves ${name} at the moment; ${others}`;
+  }
+
   /** How many live workers serve a model. */
   async workersOf(name: string): Promise<number> {
     const models = await this.#recent();

@@ -107,7 +107,7 @@ export class JobService {
       const { catalog, redis, records, intake, admission, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
-        throw new AppError('no_worker', `no worker serves ${model.name} at the moment`, { retryAfterS: 2 });
+        throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
       }
       const priority = input.priority ?? 'normal';
       const payload = await this.#payload(owner, input, own);

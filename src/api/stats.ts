@@ -39,6 +39,11 @@ export class Stats {
     return reading;
   }
 
+  /** The same, of this moment. */
+  fresh(): Promise<ModelStats[]> {
+    return this.#parts.withRedis(() => this.#look());
+  }
+
   async #look(): Promise<ModelStats[]> {
     const { backlog, batches, catalog } = this.#parts;
     const [models, sizes, ended, ids] = await Promise.all([

@@ -8,6 +8,7 @@ import type { Progress } from './progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { since, troubleText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
+import { UnservedModelNotice } from './unserved.ts';
 import { count, duration, entry, percent, plural, rate, shellWord } from './units.ts';
 
 const POLL_MS = 1000;
@@ -57,10 +58,15 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
   };
   reporter.watch(() => rowsProgress(run, seen, output));
   const ended = new AbortController();
+  const notice = new UnservedModelNotice(run);
   const polling = pollBatch(
     { client, batch: batch.id, signal: AbortSignal.any([signal, ended.signal]) },
     POLL_MS,
-    (polled) => (seen = { batch: polled, at: Date.now() }),
+    (polled) => {
+      seen = { batch: polled, at: Date.now() };
+      // Without the list of models there is no notice; the batch goes on all the same.
+      void notice.look(polled).catch(() => {});
+    },
   );
   try {
     return await followResults({ client, retrier, batch: batch.id, signal }, output, {

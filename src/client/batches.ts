@@ -1,7 +1,7 @@
 /** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, BatchStatus } from './types.ts';
+import type { Batch, BatchPart, BatchStatus, Model } from './types.ts';
 
 /** The query of `POST /v1/batches`; what is undefined is left to the server. */
 export interface BatchOptions {
@@ -71,6 +71,14 @@ export class BatchClient {
     const { parts } = (answer ?? {}) as { parts?: BatchPart[] };
     if (!Array.isArray(parts)) throw new ProtocolError('the list of parts is no list');
     return parts;
+  }
+
+  /** Every model that the server knows of. */
+  async listModels(signal?: AbortSignal): Promise<Model[]> {
+    const answer = await this.#http.json({ method: 'GET', path: '/v1/models', signal });
+    const { models } = (answer ?? {}) as { models?: Model[] };
+    if (!Array.isArray(models)) throw new ProtocolError('the list of models is no list');
+    return models;
   }
 
   /** Says that these are all parts. Work begins. */

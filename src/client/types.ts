@@ -249,4 +249,6 @@ export interface Model {
   workers: number;
   /** Which weights they have; several only during a rollout. Every result names its own. */
   revisions: { revision: string; workers: number }[];
+  /** When a worker last served it, if none does now. Such models come last. */
+  last_served_at?: string | undefined;
 }

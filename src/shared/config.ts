@@ -444,7 +444,8 @@ export function loadApiConfig(env?: Record<string, string | undefined>): Config 
   return config;
 }
 
-function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
+/** Whether callers need a key. */
+export function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
   return API_KEYS.length > 0 || API_KEYS_FILE !== undefined;
 }
 

@@ -707,6 +707,10 @@ export const modelSchema = modelInfoSchema
     revisions: z.array(z.object({ revision: z.string(), workers: z.int() })).meta({
       description: 'Which weights they have; several only during a rollout. Every result names its own.',
     }),
+    last_served_at: z.iso
+      .datetime()
+      .optional()
+      .meta({ description: 'When a worker last served it, if none does now. Such models come last.' }),
   })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof modelSchema>;
@@ -734,8 +738,9 @@ export type ModelStats = z.infer<typeof modelStatsSchema>;
 
 export const healthSchema = z
   .object({
-    status: z.enum(['ready', 'live', 'not_ready']),
+    status: z.enum(['ready', 'live', 'not_ready', 'no_workers']),
     reason: z.string().optional(),
+    workers: z.int().optional().meta({ description: 'Live workers of all models.' }),
     models: z.record(z.string(), z.int()).optional().meta({ description: 'Live workers per model.' }),
   })
   .meta({ id: 'Health' });

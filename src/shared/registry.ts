@@ -61,7 +61,19 @@ export class ModelRegistry {
     return seen === null ? undefined : Number(seen);
   }
 
-  /** Every model that was ever served, by name, with its live workers, also by revision. */
+  /** Forgets a model. A worker that still serves it puts it back with its next sign of life. */
+  async remove(model: string): Promise<void> {
+    const revisions = Object.keys(await this.#redis.hgetall(this.#revisionsKey));
+    const own = revisions.filter((each) => each.startsWith(`${model}@`));
+    const forget = this.#redis.multi().hdel(this.#modelsKey, model).del(this.#workersKey(model));
+    if (own.length > 0) forget.hdel(this.#revisionsKey, ...own);
+    await forget.exec();
+  }
+
+  /**
+   * Every model that was ever served, with its live workers, also by revision: those that are served by name, then the
+   * others, the one that was served last first.
+   */
   async list(): Promise<KnownModel[]> {
     const [stored, now] = await Promise.all([this.#redis.hgetall(this.#modelsKey), redisTime(this.#redis)]);
     const models = Object.values(stored).flatMap((json) => {
@@ -71,17 +83,37 @@ export class ModelRegistry {
     const alive = await Promise.all(
       models.map((model) => this.#redis.zrangebyscore(this.#workersKey(model.name), now, '+inf')),
     );
+    const seen = await Promise.all(
+      models.map(async ({ name, revision }, i) =>
+        alive[i]?.length ? undefined : await this.lastSeen(name, revision),
+      ),
+    );
     return models
       .map((model, i) => {
         const members = alive[i] ?? [];
-        return { ...model, workers: members.length, revisions: countRevisions(members) };
+        const counts = { workers: members.length, revisions: countRevisions(members) };
+        const last = seen[i];
+        return {
+          ...model,
+          ...counts,
+          ...(last !== undefined && { last_served_at: new Date(last).toISOString() }),
+        };
       })
-      .sort((a, b) => a.name.localeCompare(b.name));
+      .sort((a, b) => {
+        const served = Number(b.workers > 0) - Number(a.workers > 0);
+        const recent = (b.last_served_at ?? '').localeCompare(a.last_served_at ?? '');
+        return served || recent || a.name.localeCompare(b.name);
+      });
   }
 }
 
 /** A model and who serves it. */
-export type KnownModel = ModelInfo & { workers: number; revisions: { revision: string; workers: number }[] };
+export type KnownModel = ModelInfo & {
+  workers: number;
+  revisions: { revision: string; workers: number }[];
+  /** When a worker last served it; of a model without workers alone. */
+  last_served_at?: string | undefined;
+};
 
 /** A worker as it stands in the set: during a rollout, workers of one model have different weights. */
 const member = (workerId: string, revision: string): string => `${workerId}@${revision}`;

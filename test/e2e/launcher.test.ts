@@ -1,5 +1,5 @@
 /** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -106,6 +106,24 @@ test('from a text to a label', async () => {
   expect(launcher.output).not.toContain('ending at once');
   expect(launcher.output).not.toContain('Warning: ');
   await expect(fetch(url)).rejects.toThrow();
+});
+
+test('MODEL_DIR alone makes its model the default one: what is printed to try gives a label', async () => {
+  env = { ...env, MODEL_DIR: 'models/goemotions-minilm', WORKERS: '1', MODEL_PROCESSES: '1' };
+  await start();
+  const [, tried] = /^Try: +(curl .*)$/m.exec(launcher.output)!;
+  const { stdout } = spawnSync('sh', ['-c', tried!], { encoding: 'utf8' });
+  expect(JSON.parse(stdout)).toMatchObject({ label: expect.any(String), score: expect.any(Number) });
+});
+
+test('a default model that no worker serves is said, and what is printed to try names another', async () => {
+  env = { ...env, DEFAULT_MODEL: 'absent', WORKERS: '1', MODEL_PROCESSES: '1' };
+  launcher = new Launcher(env);
+  await launcher.says(/Amulet is up on \S+, but no worker serves DEFAULT_MODEL=absent/);
+  expect(launcher.output).not.toContain('is ready');
+  const [, tried] = await launcher.says(/^Try: +(curl .*)$/m);
+  const { stdout } = spawnSync('sh', ['-c', tried!], { encoding: 'utf8' });
+  expect(JSON.parse(stdout)).toMatchObject({ label: 'POSITIVE' });
 });
 
 test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order', async () => {

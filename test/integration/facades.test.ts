@@ -226,6 +226,7 @@ describe('the service about itself', () => {
         '/v1/jobs',
         '/v1/jobs/{id}',
         '/v1/models',
+        '/v1/models/{name}',
         '/v1/stats',
         '/v1/webhook-secret',
         '/v1/webhook-secret/rotate',

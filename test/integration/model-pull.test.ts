@@ -77,7 +77,7 @@ test('a model is there with all its bytes, and a manifest that names it as it wa
   expect(said).toMatch(/^From +somebody\/some-model at c0ffee000000: 6 files, 9\.9 MB$/m);
   expect(said).toMatch(/^Downloading +\d+%/m);
   expect(said).toContain(`models/some-model: 9.9 MB, revision ${made.revision}`);
-  expect(said).toContain('MODEL_DIR=models/some-model DEFAULT_MODEL=some-model npm start');
+  expect(said).toContain('MODEL_DIR=models/some-model npm start');
 });
 
 test('again: it is there already, and nothing is fetched', async () => {
@@ -335,9 +335,7 @@ describe('a repository without what a worker needs', () => {
     expect(code).toBe(EXIT.failed);
     expect(said).toContain('It has these; choose one with --file:\n  onnx/model_uint8.onnx\n');
     const { said: placed } = await pull(['--file', 'onnx/model_uint8.onnx', '--out', 'models/other']);
-    expect(placed).toContain(
-      'MODEL_DIR=models/other MODEL_FILE=onnx/model_uint8.onnx DEFAULT_MODEL=other npm start',
-    );
+    expect(placed).toContain('MODEL_DIR=models/other MODEL_FILE=onnx/model_uint8.onnx npm start');
     expect(left()).toEqual(['other']);
   });
 

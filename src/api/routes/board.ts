@@ -9,15 +9,13 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
-import { auth } from 'hono/utils/basic-auth';
-import { findKey, type ApiKey } from '../../shared/api-keys.ts';
+import type { ApiKey } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
 import { toRedisProblem, type WithRedis } from '../../shared/redis.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { AppEnv } from '../env.ts';
+import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
 import type { QueueSet } from '../queue-set.ts';
-
-const PATH = '/admin/queues';
 
 export interface BoardParts {
   admins: readonly ApiKey[];
@@ -42,12 +40,9 @@ const POLICY = {
   frameAncestors: [NONE],
 };
 
-export function createBoard({ admins, catalog, queues, withRedis }: BoardParts): {
-  path: string;
-  app: Hono<AppEnv>;
-} {
+export function createBoard({ admins, catalog, queues, withRedis }: BoardParts): Hono<AppEnv> {
   const adapter = new HonoAdapter(serveStatic);
-  adapter.setBasePath(PATH);
+  adapter.setBasePath(BOARD_PATH);
   const board = createBullBoard({
     queues: [],
     serverAdapter: adapter,
@@ -85,19 +80,15 @@ export function createBoard({ admins, catalog, queues, withRedis }: BoardParts):
   const app = new Hono<AppEnv>();
   app.use(secureHeaders({ contentSecurityPolicy: POLICY, strictTransportSecurity: false }));
   app.use(async (c, next) => {
-    const presented = auth(c.req.raw);
-    if (!presented || findKey(admins, presented.password)?.name !== presented.username) {
-      c.set('challenge', 'Basic realm="amulet admin", charset="UTF-8"');
-      throw new AppError('unauthorized', 'user and password are the name and the key of one of ADMIN_KEYS');
-    }
+    requireAdmin(c, admins);
     await next();
   });
   app.use(async (c, next) => {
     if (c.req.method !== 'GET' && c.req.method !== 'HEAD')
       throw new AppError('method_not_allowed', 'the board is read-only');
-    if (c.req.path.startsWith(`${PATH}/api/`)) await withRedis(refresh);
+    if (c.req.path.startsWith(`${BOARD_PATH}/api/`)) await withRedis(refresh);
     await next();
   });
   app.route('/', adapter.registerPlugin());
-  return { path: PATH, app };
+  return app;
 }

@@ -132,14 +132,21 @@ export function serviceRoutes({
       createRoute({
         method: 'get',
         path,
-        summary: path === '/health' ? 'Same as /health/ready' : 'Jobs are accepted',
+        summary: path === '/health' ? 'Jobs are accepted, and workers are there' : 'Jobs are accepted',
         tags: ['Service'],
         responses: { 200: json('Redis answers.', healthSchema), 503: json('Redis does not.', healthSchema) },
       }),
       async (c) => {
         try {
-          const live = Object.fromEntries((await models()).map(({ name, workers }) => [name, workers]));
-          return c.json({ status: 'ready' as const, models: live }, 200);
+          const known = await models();
+          const live = Object.fromEntries(known.map(({ name, workers }) => [name, workers]));
+          const workers = known.reduce((sum, model) => sum + model.workers, 0);
+          // Jobs are accepted, and wait: a probe that stopped callers for that would only make things worse.
+          if (path === '/health' && workers === 0) {
+            const reason = 'no worker serves any model: jobs are accepted and wait';
+            return c.json({ status: 'no_workers' as const, reason, workers, models: live }, 200);
+          }
+          return c.json({ status: 'ready' as const, workers, models: live }, 200);
         } catch (error) {
           return c.json({ status: 'not_ready' as const, reason: toError(error).message }, 503);
         }

@@ -147,10 +147,7 @@ function report({ out, file }: PullCommand, model: HubFile, revision: string, to
       'Check',
       `amulet model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
     ),
-    entry(
-      'Serve',
-      `MODEL_DIR=${shellWord(out)} ${named}DEFAULT_MODEL=${shellWord(path.basename(out))} npm start`,
-    ),
+    entry('Serve', `MODEL_DIR=${shellWord(out)} ${named}npm start`),
   ];
 }
 

@@ -15,7 +15,12 @@ export class ModelChoice {
   offer(models: readonly Model[]): void {
     const chosen = this.#select.value;
     this.#default = models.find((model) => model.default)?.name;
-    const options = models.map(({ name }) => create('option', { text: name, attributes: { value: name } }));
+    // Those that no worker serves come last; they can still be chosen: a batch waits for one.
+    const options = models.map(({ name, workers }) =>
+      workers > 0
+        ? create('option', { text: name, attributes: { value: name } })
+        : create('option', { text: `${name} (no worker)`, attributes: { value: name, class: 'unserved' } }),
+    );
     this.#select.replaceChildren(...options);
     this.#select.value = models.some(({ name }) => name === chosen) ? chosen : (this.#default ?? '');
   }

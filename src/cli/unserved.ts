@@ -1,0 +1,43 @@
+/** Says, once in a line that stays, that a batch waits for a model that no worker serves, and which models are served. */
+import type { Batch } from '../shared/contract.ts';
+import type { Run } from './run.ts';
+import { duration } from './units.ts';
+
+/** A worker that is started again, or a rollout, is over in less. */
+const PATIENCE_MS = 10_000;
+
+export class UnservedModelNotice {
+  readonly #run: Pick<Run, 'client' | 'reporter' | 'signal'>;
+  readonly #patienceMs: number;
+  /** performance.now() of the first look at which no worker was there. */
+  #since: number | undefined;
+  #said = false;
+
+  constructor(run: Pick<Run, 'client' | 'reporter' | 'signal'>, patienceMs = PATIENCE_MS) {
+    this.#run = run;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** @param batch as it was just read */
+  async look({ status, model }: Batch): Promise<void> {
+    const waits = status === 'queued' || status === 'processing';
+    if (!waits || model.workers !== 0) {
+      this.#since = undefined;
+      this.#said = false;
+      return;
+    }
+    this.#since ??= performance.now();
+    const waited = performance.now() - this.#since;
+    if (this.#said || waited < this.#patienceMs) return;
+    this.#said = true;
+    const { client, reporter, signal } = this.#run;
+    const models = await client.listModels(signal);
+    const served = models.filter(({ workers }) => workers > 0).map(({ name }) => name);
+    reporter.say(
+      `No worker has served the model ${model.name} for ${duration(waited / 1000)}: the batch waits until one starts. ` +
+        (served.length > 0
+          ? `Served now: ${served.join(', ')} (--model NAME, with --restart).`
+          : 'No worker is there at all: start one.'),
+    );
+  }
+}
