@@ -1,21 +1,11 @@
 /** The expected texts are what the tokenizers package of Python gives. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import {
-  mendNormalizer,
-  type Normalizer,
-  type NormalizerConfig,
-} from '../../src/worker/inference/normalizers.ts';
-import { precompiledNormalizer } from '../../src/worker/inference/precompiled-normalizer.ts';
+import { createNormalizer } from '../../src/worker/inference/tokenizer/normalizers.ts';
+import { precompiledNormalizer } from '../../src/worker/inference/tokenizer/precompiled.ts';
 import { goldenNfkc, modelFolder } from '../support/goldens.ts';
 
-const untouched = (text: string) => `untouched: ${text}`;
-
-function mended(config: NormalizerConfig): (text: string) => string {
-  const normalizer: Normalizer = { config, normalize: untouched };
-  mendNormalizer(normalizer);
-  return normalizer.normalize;
-}
+const normalize = (config: Record<string, unknown>) => createNormalizer(config).normalize;
 
 const BERT = {
   type: 'BertNormalizer',
@@ -32,21 +22,21 @@ describe('BertNormalizer', () => {
     ['a\tb\r\nc\u00a0d\u3000e', 'a b  c d e'],
     ['a\0b\u200bc\ufffdd\u00ade\ue000', 'abcde'],
     ['漢a\u{20000}\u{2b820}\u{2f800}', ' 漢 a \u{20000} \u{2b820} \u4e3d '],
-  ])('%j → %j', (text, expected) => expect(mended(BERT)(text)).toBe(expected));
+  ])('%j → %j', (text, expected) => expect(normalize(BERT)(text)).toBe(expected));
 
-  test.each<[Partial<NormalizerConfig>, string]>([
+  test.each<[Record<string, unknown>, string]>([
     [{ lowercase: false }, ' É 漢 Σ'],
     [{ lowercase: false, strip_accents: true }, ' E 漢 Σ'],
     [{ strip_accents: false }, ' é 漢 σ'],
     [{ handle_chinese_chars: false }, ' e漢σ'],
     [{ clean_text: false }, '\te 漢 σ'],
   ])('with %j', (options, expected) => {
-    expect(mended({ ...BERT, ...options })('\tÉ漢Σ')).toBe(expected);
+    expect(normalize({ ...BERT, ...options })('\tÉ漢Σ')).toBe(expected);
   });
 });
 
 test('Lowercase knows no end of a word', () => {
-  expect(mended({ type: 'Lowercase' })('ΣΟΦΟΣ ÄÖ')).toBe('σοφοσ äö');
+  expect(normalize({ type: 'Lowercase' })('ΣΟΦΟΣ ÄÖ')).toBe('σοφοσ äö');
 });
 
 describe('Strip cuts what is white space to Unicode', () => {
@@ -57,22 +47,17 @@ describe('Strip cuts what is white space to Unicode', () => {
     [false, true, '\u0085 \ufeffa b'],
     [false, false, text],
   ])('left %j, right %j', (left, right, expected) => {
-    expect(mended({ type: 'Strip', strip_left: left, strip_right: right })(text)).toBe(expected);
+    expect(normalize({ type: 'Strip', strip_left: left, strip_right: right })(text)).toBe(expected);
   });
   test('and all of a text that has nothing else', () => {
-    expect(mended({ type: 'Strip', strip_left: true, strip_right: true })(' \u0085\n')).toBe('');
-    expect(mended({ type: 'Strip', strip_left: false, strip_right: true })(' \u0085\n')).toBe('');
+    expect(normalize({ type: 'Strip', strip_left: true, strip_right: true })(' \u0085\n')).toBe('');
+    expect(normalize({ type: 'Strip', strip_left: false, strip_right: true })(' \u0085\n')).toBe('');
   });
 });
 
-test('the parts of a Sequence are mended where they stand; others and none are left alone', () => {
-  const parts: Normalizer[] = ['Lowercase', 'NFC'].map((type) => ({
-    config: { type },
-    normalize: untouched,
-  }));
-  mendNormalizer({ config: { type: 'Sequence' }, normalizers: [...parts, null], normalize: untouched });
-  expect(parts.map((part) => part.normalize('Σ'))).toEqual(['σ', 'untouched: Σ']);
-  expect(() => mendNormalizer(null)).not.toThrow();
+test('the parts of a Sequence follow each other', () => {
+  const normalizers = [{ type: 'Lowercase' }, { type: 'Prepend', prepend: '▁' }];
+  expect(normalize({ type: 'Sequence', normalizers })('Σ')).toBe('▁σ');
 });
 
 describe('Precompiled (nmt_nfkc)', () => {
@@ -80,9 +65,9 @@ describe('Precompiled (nmt_nfkc)', () => {
     normalizer: { precompiled_charsmap: string };
   };
   const charsmap = Buffer.from(normalizer.precompiled_charsmap, 'base64');
-  const normalize = precompiledNormalizer(charsmap);
+  const precompiled = precompiledNormalizer(charsmap);
 
-  test.each(goldenNfkc)('%j → %j', (text, expected) => expect(normalize(text)).toBe(expected));
+  test.each(goldenNfkc)('%j → %j', (text, expected) => expect(precompiled(text)).toBe(expected));
 
   test('what leads a cluster takes the rest of it along, an ASCII character too', () => {
     // A table of one entry: U+0600, which joins what follows it, in UTF-8 D8 80, becomes x.

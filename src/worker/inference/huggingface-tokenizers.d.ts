@@ -3,18 +3,17 @@
  * endings, which TypeScript does not resolve for an ES module.
  */
 declare module '@huggingface/tokenizers' {
+  /** Used by tests alone, as a second opinion. */
   export class Tokenizer {
     constructor(tokenizer: object, config: object);
-    readonly normalizer: import('./normalizers.ts').Normalizer | null;
-    readonly model: {
-      readonly unk_token_id: number | undefined;
-      /** By id. */
-      readonly vocab: readonly string[];
-    };
-    token_to_id(token: string): number | undefined;
     encode(
       text: string,
       options: { return_token_type_ids: true },
     ): { ids: number[]; token_type_ids: number[] };
+  }
+  export class SplitPreTokenizer {
+    constructor(config: { pattern: { Regex: string }; behavior: string });
+    /** The pattern as JavaScript's, with the flags g and u. */
+    readonly pattern: RegExp | null;
   }
 }

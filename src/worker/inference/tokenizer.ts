@@ -7,10 +7,10 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { StartupError, toError } from '../../shared/errors.ts';
-import { mendNormalizer } from './normalizers.ts';
-import { asRecord, readSettings, type Side } from './tokenizer/settings.ts';
+import { Encoder } from './tokenizer/encoder.ts';
+import { asRecord, type JsonObject } from './tokenizer/json.ts';
+import { readSettings, type Side } from './tokenizer/settings.ts';
 
 export type { Side as TruncationSide } from './tokenizer/settings.ts';
 
@@ -37,6 +37,16 @@ export interface EncodedText extends ModelInput {
 /** White space, as itself or as SentencePiece writes it. */
 const BLANK = /^[\s\u2581]+$/;
 
+/** Texts that every part of a tokenizer has something to do with, tried at the start: a text must not be the first to fail. */
+const PROBES = [
+  '',
+  ' ',
+  'A first text, with 2 numbers: 10.5 %!',
+  'Ünïcode ΔΡΟΜΟΣ Привет 你好 สวัสดี مرحبا',
+  '😀👨‍👩‍👧🇩🇪 e\u0301\u200b\ufeff\u00a0\t\r\n',
+  'word '.repeat(200),
+];
+
 /** How long one slice may hold the event loop. */
 const SLICE_MS = 4;
 
@@ -54,12 +64,12 @@ export class TextTokenizer {
   readonly padId: number | undefined;
   readonly paddingSide: Side;
   readonly truncationSide: Side;
-  readonly #tokenizer: HfTokenizer;
+  readonly #encoder: Encoder;
   readonly #maxTokens: number;
-  readonly #prefix: number;
-  readonly #suffix: number;
   /** Tokens that stand for white space alone. */
   readonly #blankIds: ReadonlySet<number>;
+  /** Segment ids are worth sending: some are not 0. */
+  readonly #segmented: boolean;
   readonly #observe: (ms: number) => void;
   readonly #urgent = new Backlog();
   readonly #background = new Backlog();
@@ -77,33 +87,31 @@ export class TextTokenizer {
     try {
       const definition = readJson(folder, 'tokenizer.json');
       const config = readOptionalJson(folder, 'tokenizer_config.json');
-      const tokenizer = new HfTokenizer(definition, config);
-      this.#tokenizer = tokenizer;
-      this.kind = (definition as { model?: { type?: string } }).model?.type ?? 'unknown';
+      const encoder = new Encoder(definition, config.split_special_tokens === true);
+      this.#encoder = encoder;
+      this.kind = encoder.kind;
+      this.#blankIds = encoder.idsOf((token) => BLANK.test(token));
       const settings = readSettings({
         definition,
         config,
         specialTokens: readOptionalJson(folder, 'special_tokens_map.json'),
-        idOf: (token) => tokenizer.token_to_id(token),
+        idOf: (token) => encoder.idOf(token),
       });
       this.padId = settings.padId;
       this.paddingSide = settings.paddingSide;
       this.truncationSide = settings.truncationSide;
-      mendNormalizer(this.#tokenizer.normalizer);
-      // Truncation must keep the special tokens around the text; their number is what an empty text encodes to, and
-      // which of them come first is found by looking where a text's own tokens appear.
-      const empty = this.#tokenizer.encode('', { return_token_type_ids: true }).ids;
-      const probe = this.#tokenizer.encode('a', { return_token_type_ids: true }).ids;
-      this.#prefix = commonPrefix(empty, probe);
-      this.#suffix = empty.length - this.#prefix;
-      this.#blankIds = new Set(
-        this.#tokenizer.model.vocab.flatMap((token, id) => (BLANK.test(token) ? [id] : [])),
-      );
+      const { prefix, suffix, prefixTypes, suffixTypes, type } = encoder.frame;
+      this.#segmented = [...prefixTypes, type, ...suffixTypes].some((each) => each !== 0);
+      if (prefix.length + suffix.length >= maxTokens) {
+        throw new StartupError(
+          `tokenizer.json adds ${prefix.length + suffix.length} special tokens to a text, and the model reads ` +
+            `${maxTokens}: there is no room for the text`,
+        );
+      }
+      for (const text of PROBES) for (const side of ['right', 'left'] as const) this.encodeNow(text, side);
     } catch (error) {
-      if (error instanceof StartupError) throw error;
-      throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${toError(error).message}`, {
-        cause: error,
-      });
+      const reason = toError(error).message;
+      throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${reason}`, { cause: error });
     }
   }
 
@@ -145,34 +153,39 @@ export class TextTokenizer {
 
   /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
   encodeNow(text: string, side: Side = this.truncationSide): EncodedText {
-    const { ids, token_type_ids: types } = this.#tokenizer.encode(text, { return_token_type_ids: true });
-    const segmented = types.some((type) => type !== 0);
-    const excess = ids.length - this.#maxTokens;
-    const cut = (values: number[]) => {
-      if (excess <= 0) return Int32Array.from(values);
-      const start = side === 'right' ? values.length - this.#suffix - excess : this.#prefix;
-      return Int32Array.from([...values.slice(0, start), ...values.slice(start + excess)]);
-    };
-    const kept = cut(ids);
+    const { prefix, suffix } = this.#encoder.frame;
+    const room = this.#maxTokens - prefix.length - suffix.length;
+    const own = this.#encoder.encode(text, side === 'right' ? room : Infinity);
+    const start = side === 'right' ? 0 : Math.max(0, own.length - room);
+    const count = Math.min(own.length, room);
+    const ids = new Int32Array(prefix.length + count + suffix.length);
+    ids.set(prefix);
+    let unknown = 0;
+    let blank = 0;
+    for (let i = 0; i < count; i++) {
+      const id = own[start + i] ?? 0;
+      if (id === this.#encoder.unknownId) unknown++;
+      else if (this.#blankIds.has(id)) blank++;
+      ids[prefix.length + i] = id;
+    }
+    ids.set(suffix, prefix.length + count);
     return {
-      ids: kept,
-      typeIds: segmented ? cut(types) : undefined,
-      truncated: excess > 0,
-      ...this.#countOwn(kept),
+      ids,
+      typeIds: this.#segmented ? this.#typeIds(count) : undefined,
+      truncated: own.length > room,
+      own: count,
+      unknown,
+      blank,
     };
   }
 
-  #countOwn(ids: Int32Array): Pick<EncodedText, 'own' | 'unknown' | 'blank'> {
-    const unknownId = this.#tokenizer.model.unk_token_id;
-    const end = ids.length - this.#suffix;
-    let unknown = 0;
-    let blank = 0;
-    for (let i = this.#prefix; i < end; i++) {
-      const id = ids[i] as number;
-      if (id === unknownId) unknown++;
-      else if (this.#blankIds.has(id)) blank++;
-    }
-    return { own: end - this.#prefix, unknown, blank };
+  /** Segment ids of a text of so many tokens, special ones around it included. */
+  #typeIds(count: number): Int32Array | undefined {
+    const { prefixTypes, suffixTypes, type } = this.#encoder.frame;
+    const types = new Int32Array(prefixTypes.length + count + suffixTypes.length).fill(type);
+    types.set(prefixTypes);
+    types.set(suffixTypes, prefixTypes.length + count);
+    return types.some((each) => each !== 0) ? types : undefined;
   }
 }
 
@@ -198,23 +211,17 @@ class Backlog {
   }
 }
 
-function readJson(folder: string, file: string): Record<string, unknown> {
-  const name = path.join(folder, file);
+function readJson(folder: string, file: string): JsonObject {
   try {
-    const value = asRecord(JSON.parse(readFileSync(name, 'utf8')));
-    if (!value) throw new Error('expected a JSON object');
-    return { ...value };
+    const value = asRecord(JSON.parse(readFileSync(path.join(folder, file), 'utf8')));
+    if (!value) throw new StartupError('expected a JSON object');
+    return value;
   } catch (error) {
-    throw new StartupError(`${name} cannot be read: ${toError(error).message}`, { cause: error });
+    throw new StartupError(`${file} cannot be read: ${toError(error).message}`, { cause: error });
   }
 }
 
 /** @returns `{}` when there is no such file */
-function readOptionalJson(folder: string, file: string): Record<string, unknown> {
+function readOptionalJson(folder: string, file: string): JsonObject {
   return existsSync(path.join(folder, file)) ? readJson(folder, file) : {};
-}
-
-function commonPrefix(a: number[], b: number[]): number {
-  const end = a.findIndex((value, i) => value !== b[i]);
-  return end === -1 ? a.length : end;
 }

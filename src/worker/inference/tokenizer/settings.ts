@@ -4,6 +4,7 @@
  * tokenizer.json, then the defaults of the tokenizer's class.
  */
 import { StartupError } from '../../../shared/errors.ts';
+import { asRecord, contentOf, isId, type JsonObject } from './json.ts';
 
 export type Side = 'right' | 'left';
 
@@ -16,11 +17,11 @@ export interface TokenizerSettings {
 
 export interface TokenizerFiles {
   /** tokenizer.json. */
-  definition: Readonly<Record<string, unknown>>;
+  definition: JsonObject;
   /** tokenizer_config.json; `{}` when there is none. */
-  config: Readonly<Record<string, unknown>>;
+  config: JsonObject;
   /** special_tokens_map.json; `{}` when there is none. */
-  specialTokens: Readonly<Record<string, unknown>>;
+  specialTokens: JsonObject;
   /** Id of a token of the vocabulary or of the added tokens. */
   idOf: (token: string) => number | undefined;
 }
@@ -50,7 +51,7 @@ export function readSettings({ definition, config, specialTokens, idOf }: Tokeni
     const named = contentOf(map.pad_token) ?? contentOf(config.pad_token);
     if (named !== undefined) return idOf(named);
     if (padding && typeof padding.pad_token === 'string')
-      return idOf(padding.pad_token) ?? integer(padding.pad_id);
+      return idOf(padding.pad_token) ?? (isId(padding.pad_id) ? padding.pad_id : undefined);
     for (const token of DEFAULT_PAD_TOKENS) {
       const id = idOf(token);
       if (id !== undefined) return id;
@@ -59,34 +60,11 @@ export function readSettings({ definition, config, specialTokens, idOf }: Tokeni
   }
 }
 
-/** A token's text, which the files write as a string or as an AddedToken. */
-export function contentOf(token: unknown): string | undefined {
-  if (typeof token === 'string') return token;
-  const content = asRecord(token)?.content;
-  return typeof content === 'string' ? content : undefined;
-}
-
-export function asRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : undefined;
-}
-
-function integer(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
-}
-
-function side(
-  section: Readonly<Record<string, unknown>> | undefined,
-  key: string,
-  where = '',
-): Side | undefined {
+function side(section: JsonObject | undefined, key: string, where = ''): Side | undefined {
   const value = section?.[key];
   if (value === undefined || value === null) return undefined;
   // tokenizer.json writes Right and Left.
   const lower = typeof value === 'string' ? value.toLowerCase() : value;
   if (lower === 'left' || lower === 'right') return lower;
-  throw new StartupError(
-    `the tokenizer cannot be used: ${where}${key} is ${JSON.stringify(value)}; expected left or right`,
-  );
+  throw new StartupError(`${where}${key} is ${JSON.stringify(value)}; expected left or right`);
 }

@@ -1,0 +1,17 @@
+import type { JsonObject } from '../json.ts';
+import { requireUnknown, type TokenModel } from './model.ts';
+
+/** A word is a token, or unknown. */
+export class WordLevelModel implements TokenModel {
+  readonly vocabulary: ReadonlyMap<string, number>;
+  readonly unknownId: number;
+
+  constructor(config: JsonObject) {
+    this.vocabulary = new Map(Object.entries(config.vocab as Record<string, number>));
+    this.unknownId = requireUnknown(this.vocabulary, (config.unk_token as string | undefined) ?? '<unk>');
+  }
+
+  tokenize(word: string, ids: number[]): void {
+    ids.push(this.vocabulary.get(word) ?? this.unknownId);
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Normalisers of tokenizer.json: as in the tokenizers package of Python, with which models are trained. Where JavaScript has
+ * the same function under the same name its result is nearly but not always the same.
+ */
+import { toByteCharacters } from './byte-level.ts';
+import type { JsonObject } from './json.ts';
+import { compilePattern } from './patterns.ts';
+import { precompiledNormalizer } from './precompiled.ts';
+import { matchesOf } from './split.ts';
+import { BERT_ACCENTS, CONTROL, MARKS, NEVER_COMPOSED } from './unicode-tables.ts';
+import { isWhiteSpace, skipWhiteSpace, skipWhiteSpaceBack } from './white-space.ts';
+
+export type Normalize = (text: string) => string;
+
+export interface Normalizer {
+  normalize: Normalize;
+  /**
+   * Whether the first character of a normalised text comes from the first one of the text, or was put before it. Python
+   * then counts it as the beginning of the text.
+   */
+  keepsStart: (text: string) => boolean;
+}
+
+type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
+
+/** @param config one that `checkDefinition` accepted */
+export function createNormalizer(config: JsonObject): Normalizer {
+  switch (config.type) {
+    case 'Sequence':
+      return sequence(config);
+    case 'BertNormalizer':
+      return mapped(bertNormalizer(config));
+    case 'NFC':
+    case 'NFD':
+    case 'NFKC':
+    case 'NFKD':
+      return mapped(unicodeNormalizer(config.type));
+    case 'Lowercase':
+      return mapped(lowercase);
+    case 'Strip':
+      return strip(config);
+    case 'StripAccents':
+      return mapped((text) => text.replace(ACCENTS, ''));
+    case 'Replace':
+      return replace(config);
+    case 'Prepend':
+      return {
+        normalize: (text) => (text === '' ? '' : `${config.prepend as string}${text}`),
+        keepsStart: () => true,
+      };
+    case 'Nmt':
+      return mapped((text) => text.replace(NMT_REMOVED, '').replace(NMT_SPACES, ' '));
+    case 'Precompiled':
+      return mapped(
+        typeof config.precompiled_charsmap === 'string'
+          ? precompiledNormalizer(Buffer.from(config.precompiled_charsmap, 'base64'))
+          : (text) => text,
+      );
+    default:
+      return mapped(toByteCharacters);
+  }
+}
+
+/** A normaliser that makes something of every character, or removes it. */
+function mapped(normalize: Normalize): Normalizer {
+  return {
+    normalize,
+    keepsStart: (text) => text === '' || normalize(String.fromCodePoint(text.codePointAt(0) ?? 0)) !== '',
+  };
+}
+
+function sequence(config: JsonObject): Normalizer {
+  const parts = (config.normalizers as JsonObject[]).map(createNormalizer);
+  return {
+    normalize: (text) => parts.reduce((result, part) => part.normalize(result), text),
+    keepsStart: (text) => {
+      let result = text;
+      return parts.every((part) => {
+        const kept = part.keepsStart(result);
+        result = part.normalize(result);
+        return kept;
+      });
+    },
+  };
+}
+
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+const REMOVED = new RegExp(`[\\0\\uFFFD${CONTROL}]`, 'gu');
+const ACCENTS = new RegExp(`[${MARKS}]`, 'gu');
+const BERT_ACCENT = new RegExp(`[${BERT_ACCENTS}]`, 'gu');
+
+/**
+ * Characters that BERT takes for words of their own. U+2B820–U+2B91F belong to the same block as what follows, but a slip
+ * in Python's package leaves them out, so every model was trained without them.
+ */
+const CJK =
+  /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
+
+function bertNormalizer(config: JsonObject): Normalize {
+  const stripAccents = config.strip_accents ?? config.lowercase;
+  const toNfd = unicodeNormalizer('NFD');
+  return (text) => {
+    let result = text;
+    // Most texts: nothing to clean, no CJK, no accents.
+    if (!PRINTABLE_ASCII.test(text)) {
+      if (config.clean_text) result = result.replace(REMOVED, '').replace(/\p{White_Space}/gu, ' ');
+      if (config.handle_chinese_chars) result = result.replace(CJK, ' $& ');
+      if (stripAccents) result = toNfd(result).replace(BERT_ACCENT, '');
+    }
+    return config.lowercase ? lowercase(result) : result;
+  };
+}
+
+const NEVER_COMPOSED_CHARACTER = new RegExp(`([${NEVER_COMPOSED}])`, 'u');
+
+/** Text beside a character that is newer than Python's tables is normalised as if it ended there. */
+function unicodeNormalizer(form: Form): Normalize {
+  return (text) =>
+    NEVER_COMPOSED_CHARACTER.test(text)
+      ? text
+          .split(NEVER_COMPOSED_CHARACTER)
+          .map((part, i) => (i % 2 === 0 ? part.normalize(form) : part))
+          .join('')
+      : text.normalize(form);
+}
+
+/** Character by character: a Σ at the end of a word is σ like any other, where JavaScript writes ς. */
+function lowercase(text: string): string {
+  return text.replaceAll('Σ', 'σ').toLowerCase();
+}
+
+function strip(config: JsonObject): Normalizer {
+  return {
+    normalize: (text) => {
+      const start = config.strip_left ? skipWhiteSpace(text, 0) : 0;
+      const end = config.strip_right ? skipWhiteSpaceBack(text, text.length) : text.length;
+      return text.slice(start, Math.max(start, end));
+    },
+    keepsStart: (text) => !(config.strip_left && isWhiteSpace(text, 0)),
+  };
+}
+
+function replace(config: JsonObject): Normalizer {
+  const pattern = compilePattern(config.pattern, 'normalizer Replace');
+  const content = config.content as string;
+  return {
+    normalize: (text) => {
+      let result = '';
+      let previous = 0;
+      for (const [start, end] of matchesOf(text, pattern)) {
+        result += text.slice(previous, start) + content;
+        previous = end;
+      }
+      return result + text.slice(previous);
+    },
+    keepsStart: (text) => content !== '' || text.search(pattern) !== 0,
+  };
+}
+
+/* eslint-disable no-control-regex -- control characters are what it is about */
+const NMT_REMOVED = /[\x01-\x08\x0B\x0E-\x1F\x7F\x8F\x9F]/g;
+/* eslint-enable no-control-regex */
+const NMT_SPACES = /[\t\n\f\r\u1680\u200B-\u200F\u2028\u2029\u2581\uFEFF\uFFFD]/g;
