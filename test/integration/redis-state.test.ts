@@ -1,0 +1,150 @@
+/** What is kept in Redis, by the classes and scripts that keep it, without the processes around them. */
+import { randomBytes } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
+import { IdempotencyKeys } from '../../src/api/idempotency.ts';
+import { Waiters } from '../../src/api/waiters.ts';
+import { BatchStore } from '../../src/shared/batches/store.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import type { JobRecord, Webhook } from '../../src/shared/contract.ts';
+import { newBatchId, newGroupId, newJobId } from '../../src/shared/ids.ts';
+import { JobRecords, parseDoneMessage } from '../../src/shared/records.ts';
+
+const MODEL = 'm';
+let redis: Redis;
+let subscriber: Redis;
+let prefix: string;
+
+beforeEach(async () => {
+  redis = new Redis(inject('redisUrl'));
+  subscriber = redis.duplicate();
+  await subscriber.ping();
+  prefix = `{test-${randomBytes(5).toString('hex')}}`;
+});
+afterEach(() => {
+  vi.useRealTimers();
+  subscriber.disconnect();
+  redis.disconnect();
+});
+
+const newId = () => newJobId(newGroupId('normal', MODEL));
+const succeeded = (label: string): JobRecord => ({
+  v: 1,
+  owner: 'everybody',
+  status: 'succeeded',
+  created: 1,
+  started: 2,
+  finished: 3,
+  results: [{ label, score: 1, truncated: false }],
+});
+
+describe('Idempotency-Key', () => {
+  const webhook = (trace: string) => ({
+    url: 'https://example.com/',
+    events: ['job.succeeded' as const],
+    trace,
+  });
+  const keys = (env = {}) =>
+    new IdempotencyKeys(
+      { redis, config: loadConfig({ REDIS_PREFIX: prefix, ...env }) },
+      { kind: 'idem', content: 'body' },
+    );
+
+  test('reserves an id for as long as the setting says, in seconds', async () => {
+    const reserved = keys({ IDEMPOTENCY_TTL_S: '600' });
+    expect(await reserved.reserve('alice', 'k', 'first', {})).toBeUndefined();
+    expect(await reserved.reserve('alice', 'k', 'second', {})).toBe('first');
+    expect(await redis.ttl(reserved.redisKey('alice', 'k'))).toBeGreaterThan(0);
+    expect(await redis.ttl(reserved.redisKey('alice', 'k'))).toBeLessThanOrEqual(600);
+  });
+
+  test('is that of the same request with a webhook, whatever trace each try has', async () => {
+    const reserved = keys();
+    const reserve = (id: string, of: Webhook) => reserved.reserve('alice', 'k', id, { webhook: of });
+    expect(await reserve('first', webhook('00-a-b-01'))).toBeUndefined();
+    expect(await reserve('second', webhook('00-c-d-01'))).toBe('first');
+    const other = { ...webhook('00-a-b-01'), url: 'https://example.com/other' };
+    await expect(reserve('third', other)).rejects.toMatchObject({
+      code: 'idempotency_mismatch',
+    });
+  });
+});
+
+describe('the outcomes of jobs', () => {
+  test('that end together are all announced to the instance that took them in', async () => {
+    const records = new JobRecords(redis, prefix, 60);
+    const messages: string[] = [];
+    subscriber.on('message', (channel: string, message: string) => {
+      if (channel === 'instance') messages.push(message);
+    });
+    await subscriber.subscribe('instance');
+    const jobs = Array.from({ length: 5 }, (_, i) => ({ id: newId(), record: succeeded(`label ${i}`) }));
+    const settled = await Promise.all(jobs.map(({ id, record }) => records.settle(id, record, 'instance')));
+    expect(settled).toEqual(jobs.map(() => ({ settled: true })));
+    await subscriber.ping();
+    expect(messages.flatMap(parseDoneMessage)).toEqual(jobs);
+  });
+
+  test('are looked up every two seconds by those who wait: a message may be lost', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const records = new JobRecords(redis, prefix, 60);
+    const logger = pino({ level: 'silent' });
+    const waiters = new Waiters({ subscriber, records, channel: 'instance', logger });
+    const id = newId();
+    waiters.expect(id);
+    const outcome = waiters.wait(id, true, 10_000);
+    await records.settle(id, succeeded('a'));
+    vi.advanceTimersByTime(2000);
+    expect(await outcome).toEqual(succeeded('a'));
+    waiters.close();
+  });
+});
+
+describe('a batch', () => {
+  const store = () => new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
+  const spec = { format: 'lines', text_field: 'text', top_k: 1, chunk_bytes: 1000, first_line: 1 } as const;
+
+  test('is made only under an id that is still reserved for it', async () => {
+    const batches = store();
+    const [id, other] = [newBatchId(MODEL), newBatchId(MODEL)];
+    const reservation = `${prefix}:reservation`;
+    const create = (batch: string) => batches.create(batch, 'alice', spec, undefined, reservation);
+    expect(await create(id)).toBe(false);
+    await redis.set(reservation, `hash ${other}`);
+    expect(await create(id)).toBe(false);
+    expect(await batches.read(id)).toBeUndefined();
+    expect(await batches.list('alice', 10)).toEqual([]);
+    expect(await create(other)).toBe(true);
+    // A repeat finds it, also when the reservation has expired meanwhile.
+    await redis.del(reservation);
+    expect(await create(other)).toBe(true);
+    expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
+  });
+
+  test('that is begun again hands out all of its chunks again; one that goes on, those that are left', async () => {
+    const batches = store();
+    const id = newBatchId(MODEL);
+    await batches.create(id, 'alice', spec);
+    const part = { number: 1, blob: 'p', bytes: 10, rows: 3, chunks: 3, sha256: '', lines: 3 };
+    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 });
+    expect(await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' })).toEqual({ outcome: 'queued' });
+    expect(await batches.handOut(id, 2)).toMatchObject({ outcome: 'more', chunks: [0, 1] });
+    const done = { chunk: 0, revision: 'r1', rows: 1, failedRows: 0, unknownRows: 0, unknownShares: 0 };
+    expect(await batches.handOut(id, 2, done)).toMatchObject({ outcome: 'more', chunks: [2] });
+
+    const fail = () => batches.end(id, 'failed', { code: 'revision_gone', message: 'gone' });
+    await fail();
+    expect(await batches.resume(id, false)).toBe(true);
+    expect(await batches.startChunk(id, 0)).toMatchObject({ revision: 'r1', done: true });
+    await fail();
+    expect(await batches.resume(id, true)).toBe(true);
+    expect(await batches.startChunk(id, 0)).toEqual({
+      status: 'processing',
+      revision: undefined,
+      done: false,
+    });
+    expect(await batches.handOut(id, 3)).toMatchObject({ outcome: 'more', chunks: [0, 1, 2] });
+    expect(await batches.resume(id, true)).toBe(false);
+  });
+});
