@@ -70,6 +70,17 @@ describe('a queue', () => {
     expect([refused.status, refused.body.code]).toEqual([429, 'queue_full']);
     expect(refused.body.detail).toBe('1500 bytes of priority low wait for sst2-minilm; at most 1000 may');
   });
+
+  test('takes one job of more texts than the limit alone', async () => {
+    const eleven = Array.from({ length: 11 }, (_, i) => `text ${i}`);
+    // Nothing waits: the jobs before were deleted.
+    expect((await submit(stack, { texts: eleven })).status).toBe(202);
+    const refused = await submit(stack, { text: 'one more' });
+    expect([refused.status, refused.body.detail]).toEqual([
+      429,
+      '11 texts of priority normal wait for sst2-minilm; at most 10 may',
+    ]);
+  });
 });
 
 test('a Redis that is nearly full: low jobs are refused first, then all new work; the rest goes on', async () => {

@@ -17,6 +17,15 @@ afterAll(async () => {
 const JSON_TYPE = { 'Content-Type': 'application/json' };
 const json = (value: unknown) => ({ body: JSON.stringify(value), headers: JSON_TYPE });
 
+/** A body of so many bytes: an object without fields, and white space behind it. */
+const sized = (bytes: number) => ({ body: '{}'.padEnd(bytes), headers: JSON_TYPE });
+/** The same, of a length that no header tells. */
+const chunked = (bytes: number) => ({
+  ...sized(bytes),
+  body: new Blob(['{}'.padEnd(bytes)]).stream(),
+  duplex: 'half' as const,
+});
+
 /** What is sent, and what must be said about it. */
 const CASES: [name: string, init: RequestInit, status: number, code: string, says: string][] = [
   ['no body', {}, 400, 'empty_body', 'send a JSON body'],
@@ -100,6 +109,10 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
     'unsupported_media_type',
     'gzip',
   ],
+  ['a body of 10 MB', sized(10_000_000), 422, 'invalid_request', 'give `text` or `texts`'],
+  ['a body of one byte more', sized(10_000_001), 413, 'body_too_large', '10000000 bytes'],
+  ['10 MB in chunks', chunked(10_000_000), 422, 'invalid_request', 'give `text` or `texts`'],
+  ['one byte more in chunks', chunked(10_000_001), 413, 'body_too_large', '10000000 bytes'],
   [
     'a 50 MB body',
     { body: Buffer.alloc(50_000_000, 'x'), headers: JSON_TYPE },

@@ -22,6 +22,8 @@ let prefix: string;
 let consumer: Consumer;
 /** Texts that are being classified, by lane. */
 let inHand: Record<string, number>;
+/** Texts that were classified. */
+let classified: number;
 /** Lets texts end: all that are there, and all that come. */
 let release: () => void;
 
@@ -30,9 +32,11 @@ beforeEach(() => {
   subscriber = redis.duplicate();
   prefix = `{test-${randomBytes(5).toString('hex')}}`;
   inHand = { interactive: 0, low: 0 };
+  classified = 0;
   const released = new Promise<void>((resolve) => (release = resolve));
   const classifier: Pick<Classifier, 'classify'> = {
     classify: async (_text, _options, lane) => {
+      classified++;
       inHand[lane]!++;
       await released;
       inHand[lane]!--;
@@ -56,7 +60,7 @@ afterEach(async () => {
   redis.disconnect();
 });
 
-async function fill(priority: Priority, count: number): Promise<void> {
+async function fill(priority: Priority, count: number, more = {}): Promise<void> {
   const queue = new Queue(queueName(priority, MODEL), { connection: redis, prefix });
   await queue.addBulk(
     Array.from({ length: count }, () => {
@@ -67,6 +71,7 @@ async function fill(priority: Priority, count: number): Promise<void> {
         texts: [{ text: 'a' }, { text: 'b' }],
         top_k: 1,
         created_at: Date.now(),
+        ...more,
       };
       return { name: JOB_NAME, data: { v: 2, jobs: [job] }, opts: jobOptions(group, 600) };
     }),
@@ -114,4 +119,16 @@ test('all jobs of both queues come to an end', async () => {
   await eventually(async () =>
     (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInHand === 0 ? true : undefined,
   );
+});
+
+test('a job whose time to start has passed expires, and none of its texts is classified', async () => {
+  await fill('normal', 1, { expires_at: Date.now() - 1000 });
+  release();
+  await consumer.start(subscriber);
+  const [record] = await eventually(async () => {
+    const keys = await redis.keys(`${prefix}:job:*`);
+    return keys.length > 0 ? redis.mget(keys) : undefined;
+  });
+  expect(JSON.parse(record!)).toMatchObject({ status: 'expired', error: { code: 'job_expired' } });
+  expect(classified).toBe(0);
 });

@@ -1,6 +1,10 @@
 /** OpenTelemetry: one trace from a request to its webhook, in three processes, and nothing of a text in it. */
+import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract.ts';
+import { startOtel } from '../../src/shared/otel.ts';
 import { OtlpCollector, type CollectedSpan } from '../support/otlp-collector.ts';
 import { Receiver } from '../support/receiver.ts';
 import { eventually, Stack } from '../support/stack.ts';
@@ -145,4 +149,38 @@ test('paths, failures and texts: routes and codes only', async () => {
   // Nor is there anything of BullMQ's own loops.
   const names = new Set(collector.spans.map(({ name }) => name.split(' ')[0]));
   expect([...names].sort()).toEqual(['GET', 'POST', 'add', 'classify', 'deliver', 'process', 'unknown']);
+});
+
+test('of an error of BullMQ only its type is in the span: its words may quote a text', async () => {
+  const other = await OtlpCollector.start();
+  Object.assign(process.env, other.env);
+  const tracing = startOtel({
+    role: 'worker',
+    version: '1',
+    protocol: 'http/json',
+    logger: pino({ level: 'silent' }),
+  });
+  const redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
+  const options = { connection: redis, prefix: `${stack.prefix}:errors`, telemetry: tracing.bullmq! };
+  const [good, broken] = ['good', 'broken'].map((name) => new Queue(name, options)) as [Queue, Queue];
+  const worker = new Worker('good', () => Promise.reject(new TypeError(SECRET_TEXT)), options);
+  try {
+    const failed = new Promise((resolve) => worker.once('failed', resolve));
+    await good.add('x', { text: SECRET_TEXT });
+    await failed;
+    // No list, so that nothing can be added to it.
+    await redis.set(broken.toKey('wait'), SECRET_TEXT);
+    await expect(broken.add('x', { text: SECRET_TEXT })).rejects.toThrow('WRONGTYPE');
+  } finally {
+    await Promise.all([worker.close(), good.close(), broken.close()]);
+    await tracing.stop();
+    redis.disconnect();
+    await other.stop();
+  }
+  expect(other.spans.map(({ name }) => name).sort()).toEqual(['add broken.x', 'add good.x', 'process good']);
+  expect(other.spans.find(({ name }) => name === 'add broken.x')!.attributes).toMatchObject({
+    'error.type': 'ReplyError',
+  });
+  expect(other.spans.flatMap(({ events }) => events)).toEqual([]);
+  expect(other.raw).not.toMatch(/Zanzibar|WRONGTYPE/);
 });

@@ -14,6 +14,8 @@ export interface CollectedSpan {
   traceState?: string;
   attributes: Record<string, string | number | boolean>;
   links: { traceId: string; spanId: string }[];
+  /** Names of its events, such as `exception`. */
+  events: string[];
   failed: boolean;
 }
 
@@ -26,9 +28,10 @@ interface Message {
   resourceSpans: {
     resource: { attributes: Attribute[] };
     scopeSpans: {
-      spans: (Omit<CollectedSpan, 'service' | 'attributes' | 'links' | 'failed'> & {
+      spans: (Omit<CollectedSpan, 'service' | 'attributes' | 'links' | 'events' | 'failed'> & {
         attributes?: Attribute[];
         links?: CollectedSpan['links'];
+        events?: { name: string }[];
         status?: { code?: number };
       })[];
     }[];
@@ -80,11 +83,18 @@ export class OtlpCollector {
   #take({ resourceSpans }: Message): void {
     for (const { resource, scopeSpans } of resourceSpans) {
       const service = String(valuesOf(resource.attributes)['service.name']);
-      for (const { attributes = [], links = [], status, ...span } of scopeSpans.flatMap(
+      for (const { attributes = [], links = [], events = [], status, ...span } of scopeSpans.flatMap(
         ({ spans }) => spans,
       )) {
         const failed = status?.code === STATUS_ERROR;
-        this.spans.push({ ...span, service, attributes: valuesOf(attributes), links, failed });
+        this.spans.push({
+          ...span,
+          service,
+          attributes: valuesOf(attributes),
+          links,
+          events: events.map(({ name }) => name),
+          failed,
+        });
       }
     }
   }

@@ -62,6 +62,8 @@ test('a Redis that an earlier launcher left is watched, too', async () => {
   const third = await startPrivateRedis(dataDir, () => {});
   const fourth = await startPrivateRedis(dataDir, (how) => ends.push(how));
   await fourth.stop();
+  // The one that took it over has stopped it: its socket is gone, and the one that started it has nothing to do.
+  expect(existsSync(first.url.slice('unix://'.length))).toBe(false);
   await third.stop();
   expect(ends).toHaveLength(1);
 });
