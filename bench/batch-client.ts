@@ -26,7 +26,9 @@ export function submitBatch(url: string, pieces: Iterable<Buffer>): Promise<Batc
 /** Follows the results to their end; resolves to how many lines there were. */
 export function countResults(url: string, id: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    request(new URL(`/v1/batches/${id}/results?follow=true`, url), (response) => {
+    // Exactly this type: rows without heartbeats.
+    const headers = { Accept: 'application/x-ndjson' };
+    request(new URL(`/v1/batches/${id}/results?follow=true`, url), { headers }, (response) => {
       let lines = 0;
       response.on('data', (piece: Buffer) => {
         for (let at = piece.indexOf(10); at !== -1; at = piece.indexOf(10, at + 1)) lines++;

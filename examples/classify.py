@@ -82,6 +82,8 @@ while True:
             for line in rows:
                 if not line.endswith(b"\n"):
                     break
+                if line == b"\n":  # A sign of life while nothing is finished.
+                    continue
                 row = json.loads(line)
                 outcome = row["label"] if "label" in row else row["error"]["code"]
                 counts[outcome] = counts.get(outcome, 0) + 1

@@ -1,14 +1,9 @@
 /** The results of a batch, read in the order of the input from the blobs that workers wrote, one per chunk. */
 import { EventEmitter, once } from 'node:events';
 import type { Redis } from 'ioredis';
-import {
-  countEntries,
-  indexKey,
-  Manifest,
-  manifestKey,
-  readEntry,
-  resultsKey,
-} from '../shared/batches/layout.ts';
+import { findChunk, inputProblem, readIndex, readManifest } from '../shared/batches/input.ts';
+import { countEntries, readEntry, resultsKey, type Manifest } from '../shared/batches/layout.ts';
+import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../shared/batches/results.ts';
 import { isDone, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
 import type { BlobStore, LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { isFinalBatch } from '../shared/contract.ts';
@@ -27,12 +22,18 @@ export interface ReadOptions {
   after: number;
   /** Wait for what is not finished. */
   follow: boolean;
+  /** Longest silence while it waits, in ms; an empty line ends it. Default: without end. */
+  heartbeatMs?: number | undefined;
   /** The caller hung up, or the server shuts down. */
   signal: AbortSignal;
 }
 
 /** How often a follower looks whether there is more when it is not told. */
 const LOOK_AGAIN_MS = 500;
+/** Keeps proxies and clients from taking silence for a dead connection. */
+const HEARTBEAT = Buffer.from('\n');
+/** Chunks whose checksums are read together: 12 KB. */
+const CHECKSUMS_AT_ONCE = 1024;
 
 export class BatchResults {
   readonly #parts: BatchResultsParts;
@@ -52,7 +53,8 @@ export class BatchResults {
 
   /**
    * NDJSON, in pieces that may end within a line. Pieces that come to their end without an error are all there is for now.
-   * @throws whatever Redis or the blob store throw, and the pieces also in the middle: what came before is right
+   * @throws whatever Redis or the blob store throw, and the pieces also in the middle: what came before is right.
+   *   DamagedResults, which the batch then shows as its problem; DamagedInput when `after` cannot be found
    */
   async open(id: string, record: BatchRecord, options: ReadOptions): Promise<AsyncGenerator<Uint8Array>> {
     // Looked for before the answer begins, so that its status can still say what is wrong with the blob store.
@@ -64,17 +66,23 @@ export class BatchResults {
     id: string,
     first: BatchRecord,
     firstChunk: number | undefined,
-    { after, follow, signal }: ReadOptions,
+    { after, follow, heartbeatMs = Infinity, signal }: ReadOptions,
   ): AsyncGenerator<Uint8Array> {
-    const wait = () => this.#grown(id, signal);
+    let sentAt = performance.now();
+    const isSilent = () => performance.now() - sentAt >= heartbeatMs;
+    const wait = () => this.#grown(id, signal, heartbeatMs);
     let record = first;
     while (record.manifest === undefined) {
       if (!follow || isFinalBatch(record.status)) return;
       await wait();
+      if (isSilent()) {
+        yield HEARTBEAT;
+        sentAt = performance.now();
+      }
       ({ record } = await this.#look(id));
     }
     let chunk = firstChunk ?? (await this.#firstChunk(id, record, after)) ?? 0;
-    const store = await this.#parts.blobs();
+    const read = await this.#chunkReader(id);
     let skipping = after > 0;
     let { bits } = await this.#look(id);
     let revision: string | undefined;
@@ -87,8 +95,9 @@ export class BatchResults {
           continue;
         }
         revision ??= record.revision;
-        const pieces = store.get(resultsKey(id, revision, chunk));
+        const pieces = read({ ...record, revision }, chunk);
         yield* skipping ? linesAfter(pieces, after) : pieces;
+        sentAt = performance.now();
         skipping = false;
         chunk++;
         continue;
@@ -105,26 +114,74 @@ export class BatchResults {
       if (isDone(bits, chunk) || hasEnded(record)) continue;
       if (!follow || record.status === 'failed') return;
       await wait();
+      // Between two chunks, and so between two lines.
+      if (isSilent()) {
+        yield HEARTBEAT;
+        sentAt = performance.now();
+      }
     }
   }
 
   /** Waits until there may be more. @throws when `signal` fires */
-  async #grown(id: string, signal: AbortSignal): Promise<void> {
-    const timeout = AbortSignal.timeout(LOOK_AGAIN_MS);
+  async #grown(id: string, signal: AbortSignal, longestMs: number): Promise<void> {
+    const timeout = AbortSignal.timeout(Math.min(LOOK_AGAIN_MS, longestMs));
     await once(this.#progress, id, { signal: AbortSignal.any([signal, timeout]) }).catch(() => {});
     signal.throwIfAborted();
   }
 
   /** The chunk in which reading begins; undefined while the input is not whole. */
-  async #firstChunk(
-    id: string,
-    { manifest: name, spec }: BatchRecord,
-    after: number,
-  ): Promise<number | undefined> {
-    if (name === undefined) return undefined;
+  async #firstChunk(id: string, record: BatchRecord, after: number): Promise<number | undefined> {
     const store = await this.#parts.blobs();
-    const manifest = Manifest.parse(await store.read(manifestKey(id, name)), spec.first_line);
-    return chunkBehind(store, manifest, after);
+    try {
+      const manifest = await readManifest(store, id, record);
+      return manifest && (await chunkBehind(store, manifest, after));
+    } catch (error) {
+      // From the beginning on, results can be read without the input.
+      if (inputProblem(error) && after <= 0) return 0;
+      throw error;
+    }
+  }
+
+  /**
+   * Reads the results of chunks that are done, after comparing them with their checksums.
+   * @returns pieces that throw DamagedResults before the first one, when the batch has it as its problem
+   */
+  async #chunkReader(
+    id: string,
+  ): Promise<(record: BatchRecord & { revision: string }, chunk: number) => AsyncGenerator<Uint8Array>> {
+    const { withRedis, batches, blobs } = this.#parts;
+    const store = await blobs();
+    let known: { first: number; bytes: Buffer } = { first: 0, bytes: Buffer.alloc(0) };
+    const digestFor = async (chunk: number): Promise<Buffer | undefined> => {
+      const find = () => digestOf(known.bytes.subarray((chunk - known.first) * CHECKSUM_BYTES));
+      const inside = chunk >= known.first && chunk < known.first + CHECKSUMS_AT_ONCE ? find() : undefined;
+      if (inside) return inside;
+      known = {
+        first: chunk,
+        bytes: await withRedis(() => batches.checksums(id, chunk, CHECKSUMS_AT_ONCE)),
+      };
+      return find();
+    };
+    return async function* (record, chunk) {
+      const { revision } = record;
+      const digest = await digestFor(chunk);
+      const rows = async () => (await findChunk(store, id, record, chunk)).rows;
+      try {
+        yield* readResults(store, resultsKey(id, revision, chunk), digest, rows);
+      } catch (error) {
+        if (!(error instanceof DamagedResults)) throw error;
+        const place = await placeOf(store, id, record, chunk);
+        const cure =
+          record.status === 'canceled'
+            ? 'Submit the input again'
+            : `POST /v1/batches/${id}/resume has these rows labelled again`;
+        const message = `the results of ${place} are damaged in the blob store: ${error.message}. ${cure}`;
+        await withRedis(() =>
+          batches.reportDamage(id, { code: 'results_damaged', message }, { chunk, revision }),
+        );
+        throw new DamagedResults(message);
+      }
+    };
   }
 
   #look(id: string): Promise<{ record: BatchRecord; bits: Buffer }> {
@@ -141,11 +198,18 @@ export class BatchResults {
 /** A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now. */
 const hasEnded = ({ status }: BatchRecord): boolean => isFinalBatch(status) && status !== 'failed';
 
-/** The chunk in which the record behind `line` is to be looked for. */
+/** A chunk in words, with as much as can be found out: its input may be damaged, too. */
+async function placeOf(store: BlobStore, id: string, record: BatchRecord, chunk: number): Promise<string> {
+  const name = `chunk ${chunk} of ${record.chunks}`;
+  const found = await findChunk(store, id, record, chunk).catch(() => undefined);
+  return found ? `${name} (${found.rows} rows, from line ${found.line} of the input on)` : name;
+}
+
+/** The chunk in which the record behind `line` is to be looked for. @throws DamagedInput, BlobError */
 async function chunkBehind(store: BlobStore, manifest: Manifest, line: number): Promise<number> {
   const part = manifest.partAtLine(line);
   if (line <= 0 || !part) return 0;
-  const index = await store.read(indexKey(part.blob));
+  const index = await readIndex(store, part);
   let low = 0;
   let high = countEntries(index) - 1;
   while (low < high) {

@@ -4,7 +4,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { encodeManifest, Manifest, manifestKey, partBlob } from '../shared/batches/layout.ts';
+import { findChunk, readManifest } from '../shared/batches/input.ts';
+import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/batches/layout.ts';
 import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { readHeader } from '../shared/bulk/csv.ts';
@@ -115,9 +116,8 @@ export class BatchService {
     return this.#parts.withRedis(async () => {
       const { batches, blobs } = this.#parts;
       const record = await this.#findOwn(owner, id);
-      if (record.manifest === undefined) return (await batches.parts(id)).map(shownPart);
-      const manifest = await (await blobs()).read(manifestKey(id, record.manifest));
-      return Manifest.parse(manifest, record.spec.first_line).parts.map(shownPart);
+      const manifest = await readManifest(await blobs(), id, record);
+      return (manifest?.parts ?? (await batches.parts(id))).map(shownPart);
     });
   }
 
@@ -192,13 +192,29 @@ export class BatchService {
     });
   }
 
-  /** Lets a failed batch go on; with `restart` from the beginning. */
+  /**
+   * Lets a failed batch go on; with `restart` from the beginning. Chunks whose results were found damaged are done again,
+   * also of a batch that is completed or worked on.
+   */
   async resume(owner: string, id: string, restart: boolean): Promise<Batch> {
-    return this.#parts.withRedis(async () => {
-      const { batches, keeper } = this.#parts;
-      const { status } = await this.#findOwn(owner, id);
-      if (!(await batches.resume(id, restart))) {
-        throw new AppError('batch_not_failed', `the batch is ${status}; only a failed one can be resumed`);
+    const { withRedis, batches, blobs, keeper } = this.#parts;
+    const record = await this.read(owner, id);
+    const { status, revision } = record;
+    const damaged = status === 'canceled' || revision === undefined ? [] : (record.damaged ?? []);
+    const again: { chunk: number; rows: number }[] = [];
+    if (damaged.length > 0) {
+      const store = await blobs();
+      for (const chunk of damaged)
+        again.push({ chunk, rows: (await findChunk(store, id, record, chunk)).rows });
+      // First: a worker keeps results that it finds in place of its own.
+      await store.delete(damaged.map((chunk) => resultsKey(id, revision as string, chunk)));
+    }
+    return withRedis(async () => {
+      if (!(await batches.resume(id, restart, again))) {
+        throw new AppError(
+          'batch_not_failed',
+          `the batch is ${status}; only a failed one, or one with damaged results, can be resumed`,
+        );
       }
       await keeper.topUp(id);
       return this.#show(id, await this.#findOwn(owner, id));
@@ -316,9 +332,8 @@ export class BatchService {
   async #closedParts(id: string): Promise<readonly StoredPart[]> {
     const { batches, blobs, withRedis } = this.#parts;
     const record = await withRedis(() => batches.read(id));
-    if (record?.manifest === undefined) return [];
-    const json = await (await blobs()).read(manifestKey(id, record.manifest));
-    return Manifest.parse(json, record.spec.first_line).parts;
+    const manifest = record && (await readManifest(await blobs(), id, record));
+    return manifest?.parts ?? [];
   }
 
   /** A repeated `complete`: fine, unless the batch ended without one. */

@@ -1,5 +1,5 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
-import { BatchClient, resuming } from '../client/batches.ts';
+import { BatchClient, hasDamagedResults, resuming } from '../client/batches.ts';
 import { Retrier } from '../client/retry.ts';
 import type { Batch } from '../shared/contract.ts';
 import { abandon, batchUrl } from './abandon.ts';
@@ -103,6 +103,9 @@ async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on
     reporter.say(
       `The batch had failed: ${batch.error?.message ?? 'for no known reason'}. It is told to go on.`,
     );
+    batch = await retrier.run(resuming(client, id, signal));
+  } else if (hasDamagedResults(batch) && batch.status !== 'canceled') {
+    reporter.say('Rows of the batch are damaged on the server. They are labelled again.');
     batch = await retrier.run(resuming(client, id, signal));
   }
   if (batch.status !== 'open') state.uploaded = true;

@@ -67,6 +67,15 @@ export class BatchEndedError extends Error {
   }
 }
 
+/** Rows of the batch are damaged on the server. */
+export class DamagedResultsError extends Error {
+  override name = 'DamagedResultsError';
+
+  constructor({ problem }: Batch) {
+    super(problem?.message ?? 'results of the batch are damaged on the server');
+  }
+}
+
 /** Why the command was told to stop; the reason of the signal that everything listens to. */
 export class Interrupted extends Error {
   override name = 'Interrupted';

@@ -2,7 +2,15 @@
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../client/errors.ts';
 import { GaveUpError } from '../client/retry.ts';
 import { diskProblem } from './disk.ts';
-import { BatchEndedError, CliError, EXIT, Interrupted, UnreadableInputError, UsageError } from './exit.ts';
+import {
+  BatchEndedError,
+  CliError,
+  DamagedResultsError,
+  EXIT,
+  Interrupted,
+  UnreadableInputError,
+  UsageError,
+} from './exit.ts';
 import type { Run } from './run.ts';
 import { restartWith, resumeCommand } from './suggest.ts';
 import { duration } from './units.ts';
@@ -38,6 +46,10 @@ function meaning(error: unknown, run: Run): unknown {
   if (error instanceof UnreadableInputError)
     return new CliError(EXIT.temporary, error.message, goOn(run), error);
   if (error instanceof BatchEndedError) return ended(error, run);
+  if (error instanceof DamagedResultsError) {
+    const hints = run.destination.resumable ? ['To have these rows labelled again:', ...again(run)] : [];
+    return new CliError(EXIT.failed, error.message, hints, error);
+  }
   if (error instanceof ApiError) return refused(error, run);
   if (error instanceof ConnectionError) {
     const wrongHost = error.code === 'ENOTFOUND';

@@ -1,9 +1,10 @@
 /** Brings the rows of a batch to an output, in order, each once, over any number of connections. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isFinal, type BatchClient } from '../client/batches.ts';
+import { hasDamagedResults, isFinal, type BatchClient } from '../client/batches.ts';
 import { ConnectionError, ProtocolError } from '../client/errors.ts';
 import type { Retrier } from '../client/retry.ts';
 import type { Batch } from '../shared/contract.ts';
+import { DamagedResultsError } from './exit.ts';
 import type { Output } from './output.ts';
 
 export interface ResultsSource {
@@ -31,6 +32,7 @@ const LF = 0x0a;
 /**
  * Goes on behind the output's last row, until the batch is final; returns the batch. A completed one has all its rows in
  * the output then, or the server does not have them. When it was begun again with other weights, so are the rows.
+ * @throws DamagedResultsError
  */
 export async function followResults(
   source: ResultsSource,
@@ -39,6 +41,8 @@ export async function followResults(
 ): Promise<Batch> {
   const { client, retrier, batch: id, signal } = source;
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+  /** The last answer ended before its time. */
+  let brokenOff = false;
   /** Rows were asked for, and whether the batch had ended before. */
   let asked: { ended: boolean } | undefined;
   let lookMs = FIRST_LOOK_MS;
@@ -51,13 +55,17 @@ export async function followResults(
       // What ended because the server did may be short of rows although the batch has ended since.
       const whole = batch.status === 'completed' && output.rows >= batch.rows.total;
       if (final && (whole || asked?.ended === true)) return batch;
+      // Every further try would break off at the same row.
+      if (brokenOff && hasDamagedResults(batch)) throw new DamagedResultsError(batch);
       if (!final && batch.model.revision === null) {
         await pause(lookMs);
         lookMs = Math.min(2 * lookMs, LOOK_MS);
         return undefined;
       }
       if (!final && asked) await pause(REOPEN_MS);
+      brokenOff = true;
       await appendResults(source, output);
+      brokenOff = false;
       asked = { ended: final };
       return undefined;
     });
@@ -88,7 +96,8 @@ async function appendResults(
       const end = chunk.lastIndexOf(LF) + 1;
       const ended = chunk.subarray(0, end);
       if (end > 0) {
-        await output.write(begun.length === 0 ? ended : Buffer.concat([begun, ended]));
+        const lines = withoutEmptyLines(begun.length === 0 ? ended : Buffer.concat([begun, ended]));
+        if (lines.length > 0) await output.write(lines);
         begun = Buffer.alloc(0);
       }
       if (end < chunk.length) begun = Buffer.concat([begun, chunk.subarray(end)]);
@@ -100,6 +109,12 @@ async function appendResults(
     throw error;
   }
   if (begun.length > 0) throw new ConnectionError('ECONNRESET', 'connection lost');
+}
+
+/** The server sends an empty line when it has nothing else to send for a while. @param lines whole ones */
+function withoutEmptyLines(lines: Buffer): Buffer {
+  if (lines[0] !== LF && !lines.includes('\n\n')) return lines;
+  return lines.filter((byte, i) => byte !== LF || (i > 0 && lines[i - 1] !== LF)) as Buffer;
 }
 
 /** The line of the input that a row is about; 0 for none. */

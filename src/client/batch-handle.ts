@@ -1,5 +1,5 @@
 /** A batch that was submitted, to be asked, waited for, read and canceled. */
-import { BatchClient, isFinal, resuming } from './batches.ts';
+import { BatchClient, hasDamagedResults, isFinal, resuming } from './batches.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
 import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
@@ -55,7 +55,8 @@ export class BatchHandle {
   /**
    * The rows in the order of the input, each once, as they are finished; over any number of connections. Comes to its end
    * when the batch is completed.
-   * @throws BatchError after the last row of a batch that ended otherwise; AmuletError, or the signal's reason
+   * @throws BatchError after the last row of a batch that ended otherwise, and before rows that are damaged on the server
+   *   (`results_damaged`, which resume() repairs); AmuletError, or the signal's reason
    */
   async *results({ after = 0, signal }: ResultsOptions = {}): AsyncGenerator<BatchRow, void, undefined> {
     const attempt = this.#server.attempts(signal);
@@ -74,6 +75,9 @@ export class BatchHandle {
         answer = undefined;
         // Merely silent: nothing to be worried about, but nothing to rely on either.
         if (error instanceof ConnectionError && error.code === 'ETIMEDOUT') return [];
+        // Where the server broke off for damaged results, every further try would end the same way.
+        const batch = await this.#api.get(this.id, signal).catch(() => undefined);
+        if (batch && hasDamagedResults(batch)) throw new BatchError(batch);
         throw error;
       }
     };
@@ -112,7 +116,7 @@ export class BatchHandle {
     return this.#server.cancel<Batch>(`/v1/batches/${encodeURIComponent(this.id)}`, signal);
   }
 
-  /** Lets a failed batch go on. */
+  /** Lets a failed batch go on; labels damaged rows again. */
   resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
     return this.#server.attempts(signal)(resuming(this.#api, this.id, signal));
   }
@@ -125,7 +129,8 @@ async function* parseRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<Batch
   for await (const bytes of body) {
     const lines = (begun + decoder.decode(bytes, { stream: true })).split('\n');
     begun = lines.pop() ?? '';
-    yield lines.map(parseRow);
+    // An empty line is a sign of life.
+    yield lines.filter((line) => line !== '').map(parseRow);
   }
   if (begun !== '') throw new ConnectionError('ECONNRESET', 'connection lost');
 }

@@ -32,8 +32,10 @@ export interface PartUpload {
   onSent?: (bytes: number) => void;
 }
 
-/** A result stream may be silent for as long as the work takes, but nothing tells a dead connection from a quiet one. */
+/** A result stream has an empty line every 15 s; from a server of version 0.1 it may be silent for as long as the work takes. */
 const RESULTS_IDLE_MS = 60_000;
+/** `application/x-ndjson` alone is what clients of version 0.1 send, which cannot skip empty lines: it gets none. */
+const ROWS_AND_HEARTBEATS = 'application/x-ndjson, */*;q=0.1';
 /** After its last byte a part is still to be stored. */
 const PART_IDLE_MS = 2 * 60_000;
 
@@ -101,7 +103,7 @@ export class BatchClient {
   }
 
   /**
-   * The rows behind line `after`, as NDJSON, cut anywhere; resolves when the answer has begun. It ends when the batch is
+   * The rows behind line `after`, as NDJSON with empty lines in between, cut anywhere; resolves when the answer has begun. It ends when the batch is
    * final, and fails with a ConnectionError (ETIMEDOUT when it was merely silent for a minute).
    */
   async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
@@ -109,14 +111,14 @@ export class BatchClient {
       method: 'GET',
       path: `${batchPath(id)}/results`,
       query: { follow: 'true', after: after === 0 ? undefined : after },
-      headers: { Accept: 'application/x-ndjson' },
+      headers: { Accept: ROWS_AND_HEARTBEATS },
       signal,
       idleMs: RESULTS_IDLE_MS,
     });
     return body;
   }
 
-  /** Lets a failed batch go on. To be repeated, use resuming(). */
+  /** Lets a failed batch go on, or one with damaged results. To be repeated, use resuming(). */
   async resume(id: string, signal?: AbortSignal): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
   }
@@ -145,6 +147,11 @@ export function resuming(client: BatchClient, id: string, signal?: AbortSignal):
       throw error;
     }
   };
+}
+
+/** Whether rows are damaged in the server's blob store: reading them fails until the batch is resumed. */
+export function hasDamagedResults({ problem }: Batch): boolean {
+  return problem?.code === 'results_damaged';
 }
 
 export function isFinal(status: BatchStatus): boolean {

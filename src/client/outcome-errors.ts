@@ -15,7 +15,7 @@ export class ClassificationError extends AmuletError {
   }
 }
 
-/** A batch came to an end without being completed: there are no more rows, and some may be missing. */
+/** A batch came to an end without being completed, or its results are damaged: rows are missing. */
 export class BatchError extends AmuletError {
   override name = 'BatchError';
   /** Such as `revision_gone`, or `batch_canceled`. */
@@ -23,10 +23,12 @@ export class BatchError extends AmuletError {
   readonly batch: Batch;
 
   constructor(batch: Batch) {
-    const { code, message } = batch.error ?? {
-      code: `batch_${batch.status}`,
-      message: `the batch is ${batch.status}`,
-    };
+    const damage = batch.problem?.code === 'results_damaged' ? batch.problem : undefined;
+    const { code, message } = damage ??
+      batch.error ?? {
+        code: `batch_${batch.status}`,
+        message: `the batch is ${batch.status}`,
+      };
     super(code, message);
     this.batch = batch;
   }

@@ -123,7 +123,10 @@ export interface Batch {
   rows_per_second: number | null;
   /** Seconds until it is done, at this rate. */
   eta_s: number | null;
-  /** Trouble that passes; the batch goes on by itself when it is gone. */
+  /**
+   * Trouble that passes, after which the batch goes on by itself; or `results_damaged`, which resuming the batch repairs, or
+   * `input_damaged`.
+   */
   problem: { code: string; message: string; since: string } | null;
   /** Why the batch came to an end without being completed. */
   error: { code: string; message: string } | null;

@@ -214,6 +214,11 @@ export const SETTINGS = {
     "Bytes of a batch's input that make one piece of work; 0 = about what a model process does in a second.",
   ),
   UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for this many seconds is ended.'),
+  FOLLOW_HEARTBEAT_S: setting(
+    int(1, 50),
+    15,
+    'Longest silence of a response to `?follow=true`, in seconds; an empty line ends it.',
+  ),
   BATCH_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a finished batch is kept, in seconds.'),
   OPEN_BATCH_TTL_S: setting(
     int(1, 30 * DAY_S),

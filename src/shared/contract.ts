@@ -296,12 +296,15 @@ export const batchStatusSchema = z
 export type BatchStatus = z.infer<typeof batchStatusSchema>;
 export type FinalBatchStatus = Extract<BatchStatus, 'completed' | 'failed' | 'canceled' | 'expired'>;
 
-/** Which state may follow which. Only `resume` leads out of `failed`. batches/*.lua keep to it. */
+/**
+ * Which state may follow which. Only `resume` leads out of `failed`, and out of `completed` when results are damaged.
+ * batches/*.lua keep to it.
+ */
 export const BATCH_TRANSITIONS: Readonly<Record<BatchStatus, readonly BatchStatus[]>> = {
   open: ['queued', 'canceled', 'expired'],
   queued: ['processing', 'failed', 'canceled'],
   processing: ['completed', 'failed', 'canceled'],
-  completed: [],
+  completed: ['queued'],
   failed: ['queued'],
   canceled: [],
   expired: [],
@@ -390,9 +393,10 @@ export const batchSchema = z
     }),
     rows_per_second: z.number().nullable(),
     eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),
-    problem: passingProblemSchema
-      .nullable()
-      .meta({ description: 'Trouble that passes; the batch goes on by itself when it is gone.' }),
+    problem: passingProblemSchema.nullable().meta({
+      description:
+        'Trouble that passes, after which the batch goes on by itself; or `results_damaged`, which resuming the batch repairs, or `input_damaged`.',
+    }),
     error: z
       .object({ code: z.string(), message: z.string() })
       .nullable()

@@ -236,6 +236,17 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
+  test('silence that empty lines interrupt: they are in no output', async () => {
+    const file = write('in.txt', 'a\nb\n'.repeat(20));
+    await run([file, '-o', at('calm')]);
+    fake.heartbeats = true;
+    fake.rowsPerSecond = 100;
+    fake.plan(/results$/, { kind: 'cut results', bytes: 1 });
+    const { code } = await run([file, '-o', at('out')]);
+    expect(code).toBe(EXIT.ok);
+    expect(fs.readFileSync(at('out'), 'utf8')).toBe(fs.readFileSync(at('calm'), 'utf8'));
+  });
+
   test('that lasts too long: exit code 75, and the way to go on', async () => {
     fake.plan(/PUT .*2$/, { kind: 'answer', status: 507, problem: 'blob_store_full' }, 1000);
     const file = write('in.jsonl', big);
@@ -612,6 +623,33 @@ describe('going on', () => {
       expect(code).toBe(EXIT.failed);
       expect(said).toMatch(expected);
       expect(fs.existsSync(at('out'))).toBe(false);
+    });
+
+    test('damaged results: ends with the reason, and --resume has them labelled again', async () => {
+      fake.rowsPerSecond = 100;
+      const file = write('in.txt', 'a\n'.repeat(150));
+      const running = run([file, '-o', at('out')]);
+      await eventually(() =>
+        Promise.resolve(fake.requests.some((request) => request.includes('/results')) || undefined),
+      );
+      const message = 'the results of chunk 2 of 9 are damaged in the blob store: 5 of 9 bytes are there';
+      const since = new Date().toISOString();
+      Object.assign(fake.only.batch, { problem: { code: 'results_damaged', message, since } });
+      fake.plan(/results$/, { kind: 'cut results', bytes: 0 }, Infinity);
+      await fake.restart(0);
+      const { code, said } = await running;
+      expect(code).toBe(EXIT.failed);
+      expect(said).toContain(`${message}\nTo have these rows labelled again:\n`);
+      expect(said).toMatch(/--resume$/);
+      expect(fs.existsSync(at('out'))).toBe(false);
+
+      fake.forgetFaults();
+      const resumed = await run([file, '-o', at('out'), '--resume']);
+      expect(resumed).toMatchObject({
+        code: EXIT.ok,
+        said: expect.stringContaining('They are labelled again.'),
+      });
+      expect(fs.readFileSync(at('out'), 'utf8').match(/\n/g)?.length).toBe(150);
     });
 
     test('gone', async () => {

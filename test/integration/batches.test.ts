@@ -413,3 +413,53 @@ test('a small batch does not wait for a large one', async () => {
   expect((await get(large)).status).toBe('processing');
   await call(`/v1/batches/${large}`, { method: 'DELETE' });
 });
+
+describe('a response to ?follow=true that has nothing to send', () => {
+  let idle: Stack;
+  beforeAll(async () => {
+    idle = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      workers: 0,
+      env: { FOLLOW_HEARTBEAT_S: '1' },
+    });
+  });
+  afterAll(() => idle.stop());
+
+  /** The first bytes of the results of a batch that waits, as soon as there are two. */
+  async function firstBytes(
+    path: string,
+    accept: string | undefined,
+    more: Promise<unknown>,
+  ): Promise<string> {
+    const hangUp = new AbortController();
+    const headers = accept === undefined ? {} : { accept };
+    const { body } = await idle.fetch(path, { headers, signal: hangUp.signal });
+    let text = '';
+    const reading = (async () => {
+      for await (const piece of body as AsyncIterable<Uint8Array>) {
+        text += Buffer.from(piece).toString();
+        if (text.length >= 2) return;
+      }
+    })();
+    await Promise.race([reading, more]);
+    hangUp.abort();
+    await reading.catch(() => {});
+    return text;
+  }
+
+  test.each([
+    ['waits for a worker', undefined],
+    ['waits for its parts', '?open=true'],
+  ])('has an empty line while the batch %s; clients of version 0.1 get none', async (_, query) => {
+    const body = query === undefined ? '{"text":"good"}\n' : undefined;
+    const init = { method: 'POST', headers: NDJSON, ...(body === undefined ? {} : { body }) };
+    const batch = (await (await idle.fetch(`/v1/batches${query ?? ''}`, init)).json()) as Batch;
+    const path = `${batch.urls.results}?follow=true`;
+    const beats = firstBytes(path, undefined, new Promise(() => {}));
+    const [old, asked] = [
+      firstBytes(path, 'application/x-ndjson', beats),
+      firstBytes(path, 'application/x-ndjson, */*;q=0.1', new Promise(() => {})),
+    ];
+    expect(await Promise.all([beats, asked, old])).toEqual(['\n\n', '\n\n', '']);
+  });
+});

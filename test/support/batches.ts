@@ -93,7 +93,7 @@ export class BatchCalls {
     return this.call<T>(`/v1/batches/${id}/resume${query}`, { method: 'POST' });
   }
 
-  /** The results until they end, one way or the other. */
+  /** The results until they end, one way or the other, without heartbeats. */
   async results(id: string, query = '?follow=true'): Promise<Download> {
     const pieces: Uint8Array[] = [];
     let end: Download['end'] = 'broken';
@@ -104,7 +104,7 @@ export class BatchCalls {
     } catch {
       // Broken, then.
     }
-    return { end, text: Buffer.concat(pieces).toString() };
+    return { end, text: Buffer.concat(pieces).toString().replace(/^\n/gm, '') };
   }
 
   /** The batch as soon as `wanted` holds. Answers that it cannot be read just now are waited out. */

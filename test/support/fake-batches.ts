@@ -68,6 +68,8 @@ export class FakeBatches {
   rowsPerSecond = Infinity;
   /** False: as a server of an earlier version, whose batches say nothing of unknown tokens. */
   countsUnknown = true;
+  /** Whether there is an empty line before and between the rows, as of a server that had nothing to send for a while. */
+  heartbeats = false;
   /** How many rows at the end are never given out. */
   loseRows = 0;
   readonly #keys = new Map<string, string>();
@@ -185,9 +187,9 @@ export class FakeBatches {
     app.get('/v1/batches/:id/results', (c) => this.#with(c, (it) => this.#results(c, it)));
     app.post('/v1/batches/:id/resume', (c) =>
       this.#with(c, (it) => {
-        if (it.batch.status !== 'failed')
+        if (it.batch.status !== 'failed' && it.batch.problem?.code !== 'results_damaged')
           return problem(c, 'batch_not_failed', `the batch is ${it.batch.status}`);
-        Object.assign(it.batch, { status: 'processing', error: null, finished_at: null });
+        Object.assign(it.batch, { status: 'processing', error: null, problem: null, finished_at: null });
         return c.json(this.#current(it), 202);
       }),
     );
@@ -387,6 +389,7 @@ export class FakeBatches {
     let next = it.results.findIndex((row) => (JSON.parse(row) as { line: number }).line > after);
     if (next === -1) next = it.results.length;
     for (;;) {
+      if (this.heartbeats) yield Buffer.from('\n');
       const { status } = this.#current(it);
       const finished = status === 'completed' ? it.results.length : this.#finished(it);
       const bytes = Buffer.from(

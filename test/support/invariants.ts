@@ -17,8 +17,8 @@ const LASTING = [
   /:batches-(running|removal|leftovers|bytes)$/,
   /:(?:classify|low|bulk)-[^:]+:(meta|id|stalled|stalled-check|marker|events)$/,
   /:deliveries:(meta|id|stalled|stalled-check|marker|events)$/,
-  // A batch and its bits are removed by the API when their time is up: their end stands in batches-removal.
-  /:batch:[^:]+(:done)?$/,
+  // A batch, its bits and checksums are removed by the API when their time is up: their end stands in batches-removal.
+  /:batch:[^:]+(:done|:checksums)?$/,
 ];
 
 /**

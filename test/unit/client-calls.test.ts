@@ -220,6 +220,18 @@ describe('a server that is away for longer than there is time', () => {
     expect(error).toMatchObject({ name: 'WaitTimeoutError', latest: waiting });
   });
 
+  test('rows come without the empty lines that a silent server sends', async () => {
+    const rows = [1, 2].map((line) => ({ line, label: 'A', score: 1, truncated: false }));
+    const body = `\n\n${JSON.stringify(rows[0])}\n\n${JSON.stringify(rows[1])}\n\n`;
+    const batch = { id: 'b', status: 'completed', rows: { total: 2 } };
+    const { sent, amulet } = client([() => new Response(body), json(200, batch)]);
+    const come: unknown[] = [];
+    for await (const row of amulet.batchById('b').results()) come.push(row);
+    expect(come).toEqual(rows);
+    // Exactly application/x-ndjson is what a client of version 0.1 sends, which cannot skip them.
+    expect(sent[0]!.headers.get('accept')).not.toBe('application/x-ndjson');
+  });
+
   test('results are given up when the patience is over', async () => {
     const noAnswer = () => new TypeError('fetch failed', { cause: { code: 'ETIMEDOUT' } });
     const { amulet } = client([noAnswer], { patienceMs: 100 });

@@ -35,6 +35,8 @@ const EXPECTED: Record<ProblemCode, number> = {
   job_canceled: 409,
   model_in_use: 409,
   input_lost: 410,
+  input_damaged: 410,
+  results_damaged: 410,
   batch_expired: 410,
   body_too_large: 413,
   unsupported_media_type: 415,

@@ -2,6 +2,7 @@
 import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
+import { DamagedInput, inputProblem } from '../../shared/batches/input.ts';
 import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
 import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
 import { shownId } from '../../shared/ids.ts';
@@ -38,7 +39,7 @@ export function onError(logger: Logger): ErrorHandler<AppEnv> {
     if (error instanceof AppError) {
       if (error.code === 'redis_unavailable')
         logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
-      if (thrown instanceof BlobError)
+      if (thrown instanceof BlobError || thrown instanceof DamagedInput)
         logger.warn({ path: c.req.path, reason: thrown.message }, 'blob store');
       return problemResponse(c, error);
     }
@@ -95,6 +96,8 @@ function alternatives(path: string): string[] {
 
 function translate(thrown: unknown): unknown {
   if (thrown instanceof HTTPException) return fromHttpException(thrown);
+  const lost = inputProblem(thrown);
+  if (lost) return new AppError(lost.code, lost.message, { cause: thrown });
   return thrown instanceof BlobError ? toAppError(thrown) : thrown;
 }
 

@@ -1,4 +1,5 @@
 /** The routes of bulk backfill; docs/bulk.md describes them from outside. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Config } from '../../shared/config.ts';
@@ -224,9 +225,12 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
         after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
           .optional()
           .openapi({ description: 'The last `line` that you have.' }),
-        follow: z.enum(['true', 'false']).optional().openapi({
-          description: '`true`: go on until the batch is final.',
-        }),
+        follow: z
+          .enum(['true', 'false'])
+          .optional()
+          .openapi({
+            description: `\`true\`: go on until the batch is final. An empty line after ${config.FOLLOW_HEARTBEAT_S} s of silence shows that the connection lives; skip it.`,
+          }),
       }),
     },
     responses: {
@@ -243,7 +247,12 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     const { after = 0, follow } = c.req.valid('query');
     const record = await batches.read(c.get('owner'), batch);
     const signal = AbortSignal.any([c.req.raw.signal, stopping]);
-    const pieces = await results.open(batch, record, { after, follow: follow === 'true', signal });
+    const pieces = await results.open(batch, record, {
+      after,
+      follow: follow === 'true',
+      heartbeatMs: takesEmptyLines(c) ? config.FOLLOW_HEARTBEAT_S * 1000 : undefined,
+      signal,
+    });
     const visibly = breakingOff(c, pieces, (error) => {
       if (!signal.aborted) logger.warn({ batch, reason: error.message }, 'results break off');
     });
@@ -256,7 +265,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   const resume = createRoute({
     method: 'post',
     path: '/v1/batches/{id}/resume',
-    summary: 'Resume a failed batch',
+    summary: 'Resume a failed batch, or one with damaged results',
     tags: ['Batches'],
     request: {
       params,
@@ -268,7 +277,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     },
     responses: {
       202: batchResponse('It goes on.'),
-      409: problem('The batch has not failed.'),
+      409: problem('The batch has not failed, and no damaged results were found.'),
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },
@@ -309,8 +318,28 @@ async function* breakingOff(
     yield* pieces;
   } catch (error) {
     onError(toError(error));
+    await untilSent(c.env.outgoing);
     // Thrown on, it would do the same, but the server's adapter would print it in full.
     c.env.outgoing.destroy();
+  }
+}
+
+/**
+ * Clients of version 0.1 ask for exactly this type, and take an empty line for a row that is none. Others, curl and browsers
+ * among them, accept anything.
+ */
+const takesEmptyLines = (c: Context<AppEnv>): boolean =>
+  c.req.header('accept')?.trim() !== 'application/x-ndjson';
+
+/** Longest wait for a slow reader to take what came before an answer broke off. */
+const FLUSH_MS = 5000;
+
+/** Until the status and all bytes so far are with the operating system: a reader keeps what came before the break. */
+async function untilSent(outgoing: AppEnv['Bindings']['outgoing']): Promise<void> {
+  const end = performance.now() + FLUSH_MS;
+  while (!outgoing.destroyed && performance.now() < end) {
+    if (outgoing.headersSent && outgoing.writableLength === 0) return;
+    await sleep(5);
   }
 }
 

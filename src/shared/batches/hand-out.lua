@@ -8,6 +8,7 @@ KEYS[4]  set of what is to be removed, by time
 KEYS[5]  live workers of its model, by the time they count as dead
 KEYS[6]  the outbox
 KEYS[7]  delivery of the event that it is completed
+KEYS[8]  checksums of the results, 12 bytes per chunk (results.ts)
 
 ARGV[1]  id of the batch
 ARGV[2]  chunk that is done; '' = none, only hand out
@@ -20,6 +21,7 @@ ARGV[8]  channel for those who follow the results
 ARGV[9]  id of the event that it is completed
 ARGV[10] how many of the rows have labels and tokens outside the vocabulary
 ARGV[11] sum of the shares of these tokens, in ten-thousandths
+ARGV[12] checksum of the results of the chunk that is done
 
 Returns {what, revision or nil, next chunk, …}; what is
 'more' (the chunks are to be added to the queue), 'completed', 'ended' (canceled, failed or gone), or 'revision'
@@ -47,6 +49,7 @@ if ARGV[2] ~= '' then
     redis.call('HINCRBY', b, 'failed_rows', ARGV[5])
     redis.call('HINCRBY', b, 'unknown_rows', ARGV[10])
     redis.call('HINCRBY', b, 'unknown_shares', ARGV[11])
+    redis.call('SETRANGE', KEYS[8], ARGV[2] * 12, ARGV[12])
     redis.call('HDEL', b, 'problem')
     redis.call('PUBLISH', ARGV[8], ARGV[1])
     if redis.call('HINCRBY', b, 'chunks_done', 1) == chunks then

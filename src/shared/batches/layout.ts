@@ -31,7 +31,7 @@ export interface ChunkEntry {
   firstLine: number;
 }
 
-const ENTRY_BYTES = 24;
+export const ENTRY_BYTES = 24;
 
 /** The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). */
 export function encodeIndex(entries: readonly ChunkEntry[]): Buffer {

@@ -10,6 +10,7 @@ KEYS[6]  set of what is to be removed, by time
 KEYS[7]  set of batches whose blobs are to be removed
 KEYS[8]  bytes of input that are kept, of all batches
 KEYS[9]  string whose last word reserves the id; KEYS[1] when it was made without one
+KEYS[10] checksums of the results
 
 ARGV[1]  id of the batch
 ARGV[2]  Unix ms by which its time must be up; '' = whenever that is
@@ -27,7 +28,7 @@ redis.call('ZREM', KEYS[6], ARGV[1])
 if not bytes then
   return 0
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[10])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('SREM', KEYS[5], ARGV[1])
 redis.call('SADD', KEYS[7], ARGV[1])

@@ -20,6 +20,7 @@ import { batchModel, eventId } from '../ids.ts';
 import { redisTime } from '../redis-time.ts';
 import { liveWorkersKey } from '../registry.ts';
 import { deliveryKey, outboxKey, showWebhook } from '../webhooks/events.ts';
+import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
 
 /** A batch as it is kept. Times are Unix ms. */
 export interface BatchRecord {
@@ -46,6 +47,10 @@ export interface BatchRecord {
   unknownShares: number;
   revision?: string;
   problem?: { code: string; message: string; since: string };
+  /** Something in the blob store is damaged; only `resume` takes it back. */
+  damage?: { code: string; message: string; since: string };
+  /** Chunks whose results were found damaged. */
+  damaged?: number[];
   error?: { code: string; message: string };
   /** Since `time` the finished rows have grown from `rows`. */
   rateBase?: { time: number; rows: number };
@@ -85,26 +90,26 @@ export interface ChunkDone {
   unknownRows: number;
   /** Sum of the shares of these tokens, each from 0 to 1. */
   unknownShares: number;
+  /** Of its results (results.ts); undefined: they cannot be checked. */
+  checksum?: Buffer;
 }
-
-/** Shares are summed up in Redis as whole numbers, of this many a unit: the number of decimals that results have. */
-const SHARE_UNITS = 10_000;
 
 const SCRIPTS = {
   create: 4,
   'add-part': 4,
   complete: 4,
   'start-chunk': 2,
-  'hand-out': 7,
+  'hand-out': 8,
   end: 8,
-  resume: 4,
+  resume: 5,
   'report-problem': 1,
-  remove: 9,
+  'report-damage': 2,
+  remove: 10,
 } as const;
 /** Those that may end a batch. */
 const WITH_EVENTS = ['hand-out', 'end'];
 type Script = keyof typeof SCRIPTS;
-type RunScript = (...args: (string | number)[]) => Promise<unknown>;
+type RunScript = (...args: (string | number | Buffer)[]) => Promise<unknown>;
 
 export class BatchStore {
   readonly #redis: Redis;
@@ -275,6 +280,7 @@ export class BatchStore {
       liveWorkersKey(this.#prefix, batchModel(id) ?? ''),
       outboxKey(this.#prefix),
       deliveryKey(this.#prefix, event),
+      this.#checksumsKey(id),
       id,
       done?.chunk ?? '',
       done?.revision ?? '',
@@ -286,6 +292,7 @@ export class BatchStore {
       event,
       done?.unknownRows ?? 0,
       Math.round((done?.unknownShares ?? 0) * SHARE_UNITS),
+      done?.checksum ?? '',
     )) as [HandOut['outcome'], string | null, ...number[]];
     if (outcome === 'more') return { outcome, revision: revision ?? undefined, chunks };
     if (outcome === 'revision') return { outcome, revision: revision ?? '' };
@@ -299,6 +306,25 @@ export class BatchStore {
       this.#key(id),
       problem.code,
       JSON.stringify({ ...problem, since: new Date().toISOString() }),
+    );
+  }
+
+  /**
+   * Says that something of a batch is damaged in the blob store. The first report stays until the batch is resumed.
+   * @param results of which chunk, if it is a chunk's results; ignored when that chunk is to be done again already
+   */
+  async reportDamage(
+    id: string,
+    problem: { code: string; message: string },
+    results?: { chunk: number; revision: string },
+  ): Promise<void> {
+    await this.#run(
+      'report-damage',
+      this.#key(id),
+      this.#doneKey(id),
+      JSON.stringify({ ...problem, since: new Date().toISOString() }),
+      results?.chunk ?? '',
+      results?.revision ?? '',
     );
   }
 
@@ -339,16 +365,26 @@ export class BatchStore {
     return ended === 1;
   }
 
-  /** Lets a failed batch go on, or with `restart` begin again. False when it has not failed. */
-  async resume(id: string, restart: boolean): Promise<boolean> {
+  /**
+   * Lets a failed batch go on, or with `restart` begin again. Chunks whose results are damaged are done again, also of a
+   * batch that is completed. False when it has not failed and has no damaged results.
+   * @param damaged those chunks, whose blobs are gone
+   */
+  async resume(
+    id: string,
+    restart: boolean,
+    damaged: readonly { chunk: number; rows: number }[] = [],
+  ): Promise<boolean> {
     const resumed = await this.#run(
       'resume',
       this.#key(id),
       this.#doneKey(id),
       this.#runningKey,
       this.#removalKey,
+      this.#checksumsKey(id),
       id,
       restart ? '1' : '',
+      ...damaged.flatMap(({ chunk, rows }) => [chunk, rows]),
     );
     return resumed === 1;
   }
@@ -376,6 +412,7 @@ export class BatchStore {
       this.#leftoversKey,
       this.#bytesKey,
       reservation ?? this.#key(id),
+      this.#checksumsKey(id),
       id,
       onlyDue ? await redisTime(this.#redis) : '',
     );
@@ -423,12 +460,18 @@ export class BatchStore {
     return (await this.#redis.getBuffer(this.#doneKey(id))) ?? Buffer.alloc(0);
   }
 
+  /** Checksums of the results of `count` chunks from `first` on (results.ts), as far as they are recorded. */
+  async checksums(id: string, first: number, count: number): Promise<Buffer> {
+    const [from, to] = [first * CHECKSUM_BYTES, (first + count) * CHECKSUM_BYTES - 1];
+    return this.#redis.getrangeBuffer(this.#checksumsKey(id), from, to);
+  }
+
   /** Channel on which the ids of batches are announced whose results have grown or which have ended. */
   get progressChannel(): string {
     return `${this.#prefix}:batch-progress`;
   }
 
-  #run(script: Script, ...args: (string | number)[]): Promise<unknown> {
+  #run(script: Script, ...args: (string | number | Buffer)[]): Promise<unknown> {
     const commands = this.#redis as unknown as Record<string, RunScript>;
     const command = commands[commandName(script)] as RunScript;
     return command.apply(this.#redis, args);
@@ -444,6 +487,10 @@ export class BatchStore {
 
   #doneKey(id: string): string {
     return `${this.#key(id)}:done`;
+  }
+
+  #checksumsKey(id: string): string {
+    return `${this.#key(id)}:checksums`;
   }
 
   #ownerKey(owner: string): string {
@@ -508,6 +555,8 @@ export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
     unknownShares: number('unknown_shares'),
     ...(fields.revision === undefined ? {} : { revision: fields.revision }),
     ...json('problem'),
+    ...json('damage'),
+    ...(fields.damaged === undefined ? {} : { damaged: fields.damaged.split(',').map(Number) }),
     ...json('error'),
     ...(fields.webhook === undefined ? {} : { webhook: webhookSchema.parse(JSON.parse(fields.webhook)) }),
     ...(fields.event === undefined ? {} : { event: fields.event }),
@@ -561,7 +610,8 @@ export function toBatch(
     },
     rows_per_second: rate === undefined ? null : Math.round(rate * 10) / 10,
     eta_s: record.status === 'processing' && rate !== undefined && rate > 0 ? Math.ceil(left / rate) : null,
-    problem: record.problem ?? null,
+    // Damage first: it does not pass by itself.
+    problem: record.damage ?? record.problem ?? null,
     error: record.error ?? null,
     metadata: spec.metadata ?? null,
     webhook: showWebhook('batch', record.webhook, record.event),

@@ -7,16 +7,22 @@
  */
 import { UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { BlobError, BlobNotFound, toAppError, type LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import {
-  dataKey,
-  indexKey,
-  Manifest,
-  manifestKey,
-  readEntry,
-  resultsKey,
-  type PlacedPart,
-} from '../../shared/batches/layout.ts';
+  BlobError,
+  BlobNotFound,
+  toAppError,
+  type BlobStore,
+  type LazyBlobStore,
+} from '../../shared/blobs/blob-store.ts';
+import {
+  DamagedInput,
+  inputProblem,
+  readIndex,
+  readManifest,
+  readRecords,
+} from '../../shared/batches/input.ts';
+import { readEntry, resultsKey, type Manifest, type PlacedPart } from '../../shared/batches/layout.ts';
+import { encodeChecksum, isPlausible } from '../../shared/batches/results.ts';
 import type { BatchStore } from '../../shared/batches/store.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
@@ -201,14 +207,14 @@ export class BulkConsumer {
     const { rows, options } = await this.#read(known, chunk);
     const bytes = await this.#classify(rows, options, inHand);
     const key = resultsKey(batch, model.revision, chunk);
-    const written = await blobs.putIfAbsent(key, bytes);
-    // What counts is what is there: a worker that died before it could count may have met another crash of the model.
-    const outcomes = countOutcomes(written ? bytes : await blobs.read(key));
+    const stored = await store(blobs, key, bytes, rows);
+    const outcomes = countOutcomes(stored);
     const next = await batches.handOut(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
       rows: rows.length,
       ...outcomes,
+      checksum: encodeChecksum(stored, outcomes),
     });
     const { failedRows, unknownRows } = outcomes;
     onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
@@ -231,14 +237,11 @@ export class BulkConsumer {
     const part: PlacedPart = manifest.partOf(chunk);
     let index = indexes.get(part.blob);
     if (!index) {
-      index = await blobs.read(indexKey(part.blob));
+      index = await readIndex(blobs, part);
       indexes.set(part.blob, index);
     }
     const entry = readEntry(index, chunk - part.firstChunk);
-    const bytes = await blobs.read(dataKey(part.blob), {
-      start: entry.offset,
-      end: entry.offset + entry.bytes,
-    });
+    const bytes = await readRecords(blobs, part, entry);
     const input = {
       format: spec.format,
       textField: spec.text_field,
@@ -250,8 +253,8 @@ export class BulkConsumer {
     const firstLine = part.firstLine - 1 + entry.firstLine;
     const rows = await inSlices(parseChunk(bytes, input, firstLine, limits));
     if (rows.length !== entry.rows) {
-      throw new UnrecoverableError(
-        `chunk ${chunk} has ${rows.length} rows instead of ${entry.rows}. This is a bug.`,
+      throw new DamagedInput(
+        `part ${part.number} of its input is damaged in the blob store: ${rows.length} rows instead of ${entry.rows} are read from line ${firstLine} on`,
       );
     }
     return { rows, options: spec };
@@ -290,12 +293,8 @@ export class BulkConsumer {
   async #readKnown(batch: string): Promise<Known | undefined> {
     const blobs = await this.#options.blobs();
     const record = await this.#options.batches.read(batch);
-    if (record?.manifest === undefined) return undefined;
-    const manifest = Manifest.parse(
-      await blobs.read(manifestKey(batch, record.manifest)),
-      record.spec.first_line,
-    );
-    return { spec: record.spec, manifest, indexes: new Map() };
+    const manifest = record && (await readManifest(blobs, batch, record));
+    return manifest && { spec: record.spec, manifest, indexes: new Map() };
   }
 
   async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
@@ -326,15 +325,24 @@ export class BulkConsumer {
   async #onTrouble(batch: string, chunk: number, error: Error): Promise<void> {
     const { batches, logger } = this.#options;
     logger.warn({ batch, chunk, reason: error.message }, 'chunk not done');
-    if (error instanceof BlobNotFound) {
-      await this.#fail(batch, { code: 'input_lost', message: 'its input is not in the blob store any more' });
+    const lost = inputProblem(error);
+    if (lost) {
+      // Before the end: what is damaged stays visible as a problem beside the error.
+      if (lost.code === 'input_damaged') await batches.reportDamage(batch, lost);
+      await this.#fail(batch, lost);
       // Nothing more to come from this chunk: 'failed' would end the batch a second time, when it may be resumed already.
       return;
     }
-    if (error instanceof BlobError) {
-      const { code, message } = toAppError(error);
-      await batches.reportProblem(batch, { code, message });
-    }
+    // Another attempt follows, for as long as it takes: whoever looks at the batch must see why it does not get on.
+    const { code, message } =
+      error instanceof BlobError
+        ? toAppError(error)
+        : {
+            code: 'internal_error',
+            message: `chunk ${chunk} fails on its workers and is tried again; their logs say why`,
+          };
+    // Redis may be what is wrong.
+    await batches.reportProblem(batch, { code, message }).catch(() => {});
     throw error;
   }
 
@@ -345,6 +353,29 @@ export class BulkConsumer {
       this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
     }
   }
+}
+
+/**
+ * Writes the results of a chunk, unless they are there: an earlier worker that died before it could count them may have met
+ * another crash of the model. What cannot be results, because the blob was damaged since, is replaced.
+ * @returns what is there
+ */
+async function store(
+  blobs: BlobStore,
+  key: string,
+  ndjson: Buffer,
+  rows: readonly InputRow[],
+): Promise<Buffer> {
+  if (await blobs.putIfAbsent(key, ndjson)) return ndjson;
+  const earlier = await blobs.read(key).catch((error: unknown) => {
+    // Removed just now: to be counted, the results have to be there.
+    if (error instanceof BlobNotFound) return Buffer.alloc(0);
+    throw error;
+  });
+  const lines = rows.map(({ line }) => line);
+  if (isPlausible(earlier, lines)) return earlier;
+  await blobs.put(key, ndjson);
+  return ndjson;
 }
 
 /** How long one slice may hold the event loop. */

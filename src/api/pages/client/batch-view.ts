@@ -37,6 +37,9 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
 /** What keeps a batch from going on, for now or for good. */
 export function problemOf({ status, error, problem, model }: Batch): Explanation | undefined {
   if (status === 'failed' && error) return { title: 'The batch has failed', lines: [error.message] };
+  if (problem?.code === 'results_damaged') {
+    return { title: 'Results are damaged on the server', lines: [problem.message] };
+  }
   if (problem) return { title: 'It goes on when this has passed', lines: [problem.message] };
   if (model.workers !== 0) return undefined;
   return {

@@ -1,0 +1,109 @@
+/**
+ * The results of a chunk in the blob store, and the checksum that is recorded in Redis when the chunk is counted. A reader
+ * gets the whole of what a worker wrote, or an error before the first byte.
+ */
+import { createHash } from 'node:crypto';
+import { BlobNotFound, toBuffer, type BlobStore } from '../blobs/blob-store.ts';
+
+/**
+ * What is recorded of the results of a chunk: 12 bytes, little-endian, because Redis keeps them for every chunk of every batch:
+ * the first 4 of the SHA-256, and what resume.lua takes back when the chunk is done again: failed rows (u16), rows with
+ * unknown tokens (u16), sum of their shares (u32, SHARE_UNITS).
+ */
+export const CHECKSUM_BYTES = 12;
+const DIGEST_BYTES = 4;
+/** Shares are summed up in Redis as whole numbers, of this many a unit: the number of decimals that results have. */
+export const SHARE_UNITS = 10_000;
+/** Results of up to so many bytes are checked in memory; larger ones are read twice. */
+const BUFFERED_BYTES = 1024 * 1024;
+
+const LF = 0x0a;
+
+/** @throws RangeError for more than 65,535 rows, which no chunk has */
+export function encodeChecksum(
+  ndjson: Buffer,
+  counts: { failedRows: number; unknownRows: number; unknownShares: number },
+): Buffer {
+  const checksum = Buffer.alloc(CHECKSUM_BYTES);
+  createHash('sha256').update(ndjson).digest().copy(checksum, 0, 0, DIGEST_BYTES);
+  checksum.writeUInt16LE(counts.failedRows, 4);
+  checksum.writeUInt16LE(counts.unknownRows, 6);
+  checksum.writeUInt32LE(Math.round(counts.unknownShares * SHARE_UNITS), 8);
+  return checksum;
+}
+
+/** The digest in a checksum; undefined where nothing was recorded: by a worker of an earlier version. */
+export function digestOf(checksum: Buffer): Buffer | undefined {
+  const recorded = checksum.subarray(0, CHECKSUM_BYTES);
+  if (recorded.length < CHECKSUM_BYTES || recorded.every((byte) => byte === 0)) return undefined;
+  return recorded.subarray(0, DIGEST_BYTES);
+}
+
+/** The results of a chunk are not what was written. `message` says how they differ; it may be shown to the caller. */
+export class DamagedResults extends Error {
+  override name = 'DamagedResults';
+}
+
+/**
+ * The results of a chunk as NDJSON, in pieces. All of it is read and checked before the first piece.
+ * @param rows how many the chunk has; asked for only where there is no digest
+ * @throws DamagedResults; BlobError
+ */
+export async function* readResults(
+  store: BlobStore,
+  key: string,
+  digest: Buffer | undefined,
+  rows: () => Promise<number>,
+): AsyncGenerator<Uint8Array> {
+  try {
+    const head = await toBuffer(store.get(key, { end: BUFFERED_BYTES }));
+    const isAll = head.length < BUFFERED_BYTES;
+    async function* all() {
+      yield head;
+      if (!isAll) yield* store.get(key, { start: BUFFERED_BYTES });
+    }
+    const problem = await damageOf(all(), digest, rows);
+    if (problem !== undefined) throw new DamagedResults(problem);
+    yield* all();
+  } catch (error) {
+    if (error instanceof BlobNotFound) throw new DamagedResults('they are missing');
+    throw error;
+  }
+}
+
+/** How the results of a chunk differ from what was written. Without a digest only lines can be counted. */
+async function damageOf(
+  pieces: AsyncIterable<Uint8Array>,
+  digest: Buffer | undefined,
+  rows: () => Promise<number>,
+): Promise<string | undefined> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  let lines = 0;
+  let last: number | undefined;
+  for await (const piece of pieces) {
+    hash.update(piece);
+    bytes += piece.length;
+    last = piece.at(-1) ?? last;
+    if (digest) continue;
+    for (let at = piece.indexOf(LF); at !== -1; at = piece.indexOf(LF, at + 1)) lines++;
+  }
+  if (digest && hash.digest().subarray(0, digest.length).equals(digest)) return undefined;
+  if (last === undefined) return 'they are empty';
+  if (last !== LF) return `they end in the middle of a line, after ${bytes} bytes`;
+  if (digest) return `their ${bytes} bytes are not those that were stored`;
+  const wanted = await rows();
+  return lines === wanted ? undefined : `they have ${lines} rows instead of ${wanted}`;
+}
+
+/** Whether a blob can be the results of a chunk: a JSON object per row, in their order. @param lines of its records */
+export function isPlausible(ndjson: Buffer, lines: readonly number[]): boolean {
+  if (ndjson.at(-1) !== LF) return false;
+  const rows = ndjson.toString('utf8', 0, ndjson.length - 1).split('\n');
+  if (rows.length !== lines.length) return false;
+  try {
+    return rows.every((row, i) => (JSON.parse(row) as { line?: unknown }).line === lines[i]);
+  } catch {
+    return false;
+  }
+}
