@@ -127,7 +127,22 @@ test('it is quiet again when 128 background batches have gone by without an inte
   await submitAll(batcher, rowsOf(400), 'low');
   const sizes = executors.started.slice(1).map(({ padded }) => padded);
   expect(new Set(sizes.slice(0, 127))).toEqual(new Set([16]));
-  expect(sizes[130]).toBe(64);
+  expect(sizes[127]).toBe(64);
+});
+
+test('interactive batches overtake what is ahead, one an executor at a time, each time that it was quiet', async () => {
+  const executors = new Executors(1);
+  const batcher = start(executors, 1);
+  const bulk = submitAll(batcher, rowsOf(1000), 'bulk');
+  for (const first of [2000, 3000]) {
+    while (executors.inFlight < 2) await turn();
+    const startedBefore = executors.started.length;
+    // Four batches.
+    await submitAll(batcher, rowsOf(32, first), 'interactive');
+    expect(executors.started[startedBefore]!.ids[0]).toBe(first);
+    expect(executors.mostInFlight).toBe(3);
+  }
+  await bulk;
 });
 
 test('without a quiet budget nothing goes ahead', async () => {

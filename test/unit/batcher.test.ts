@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Batcher, RowDropped, type Lane } from '../../src/worker/inference/batcher.ts';
@@ -188,6 +189,54 @@ describe('a row whose signal fires', () => {
     await expect(dropped).rejects.toThrow(RowDropped);
     expect((await other).result).toBe(20);
   });
+});
+
+describe('a signal', () => {
+  const listeners = ({ signal }: AbortController) => getEventListeners(signal, 'abort').length;
+
+  test.each<[string, Error | undefined]>([
+    ['has its result', undefined],
+    ['has failed', new Error('boom')],
+  ])('is let go when the last of its rows %s, and not before', async (_, error) => {
+    const { batcher, next } = harness({ interactive: 8, low: 8, bulk: 8 });
+    const abort = new AbortController();
+    const receiver = { settled: () => {}, failed: () => {} };
+    const rows = [1, 2].map((id) => ({ id, tokens: 8 }));
+    batcher.submitAll(rows, 'bulk', receiver, abort.signal);
+    expect(listeners(abort)).toBe(1);
+    await next(0);
+    expect(listeners(abort)).toBe(1);
+    await next(1, error);
+    // A row that fails runs once more.
+    if (error) await next(2, error);
+    expect(listeners(abort)).toBe(0);
+  });
+
+  test('is let go when it has dropped all of its rows', async () => {
+    const { batcher } = harness();
+    const abort = new AbortController();
+    const dropped = batcher.submit({ id: 1, tokens: 8 }, 'bulk', abort.signal);
+    abort.abort();
+    await expect(dropped).rejects.toThrow(RowDropped);
+    expect(listeners(abort)).toBe(0);
+  });
+});
+
+test('rows that wait are counted in every lane', () => {
+  const { submit, batcher } = harness();
+  const lanes: Lane[] = ['interactive', 'low', 'low', 'bulk', 'bulk', 'bulk'];
+  lanes.forEach((lane, id) => void submit(id, 8, lane));
+  expect(batcher.waiting).toBe(6);
+});
+
+test('a background lane whose turn passed while it was empty goes first when something comes', async () => {
+  const { submit, ids, next } = harness({ interactive: 8, low: 8, bulk: 8 });
+  for (const id of [201, 202]) void submit(id, 8, 'bulk');
+  expect(await ids(0)).toEqual([201]);
+  void submit(101, 8, 'low');
+  await next(0);
+  expect(await next(1)).toEqual([101]);
+  expect(await next(2)).toEqual([202]);
 });
 
 test('interactive first, but every eighth turn is for the others, in rotation', async () => {

@@ -11,6 +11,9 @@ const NEVER = new AbortController().signal;
 type Options = Pick<JobPayload, 'top_k' | 'apply' | 'truncate'>;
 const BEST: Options = { top_k: 1 };
 
+/** What the model has no token for. */
+const UNKNOWN = '?'.charCodeAt(0);
+
 /** One token a character. */
 const tokenizer = {
   truncationSide: 'right',
@@ -18,7 +21,8 @@ const tokenizer = {
     if (text === 'untokenizable') return Promise.reject(new Error('no such token'));
     const ids = Int32Array.from(Buffer.from(text));
     const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
-    const counts = { own: kept.length, unknown: 0, blank: 0 };
+    const unknown = kept.filter((id) => id === UNKNOWN).length;
+    const counts = { own: kept.length, unknown, blank: 0 };
     return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS, ...counts });
   },
 } as unknown as TextTokenizer;
@@ -28,7 +32,11 @@ type Model = (text: string) => Float32Array;
 /** Logits of the labels neg and pos: pos for a text with an `a`. */
 const sentiment: Model = (text) => (text.includes('a') ? Float32Array.of(-1, 1) : Float32Array.of(1, -1));
 
-function start(model: Model = sentiment, apply: 'softmax' | 'none' = 'none') {
+function start(
+  model: Model = sentiment,
+  apply: 'softmax' | 'none' = 'none',
+  more: Partial<ConstructorParameters<typeof Classifier>[0]> = {},
+) {
   const runs: string[][] = [];
   const batcher = new Batcher<TextRow, Float32Array>({
     run: oncePerText((rows) => {
@@ -43,6 +51,7 @@ function start(model: Model = sentiment, apply: 'softmax' | 'none' = 'none') {
     labels: ['neg', 'pos'],
     apply,
     maxTokens: MAX_TOKENS,
+    ...more,
   });
   const classify = (text: string, options: Partial<Options> = {}, signal = NEVER) =>
     classifier.classify({ text }, { ...BEST, ...options }, 'interactive', signal);
@@ -96,11 +105,15 @@ describe('a text', () => {
 
 describe('a text that is too long', () => {
   test.each([
-    [{}, 'neg'],
-    [{ truncate: 'right' }, 'neg'],
-    [{ truncate: 'left' }, 'pos'],
-  ] as const)('is cut with %j', async (options, label) => {
-    expect(await start().classify('xxxxa', options)).toMatchObject({ label, truncated: true });
+    [{}, 'right', 'neg'],
+    [{}, 'left', 'pos'],
+    [{ truncate: 'right' }, 'left', 'neg'],
+    [{ truncate: 'left' }, 'right', 'pos'],
+  ] as const)('is cut with %j by a tokenizer that cuts at the %s', async (options, truncationSide, label) => {
+    const { classify } = start(sentiment, 'none', {
+      tokenizer: { ...tokenizer, truncationSide } as unknown as TextTokenizer,
+    });
+    expect(await classify('xxxxa', options)).toMatchObject({ label, truncated: true });
   });
 
   test('is refused where it must not be cut; one that fits is not', async () => {
@@ -110,6 +123,32 @@ describe('a text that is too long', () => {
     });
     expect(runs).toEqual([]);
     expect(await classify('xxxa', { truncate: 'never' })).toMatchObject({ label: 'pos', truncated: false });
+  });
+});
+
+describe('tokens that the model does not know', () => {
+  test('are told as a share, where there are some', async () => {
+    expect(await start().classify('a??b')).toMatchObject({ label: 'pos', unknown: 0.5 });
+    expect(await start().classify('ab')).not.toHaveProperty('unknown');
+  });
+
+  test('make an error of a text that has no others, which is not run', async () => {
+    const { classifier, runs } = start();
+    const error = { code: 'unreadable_text', message: expect.stringContaining('vocabulary') as string };
+    expect(await classifier.classify({ id: 'r1', text: '??' }, BEST, 'low', NEVER)).toEqual({
+      id: 'r1',
+      error,
+    });
+    expect(await classifier.classifyAll(['??', 'a'], BEST, NEVER, () => {})).toMatchObject([
+      { error },
+      { label: 'pos' },
+    ]);
+    expect(runs).toEqual([['a']]);
+  });
+
+  test('are classified all the same where the model is set to', async () => {
+    const { classify } = start(sentiment, 'none', { unreadable: 'classify' });
+    expect(await classify('??')).toMatchObject({ label: 'neg', unknown: 1 });
   });
 });
 
