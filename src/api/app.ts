@@ -86,7 +86,12 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.route('/', modelRoutes({ ...parts, admins, hasKeys: keys.length > 0 }));
   app.route(
     '/',
-    docsRoutes(app, { version: parts.version, keys: keys.length > 0, guarded: refuseForeign !== undefined }),
+    docsRoutes(app, {
+      version: parts.version,
+      keys: keys.length > 0,
+      guarded: refuseForeign !== undefined,
+      webhooks: keys.length > 0 || config.WEBHOOK_SECRET.length > 0,
+    }),
   );
   app.route('/', pageRoutes(parts.version));
   if (board) app.route(BOARD_PATH, board);

@@ -57,8 +57,6 @@ export interface Upload {
   gzip: boolean;
 }
 
-export const MAX_PARTS = 10_000;
-
 const DEFAULT_CHUNK_BYTES = 256 * 1024;
 /** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
 const MIN_CHUNK_BYTES = 16 * 1024;

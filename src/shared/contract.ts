@@ -7,8 +7,8 @@ import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { findJsonLosses } from './exact-json.ts';
 import { NAME } from './names.ts';
-import { textProblem } from './text.ts';
-import { readReceiver, receiverPolicy } from './webhooks/receivers.ts';
+import { countCodePoints, textProblem } from './text.ts';
+import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './webhooks/receivers.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Job states
@@ -439,11 +439,24 @@ export const batchEventSchema = z
 export const webhookEventSchema = z.discriminatedUnion('type', [jobEventSchema, batchEventSchema]);
 export type WebhookEvent = z.infer<typeof webhookEventSchema>;
 
+/** Parts that a batch can have. */
+export const MAX_PARTS = 10_000;
+
 export const completeBatchSchema = z
   .strictObject({
     parts: z
-      .array(z.strictObject({ number: z.int().min(1), sha256: z.string().optional() }))
-      .min(1, 'must name at least one part'),
+      .array(
+        z.strictObject({
+          number: z.int().min(1).max(MAX_PARTS),
+          sha256: z
+            .string()
+            .regex(/^[0-9a-fA-F]{64}$/, 'must be 64 hexadecimal digits')
+            .optional()
+            .meta({ description: 'Of the content without `Content-Encoding`; compared, if given.' }),
+        }),
+      )
+      .min(1, 'must name at least one part')
+      .max(MAX_PARTS, `must name at most ${MAX_PARTS} parts`),
   })
   .meta({ id: 'CompleteBatch', description: 'All parts of the input, so that none is missing unnoticed.' });
 export type CompleteBatchBody = z.infer<typeof completeBatchSchema>;
@@ -455,32 +468,34 @@ export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;
 // ---------------------------------------------------------------------------------------------------------------------
 // Requests, whose limits are settings
 
-/** Name of a field or column. */
-const field = z.string().min(1).max(200);
+const MAX_FIELD_CHARS = 200;
 
-const modelName = z.string().regex(NAME, 'is not a model name').meta({ example: 'sst2-minilm' });
+/** Name of a field or column. */
+const field = shortString(MAX_FIELD_CHARS);
 
 /** The schemas of the request bodies under the limits of `config`. */
 export function createRequestSchemas(config: Config) {
+  const modelName = z
+    .string()
+    .regex(NAME, 'is not a model name')
+    .meta({ description: 'One of `GET /v1/models`.', example: config.DEFAULT_MODEL });
+  /** As JSON Schema says it; its lengths are in code points, as ours are. */
+  const textDoc = {
+    type: 'string',
+    minLength: 1,
+    maxLength: config.MAX_TEXT_CHARS,
+    pattern: '^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$',
+    description: 'Unicode without NUL and lone surrogates, not only white space.',
+    example: 'a stirring, funny and finally transporting re-imagining'.slice(0, config.MAX_TEXT_CHARS),
+  };
   const text = z
     .string()
     .superRefine((value, context) => {
       const problem = textProblem(value, config.MAX_TEXT_CHARS);
       if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
     })
-    .meta({
-      description: `1 to ${config.MAX_TEXT_CHARS} Unicode code points, not only white space.`,
-      example: 'a stirring, funny and finally transporting re-imagining of beauty and the beast',
-    });
-  const textWithId = z.strictObject({
-    id: z
-      .string()
-      .min(1)
-      .max(config.MAX_ID_CHARS)
-      .refine((id) => id.isWellFormed() && !id.includes('\0'), 'contains a NUL or a lone surrogate')
-      .optional(),
-    text,
-  });
+    .meta(textDoc);
+  const textWithId = z.strictObject({ id: shortString(config.MAX_ID_CHARS).optional(), text });
   const metadata = metadataValues
     .superRefine((value, context) => {
       const bytes = jsonBytes(value);
@@ -493,7 +508,7 @@ export function createRequestSchemas(config: Config) {
       }
     })
     .meta({
-      description: `Any JSON object up to ${config.MAX_METADATA_BYTES} bytes; handed back with the job.`,
+      description: `Any JSON object of up to ${config.MAX_METADATA_BYTES} bytes and ${config.MAX_METADATA_DEPTH} levels, without numbers that a double does not hold; handed back as it came.`,
     });
   const topK = z.int().min(1).max(1_000_000).nullable();
   const policy = receiverPolicy(config);
@@ -504,8 +519,11 @@ export function createRequestSchemas(config: Config) {
       if ('problem' in receiver) context.addIssue({ code: 'custom', message: receiver.problem });
     })
     .meta({
-      description: 'Where events are sent; must be a public address.',
-      example: 'https://example.com/hook',
+      format: 'uri',
+      maxLength: MAX_URL_CHARS,
+      pattern: `^(?:${policy.schemes.join('|')})://`,
+      description:
+        'Where events are sent: a public address on a port that WEBHOOK_PORTS allows, without user name and password.',
     });
 
   const createJob = z
@@ -540,21 +558,31 @@ export function createRequestSchemas(config: Config) {
         .meta({ description: 'Be told when the job has ended (docs/webhooks.md).' }),
     })
     .superRefine((body, context) => exactlyOne(body, ['text', 'texts'], context))
-    .meta({ id: 'CreateJob' });
+    .meta({ id: 'CreateJob', oneOf: [{ required: ['text'] }, { required: ['texts'] }] });
 
   const predict = z
     .strictObject({
       text: text.optional(),
       inputs: z
-        .union([
-          text,
-          z
-            .array(z.union([text, z.array(text).min(1).max(2)]))
-            .min(1)
-            .max(config.MAX_TEXTS_PER_JOB),
-        ])
+        .union([text, z.array(z.union([text, z.array(text)]))])
+        .superRefine((inputs, context) => {
+          const problem = teiProblem(inputs, config.MAX_TEXTS_PER_JOB);
+          if (problem) context.addIssue({ code: 'custom', ...problem });
+        })
         .optional()
-        .meta({ description: 'A string, or a batch such as `[["a"], ["b"]]`.' }),
+        .meta({
+          anyOf: [
+            textDoc,
+            { type: 'array', items: textDoc, minItems: 1, maxItems: 1 },
+            {
+              type: 'array',
+              items: { type: 'array', items: textDoc, minItems: 1, maxItems: 1 },
+              minItems: 1,
+              maxItems: config.MAX_TEXTS_PER_JOB,
+            },
+          ],
+          description: 'A string, or a batch such as `[["a"], ["b"]]`.',
+        }),
       truncate: z.boolean().nullable().optional(),
       truncation_direction: z.enum(['right', 'left', 'Right', 'Left']).optional(),
       raw_scores: z.boolean().optional(),
@@ -563,13 +591,19 @@ export function createRequestSchemas(config: Config) {
     .superRefine((body, context) => {
       exactlyOne(body, ['text', 'inputs'], context);
       if (body.text === undefined) return;
-      for (const option of ['truncate', 'truncation_direction', 'raw_scores'] as const) {
+      for (const option of TEI_OPTIONS) {
         if (body[option] === undefined) continue;
         context.addIssue({ code: 'custom', path: [option], message: 'goes with `inputs` only' });
       }
     })
-    .meta({ id: 'Predict', description: 'Either `{"text"}` or the request of text-embeddings-inference.' });
+    .meta({
+      id: 'Predict',
+      description: 'Either `{"text"}` or the request of text-embeddings-inference.',
+      oneOf: [{ required: ['text'] }, { required: ['inputs'] }],
+      dependentRequired: Object.fromEntries(TEI_OPTIONS.map((option) => [option, ['inputs']])),
+    });
 
+  const someBatchEvent = batchEvents.join('|').replaceAll('.', '\\.');
   /** The query of POST /v1/batches. */
   const createBatch = z.strictObject({
     open: z.enum(['true', 'false']).optional().meta({
@@ -586,7 +620,7 @@ export function createRequestSchemas(config: Config) {
       .meta({ description: 'CSV: between fields; default a comma.' }),
     columns: z
       .string()
-      .min(1)
+      .min(1, 'must not be empty')
       .optional()
       .meta({ description: 'CSV: the header, as a CSV record; then the input has none.' }),
     top_k: z
@@ -615,15 +649,19 @@ export function createRequestSchemas(config: Config) {
       .optional()
       .meta({
         type: 'string',
-        description: `A JSON object, up to ${config.MAX_METADATA_BYTES} bytes; handed back with the batch.`,
+        contentMediaType: 'application/json',
+        description: `A JSON object, like the \`metadata\` of a job.`,
       }),
     webhook: webhookUrl.optional(),
     webhook_events: z
       .string()
-      .transform((value) => value.split(','))
-      .pipe(z.array(z.enum(batchEvents)))
+      .regex(
+        new RegExp(`^(?:${someBatchEvent})(?:,(?:${someBatchEvent}))*$`),
+        `must be some of ${batchEvents.join(',')}`,
+      )
+      .transform((value) => value.split(',') as (typeof batchEvents)[number][])
       .optional()
-      .meta({ type: 'string', description: `Comma-separated; default: ${batchEvents.join(', ')}.` }),
+      .meta({ description: 'Comma-separated; default: all of them. Goes with `webhook`.' }),
     first_line: z
       .string()
       .regex(/^[1-9]\d{0,12}$/, 'must be a whole number from 1')
@@ -654,6 +692,55 @@ export type CreateJobBody = z.output<RequestSchemas['createJob']>;
 export type CreateBatchQuery = z.output<RequestSchemas['createBatch']>;
 export type PredictBody = z.output<RequestSchemas['predict']>;
 export type HfClassifyBody = z.output<RequestSchemas['hfClassify']>;
+
+const TEI_OPTIONS = ['truncate', 'truncation_direction', 'raw_scores'] as const;
+
+/**
+ * Text-embeddings-inference reads `"a"` and `["a"]` as one text, `["a", "b"]` as a pair, and `[["a"], ["b"]]` as a batch.
+ * Single-sentence classifiers have no use for pairs.
+ * @returns what is wrong with the shape of `inputs`, and where
+ */
+function teiProblem(
+  inputs: string | (string | string[])[],
+  maxTexts: number,
+): { path: number[]; message: string } | undefined {
+  if (typeof inputs === 'string') return undefined;
+  const asBatch = 'a batch is a list of lists, as in [["a"], ["b"]]';
+  const pair = 'is a pair of texts, which this model does not take';
+  if (inputs.length === 0) return { path: [], message: 'must contain at least one text' };
+  if (inputs.length > maxTexts)
+    return { path: [], message: `must contain at most ${maxTexts} texts, but has ${inputs.length}` };
+  if (inputs.every((item) => typeof item === 'string')) {
+    if (inputs.length === 1) return undefined;
+    const message = inputs.length === 2 ? `${pair}; ${asBatch}` : `has ${inputs.length} texts; ${asBatch}`;
+    return { path: [], message };
+  }
+  for (const [index, item] of inputs.entries()) {
+    const path = [index];
+    if (typeof item === 'string') return { path, message: `must be a list: ${asBatch}` };
+    if (item.length === 2) return { path, message: pair };
+    if (item.length !== 1) return { path, message: `must have one text, but has ${item.length}` };
+  }
+  return undefined;
+}
+
+/** 1 to `maxChars` code points without NUL and lone surrogates. */
+function shortString(maxChars: number) {
+  return z
+    .string()
+    .superRefine((value, context) => {
+      const problem = shortStringProblem(value, maxChars);
+      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+    })
+    .meta({ minLength: 1, maxLength: maxChars, pattern: '^[^\\u0000]+$' });
+}
+
+function shortStringProblem(value: string, maxChars: number): string | undefined {
+  if (value === '') return 'must not be empty';
+  if (!value.isWellFormed() || value.includes('\0')) return 'contains a NUL or a lone surrogate';
+  const chars = value.length > maxChars ? countCodePoints(value) : 0;
+  return chars > maxChars ? `has ${chars} characters; at most ${maxChars} are allowed` : undefined;
+}
 
 /** Bytes of a value as UTF-8 JSON, or undefined when it is nested too deeply to be written. */
 function jsonBytes(value: unknown): number | undefined {

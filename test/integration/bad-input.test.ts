@@ -101,6 +101,13 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
     'unsupported_media_type',
     'text/plain',
   ],
+  [
+    'another charset',
+    { body: '{"text":"a"}', headers: { 'Content-Type': 'application/json; charset=ISO-8859-1' } },
+    415,
+    'unsupported_media_type',
+    'charset=ISO-8859-1 is not read here; convert the body to UTF-8',
+  ],
   ['no content type', { body: Buffer.from('{"text":"a"}') }, 415, 'unsupported_media_type', 'not none'],
   [
     'a gzip body',
@@ -280,6 +287,36 @@ test('none of it had an effect', async () => {
   expect(keys.filter((key) => !key.endsWith(':meta'))).toEqual([]);
 });
 
+test.each(['text/csv; charset=windows-1252', 'text/plain;charset="UTF-16LE"'])(
+  'a batch as %s',
+  async (type) => {
+    const response = await stack.fetch('/v1/batches', {
+      method: 'POST',
+      body: 'text\na',
+      headers: { 'Content-Type': type },
+    });
+    expect([response.status, await response.json()]).toMatchObject([
+      415,
+      { detail: expect.stringContaining('convert the body to UTF-8') as string },
+    ]);
+  },
+);
+
+test.each(['utf-8', 'UTF8', '"utf-8"', 'us-ascii'])('charset=%s is UTF-8', async (charset) => {
+  const type = `application/json; charset=${charset}`;
+  const { status } = await stack.post('/v1/jobs', { text: 'a' }, { 'Content-Type': type });
+  expect(status).toBe(202);
+});
+
+test('a byte order mark before JSON is no part of it', async () => {
+  const response = await stack.fetch('/v1/jobs', {
+    method: 'POST',
+    body: '\ufeff{"text":"a"}',
+    headers: JSON_TYPE,
+  });
+  expect(response.status).toBe(202);
+});
+
 test('5,000 emoji are 5,000 characters', async () => {
   const { status } = await stack.post('/v1/jobs', { text: '🎬'.repeat(5000) });
   expect(status).toBe(202);
@@ -298,4 +335,20 @@ test.each([
   expect(response.headers.get('preference-applied')).toBe(query === '' ? 'wait=1' : null);
   await stack.fetch(self, { method: 'DELETE' });
   expect((await stack.fetch(self, { method: 'DELETE' })).status).toBe(204);
+});
+
+test('the document offers no webhooks where nothing could be signed', async () => {
+  const { body } = await stack.get<{
+    paths: Record<string, Record<string, { parameters: { name: string }[] }>>;
+    components: { schemas: { CreateJob: { properties: object } } };
+  }>('/openapi.json');
+  expect(body.components.schemas.CreateJob.properties).not.toHaveProperty('webhook');
+  const names = body.paths['/v1/batches']!.post!.parameters.map(({ name }) => name);
+  expect(names).toContain('model');
+  expect(names.filter((name) => name.startsWith('webhook'))).toEqual([]);
+  const webhook = { url: 'https://example.com/hook' };
+  expect(await stack.post('/v1/jobs', { text: 'a', webhook })).toMatchObject({
+    status: 422,
+    body: { detail: expect.stringContaining('WEBHOOK_SECRET is not set') as string },
+  });
 });

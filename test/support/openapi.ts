@@ -6,10 +6,14 @@ import fc from 'fast-check';
 export interface Schema {
   $ref?: string;
   anyOf?: Schema[];
+  /** Beside properties: which of them have to be there. */
+  oneOf?: { required: string[] }[];
+  dependentRequired?: Record<string, string[]>;
   enum?: unknown[];
   example?: unknown;
   type?: string | string[];
   format?: string;
+  contentMediaType?: string;
   pattern?: string;
   minLength?: number;
   maxLength?: number;
@@ -85,7 +89,10 @@ export function valid(
       case 'integer':
         return fc.integer({ ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) });
       case 'string':
-        if (part.pattern !== undefined) return fc.stringMatching(new RegExp(part.pattern));
+        if (part.format === 'uri') return fc.constantFrom(...RECEIVERS);
+        if (part.contentMediaType === 'application/json')
+          return anyObject.map((each) => JSON.stringify(each));
+        if (part.pattern !== undefined) return matching(part.pattern, part);
         if (part.maxLength === undefined && minLength === 0) return anything;
         return fc.string({ minLength, maxLength: Math.min(part.maxLength ?? MAX_CHARS, MAX_CHARS) });
       case 'array':
@@ -94,15 +101,16 @@ export function valid(
           maxLength: Math.max(fewest, Math.min(part.maxItems ?? MAX_ITEMS, MAX_ITEMS)),
         });
       case 'object': {
-        const { properties = {}, required = [] } = part;
-        const known = fc.record(
-          Object.fromEntries(Object.entries(properties).map(([name, each]) => [name, make(each)])),
-          { requiredKeys: required },
-        );
-        if (Object.keys(properties).length > 0) return known;
-        return fc.dictionary(fc.string({ maxLength: MAX_CHARS }), fc.jsonValue({ maxDepth: 2 }), {
-          maxKeys: MAX_ITEMS,
+        const { properties = {}, required = [], oneOf = [{ required: [] }] } = part;
+        if (Object.keys(properties).length === 0) return anyObject;
+        const choices = oneOf.map((choice) => {
+          const others = oneOf.flatMap((other) => (other === choice ? [] : other.required));
+          const rest = Object.entries(properties).filter(([name]) => !others.includes(name));
+          return fc.record(Object.fromEntries(rest.map(([name, each]) => [name, make(each)])), {
+            requiredKeys: [...required, ...choice.required],
+          });
         });
+        return fc.oneof(...choices).map((value) => withoutOrphans(value, part.dependentRequired));
       }
       case 'any':
         return fc.jsonValue({ maxDepth: 2 });
@@ -111,6 +119,32 @@ export function valid(
     }
   };
   return make(schema);
+}
+
+const RECEIVERS = ['https://example.com/hook', 'https://hooks.example.com:443/a?b=c#d', 'https://8.8.8.8/'];
+
+const anyObject = fc.dictionary(fc.string({ maxLength: MAX_CHARS }), fc.jsonValue({ maxDepth: 2 }), {
+  maxKeys: MAX_ITEMS,
+});
+
+/** Strings of a pattern; one with lengths says which characters there may be, and these are of every kind. */
+function matching(pattern: string, { minLength = 0, maxLength }: Schema): fc.Arbitrary<string> {
+  const regex = new RegExp(pattern, 'u');
+  if (pattern.startsWith('^') && maxLength === undefined) return fc.stringMatching(new RegExp(pattern));
+  const max = Math.min(maxLength ?? MAX_CHARS, MAX_CHARS);
+  // Code points, as JSON Schema counts them.
+  const units = ['grapheme-ascii', 'binary'] as const;
+  const some = units.map((unit) => fc.string({ unit, minLength, maxLength: max }));
+  const longest = fc.constantFrom('x', '🎬').map((unit) => unit.repeat(maxLength ?? 1));
+  return fc.oneof(...some, longest).filter((each) => regex.test(each));
+}
+
+function withoutOrphans(value: object, dependentRequired: Record<string, string[]> = {}): object {
+  return Object.fromEntries(
+    Object.entries(value).filter(([name]) =>
+      (dependentRequired[name] ?? []).every((other) => other in value),
+    ),
+  );
 }
 
 /** Values with one place of them replaced, or left out. */
@@ -149,12 +183,19 @@ export class Checker {
 
   constructor(document: OpenApiDocument) {
     this.#document = document;
+    this.#ajv.addFormat('uri', (url) => URL.canParse(url));
     this.#ajv.addFormat('date-time', /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   }
 
   /** Whether a request body may have this value. */
   allows(schema: Schema, value: unknown): boolean {
     return this.#validator(schema, (whole) => whole)(value);
+  }
+
+  /** Whether a parameter may be written like this. */
+  allowsParameter(schema: Schema, written: string): boolean {
+    if (schema.type !== 'integer') return this.allows(schema, written);
+    return /^\d+$/.test(written) && this.allows(schema, Number(written));
   }
 
   /** @returns what an answer has that the document does not promise; empty: nothing */

@@ -166,12 +166,11 @@ describe('createJob at its limits', () => {
 describe('predict and hfClassify at their limits', () => {
   const rows = (count: number) => Array.from({ length: count }, () => 'a');
   test.each<[string, typeof predict | typeof hfClassify, unknown, boolean]>([
-    ['256 inputs', predict, { inputs: rows(256) }, true],
-    ['257 inputs', predict, { inputs: rows(257) }, false],
+    ['256 inputs', predict, { inputs: rows(256).map((row) => [row]) }, true],
+    ['257 inputs', predict, { inputs: rows(257).map((row) => [row]) }, false],
     ['no inputs', predict, { inputs: [] }, false],
-    ['a pair', predict, { inputs: [['a', 'b']] }, true],
-    ['an empty row', predict, { inputs: [[]] }, false],
-    ['a row of three', predict, { inputs: [['a', 'b', 'c']] }, false],
+    ['one text in a list', predict, { inputs: ['a'] }, true],
+    ['an option with null', predict, { inputs: 'a', truncate: null }, true],
     ['5,000 emoji', predict, { text: '🎬'.repeat(5000) }, true],
     ['5,001 emoji', predict, { inputs: [['🎬'.repeat(5001)]] }, false],
     ['an unknown field', predict, { text: 'a', texts: ['b'] }, false],
@@ -182,6 +181,41 @@ describe('predict and hfClassify at their limits', () => {
     ['top_k 0', hfClassify, { inputs: 'a', parameters: { top_k: 0 } }, false],
     ['an unknown parameter', hfClassify, { inputs: 'a', parameters: { temperature: 1 } }, false],
   ])('%s', (_name, schema, body, valid) => expect(schema.safeParse(body).success).toBe(valid));
+});
+
+describe('inputs of text-embeddings-inference in another shape', () => {
+  const asBatch = 'a batch is a list of lists, as in [["a"], ["b"]]';
+  const pair = 'is a pair of texts, which this model does not take';
+  test.each<[unknown, (string | number)[], string]>([
+    [['a', 'b'], ['inputs'], `${pair}; ${asBatch}`],
+    [['a', 'b', 'c'], ['inputs'], `has 3 texts; ${asBatch}`],
+    [[['a', 'b']], ['inputs', 0], pair],
+    [[['a'], ['b', 'c']], ['inputs', 1], pair],
+    [[['a', 'b', 'c']], ['inputs', 0], 'must have one text, but has 3'],
+    [[['a'], []], ['inputs', 1], 'must have one text, but has 0'],
+    [[['a'], 'b'], ['inputs', 1], `must be a list: ${asBatch}`],
+    [['a', ['b']], ['inputs', 0], `must be a list: ${asBatch}`],
+    [[], ['inputs'], 'must contain at least one text'],
+    [Array.from({ length: 257 }, () => ['a']), ['inputs'], 'must contain at most 256 texts, but has 257'],
+  ])('%j', (inputs, path, message) => {
+    expect(predict.safeParse({ inputs }).error?.issues).toMatchObject([{ path, message }]);
+  });
+});
+
+describe('ids of texts', () => {
+  const withId = (id: unknown) => createJob.safeParse({ texts: [{ id, text: 'a' }] });
+  test.each(['x', '🎬'.repeat(128), 'a\nb', ' '])('%j is taken', (id) =>
+    expect(withId(id).success).toBe(true),
+  );
+  test.each([
+    ['', 'must not be empty'],
+    ['🎬'.repeat(129), 'has 129 characters; at most 128 are allowed'],
+    ['\ud83c', 'contains a NUL or a lone surrogate'],
+    ['a\0', 'contains a NUL or a lone surrogate'],
+  ])('%j is refused', (id, message) => {
+    const [issue] = withId(id).error?.issues ?? [];
+    expect(JSON.stringify(issue)).toContain(message);
+  });
 });
 
 describe('JOB_TRANSITIONS', () => {

@@ -4,6 +4,7 @@ import type { BatchSpec } from '../../shared/contract.ts';
 import { AppError } from '../../shared/errors.ts';
 import type { Upload } from '../batches.ts';
 import type { AppEnv } from '../env.ts';
+import { requireUtf8 } from './charset.ts';
 
 interface BulkType {
   format: BatchSpec['format'];
@@ -32,8 +33,9 @@ export function bulkType(contentType: string | undefined): BulkType {
   );
 }
 
-/** @throws AppError `unsupported_media_type` for another encoding than gzip; `empty_body` */
+/** @throws AppError `unsupported_media_type` for another charset than UTF-8 or another encoding than gzip; `empty_body` */
 export function bulkBody(c: Context<AppEnv>): Upload {
+  requireUtf8(c.req.header('content-type'));
   const encoding = (c.req.header('content-encoding') ?? 'identity').trim().toLowerCase();
   if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'identity') {
     throw new AppError(

@@ -10,6 +10,7 @@ import type { Config } from '../../shared/config.ts';
 import { AppError, toError } from '../../shared/errors.ts';
 import { findJsonLosses } from '../../shared/exact-json.ts';
 import type { AppEnv } from '../env.ts';
+import { requireUtf8 } from './charset.ts';
 import { invalidRequest } from './problems.ts';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|$)/i;
@@ -27,6 +28,7 @@ const parseJson = ({ MAX_METADATA_DEPTH }: Config) =>
         `send Content-Type: application/json, not ${type ?? 'none'}`,
       );
     }
+    requireUtf8(type);
     const encoding = c.req.header('content-encoding');
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
       throw new AppError(

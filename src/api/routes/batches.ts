@@ -7,13 +7,14 @@ import {
   batchPartSchema,
   batchSchema,
   completeBatchSchema,
+  MAX_PARTS,
   type CreateBatchQuery,
   type RequestSchemas,
 } from '../../shared/contract.ts';
 import { AppError, toError } from '../../shared/errors.ts';
 import { BATCH_ID } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
-import { type BatchService, type NewBatch, MAX_PARTS } from '../batches.ts';
+import type { BatchService, NewBatch } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
 import type { AppEnv } from '../env.ts';
 import { bulkBody, bulkType } from '../middleware/bulk-body.ts';
@@ -49,11 +50,19 @@ const id = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm');
 
 const batchResponse = (description: string) => json(description, batchSchema);
 const partResponse = (description: string) => json(description, batchPartSchema);
+/** At least one record: something other than line ends and a byte order mark. */
+const someRecords = z.string().openapi({ pattern: '[^\\r\\n\\ufeff]' });
 const records = {
   content: {
-    'application/x-ndjson': { schema: z.string() },
-    'text/csv': { schema: z.string() },
-    'text/plain': { schema: z.string() },
+    'application/x-ndjson': {
+      schema: someRecords,
+      example: '{"id": "r1", "text": "utterly charming"}\n{"id": "r2", "text": "a tedious mess"}\n',
+    },
+    'text/csv': {
+      schema: someRecords.openapi({ description: 'Its header names the column `text_field`.' }),
+      example: 'id,text\nr1,utterly charming\nr2,"a tedious, long mess"\n',
+    },
+    'text/plain': { schema: someRecords, example: 'utterly charming\na tedious mess\n' },
   },
 };
 const NOT_FOUND = {
@@ -82,7 +91,11 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     request: {
       query: schemas.createBatch,
       headers: IDEMPOTENCY_HEADER,
-      body: { required: false, ...records },
+      body: {
+        required: false,
+        description: 'The records; only with `open=true` there is no body.',
+        ...records,
+      },
     },
     responses: {
       201: batchResponse('Opened: upload its parts, then complete it.'),
@@ -170,7 +183,12 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     request: {
       params,
       query: NO_QUERY,
-      body: { required: true, content: { 'application/json': { schema: completeBatchSchema } } },
+      body: {
+        required: true,
+        content: {
+          'application/json': { schema: completeBatchSchema, example: { parts: [{ number: 1 }] } },
+        },
+      },
     },
     responses: {
       202: batchResponse('The input is whole; work begins. A repeat answers the same.'),

@@ -15,6 +15,8 @@ const ASSETS: Record<string, string> = {
 /** How the service is reached, as far as its OpenAPI document says so. */
 interface Access {
   version: string;
+  /** Whether webhooks could be signed. */
+  webhooks: boolean;
   /** Whether callers need a key. */
   keys: boolean;
   /** Whether requests of other origins are refused. */
@@ -41,7 +43,7 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPI
 }
 
 /** The routes, and what may be answered in place of any of them. */
-function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Access): object {
+function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhooks }: Access): object {
   const document = routes.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
@@ -59,6 +61,7 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Acces
       securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key.' } },
     };
   }
+  if (!webhooks) withoutWebhooks(document);
   for (const [path, methods] of Object.entries(document.paths ?? {})) {
     for (const operation of Object.values(methods as Record<string, OperationObject>)) {
       const needsKey = keys && !isOpen(path);
@@ -80,6 +83,18 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded }: Acces
 
 /** As app.ts has it: the probes and pages take any query. */
 const takesQuery = (path: string) => /^\/(?:v1|hf|predict)(?:\/|$)/.test(path);
+
+/** Where nothing could be signed, a request for a webhook is refused: it is not offered. */
+function withoutWebhooks({ components, paths }: ReturnType<OpenAPIHono['getOpenAPI31Document']>): void {
+  const { properties } = components?.schemas?.CreateJob as { properties: Record<string, unknown> };
+  delete properties.webhook;
+  const create = paths?.['/v1/batches']?.post;
+  create?.parameters?.splice(
+    0,
+    Infinity,
+    ...create.parameters.filter((each) => !('name' in each && /^webhook(?:_|$)/.test(each.name))),
+  );
+}
 
 interface OperationObject {
   security?: object[];

@@ -34,6 +34,15 @@ import {
 const jobResponse = (description: string) => json(description, jobSchema);
 const params = z.object({ id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm') });
 
+/** The first one is what /docs fills in. */
+const EXAMPLES = {
+  one: { summary: 'One text, all labels', value: { text: 'utterly charming', top_k: null } },
+  several: {
+    summary: 'Several texts, one with an id',
+    value: { texts: ['utterly charming', { id: 'r2', text: 'a tedious mess' }], metadata: { page: 7 } },
+  },
+};
+
 export function jobRoutes(
   jobs: JobService,
   webhooks: WebhookService,
@@ -73,7 +82,10 @@ export function jobRoutes(
         prefer: preferHeader,
       }),
       query: NO_QUERY,
-      body: { required: true, content: { 'application/json': { schema: schemas.createJob } } },
+      body: {
+        required: true,
+        content: { 'application/json': { schema: schemas.createJob, examples: EXAMPLES } },
+      },
     },
     responses: {
       200: jobResponse('The job is final (only with `Prefer: wait`, or for a repeated `Idempotency-Key`).'),

@@ -34,6 +34,15 @@ const FAILURES = {
   504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
 };
 
+/** The first one is what /docs fills in. */
+const EXAMPLES = {
+  text: { summary: 'One text', value: { text: 'utterly charming' } },
+  inputs: {
+    summary: 'As text-embeddings-inference is asked',
+    value: { inputs: [['utterly charming'], ['a tedious mess']] },
+  },
+};
+
 export function predictRoutes(
   jobs: JobService,
   schemas: RequestSchemas,
@@ -45,7 +54,12 @@ export function predictRoutes(
     summary: 'Classify and wait for the result',
     tags: ['Synchronous'],
     middleware: [jsonBody(config)],
-    request: { body: { required: true, content: { 'application/json': { schema: schemas.predict } } } },
+    request: {
+      body: {
+        required: true,
+        content: { 'application/json': { schema: schemas.predict, examples: EXAMPLES } },
+      },
+    },
     responses: {
       200: {
         description:
@@ -64,8 +78,13 @@ export function predictRoutes(
     tags: ['Synchronous'],
     middleware: [jsonBody(config)],
     request: {
-      params: z.object({ model: idInPath(NAME, 'sst2-minilm') }),
-      body: { required: true, content: { 'application/json': { schema: schemas.hfClassify } } },
+      params: z.object({ model: idInPath(NAME, config.DEFAULT_MODEL) }),
+      body: {
+        required: true,
+        content: {
+          'application/json': { schema: schemas.hfClassify, example: { inputs: 'utterly charming' } },
+        },
+      },
     },
     responses: {
       200: {
@@ -155,35 +174,11 @@ export function predictRoutes(
   return app;
 }
 
-/**
- * TEI reads `"a"` and `["a"]` as one text, `["a", "b"]` as a pair, and `[["a"], ["b"]]` as a batch.
- * @throws AppError for pairs: single-sentence classifiers have no use for a second one
- */
+/** The texts of a request of text-embeddings-inference, and whether its answer is a list per text. */
 function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boolean } {
-  const pair = (path: string) =>
-    new AppError(
-      'invalid_request',
-      'this model does not take pairs of texts; send a batch as [["a"], ["b"]]',
-      {
-        errors: [{ path, message: 'is a pair of texts' }],
-      },
-    );
-  if (typeof inputs === 'string') return { texts: [inputs], batch: false };
   if (!inputs) throw new AppError('invalid_request', 'give `text` or `inputs`');
-  if (inputs.every((item) => typeof item === 'string')) {
-    if (inputs.length > 1) throw pair('inputs');
-    return { texts: inputs, batch: false };
-  }
-  const texts = inputs.map((item, i) => {
-    if (typeof item === 'string') {
-      throw new AppError('invalid_request', 'a batch is a list of lists, as in [["a"], ["b"]]', {
-        errors: [{ path: `inputs.${i}`, message: 'must be a list' }],
-      });
-    }
-    if (item.length > 1) throw pair(`inputs.${i}`);
-    return item[0] as string;
-  });
-  return { texts, batch: true };
+  if (typeof inputs === 'string') return { texts: [inputs], batch: false };
+  return { texts: inputs.flat(), batch: Array.isArray(inputs[0]) };
 }
 
 /** Texts without labels that a problem names. */

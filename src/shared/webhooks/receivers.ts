@@ -28,7 +28,7 @@ export interface ReceiverPolicy {
 }
 
 const DEFAULT_PORTS: Record<string, number> = { 'https:': 443, 'http:': 80 };
-const MAX_URL_CHARS = 2048;
+export const MAX_URL_CHARS = 2048;
 /** IPv6 addresses that the internet routes; everything else has a purpose of its own, or none yet. */
 const GLOBAL_IPV6 = ipaddr.IPv6.parseCIDR('2000::/3');
 /** Every machine on Azure reaches its platform at this address, and nobody else can: public in its form only. */
