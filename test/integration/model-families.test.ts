@@ -66,7 +66,10 @@ async function serve(folder: string): Promise<{ classifier: Classifier; labels: 
     budgets: { interactive: 1024, low: 1024, bulk: 1024 },
   });
   const tokenizer = new TextTokenizer(model.folder, model.maxTokens);
-  const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens: model.maxTokens });
+  const { maxTokens } = model;
+  // Python has scores for every text.
+  const unreadable = 'classify';
+  const classifier = new Classifier({ tokenizer, batcher, labels, apply, maxTokens, unreadable });
   return { classifier, labels, apply };
 }
 
