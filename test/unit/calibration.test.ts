@@ -32,6 +32,19 @@ test('no batch may take longer than its lane allows', () => {
   expect(chooseBudgets(machine(60_000, 84), LIMITS)).toMatchObject({ interactive: 64, background: 64 });
 });
 
+test('a batch may take all the time that its lane allows', () => {
+  // 0.1 ms a token: 512 tokens take 51.2 ms.
+  const exact = machine(0, 100).map(({ tokens, ms }) => ({
+    tokens,
+    ms: ms.map((each) => each + 1000 / tokens),
+  }));
+  const at512 = Math.min(...exact.find(({ tokens }) => tokens === 512)!.ms);
+  expect(chooseBudgets(exact, { interactiveMs: at512, backgroundMs: at512 - 0.001 })).toMatchObject({
+    interactive: 512,
+    background: 384,
+  });
+});
+
 test.each([
   [
     'times that fall',
@@ -40,6 +53,11 @@ test.each([
   ],
   ['a token that costs three times as much', machine(0, 20, 512, 4), 'varied'],
   ['a clock that stands still', machine(0, 0), 'no time'],
+  [
+    'one time that is none',
+    machine(0, 20).map((sample) => (sample.tokens === 64 ? { ...sample, ms: [0] } : sample)),
+    'no time',
+  ],
 ])('%s are not believed', (_name, samples, reason) => {
   const budgets = chooseBudgets(samples, LIMITS);
   expect(budgets).toMatchObject({ interactive: FALLBACK_TOKENS, background: FALLBACK_TOKENS });
@@ -61,6 +79,7 @@ test('every size is timed in every round', async () => {
   );
   expect(asked.slice(0, CANDIDATES.length)).toEqual(CANDIDATES);
   expect(samples.map(({ tokens }) => tokens)).toEqual(CANDIDATES);
+  expect(asked).toHaveLength(4 * CANDIDATES.length);
   for (const { tokens, ms } of samples) expect(new Set(ms)).toEqual(new Set([tokens / ROW_TOKENS]));
 });
 
@@ -71,4 +90,6 @@ test('a model that reads less than a row of the calibration is given what it rea
     return Promise.resolve();
   }, 10);
   expect(samples).toHaveLength(CANDIDATES.length);
+  // By a real clock.
+  for (const { ms } of samples) expect(Math.min(...ms)).toBeGreaterThanOrEqual(0);
 });

@@ -134,6 +134,18 @@ describe('the revision', () => {
     expect(revision()).toBe('r');
   });
 
+  test('differs when a manifest does not list amulet.json, and is never longer than a manifest may have it', () => {
+    write({}, { manifest: { revision: 'r'.repeat(64), files: {} } });
+    expect(revision()).toBe('r'.repeat(64));
+    const settings = (text: string) => writeFileSync(path.join(folder, 'amulet.json'), text);
+    const seen = ['error', 'classify'].map((unreadable_text) => {
+      settings(JSON.stringify({ unreadable_text }));
+      return revision();
+    });
+    expect(seen[0]).not.toBe(seen[1]);
+    for (const each of seen) expect(each).toMatch(/^r{51}-[0-9a-f]{12}$/);
+  });
+
   test('weights that are missing: one line', () => {
     copy('cases/model-ext-weights');
     rmSync(weights());

@@ -1,0 +1,108 @@
+/** When texts are encoded, and how one that is too long is cut; what tokens they become, tokenizer-parity.test.ts says. */
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+
+const FOLDER = 'models/sst2-minilm';
+const MAX_TOKENS = 8;
+/** Special tokens around a text. */
+const [CLS, SEP] = [101, 102];
+const observed: number[] = [];
+const tokenizer = new TextTokenizer(FOLDER, MAX_TOKENS, (ms) => observed.push(ms));
+
+afterEach(() => vi.restoreAllMocks());
+
+describe('texts that wait', () => {
+  test('are encoded in their order, those of archives behind all others', async () => {
+    const order: string[] = [];
+    const encode = (text: string, background: boolean) =>
+      tokenizer.encode(text, 'right', background).then(() => order.push(text));
+    await Promise.all([
+      encode('archive 1', true),
+      encode('job 1', false),
+      encode('archive 2', true),
+      encode('job 2', false),
+    ]);
+    expect(order).toEqual(['job 1', 'job 2', 'archive 1', 'archive 2']);
+  });
+
+  test('keep their order and their results however many there are', async () => {
+    const words = ['good', 'bad', 'fine', 'poor'];
+    const texts = Array.from({ length: 5000 }, (_, i) => `${words[i % 4]} ${i}`);
+    const order: number[] = [];
+    const encoded = await Promise.all(
+      texts.map((text, i) =>
+        tokenizer.encode(text, 'right', i % 2 === 0).then((result) => {
+          order.push(i);
+          return result;
+        }),
+      ),
+    );
+    const indices = texts.map((_, i) => i);
+    const byClass = (odd: number) => order.filter((i) => i % 2 === odd);
+    for (const odd of [0, 1]) expect(byClass(odd)).toEqual(indices.filter((i) => i % 2 === odd));
+    for (const i of [0, 1023, 1024, 1025, 2048, 4999])
+      expect(encoded[i]).toEqual(tokenizer.encodeNow(texts[i]!, 'right'));
+  });
+
+  test('leave the event loop to others every few milliseconds', async () => {
+    observed.length = 0;
+    let clock = 0;
+    // A text takes a millisecond.
+    vi.spyOn(performance, 'now').mockImplementation(() => clock++);
+    let turns = 0;
+    let ended = false;
+    const count = () => {
+      turns++;
+      if (!ended) setImmediate(count);
+    };
+    setImmediate(count);
+    await Promise.all(Array.from({ length: 40 }, () => tokenizer.encode('good')));
+    ended = true;
+    expect(turns).toBeGreaterThanOrEqual(8);
+    expect(observed).toEqual(Array.from({ length: 40 }, () => 1));
+  });
+});
+
+describe('a text of more tokens than the model reads', () => {
+  const long = 'one two three four five six seven eight nine';
+  const whole = new TextTokenizer(FOLDER, 512);
+  const own = (text: string) => [...whole.encodeNow(text).ids].slice(1, -1);
+
+  test.each([
+    ['right', 'one two three four five six'],
+    ['left', 'four five six seven eight nine'],
+  ] as const)('is cut on the %s, between its special tokens', (side, kept) => {
+    const encoded = tokenizer.encodeNow(long, side);
+    expect([...encoded.ids]).toEqual([CLS, ...own(kept), SEP]);
+    expect(encoded).toMatchObject({ truncated: true, own: 6, unknown: 0, blank: 0 });
+  });
+
+  test.each(['right', 'left'] as const)('is not cut on the %s when it just fits', (side) => {
+    const encoded = tokenizer.encodeNow('one two three four five six', side);
+    expect([...encoded.ids]).toEqual([CLS, ...own('one two three four five six'), SEP]);
+    expect(encoded.truncated).toBe(false);
+  });
+
+  test('is cut on the right by default', async () => {
+    expect(await tokenizer.encode(long)).toEqual(tokenizer.encodeNow(long, 'right'));
+  });
+});
+
+test('tokens that the vocabulary lacks are counted, without those cut off', () => {
+  const unknown = 'ጀ';
+  expect(tokenizer.encodeNow(`a ${unknown} b ${unknown}`)).toMatchObject({ own: 4, unknown: 2 });
+  expect(tokenizer.encodeNow(`a b c d e ${unknown} ${unknown} ${unknown}`)).toMatchObject({
+    own: 6,
+    unknown: 1,
+  });
+  expect(tokenizer.encodeNow(`${unknown} a b c d e f`, 'left')).toMatchObject({ own: 6, unknown: 0 });
+});
+
+test('a model without room for a text is refused', () => {
+  expect(() => new TextTokenizer(FOLDER, 2)).toThrow('there is no room for the text');
+  expect(new TextTokenizer(FOLDER, 3).encodeNow('good film').ids).toHaveLength(3);
+});
+
+test('a folder without tokenizer.json is refused', () => {
+  expect(() => new TextTokenizer('test/fixtures', 8)).toThrow(/tokenizer\.json cannot be read: ENOENT/);
+});
