@@ -10,6 +10,10 @@ import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/st
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { readHeader } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
+import { defaultQuote } from '../shared/bulk/quoting.ts';
+import { sniff } from '../shared/bulk/sniff.ts';
+import { sniffBytes } from '../shared/bulk/sniff-bytes.ts';
+import { sniffRecords, type Reading } from '../shared/bulk/sniff-records.ts';
 import type { Config } from '../shared/config.ts';
 import {
   isFinalBatch,
@@ -55,6 +59,8 @@ export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'w
 export interface Upload {
   body: AsyncIterable<Uint8Array>;
   gzip: boolean;
+  /** Of a whole input: the caller has named its format, beyond its Content-Type. */
+  formatNamed?: boolean;
 }
 
 const DEFAULT_CHUNK_BYTES = 256 * 1024;
@@ -250,7 +256,7 @@ export class BatchService {
   async #upload(
     id: string,
     number: number,
-    { body, gzip }: Upload,
+    { body, gzip, formatNamed }: Upload,
   ): Promise<{ part: StoredPart; added: boolean }> {
     const { withRedis, batches, blobs, config } = this.#parts;
     const store = await blobs();
@@ -272,6 +278,7 @@ export class BatchService {
       blob,
       gzip,
       input: inputOf(record.spec),
+      sniff: (head, whole) => sniffPart(record.spec, number, { head, whole, gzip, formatNamed }),
       chunkBytes: record.spec.chunk_bytes,
       maxRecordBytes: config.MAX_RECORD_BYTES,
       maxBytes: Math.max(0, Math.min(batchLeft, storeLeft)),
@@ -364,9 +371,9 @@ export class BatchService {
 
 /** What a batch is kept with. @throws AppError `invalid_request` for options that do not go together */
 function toSpec(input: NewBatch, chunkBytes: number): BatchSpec {
-  const { format, text_field, id_field, delimiter, columns, top_k, metadata, first_line } = input;
+  const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
   if (format !== 'csv') {
-    for (const [name, value] of Object.entries({ delimiter, columns })) {
+    for (const [name, value] of Object.entries({ delimiter, quote, columns })) {
       if (value !== undefined) throw goesWithCsv(name);
     }
   }
@@ -377,17 +384,21 @@ function toSpec(input: NewBatch, chunkBytes: number): BatchSpec {
       throw new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
     }
   }
+  const quoting = quote ?? defaultQuote(delimiter);
   const spec: BatchSpec = {
     format,
     text_field: text_field ?? 'text',
     ...(id_field === undefined ? {} : { id_field }),
     ...(delimiter === undefined ? {} : { delimiter }),
+    ...(format !== 'csv' || quoting === '"' ? {} : { quote: quoting }),
     top_k: top_k === undefined ? 1 : top_k,
     first_line: first_line ?? 1,
     chunk_bytes: chunkBytes,
     ...(metadata === undefined ? {} : { metadata }),
   };
   if (columns === undefined) return spec;
+  const finding = sniffRecords(columns, true, readingOf(spec), ANY_FILE);
+  if (finding !== undefined) throw new InputError(`the header ${finding}`);
   return { ...spec, columns: readHeader(Buffer.from(columns), inputOf(spec)) };
 }
 
@@ -397,8 +408,40 @@ function inputOf(spec: BatchSpec): InputSpec {
     textField: spec.text_field,
     idField: spec.id_field,
     delimiter: spec.delimiter,
+    quote: spec.quote,
     columns: spec.columns,
   };
+}
+
+/** Its name is not known here. */
+const ANY_FILE = { gzip: false };
+
+function readingOf(spec: BatchSpec, explicit = true): Reading {
+  return {
+    format: spec.format,
+    delimiter: spec.delimiter,
+    textField: spec.text_field,
+    explicit,
+    option: (name, value) => `${name}=${value === '\t' ? 'tab' : encodeURIComponent(value)}`,
+  };
+}
+
+interface PartHead {
+  head: Uint8Array;
+  whole: boolean;
+  gzip: boolean;
+  formatNamed: boolean | undefined;
+}
+
+/** What keeps a part from being read. The beginning of a file is in the first one; its header may be in the options. */
+function sniffPart(
+  spec: BatchSpec,
+  number: number,
+  { head, whole, gzip, formatNamed }: PartHead,
+): string | undefined {
+  const file = { gzip };
+  if (number > 1 || spec.columns !== undefined) return sniffBytes(head, whole, file);
+  return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
 }
 
 function shownPart({ number, sha256: digest, bytes, rows, lines }: StoredPart): BatchPart {

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import { dataKey, encodeIndex, indexKey, type ChunkEntry } from '../shared/batches/layout.ts';
 import type { BlobStore } from '../shared/blobs/blob-store.ts';
 import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
-import type { InputSpec } from '../shared/bulk/input.ts';
+import { InputError, type InputSpec } from '../shared/bulk/input.ts';
+import { SNIFF_BYTES } from '../shared/bulk/sniff.ts';
 import { splitRecords } from '../shared/bulk/split.ts';
 import type { StoredPart } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
@@ -19,6 +20,8 @@ export interface UploadOptions {
   blob: string;
   gzip: boolean;
   input: InputSpec;
+  /** Told the first bytes of the content, and whether they are all: says what they are if they cannot be read as `input`. */
+  sniff: (head: Uint8Array, whole: boolean) => string | undefined;
   chunkBytes: number;
   maxRecordBytes: number;
   /** Of the content, without gzip. */
@@ -33,19 +36,21 @@ export interface UploadOptions {
 
 /**
  * @throws AppError: `malformed_body` (gzip that is none, or breaks off), `upload_idle`, `invalid_request` (no column with the
- *   text, a bad header), `tooLarge`; BlobError. Nothing is left behind then.
+ *   text, a bad header, another kind of file), `tooLarge`; BlobError. Nothing is left behind then.
  */
 export async function storePart(
   blobs: BlobStore,
   body: AsyncIterable<Uint8Array>,
   options: UploadOptions,
 ): Promise<Omit<StoredPart, 'number'>> {
-  const { blob, gzip, input, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs, onBytes } = options;
+  const { blob, gzip, input, sniff, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs, onBytes } =
+    options;
   const hash = createHash('sha256');
   const entries: ChunkEntry[] = [];
   let bytes = 0;
   let rows = 0;
   let lines = 0;
+  let multilineRows = 0;
   let columns: readonly string[] | undefined;
 
   async function* content() {
@@ -60,13 +65,13 @@ export async function storePart(
   }
   async function* chunks() {
     const limits = { chunkRows: CHUNK_ROWS, chunkBytes, maxRecordBytes };
-    const records = splitRecords(content(), input, limits);
+    const records = splitRecords(sniffed(content(), sniff), input, limits);
     let offset = 0;
     try {
       for (;;) {
         const next = await records.next();
         if (next.done === true) {
-          ({ lines, columns } = next.value);
+          ({ lines, columns, multilineRows } = next.value);
           return;
         }
         const chunk = next.value;
@@ -77,7 +82,7 @@ export async function storePart(
       }
     } finally {
       // The blob store may want no more. Whoever does not let go of the body keeps its rest from being read.
-      await records.return({ lines });
+      await records.return({ lines, multilineRows });
     }
   }
 
@@ -96,7 +101,36 @@ export async function storePart(
     lines,
     chunks: entries.length,
     ...(columns === undefined ? {} : { columns: [...columns] }),
+    ...(multilineRows === 0 ? {} : { multiline_rows: multilineRows }),
   };
+}
+
+/** The content, after a look at its beginning. Of that a copy is kept: the pieces may be single bytes of large buffers. */
+async function* sniffed(
+  content: AsyncIterable<Uint8Array>,
+  sniff: UploadOptions['sniff'],
+): AsyncGenerator<Uint8Array> {
+  const head = Buffer.alloc(SNIFF_BYTES);
+  let kept = 0;
+  const look = (whole: boolean): Buffer => {
+    const bytes = head.subarray(0, kept);
+    const finding = sniff(bytes, whole);
+    if (finding !== undefined) throw new InputError(`the input ${finding}`);
+    return bytes;
+  };
+  for await (const piece of content) {
+    if (kept === head.length) {
+      yield piece;
+      continue;
+    }
+    const taken = Math.min(piece.length, head.length - kept);
+    head.set(piece.subarray(0, taken), kept);
+    kept += taken;
+    if (kept < head.length) continue;
+    yield look(false);
+    if (taken < piece.length) yield piece.subarray(taken);
+  }
+  if (kept < head.length) yield look(true);
 }
 
 /** Removes the blobs of a part that nobody refers to. */
@@ -114,9 +148,10 @@ async function* ungzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
 }
 
 const GZIP_PROBLEMS: Record<GzipProblem, (error: GzipError) => string> = {
-  cut: () => 'the gzip stream breaks off before its end',
+  cut: () => 'the gzip stream breaks off before its end: is the file whole?',
   damaged: ({ message }) => `the body is not valid gzip: ${message}`,
-  trailing: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
+  trailing: () => 'the body has something else behind its gzip data: are two files in one?',
+  hole: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
 };
 
 /** The body until its end, or until nothing has come for so long. */

@@ -4,7 +4,7 @@ import { Retrier } from '../client/retry.ts';
 import type { Batch } from '../shared/contract.ts';
 import { abandon, batchUrl } from './abandon.ts';
 import { beginBatch, goOnUploading } from './bring-input.ts';
-import { bringRows, finished } from './bring-rows.ts';
+import { bringRows, finished, nothingLabelled } from './bring-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from './disk.ts';
@@ -50,7 +50,9 @@ async function withDestination(
     const { rows, failed } = plan.finished;
     await destination.finish(plan.state, plan.finished);
     reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
-    return await finished({ command, url, reporter }, plan.state, failed);
+    const code = await finished({ command, url, reporter }, plan.state, failed);
+    if (failed > 0 && failed === rows) reporter.warn(nothingLabelled(rows));
+    return code;
   }
   const http = connectTo(url);
   const run: Run = {

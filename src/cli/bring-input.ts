@@ -6,16 +6,19 @@ import { ApiError } from '../client/errors.ts';
 import type { Batch } from '../shared/contract.ts';
 import { abandon, batchUrl } from './abandon.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { BatchEndedError } from './exit.ts';
+import { sniff, SNIFF_BYTES } from '../shared/bulk/sniff.ts';
+import { missingField } from '../shared/bulk/sniff-fields.ts';
+import type { Reading } from '../shared/bulk/sniff-records.ts';
+import { BatchEndedError, UsageError } from './exit.ts';
 import { notCanceled } from './explain.ts';
 import { takeHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
-import { before } from './peek.ts';
+import { before, peek } from './peek.ts';
 import type { Plan } from './plan.ts';
 import { troubleText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
-import { bytes, duration, entry, plural } from './units.ts';
+import { bytes, duration, entry, plural, shellWord } from './units.ts';
 import { UploadMeter } from './upload-meter.ts';
 import { OtherInputError, uploadParts } from './upload.ts';
 
@@ -36,11 +39,16 @@ export async function beginBatch(
   const { input, earlier, abandoned, url } = plan;
   run.whereabouts = () => 'before anything was uploaded';
   // Read before anything is changed: a wrong column or a damaged file is found out here.
-  const source = await openSource(input, plan.options, signal);
+  const source = await openSource(input, plan.options, signal, (head, whole) =>
+    lookAt(run, plan, { head, whole }),
+  );
   const first = await source.parts.next();
   if (abandoned) await cancelEarlier(run, abandoned);
   await destination.discard();
-  if (first.done === true) return undefined;
+  if (first.done === true) {
+    run.reporter.say(entry('Input', `${input.name} has no records, nothing to label`));
+    return undefined;
+  }
 
   const promise = { url: url.href, options: source.options, input: input.identity ?? null };
   const { url: earlierUrl, options, input: earlierInput, idempotencyKey } = earlier ?? {};
@@ -101,9 +109,20 @@ interface Source {
   stop: AbortController;
 }
 
-async function openSource(input: Input, given: BatchOptions, signal: AbortSignal): Promise<Source> {
+/** @param look told the first bytes, and whether they are all; throws when they are nothing to go on with */
+async function openSource(
+  input: Input,
+  given: BatchOptions,
+  signal: AbortSignal,
+  look?: (head: Buffer, whole: boolean) => void,
+): Promise<Source> {
   const stop = new AbortController();
   let stream = input.read(AbortSignal.any([signal, stop.signal]));
+  if (look) {
+    const beginning = await peek(stream, SNIFF_BYTES);
+    look(beginning.head, beginning.head.length < SNIFF_BYTES);
+    ({ stream } = beginning);
+  }
   const { columns: _, first_line: __, ...options } = given;
   const delimiter = options.delimiter === 'tab' ? '\t' : options.delimiter;
   const spec = {
@@ -111,6 +130,7 @@ async function openSource(input: Input, given: BatchOptions, signal: AbortSignal
     textField: options.text_field ?? 'text',
     idField: options.id_field,
     delimiter,
+    quote: options.quote,
   };
   const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
   if (options.format !== 'csv') return { options, parts: cutParts(stream, spec, 1, pool), pool, stop };
@@ -123,6 +143,26 @@ async function openSource(input: Input, given: BatchOptions, signal: AbortSignal
     pool,
     stop,
   };
+}
+
+/** @throws UsageError when the beginning of the input says that all of its rows would be errors */
+function lookAt(
+  { command }: Run,
+  { options, input }: Plan & { kind: 'begin' },
+  { head, whole }: { head: Buffer; whole: boolean },
+): void {
+  const reading: Reading = {
+    format: options.format,
+    delimiter: options.delimiter === 'tab' ? '\t' : options.delimiter,
+    textField: options.text_field ?? 'text',
+    explicit: command.options.format !== undefined,
+    option: (name, value) => `--${name.replace('_', '-')} ${value === '\t' ? 'tab' : shellWord(value)}`,
+  };
+  const file = { name: command.file === '-' ? undefined : command.file, gzip: input.gzip() };
+  const finding = sniff(head, whole, reading, file);
+  if (finding !== undefined) throw new UsageError(`${input.name} ${finding}`);
+  const missing = missingField(head.toString(), whole, reading);
+  if (missing !== undefined) throw new UsageError(`${input.name}: ${missing}`);
 }
 
 function watchUpload(run: Run, input: Input): UploadMeter {
@@ -149,7 +189,7 @@ async function upload(
   const begun = performance.now();
   const { pool, stop } = source;
   const present = await retrier.run(() => client.listParts(id, signal));
-  const { parts, rows } = await uploadParts(
+  const { parts, rows, multiline, unclosed } = await uploadParts(
     meter.watch(source.parts),
     {
       pool,
@@ -178,6 +218,15 @@ async function upload(
   reporter.unwatch();
   const took = duration((performance.now() - begun) / 1000);
   reporter.say(entry('Uploaded', `${plural(rows, 'row')}, ${bytes(meter.done)} in ${took}`));
+  if (multiline) {
+    const first = `${multiline.rows === 1 ? '' : 'the first '}from line ${multiline.first.from} to line ${multiline.first.to}`;
+    reporter.say(entry('Quoted', `${plural(multiline.rows, 'row')} over several lines, ${first}`));
+  }
+  if (unclosed) {
+    const { from, to } = unclosed;
+    const where = `begins on line ${from} and is not closed until the end of the file, line ${to}`;
+    reporter.say(entry('Unclosed', `a quoted field ${where}; one error row stands for these lines`));
+  }
   return batch;
 }
 

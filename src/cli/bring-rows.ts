@@ -2,6 +2,7 @@
 import type { Batch } from '../shared/contract.ts';
 import { abandon } from './abandon.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
+import type { ErrorRow } from './error-rows.ts';
 import { BatchEndedError, CliError, EXIT, type ExitCode } from './exit.ts';
 import type { Output } from './output.ts';
 import type { Progress } from './progress-line.ts';
@@ -30,8 +31,10 @@ export async function bringRows(run: Run, state: BackfillState, batch: Batch): P
     }
     await destination.finish(state, { rows: total, failed }, output);
     reporter.unwatch();
-    for (const line of summary(ended, destination.name)) reporter.say(line);
-    return await finished(run, state, failed);
+    for (const line of summary(ended, destination.name, output)) reporter.say(line);
+    const code = await finished(run, state, failed);
+    if (failed > 0 && failed === total) reporter.warn(nothingLabelled(total, output.errors.first[0]));
+    return code;
   } finally {
     await output.close();
   }
@@ -113,7 +116,15 @@ function idle({ status, model }: Batch): string | undefined {
   return waits && model.workers === 0 ? `no worker serves ${model.name}` : undefined;
 }
 
-function summary({ rows, started_at, finished_at }: Batch, out: string): string[] {
+/** Said even by --quiet: the output is there, and of no use. */
+export function nothingLabelled(total: number, first?: ErrorRow): string {
+  const cause = first === undefined ? '' : `; line ${first.line}: ${first.message}`;
+  return total === 1
+    ? `the only row has no label${cause}`
+    : `no row has a label: all ${count(total)} are errors${cause}`;
+}
+
+function summary({ rows, started_at, finished_at }: Batch, out: string, { errors }: Output): string[] {
   const seconds =
     started_at === null || finished_at === null
       ? 0
@@ -124,6 +135,7 @@ function summary({ rows, started_at, finished_at }: Batch, out: string): string[
   return [
     entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
     ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
+    ...errors.first.map(({ line, message }) => entry('', `line ${line}: ${message}`)),
     // A server from before it counted them says nothing of them.
     ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
     entry('Written to', out),

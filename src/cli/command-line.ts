@@ -1,6 +1,7 @@
 /** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../client/batches.ts';
+import { defaultQuote, type QuoteMode } from '../shared/bulk/quoting.ts';
 import { parseStrictly } from './arguments.ts';
 import { UsageError } from './exit.ts';
 import { shellWord } from './units.ts';
@@ -36,6 +37,7 @@ const FLAGS = {
   'text-field': { type: 'string' },
   'id-field': { type: 'string' },
   delimiter: { type: 'string' },
+  quote: { type: 'string' },
   'top-k': { type: 'string' },
   model: { type: 'string' },
   metadata: { type: 'string' },
@@ -93,10 +95,13 @@ function parse(args: readonly string[]) {
 }
 
 function batchOptions(values: Values): Partial<BatchOptions> {
-  const { format, delimiter, metadata, model } = values;
+  const { format, delimiter, quote, metadata, model } = values;
   const topK = values['top-k'];
   if (format !== undefined && !isFormat(format)) {
     throw new UsageError(`--format ${shellWord(format)}: must be ndjson, csv or lines`);
+  }
+  if (quote !== undefined && !isQuote(quote)) {
+    throw new UsageError(`--quote ${shellWord(quote)}: must be '"', none or line`);
   }
   if (topK !== undefined && !/^(?:all|[1-9]\d{0,5})$/.test(topK)) {
     throw new UsageError(`--top-k ${shellWord(topK)}: must be a number from 1 to 999999, or all`);
@@ -110,6 +115,7 @@ function batchOptions(values: Values): Partial<BatchOptions> {
     ...(values['text-field'] !== undefined && { text_field: values['text-field'] }),
     ...(values['id-field'] !== undefined && { id_field: values['id-field'] }),
     ...(delimiter !== undefined && { delimiter: parseDelimiter(delimiter) }),
+    ...(quote !== undefined && { quote }),
     ...(topK !== undefined && { top_k: topK }),
     ...(model !== undefined && { model }),
     ...(metadata !== undefined && { metadata }),
@@ -118,6 +124,8 @@ function batchOptions(values: Values): Partial<BatchOptions> {
 
 const isFormat = (format: string): format is BatchOptions['format'] =>
   format === 'ndjson' || format === 'csv' || format === 'lines';
+
+const isQuote = (quote: string): quote is QuoteMode => quote === '"' || quote === 'none' || quote === 'line';
 
 function parseDelimiter(value: string): string {
   if (value === 'tab' || value === '\\t' || value === '\t') return 'tab';
@@ -184,8 +192,12 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
   if (options.format !== 'csv' && options.delimiter !== undefined) {
     throw new UsageError('--delimiter is for CSV only');
   }
+  if (options.format !== 'csv' && options.quote !== undefined)
+    throw new UsageError('--quote is for CSV only');
   if (options.format === 'lines' && (options.text_field ?? options.id_field) !== undefined) {
     throw new UsageError('plain lines have no fields: --text-field and --id-field are for NDJSON and CSV');
   }
-  return options;
+  const quote = options.quote ?? defaultQuote(options.delimiter);
+  // Said to the server, so that both cut the records in the same places. What RFC 4180 says goes without saying.
+  return options.format === 'csv' && quote !== '"' ? { ...options, quote } : options;
 }

@@ -1,5 +1,5 @@
 /** The header of a CSV file, which the parts of an upload go without. */
-import { content, recordScanner } from '../shared/bulk/records.ts';
+import { content, recordScanner, withoutMark } from '../shared/bulk/records.ts';
 import { readHeader } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
 import { UsageError } from './exit.ts';
@@ -14,9 +14,8 @@ export interface CsvHeader {
   rest: AsyncGenerator<Buffer, void, undefined>;
 }
 
-/** It travels in a URL, of which servers and proxies take 8 to 16 KB. */
-const MAX_ENCODED_BYTES = 7000;
-const MAX_HEADER_BYTES = 64 * 1024;
+/** As many as the server takes for a record, unless it is told otherwise. */
+const MAX_HEADER_BYTES = 1_000_000;
 
 /**
  * Reads the first record that is not an empty line.
@@ -51,15 +50,12 @@ export async function takeHeader(source: AsyncIterable<Buffer>, input: InputSpec
   }
 }
 
-function check(header: Buffer, input: InputSpec): string {
+function check(marked: Buffer, input: InputSpec): string {
+  const header = withoutMark(marked);
   try {
     readHeader(header, input);
   } catch (error) {
     throw error instanceof InputError ? new UsageError(error.message) : error;
   }
-  const columns = header.toString();
-  if (encodeURIComponent(columns).length > MAX_ENCODED_BYTES) {
-    throw new UsageError(`the header is too long for a request: ${header.length} bytes`);
-  }
-  return columns;
+  return header.toString();
 }

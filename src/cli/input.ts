@@ -26,6 +26,8 @@ export interface Input {
   identity: InputIdentity | undefined;
   /** The decoded bytes; to be called once. */
   read: (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
+  /** Whether the bytes are compressed, as far as they have been read. */
+  gzip: () => boolean;
   /** How many bytes of `size` have been read. */
   position: () => number;
   close: () => void;
@@ -37,7 +39,9 @@ const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const GZIP_PROBLEMS: Record<GzipProblem, string> = {
   cut: 'ends in the middle of its gzip data: is it whole?',
   damaged: 'has damaged gzip data',
-  trailing: 'has a hole of zeros in its gzip data: what lies behind it would be lost',
+  trailing:
+    'has something else behind its gzip data (are two files in one?): unpack it with gunzip -c, and send that',
+  hole: 'has a hole of zeros in its gzip data: what lies behind it would be lost',
 };
 const BOM = Buffer.from('\ufeff');
 
@@ -94,6 +98,7 @@ async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputI
 
 export function fromStream(name: string, stream: Readable): Input {
   let position = 0;
+  let gzip = false;
   async function* counted(): AsyncGenerator<Buffer> {
     try {
       for await (const chunk of stream) {
@@ -109,6 +114,7 @@ export function fromStream(name: string, stream: Readable): Input {
     name,
     size: undefined,
     identity: undefined,
+    gzip: () => gzip,
     position: () => position,
     close: () => void stream.destroy(),
     async *read(signal) {
@@ -117,7 +123,7 @@ export function fromStream(name: string, stream: Readable): Input {
       signal.addEventListener('abort', stop, { once: true });
       try {
         signal.throwIfAborted();
-        yield* decode(counted(), name);
+        yield* decode(counted(), name, () => (gzip = true));
       } finally {
         signal.removeEventListener('abort', stop);
       }
@@ -125,9 +131,15 @@ export function fromStream(name: string, stream: Readable): Input {
   };
 }
 
-async function* decode(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
+async function* decode(
+  source: AsyncIterable<Buffer>,
+  name: string,
+  onGzip: () => void,
+): AsyncGenerator<Buffer, void, undefined> {
   const stored = await peek(source, GZIP_MAGIC.length);
-  const plain = stored.head.equals(GZIP_MAGIC) ? ungzip(stored.stream, name) : stored.stream;
+  const compressed = stored.head.equals(GZIP_MAGIC);
+  if (compressed) onGzip();
+  const plain = compressed ? ungzip(stored.stream, name) : stored.stream;
   const { head, stream } = await peek(plain, BOM.length);
   let skip = head.equals(BOM) ? BOM.length : 0;
   for await (const bytes of stream) {

@@ -1,6 +1,7 @@
 /** Where the rows go: a file that is there only when it is whole, or standard output. */
 import { open, rename, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { ErrorRows } from './error-rows.ts';
 import { CliError, EXIT, Interrupted } from './exit.ts';
 
 /** Takes whole lines, in order. */
@@ -9,6 +10,8 @@ export interface Output {
   readonly rows: number;
   /** The last of them, without its line ending; empty when there is none. */
   readonly lastLine: Buffer;
+  /** The first rows that are errors. */
+  readonly errors: ErrorRows;
   write: (lines: Buffer) => Promise<void>;
   /** Takes back all rows. @throws CliError when that cannot be done */
   clear: () => Promise<void>;
@@ -24,12 +27,14 @@ export class PartialFile implements Output {
   #bytes: number;
   #rows: number;
   #lastLine: Buffer;
+  readonly errors: ErrorRows;
 
   private constructor(file: FileHandle, content: Content) {
     this.#file = file;
     this.#bytes = content.bytes;
     this.#rows = content.rows;
     this.#lastLine = content.lastLine;
+    this.errors = content.errors;
   }
 
   /** Opens or makes it; what a crash may have left of a line is cut off. */
@@ -65,6 +70,7 @@ export class PartialFile implements Output {
     this.#bytes += lines.length;
     this.#rows += countLines(lines);
     this.#lastLine = lastLineOf(lines);
+    this.errors.take(lines);
   }
 
   async clear(): Promise<void> {
@@ -72,6 +78,7 @@ export class PartialFile implements Output {
     this.#bytes = 0;
     this.#rows = 0;
     this.#lastLine = Buffer.alloc(0);
+    this.errors.clear();
   }
 
   /** On the disk, so that what follows may rely on it. */
@@ -100,11 +107,12 @@ interface Content {
   bytes: number;
   rows: number;
   lastLine: Buffer;
+  errors: ErrorRows;
 }
 
 /** Reads what is there, up to the last line that is whole. */
 async function survey(file: FileHandle): Promise<Content> {
-  const content: Content = { bytes: 0, rows: 0, lastLine: Buffer.alloc(0) };
+  const content: Content = { bytes: 0, rows: 0, lastLine: Buffer.alloc(0), errors: new ErrorRows() };
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   for (;;) {
     // Always from the beginning of a line: no line is as long as the buffer.
@@ -118,6 +126,7 @@ async function survey(file: FileHandle): Promise<Content> {
     content.bytes += lines.length;
     content.rows += countLines(lines);
     content.lastLine = lastLineOf(lines);
+    content.errors.take(lines);
     if (zero !== -1) return content;
   }
 }
@@ -126,6 +135,7 @@ async function survey(file: FileHandle): Promise<Content> {
 export class StandardOutput implements Output {
   rows = 0;
   lastLine: Buffer = Buffer.alloc(0);
+  readonly errors = new ErrorRows();
 
   async write(lines: Buffer): Promise<void> {
     await new Promise<void>((resolve, reject) => {
@@ -135,6 +145,7 @@ export class StandardOutput implements Output {
       });
     });
     this.rows += countLines(lines);
+    this.errors.take(lines);
     this.lastLine = lastLineOf(lines);
   }
 

@@ -5,7 +5,7 @@
  * Memory is that of a BufferPool, whatever is in the input: a record that fits into no part is replaced by one of the size
  * of a part that has as many lines. It is an errored row in any case; 8 MB are many times what the server takes for a record.
  */
-import { recordScanner } from '../shared/bulk/records.ts';
+import { isEmptyLine, recordScanner } from '../shared/bulk/records.ts';
 import type { InputSpec } from '../shared/bulk/input.ts';
 import { BadInputError } from './exit.ts';
 import type { BufferPool } from './buffer-pool.ts';
@@ -20,8 +20,23 @@ export interface Part {
   bytes: Buffer;
   /** Records with content. */
   rows: number;
+  /** Those of them with a quoted field over several lines. */
+  multiline: MultilineRows | undefined;
+  /** Lines of a quoted field that is not closed when the input ends. */
+  unclosed: LineRange | undefined;
   /** Gives the buffer back. */
   release: () => void;
+}
+
+/** Numbers of lines, both included. */
+export interface LineRange {
+  from: number;
+  to: number;
+}
+
+export interface MultilineRows {
+  rows: number;
+  first: LineRange;
 }
 
 /**
@@ -31,7 +46,7 @@ export interface Part {
  */
 export async function* cutParts(
   source: AsyncIterable<Buffer>,
-  format: Pick<InputSpec, 'format' | 'delimiter'>,
+  format: Pick<InputSpec, 'format' | 'delimiter' | 'quote'>,
   firstLine: number,
   pool: BufferPool,
 ): AsyncGenerator<Part, void, undefined> {
@@ -44,6 +59,8 @@ export async function* cutParts(
   let used = 0;
   let recordStart = 0;
   let rows = 0;
+  let multiline: MultilineRows | undefined;
+  let unclosed: LineRange | undefined;
   /** The record that is being read fits into no part; its bytes are not kept. */
   let tooLong = false;
 
@@ -53,9 +70,17 @@ export async function* cutParts(
       throw new BadInputError(`the input is larger than ${gigabytes} GB: split it`);
     }
     const owner = buffer;
-    const made = { number, bytes, rows, release: () => pool.give(owner) };
+    const made = { number, bytes, rows, multiline, unclosed, release: () => pool.give(owner) };
     rows = 0;
+    multiline = undefined;
     return made;
+  };
+
+  const count = (lines: number): void => {
+    rows++;
+    if (lines === 1) return;
+    multiline ??= { rows: 0, first: { from: line, to: line + lines - 1 } };
+    multiline.rows++;
   };
 
   for await (const bytes of source) {
@@ -84,32 +109,31 @@ export async function* cutParts(
         buffer = next;
         used = 0;
         tooLong = false;
-      } else if (used - recordStart > 2 || !isEmpty(buffer, recordStart, used)) rows++;
+      } else if (!isEmpty(buffer, recordStart, used)) count(lineFeeds);
       line += lineFeeds;
       recordStart = used;
     }
   }
 
+  const openedOn = line + scanner.openedAfter;
+  const lineFeeds = scanner.takeLineFeeds();
+  const lines = lineFeeds + (tooLong || buffer[used - 1] !== LF ? 1 : 0);
+  if (scanner.inQuotes) unclosed = { from: openedOn, to: line + lines - 1 };
   if (tooLong) {
-    standIn(buffer, { line, lineFeeds: scanner.takeLineFeeds(), ended: false });
+    standIn(buffer, { line, lineFeeds, ended: false });
     used = partBytes;
-  }
-  if (used > recordStart && !isEmpty(buffer, recordStart, used)) rows++;
+    rows++;
+  } else if (used > recordStart && !isEmpty(buffer, recordStart, used)) count(unclosed ? 1 : lines);
   if (used > 0) yield part(buffer.subarray(0, used));
   else pool.give(buffer);
 }
 
 const LF = 0x0a;
-const CR = 0x0d;
 const QUOTE = 0x22;
 
-/** Whether a record is nothing but its ending. */
-function isEmpty(buffer: Buffer, from: number, to: number): boolean {
-  const length = to - from;
-  const first = buffer[from];
-  if (length === 1) return first === LF || first === CR;
-  return length === 2 && first === CR && buffer[from + 1] === LF;
-}
+/** Whether a record is an empty line. */
+const isEmpty = (buffer: Buffer, from: number, to: number): boolean =>
+  to - from <= 2 && isEmptyLine(buffer.subarray(from, to));
 
 /**
  * Fills the buffer with one record that has as many line feeds as the one it stands for, in quotes, and is an error in all

@@ -7,6 +7,7 @@ import { UsageError } from './exit.ts';
 import { openInput, type Input, type InputIdentity } from './input.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggest.ts';
 import type { BackfillState } from './state.ts';
+import { shellWord } from './units.ts';
 
 export type Plan =
   | {
@@ -32,6 +33,8 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
     if (mode === 'begin') throw alreadyBegun(command);
     return goOn(command, earlier);
   }
+  // Not of a run that was begun: an earlier version may have, under any name.
+  refuseOtherFormat(out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} exists already; --force replaces it`);
   }
@@ -85,6 +88,21 @@ async function inputToGoOnWith(file: string, state: BackfillState): Promise<Inpu
 
 function sameInput(a: InputIdentity, b: InputIdentity): boolean {
   return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head;
+}
+
+/** Extensions of formats that are not written. */
+const OTHER_FORMATS =
+  /\.(?:csv|tsv|tab|psv|xlsx?|xlsm|ods|parquet|pq|arrow|feather|avro|orc|sqlite3?|db|html?|xml|ya?ml|gz|gzip|tgz|zst|zstd|bz2|xz|lz4|lzma|br|7z|zip|rar|tar)$/i;
+
+/** A file must hold what its name says. */
+function refuseOtherFormat(out: string): void {
+  const [extension] = OTHER_FORMATS.exec(out) ?? [];
+  if (extension === undefined) return;
+  const better = out.replace(/(?:\.(?:jsonl|ndjson|json))?\.[^.]+$/i, '.jsonl');
+  throw new UsageError(
+    `--out ${out}: the labels are written as JSON Lines, uncompressed, which ${extension} does not say; ` +
+      `use a name that ends in .jsonl, .ndjson or .json: --out ${shellWord(better)}`,
+  );
 }
 
 async function refuseSameFile(file: string, out: string): Promise<void> {

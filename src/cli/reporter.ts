@@ -9,6 +9,8 @@ export interface Reporter {
   unwatch: () => void;
   /** A line that stays. */
   say: (line: string) => void;
+  /** A line about what has gone wrong, which --quiet does not keep back. */
+  warn: (line: string) => void;
 }
 
 type Stream = NodeJS.WriteStream & { columns?: number };
@@ -21,7 +23,10 @@ const MIN_COLUMNS = 20;
 const MARGIN = 3;
 
 export function createReporter(stream: Stream, quiet: boolean): Reporter {
-  if (quiet) return { watch: () => {}, unwatch: () => {}, say: () => {} };
+  if (quiet) {
+    const warn = (line: string) => void stream.write(warning(line));
+    return { watch: () => {}, unwatch: () => {}, say: () => {}, warn };
+  }
   return stream.isTTY ? new TerminalReporter(stream) : new LineReporter(stream);
 }
 
@@ -64,11 +69,18 @@ class TerminalReporter implements Reporter {
     this.#draw();
   }
 
+  warn(line: string): void {
+    this.unwatch();
+    this.#stream.write(styleText('red', warning(line).trimEnd(), { stream: this.#stream }) + '\n');
+  }
+
   #line(progress: Progress): string {
     const columns = Math.max(MIN_COLUMNS, this.#stream.columns || DEFAULT_COLUMNS);
     return progressLine(progress, columns - MARGIN, this.#style);
   }
 }
+
+const warning = (line: string): string => `amulet: ${line}\n`;
 
 const CLEAR_REST = '\x1b[K';
 
@@ -93,5 +105,9 @@ class LineReporter implements Reporter {
 
   say(line: string): void {
     this.#stream.write(`${line}\n`);
+  }
+
+  warn(line: string): void {
+    this.#stream.write(warning(line));
   }
 }

@@ -1,5 +1,6 @@
 /** Commands that the user may want to type next. */
 import type { BatchOptions } from '../client/batches.ts';
+import { defaultQuote } from '../shared/bulk/quoting.ts';
 import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
 import { shellWord } from './units.ts';
 
@@ -29,6 +30,7 @@ export function restartWith(
     ...option('--text-field', options.text_field),
     ...option('--id-field', options.id_field),
     ...option('--delimiter', options.delimiter),
+    ...option('--quote', options.quote === defaultQuote(options.delimiter) ? undefined : options.quote),
     ...option('--top-k', options.top_k),
     ...option('--model', options.model),
     ...option('--metadata', options.metadata),

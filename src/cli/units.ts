@@ -48,10 +48,7 @@ export function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-/** As a POSIX shell takes it back as one word. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}
+export { shellWord } from '../shared/bulk/convert.ts';
 
 /** With control characters as escapes: what a file or a server says must not steer the terminal. */
 export function printable(text: string): string {

@@ -8,7 +8,7 @@ import type { Retrier } from '../client/retry.ts';
 import { toError } from '../shared/errors.ts';
 import type { BatchPart } from '../shared/contract.ts';
 import type { BufferPool } from './buffer-pool.ts';
-import type { Part } from './parts.ts';
+import type { LineRange, MultilineRows, Part } from './parts.ts';
 
 /** Some CPU for much of the network: 6, the default, is twice as slow and 5 % smaller. */
 const GZIP_LEVEL = 3;
@@ -32,6 +32,10 @@ export interface UploadTarget {
 export interface Uploaded {
   parts: { number: number; sha256: string }[];
   rows: number;
+  /** Rows with a quoted field over several lines. */
+  multiline: MultilineRows | undefined;
+  /** Lines of a quoted field that is not closed. */
+  unclosed: LineRange | undefined;
 }
 
 /** The input is not the one that was uploaded before, as far as that went. */
@@ -51,12 +55,17 @@ export async function uploadParts(
   const present = new Map(target.present.map(({ number, sha256 }) => [number, sha256]));
   const { pool, stop } = target;
   const uploads: Promise<void>[] = [];
-  const uploaded: Uploaded = { parts: [], rows: 0 };
+  const uploaded: Uploaded = { parts: [], rows: 0, multiline: undefined, unclosed: undefined };
 
   const upload = async (part: Part): Promise<void> => {
     const sha256 = hash('sha256', part.bytes);
     uploaded.parts.push({ number: part.number, sha256 });
     uploaded.rows += part.rows;
+    uploaded.unclosed ??= part.unclosed;
+    if (part.multiline) {
+      uploaded.multiline ??= { rows: 0, first: part.multiline.first };
+      uploaded.multiline.rows += part.multiline.rows;
+    }
     const there = present.get(part.number);
     present.delete(part.number);
     if (there !== undefined && there !== sha256) throw new OtherInputError(`part ${part.number} differs`);

@@ -51,11 +51,12 @@ export interface CsvHeader {
 
 /**
  * Takes the first record that is not an empty line, which the parts go without.
+ * @param delimiter of CSV; undefined: records are lines
  * @returns undefined when there is none
  */
 export async function takeHeader(
   source: AsyncGenerator<Uint8Array>,
-  delimiter: string,
+  delimiter: string | undefined,
 ): Promise<CsvHeader | undefined> {
   const scanner = new RecordScanner(delimiter);
   const header = new Pieces();
@@ -76,8 +77,7 @@ export async function takeHeader(
   return columns === '' ? undefined : { columns, firstLine, rest: source };
 }
 
-const withoutEnding = (record: Uint8Array): string =>
-  new TextDecoder().decode(record).replace(/\r?\n$|\r$/, '');
+const withoutEnding = (record: Uint8Array): string => new TextDecoder().decode(record).replace(/\r*\n?$/, '');
 
 /**
  * Slices of one size, whatever size the input comes in: parts that are cut at their ends are the same when the input is read

@@ -1,7 +1,7 @@
 /** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, BatchStatus, Model } from './types.ts';
+import type { Batch, BatchPart, BatchStatus, Model, QuoteMode } from './types.ts';
 
 /** The query of `POST /v1/batches`; what is undefined is left to the server. */
 export interface BatchOptions {
@@ -10,6 +10,8 @@ export interface BatchOptions {
   id_field?: string | undefined;
   /** CSV: one character. */
   delimiter?: string | undefined;
+  /** CSV: what quotes mean. */
+  quote?: QuoteMode | undefined;
   /** CSV: the header, as a CSV record. */
   columns?: string | undefined;
   /** A number of labels, or `all`. */
@@ -36,6 +38,8 @@ export interface PartUpload {
 const RESULTS_IDLE_MS = 60_000;
 /** `application/x-ndjson` alone is what clients of version 0.1 send, which cannot skip empty lines: it gets none. */
 const ROWS_AND_HEARTBEATS = 'application/x-ndjson, */*;q=0.1';
+/** Encoded characters of a header in a URL, of which servers and proxies take 8 KB. */
+const MAX_QUERY_COLUMNS = 4000;
 /** After its last byte a part is still to be stored. */
 const PART_IDLE_MS = 2 * 60_000;
 
@@ -46,11 +50,23 @@ export class BatchClient {
     this.#http = http;
   }
 
-  /** A batch that waits for its parts. The same key and options give the same batch again. */
+  /**
+   * A batch that waits for its parts. The same key and options give the same batch again. Columns that are too long for a URL go as the body.
+   */
   async create(options: BatchOptions, idempotencyKey: string, signal?: AbortSignal): Promise<Batch> {
-    const query = { open: 'true', ...options };
+    const { columns, ...others } = options;
+    const long = columns !== undefined && encodeURIComponent(columns).length > MAX_QUERY_COLUMNS;
     const headers = { 'Idempotency-Key': idempotencyKey };
-    return asBatch(await this.#http.json({ method: 'POST', path: '/v1/batches', query, headers, signal }));
+    return asBatch(
+      await this.#http.json({
+        method: 'POST',
+        path: '/v1/batches',
+        query: { open: 'true', ...others, ...(long ? {} : { columns }) },
+        headers: long ? { ...headers, 'Content-Type': 'text/csv' } : headers,
+        ...(long && { body: new TextEncoder().encode(columns) }),
+        signal,
+      }),
+    );
   }
 
   /** @param number from 1 */

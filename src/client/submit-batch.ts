@@ -5,7 +5,8 @@ import { cutParts, takeHeader } from './batch-parts.ts';
 import { newKey } from './key.ts';
 import type { Server } from './server.ts';
 import { orAborted } from './signals.ts';
-import type { Batch, BatchEventType, InputFormat } from './types.ts';
+import { defaultQuote, scannedDelimiter } from '../shared/bulk/quoting.ts';
+import type { Batch, BatchEventType, InputFormat, QuoteMode } from './types.ts';
 
 /** As docs/bulk.md describes them; what is left out, the server decides. */
 export interface BatchSubmitOptions {
@@ -17,6 +18,8 @@ export interface BatchSubmitOptions {
   id_field?: string | undefined;
   /** CSV: one ASCII character. */
   delimiter?: string | undefined;
+  /** CSV: what quotes mean; default: `line` for tabs, `"` for all others. */
+  quote?: QuoteMode | undefined;
   /** CSV without a header: its columns, as a CSV record. */
   columns?: string | undefined;
   /** How many labels per text; null: all. */
@@ -104,12 +107,14 @@ async function prepare(
     const format = options.format ?? opened.format ?? 'ndjson';
     if (format !== 'csv') return { query: { ...given, format }, parts: cutParts(bytes, undefined), close };
     const delimiter = options.delimiter ?? opened.delimiter ?? ',';
-    const query = { ...given, format, delimiter };
-    if (options.columns !== undefined) return { query, parts: cutParts(bytes, delimiter), close };
-    const header = await takeHeader(bytes, delimiter);
+    const quote = options.quote ?? defaultQuote(delimiter);
+    const query = { ...given, format, delimiter, ...(quote === '"' ? {} : { quote }) };
+    const scanned = scannedDelimiter(delimiter, quote);
+    if (options.columns !== undefined) return { query, parts: cutParts(bytes, scanned), close };
+    const header = await takeHeader(bytes, scanned);
     if (!header) throw new RangeError('the CSV has no header');
     const { columns, firstLine, rest: records } = header;
-    const parts = cutParts(records, delimiter);
+    const parts = cutParts(records, scanned);
     return { query: { ...query, columns, first_line: firstLine }, parts, close };
   } catch (error) {
     await close();

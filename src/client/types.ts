@@ -96,6 +96,12 @@ export type BatchStatus = 'open' | 'queued' | 'processing' | 'completed' | 'fail
 
 export type InputFormat = 'ndjson' | 'csv' | 'lines';
 
+/**
+ * What quotes mean in CSV. `"`: fields may be quoted and span lines; `none`: quotes are characters like any other; `line`:
+ * quoted fields end on their line, and a line on which one does not is read without quoting.
+ */
+export type QuoteMode = '"' | 'none' | 'line';
+
 export interface Batch {
   id: string;
   status: BatchStatus;
@@ -107,7 +113,15 @@ export interface Batch {
   finished_at: string | null;
   /** When it is removed, with its data, if nothing happens. */
   expires_at: string | null;
-  input: { format: InputFormat; text_field: string; id_field: string | null; bytes: number; parts: number };
+  input: {
+    format: InputFormat;
+    text_field: string;
+    id_field: string | null;
+    bytes: number;
+    parts: number;
+    /** CSV: records with a quoted field that spans lines. More than you expect, and a quote is missing. */
+    multiline_rows?: number | undefined;
+  };
   top_k: number | null;
   rows: {
     /** While the batch is open: so far. */

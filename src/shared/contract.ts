@@ -3,6 +3,7 @@
  * Types are inferred from the schemas; the OpenAPI document is generated from them.
  */
 import { z } from 'zod';
+import type { QuoteMode } from './bulk/quoting.ts';
 import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { findJsonLosses } from './exact-json.ts';
@@ -315,6 +316,8 @@ export function isFinalBatch(status: BatchStatus): status is FinalBatchStatus {
 }
 
 export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
+/** What quotes mean in CSV. */
+export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
 
 /** What a batch was made with. It never changes. */
 export const batchSpecSchema = z.object({
@@ -322,6 +325,8 @@ export const batchSpecSchema = z.object({
   text_field: z.string(),
   id_field: z.string().optional(),
   delimiter: z.string().optional(),
+  /** CSV: missing in batches of older versions, which had `"`. */
+  quote: z.enum(quoteModes).optional(),
   /** CSV: the header, when it is not in the input. */
   columns: z.array(z.string()).optional(),
   top_k: z.int().min(1).nullable(),
@@ -351,6 +356,8 @@ export const storedPartSchema = batchPartSchema.extend({
   chunks: z.int(),
   /** CSV: the names of the columns. */
   columns: z.array(z.string()).optional(),
+  /** Records with a quoted field over several lines; missing in parts of older versions. */
+  multiline_rows: z.int().optional(),
 });
 export type StoredPart = z.infer<typeof storedPartSchema>;
 
@@ -378,6 +385,10 @@ export const batchSchema = z
       id_field: z.string().nullable(),
       bytes: z.int(),
       parts: z.int(),
+      multiline_rows: z.int().optional().meta({
+        description:
+          'CSV: records with a quoted field that spans lines. More than you expect, and a quote is missing.',
+      }),
     }),
     top_k: z.int().nullable(),
     rows: z.object({
@@ -618,6 +629,15 @@ export function createRequestSchemas(config: Config) {
       .transform((value) => (value === 'tab' ? '\t' : value))
       .optional()
       .meta({ description: 'CSV: between fields; default a comma.' }),
+    quote: z
+      .enum(quoteModes)
+      .optional()
+      .meta({
+        description:
+          'CSV: `"`: fields may be quoted and span lines; `none`: quotes are characters like any other; `line`: quoted ' +
+          'fields end on their line, and a line on which one does not is read without quoting. Default: `line` for ' +
+          'tabs, else `"`.',
+      }),
     columns: z
       .string()
       .min(1, 'must not be empty')

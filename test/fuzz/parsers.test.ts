@@ -143,6 +143,7 @@ describe('an upload', () => {
             blob: 'part',
             gzip: true,
             input: spec,
+            sniff: () => undefined,
             chunkBytes: 50,
             maxRecordBytes: 40,
             maxBytes: 500,

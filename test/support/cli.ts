@@ -27,6 +27,7 @@ export async function runBackfill(
     },
     unwatch: () => clearInterval(looking),
     say: (line) => said.push(line),
+    warn: (line) => said.push(line),
   };
   try {
     const command = parseBackfill(args);

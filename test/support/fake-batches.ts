@@ -175,7 +175,7 @@ export class FakeBatches {
       if (fault?.kind === 'cut answer') c.env.incoming.socket.destroy();
       return undefined;
     });
-    app.post('/v1/batches', (c) => this.#create(c));
+    app.post('/v1/batches', async (c) => this.#create(c, (await readBody(c)).toString()));
     app.put('/v1/batches/:id/parts/:number', (c) => this.#with(c, (it) => this.#putPart(c, it)));
     app.get('/v1/batches/:id/parts', (c) =>
       this.#with(c, ({ parts }) =>
@@ -221,18 +221,21 @@ export class FakeBatches {
     return found ? then(found) : problem(c, 'batch_not_found', 'there is no such batch');
   }
 
-  #create(c: Context<Env>): Response {
+  /** @param body the header of a CSV that is too long for a URL */
+  #create(c: Context<Env>, body: string): Response {
     const query = c.req.query();
     const key = c.req.header('Idempotency-Key') ?? randomUUID();
     const known = this.batches.get(this.#keys.get(key) ?? '');
     if (known) return c.json(this.#current(known), 201);
-    const { format = 'ndjson', text_field = 'text', id_field, delimiter, columns, top_k = '1' } = query;
+    const { format = 'ndjson', text_field = 'text', id_field, delimiter, quote, top_k = '1' } = query;
+    const columns = query.columns ?? (body === '' ? undefined : body);
     if (query.model === 'none') return problem(c, 'model_not_found', 'there is no model none; there is fake');
     const spec: InputSpec = {
       format: format as InputSpec['format'],
       textField: text_field,
       idField: id_field,
       delimiter: delimiter === 'tab' ? '\t' : delimiter,
+      quote: quote as InputSpec['quote'],
     };
     if (columns !== undefined) spec.columns = readHeader(Buffer.from(columns), spec);
     const id = `${randomUUID().replaceAll('-', '')}-b-fake`;

@@ -224,11 +224,22 @@ describe('errors in place', () => {
     ]);
   });
 
-  test('a carriage return alone ends no record', async () => {
+  test('a carriage return alone ends no record, and joins no texts without a word', async () => {
     expect(await read('id,text\n1,a\rb\r\n2,c', SPECS.csv)).toMatchObject([
       { text: 'a\rb' },
       { line: 3, text: 'c' },
     ]);
+    const message = expect.stringMatching(/carriage return .*: do some of the lines end with CR alone\?/);
+    const error = { code: 'invalid_record', message };
+    expect(await read('id,text\n1,a\r2,b\r\n3,"d\re"', SPECS.csv)).toMatchObject([
+      { line: 2, error },
+      { line: 3, text: 'd\re' },
+    ]);
+    expect(await read('text\na\rb\n"c\rd"\n', { format: 'csv', textField: 'text' })).toMatchObject([
+      { line: 2, error },
+      { text: 'c\rd' },
+    ]);
+    expect(await read('a\rb\r\nc\n', SPECS.lines)).toMatchObject([{ error }, { line: 2, text: 'c' }]);
   });
 
   test('an empty line is none; a blank one is an error', async () => {
@@ -290,7 +301,10 @@ describe('records that are too long', () => {
       ]);
       const lines = input.format === 'csv' ? 500 * Math.floor(65536 / 3) + 1 : 1;
       expect(rows[2]!.line - rows[1]!.line).toBe(lines);
-      if (input.format === 'csv') expect(rows[1]).toMatchObject({ error: { message: /to line \d+; is a/ } });
+      if (input.format === 'csv')
+        expect(rows[1]).toMatchObject({
+          error: { message: /to line \d+; is a quote missing\? It begins on line 3,/ },
+        });
     },
   );
 

@@ -101,7 +101,7 @@ describe('the format', () => {
     ['a.jsonl', { format: 'ndjson' }],
     ['dir.csv/a.ndjson.gz', { format: 'ndjson' }],
     ['A.CSV.GZ', { format: 'csv' }],
-    ['a.tsv', { format: 'csv', delimiter: 'tab' }],
+    ['a.tsv', { format: 'csv', delimiter: 'tab', quote: 'line' }],
     ['/x/y.z/a.b.txt', { format: 'lines' }],
   ])('of %s', (file, expected) => {
     expect(completeOptions(file, {})).toEqual(expected);

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import type { BatchClient } from '../../src/client/batches.ts';
 import { Retrier } from '../../src/client/retry.ts';
+import { ErrorRows } from '../../src/cli/error-rows.ts';
 import { followResults } from '../../src/cli/results.ts';
 import type { Output } from '../../src/cli/output.ts';
 import type { Batch } from '../../src/shared/contract.ts';
@@ -10,6 +11,7 @@ const signal = new AbortController().signal;
 
 class MemoryOutput implements Output {
   text = '';
+  readonly errors = new ErrorRows();
   get rows(): number {
     return this.text.split('\n').length - 1;
   }

@@ -12,7 +12,12 @@ const batch = (workers: number, status: Batch['status'] = 'queued') =>
 function noticeWith(models: Partial<Model>[]) {
   const said: string[] = [];
   const client = { listModels: () => Promise.resolve(models) } as unknown as BatchClient;
-  const reporter = { say: (line: string) => said.push(line), watch: () => {}, unwatch: () => {} };
+  const reporter = {
+    say: (line: string) => said.push(line),
+    watch: () => {},
+    unwatch: () => {},
+    warn: () => {},
+  };
   const { signal } = new AbortController();
   return { said, notice: new UnservedModelNotice({ client, reporter, signal }, PATIENCE_MS) };
 }

@@ -33,6 +33,35 @@ export function bulkType(contentType: string | undefined): BulkType {
   );
 }
 
+/**
+ * The header of a CSV, when it comes as the body of a request that opens a batch: a URL has no room for a long one.
+ * @param maxBytes of it, at most
+ * @returns undefined when there is no body, or one of another type
+ * @throws AppError `body_too_large`, `unsupported_media_type`, `invalid_request`
+ */
+export async function headerBody(c: Context<AppEnv>, maxBytes: number): Promise<string | undefined> {
+  const type = (c.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const hasBody =
+    c.req.header('transfer-encoding') !== undefined || Number(c.req.header('content-length')) > 0;
+  if (TYPES[type]?.format !== 'csv' || !hasBody) return undefined;
+  const { body, gzip } = bulkBody(c);
+  if (gzip)
+    throw new AppError('unsupported_media_type', 'send the header of the CSV without Content-Encoding');
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body) {
+    bytes += piece.length;
+    if (bytes > maxBytes)
+      throw new AppError('body_too_large', `the header of the CSV has more than ${maxBytes} bytes`);
+    pieces.push(piece);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)).replace(/\r*\n?$/, '');
+  } catch {
+    throw new AppError('invalid_request', 'the header of the CSV is not valid UTF-8');
+  }
+}
+
 /** @throws AppError `unsupported_media_type` for another charset than UTF-8 or another encoding than gzip; `empty_body` */
 export function bulkBody(c: Context<AppEnv>): Upload {
   requireUtf8(c.req.header('content-type'));

@@ -17,7 +17,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { BatchService, NewBatch } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
 import type { AppEnv } from '../env.ts';
-import { bulkBody, bulkType } from '../middleware/bulk-body.ts';
+import { bulkBody, bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { onInvalid } from '../middleware/problems.ts';
@@ -120,12 +120,14 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       idempotencyKey,
     };
     if (open === 'true') {
-      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, query, extra));
+      const columns = query.columns ?? (await headerBody(c, config.MAX_RECORD_BYTES));
+      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra));
       c.header('Location', batch.urls.self);
       return c.json(batch, 201);
     }
     const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
-    const batch = await batches.submit(owner, toNewBatch(type, query, extra), bulkBody(c));
+    const upload = { ...bulkBody(c), formatNamed: query.format !== undefined };
+    const batch = await batches.submit(owner, toNewBatch(type, query, extra), upload);
     c.header('Location', batch.urls.self);
     return c.json(batch, 202);
   });

@@ -14,6 +14,7 @@ ARGV[5]  its rows
 ARGV[6]  Unix ms at which the batch is given up, unless another part comes
 ARGV[7]  bytes that one batch may have
 ARGV[8]  bytes that all batches may have
+ARGV[9]  its records with a quoted field over several lines
 
 Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, {'too_large'} or {'quota'}.
 ]]
@@ -35,6 +36,7 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
 redis.call('HINCRBY', KEYS[1], 'rows', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'parts', 1)
+redis.call('HINCRBY', KEYS[1], 'multiline_rows', ARGV[9])
 redis.call('INCRBY', KEYS[4], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[6], ARGV[1])
 return { 'added' }

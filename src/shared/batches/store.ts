@@ -34,6 +34,8 @@ export interface BatchRecord {
   bytes: number;
   parts: number;
   rows: number;
+  /** CSV: records with a quoted field over several lines. */
+  multilineRows: number;
   chunks: number;
   /** Name of its manifest, once its input is whole. */
   manifest?: string;
@@ -220,6 +222,7 @@ export class BatchStore {
       (await redisTime(this.#redis)) + this.#openTtlMs,
       limits.batchBytes,
       limits.storedBytes,
+      part.multiline_rows ?? 0,
     )) as [string, string | null];
     if (outcome === 'exists') {
       return { outcome, part: storedPartSchema.parse(JSON.parse(detail ?? '')) };
@@ -545,6 +548,7 @@ export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
     bytes: number('bytes'),
     parts: number('parts'),
     rows: number('rows'),
+    multilineRows: number('multiline_rows'),
     chunks: number('chunks'),
     ...(fields.manifest === undefined ? {} : { manifest: fields.manifest }),
     next: number('next'),
@@ -599,6 +603,7 @@ export function toBatch(
       id_field: spec.id_field ?? null,
       bytes: record.bytes,
       parts: record.parts,
+      ...(spec.format === 'csv' ? { multiline_rows: record.multilineRows } : {}),
     },
     top_k: spec.top_k,
     rows: {

@@ -7,31 +7,111 @@ import { isUtf8 } from 'node:buffer';
 import { CsvError, parse } from 'csv-parse/sync';
 import { InputError, type InputSpec } from './input.ts';
 
-/** The fields, or what is wrong. `record` is valid UTF-8 without its line ending. */
-export function csvFields(record: Buffer, delimiter = ','): string[] | { problem: string } {
+type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
+
+export interface CsvProblem {
+  /** Continues a sentence about the record. */
+  problem: string;
+  /** Of a quoted field that is not closed: line feeds of the record before the field begins. */
+  openAfter?: number;
+}
+
+/**
+ * The fields, or what is wrong.
+ * @param record valid UTF-8 without its line ending
+ * @param columns number of fields that the header has; it decides in doubt how a line is quoted
+ */
+export function csvFields(
+  record: Buffer,
+  { delimiter = ',', quote = '"' }: CsvSpec,
+  columns?: number,
+): string[] | CsvProblem {
+  if (quote === '"') return quotedFields(record, delimiter, columns);
+  const plain = record.toString().split(delimiter);
+  if (quote === 'line' && record.includes(QUOTE)) {
+    const fields = quotedFields(record, delimiter, columns);
+    if (!('problem' in fields) && (columns === undefined || fields.length === columns)) return fields;
+  }
+  return joinedByCr(plain, columns) && record.includes(CR) ? { problem: BARE_CR } : plain;
+}
+
+/**
+ * Whether lines that end with CR alone may be in a record: with several columns they make more fields than the header has, but
+ * a table of one column would have lost them.
+ */
+const joinedByCr = (fields: readonly string[], columns: number | undefined): boolean =>
+  columns === 1 || (columns !== undefined && fields.length !== columns);
+
+function quotedFields(record: Buffer, delimiter: string, columns: number | undefined): string[] | CsvProblem {
   try {
     const records = parse(record, { delimiter, record_delimiter: '\n' });
     const [fields] = records;
-    if (fields !== undefined && records.length === 1) return fields;
+    if (fields !== undefined && records.length === 1) {
+      const joined = record.includes(CR) && joinedByCr(fields, columns) && inspect(record, delimiter).bareCr;
+      return joined ? { problem: BARE_CR } : fields;
+    }
   } catch (error) {
-    const problem = error instanceof CsvError ? PROBLEMS[error.code] : undefined;
-    if (problem !== undefined) return { problem };
+    if (!(error instanceof CsvError)) throw error;
+    const problem = PROBLEMS[error.code];
+    if (error.code === 'CSV_QUOTE_NOT_CLOSED') {
+      return { problem: NOT_CLOSED, openAfter: inspect(record, delimiter).openAfter };
+    }
+    // A backslash is how C and MySQL write a quote inside of quotes.
+    if (problem !== undefined) return { problem: record.includes('\\"') ? BACKSLASH : problem };
   }
   return { problem: 'is not valid CSV' };
 }
 
+const CR = 0x0d;
+const LF = 0x0a;
+const QUOTE = 0x22;
+
+const NOT_CLOSED = 'has a quoted field that is not closed';
+const BARE_CR = 'has a carriage return outside of quotes: do some of the lines end with CR alone?';
+const BACKSLASH = 'has a quote behind a backslash (a quote inside a quoted field must be doubled)';
 // csv-parse's own messages quote the input.
 const PROBLEMS: Partial<Record<CsvError['code'] | 'INVALID_OPENING_QUOTE', string>> = {
-  CSV_QUOTE_NOT_CLOSED: 'has a quoted field that is not closed',
+  CSV_QUOTE_NOT_CLOSED: NOT_CLOSED,
   CSV_INVALID_CLOSING_QUOTE:
     'has a quoted field that goes on after its closing quote (a quote inside must be doubled)',
   INVALID_OPENING_QUOTE: 'has a quote inside an unquoted field (quote the field and double the quote)',
 };
 
+/** What csv-parse does not tell: where the field in quotes that was opened last begins, and carriage returns outside. */
+function inspect(record: Buffer, delimiter: string): { openAfter: number; bareCr: boolean } {
+  const delimiterByte = delimiter.charCodeAt(0);
+  let fieldStart = true;
+  let quoted = false;
+  /** After a quote inside of quotes: another one makes it a character of the field. */
+  let quoteSeen = false;
+  let lineFeeds = 0;
+  let openAfter = 0;
+  let bareCr = false;
+  for (const byte of record) {
+    if (byte === LF) lineFeeds++;
+    if (quoted) {
+      quoted = byte !== QUOTE;
+      quoteSeen = !quoted;
+      continue;
+    }
+    if (byte === QUOTE && (fieldStart || quoteSeen)) {
+      quoted = true;
+      if (fieldStart) openAfter = lineFeeds;
+      fieldStart = false;
+      quoteSeen = false;
+      continue;
+    }
+    if (byte === CR) bareCr = true;
+    fieldStart = byte === delimiterByte;
+    quoteSeen = false;
+  }
+  return { openAfter, bareCr };
+}
+
 /** The names of the columns. */
 export function readHeader(header: Buffer, input: InputSpec): string[] {
   if (!isUtf8(header)) throw new InputError('the header is not valid UTF-8');
-  const columns = csvFields(header, input.delimiter);
+  const columns = csvFields(header, input);
   if ('problem' in columns) throw new InputError(`the header ${columns.problem}`);
   requireColumns(columns, input);
   return columns;
@@ -41,7 +121,7 @@ export function readHeader(header: Buffer, input: InputSpec): string[] {
 export function requireColumns(columns: readonly string[], { textField, idField }: InputSpec): void {
   for (const [role, name] of [
     ['text', textField],
-    ['id', idField],
+    ['id', idField ?? (columns.includes('id') ? 'id' : undefined)],
   ] as const) {
     if (name === undefined) continue;
     const times = columns.filter((column) => column === name).length;

@@ -7,6 +7,7 @@
  */
 import type { inputFormats } from '../contract.ts';
 import { AppError } from '../errors.ts';
+import type { QuoteMode } from './quoting.ts';
 
 export type InputFormat = (typeof inputFormats)[number];
 
@@ -19,6 +20,8 @@ export interface InputSpec {
   idField?: string | undefined;
   /** CSV: a tab or one printable ASCII character; a comma when unset. */
   delimiter?: string | undefined;
+  /** CSV: `"` when unset, as in batches that were made before there was a choice. */
+  quote?: QuoteMode | undefined;
   /** CSV: the names of the columns. `splitRecords` takes them from the header when unset, `parseChunk` needs them. */
   columns?: readonly string[] | undefined;
 }

@@ -3,10 +3,13 @@
  * place, and its neighbours are not affected; nothing in the bytes makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
+import { numberLoss } from '../exact-json.ts';
 import { countCodePoints, textProblem } from '../text.ts';
-import { csvFields } from './csv.ts';
+import { csvFields, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
-import { content, readMarker, recordScanner, type TooLong } from './records.ts';
+import { jsonProblem } from './json-problem.ts';
+import { numberLiteral } from './number-literal.ts';
+import { content, isEmptyLine, readMarker, recordScanner, withoutMark, type TooLong } from './records.ts';
 
 export interface ParseLimits {
   maxTextChars: number;
@@ -28,11 +31,14 @@ export function* parseChunk(
     const found = scanner.scan(buffer, from);
     const end = found === -1 ? buffer.length : found;
     const stored = buffer.subarray(from, end);
-    const record = content(stored);
     const lineFeeds = scanner.takeLineFeeds();
     const marker = readMarker(stored);
     if (marker) yield { line, ...tooLong(marker, line) };
-    else if (record.length > 0) yield { line, ...readRow(record, readFields, input, limits) };
+    else if (!isEmptyLine(stored)) {
+      const last = line + lineFeeds - (stored.at(-1) === LF ? 1 : 0);
+      const lines = { first: line, last };
+      yield { line, ...readRow(withoutMark(content(stored)), lines, readFields, input, limits) };
+    }
     line += marker?.lineFeeds ?? lineFeeds;
     from = end;
   }
@@ -40,12 +46,24 @@ export function* parseChunk(
 
 type Row = { id?: string } & ({ text: string } | { error: RecordError });
 
-function readRow(record: Buffer, readFields: FieldReader, input: InputSpec, limits: ParseLimits): Row {
+/** Numbers of the lines that a record is on. */
+interface Lines {
+  first: number;
+  last: number;
+}
+
+function readRow(
+  record: Buffer,
+  lines: Lines,
+  readFields: FieldReader,
+  input: InputSpec,
+  limits: ParseLimits,
+): Row {
   if (!isUtf8(record)) return refused('invalid_encoding', 'the record is not valid UTF-8');
   const fields = readFields(record);
-  if ('problem' in fields) return refused('invalid_record', `the record ${fields.problem}`);
+  if ('problem' in fields) return refused('invalid_record', recordProblem(fields, lines));
 
-  const id = readId(fields.id, limits.maxIdChars);
+  const id = readId(fields, input.idField ?? 'id', limits.maxIdChars);
   if ('problem' in id) return refused('invalid_id', `the id ${id.problem}`);
   const { text } = fields;
   if (typeof text !== 'string') {
@@ -60,14 +78,40 @@ function refused(code: RecordErrorCode, message: string): { error: RecordError }
   return { error: { code, message } };
 }
 
+/** Names every line that a record without a label takes up. */
+function recordProblem({ problem, openAfter }: CsvProblem, { first, last }: Lines): string {
+  if (openAfter === undefined) {
+    return first === last
+      ? `the record ${problem}`
+      : `the record from line ${first} to line ${last} ${problem}`;
+  }
+  const count = last - first + 1;
+  const lines = count === 1 ? 'its line gets no label' : `its ${count} lines get no label`;
+  return (
+    `a quoted field begins on line ${first + openAfter} and is not closed until the end of the file, line ${last}: ` +
+    `${lines}; close the quote, or read the file without quoting (quote=none)`
+  );
+}
+
 /** Numbers are common as ids and become strings, as everything behind this has strings. Null is no id. */
-function readId(value: unknown, maxChars: number): { id?: string } | { problem: string } {
+function readId(
+  { id: value, json }: Fields,
+  name: string,
+  maxChars: number,
+): { id?: string } | { problem: string } {
   if (value === undefined || value === null) return {};
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) return { problem: 'is too large a number' };
     // Two ids could become one.
     if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
-      return { problem: 'is an integer beyond 2^53, which is rounded when JSON is read; make it a string' };
+      return {
+        problem: `in the field "${name}" is an integer beyond 2^53, which is rounded when JSON is read; make it a string`,
+      };
+    }
+    if (json !== undefined && isRounded(numberLiteral(json, name, value))) {
+      return {
+        problem: `in the field "${name}" is a number whose last digits are rounded when JSON is read; make it a string`,
+      };
     }
     return { id: String(value) };
   }
@@ -82,39 +126,75 @@ function readId(value: unknown, maxChars: number): { id?: string } | { problem: 
   return { id: value };
 }
 
+/** A sign of zero is no digit that is lost. */
+const isRounded = (literal: string): boolean => numberLoss(literal.replace(/^-/, '')) !== undefined;
+
 function tooLong({ lineFeeds, maxBytes }: TooLong, line: number): { error: RecordError } {
-  const reach = lineFeeds > 1 ? ` and goes on to line ${line + lineFeeds - 1}; is a quote missing?` : '';
-  return refused('record_too_long', `the record is longer than ${maxBytes} bytes${reach}`);
+  if (lineFeeds <= 1) return refused('record_too_long', `the record is longer than ${maxBytes} bytes`);
+  const last = line + lineFeeds - 1;
+  return refused(
+    'record_too_long',
+    `the record is longer than ${maxBytes} bytes and goes on to line ${last}; is a quote missing? ` +
+      `It begins on line ${line}, and its ${lineFeeds} lines get no label`,
+  );
 }
 
-type FieldReader = (record: Buffer) => { text: unknown; id?: unknown } | { problem: string };
+interface Fields {
+  text: unknown;
+  id?: unknown;
+  /** The record, where a number may have been rounded. */
+  json?: string;
+}
+type FieldReader = (record: Buffer) => Fields | CsvProblem;
 
-function fieldReader({ format, textField, idField = 'id', delimiter, columns }: InputSpec): FieldReader {
-  if (format === 'lines') return (record) => ({ text: record.toString() });
-  if (format === 'ndjson') {
-    return (record) => {
-      let value: unknown;
-      try {
-        value = JSON.parse(record.toString());
-      } catch {
-        // The message of the error quotes the input.
-        return { problem: 'is not valid JSON' };
-      }
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        return { problem: 'is not a JSON object' };
-      }
-      const fields = new Map(Object.entries(value));
-      return { text: fields.get(textField), id: fields.get(idField) };
-    };
+const LF = 0x0a;
+const CR = 0x0d;
+
+function fieldReader(input: InputSpec): FieldReader {
+  if (input.format === 'lines') return readLine;
+  return input.format === 'ndjson' ? jsonReader(input) : csvReader(input);
+}
+
+function readLine(record: Buffer): Fields | CsvProblem {
+  // Two texts, of which one would get no label, to programs that end lines with CR.
+  if (record.includes(CR)) {
+    return { problem: 'has a carriage return in its middle: do some of the lines end with CR alone?' };
   }
+  return { text: record.toString() };
+}
+
+function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
+  return (record) => {
+    const json = record.toString();
+    let value: unknown;
+    try {
+      value = JSON.parse(json);
+    } catch {
+      // The message of the error quotes the input.
+      return { problem: jsonProblem(json) };
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return { problem: 'is not a JSON object' };
+    }
+    const fields = new Map(Object.entries(value));
+    return { text: fields.get(textField), id: fields.get(idField), json };
+  };
+}
+
+function csvReader({ textField, idField = 'id', delimiter, quote, columns }: InputSpec): FieldReader {
   if (columns === undefined) throw new Error('CSV cannot be read without the columns of its header');
   const textIndex = columns.indexOf(textField);
   const idIndex = columns.indexOf(idField);
+  const format = { delimiter, quote };
   return (record) => {
-    const fields = csvFields(record, delimiter);
+    const fields = csvFields(record, format, columns.length);
     if ('problem' in fields) return fields;
     if (fields.length !== columns.length) {
       return { problem: `has ${fields.length} fields, but the header has ${columns.length}` };
+    }
+    // One column may well have its own name for a text.
+    if (columns.length > 1 && columns.every((name, i) => fields[i] === name)) {
+      return { problem: 'repeats the header: were two files joined?' };
     }
     // CSV has no null: an empty field is how a record goes without an id.
     return { text: fields[textIndex], id: fields[idIndex] === '' ? undefined : fields[idIndex] };

@@ -19,8 +19,9 @@ export class RecordScanner {
   readonly #delimiter: number | undefined;
   #state = FIELD_START;
   #lineFeeds = 0;
+  #openedAfter = 0;
 
-  /** @param delimiter of CSV, one ASCII character; undefined: a record is a line */
+  /** @param delimiter of CSV with quoted fields, one ASCII character; undefined: a record is a line */
   constructor(delimiter?: string) {
     this.#delimiter = delimiter?.charCodeAt(0);
   }
@@ -45,11 +46,23 @@ export class RecordScanner {
         this.#lineFeeds++;
         return i + 1;
       } else if (byte === delimiter) state = FIELD_START;
-      else if (byte === QUOTE && state !== UNQUOTED) state = QUOTED;
-      else state = UNQUOTED;
+      else if (byte === QUOTE && state !== UNQUOTED) {
+        if (state === FIELD_START) this.#openedAfter = this.#lineFeeds;
+        state = QUOTED;
+      } else state = UNQUOTED;
     }
     this.#state = state;
     return -1;
+  }
+
+  /** Whether the bytes so far end inside of a quoted field. */
+  get inQuotes(): boolean {
+    return this.#state === QUOTED;
+  }
+
+  /** Line feeds of the record before the field that was quoted last. */
+  get openedAfter(): number {
+    return this.#openedAfter;
   }
 
   /** Line feeds in the record just ended. */

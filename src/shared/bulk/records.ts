@@ -8,21 +8,38 @@ const CR = 0x0d;
 export function recordScanner({
   format,
   delimiter = ',',
-}: Pick<InputSpec, 'format' | 'delimiter'>): RecordScanner {
+  quote = '"',
+}: Pick<InputSpec, 'format' | 'delimiter' | 'quote'>): RecordScanner {
   if (format !== 'csv') return new RecordScanner();
   // csv-parse takes any string; a byte that is never part of another character keeps the scanner simple.
   if (delimiter === '"' || !/^[\t -~]$/.test(delimiter)) {
     throw new InputError('the delimiter must be a tab or one printable ASCII character other than a quote');
   }
-  return new RecordScanner(delimiter);
+  return quote === '"' ? new RecordScanner(delimiter) : new RecordScanner();
 }
 
-/** A record without its line ending. */
+/** A record without its line ending: LF, CRLF, or CR CR LF, which programs write that end CRLF once more. */
 export function content(record: Buffer): Buffer {
   let end = record.length;
   if (record[end - 1] === LF) end--;
-  if (record[end - 1] === CR) end--;
+  while (record[end - 1] === CR) end--;
   return record.subarray(0, end);
+}
+
+/** Whether a record is an empty line, which is no row: LF, CR LF, or a CR that the input ends with. */
+export function isEmptyLine(record: Buffer): boolean {
+  const [first, second] = record;
+  if (record.length === 1) return first === LF || first === CR;
+  return record.length === 2 && first === CR && second === LF;
+}
+
+const MARK = Buffer.from('\ufeff');
+
+/** Without the byte order mark that stands in the middle of files which were joined. */
+export function withoutMark(record: Buffer): Buffer {
+  let from = 0;
+  while (record.subarray(from, from + MARK.length).equals(MARK)) from += MARK.length;
+  return record.subarray(from);
 }
 
 /**

@@ -8,8 +8,18 @@
  */
 import { readHeader, requireColumns } from './csv.ts';
 import { InputError, type InputSpec } from './input.ts';
-import { MARKER, NOT_A_MARKER, content, recordScanner, tooLongMarker } from './records.ts';
+import {
+  MARKER,
+  NOT_A_MARKER,
+  content,
+  isEmptyLine,
+  recordScanner,
+  tooLongMarker,
+  withoutMark,
+} from './records.ts';
 import type { RecordScanner } from './record-scanner.ts';
+
+const LF = 0x0a;
 
 export interface SplitLimits {
   /** Records in a chunk, at most. */
@@ -36,6 +46,8 @@ export interface InputEnd {
   lines: number;
   /** CSV: the names of the columns. */
   columns?: readonly string[];
+  /** CSV: records with a quoted field over several lines. */
+  multilineRows: number;
 }
 
 /**
@@ -64,6 +76,7 @@ class Splitter {
   #line = 1;
   #rows = 0;
   #firstLine = 1;
+  #multilineRows = 0;
   #columns: readonly string[] | undefined;
 
   constructor(input: InputSpec, limits: SplitLimits) {
@@ -97,6 +110,7 @@ class Splitter {
     if (this.#rows > 0) yield this.#cut(this.#used);
     return {
       lines: this.#line - 1 + (unended ? 1 : 0),
+      multilineRows: this.#multilineRows,
       ...(this.#columns && { columns: this.#columns }),
     };
   }
@@ -126,12 +140,18 @@ class Splitter {
     this.#line += lineFeeds;
 
     const record = content(this.#store.subarray(start, this.#used));
-    const empty = !this.#tooLong && record.length === 0;
+    const ended = this.#store[this.#used - 1] === LF;
+    const header = this.#input.format === 'csv' && this.#columns === undefined;
+    // A line of CR CR LF alone is a row without a text, except before a header.
+    const empty =
+      !this.#tooLong &&
+      record.length === 0 &&
+      (header || isEmptyLine(this.#store.subarray(start, this.#used)));
 
-    if (this.#input.format === 'csv' && this.#columns === undefined && !empty) {
+    if (header && !empty) {
       if (this.#tooLong)
         throw new InputError(`the header is longer than ${this.#limits.maxRecordBytes} bytes`);
-      this.#columns = readHeader(record, this.#input);
+      this.#columns = readHeader(withoutMark(record), this.#input);
       this.#used = start;
       return undefined;
     }
@@ -141,6 +161,7 @@ class Splitter {
       this.#tooLong = false;
     } else if (this.#store[start] === MARKER) this.#store[start] = NOT_A_MARKER;
 
+    if (!empty && lineFeeds + (ended ? 0 : 1) > 1) this.#multilineRows++;
     const tooMuch = this.#rows > 0 && this.#used > this.#limits.chunkBytes;
     const chunk = tooMuch ? this.#cut(start) : undefined;
     if (!empty && this.#rows++ === 0) this.#firstLine = line;

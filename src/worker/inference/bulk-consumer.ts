@@ -247,6 +247,7 @@ export class BulkConsumer {
       textField: spec.text_field,
       idField: spec.id_field,
       delimiter: spec.delimiter,
+      quote: spec.quote,
       columns: part.columns,
     };
     const limits = { maxTextChars: config.MAX_TEXT_CHARS, maxIdChars: config.MAX_ID_CHARS };

@@ -1,0 +1,56 @@
+/** Why a record that should be a JSON object cannot be read: the usual mistakes, by name. It runs in browsers, too. */
+
+/** Mistakes that a whole file has, and not one record of it. */
+export type JsonHabit = 'commas' | 'concatenated' | 'python' | 'array' | 'not a number' | 'pretty';
+
+/** @returns undefined when the record is valid JSON, or when nothing is known about its mistake */
+export function jsonHabit(record: string): JsonHabit | undefined {
+  const json = record.trim();
+  if (parses(json)) return undefined;
+  if (json.endsWith(',') && parses(json.slice(0, -1))) return 'commas';
+  if (parses(replaceOutsideStrings(json, NOT_A_NUMBER, 'null'))) return 'not a number';
+  if (parses(`[${replaceOutsideStrings(json, /\}\s*\{/g, '},{')}]`)) return 'concatenated';
+  if (/^\{\s*'/.test(json)) return 'python';
+  if (/^\[\s*(?:[[{"].*)?$/s.test(json)) return 'array';
+  if (/^\{\s*(?:"(?:[^"\\]|\\.)*"\s*:.*,)?$/s.test(json)) return 'pretty';
+  return undefined;
+}
+
+/** Continues a sentence about the record. */
+export function jsonProblem(record: string): string {
+  const habit = jsonHabit(record);
+  return habit === undefined ? 'is not valid JSON' : PROBLEMS[habit];
+}
+
+const PROBLEMS: Record<JsonHabit, string> = {
+  commas: 'is not valid JSON: it has a comma behind it',
+  concatenated: 'is not valid JSON: there are several values on its line',
+  python: 'is not valid JSON: it has single quotes where JSON has double ones',
+  array: 'is not valid JSON: an array begins here, but every line must be an object',
+  'not a number': 'is not valid JSON: it has NaN or Infinity, which JSON does not know (write null)',
+  pretty:
+    'is not valid JSON: an object begins here that goes on below, but every line must be a whole object',
+};
+
+const NOT_A_NUMBER = /(?<![\w.])-?(?:NaN|Infinity)(?!\w)/g;
+const STRING = /"(?:[^"\\]|\\.)*"/g;
+
+function replaceOutsideStrings(json: string, pattern: RegExp, by: string): string {
+  let result = '';
+  let from = 0;
+  for (const { 0: string, index } of json.matchAll(STRING)) {
+    // A string before and one behind stand for what the pattern may look at.
+    result += json.slice(from, index).replace(pattern, by) + string;
+    from = index + string.length;
+  }
+  return result + json.slice(from).replace(pattern, by);
+}
+
+function parses(json: string): boolean {
+  try {
+    JSON.parse(json);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,18 @@
+/** What quotes mean in CSV, and who says so. It imports nothing: client and page have it, too. */
+
+/**
+ * `"`: a field in quotes may hold delimiters, line ends and doubled quotes (RFC 4180). `none`: a quote is a character like any
+ * other. `line`: as `"` on a line where every quoted field is closed and that has as many fields as the header, as `none` on
+ * any other. With `none` and `line` a record is a line, so no stray quote can join records.
+ */
+export type QuoteMode = '"' | 'none' | 'line';
+
+/** What quotes mean in a file that does not say: programs that write TSV take them for characters, or close them on their line. */
+export const defaultQuote = (delimiter: string | undefined): QuoteMode =>
+  delimiter === '\t' || delimiter === 'tab' ? 'line' : '"';
+
+/** What a scanner is told of a CSV: its delimiter, unless its quotes hold no line ends. @param delimiter a character, or `tab` */
+export function scannedDelimiter(delimiter: string, quote: QuoteMode): string | undefined {
+  if (quote !== '"') return undefined;
+  return delimiter === 'tab' ? '\t' : delimiter;
+}

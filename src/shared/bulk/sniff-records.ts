@@ -1,0 +1,177 @@
+/**
+ * What the first records of a text file look like, and what they are not: each of these mistakes would otherwise be an error
+ * on every line. It runs in browsers, too.
+ */
+import { convert, converted, type SourceFile } from './convert.ts';
+import { jsonHabit, type JsonHabit } from './json-problem.ts';
+
+/** How a file is to be read. */
+export interface Reading {
+  format: 'ndjson' | 'csv' | 'lines';
+  /** CSV: one character. */
+  delimiter?: string | undefined;
+  textField: string;
+  /** The format was named, and not taken from the file's name. */
+  explicit: boolean;
+  /** How an option is named where the answer is read: `--delimiter ';'`. */
+  option: (name: 'format' | 'delimiter' | 'text_field', value: string) => string;
+}
+
+/** So many lines are looked at. */
+const SAMPLE = 200;
+
+/**
+ * @param text the beginning of the file
+ * @param whole there is nothing behind it
+ * @returns what the file is and what to do about it, to continue a sentence that begins with its name
+ */
+export function sniffRecords(
+  text: string,
+  whole: boolean,
+  reading: Reading,
+  file: SourceFile,
+): string | undefined {
+  if (!text.includes('\n') && /\r./s.test(text)) {
+    const command = convert(file, "tr '\\r' '\\n' <", converted(file, 'lf'));
+    return `has lines that end with CR alone, which no record ends with here: ${command}`;
+  }
+  const { format, explicit } = reading;
+  if (format !== 'lines' || !explicit) {
+    if (/^\s*<(?:!doctype\s+html|html|head)\b/i.test(text)) {
+      return 'is an HTML page, perhaps one that asks to log in: download the file again';
+    }
+    if (/^\s*<\?xml\b/i.test(text)) return 'is XML, which is not read: convert it to JSON Lines or CSV';
+  }
+  const lines = wholeLines(text, whole);
+  if (format === 'ndjson') return notJsonLines(text, lines, reading, file);
+  if (format === 'csv') return notCsv(text, lines, reading, file);
+  if (explicit || lines.length === 0) return undefined;
+  if (lines.every(isObject)) {
+    return `looks like JSON Lines: ${reading.option('format', 'ndjson')} reads it so, ${reading.option('format', 'lines')} takes each line for a text`;
+  }
+  return lines[0]?.trim() === '[' && lines[1]?.trim().startsWith('{') === true
+    ? array(text, file)
+    : undefined;
+}
+
+function wholeLines(text: string, whole: boolean): string[] {
+  const lines = text.split('\n');
+  if (!whole) lines.pop();
+  return lines.filter((line) => line.trim() !== '').slice(0, SAMPLE);
+}
+
+function notJsonLines(text: string, lines: readonly string[], reading: Reading, file: SourceFile) {
+  const [first, second = ''] = lines;
+  if (/^\s*\[/.test(text)) {
+    if (first !== undefined && parsed(first) !== undefined && second.trimStart().startsWith('[')) {
+      const command = convert(file, "jq -c '{text: .[0]}'", converted(file, 'objects'));
+      return `has an array on each line, and not an object: ${command} (if the text comes first)`;
+    }
+    // An array, unless its line is a record that is wrong in another way.
+    if (first === undefined || parsed(first) !== undefined || jsonHabit(first) === 'array')
+      return array(text, file);
+  }
+  if (first === undefined) return undefined;
+  const habit = jsonHabit(first);
+  if (habit !== undefined && habit !== 'not a number') return HABITS[habit](file);
+  if (lines.some(isObject)) return undefined;
+  if (habit !== undefined) return HABITS[habit](file);
+  const csv = DELIMITERS.find((delimiter) => headerOf(text, delimiter).includes(reading.textField));
+  const advice =
+    csv === undefined
+      ? `${reading.option('format', 'csv')} and ${reading.option('format', 'lines')} are the others`
+      : [reading.option('format', 'csv'), ...(csv === ',' ? [] : [reading.option('delimiter', csv)])].join(
+          ' ',
+        );
+  return `is not JSON Lines: none of its first ${lines.length} lines is a JSON object; ${advice}`;
+}
+
+const PYTHON = 'import ast,json,sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]';
+const NO_NAN =
+  'import json,sys; [print(json.dumps(json.loads(line, parse_constant=lambda _: None))) for line in sys.stdin]';
+
+const HABITS: Record<JsonHabit, (file: SourceFile) => string> = {
+  commas: (file) =>
+    `has a comma behind each object: ${convert(file, "sed 's/,[[:space:]]*$//'", converted(file, 'lines'))}`,
+  concatenated: (file) =>
+    `has several objects on a line: ${convert(file, 'jq -c .', converted(file, 'lines'))}`,
+  python: (file) =>
+    `has single quotes where JSON has double ones: ${convert(file, `python3 -c '${PYTHON}' <`, converted(file, 'lines'))}`,
+  array: (file) => array('', file),
+  pretty: (file) =>
+    `has JSON objects over several lines: ${convert(file, 'jq -c .', converted(file, 'lines', '.jsonl'))}`,
+  'not a number': (file) =>
+    `has NaN or Infinity, which JSON does not know: ${convert(file, `python3 -c '${NO_NAN}' <`, converted(file, 'lines'))}`,
+};
+
+function array(text: string, file: SourceFile): string {
+  const items = /^\s*\[\s*"/.test(text) ? "jq -c '.[] | {text: .}'" : "jq -c '.[]'";
+  return `is one JSON array, not JSON Lines: ${convert(file, items, converted(file, 'lines', '.jsonl'))}`;
+}
+
+export const DELIMITERS = [',', ';', '\t', '|'];
+
+function notCsv(text: string, lines: readonly string[], reading: Reading, file: SourceFile) {
+  const { delimiter = ',', textField, option } = reading;
+  const [first] = lines;
+  // Of a header that is cut nothing is known.
+  if (first === undefined) return undefined;
+  const [, separator] = /^sep=(.)\r?$/i.exec(first) ?? [];
+  if (separator !== undefined) {
+    const command = convert(file, 'tail -n +2', converted(file, 'table'));
+    return `begins with a line for Excel alone, sep=${separator}: remove it, and say ${option('delimiter', separator)}: ${command}`;
+  }
+  if (isObject(first)) return `looks like JSON Lines: ${option('format', 'ndjson')} reads it so`;
+  if (/^\s*\[\s*(?:\{|$)/.test(first)) return array(text, file);
+  const columns = headerOf(text, delimiter);
+  if (columns.includes(textField) || columns.length === 0) return undefined;
+  const others = DELIMITERS.filter((other) => other !== delimiter).map((other) => ({
+    other,
+    names: headerOf(text, other),
+  }));
+  const named = others.find(({ names }) => names.includes(textField));
+  if (named) {
+    return `has no column "${textField}" with ${shown(delimiter)} between its fields, but with ${shown(named.other)}: say ${option('delimiter', named.other)}`;
+  }
+  // Only a header that is one field with this delimiter speaks for another one.
+  const [most] = others.toSorted((a, b) => b.names.length - a.names.length);
+  if (columns.length > 1 || !most || most.names.length < 2) return undefined;
+  return `seems to have ${shown(most.other)} between its fields: say ${option('delimiter', most.other)} (its columns are then ${listed(most.names)})`;
+}
+
+const shown = (delimiter: string): string => (delimiter === '\t' ? 'tabs' : `"${delimiter}"`);
+
+export function listed(names: readonly string[]): string {
+  const some = names.slice(0, 20).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
+  return some.join(', ') + (names.length > some.length ? ', …' : '');
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(line: string): boolean {
+  const value = parsed(line);
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+const headerOf = (text: string, delimiter: string): string[] =>
+  readRecords(text.replace(/^(?:\r*\n)+/, ''), delimiter, 1)[0] ?? [];
+
+/** The first `limit` records of a CSV; quoted fields may hold delimiters, line ends, and quotes twice. */
+export function readRecords(csv: string, delimiter: string, limit: number): string[][] {
+  const records: string[][] = [[]];
+  const end = delimiter.replace(/[\\\]^-]/, '\\$&');
+  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^${end}\r\n]*))([${end}]|\r*\n|$)`, 'gy');
+  for (const [, quoted, bare = '', ending] of csv.matchAll(field)) {
+    records.at(-1)?.push(quoted?.replaceAll('""', '"') ?? bare);
+    if (ending === delimiter) continue;
+    if (ending === '' || records.length === limit) break;
+    records.push([]);
+  }
+  return records;
+}
