@@ -7,7 +7,12 @@ import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/waiters.ts';
 import { BatchStore } from '../../src/shared/batches/store.ts';
 import { loadConfig } from '../../src/shared/config.ts';
-import type { JobRecord, Webhook } from '../../src/shared/contract.ts';
+import {
+  BATCH_TRANSITIONS,
+  batchStatusSchema,
+  type JobRecord,
+  type Webhook,
+} from '../../src/shared/contract.ts';
 import { newBatchId, newGroupId, newJobId } from '../../src/shared/ids.ts';
 import { JobRecords, parseDoneMessage } from '../../src/shared/records.ts';
 
@@ -120,6 +125,23 @@ describe('a batch', () => {
     await redis.del(reservation);
     expect(await create(other)).toBe(true);
     expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
+  });
+
+  test.each(batchStatusSchema.options)('that is %s ends only as its state permits', async (from) => {
+    const batches = store();
+    for (const to of ['failed', 'canceled', 'expired'] as const) {
+      const id = newBatchId(MODEL);
+      await batches.create(id, 'alice', spec);
+      await redis.hset(`${prefix}:batch:${id}`, 'status', from);
+      // Its time is up, if it is open.
+      await redis.zadd(`${prefix}:batches-removal`, 0, id);
+      const permitted = BATCH_TRANSITIONS[from].includes(to);
+      expect([to, await batches.end(id, to, { code: 'internal_error', message: 'test' })]).toEqual([
+        to,
+        permitted,
+      ]);
+      expect((await batches.read(id))!.status).toBe(permitted ? to : from);
+    }
   });
 
   test('that is begun again hands out all of its chunks again; one that goes on, those that are left', async () => {

@@ -1,8 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/shared/config.ts';
 import {
+  BATCH_TRANSITIONS,
+  batchStatusSchema,
   createRequestSchemas,
   isFinal,
+  isFinalBatch,
   JOB_TRANSITIONS,
   jobStatusSchema,
   type JobStatus,
@@ -231,6 +234,21 @@ describe('JOB_TRANSITIONS', () => {
     for (const state of ['failed', 'canceled', 'expired'] as const)
       expect(before(state)).toEqual(['queued', 'processing']);
   });
+
+  test('a job is final where nothing follows', () => {
+    const final = jobStatusSchema.options.filter(isFinal);
+    expect(final).toEqual(['succeeded', 'failed', 'canceled', 'expired']);
+  });
+});
+
+test('a batch is final once it has ended; only resuming it leads out of that', () => {
+  const final = batchStatusSchema.options.filter(isFinalBatch);
+  expect(final).toEqual(['completed', 'failed', 'canceled', 'expired']);
+  for (const status of batchStatusSchema.options) {
+    const others = BATCH_TRANSITIONS[status].filter((next) => next !== 'queued');
+    if (final.includes(status)) expect([status, others]).toEqual([status, []]);
+    else expect([status, others]).toEqual([status, expect.arrayContaining(['canceled'])]);
+  }
 });
 
 test('metadata comes back whole, whatever its keys are', () => {
