@@ -5,7 +5,8 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/waiters.ts';
-import { BatchStore } from '../../src/shared/batches/store.ts';
+import { encodeChecksum } from '../../src/shared/batches/results.ts';
+import { BatchStore, toBatch } from '../../src/shared/batches/store.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import {
   BATCH_TRANSITIONS,
@@ -168,5 +169,41 @@ describe('a batch', () => {
     });
     expect(await batches.handOut(id, 3)).toMatchObject({ outcome: 'more', chunks: [0, 1, 2] });
     expect(await batches.resume(id, true)).toBe(false);
+  });
+
+  test('counts rows with unknown tokens once a chunk, and from 0 when it is begun again', async () => {
+    const batches = store();
+    const id = newBatchId(MODEL);
+    await batches.create(id, 'alice', spec);
+    const part = { number: 1, blob: 'p', bytes: 10, rows: 30, chunks: 3, sha256: '', lines: 30 };
+    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 });
+    await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' });
+    const counted = async () => {
+      const { rows } = toBatch(id, (await batches.read(id))!, undefined);
+      return [rows.with_unknown, rows.mean_unknown];
+    };
+    const done = (chunk: number, unknownRows: number, unknownShares: number) => {
+      const counts = { failedRows: 0, unknownRows, unknownShares };
+      const checksum = encodeChecksum(Buffer.from('results'), counts);
+      return batches.handOut(id, 2, { chunk, revision: 'r1', rows: 10, checksum, ...counts });
+    };
+    // Made and half done by an earlier version, it has no such counts.
+    expect(await counted()).toEqual([0, null]);
+    await done(0, 2, 0.75);
+    expect(await counted()).toEqual([2, 0.375]);
+    await done(0, 2, 0.75);
+    await done(1, 0, 0);
+    expect(await counted()).toEqual([2, 0.375]);
+    await done(2, 1, 0.0001);
+    expect(await counted()).toEqual([3, 0.25]);
+    // A chunk whose results were damaged is taken out of the counts, and counted when it is done again.
+    await redis.hset(`${prefix}:batch:${id}`, 'damaged', '0');
+    expect(await batches.resume(id, false, [{ chunk: 0, rows: 10 }])).toBe(true);
+    expect(await counted()).toEqual([1, 0.0001]);
+    await done(0, 2, 0.75);
+    expect(await counted()).toEqual([3, 0.25]);
+    await redis.hset(`${prefix}:batch:${id}`, 'status', 'failed');
+    expect(await batches.resume(id, true)).toBe(true);
+    expect(await counted()).toEqual([0, null]);
   });
 });

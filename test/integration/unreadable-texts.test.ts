@@ -162,6 +162,21 @@ describe('/predict and /hf', () => {
     expect(headersOf(headers)).toEqual([truncated, unknown]);
   });
 
+  test('are in the OpenAPI document, and so is the problem', async () => {
+    interface Document {
+      paths: Record<
+        string,
+        { post: { responses: Record<string, { description: string; headers?: object }> } }
+      >;
+    }
+    const { paths } = (await stack.get<Document>('/openapi.json')).body;
+    for (const url of ['/predict', '/hf/{model}']) {
+      const { responses } = paths[url]!.post;
+      expect(Object.keys(responses['200']!.headers ?? {})).toEqual(['Amulet-Truncated', 'Amulet-Unknown']);
+      expect(responses['422']!.description).toContain('`unreadable_text`');
+    }
+  });
+
   test('with very many texts, there is one value for all', async () => {
     const inputs = Array.from({ length: 200 }, (_, i) =>
       i === 7 ? 'what a joy 😀' : i === 9 ? '糟糕的酒店' : 'fine',

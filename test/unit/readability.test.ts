@@ -4,7 +4,7 @@ import { Batcher } from '../../src/worker/inference/batcher.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
 import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { unknownShare, unreadableReason } from '../../src/worker/inference/readability.ts';
-import type { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 
 /** Between [CLS] and [SEP] a token a word: `?` is unknown, `_` is white space, `-` is dropped. */
 const MAX_TOKENS = 6;
@@ -56,7 +56,7 @@ const CASES: [text: string, result: object][] = [
   ['good film', label],
   ['good ? film', { ...label, unknown: 0.3333 }],
   ['? ? ? film', { ...label, unknown: 0.75 }],
-  ['_ good _ ?', { ...label, unknown: 0.25 }],
+  ['_ good _ ?', { ...label, unknown: 0.5 }],
   ['a b c d e ?', { ...label, truncated: true }],
   ['? b c d e f', { ...label, truncated: true, unknown: 0.25 }],
   ['?', unreadable(`the text's only token is not in the model's vocabulary: ${CURE}`)],
@@ -107,7 +107,9 @@ describe('with unreadable_text: classify', () => {
   test.each([
     ['?', 1],
     ['? ? ?', 1],
+    ['_ ?', 1],
     ['-', 1],
+    ['_ -', 1],
     ['\u200b \u200b', 1],
     ['good ?', 0.5],
   ])('%j has labels, and says what was unknown', async (text, unknown) => {
@@ -177,5 +179,31 @@ describe('counts of a chunk, from its results as they are stored', () => {
     const rows = [{ line: 1, label: 'a', score: 1, truncated: false }];
     expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
     expect(countOutcomes(Buffer.alloc(0))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+  });
+});
+
+/** Of each family: whether it can read a lone emoji, and its share beside a word. */
+describe('the tokenizers of the tiny models', () => {
+  test.each([
+    ['models/bert-uncased', 'unreadable', 0.5],
+    ['models/distilbert-cased', 'unreadable', 0.5],
+    // Sets a white space token before it, which is nothing that was read.
+    ['models/xlm-roberta', 'unreadable', 0.5],
+    ['models/roberta', 'read', 0],
+    ['cases/model-unigram-bytefb', 'read', 0],
+    ['cases/model-bpe-prefix', 'unreadable', 0.5],
+    ['cases/model-bpe-split-next', 'unreadable', 0.5],
+    ['cases/model-wordlevel-nounk', 'unreadable', 0.5],
+    ['cases/model-wordlevel-ws', 'unreadable', 0.5],
+  ])('%s: 😀 alone is %s, beside a word its share is %d', (folder, expected, share) => {
+    const tokenizer = new TextTokenizer(`test/fixtures/${folder}`, 64);
+    const reason = unreadableReason('😀', tokenizer.encodeNow('😀'));
+    expect(reason === undefined ? 'read' : 'unreadable').toBe(expected);
+    expect(unknownShare(tokenizer.encodeNow('😀'))).toBe(expected === 'read' ? 0 : 1);
+    expect(unknownShare(tokenizer.encodeNow('a 😀'))).toBe(share);
+    for (const invisible of ['\u200b\u200b', '\ufe0f', '\u3164\u2800'])
+      expect(unreadableReason(invisible, tokenizer.encodeNow(invisible))).toBe(
+        'the text has only invisible characters',
+      );
   });
 });

@@ -8,12 +8,13 @@ const SHARE_UNITS = 10_000;
 type TokenCounts = Pick<EncodedText, 'own' | 'unknown' | 'blank'>;
 
 /**
- * Share of a text's own tokens that are the unknown token, from 0 to 1 in steps of 0.0001; above 0 if there is one. A text
- * without any token is all unknown.
+ * Share of a text's own tokens, white space aside, that are the unknown token: from 0 to 1 in steps of 0.0001, and above 0 if
+ * there is one. A text without any token is all unknown.
  */
-export function unknownShare({ own, unknown }: TokenCounts): number {
-  if (own === 0) return 1;
-  return unknown === 0 ? 0 : Math.max(1, Math.round((unknown / own) * SHARE_UNITS)) / SHARE_UNITS;
+export function unknownShare({ own, unknown, blank }: TokenCounts): number {
+  if (own === blank) return 1;
+  if (unknown === 0) return 0;
+  return Math.max(1, Math.round((unknown / (own - blank)) * SHARE_UNITS)) / SHARE_UNITS;
 }
 
 /**
