@@ -3,6 +3,7 @@ import { loadConfig } from '../../src/shared/config.ts';
 import {
   BATCH_TRANSITIONS,
   batchStatusSchema,
+  type BatchStatus,
   createRequestSchemas,
   isFinal,
   isFinalBatch,
@@ -242,7 +243,7 @@ describe('JOB_TRANSITIONS', () => {
 });
 
 test('a batch is final once it has ended; only resuming it leads out of that', () => {
-  const final = batchStatusSchema.options.filter(isFinalBatch);
+  const final: BatchStatus[] = batchStatusSchema.options.filter(isFinalBatch);
   expect(final).toEqual(['completed', 'failed', 'canceled', 'expired']);
   for (const status of batchStatusSchema.options) {
     const others = BATCH_TRANSITIONS[status].filter((next) => next !== 'queued');
