@@ -4,7 +4,8 @@
         --out ../../test/fixtures/goldens/tokenizers.json.gz
 
 The output has `texts`; `models`, which the tokenizers share by name; `tokenizers` with their tokenizer.json and, by text, the
-ids and segment ids; `truncated`, which is what Transformers makes of texts that it cuts; and `rejected`: definitions that
+ids and segment ids; `truncated`, which is what Transformers makes of texts that it cuts;
+`configured`, where tokenizer_config.json says otherwise than tokenizer.json; and `rejected`: definitions that
 Python itself does not load.
 """
 
@@ -16,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 SENTENCES = [
     "The film was good, and the acting was better than I'd expected!",
@@ -73,6 +74,7 @@ TEXTS = [
     "\U0001f468\u200d\U0001f4bb \u0600a \u0e33 \u0e01\u0e33 ก\u0e48า",
     "\ue000private \U000f0000 \ufffd replacement \U0001fffe",
     "ends with space ",
+    "\x06control character first",
     "good film " * 12,
 ]
 
@@ -214,6 +216,9 @@ NORMALIZERS = {
     ),
     "empty-sequence": sequence("normalizers"),
     "nested": sequence("normalizers", sequence("normalizers", {"type": "NFKC"}), {"type": "Lowercase"}),
+    "replace-in-nothing": sequence(
+        "normalizers", {"type": "Strip", "strip_left": False, "strip_right": True}, replace("x*", "-", "Regex")
+    ),
 }
 
 PRE_TOKENIZERS = {
@@ -246,7 +251,7 @@ PRE_TOKENIZERS = {
     "split-fold": split(r"(?i:sk|[ks]+x)", "Isolated"),
     "split-han": split(r"\p{Han}", "Isolated"),
     "split-behind": split(r"(?<=[a-z])[A-Z]", "MergedWithNext"),
-    "split-digit-class": split(r"[\d\W]", "Isolated") if False else split(r"[\d_]", "Isolated"),
+    "split-digit-class": split(r"[\d_]", "Isolated"),
     "split-not-space": split(r"[^\S\n]+", "Isolated"),
     "byte-level": byte_level(),
     "byte-level-prefix": byte_level(prefix=True),
@@ -633,7 +638,7 @@ def all_tokenizers(charsmap: str) -> tuple[dict[str, dict], dict[str, dict]]:
     )
     for name, config in PRE_TOKENIZERS.items():
         cases[f"pre_tokenizer {name}"] = definition("spelling", pre=config)
-    for name in ("strip-left", "strip-accents", "nmt", "bert", "replace-empty", "prepend", "nfkd"):
+    for name in ("strip-left", "strip-accents", "nmt", "replace-empty", "replace-regex", "replace-string", "prepend", "nfkd"):
         cases[f"metaspace first after {name}"] = definition(
             "spelling", normalizer=NORMALIZERS[name], pre=metaspace("first"), tokens=[plain("<mask>")]
         )
@@ -688,6 +693,11 @@ def all_tokenizers(charsmap: str) -> tuple[dict[str, dict], dict[str, dict]]:
         "spaces": [plain("  "), plain("   ", normalized=False), plain("\n"), plain("\t", normalized=False)],
         "emoji": [plain("👨‍👩‍👧‍👦"), plain("👍"), plain("🇩"), plain("é"), plain("e\u0301")],
         "accents": [plain("café"), plain("NAÏVE")],
+        "white space of two": [
+            plain(" ", lstrip=True, rstrip=True, normalized=False),
+            plain("the", rstrip=True, normalized=False),
+        ],
+        "beside newer characters": [plain("a", single_word=True)],
         "metaspace": [plain("▁under"), plain("under")],
     }
     for name, tokens in token_sets.items():
@@ -724,6 +734,53 @@ def truncation(shared: dict[str, dict], cases: dict[str, dict]) -> list[dict]:
                         rows.append(
                             {"tokenizer": name, "side": side, "text": text, "limit": limit, "ids": encoded["input_ids"]}
                         )
+    return rows
+
+
+CONFIGURED = [
+    ("as saved: BERT", {"tokenizer_class": "BertTokenizer", "do_lower_case": False}),
+    ("as saved: BERT cased", {"tokenizer_class": "BertTokenizer", "do_lower_case": True}),
+    ("as saved: BERT", {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "strip_accents": False}),
+    ("as saved: BERT", {"tokenizer_class": "DistilBertTokenizer", "do_lower_case": True, "tokenize_chinese_chars": False}),
+    ("as saved: BERT", {"tokenizer_class": "ElectraTokenizerFast", "do_lower_case": False, "strip_accents": True}),
+    ("as saved: BERT", {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}),
+    ("as saved: RoBERTa", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
+    ("as saved: Longformer, with a space before", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False}),
+    ("as saved: GPT-2", {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}),
+    ("as saved: Qwen2", {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}),
+    ("as saved: BERT", {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "split_special_tokens": True}),
+    *(
+        (
+            "as saved: Llama 2, not legacy",
+            {
+                "tokenizer_class": "LlamaTokenizerFast",
+                "bos_token": "<s>",
+                "eos_token": "</s>",
+                "unk_token": "<unk>",
+                "add_bos_token": bos,
+                "add_eos_token": eos,
+                "legacy": False,
+            },
+        )
+        for bos in (True, False)
+        for eos in (True, False)
+    ),
+]
+
+
+def configured(shared: dict[str, dict], cases: dict[str, dict]) -> list[dict]:
+    """What Transformers makes of texts where tokenizer_config.json says otherwise than tokenizer.json."""
+    rows = []
+    for name, config in CONFIGURED:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "tokenizer.json").write_text(json.dumps(resolved(cases[name], shared)), encoding="utf-8")
+            (Path(folder) / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Tokens that its class adds, and tokenizer.json does not have, are none of the files'.
+        known = set(tokenizer.backend_tokenizer.get_vocab()) - set(Tokenizer.from_str(json.dumps(resolved(cases[name], shared))).get_vocab())
+        texts = [i for i, text in enumerate(TEXTS) if not any(token in text for token in known)]
+        ids = [tokenizer(TEXTS[i], verbose=False)["input_ids"] for i in texts]
+        rows.append({"tokenizer": name, "config": config, "texts": texts, "ids": ids})
     return rows
 
 
@@ -771,6 +828,7 @@ def main() -> None:
         "models": shared,
         "tokenizers": rows,
         "truncated": truncation(shared, cases),
+        "configured": configured(shared, cases),
         "rejected": rejected(charsmap),
     }
     # The table is that of the file it came from, and not repeated here.

@@ -19,6 +19,8 @@ export interface TokenizerGoldens {
   }[];
   /** Texts that Transformers cut to `limit` tokens. */
   truncated: { tokenizer: string; side: 'left' | 'right'; text: number; limit: number; ids: number[] }[];
+  /** Texts that Transformers encodes where tokenizer_config.json says otherwise than tokenizer.json. */
+  configured: { tokenizer: string; config: Json; texts: number[]; ids: number[][] }[];
   /** What Python does not load. */
   rejected: { name: string; definition: Json }[];
 }

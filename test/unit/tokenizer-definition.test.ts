@@ -95,6 +95,13 @@ describe('refused by name', () => {
       { pre_tokenizer: { type: 'Metaspace', replacement: '▁', add_prefix_space: false } },
       'tokenizer.json: pre_tokenizer Metaspace: add_prefix_space is false, which needs prepend_scheme "never"',
     ],
+    [
+      {
+        normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKD' }, { type: 'StripAccents' }] },
+        pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: true },
+      },
+      'tokenizer.json uses pre_tokenizer Metaspace with prepend_scheme "first" behind normalizer StripAccents after NFKD',
+    ],
     [{ model: { ...BPE, dropout: 0.1 } }, 'tokenizer.json: model BPE: dropout is 0.1; expected null or 0'],
     [{ model: { ...BPE, type: 'Magic' } }, 'tokenizer.json uses model Magic, which is not supported'],
     [{ model: null }, 'tokenizer.json: model is null; expected an object'],

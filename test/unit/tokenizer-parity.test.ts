@@ -10,15 +10,15 @@ import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 import { named } from '../support/goldens.ts';
 import { tokenizerFolder, tokenizerGoldens, type Json } from '../support/tokenizer-goldens.ts';
 
-const { texts, tokenizers, truncated, rejected } = tokenizerGoldens;
+const { texts, tokenizers, truncated, configured, rejected } = tokenizerGoldens;
 
 const folders: string[] = [];
 afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
-function open(definition: Json, maxTokens: number): TextTokenizer {
-  const folder = tokenizerFolder(definition);
+function open(definition: Json, maxTokens: number, config?: Json): TextTokenizer {
+  const folder = tokenizerFolder(definition, config);
   folders.push(folder);
   return new TextTokenizer(folder, maxTokens);
 }
@@ -53,6 +53,18 @@ test.each(Object.entries(Object.groupBy(truncated, ({ tokenizer }) => tokenizer)
     }
   },
 );
+
+test.each(configured)('$tokenizer with $config', ({ tokenizer: name, config, texts: indices, ids }) => {
+  const { definition } = tokenizers.find((each) => each.name === name)!;
+  const tokenizer = open(definition, Infinity, config);
+  const wrong = indices.flatMap((index, i) => {
+    const ours = [...tokenizer.encodeNow(texts[index]!).ids];
+    return JSON.stringify(ours) === JSON.stringify(ids[i])
+      ? []
+      : [{ text: named(index, texts[index]!), ours, python: ids[i] }];
+  });
+  expect(wrong).toEqual([]);
+});
 
 test('what Python does not load is refused', () => {
   const accepted = rejected.filter(({ definition }) => {

@@ -87,7 +87,7 @@ export class TextTokenizer {
     try {
       const definition = readJson(folder, 'tokenizer.json');
       const config = readOptionalJson(folder, 'tokenizer_config.json');
-      const encoder = new Encoder(definition, config.split_special_tokens === true);
+      const encoder = new Encoder(definition, config);
       this.#encoder = encoder;
       this.kind = encoder.kind;
       this.#blankIds = encoder.idsOf((token) => BLANK.test(token));

@@ -139,7 +139,8 @@ class Matcher {
       if (token.lstrip) start = Math.max(skipWhiteSpaceBack(text, start), previous);
       if (token.rstrip) end = skipWhiteSpace(text, end);
       if (previous < start) sections.push(text.slice(previous, start));
-      sections.push(id);
+      // White space that both this token and the one before take along is the other's.
+      if (start < end) sections.push(id);
       previous = end;
     }
     if (previous < text.length) sections.push(text.slice(previous));

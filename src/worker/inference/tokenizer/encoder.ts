@@ -5,8 +5,10 @@ import type { JsonObject } from './json.ts';
 import { createModel } from './models/create-model.ts';
 import type { TokenModel } from './models/model.ts';
 import { createNormalizer, type Normalizer } from './normalizers.ts';
+import { overrideNormalizer, overridePostProcessor, overridePreTokenizer } from './overrides.ts';
 import { createFrame, type Frame } from './post-processor.ts';
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenizers.ts';
+import { checkStart } from './start.ts';
 
 export class Encoder {
   /** Type of the model, such as `WordPiece`. */
@@ -21,23 +23,28 @@ export class Encoder {
 
   /**
    * @param definition tokenizer.json
-   * @param ignoresSpecial special tokens in a text are read as text
+   * @param config tokenizer_config.json
    * @throws StartupError that names the part that is not supported
    */
-  constructor(definition: JsonObject, ignoresSpecial = false) {
+  constructor(definition: JsonObject, config: JsonObject = {}) {
     const { normalizer, preTokenizer, postProcessor, model, addedTokens } = checkDefinition(definition);
+    const [normalizing, cutting] = [
+      overrideNormalizer(normalizer, config),
+      overridePreTokenizer(preTokenizer, config),
+    ];
     this.kind = model.type as string;
-    this.frame = createFrame(postProcessor);
-    this.#normalizer = normalizer ? createNormalizer(normalizer) : undefined;
-    this.#preTokenizer = preTokenizer ? createPreTokenizer(preTokenizer) : undefined;
+    this.#normalizer = normalizing ? createNormalizer(normalizing) : undefined;
+    this.#preTokenizer = cutting ? createPreTokenizer(cutting) : undefined;
+    if (this.#preTokenizer?.readsStart) checkStart(normalizing);
     this.#model = createModel(model);
     this.unknownId = this.#model.unknownId;
     this.#added = new AddedTokens(
       addedTokens,
       this.#model.vocabulary,
       (text) => this.#normalizer?.normalize(text) ?? text,
-      ignoresSpecial,
+      config.split_special_tokens === true,
     );
+    this.frame = createFrame(overridePostProcessor(postProcessor, config, (token) => this.idOf(token)));
   }
 
   /** Id of a token; undefined when there is no such token. */

@@ -51,11 +51,14 @@ export function createNormalizer(config: JsonObject): Normalizer {
     case 'Nmt':
       return mapped((text) => text.replace(NMT_REMOVED, '').replace(NMT_SPACES, ' '));
     case 'Precompiled':
-      return mapped(
-        typeof config.precompiled_charsmap === 'string'
-          ? precompiledNormalizer(Buffer.from(config.precompiled_charsmap, 'base64'))
-          : (text) => text,
-      );
+      return {
+        normalize:
+          typeof config.precompiled_charsmap === 'string'
+            ? precompiledNormalizer(Buffer.from(config.precompiled_charsmap, 'base64'))
+            : (text) => text,
+        // Python takes what follows a removed character for it.
+        keepsStart: () => true,
+      };
     default:
       return mapped(toByteCharacters);
   }
@@ -153,7 +156,12 @@ function replace(config: JsonObject): Normalizer {
       }
       return result + text.slice(previous);
     },
-    keepsStart: (text) => content !== '' || text.search(pattern) !== 0,
+    keepsStart: (text) => {
+      const first = matchesOf(text, pattern).next();
+      if (first.done === true || first.value[0] > 0) return true;
+      // What replaces several characters counts as the last of them.
+      return content !== '' && Array.from(text.slice(0, first.value[1])).length <= 1;
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { toByteCharacters } from './byte-level.ts';
 import type { JsonObject } from './json.ts';
 import { compilePattern, escapeRegExp } from './patterns.ts';
 import { split, type SplitBehavior } from './split.ts';
-import { PUNCTUATION } from './unicode-tables.ts';
+import { NEWER, PUNCTUATION } from './unicode-tables.ts';
 import { isWhiteSpace } from './white-space.ts';
 
 export interface PreTokenizer {
@@ -60,7 +60,7 @@ const BYTE_LEVEL_PIECE =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /** Does a character belong to a word, by Rust's `\w`? */
-export const WORD_CHARACTER = new RegExp(`[${WORD}]`, 'u');
+export const WORD_CHARACTER = new RegExp(`(?![${NEWER}])[${WORD}]`, 'u');
 
 /** The pieces are what the pattern matches; what lies between is white space. */
 function matched(pattern: RegExp): PreTokenizer {

@@ -23,8 +23,12 @@ export function split(text: string, pattern: RegExp, behavior: SplitBehavior, in
   return pieces;
 }
 
-/** Where a pattern matches: as the regular expressions of Rust, which take no empty match right behind another match. */
+/**
+ * Where a pattern matches: as in Python, where nothing matches in an empty text, and no empty match lies right behind
+ * another match.
+ */
 export function* matchesOf(text: string, pattern: RegExp): Generator<[start: number, end: number]> {
+  if (text === '') return;
   let previous = -1;
   for (const { 0: match, index } of asUnicode16(text).matchAll(pattern)) {
     if (match === '' && index === previous) continue;
