@@ -26,6 +26,8 @@ const UNIT_TESTS = [
 export default defineConfig({
   test: {
     include: UNIT_TESTS.map((name) => `test/unit/${name}.test.ts`),
+    // Stryker ends what hangs.
+    testTimeout: 60_000,
     // The same mutants must fail in every run, soon.
     env: { FUZZ_SEED: '1', FUZZ_RUNS: '0.2' },
   },

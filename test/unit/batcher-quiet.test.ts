@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Batcher, type Lane } from '../../src/worker/inference/batcher.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 interface Row {
   tokens: number;
@@ -204,6 +205,6 @@ test('whatever comes: only bad rows fail, and a row that is run again is alone o
         expect(executors.mostInFlight).toBeLessThanOrEqual(3 * count);
       },
     ),
-    { numRuns: 150 },
+    fuzz(150),
   );
 });

@@ -2,6 +2,7 @@ import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Batcher, RowDropped, type Lane } from '../../src/worker/inference/batcher.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 interface Row {
   tokens: number;
@@ -310,7 +311,7 @@ test('whatever comes, every row settles once with its own result, within the bud
         expect(batcher.waiting).toBe(0);
       },
     ),
-    { numRuns: 200 },
+    fuzz(200),
   );
 });
 
@@ -521,7 +522,7 @@ test('whatever comes, batches are hardly padded, led by the oldest, and no row r
         expect(batcher.waiting).toBe(0);
       },
     ),
-    { numRuns: 150 },
+    fuzz(150),
   );
 });
 

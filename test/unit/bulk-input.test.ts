@@ -5,6 +5,7 @@ import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { textProblem } from '../../src/shared/text.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 const LIMITS = { chunkRows: 1000, chunkBytes: 1 << 20, maxRecordBytes: 1 << 16 };
 const PARSE_LIMITS = { maxTextChars: 1000, maxIdChars: 10 };
@@ -109,7 +110,7 @@ describe('any records in any format, cut anywhere', () => {
           expect(chunk.rows === 1 || chunk.bytes.length <= limits.chunkBytes).toBe(true);
         }
       }),
-      { numRuns: 500 },
+      fuzz(500),
     );
   });
 });
@@ -136,7 +137,7 @@ describe('any bytes', () => {
         const lines = [...text.split('\n').entries()].filter(([, line]) => line !== '' && line !== '\r');
         expect(rows.flat().map((row) => row.line)).toEqual(lines.map(([i]) => i + 1));
       }),
-      { numRuns: 1000 },
+      fuzz(1000),
     );
   });
 

@@ -10,6 +10,7 @@ import {
   receiverPolicy,
   type ReceiverPolicy,
 } from '../../src/shared/webhooks/receivers.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 /** The rules of the default settings, with a few receivers allowed. */
 function policy(allow = '', env: Record<string, string> = {}): ReceiverPolicy {
@@ -245,7 +246,7 @@ describe('other spellings of an address', () => {
           expect(open.check(receiver.host, 'ipv6')).toBe(true);
         expect(receiver.host).not.toMatch(/^\[|\.$|%/);
       }),
-      { numRuns: 2000 },
+      fuzz(2000),
     );
   });
 });
