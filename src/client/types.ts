@@ -260,6 +260,8 @@ export interface Model {
   /** Each label is scored on its own. */
   multi_label: boolean;
   chunk_bytes?: number | undefined;
+  /** Largest difference found between the score of a text alone and in a batch; 0: none. */
+  batch_dependence?: number | undefined;
   /** What a request that names no model gets. */
   default: boolean;
   /** Live workers that serve this model. */

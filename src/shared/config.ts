@@ -332,6 +332,11 @@ export const SETTINGS = {
     1,
     'Threads of one session. 1 with one model process per core is fastest.',
   ),
+  BATCH_INVARIANCE: setting(
+    z.enum(['measured', 'strict'], { error: 'must be measured or strict' }),
+    'measured',
+    'What a worker does with a model whose scores depend on the texts beside them, as with dynamic quantisation. `measured`: it batches texts and shows by how much scores differ (`batch_dependence`); `strict`: it runs such a model one text at a time.',
+  ),
   MODEL_PROCESSES: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
     0,

@@ -808,6 +808,14 @@ export const modelInfoSchema = z.object({
   multi_label: z.boolean(),
   /** Bytes of text in a chunk of bulk work: what one of its model processes does in about a second. */
   chunk_bytes: z.int().optional(),
+  batch_dependence: z
+    .number()
+    .optional()
+    .meta({
+      description:
+        'Largest difference found at the start of the worker between the score of a text alone and in a batch; 0: none. ' +
+        'Above 0 with dynamic quantisation. Missing: a worker of an earlier version.',
+    }),
 });
 export type ModelInfo = z.infer<typeof modelInfoSchema>;
 

@@ -5,6 +5,8 @@ export interface ModelReport {
   folder: string;
   /** Every reason why it cannot be served, in the words in which a worker refuses to start. Empty: it can. */
   problems: string[];
+  /** What its owner should know although it can be served. */
+  warnings?: string[];
   /** The parts below are there as far as it could be read. */
   /** The ONNX file, and those that hold its weights outside it. */
   files?: { name: string; bytes: number }[];
@@ -14,7 +16,16 @@ export interface ModelReport {
   /** Kind of tokenizer, such as `WordPiece`. */
   tokenizer?: string;
   problem_type?: string | null;
+  /** Most tokens of a text, as the graph takes them… */
   max_tokens?: number;
+  /** …and the most that were tried. */
+  tried_tokens?: number;
+  /** Which texts may share a batch: any, those of the same number of tokens, or none. */
+  batching?: 'mixed' | 'equal_lengths' | 'row_by_row';
+  /** Largest difference between the score of a text alone and in a batch; 0: none. */
+  batch_dependence?: number;
+  /** The graph ends in this function; it is not applied again. */
+  applied?: 'softmax' | 'sigmoid' | null;
   graph?: { inputs: { name: string; type: string }[]; output: { name: string; type: string; width: number } };
   /** Until it was loaded and warm. */
   load_ms?: number;

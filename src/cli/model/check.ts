@@ -62,11 +62,17 @@ function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal
     child.on('message', (report) => resolve(report as ModelReport));
     child.on('exit', (code, by) => {
       signal.removeEventListener('abort', stop);
-      reject(
-        new CliError(EXIT.failed, `the check ended with ${by ?? `status ${code}`}`, said.trim().split('\n')),
-      );
+      reject(new CliError(EXIT.failed, `the check ended with ${by ?? `status ${code}`}`, withoutStack(said)));
     });
   });
+}
+
+/** What a process said before it died, without the lines of a stack. */
+function withoutStack(said: string): string[] {
+  return said
+    .trim()
+    .split('\n')
+    .filter((line) => !/^\s+at |^node:internal|^Node\.js v/.test(line));
 }
 
 /** For people. */
@@ -94,9 +100,11 @@ export function describe(report: ModelReport): string[] {
   if (family !== undefined)
     say('Family', [family ?? 'not said', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '));
   say('Labels', labels && `${listed(labels)} (${scores(report)})`);
-  say('Limit', maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} a text`);
+  say('Limit', maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} a text${tried(report)}`);
   say('Inputs', graph?.inputs.map(({ name, type }) => `${name} ${type}`).join(', '));
   say('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} a text`);
+  say('Batches', batches(report));
+  for (const warning of report.warnings ?? []) say('Warning', warning);
   say(
     'Loaded',
     report.load_ms === undefined ? undefined : `and warm in ${(report.load_ms / 1000).toFixed(1)} s`,
@@ -116,7 +124,24 @@ function listed(labels: string[]): string {
   return `${labels.length}: ${shown}${labels.length > MAX_LISTED ? ', …' : ''}`;
 }
 
-function scores({ apply, problem_type: type }: ModelReport): string {
+function tried({ max_tokens: most = 0, tried_tokens: reached = most }: ModelReport): string {
+  return reached < most ? `, tried up to ${count(reached)}` : '';
+}
+
+/** How texts share batches, and what that means for their scores. */
+function batches({ batching, batch_dependence: dependence = 0 }: ModelReport): string | undefined {
+  if (batching === undefined) return undefined;
+  const which = {
+    mixed: 'of any texts',
+    equal_lengths: 'of texts with the same number of tokens, as scores depend on padding',
+    row_by_row: 'of one text, as scores depend on company',
+  }[batching];
+  if (dependence === 0) return `${which}; a score is the same alone and in company`;
+  return `${which}; scores differ by up to ${dependence} from those alone (BATCH_INVARIANCE=strict: not at all)`;
+}
+
+function scores({ apply, applied, problem_type: type }: ModelReport): string {
+  if (applied) return `${applied} is applied by the graph itself; problem_type ${type ?? 'not said'}`;
   const how = apply === 'none' ? 'the numbers themselves' : String(apply);
   return `${how}; problem_type ${type ?? 'not said'}`;
 }

@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { loadConfig, type Config } from '../../shared/config.ts';
-import { StartupError } from '../../shared/errors.ts';
+import { StartupError, toError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
 import { Batcher } from './batcher.ts';
@@ -16,13 +16,15 @@ import { EnginePool, timeBatches } from './engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
 import { coverageOf } from './scripts.ts';
 import { TextTokenizer } from './tokenizer.ts';
+import { batcherOptions, tryModel, type Trial } from './trial.ts';
+import { readVocabularyRange } from './vocabulary.ts';
 
 /** Short, and not all in one script. */
 const TEXTS = ['I love this.', 'What a waste of time!', 'Когда начинается концерт? 图书馆在哪里？'];
 
 const [folder = '', file = '', ...texts] = process.argv.slice(2);
 const report: ModelReport = { folder, problems: [] };
-await check(report, file === '' ? undefined : file, texts.length > 0 ? texts : TEXTS);
+await attempt(() => check(report, file === '' ? undefined : file, texts.length > 0 ? texts : TEXTS));
 process.send?.(report, undefined, undefined, () => process.exit(0));
 
 async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
@@ -49,11 +51,31 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
   try {
     const labels = await attempt(() => labelsOf(model, engines.outputs));
     if (labels) Object.assign(report, labels);
-    if (tokenizer && labels) await classify(report, texts, { model, tokenizer, engines, ...labels });
-    if (report.problems.length === 0) await attempt(() => calibrate(report, engines, model, config));
+    if (!tokenizer || !labels) return;
+    const vocabulary = readVocabularyRange(model.folder);
+    const invariance = config.BATCH_INVARIANCE;
+    const trial = await attempt(() =>
+      tryModel({ model, tokenizer, vocabulary, engines, apply: labels.apply, invariance }),
+    );
+    if (!trial) return;
+    Object.assign(report, toReport(trial));
+    await classify(report, texts, { model, engines, labels: labels.labels, trial });
+    if (report.problems.length === 0) await attempt(() => calibrate(report, engines, trial, config));
   } finally {
     await engines.stop();
   }
+}
+
+function toReport(trial: Trial): Partial<ModelReport> {
+  return {
+    max_tokens: trial.maxTokens,
+    tried_tokens: trial.triedTokens,
+    batching: trial.batching,
+    batch_dependence: trial.batchDependence,
+    applied: trial.applied ?? null,
+    apply: trial.apply,
+    warnings: trial.warnings,
+  };
 }
 
 /** @returns undefined when a worker would refuse to start here, which is then in the report */
@@ -61,8 +83,10 @@ async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
   try {
     return await step();
   } catch (error) {
-    if (!(error instanceof StartupError || error instanceof ModelCrashed)) throw error;
-    report.problems.push(error.message);
+    const known = error instanceof StartupError || error instanceof ModelCrashed;
+    const { name, message } = toError(error);
+    // Whatever it is, one line: a stack says nothing to the owner of a model.
+    report.problems.push(known ? message : `the check failed: ${name}: ${message.replace(/\s+/g, ' ')}`);
     return undefined;
   }
 }
@@ -74,6 +98,7 @@ function open(model: ModelFolder, config: Config): Promise<EnginePool> {
       executionProviders: config.EXECUTION_PROVIDERS,
       intraOpThreads: config.INTRA_OP_THREADS,
       maxTokens: model.maxTokens,
+      firstPosition: model.firstPosition,
     },
     runTimeoutMs: config.RUN_TIMEOUT_MS,
     logger: createLogger('check', 'silent'),
@@ -81,23 +106,29 @@ function open(model: ModelFolder, config: Config): Promise<EnginePool> {
   });
 }
 
-interface Parts extends Pick<ConstructorParameters<typeof Classifier>[0], 'tokenizer' | 'labels' | 'apply'> {
+interface Parts {
   model: ModelFolder;
   engines: EnginePool;
+  labels: string[];
+  trial: Trial;
 }
 
 async function classify(report: ModelReport, texts: string[], parts: Parts): Promise<void> {
-  const { model, tokenizer, engines, labels, apply } = parts;
+  const { model, engines, labels, trial } = parts;
+  const { tokenizer, maxTokens, apply, applied } = trial;
+  const budgets = { interactive: 256, low: 256, bulk: 256 };
   const classifier = new Classifier({
     tokenizer,
     labels,
     apply,
-    maxTokens: model.maxTokens,
+    applied,
+    maxTokens,
     unreadable: model.amulet.unreadable_text,
     batcher: new Batcher<TextRow, Float32Array>({
       run: oncePerText((rows) => engines.run(rows)),
       executors: 1,
-      budgets: { interactive: 256, low: 256, bulk: 256 },
+      budgets,
+      ...batcherOptions(trial, engines, budgets.interactive),
     }),
   });
   report.samples = [];
@@ -116,10 +147,10 @@ async function classify(report: ModelReport, texts: string[], parts: Parts): Pro
 async function calibrate(
   report: ModelReport,
   engines: EnginePool,
-  model: ModelFolder,
+  { maxTokens, batching }: Trial,
   { MAX_BATCH_MS, MAX_BULK_BATCH_MS }: Config,
 ): Promise<void> {
-  const samples = await timeBatches(engines, model.maxTokens);
+  const samples = await timeBatches(engines, maxTokens, batching === 'row_by_row');
   report.calibration = samples.map(({ tokens, ms }) => {
     const best = Math.min(...ms);
     return { tokens, ms: Math.round(best * 100) / 100, us_per_token: Math.round((best * 1e4) / tokens) / 10 };

@@ -43,6 +43,8 @@ export interface ClassifierParts {
   labels: readonly string[];
   /** How logits become scores when the job does not say. */
   apply: ApplyFunction;
+  /** The function that the graph has applied already: what asks for it gets the outputs as they are. */
+  applied?: ApplyFunction | undefined;
   /** Most tokens of one text. */
   maxTokens: number;
   /** What becomes of texts of which the model knows no token; an error by default. */
@@ -165,9 +167,10 @@ export class Classifier {
   }
 
   #outcome(logits: Float32Array, encoded: EncodedText, options: JobOptions): RowResult {
-    const { labels, apply } = this.#parts;
+    const { labels, apply, applied } = this.#parts;
+    const wanted = options.apply ?? apply;
     const unknown = unknownShare(encoded);
-    const ranked = rankLabels(toScores(logits, options.apply ?? apply), labels, options.top_k);
+    const ranked = rankLabels(toScores(logits, wanted === applied ? 'none' : wanted), labels, options.top_k);
     const best = ranked[0];
     if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
       return { error: rowError('inference_failed', 'the model gave a score that is not a number') };

@@ -63,13 +63,14 @@ export class EnginePool {
   /**
    * Runs one batch, on the process with the fewest.
    * @param urgent before those that wait there
+   * @param quiet ONNX Runtime is not to log why it fails: that is what is being tried
    * @throws ModelCrashed, EngineStopped, or an Error with the model's own message
    */
-  run(rows: readonly ModelInput[], urgent = true): Promise<Float32Array[]> {
+  run(rows: readonly ModelInput[], urgent = true, quiet = false): Promise<Float32Array[]> {
     // One that is just being started again would make the batch wait.
     const load = (engine: Engine) => engine.inFlight + (engine.up ? 0 : 0.5);
     const engine = this.#engines.reduce((best, other) => (load(other) < load(best) ? other : best));
-    return engine.run(rows, urgent);
+    return engine.run(rows, urgent, quiet);
   }
 
   async stop(): Promise<void> {

@@ -106,31 +106,32 @@ export class Engine {
   /**
    * Runs one batch, when those before it have been run.
    * @param urgent it overtakes those that are not
+   * @param quiet ONNX Runtime is not to log why it fails: that is what is being tried
    * @returns the logits of each row, shape [outputs]
    * @throws ModelCrashed when the child died while it had this batch, EngineStopped, or an Error with the model's own message
    */
-  async run(rows: readonly ModelInput[], urgent = true): Promise<Float32Array[]> {
+  async run(rows: readonly ModelInput[], urgent = true, quiet = false): Promise<Float32Array[]> {
     this.#inFlight++;
     try {
       const child = await this.#up;
       if (this.#stopped) throw new EngineStopped('the worker is stopping');
-      return await this.#send(child, rows, urgent);
+      return await this.#send(child, { ...pack(rows), urgent, quiet });
     } finally {
       this.#inFlight--;
     }
   }
 
-  #send(child: ChildProcess, rows: readonly ModelInput[], urgent: boolean): Promise<Float32Array[]> {
+  #send(child: ChildProcess, batch: Omit<RunMessage, 'type' | 'id' | 'padding'>): Promise<Float32Array[]> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#options.logger.error(
-          { rows: rows.length, ms: this.#options.runTimeoutMs },
+          { rows: batch.lengths.length, ms: this.#options.runTimeoutMs },
           'a batch hangs: killing the model process',
         );
         child.kill('SIGKILL');
       }, this.#options.runTimeoutMs);
-      const message = { ...pack(id, rows, urgent), padding: this.padding };
+      const message: RunMessage = { type: 'run', id, ...batch, padding: this.padding };
       if (this.#runs.size === 0) this.#since = performance.now();
       this.#runs.set(id, { lengths: message.lengths, resolve, reject, timer });
       child.send(message);
@@ -254,7 +255,7 @@ export class Engine {
 }
 
 /** Lays the rows of a batch one after the other. */
-function pack(id: number, rows: readonly ModelInput[], urgent: boolean): RunMessage {
+function pack(rows: readonly ModelInput[]): Pick<RunMessage, 'ids' | 'lengths' | 'typeIds'> {
   const lengths = Int32Array.from(rows, (row) => row.ids.length);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   const ids = new Int32Array(total);
@@ -265,7 +266,7 @@ function pack(id: number, rows: readonly ModelInput[], urgent: boolean): RunMess
     if (row.typeIds) typeIds?.set(row.typeIds, offset);
     offset += row.ids.length;
   }
-  return { type: 'run', id, urgent, ids, lengths, typeIds };
+  return { ids, lengths, typeIds };
 }
 
 /** Cuts [rows × outputs] logits into one array per row. */

@@ -25,6 +25,8 @@ import { Consumer } from './consumer.ts';
 import { EnginePool, timeBatches } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
+import { batcherOptions, classifyFirstText, tryModel, type Trial } from './trial.ts';
+import { readVocabularyRange } from './vocabulary.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
 
 /** Bytes of input, with the syntax around the texts, for a token. Only to guess how long a chunk takes. */
@@ -78,13 +80,14 @@ await runMain(bootLogger, async () => {
   );
 
   const start = performance.now();
-  const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens, (ms) => metrics.textEncoded(ms));
-  engines = await EnginePool.start(config.MODEL_PROCESSES, {
+  const observe = (ms: number) => metrics.textEncoded(ms);
+  const starting = EnginePool.start(config.MODEL_PROCESSES, {
     load: {
       onnxFile: folder.onnxFile,
       executionProviders: config.EXECUTION_PROVIDERS,
       intraOpThreads: config.INTRA_OP_THREADS,
       maxTokens: folder.maxTokens,
+      firstPosition: folder.firstPosition,
     },
     runTimeoutMs: config.RUN_TIMEOUT_MS,
     logger,
@@ -97,14 +100,31 @@ await runMain(bootLogger, async () => {
       if (budgets) metrics.batchRan(run);
     },
   });
-  const running = engines;
-  const { labels, apply } = labelsOf(folder, running.outputs);
+  // While the model processes load; should the tokenizer fail, that is what is said.
+  starting.catch(() => {});
+  const wholeTokenizer = new TextTokenizer(folder.folder, folder.maxTokens, observe);
+  const vocabulary = readVocabularyRange(folder.folder);
+  const running = await starting;
+  engines = running;
+  const named = labelsOf(folder, running.outputs);
+  const { labels } = named;
   logger.info(
     { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
     'model loaded and warm',
   );
+  const trial = await tryModel({
+    model: folder,
+    tokenizer: wholeTokenizer,
+    observe,
+    vocabulary,
+    engines: running,
+    apply: named.apply,
+    invariance: config.BATCH_INVARIANCE,
+  });
+  const { tokenizer, maxTokens, apply, applied } = trial;
+  reportTrial(trial, logger);
 
-  const calibrated = await calibrate(running, folder.maxTokens, config, logger);
+  const calibrated = await calibrate(running, trial, config, logger);
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
@@ -112,6 +132,7 @@ await runMain(bootLogger, async () => {
     executors: running.size,
     budgets,
     quietBudget: budgets.interactive,
+    ...batcherOptions(trial, running, Math.max(...Object.values(budgets))),
   });
 
   const redis = connectPatient(redisAddress, logger, 'queue');
@@ -125,9 +146,11 @@ await runMain(bootLogger, async () => {
     batcher,
     labels,
     apply,
-    maxTokens: folder.maxTokens,
+    applied,
+    maxTokens,
     unreadable: folder.amulet.unreadable_text,
   });
+  await classifyFirstText(classifier);
   const records = new JobRecords(
     redis,
     config.REDIS_PREFIX,
@@ -179,7 +202,8 @@ await runMain(bootLogger, async () => {
   const info = {
     ...model,
     labels,
-    max_tokens: folder.maxTokens,
+    max_tokens: maxTokens,
+    batch_dependence: trial.batchDependence,
     multi_label: folder.problemType === 'multi_label_classification',
     ...(calibrated.chunkBytes === undefined ? {} : { chunk_bytes: calibrated.chunkBytes }),
   };
@@ -206,9 +230,30 @@ interface Calibrated {
   chunkBytes?: number;
 }
 
+/** Says once what is unusual about the model. */
+function reportTrial(trial: Trial, logger: Logger): void {
+  const { batching, batchDependence, applied, warnings, maxTokens, triedTokens } = trial;
+  for (const warning of warnings) logger.warn(warning);
+  if (applied !== undefined)
+    logger.info({ applied }, 'the graph ends in this function: it is not applied again');
+  if (batchDependence > 0) {
+    logger.warn(
+      { batch_dependence: batchDependence },
+      'scores depend on the texts of their batch by up to so much; BATCH_INVARIANCE=strict runs one text at a time',
+    );
+  }
+  if (batching !== 'mixed')
+    logger.info({ batching }, 'scores depend on padding or company: texts are batched accordingly');
+  if (triedTokens < maxTokens)
+    logger.info(
+      { max_tokens: maxTokens, tried_tokens: triedTokens },
+      'the limit was tried in part, for lack of time',
+    );
+}
+
 async function calibrate(
   engines: EnginePool,
-  maxTokens: number,
+  { maxTokens, batching }: Trial,
   config: Config,
   logger: Logger,
 ): Promise<Calibrated> {
@@ -216,7 +261,7 @@ async function calibrate(
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
     return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
   }
-  const samples = await timeBatches(engines, maxTokens);
+  const samples = await timeBatches(engines, maxTokens, batching === 'row_by_row');
   const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
   const interactive = BATCH_TOKENS ?? measured.interactive;
   const background = BULK_BATCH_TOKENS ?? measured.background;

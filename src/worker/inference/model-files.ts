@@ -20,7 +20,7 @@ const MAX_NAMED = 12;
 export function findModelRoot(place: string): { root: string; file?: string } {
   const given = path.resolve(place);
   const found = statSync(given, { throwIfNoEntry: false });
-  if (found?.isFile() && given.endsWith('.onnx')) {
+  if (found?.isFile() && given.toLowerCase().endsWith('.onnx')) {
     const folder = path.dirname(given);
     const root = [folder, path.dirname(folder)].find(hasConfig);
     if (root === undefined) {

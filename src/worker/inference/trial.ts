@@ -1,0 +1,281 @@
+/**
+ * What is tried with a model once it is loaded, before a worker says that it is ready: that texts get through, how many tokens
+ * it reads, and whether a text's score is the same alone and beside others. What a graph needs for that is found out here:
+ * padding where it masks it out, rows of equal length where it does not.
+ */
+import type { ApplyFunction } from '../../shared/contract.ts';
+import { PROBLEMS, StartupError, toError } from '../../shared/errors.ts';
+import { embeddingRows, lastOperator } from '../../shared/onnx-graph.ts';
+import type { BatcherOptions } from './batcher.ts';
+import { companyOf, differenceIn, equalCompany, type Difference } from './company.ts';
+import type { Classifier } from './classifier.ts';
+import { EngineStopped, ModelCrashed } from './engine.ts';
+import type { EnginePool } from './engine-pool.ts';
+import type { ModelFolder } from './model-folder.ts';
+import { toScores } from './scores.ts';
+import { findTokenLimit } from './token-limit.ts';
+import { TextTokenizer, type ModelInput } from './tokenizer.ts';
+import type { VocabularyRange } from './vocabulary.ts';
+
+/** Which rows may share a batch: any, those of the same number of tokens, or none. */
+export type Batching = 'mixed' | 'equal_lengths' | 'row_by_row';
+
+export interface Trial {
+  /** Cuts texts to maxTokens. */
+  tokenizer: TextTokenizer;
+  /** Most tokens of a text that the graph reads. */
+  maxTokens: number;
+  /** The largest number that was tried; smaller than maxTokens where that would take too long. */
+  triedTokens: number;
+  batching: Batching;
+  /** Largest difference between a score alone and in company; 0: none. */
+  batchDependence: number;
+  /** The function that the graph has applied already: it is not applied again. */
+  applied: 'softmax' | 'sigmoid' | undefined;
+  /** How outputs become scores when a request does not say. */
+  apply: ApplyFunction;
+  /** What the owner of the model should know, a line each. */
+  warnings: string[];
+}
+
+export interface TrialOptions {
+  model: ModelFolder;
+  /** With the limit of the model folder. */
+  tokenizer: TextTokenizer;
+  /** Told how long each text took, if the tokenizer has to be replaced. */
+  observe?: (ms: number) => void;
+  vocabulary: VocabularyRange | undefined;
+  engines: EnginePool;
+  /** What config.json asks for. */
+  apply: ApplyFunction;
+  /** `strict`: a model whose scores depend on the batch runs row by row. */
+  invariance: 'measured' | 'strict';
+}
+
+/** Short and long, and not all in one script. */
+export const TRIAL_TEXTS = [
+  'I love this.',
+  'No.',
+  'What a waste of time, and of 100 % of the money: I would not see it again!',
+  'Когда начинается концерт? 图书馆在哪里？ 😀',
+  'The first half is slow and the actors seem to be bored, but then the music, the light and the story come together ' +
+    'in a way that nobody expected, and in the end the whole room stood up and applauded for minutes.',
+];
+
+/** A difference up to here is that of rounding floats in another order. */
+const ROUNDING = 1e-4;
+/** A larger difference of a score breaks the promise that scores do not depend on the batch… */
+const MAX_DIFFERENCE = 1e-3;
+/** …unless it is that of activations in 8 or 16 bits, of which one falls to the next step now and then. */
+const MAX_COARSE_DIFFERENCE = 1e-2;
+/** The same for logits, relative to the largest of them: scores near 0 and 1 show no difference. */
+const MAX_LOGIT_DIFFERENCE = 1e-2;
+/** Sums of probabilities, and their bounds, as floats have them. */
+const PROBABILITY_ERROR = 1e-3;
+
+/**
+ * Tries a model that is loaded. Sets the padding of `engines`.
+ * @throws StartupError with one line when it cannot be served
+ */
+export async function tryModel(options: TrialOptions): Promise<Trial> {
+  const { model, engines, vocabulary } = options;
+  const warnings: string[] = [];
+  const rows = model.graph && embeddingRows(model.graph, 'input_ids');
+  if (rows !== undefined) warnings.push(...(await missingEmbeddings(engines, vocabulary, rows)));
+  // One row a batch: nothing depends on the padding yet.
+  const [first] = encodeAll(options.tokenizer);
+  if (!first) throw new StartupError('the tokenizer makes no tokens of any text');
+  const ids = first.row.ids.subarray(0, engines.graph?.fixed?.tokens);
+  await runText(engines, first.text, { ids, typeIds: undefined });
+  const limit = await findTokenLimit(engines, model, ids, options.tokenizer.padId);
+  if (limit.warning !== undefined) warnings.push(limit.warning);
+  if (rows === undefined) warnings.push(...(await missingEmbeddings(engines, vocabulary, rows)));
+  const tokenizer =
+    limit.maxTokens < model.maxTokens
+      ? new TextTokenizer(model.folder, limit.maxTokens, options.observe)
+      : options.tokenizer;
+  const texts = encodeAll(tokenizer);
+  const logits = await Promise.all(texts.map(({ text, row }) => runText(engines, text, row)));
+  const padding = await choosePadding(options);
+  engines.padding = padding;
+  const applied = appliedByGraph(model, engines, logits);
+  const apply = applied === undefined ? options.apply : 'none';
+  const company = companyOf(
+    texts.map(({ row }) => row),
+    {
+      ids: Math.min(rows ?? Infinity, (vocabulary?.largest ?? 0) + 1),
+      padId: padding.id,
+      maxTokens: limit.maxTokens,
+    },
+  );
+  const batching = await chooseBatching(options, company, apply);
+  const { maxTokens, triedTokens } = limit;
+  return { maxTokens, triedTokens, tokenizer, ...batching, applied, apply, warnings };
+}
+
+/** What the batcher must know about the model. @param budget padded tokens of the largest batches */
+export function batcherOptions(
+  { batching }: Pick<Trial, 'batching'>,
+  engines: EnginePool,
+  budget: number,
+): Pick<BatcherOptions<never, never>, 'equalLengths' | 'maxRows'> {
+  if (batching === 'row_by_row') return { maxRows: 1 };
+  // Where the graph fixes the tokens of a row, every row costs as many.
+  const tokens = engines.graph?.fixed?.tokens;
+  return {
+    equalLengths: batching === 'equal_lengths',
+    ...(tokens !== undefined && { maxRows: Math.max(1, Math.floor(budget / tokens)) }),
+  };
+}
+
+/**
+ * One text all the way that those of jobs and batches take, from the text to its labels.
+ * @throws StartupError when it fails
+ */
+export async function classifyFirstText(classifier: Classifier): Promise<void> {
+  const [text = ''] = TRIAL_TEXTS;
+  const { signal } = new AbortController();
+  const results = [
+    await classifier.classify({ text }, { top_k: null }, 'interactive', signal),
+    ...(await classifier.classifyAll([text], { top_k: null }, signal, () => {})),
+  ];
+  for (const result of results) {
+    if ('error' in result && result.error.code !== 'unreadable_text')
+      throw new StartupError(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);
+  }
+}
+
+function encodeAll(tokenizer: TextTokenizer): { text: string; row: ModelInput }[] {
+  return TRIAL_TEXTS.flatMap((text) => {
+    try {
+      const row = tokenizer.encodeNow(text);
+      // A tokenizer may drop all of a text in a script that it does not know.
+      return row.ids.length > 0 ? [{ text, row }] : [];
+    } catch (error) {
+      throw new StartupError(`the tokenizer fails on ${JSON.stringify(text)}: ${toError(error).message}`, {
+        cause: error,
+      });
+    }
+  });
+}
+
+async function runText(engines: EnginePool, text: string, row: ModelInput): Promise<Float32Array> {
+  try {
+    const [logits] = await engines.run([row], true, true);
+    if (!logits?.every(Number.isFinite)) throw new Error('the model gave a score that is not a number');
+    return logits;
+  } catch (error) {
+    if (error instanceof EngineStopped) throw error;
+    const reason = error instanceof ModelCrashed ? PROBLEMS.poison_input.title : toError(error).message;
+    throw new StartupError(`${JSON.stringify(text)} cannot be classified: ${reason}`, { cause: error });
+  }
+}
+
+/** The padding that the tokenizer asks for; another id where the graph has no embedding for it. */
+async function choosePadding({ engines, tokenizer, model }: TrialOptions) {
+  const side = tokenizer.paddingSide;
+  const id = tokenizer.padId ?? model.padTokenId ?? 0;
+  return {
+    id: (await runs(engines, [{ ids: new Int32Array(3).fill(id), typeIds: undefined }])) ? id : 0,
+    side,
+  };
+}
+
+/** Whether a batch gets through; a model that dies of it is no answer. */
+async function runs(engines: EnginePool, rows: ModelInput[]): Promise<boolean> {
+  try {
+    await engines.run(rows, true, true);
+    return true;
+  } catch (error) {
+    if (error instanceof EngineStopped) throw error;
+    if (error instanceof ModelCrashed)
+      throw new StartupError(`the model ends its process with made-up tokens: ${error.message}`);
+    return false;
+  }
+}
+
+/** Tokens that the graph has no embedding for. @returns warnings @throws StartupError when any text may have some */
+async function missingEmbeddings(
+  engines: EnginePool,
+  vocabulary: VocabularyRange | undefined,
+  rows: number | undefined,
+): Promise<string[]> {
+  if (!vocabulary || vocabulary.largest < 0) return [];
+  const has = (id: number) =>
+    rows === undefined ? runs(engines, [{ ids: Int32Array.of(id), typeIds: undefined }]) : id < rows;
+  if (!(await has(vocabulary.largest))) {
+    const embeddings =
+      rows === undefined ? 'the graph has no embedding for it' : `the graph has ${rows} embeddings`;
+    throw new StartupError(
+      `tokenizer.json has token ids up to ${vocabulary.largest}, but ${embeddings}: is it the tokenizer of another model?`,
+    );
+  }
+  const largestAdded = Math.max(-1, ...vocabulary.added.keys());
+  if (largestAdded <= vocabulary.largest || (await has(largestAdded))) return [];
+  const without: string[] = [];
+  for (const [id, token] of vocabulary.added)
+    if (id > vocabulary.largest && !(await has(id))) without.push(JSON.stringify(token));
+  const named = without.slice(0, 5).join(', ') + (without.length > 5 ? ', …' : '');
+  return [
+    `the graph has no embedding for the added ${without.length === 1 ? 'token' : 'tokens'} ${named}: a text that contains one fails`,
+  ];
+}
+
+/** The function that the graph ends in, when its outputs look like it. */
+function appliedByGraph(
+  { graph }: ModelFolder,
+  engines: EnginePool,
+  outputs: readonly Float32Array[],
+): Trial['applied'] {
+  const name = engines.graph?.output.name ?? '';
+  const last = graph ? (lastOperator(graph, name) ?? '') : '';
+  const bounded = outputs.every((row) =>
+    row.every((value) => value >= -PROBABILITY_ERROR && value <= 1 + PROBABILITY_ERROR),
+  );
+  if (!bounded) return undefined;
+  const sumsToOne = outputs.every(
+    (row) => row.length > 1 && Math.abs(row.reduce((sum, value) => sum + value, 0) - 1) < PROBABILITY_ERROR,
+  );
+  // Logits of several texts do not all add up to 1: whatever the last operator is called, these are probabilities.
+  if (sumsToOne) return 'softmax';
+  return /sigmoid/i.test(last) ? 'sigmoid' : undefined;
+}
+
+async function chooseBatching(
+  { model, engines, invariance }: TrialOptions,
+  rows: readonly ModelInput[],
+  apply: ApplyFunction,
+): Promise<Pick<Trial, 'batching' | 'batchDependence'>> {
+  const fixed = engines.graph?.fixed;
+  if (fixed?.rows === 1) return { batching: 'row_by_row', batchDependence: 0 };
+  const scores = (logits: Float32Array) => toScores(logits, apply);
+  const measure = (company: readonly ModelInput[]) => differenceIn(engines, company, scores);
+  const holds = ({ score, logit }: Difference) => score <= MAX_DIFFERENCE && logit <= MAX_LOGIT_DIFFERENCE;
+  const dynamic = [...(model.graph?.operators ?? [])].some((operator) =>
+    operator.startsWith('DynamicQuantize'),
+  );
+  const masked =
+    fixed?.tokens !== undefined || engines.graph?.inputs.some(({ name }) => name === 'attention_mask');
+
+  // Without a mask, padding counts as text.
+  const mixed = masked ? await measure(rows) : undefined;
+  let batching: Batching = 'mixed';
+  let found = mixed;
+  if (!mixed || !holds(mixed)) {
+    const equal = await measure(equalCompany(rows));
+    const padding = !mixed || holds(equal) || mixed.score > Math.max(0.05, 3 * equal.score);
+    if (padding) [batching, found] = ['equal_lengths', equal];
+    if (!holds(equal) && !dynamic && equal.score > MAX_COARSE_DIFFERENCE) {
+      if (invariance === 'strict') return { batching: 'row_by_row', batchDependence: 0 };
+      throw new StartupError(
+        `a text's score depends on the texts beside it, by up to ${equal.score.toFixed(3)}, even on those of the same length: ` +
+          'set BATCH_INVARIANCE=strict to run this model one text at a time',
+      );
+    }
+  }
+  const score = found?.score ?? 0;
+  if (!dynamic && score <= ROUNDING) return { batching, batchDependence: 0 };
+  if (invariance === 'strict') return { batching: 'row_by_row', batchDependence: 0 };
+  // With dynamic quantisation other texts may show what these did not: never 0.
+  return { batching, batchDependence: Number(Math.max(score, 1e-6).toPrecision(3)) };
+}
