@@ -48,6 +48,17 @@ describe('jobs', () => {
     ]);
   });
 
+  test('a text that the model knows in part says so; one that it cannot read is an error', async () => {
+    const [part, none] = await amulet.classify(['what a joy 😀', '😀']);
+    expect(part).toMatchObject({ label: 'POSITIVE', unknown: 0.25 });
+    expect(none).toMatchObject({ error: { code: 'unreadable_text' } });
+    await expect(amulet.classify('😡')).rejects.toMatchObject({
+      name: 'ClassificationError',
+      code: 'unreadable_text',
+      message: expect.stringContaining('use a model that reads this script') as string,
+    });
+  });
+
   test('submit, wait, get, list, cancel', async () => {
     const metadata = { from: 'a test' };
     const submitted = await amulet.submit(['a', 'b'], { metadata, expires_in: 60, priority: 'low' });
