@@ -276,8 +276,9 @@ describe('a number for an id', () => {
 });
 
 describe('records that are too long', () => {
+  const TIMES = 20;
   test.each(formats)(
-    '$format: a row in place of a gigantic one, and nothing of it is kept',
+    '$format: a row in place of one of many times the limit, and nothing of it is kept',
     async (input) => {
       const record = (text: string) => ({ csv: `1,"${text}"`, ndjson: `{"text":"${text}"}`, lines: text });
       const [start, end] = record('|')[input.format].split('|');
@@ -286,7 +287,7 @@ describe('records that are too long', () => {
           `${input.format === 'csv' ? 'id,text\n' : ''}${record('a')[input.format]}\n${start}`,
         );
         const part = Buffer.alloc(1 << 16, input.format === 'csv' ? 'x,\n' : 'x');
-        for (let i = 0; i < 500; i++) yield part;
+        for (let i = 0; i < TIMES; i++) yield part;
         yield Buffer.from(`${end}\n${record('b')[input.format]}`);
         await Promise.resolve();
       }
@@ -300,7 +301,7 @@ describe('records that are too long', () => {
         { line: rows[0]!.line + 1, error: { code: 'record_too_long', message } },
         { text: 'b' },
       ]);
-      const lines = input.format === 'csv' ? 500 * Math.floor(65536 / 3) + 1 : 1;
+      const lines = input.format === 'csv' ? TIMES * Math.floor(65536 / 3) + 1 : 1;
       expect(rows[2]!.line - rows[1]!.line).toBe(lines);
       if (input.format === 'csv')
         expect(rows[1]).toMatchObject({

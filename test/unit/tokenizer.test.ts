@@ -1,6 +1,8 @@
 /** When texts are encoded, and how one that is too long is cut; what tokens they become, tokenizer-parity.test.ts says. */
+import { rmSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+import { tokenizerFolder } from '../support/tokenizer-goldens.ts';
 
 const FOLDER = 'models/sst2-minilm';
 const MAX_TOKENS = 8;
@@ -96,6 +98,20 @@ test('tokens that the vocabulary lacks are counted, without those cut off', () =
     unknown: 1,
   });
   expect(tokenizer.encodeNow(`${unknown} a b c d e f`, 'left')).toMatchObject({ own: 6, unknown: 0 });
+});
+
+test('tokens that stand for white space alone are counted as blank', () => {
+  const folder = tokenizerFolder({
+    model: { type: 'WordLevel', vocab: { '[UNK]': 0, '▁': 1, '▁a': 2, '▁b': 3 }, unk_token: '[UNK]' },
+    pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+  });
+  try {
+    const metaspace = new TextTokenizer(folder, 10);
+    expect([...metaspace.encodeNow('a   b c').ids]).toEqual([2, 1, 1, 3, 0]);
+    expect(metaspace.encodeNow('a   b c')).toMatchObject({ own: 5, blank: 2, unknown: 1 });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a model without room for a text is refused', () => {
