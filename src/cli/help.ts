@@ -80,7 +80,7 @@ Usage
 
 Input
   .jsonl .ndjson   a JSON object per line: {"id": "r1", "text": "..."}
-  .csv .tsv        with a header; fields may be quoted and span lines
+  .csv .tsv        with a header; quoted fields may span lines in .csv
   .txt             a text per line
   Each of them may be gzipped, whatever its name.
 
@@ -89,6 +89,8 @@ Input
   --id-field NAME       field or column with your id, which comes back with
                         the labels                   (default: id, if there)
   --delimiter CHAR      CSV: between fields; a character or tab   (default: ,)
+  --quote '"'|line|none CSV: fields in quotes may span lines, end on their line,
+                        or do not exist     (default: line for tabs, else '"')
 
 Labels
   --top-k N|all         labels per text, best first               (default: 1)
@@ -115,7 +117,7 @@ Server
 
 Exit codes
   0    every row has its labels
-  3    finished, and some rows carry errors: grep '"error":' OUT
+  3    finished, and rows carry errors, some or all: grep '"error":' OUT
   1    failed
   2    wrong usage, or another input than before; nothing more was uploaded
   75   gave up for a reason that may pass; go on with --resume

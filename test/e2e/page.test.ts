@@ -254,6 +254,56 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await ended(page, 'batch-path');
     });
 
+    test('of which no row has a label: the first errors, and nothing that looks like success', async () => {
+      const page = await pages.open(stack.url);
+      await choose(page, 'blank.csv', Buffer.from(`id,text\n${'1, \n'.repeat(40)}`));
+      await start(page);
+      await ended(page, 'batch-path', 'ended');
+      await seen(page, 'All 40 rows are errors: there are no labels');
+      await seen(page, /^Line 2: the text must contain something/);
+      await seen(page, /^Line 4: /);
+      await seen(page, '… and 37 more');
+      expect(await page.locator('#batch-path .done').count()).toBe(0);
+      expect(await page.locator('progress.failed').count()).toBe(1);
+      expect((await downloaded(page)).content.trimEnd().split('\n')).toHaveLength(40);
+      expect(await page.getByRole('button', { name: 'Download the errors' }).count()).toBe(1);
+      const folder = process.env.SCREENSHOTS;
+      for (const width of [360, 800, 1280]) {
+        await page.setViewportSize({ width, height: 900 });
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+        if (folder !== undefined) {
+          await page.screenshot({ path: path.join(folder, `all-failed-${width}.png`), fullPage: true });
+        }
+      }
+      // The next one is not marked by it.
+      await page.getByRole('button', { name: 'Another file' }).click();
+      await choose(page, 'few.csv', file(3));
+      await start(page);
+      await ended(page, 'batch-path');
+      expect(await page.locator('progress.failed').count()).toBe(0);
+    });
+
+    test('that looks like another one is said to be, before it is sent; semicolons can be chosen', async () => {
+      const page = await pages.open(stack.url);
+      await choose(page, 'in.jsonl', Buffer.from('[\n{"text":"a"},\n{"text":"b"}\n]\n'));
+      await seen(
+        page,
+        /^It is one JSON array, not JSON Lines: jq -c '\.\[\]' in\.jsonl > in\.lines\.jsonl\.$/,
+      );
+      await start(page);
+      await page.locator('#batch-problem', { hasText: 'the input is one JSON array' }).waitFor();
+      await page.getByRole('button', { name: 'Another file' }).click();
+      await choose(page, 'in.csv', Buffer.from('id;text\n1;"a, b"\n2;"utterly\ncharming"\n'));
+      await seen(page, /with ";": say format “CSV, semicolons”\.$/);
+      await page.getByLabel('Format').selectOption('CSV, semicolons');
+      expect(await page.locator('#file-doubt').isHidden()).toBe(true);
+      expect(await page.getByLabel('Field with the text').inputValue()).toBe('text');
+      await start(page);
+      await ended(page, 'batch-path');
+      await seen(page, /^2\sof\s2\srows/);
+      expect(await page.locator('#batch-curl').textContent()).toContain('/v1/batches?delimiter=%3B');
+    });
+
     test('a batch that is gone is said to be', async () => {
       const page = await pages.open(`${stack.url}/#batch=019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm`);
       await seen(page, 'No such batch');

@@ -141,8 +141,18 @@ const filePanel = (): Html => html`
           <select id="format">
             <option value="ndjson">JSON Lines</option>
             <option value="csv">CSV</option>
+            <option value="csv-semicolons">CSV, semicolons</option>
             <option value="tsv">TSV</option>
             <option value="lines">A text per line</option>
+          </select>
+        </div>
+        <div class="field" id="quote-row">
+          <label for="quote">Quotes</label>
+          <select id="quote">
+            <option value="">As is usual</option>
+            <option value='"'>Fields may span lines</option>
+            <option value="line">Fields end on their line</option>
+            <option value="none">Are characters</option>
           </select>
         </div>
         <div class="field" id="field-row">

@@ -8,6 +8,9 @@ import type { AppEnv } from '../env.ts';
 import { page } from '../pages/page.ts';
 
 const PAGES = new URL('../pages/', import.meta.url);
+/** Modules of bulk input that run in browsers, too: the page looks at a file with the same eyes as the API. */
+const SHARED = new URL('../../shared/bulk/', import.meta.url);
+const SHARED_MODULES = ['convert.ts', 'json-problem.ts', 'sniff.ts', 'sniff-bytes.ts', 'sniff-records.ts'];
 const SELF = "'self'";
 const NONE = "'none'";
 
@@ -59,7 +62,8 @@ async function readAsset(name: string): Promise<Asset | undefined> {
   const [, extension = ''] = /^[a-z-]+\.([a-z]+)$/.exec(name) ?? [];
   const kind = KINDS.get(extension);
   if (!kind) return undefined;
-  const asset = assets.get(name) ?? load(new URL(kind.folder + name, PAGES), kind.type);
+  const file = SHARED_MODULES.includes(name) ? new URL(name, SHARED) : new URL(kind.folder + name, PAGES);
+  const asset = assets.get(name) ?? load(file, kind.type);
   assets.set(name, asset);
   return asset.catch((error: unknown) => {
     assets.delete(name);
@@ -71,5 +75,8 @@ async function readAsset(name: string): Promise<Asset | undefined> {
 /** Scripts are TypeScript modules: browsers get them as Node runs them, with blanks in the place of their types. */
 async function load(file: URL, type: string): Promise<Asset> {
   const content = await readFile(file, 'utf8');
-  return { content: file.pathname.endsWith('.ts') ? stripTypeScriptTypes(content) : content, type };
+  if (!file.pathname.endsWith('.ts')) return { content, type };
+  // All modules lie side by side below /page.
+  const script = stripTypeScriptTypes(content).replaceAll(/(from ')(?:\.\.\/)+shared\/bulk\//g, '$1./');
+  return { content: script, type };
 }

@@ -1,11 +1,13 @@
 /** A file as `POST /v1/batches` takes it (docs/bulk.md). */
 
-export const fileFormats = ['ndjson', 'csv', 'tsv', 'lines'] as const;
+export const fileFormats = ['ndjson', 'csv', 'csv-semicolons', 'tsv', 'lines'] as const;
 export type FileFormat = (typeof fileFormats)[number];
 
 export interface BatchOptions {
   format: FileFormat;
   gzip: boolean;
+  /** What quotes mean in CSV; undefined: what is usual for the format. */
+  quote?: '"' | 'none' | 'line' | undefined;
   textField: string;
   /** How many labels per text, or `all`. */
   topK: string;
@@ -22,6 +24,7 @@ export interface BatchInput {
 const TYPES: Readonly<Record<FileFormat, string>> = {
   ndjson: 'application/x-ndjson',
   csv: 'text/csv',
+  'csv-semicolons': 'text/csv',
   tsv: 'text/tab-separated-values',
   lines: 'text/plain',
 };
@@ -34,6 +37,13 @@ const EXTENSIONS: Readonly<Record<string, FileFormat>> = {
   tsv: 'tsv',
 };
 
+/** Of CSV, between its fields; undefined for formats without them. */
+export const delimiters: Readonly<Partial<Record<FileFormat, string>>> = {
+  csv: ',',
+  'csv-semicolons': ';',
+  tsv: '\t',
+};
+
 const DEFAULT_FIELD = 'text';
 const DEFAULT_TOP_K = '1';
 
@@ -44,8 +54,10 @@ export function formatByName(name: string): FileFormat {
 }
 
 /** The request, with nothing said that goes without saying. */
-export function batchInput({ format, gzip, textField, topK, model }: BatchOptions): BatchInput {
+export function batchInput({ format, gzip, quote, textField, topK, model }: BatchOptions): BatchInput {
   const query = new URLSearchParams();
+  if (format === 'csv-semicolons') query.set('delimiter', ';');
+  if (format in delimiters && quote !== undefined) query.set('quote', quote);
   if (format !== 'lines' && textField !== DEFAULT_FIELD) query.set('text_field', textField);
   if (topK !== DEFAULT_TOP_K) query.set('top_k', topK);
   if (model !== undefined) query.set('model', model);

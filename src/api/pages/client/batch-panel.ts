@@ -2,10 +2,11 @@
 import type { Batch } from '../../../shared/contract.ts';
 import { urlOf, type Api } from './api.ts';
 import { batchInput } from './batch-input.ts';
-import { isFinal, problemOf, showBatch } from './batch-view.ts';
+import { allFailed, isAllFailed, isFinal, problemOf, showBatch } from './batch-view.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
 import { download, needsMemory } from './download.ts';
+import { firstErrors } from './first-errors.ts';
 import { FileForm, type ChosenFile } from './file-form.ts';
 import { bytes } from './format.ts';
 import type { ModelChoice } from './models.ts';
@@ -39,6 +40,8 @@ export class BatchPanel {
   /** The command that would have sent the file of a batch, as long as this page knows it. */
   #sent: { batch: string; command: string } | undefined;
   #batch: Batch | undefined;
+  /** The first errors of a batch without labels. */
+  #errors: readonly string[] = [];
   /** Why the latest click did not do what it should. */
   #failure: Explanation | undefined;
   #running = new AbortController();
@@ -78,7 +81,9 @@ export class BatchPanel {
     this.#panel.hidden = false;
     this.#batch = undefined;
     this.#failure = undefined;
+    this.#errors = [];
     this.#progress.removeAttribute('value');
+    this.#progress.classList.remove('failed');
     this.#path.replaceChildren();
     for (const button of [this.#cancel, this.#download, this.#remove, this.#another]) button.hidden = true;
     say(this.#title, name);
@@ -156,6 +161,7 @@ export class BatchPanel {
       try {
         const batch = await this.#api.json<Batch>(path, { signal });
         this.#show(batch);
+        if (isAllFailed(batch)) await this.#showErrors(batch, signal);
         if (isFinal(batch)) return;
       } catch (error) {
         if (signal.aborted) return;
@@ -179,14 +185,23 @@ export class BatchPanel {
       figures: this.#figures,
       status: this.#status,
     });
-    showProblem(this.#problem, this.#failure ?? problemOf(batch));
+    const failed = isAllFailed(batch);
+    showProblem(this.#problem, this.#failure ?? (failed ? allFailed(batch, this.#errors) : problemOf(batch)));
     const final = isFinal(batch);
     const { rows, urls } = batch;
     this.#cancel.hidden = final;
     this.#remove.hidden = !final;
     this.#another.hidden = !final;
     this.#download.hidden = rows.finished === 0;
-    say(this.#download, batch.status === 'completed' ? 'Download the labels' : 'Download what is finished');
+    this.#download.classList.toggle('secondary', failed);
+    say(
+      this.#download,
+      failed
+        ? 'Download the errors'
+        : batch.status === 'completed'
+          ? 'Download the labels'
+          : 'Download what is finished',
+    );
     const curl = this.#commands();
     this.#showCurl([
       ...(this.#sent?.batch === batch.id ? [this.#sent.command] : []),
@@ -199,6 +214,11 @@ export class BatchPanel {
         ? 'With a key, this browser keeps a download in memory before it saves it. For large results, take the curl line.'
         : '',
     );
+  }
+
+  async #showErrors(batch: Batch, signal: AbortSignal): Promise<void> {
+    this.#errors = await firstErrors(this.#api, batch.urls.results, signal);
+    if (!signal.aborted) this.#show(batch);
   }
 
   /** Cancels an upload or a batch; removes a batch that has ended. */

@@ -7,6 +7,9 @@ import type { Explanation } from './problems.ts';
 import { unknownRows } from './unknown.ts';
 
 const FINAL: readonly BatchStatus[] = ['completed', 'failed', 'canceled', 'expired'];
+/** Completed, without a single label. */
+export const isAllFailed = ({ status, rows }: Batch): boolean =>
+  status === 'completed' && rows.total > 0 && rows.failed === rows.total;
 export const isFinal = ({ status }: Batch): boolean => FINAL.includes(status);
 
 export interface BatchPlaces {
@@ -23,15 +26,33 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
   const { rows } = batch;
   const share = rows.total === 0 ? 0 : rows.finished / rows.total;
   progress.value = share;
+  progress.classList.toggle('failed', isAllFailed(batch) || batch.status === 'failed');
   showPath(path, stepsOf(batch));
   say(figures, figuresOf(batch));
   const spoken = Math.floor((share * 100) / SPOKEN_PERCENT) * SPOKEN_PERCENT;
   say(
     status,
-    isFinal(batch)
-      ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
-      : `The batch is ${batch.status}: ${spoken} %.`,
+    isAllFailed(batch)
+      ? `The batch has no labels: ${rows.failed === 1 ? 'its row is an error' : `all ${count(rows.failed)} rows are errors`}.`
+      : isFinal(batch)
+        ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
+        : `The batch is ${batch.status}: ${spoken} %.`,
   );
+}
+
+/**
+ * Why a batch has no labels at all, although it has come to its end.
+ * @param errors the first ones, as far as they are known
+ */
+export function allFailed({ rows }: Batch, errors: readonly string[]): Explanation {
+  const more = rows.failed - errors.length;
+  return {
+    title:
+      rows.failed === 1
+        ? 'The row is an error: there are no labels'
+        : `All ${count(rows.failed)} rows are errors: there are no labels`,
+    lines: [...errors, ...(errors.length > 0 && more > 0 ? [`… and ${count(more)} more`] : [])],
+  };
 }
 
 /** What keeps a batch from going on, for now or for good. */
@@ -53,9 +74,9 @@ function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): str
   const parts = [
     `${count(rows.finished)} of ${plural(rows.total, 'row')}`,
     ...(perSecond === null || perSecond === 0 ? [] : [`${rate(perSecond)} rows/s`]),
-    ...(eta === null ? [] : [`${duration(eta)} left`]),
     ...(rows.failed === 0 ? [] : [plural(rows.failed, 'error')]),
     ...(unknown === undefined ? [] : [unknown]),
+    ...(eta === null ? [] : [`${duration(eta)} left`]),
   ];
   // Lines break between the parts alone.
   return parts.map((part) => part.replaceAll(' ', '\u00a0')).join(' · ');
@@ -71,7 +92,7 @@ function stepsOf(batch: Batch): Step[] {
       ...(started === null ? [] : [{ state: 'processing', is: 'past' } as const]),
       {
         state: status,
-        is: status === 'completed' ? 'done' : 'ended',
+        is: status === 'completed' && !isAllFailed(batch) ? 'done' : 'ended',
         note: seconds === undefined ? '' : `after ${duration(seconds)}`,
       },
     ];

@@ -1,14 +1,49 @@
 /** The choice of a file, and how it is to be read. */
-import { fileFormats, formatByName, type BatchOptions } from './batch-input.ts';
+import { sniff } from '../../../shared/bulk/sniff.ts';
+import { delimiters, fileFormats, formatByName, type BatchOptions } from './batch-input.ts';
 import { create, element, say } from './dom.ts';
 import { bytes } from './format.ts';
 import type { ModelChoice } from './models.ts';
-import { doubtOf, findFields, readHead, type Head } from './peek.ts';
+import { doubtOf, findFields, readHead, USUAL_FIELD, type Head } from './peek.ts';
 import { showProblem, type Explanation } from './problems.ts';
 
 export interface ChosenFile {
   file: File;
   options: BatchOptions;
+}
+
+const quotes = ['"', 'none', 'line'] as const;
+
+/** What the format select calls the formats of batches. */
+const FORMAT_NAMES: Readonly<Record<string, string>> = {
+  ndjson: 'JSON Lines',
+  csv: 'CSV',
+  lines: 'A text per line',
+  ',': 'CSV',
+  ';': 'CSV, semicolons',
+  '\t': 'TSV',
+};
+
+/** Why a file cannot be read as a format, before all of it is sent. */
+function fileDoubt(
+  file: File,
+  { bytes: head, whole, gzip, text }: Head,
+  format: BatchOptions['format'],
+): Explanation | undefined {
+  const delimiter = delimiters[format];
+  const reading = {
+    format: format === 'ndjson' || format === 'lines' ? format : ('csv' as const),
+    delimiter,
+    // Whichever field is chosen, a header of the usual name says how its fields are divided.
+    textField: USUAL_FIELD,
+    explicit: false,
+    option: (name: string, value: string) =>
+      name === 'text_field' ? `field “${value}”` : `format “${FORMAT_NAMES[value] ?? value}”`,
+  };
+  const finding = sniff(head, whole, reading, { name: file.name, gzip });
+  if (finding !== undefined) return { title: 'This file cannot be read so', lines: [`It ${finding}.`] };
+  const doubt = doubtOf(text, format);
+  return doubt === undefined ? undefined : { title: 'Is this the right format?', lines: [doubt] };
 }
 
 export class FileForm {
@@ -19,6 +54,8 @@ export class FileForm {
   readonly #name = element('file-name', HTMLElement);
   readonly #size = element('file-size', HTMLElement);
   readonly #format = element('format', HTMLSelectElement);
+  readonly #quoteRow = element('quote-row', HTMLElement);
+  readonly #quote = element('quote', HTMLSelectElement);
   readonly #fieldRow = element('field-row', HTMLElement);
   readonly #field = element('text-field', HTMLInputElement);
   readonly #fields = element('fields', HTMLDataListElement);
@@ -112,13 +149,9 @@ export class FileForm {
   #suggestField(): void {
     const format = this.#chosenFormat;
     this.#fieldRow.hidden = format === 'lines';
-    const head = this.#chosen?.head.text ?? '';
-    const { names, likely } = findFields(head, format);
-    const doubt = doubtOf(head, format);
-    showProblem(
-      this.#doubt,
-      doubt === undefined ? undefined : { title: 'Is this the right format?', lines: [doubt] },
-    );
+    this.#quoteRow.hidden = !(format in delimiters);
+    const { names, likely } = findFields(this.#chosen?.head.text ?? '', format);
+    showProblem(this.#doubt, this.#chosen && fileDoubt(this.#chosen.file, this.#chosen.head, format));
     this.#fields.replaceChildren(...names.map((name) => create('option', { attributes: { value: name } })));
     this.#field.value = likely ?? 'text';
   }
@@ -127,6 +160,7 @@ export class FileForm {
     return {
       format: this.#chosenFormat,
       gzip,
+      quote: quotes.find((quote) => quote === this.#quote.value),
       textField: this.#field.value,
       topK: this.#topK.value,
       model: this.#model.value,

@@ -1,12 +1,17 @@
 /** The beginning of a file: whether it is compressed, and which of its fields has the texts. */
-import type { FileFormat } from './batch-input.ts';
+import { readRecords } from '../../../shared/bulk/sniff-records.ts';
+import { delimiters, type FileFormat } from './batch-input.ts';
 
 const HEAD_BYTES = 64 * 1024;
 const GZIP_MAGIC = [0x1f, 0x8b];
-const USUAL_FIELD = 'text';
+export const USUAL_FIELD = 'text';
 
 export interface Head {
   gzip: boolean;
+  /** Gzip undone. */
+  bytes: Uint8Array;
+  /** There are no others. */
+  whole: boolean;
   text: string;
 }
 
@@ -18,25 +23,35 @@ export async function readHead(file: Blob): Promise<Head> {
   const start = file.slice(0, HEAD_BYTES);
   const bytes = new Uint8Array(await start.arrayBuffer());
   const gzip = GZIP_MAGIC.every((byte, i) => bytes[i] === byte);
-  return { gzip, text: gzip ? await unzip(start) : new TextDecoder().decode(bytes) };
+  const all = file.size <= HEAD_BYTES;
+  const head = gzip ? await unzip(start) : { bytes, ended: true };
+  return { gzip, bytes: head.bytes, whole: all && head.ended, text: new TextDecoder().decode(head.bytes) };
 }
 
-async function unzip(start: Blob): Promise<string> {
-  const decoder = new TextDecoder();
+async function unzip(start: Blob): Promise<{ bytes: Uint8Array; ended: boolean }> {
   // Not every browser can iterate a stream.
   const reader = start.stream().pipeThrough(new DecompressionStream('gzip')).getReader();
-  let text = '';
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  let ended = false;
   try {
-    while (text.length <= HEAD_BYTES) {
+    while (length <= HEAD_BYTES && !ended) {
       const { value } = await reader.read();
-      if (value === undefined) break;
-      text += decoder.decode(value, { stream: true });
+      ended = value === undefined;
+      if (value) pieces.push(value);
+      length += value?.length ?? 0;
     }
   } catch {
     // A part of a compressed file ends in the middle: what came before is enough.
   }
   await reader.cancel().catch(() => {});
-  return text;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return { bytes, ended };
 }
 
 export interface Fields {
@@ -84,7 +99,7 @@ function isObject(json: string): boolean {
 function firstRecord(head: string, format: FileFormat): Map<string, string> {
   if (format === 'lines') return new Map();
   if (format === 'ndjson') return firstObject(head);
-  const [header = [], values = []] = readRecords(head, format === 'tsv' ? '\t' : ',', 2);
+  const [header = [], values = []] = readRecords(head, delimiters[format] ?? ',', 2);
   return new Map(header.map((name, i) => [name, values[i] ?? '']));
 }
 
@@ -96,17 +111,4 @@ function firstObject(head: string): Map<string, string> {
   } catch {
     return new Map();
   }
-}
-
-/** The first `limit` records of a CSV; quoted fields may hold delimiters, line ends, and quotes twice. */
-function readRecords(csv: string, delimiter: string, limit: number): string[][] {
-  const records: string[][] = [[]];
-  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^${delimiter}\r\n]*))(${delimiter}|\r?\n|$)`, 'gy');
-  for (const [, quoted, bare = '', end] of csv.matchAll(field)) {
-    records.at(-1)?.push(quoted?.replaceAll('""', '"') ?? bare);
-    if (end === delimiter) continue;
-    if (end === '' || records.length === limit) break;
-    records.push([]);
-  }
-  return records;
 }

@@ -1,0 +1,43 @@
+/** The first errors of a batch whose rows have all failed: its beginning is enough, whatever its size. */
+import type { Api } from './api.ts';
+
+/** So many are shown. */
+const SHOWN = 3;
+/** Of the results, at most. */
+const MAX_CHARS = 64 * 1024;
+
+/**
+ * @param path of the results
+ * @returns such as `Line 2: the text must not be empty`
+ * @throws what Api.send() throws
+ */
+export async function firstErrors(api: Api, path: string, signal: AbortSignal): Promise<string[]> {
+  const { body } = await api.send(path, { signal });
+  if (!body) return [];
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  try {
+    while (text.length < MAX_CHARS && errorsIn(text).length < SHOWN) {
+      const { value } = await reader.read();
+      if (value === undefined) break;
+      text += decoder.decode(value, { stream: true });
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+  return errorsIn(text);
+}
+
+/** @param ndjson results; the last line may be cut */
+export function errorsIn(ndjson: string): string[] {
+  const lines = ndjson.split('\n').slice(0, -1);
+  return lines.flatMap((line) => explain(line)).slice(0, SHOWN);
+}
+
+function explain(line: string): string[] {
+  // Empty lines say that the answer goes on.
+  if (line.trim() === '') return [];
+  const row = JSON.parse(line) as { line: number; error?: { message: string } };
+  return row.error ? [`Line ${row.line}: ${row.error.message}`] : [];
+}
