@@ -76,6 +76,10 @@ describe('refused by name', () => {
       { normalizer: { type: 'constructor' } },
       'tokenizer.json uses normalizer constructor, which is not supported',
     ],
+    [
+      { normalizer: { type: 'Precompiled', precompiled_charsmap: 'x' } },
+      'tokenizer.json: precompiled_charsmap of the normalizer is not a whole table',
+    ],
     [{ normalizer: {} }, 'tokenizer.json: normalizer has no type'],
     [{ normalizer: 'NFC' }, 'tokenizer.json: normalizer is "NFC"; expected an object or null'],
     [
@@ -239,11 +243,13 @@ describe('files', () => {
     ['null', 'tokenizer.json cannot be read: expected a JSON object'],
     ['[]', 'tokenizer.json cannot be read: expected a JSON object'],
     ['{', 'tokenizer.json cannot be read: '],
+    ['{\n\n  "a": x,\n}', 'tokenizer.json cannot be read: '],
   ])('tokenizer.json %j', (content, message) => {
     const folder = tokenizerFolder({});
     folders.push(folder);
     writeFileSync(path.join(folder, 'tokenizer.json'), content);
     expect(() => new TextTokenizer(folder, 16)).toThrow(message);
+    expect(() => new TextTokenizer(folder, 16)).toThrow(/^[^\n]*$/);
   });
 
   test.each([null, [], 'x'])('tokenizer_config.json %j', (config) => {

@@ -217,7 +217,9 @@ function readJson(folder: string, file: string): JsonObject {
     if (!value) throw new StartupError('expected a JSON object');
     return value;
   } catch (error) {
-    throw new StartupError(`${file} cannot be read: ${toError(error).message}`, { cause: error });
+    // Messages of JSON.parse quote the file, line ends included.
+    const reason = toError(error).message.replace(/\s+/g, ' ');
+    throw new StartupError(`${file} cannot be read: ${reason}`, { cause: error });
   }
 }
 

@@ -119,11 +119,11 @@ const MODELS: Types = {
     unk_token: TEXT_OR_NULL,
     continuing_subword_prefix: TEXT_OR_NULL,
     end_of_word_suffix: TEXT_OR_NULL,
-    fuse_unk: FLAG,
-    byte_fallback: FLAG,
-    ignore_merges: FLAG,
+    fuse_unk: FLAG_OR_NULL,
+    byte_fallback: FLAG_OR_NULL,
+    ignore_merges: FLAG_OR_NULL,
   },
-  Unigram: { vocab: SCORED_VOCABULARY, unk_id: ID_OR_NULL, byte_fallback: FLAG },
+  Unigram: { vocab: SCORED_VOCABULARY, unk_id: ID_OR_NULL, byte_fallback: FLAG_OR_NULL },
 };
 
 const ADDED_TOKEN = {

@@ -2,6 +2,7 @@
  * Normalisers of tokenizer.json: as in the tokenizers package of Python, with which models are trained. Where JavaScript has
  * the same function under the same name its result is nearly but not always the same.
  */
+import { StartupError } from '../../../shared/errors.ts';
 import { toByteCharacters } from './byte-level.ts';
 import type { JsonObject } from './json.ts';
 import { compilePattern } from './patterns.ts';
@@ -54,7 +55,7 @@ export function createNormalizer(config: JsonObject): Normalizer {
       return {
         normalize:
           typeof config.precompiled_charsmap === 'string'
-            ? precompiledNormalizer(Buffer.from(config.precompiled_charsmap, 'base64'))
+            ? precompiled(config.precompiled_charsmap)
             : (text) => text,
         // Python takes what follows a removed character for it.
         keepsStart: () => true,
@@ -141,6 +142,16 @@ function strip(config: JsonObject): Normalizer {
     },
     keepsStart: (text) => !(config.strip_left && isWhiteSpace(text, 0)),
   };
+}
+
+function precompiled(charsmap: string): Normalize {
+  try {
+    return precompiledNormalizer(Buffer.from(charsmap, 'base64'));
+  } catch (error) {
+    throw new StartupError('tokenizer.json: precompiled_charsmap of the normalizer is not a whole table', {
+      cause: error,
+    });
+  }
 }
 
 function replace(config: JsonObject): Normalizer {
