@@ -27,8 +27,14 @@ export interface InputSpec {
 }
 
 /** What is wrong with a record that has no text to classify. */
-export type RecordErrorCode =
-  'invalid_record' | 'invalid_encoding' | 'invalid_id' | 'invalid_text' | 'record_too_long';
+export const recordErrorCodes = [
+  'invalid_record',
+  'invalid_encoding',
+  'invalid_id',
+  'invalid_text',
+  'record_too_long',
+] as const;
+export type RecordErrorCode = (typeof recordErrorCodes)[number];
 
 /** `message` is for the user and never contains the text. */
 export interface RecordError {
