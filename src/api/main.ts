@@ -132,6 +132,10 @@ await runMain(createLogger('api', 'info'), async () => {
       keyless: config.WEBHOOK_SECRET,
       overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
     }),
+    dequeue: async (jobId) => {
+      await (await queues.getDeliveries()).remove(jobId).catch(() => 0);
+    },
+    onCancel: () => metrics.deliveryCanceled(),
   });
   const stopping = new AbortController();
 

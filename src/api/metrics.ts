@@ -32,6 +32,7 @@ export class ApiMetrics {
   readonly #texts: Counter<'model' | 'priority'>;
   readonly #waits: Counter<'outcome'>;
   readonly #uploaded: Counter;
+  readonly #canceledDeliveries: Counter;
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -70,6 +71,11 @@ export class ApiMetrics {
     this.#uploaded = new Counter({
       name: 'amulet_upload_bytes_total',
       help: 'Bytes of input that batches were given, uncompressed',
+      registers,
+    });
+    this.#canceledDeliveries = new Counter({
+      name: 'amulet_canceled_deliveries_total',
+      help: 'Webhook deliveries that their owners have canceled',
       registers,
     });
   }
@@ -164,6 +170,10 @@ export class ApiMetrics {
 
   waited(settled: boolean): void {
     this.#waits.inc({ outcome: settled ? 'settled' : 'given_up' });
+  }
+
+  deliveryCanceled(): void {
+    this.#canceledDeliveries.inc();
   }
 
   uploaded(bytes: number): void {

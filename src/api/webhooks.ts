@@ -4,8 +4,9 @@ import type { Delivery, EventType, Webhook } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 import { isEventId, shownId } from '../shared/ids.ts';
 import { EVERYBODY } from '../shared/owner.ts';
+import { deliveryJobId } from '../shared/queues.ts';
 import type { WithRedis } from '../shared/redis.ts';
-import { toDelivery, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
+import { toDelivery, type DeliveryFilter, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/webhooks/secrets.ts';
 
 export interface WebhookServiceParts {
@@ -13,6 +14,10 @@ export interface WebhookServiceParts {
   withRedis: WithRedis;
   deliveries: DeliveryStore;
   secrets: Secrets;
+  /** Takes a job out of the queue of deliveries, if it is there and nobody works on it. */
+  dequeue?: (jobId: string) => Promise<void>;
+  /** Told of every delivery that was canceled. */
+  onCancel?: () => void;
 }
 
 export class WebhookService {
@@ -54,15 +59,44 @@ export class WebhookService {
   /** @returns a page, newest first, and the id that the next one comes after */
   async list(
     owner: string,
-    { failed, limit, after }: { failed: boolean; limit: number; after: string | undefined },
+    { limit, after, ...filter }: DeliveryFilter & { limit: number; after: string | undefined },
   ): Promise<{ deliveries: Delivery[]; next: string | null }> {
     return this.#parts.withRedis(async () => {
+      if (filter.model !== undefined || (filter.status !== undefined && filter.status !== 'failed')) {
+        const page = await this.#parts.deliveries.filtered(owner, { ...filter, limit, after });
+        return {
+          deliveries: page.found.map(({ id, record }) => toDelivery(id, record)),
+          next: page.atEnd ? null : (page.last ?? null),
+        };
+      }
+      const failed = filter.status === 'failed';
       const found = await this.#parts.deliveries.list(owner, { failed, limit: limit + 1, after });
       const page = found.slice(0, limit);
       return {
         deliveries: page.map(({ id, record }) => toDelivery(id, record)),
         next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
       };
+    });
+  }
+
+  /**
+   * Makes no further attempts of one that is pending. One that is under way may still get through.
+   * @throws AppError `delivery_not_found`, `delivery_not_pending`
+   */
+  async cancel(owner: string, id: string): Promise<Delivery> {
+    await this.get(owner, id);
+    return this.#parts.withRedis(async () => {
+      const { deliveries, config, dequeue, onCancel } = this.#parts;
+      const ended = await deliveries.cancel(id, config.WEBHOOK_TTL_S);
+      if (!ended) throw notFound(id);
+      if (ended.status !== 'canceled') {
+        const message = `the delivery ${id} has ended (${ended.status}); only a pending one can be canceled`;
+        throw new AppError('delivery_not_pending', message);
+      }
+      if (ended.isNew) onCancel?.();
+      // One that a webhook process holds finds out by itself.
+      await dequeue?.(deliveryJobId(id, ended.run));
+      return this.get(owner, id);
     });
   }
 

@@ -25,6 +25,7 @@ export const PROBLEMS = {
     status: 409,
     title: 'Only a failed batch, or one with damaged results, can be resumed',
   },
+  delivery_not_pending: { status: 409, title: 'Only a pending delivery can be canceled' },
   part_conflict: { status: 409, title: 'Another part has this number' },
   parts_mismatch: { status: 409, title: 'The parts do not match those uploaded' },
   model_in_use: { status: 409, title: 'The model is in use' },

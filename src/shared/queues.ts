@@ -22,6 +22,9 @@ export function bulkQueueName(model: string, revision?: string): string {
 /** The queue of the deliveries of webhooks. */
 export const DELIVERIES_QUEUE = 'deliveries';
 
+/** Id of a delivery in that queue. @param run counts how often it was asked for again: each has a job of its own */
+export const deliveryJobId = (event: string, run: number): string => `${event}.${run}`;
+
 /** Name of every BullMQ job inside its queue. */
 export const JOB_NAME = 'classify';
 

@@ -265,17 +265,12 @@ describe("another owner's delivery", () => {
   });
 });
 
-test.each([
-  '?limit=0',
-  '?limit=101',
-  '?limit=-1',
-  '?limit=1e1',
-  '?status=delivered',
-  '?after=x',
-  '?before=1',
-])('a list with %s is a mistake that is told', async (query) => {
-  expect(await call<Problem>('alice', `/v1/webhooks${query}`)).toMatchObject({
-    status: 422,
-    body: { code: 'invalid_request' },
-  });
-});
+test.each(['?limit=0', '?limit=101', '?limit=-1', '?limit=1e1', '?status=sent', '?after=x', '?before=1'])(
+  'a list with %s is a mistake that is told',
+  async (query) => {
+    expect(await call<Problem>('alice', `/v1/webhooks${query}`)).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request' },
+    });
+  },
+);

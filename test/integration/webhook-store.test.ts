@@ -392,3 +392,145 @@ describe('secrets', () => {
     expect(await secrets.of('alice')).toEqual(rotated);
   });
 });
+
+describe('a delivery that is canceled', () => {
+  const GOT_THROUGH: Next = { status: 'delivered', keepS: 100 };
+
+  test.each<[string, () => Promise<string>, string | undefined]>([
+    ['that waits for its first attempt', () => happen(), 'canceled'],
+    [
+      'that waits for its next one',
+      async () => {
+        const id = await begin();
+        await record(id, AGAIN);
+        return id;
+      },
+      'canceled',
+    ],
+    [
+      'that was delivered',
+      async () => {
+        const id = await begin();
+        await record(id, DELIVERED);
+        return id;
+      },
+      'delivered',
+    ],
+    [
+      'that was given up',
+      async () => {
+        const id = await begin();
+        await record(id, FAILED);
+        return id;
+      },
+      'failed',
+    ],
+    ['that is gone', () => Promise.resolve('evt_00000000000000000000000000000000'), undefined],
+  ])('%s: %s', async (_, make, status) => {
+    const id = await make();
+    const isNew = status === 'canceled';
+    expect(await store.cancel(id, 300)).toEqual(status && { status, run: 0, isNew });
+    expect(await store.cancel(id, 300)).toEqual(status && { status, run: 0, isNew: false });
+    if (status === undefined) {
+      expect(await redis.exists(keyOf(id))).toBe(0);
+      return;
+    }
+    const after = await read(id);
+    expect([after.status, after.next]).toEqual([status, undefined]);
+    if (!isNew) return;
+    expect(after.finished).toBeGreaterThan(0);
+    expect(await redis.ttl(keyOf(id))).toBeGreaterThan(290);
+    expect(await store.announce([id])).toEqual([]);
+  });
+
+  test('can be sent again, with the same body', async () => {
+    const id = await begin();
+    await store.cancel(id, 300);
+    expect(await store.redeliver(id, 'alice')).toBe(true);
+    expect(await read(id)).toMatchObject({
+      status: 'pending',
+      run: 1,
+      body: `body of ${id}`,
+      finished: undefined,
+    });
+    expect(await redis.ttl(keyOf(id))).toBe(-1);
+    expect(await store.announce([id])).toEqual([{ id, url: WEBHOOK.url, run: 1 }]);
+    // An attempt of the run that was canceled says nothing about this one.
+    expect(await store.recordAttempt(id, { ...(await read(id)), run: 0 }, attemptOf(1), GOT_THROUGH)).toBe(
+      false,
+    );
+    expect((await read(id)).status).toBe('pending');
+  });
+
+  test.each([
+    [AGAIN, false, 'canceled'],
+    [FAILED, false, 'canceled'],
+    [GOT_THROUGH, true, 'delivered'],
+  ] as const)('while an attempt is under way that leads to %j', async (next, written, status) => {
+    const id = await begin();
+    const underWay = await read(id);
+    await store.cancel(id, 300);
+    expect(await store.recordAttempt(id, underWay, attemptOf(7), next)).toBe(written);
+    const after = await read(id);
+    expect([after.status, after.next, after.attempts]).toEqual([status, undefined, 1]);
+    expect(after.log).toMatchObject([{ ms: 7 }]);
+    expect(await ids('alice', { failed: true })).toEqual([]);
+    expect(await redis.ttl(keyOf(id))).toBeGreaterThan(0);
+  });
+
+  test('in the same moment as an attempt ends: one of the two outcomes, and never a further attempt', async () => {
+    for (let n = 0; n < 50; n++) {
+      const id = await begin();
+      const underWay = await read(id);
+      const calls = [
+        () => store.cancel(id, 300),
+        () => store.recordAttempt(id, underWay, attemptOf(1), n % 2 === 0 ? AGAIN : DELIVERED),
+      ];
+      await Promise.all((n % 3 === 0 ? calls : calls.toReversed()).map((call) => call()));
+      const { status, next, attempts } = await read(id);
+      expect(status).toBe(n % 2 === 0 ? 'canceled' : 'delivered');
+      expect([next, attempts]).toEqual([undefined, 1]);
+    }
+  });
+});
+
+describe('a list by status or model', () => {
+  const page = async (options: Parameters<DeliveryStore['filtered']>[1]) => {
+    const { found, last, atEnd } = await store.filtered('alice', options);
+    return { ids: found.map(({ id }) => id), last, atEnd };
+  };
+
+  test('has those alone, in pages that lead to the end', async () => {
+    const made: string[] = [];
+    for (let at = 1; at <= 9; at++) made.unshift(await begin('alice', at * 1000));
+    for (const id of made.filter((_, i) => i % 3 === 0)) await record(id, DELIVERED);
+    for (const id of made.filter((_, i) => i % 3 === 1)) await store.cancel(id, 300);
+    const of = (rest: number) => made.filter((_, i) => i % 3 === rest);
+    expect((await page({ status: 'delivered', limit: 9 })).ids).toEqual(of(0));
+    expect((await page({ status: 'canceled', limit: 9 })).ids).toEqual(of(1));
+    expect((await page({ status: 'pending', limit: 9 })).ids).toEqual(of(2));
+    expect((await page({ model: 'model', limit: 9 })).ids).toEqual(made);
+    expect(await page({ model: 'other', limit: 9 })).toMatchObject({ ids: [], atEnd: true });
+    const first = await page({ status: 'pending', limit: 2 });
+    expect(first).toEqual({ ids: of(2).slice(0, 2), last: of(2)[1], atEnd: false });
+    expect(await page({ status: 'pending', limit: 2, after: first.last })).toMatchObject({
+      ids: of(2).slice(2),
+      atEnd: true,
+    });
+  });
+
+  test('looks at a bounded number of them', async () => {
+    const key = `${prefix}:webhooks:alice`;
+    const gone = Array.from({ length: 2500 }, (_, i) =>
+      eventId(newJobId(newGroupId('normal', 'model')), i + 10_000),
+    );
+    await redis.zadd(key, ...gone.flatMap((id) => [0, id]));
+    const oldest = await begin('alice', 1000);
+    const first = await page({ status: 'pending', limit: 5 });
+    expect([first.ids, first.atEnd]).toEqual([[], false]);
+    expect(await page({ status: 'pending', limit: 5, after: first.last })).toMatchObject({
+      ids: [oldest],
+      atEnd: true,
+    });
+  });
+});

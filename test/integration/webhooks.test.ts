@@ -1,4 +1,5 @@
 /** Webhooks from submission to receiver, through real processes. */
+import { Redis } from 'ioredis';
 import { Webhook } from 'standardwebhooks';
 import { Webhook as SvixWebhook } from 'svix';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -280,6 +281,84 @@ describe('attempts', () => {
     expect(attempts).toMatchObject([{ outcome: 'gone', status: 410 }]);
     receiver.behave = answer(204);
   });
+
+  test('that wait for their next attempt can be canceled, and sent again later', async () => {
+    const path = newPath();
+    receiver.behave = (received, response) =>
+      (received.path === path ? answer(429, { 'retry-after': '3600' }) : answer(204))(received, response);
+    const job = await submit(path);
+    const { id, urls } = await delivery(job.urls.self, 'pending');
+    await eventually(async () =>
+      (await calls.call<Delivery>(urls.self)).body.attempts[0] ? true : undefined,
+    );
+    const listed = async (query: string) =>
+      (await calls.call<{ deliveries: Delivery[] }>(`/v1/webhooks${query}`)).body.deliveries.map(
+        (each) => each.id,
+      );
+    expect(await listed('?status=pending')).toEqual([id]);
+
+    const cancel = () => calls.call<Delivery & Problem>(`${urls.self}/cancel`, { method: 'POST' });
+    const { status, body } = await cancel();
+    expect([status, body]).toMatchObject([
+      200,
+      {
+        id,
+        status: 'canceled',
+        next_attempt_at: null,
+        finished_at: expect.any(String),
+        attempts: [{ status: 429 }],
+      },
+    ]);
+    expect((await cancel()).body).toEqual(body);
+    expect(await listed('?status=pending')).toEqual([]);
+    expect(await listed('?status=canceled&model=sst2-minilm')).toEqual([id]);
+    expect(await listed('?status=canceled&model=another')).toEqual([]);
+    const left = new Redis(inject('redisUrl'));
+    expect(await left.keys(`${stack.prefix}:deliveries:${id}*`)).toEqual([]);
+    left.disconnect();
+
+    receiver.behave = answer(204);
+    expect((await calls.call(`${urls.self}/redeliver`, { method: 'POST' })).status).toBe(202);
+    await delivery(job.urls.self, 'delivered');
+    const refused = await cancel();
+    expect([refused.status, refused.body.code]).toEqual([409, 'delivery_not_pending']);
+    expect(refused.body.detail).toContain('delivered');
+    const unknown = await calls.call<Problem>('/v1/webhooks/evt_00000000000000000000000000000000/cancel', {
+      method: 'POST',
+    });
+    expect([unknown.status, unknown.body.code]).toEqual([404, 'delivery_not_found']);
+  });
+
+  test.each([
+    [204, 'delivered', 'delivered'],
+    [500, 'canceled', 'server_error'],
+  ] as const)(
+    'canceled during an attempt that ends with %i: %s, and no other follows',
+    async (code, end, outcome) => {
+      const path = newPath();
+      let finish = () => {};
+      receiver.behave = (received, response) => {
+        if (received.path !== path) answer(204)(received, response);
+        else finish = () => answer(code)(received, response);
+      };
+      const job = await submit(path);
+      await arrived(path);
+      const { urls } = await delivery(job.urls.self, 'pending');
+      expect((await calls.call<Delivery>(`${urls.self}/cancel`, { method: 'POST' })).body.status).toBe(
+        'canceled',
+      );
+      finish();
+      const ended = await eventually(async () => {
+        const { body } = await calls.call<Delivery>(urls.self);
+        return body.attempts.length > 0 ? body : undefined;
+      });
+      expect(ended).toMatchObject({ status: end, next_attempt_at: null, attempts: [{ outcome }] });
+      receiver.behave = answer(204);
+      // Longer than the whole schedule.
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      expect(receiver.at(path).length).toBe(1);
+    },
+  );
 
   test('wait for as long as Retry-After says', async () => {
     const path = newPath();

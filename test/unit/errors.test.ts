@@ -29,6 +29,7 @@ const EXPECTED: Record<ProblemCode, number> = {
   batch_not_open: 409,
   batch_not_failed: 409,
   batch_canceled: 409,
+  delivery_not_pending: 409,
   part_conflict: 409,
   parts_mismatch: 409,
   revision_gone: 409,

@@ -1,12 +1,17 @@
 /** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import { batchEventSchema, deliverySchema, jobEventSchema } from '../../shared/contract.ts';
+import {
+  batchEventSchema,
+  deliverySchema,
+  deliveryStatusSchema,
+  jobEventSchema,
+} from '../../shared/contract.ts';
 import { EVENT_ID } from '../../shared/ids.ts';
 import type { Secret } from '../../shared/webhooks/secrets.ts';
 import type { AppEnv } from '../env.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';
-import { DEFAULT_PAGE, idInPath, json, NO_QUERY, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
+import { DEFAULT_PAGE, idInPath, json, NO_QUERY, PAGE, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
 
 const params = z.object({ id: idInPath(EVENT_ID, 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70') });
 const NOT_FOUND = { 404: problem('Unknown, or past its retention.') };
@@ -31,22 +36,17 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     summary: 'List your deliveries, newest first',
     tags: ['Webhooks'],
     request: {
-      query: pageQuery(EVENT_ID).extend({
-        status: z.enum(['failed']).optional().openapi({ description: '`failed`: those that were given up.' }),
-      }),
+      query: pageQuery(EVENT_ID, deliveryStatusSchema),
     },
     responses: {
-      200: json(
-        'A page; `next` is what the following one comes `after`, null on the last.',
-        z.object({ deliveries: z.array(deliverySchema), next: z.string().nullable() }),
-      ),
+      200: json(PAGE, z.object({ deliveries: z.array(deliverySchema), next: z.string().nullable() })),
       422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },
   });
   app.openapi(list, async (c) => {
-    const { status, limit = DEFAULT_PAGE, after } = c.req.valid('query');
-    return c.json(await webhooks.list(c.get('owner'), { failed: status === 'failed', limit, after }), 200);
+    const { limit = DEFAULT_PAGE, after, ...filter } = c.req.valid('query');
+    return c.json(await webhooks.list(c.get('owner'), { ...filter, limit, after }), 200);
   });
 
   const read = createRoute({
@@ -73,6 +73,26 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
   });
   app.openapi(redeliver, async (c) =>
     c.json(await webhooks.redeliver(c.get('owner'), c.req.valid('param').id), 202),
+  );
+
+  const cancel = createRoute({
+    method: 'post',
+    path: '/v1/webhooks/{id}/cancel',
+    summary: 'Cancel a pending delivery',
+    tags: ['Webhooks'],
+    request: { params, query: NO_QUERY },
+    responses: {
+      200: json(
+        'No further attempt is made. One that was under way may still get through: see `status`.',
+        deliverySchema,
+      ),
+      409: problem('It was delivered or given up already.'),
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(cancel, async (c) =>
+    c.json(await webhooks.cancel(c.get('owner'), c.req.valid('param').id), 200),
   );
 
   const secret = createRoute({

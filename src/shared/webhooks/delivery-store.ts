@@ -15,7 +15,7 @@ import {
   type Delivery,
   type DeliveryStatus,
 } from '../contract.ts';
-import { firstEventId } from '../ids.ts';
+import { batchModel, firstEventId, parseJobId } from '../ids.ts';
 import { ownersKey } from '../owner.ts';
 import { redisTime } from '../redis-time.ts';
 import { deliveryKey, deliveryUrl, outboxKey } from './events.ts';
@@ -53,9 +53,20 @@ const MAX_LOGGED = 50;
 const TRIM_PAGE = 1000;
 const LIST_SLACK_MS = 2 * 86_400_000;
 
-const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3 } as const;
+const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3, cancel: 1 } as const;
 type Script = keyof typeof SCRIPTS;
 type RunScript = (...args: (string | number)[]) => Promise<unknown>;
+
+/** Which deliveries a list has; default: all. */
+export interface DeliveryFilter {
+  status?: DeliveryStatus | undefined;
+  /** Of the job or batch that they are about. */
+  model?: string | undefined;
+}
+
+/** Ids on a filtered list that are looked at together, and for one page in all. */
+const LIST_PAGE = 200;
+const LIST_LOOKS = 2000;
 
 /** What comes after an attempt. Times are Unix ms, `keepS` seconds. */
 export type Next = { status: 'pending'; at: number } | { status: 'delivered' | 'failed'; keepS: number };
@@ -138,6 +149,22 @@ export class DeliveryStore {
     return written === 1;
   }
 
+  /**
+   * Ends a delivery that is pending. An attempt that is under way may still get through, and is written down.
+   * @param keepS seconds to keep it
+   * @returns its status from now on, which run has ended, and whether this call ended it; undefined when it is not there
+   */
+  async cancel(
+    id: string,
+    keepS: number,
+  ): Promise<{ status: DeliveryStatus; run: number; isNew: boolean } | undefined> {
+    const ended = (await this.#run('cancel', deliveryKey(this.#prefix, id), keepS)) as
+      [string, string, number] | null;
+    if (!ended) return undefined;
+    const [status, run, changed] = ended;
+    return { status: deliveryStatusSchema.parse(status), run: Number(run), isNew: changed === 1 };
+  }
+
   /** False when it is not there. */
   async redeliver(id: string, owner: string): Promise<boolean> {
     const found = await this.#run(
@@ -178,6 +205,44 @@ export class DeliveryStore {
       });
     }
     return found;
+  }
+
+  /**
+   * Deliveries of an owner with a status, or of a model, newest first, from the one behind `after` on. Those that were given
+   * up have a list; of the others at most LIST_LOOKS are looked at.
+   * @returns up to `limit`, the last one looked at, and whether there is none behind it
+   */
+  async filtered(
+    owner: string,
+    { status, model, limit, after }: DeliveryFilter & { limit: number; after?: string | undefined },
+  ): Promise<{ found: { id: string; record: DeliveryRecord }[]; last: string | undefined; atEnd: boolean }> {
+    const key = status === 'failed' ? this.#failedKey(owner) : this.#allKey(owner);
+    const found: { id: string; record: DeliveryRecord }[] = [];
+    let last = after;
+    let atEnd = false;
+    for (let looked = 0; found.length < limit && looked < LIST_LOOKS && !atEnd; looked += LIST_PAGE) {
+      const from = last === undefined ? '+' : `(${last}`;
+      const ids = await this.#redis.zrevrangebylex(key, from, '-', 'LIMIT', 0, LIST_PAGE);
+      const fields = await Promise.all(
+        ids.map((id) => this.#redis.hmget(deliveryKey(this.#prefix, id), 'owner', 'status', 'source')),
+      );
+      const wanted = ids.filter((_, i) => {
+        const [known, its, source] = fields[i] ?? [];
+        if (typeof known !== 'string' || (status !== undefined && (its ?? 'pending') !== status))
+          return false;
+        return model === undefined || modelOf(source ?? '') === model;
+      });
+      // No more are read than there is room for: bodies may have 20 KB each.
+      const read = wanted.slice(0, limit - found.length);
+      const records = await Promise.all(read.map((id) => this.read(id)));
+      read.forEach((id, i) => {
+        const record = records[i];
+        if (record) found.push({ id, record });
+      });
+      atEnd = ids.length < LIST_PAGE && read.length === wanted.length;
+      last = read.length < wanted.length ? read.at(-1) : (ids.at(-1) ?? last);
+    }
+    return { found, last, atEnd };
   }
 
   /**
@@ -224,6 +289,8 @@ export class DeliveryStore {
 }
 
 const commandName = (script: string): string => `amuletDelivery-${script}`;
+
+const modelOf = (source: string): string | undefined => batchModel(source) ?? parseJobId(source)?.model;
 
 function parse(fields: Record<string, string>): DeliveryRecord {
   const log: Attempt[] = [];

@@ -12,16 +12,23 @@ ARGV[5]  Unix ms of now
 ARGV[6]  Unix ms of the next attempt, or seconds to keep the delivery when there is none
 ARGV[7]  most attempts that are kept
 
-Returns 1, or 0 when the delivery is not there, has ended, or was asked for again meanwhile.
+Returns 1, or 0 when the delivery is not there, has ended, or was asked for again meanwhile. An attempt that was under way
+when the delivery was canceled is written down all the same: if it got through, the delivery is delivered (1); if not, it
+stays canceled (0).
 ]]
 local state = redis.call('HMGET', KEYS[1], 'status', 'run')
-if state[1] ~= 'pending' or (state[2] or '0') ~= ARGV[2] then
+local canceled = state[1] == 'canceled'
+if (state[1] ~= 'pending' and not canceled) or (state[2] or '0') ~= ARGV[2] then
   return 0
 end
 local n = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HINCRBY', KEYS[1], 'run_attempts', 1)
-redis.call('HSET', KEYS[1], 'attempt:' .. n, ARGV[3], 'status', ARGV[4])
+redis.call('HSET', KEYS[1], 'attempt:' .. n, ARGV[3])
 redis.call('HDEL', KEYS[1], 'attempt:' .. (n - ARGV[7]))
+if canceled and ARGV[4] ~= 'delivered' then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'status', ARGV[4])
 if ARGV[4] == 'pending' then
   redis.call('HSET', KEYS[1], 'next', ARGV[6])
 else

@@ -11,7 +11,7 @@ import { deliveryPayloadSchema, type Attempt, type DeliveryPayload } from '../..
 import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { eventTime } from '../../shared/ids.ts';
-import { DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
+import { deliveryJobId, DELIVERIES_QUEUE, openQueue } from '../../shared/queues.ts';
 import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/webhooks/delivery-store.ts';
 import type { Secrets } from '../../shared/webhooks/secrets.ts';
@@ -140,7 +140,7 @@ export class Deliverer {
     if (pending.length === 0) return;
     const planned = pending.map(({ id, run, url }) => {
       const host = hostOf(url);
-      return { id, run, host, jobId: jobIdOf(id, run), full: this.#hosts.isFull(host) };
+      return { id, run, host, jobId: deliveryJobId(id, run), full: this.#hosts.isFull(host) };
     });
     const queue = await this.#queue;
     await queue.addBulk(
@@ -190,7 +190,7 @@ export class Deliverer {
     }
     const { id, run, host } = parsed.data;
     // Before anything is read: while a receiver is down, thousands come by only to hear that it is not their turn yet.
-    const jobId = jobIdOf(id, run);
+    const jobId = deliveryJobId(id, run);
     const turn = this.#hosts.enter(host, jobId);
     if (turn === undefined) {
       if (!this.#isTooOld(id, run)) {
@@ -342,7 +342,7 @@ export class Deliverer {
       if (isLarge(record)) await sources.release(record.source);
     } else if (pointsToSource(record)) await sources.keep(record.source, next.at);
     const written = await deliveries.recordAttempt(id, record, attempt, next);
-    onAttempt({ outcome, ms: attempt.ms, final: next.status !== 'pending' });
+    onAttempt({ outcome, ms: attempt.ms, final: written && next.status !== 'pending' });
     const { type, source } = record;
     const level = next.status === 'failed' ? 'warn' : 'debug';
     logger[level](
@@ -359,8 +359,6 @@ export class Deliverer {
   }
 }
 
-/** A run of its own for each time that it is asked for again. */
-const jobIdOf = (event: string, run: number): string => `${event}.${run}`;
 const eventOf = (jobId: string): string => jobId.slice(0, jobId.lastIndexOf('.'));
 
 function classify(
