@@ -56,12 +56,29 @@ export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'w
   idempotencyKey?: string | undefined;
 };
 
+/** A batch that was made, now or by an earlier request with the same idempotency key. */
+export interface SubmittedBatch {
+  batch: Batch;
+  /** An earlier request made it. */
+  replayed: boolean;
+}
+
+/** Which batches a list has; default: all. */
+export interface BatchFilter {
+  status?: BatchStatus | undefined;
+  model?: string | undefined;
+}
+
 export interface Upload {
   body: AsyncIterable<Uint8Array>;
   gzip: boolean;
   /** Of a whole input: the caller has named its format, beyond its Content-Type. */
   formatNamed?: boolean;
 }
+
+/** Ids on a filtered list that are looked at together, and for one page in all. */
+const LIST_PAGE = 200;
+const LIST_LOOKS = 1000;
 
 const DEFAULT_CHUNK_BYTES = 256 * 1024;
 /** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
@@ -80,17 +97,18 @@ export class BatchService {
   }
 
   /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */
-  async open(owner: string, input: NewBatch): Promise<Batch> {
-    const id = await this.#create(owner, input);
-    return this.get(owner, id);
+  async open(owner: string, input: NewBatch): Promise<SubmittedBatch> {
+    const { id, existed } = await this.#create(owner, input);
+    return { batch: await this.get(owner, id), replayed: existed };
   }
 
   /** Takes a whole input as it streams in. Once this resolves, the batch will reach a final state. */
-  async submit(owner: string, input: NewBatch, upload: Upload): Promise<Batch> {
-    const id = await this.#create(owner, input);
+  async submit(owner: string, input: NewBatch, upload: Upload): Promise<SubmittedBatch> {
+    const { id } = await this.#create(owner, input);
     try {
-      const { part } = await this.#upload(id, 1, upload);
-      return await this.complete(owner, id, { parts: [{ number: 1, sha256: part.sha256 }] });
+      const { part, added } = await this.#upload(id, 1, upload);
+      const batch = await this.complete(owner, id, { parts: [{ number: 1, sha256: part.sha256 }] });
+      return { batch, replayed: !added };
     } catch (error) {
       if (error instanceof AppError && error.code === 'part_conflict') {
         throw new AppError(
@@ -170,12 +188,25 @@ export class BatchService {
     owner: string,
     limit: number,
     after?: string,
+    { status, model }: BatchFilter = {},
   ): Promise<{ batches: Batch[]; next: string | null }> {
     return this.#parts.withRedis(async () => {
-      const found = await this.#parts.batches.list(owner, limit + 1, after);
-      const page = found.slice(0, limit);
-      const batches = await Promise.all(page.map(({ id, record }) => this.#show(id, record)));
-      return { batches, next: found.length > limit ? (page.at(-1)?.id ?? null) : null };
+      const found: { id: string; record: BatchRecord }[] = [];
+      const wanted = (id: string) => model === undefined || batchModel(id) === model;
+      const pageSize = status === undefined && model === undefined ? limit + 1 : LIST_PAGE;
+      let from = after;
+      let atEnd = false;
+      // One more than asked for tells whether there is another page.
+      for (let looked = 0; found.length <= limit && looked < LIST_LOOKS && !atEnd; looked += pageSize) {
+        const page = await this.#parts.batches.page(owner, pageSize, from, wanted);
+        found.push(...page.found.filter(({ record }) => status === undefined || record.status === status));
+        ({ atEnd } = page);
+        from = page.last ?? from;
+      }
+      const shown = found.slice(0, limit);
+      const batches = await Promise.all(shown.map(({ id, record }) => this.#show(id, record)));
+      const isMore = found.length > limit;
+      return { batches, next: isMore ? (shown.at(-1)?.id ?? null) : atEnd ? null : (from ?? null) };
     });
   }
 
@@ -225,7 +256,7 @@ export class BatchService {
     });
   }
 
-  async #create(owner: string, input: NewBatch): Promise<string> {
+  async #create(owner: string, input: NewBatch): Promise<{ id: string; existed: boolean }> {
     return this.#parts.withRedis(async () => {
       const { catalog, batches, admission } = this.#parts;
       const model = await catalog.resolve(input.model);
@@ -235,14 +266,15 @@ export class BatchService {
       const fresh = newBatchId(model.name);
       if (idempotencyKey === undefined) {
         await batches.create(fresh, owner, spec, input.webhook);
-        return fresh;
+        return { id: fresh, existed: false };
       }
       const redisKey = this.#idempotencyKeys.redisKey(owner, idempotencyKey);
       for (;;) {
         const reserved = await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
         const id = reserved ?? fresh;
+        const existed = reserved !== undefined && (await batches.read(id)) !== undefined;
         // Whoever reserved it may have died before there was a batch.
-        if (await batches.create(id, owner, spec, input.webhook, redisKey)) return id;
+        if (await batches.create(id, owner, spec, input.webhook, redisKey)) return { id, existed };
       }
     });
   }

@@ -64,6 +64,19 @@ export interface NewJob {
   idempotencyKey?: string | undefined;
 }
 
+/** Which jobs a list has; default: all. */
+export interface JobFilter {
+  status?: JobStatus | undefined;
+  model?: string | undefined;
+}
+
+/** A job that was taken in, now or by an earlier request with the same idempotency key. */
+export interface Submitted {
+  job: Job;
+  /** An earlier request made it. */
+  replayed: boolean;
+}
+
 /** What is known of a job that has no record yet. */
 interface Unfinished {
   status: JobStatus;
@@ -100,7 +113,7 @@ export class JobService {
    *
    * @param own the caller will wait for it with waitOwn()
    */
-  async submit(owner: string, input: NewJob, own = false): Promise<Job> {
+  async submit(owner: string, input: NewJob, own = false): Promise<Submitted> {
     let abandoned = false;
     let expected: string | undefined;
     const submitted = this.#parts.withRedis(async () => {
@@ -128,7 +141,7 @@ export class JobService {
           const known = await this.#find(reserved);
           if (known === 'deleted')
             throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
-          if (known) return this.#show(reserved, known);
+          if (known) return { job: await this.#show(reserved, known), replayed: true };
         }
         await admit();
         // Whoever reserved it may be adding it, too, and have it announced elsewhere.
@@ -155,7 +168,8 @@ export class JobService {
       this.#parts.onSubmit(model.name, priority, payload.texts.length);
       // Added after the deadline: the caller has its 503 already, and nobody will come to wait.
       if (abandoned) waiters.forget(id);
-      return this.#show(id, { status: 'queued', payload, startedAt: null }, ahead);
+      const job = await this.#show(id, { status: 'queued', payload, startedAt: null }, ahead);
+      return { job, replayed: false };
     });
     return submitted.catch((error: unknown) => {
       abandoned = true;
@@ -171,36 +185,57 @@ export class JobService {
   }
 
   /** An owner's jobs that are still known, newest first, from the one behind `after` on. */
-  async list(owner: string, limit: number, after?: string): Promise<JobList> {
+  async list(
+    owner: string,
+    limit: number,
+    after?: string,
+    { status, model }: JobFilter = {},
+  ): Promise<JobList> {
     return this.#parts.withRedis(async () => {
-      const { redis, records, config } = this.#parts;
+      const { redis, config } = this.#parts;
       const key = jobListKey(config.REDIS_PREFIX, owner);
       const jobs: Job[] = [];
       let from = after;
       let atEnd = false;
-      // Some of a page may be gone; one more than asked for tells whether there is another page.
+      // Some of a page may be gone, or not wanted; one more than asked for tells whether there is another page.
       for (let looked = 0; jobs.length <= limit && looked < LIST_LOOKS && !atEnd;) {
         const below = from === undefined ? '+' : `(${from}`;
-        const count = looked === 0 ? limit + 1 : Math.max(limit + 1, LIST_PAGE);
+        const isFirst = looked === 0 && status === undefined && model === undefined;
+        const count = isFirst ? limit + 1 : Math.max(limit + 1, LIST_PAGE);
         const ids = await redis.zrevrangebylex(key, below, '-', 'LIMIT', 0, count);
         atEnd = ids.length < count;
         if (ids.length === 0) break;
         looked += ids.length;
         from = ids.at(-1);
-        const finished = await records.read(ids);
-        const found = await Promise.all(ids.map(async (id, i) => finished[i] ?? this.#find(id)));
-        const known = found.flatMap((job, i) =>
-          job === undefined || job === 'deleted' ? [] : [this.#show(ids[i] as string, job)],
-        );
-        jobs.push(...(await Promise.all(known)));
+        const wanted = model === undefined ? ids : ids.filter((id) => parseJobId(id)?.model === model);
+        jobs.push(...(await this.#showAll(wanted, status)));
       }
       const shown = jobs.slice(0, limit);
       return {
         jobs: shown.map(({ results: _, ...job }) => job),
-        // Where many are gone, a page may be short, or empty, and have a next one all the same.
+        // Where many are gone or not wanted, a page may be short, or empty, and have a next one all the same.
         next: jobs.length > limit ? (shown.at(-1)?.id ?? null) : atEnd ? null : (from ?? null),
       };
     });
+  }
+
+  /** Those jobs that are still known, and have the status. */
+  async #showAll(ids: string[], status: JobStatus | undefined): Promise<Job[]> {
+    const { records } = this.#parts;
+    if (ids.length === 0) return [];
+    if (status !== undefined && isFinal(status)) {
+      // One that waits is not looked for in its queue: it is not what is asked for.
+      const found = await records.readWithStatus(ids, status);
+      return [...found].map(([id, record]) => toJob(id, record));
+    }
+    const candidates = status === undefined ? ids : await records.withoutOutcome(ids);
+    const finished = await records.read(candidates);
+    const found = await Promise.all(candidates.map(async (id, i) => finished[i] ?? this.#find(id)));
+    const known = found.flatMap((job, i) =>
+      job === undefined || job === 'deleted' ? [] : [this.#show(candidates[i] as string, job)],
+    );
+    const shown = await Promise.all(known);
+    return status === undefined ? shown : shown.filter((job) => job.status === status);
   }
 
   /** The job once it is final, or as it is after `timeoutMs`. */
@@ -358,7 +393,8 @@ export class JobService {
   async #show(id: string, found: JobRecord | Unfinished, known?: number): Promise<Job> {
     if ('v' in found) return toJob(id, found);
     const { status, payload, startedAt } = found;
-    const name = parseJobId(id)?.model ?? '';
+    const parts = parseJobId(id);
+    const name = parts?.model ?? '';
     const ahead = status === 'queued' ? (known ?? (await this.#parts.backlog.ahead(id))) : undefined;
     return {
       id,
@@ -367,6 +403,9 @@ export class JobService {
       created_at: new Date(payload.created_at).toISOString(),
       started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
       finished_at: null,
+      expires_at: payload.expires_at === undefined ? null : new Date(payload.expires_at).toISOString(),
+      priority: parts?.priority ?? 'normal',
+      text_count: payload.texts.length,
       results: null,
       failed_texts: 0,
       ...(ahead === undefined ? {} : { ahead }),

@@ -9,8 +9,10 @@ import { Server } from './server.ts';
 import { submitBatch, type BatchSubmitOptions } from './submit-batch.ts';
 import type {
   Batch,
+  BatchStatus,
   Classification,
   Delivery,
+  DeliveryStatus,
   Job,
   JobEventType,
   JobStatus,
@@ -64,10 +66,18 @@ export interface ClassifyOptions extends Omit<SubmitOptions, 'webhook'> {
   timeoutMs?: number | undefined;
 }
 
-export interface DeliveryListOptions extends CallOptions {
-  /** `failed`: only those that were given up. */
-  status?: 'failed' | undefined;
+/** What a list has; default: everything. */
+export interface ListOptions<Status extends string> extends CallOptions {
+  /** Only those with this status. */
+  status?: Status | undefined;
+  /** Only those of this model. */
+  model?: string | undefined;
 }
+
+export type JobListOptions = ListOptions<JobStatus>;
+export type BatchListOptions = ListOptions<BatchStatus>;
+/** `failed`: those that were given up. */
+export type DeliveryListOptions = ListOptions<DeliveryStatus>;
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_PATIENCE_MS = 30_000;
@@ -183,8 +193,8 @@ export class AmuletClient {
   }
 
   /** Your jobs that are still known, newest first. */
-  jobs({ signal }: CallOptions = {}): AsyncGenerator<ListedJob, void, undefined> {
-    return listAll(this.#server, '/v1/jobs', 'jobs', {}, signal);
+  jobs({ status, model, signal }: JobListOptions = {}): AsyncGenerator<ListedJob, void, undefined> {
+    return listAll(this.#server, '/v1/jobs', 'jobs', { status, model }, signal);
   }
 
   /**
@@ -202,18 +212,26 @@ export class AmuletClient {
   }
 
   /** Your batches, newest first. */
-  batches({ signal }: CallOptions = {}): AsyncGenerator<Batch, void, undefined> {
-    return listAll(this.#server, '/v1/batches', 'batches', {}, signal);
+  batches({ status, model, signal }: BatchListOptions = {}): AsyncGenerator<Batch, void, undefined> {
+    return listAll(this.#server, '/v1/batches', 'batches', { status, model }, signal);
   }
 
   /** Deliveries of your webhooks, newest first. */
-  deliveries({ status, signal }: DeliveryListOptions = {}): AsyncGenerator<Delivery, void, undefined> {
-    return listAll(this.#server, '/v1/webhooks', 'deliveries', { status }, signal);
+  deliveries({ status, model, signal }: DeliveryListOptions = {}): AsyncGenerator<Delivery, void, undefined> {
+    return listAll(this.#server, '/v1/webhooks', 'deliveries', { status, model }, signal);
   }
 
   /** One delivery, with its attempts. @param id what its receiver sees as `webhook-id` */
   delivery(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
     return this.#server.json({ method: 'GET', path: deliveryPath(id), signal });
+  }
+
+  /**
+   * Makes no further attempts of a delivery that is pending; one that is under way may still get through.
+   * @throws ApiError `delivery_not_pending` when it was delivered or given up
+   */
+  cancelDelivery(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
+    return this.#server.json({ method: 'POST', path: `${deliveryPath(id)}/cancel`, signal });
   }
 
   /** Sends an event again, now, whether it was delivered or not. */

@@ -4,10 +4,12 @@
  */
 export {
   AmuletClient,
+  type BatchListOptions,
   type CallOptions,
   type ClassifyOptions,
   type ClientOptions,
   type DeliveryListOptions,
+  type JobListOptions,
   type SubmitOptions,
   type TextInput,
 } from './amulet-client.ts';

@@ -70,6 +70,11 @@ export interface Job {
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
+  /** When it expires unless it was started before; null without `expires_in`. */
+  expires_at: string | null;
+  priority: 'normal' | 'low';
+  /** How many texts it has; null when it ended without results under an earlier version. */
+  text_count: number | null;
   /** One entry per text, in the order they were sent; null until the job has finished. */
   results: RowResult[] | null;
   /** How many results are errors. */
@@ -229,13 +234,15 @@ export interface DeliveryAttempt {
   ms: number;
 }
 
+export type DeliveryStatus = 'pending' | 'delivered' | 'failed' | 'canceled';
+
 /** An event on its way to its receiver. */
 export interface Delivery {
   /** What receivers see as `webhook-id`. */
   id: string;
   type: EventType;
-  /** `failed`: given up; it can be sent again. */
-  status: 'pending' | 'delivered' | 'failed';
+  /** `failed`: given up; `canceled`: no longer wanted by its owner. Each can be sent again. */
+  status: DeliveryStatus;
   url: string;
   created_at: string;
   finished_at: string | null;

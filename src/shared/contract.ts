@@ -113,10 +113,22 @@ const shownWebhookSchema = z
   .meta({ description: 'What is sent, and where, when the end is reached.' });
 export type ShownWebhook = z.infer<typeof shownWebhookSchema>;
 
-export const deliveryStatusSchema = z
-  .enum(['pending', 'delivered', 'failed'])
-  .meta({ id: 'DeliveryStatus', description: '`failed`: given up; it can be sent again.' });
+export const deliveryStatusSchema = z.enum(['pending', 'delivered', 'failed', 'canceled']).meta({
+  id: 'DeliveryStatus',
+  description: '`failed`: given up; `canceled`: no longer wanted by its owner. Each can be sent again.',
+});
 export type DeliveryStatus = z.infer<typeof deliveryStatusSchema>;
+
+/**
+ * Which state may follow which. Only a redelivery leads back to `pending`. `canceled → delivered`: an attempt that was under
+ * way got through. webhooks/*.lua keep to it.
+ */
+export const DELIVERY_TRANSITIONS: Readonly<Record<DeliveryStatus, readonly DeliveryStatus[]>> = {
+  pending: ['delivered', 'failed', 'canceled'],
+  delivered: ['pending'],
+  failed: ['pending'],
+  canceled: ['pending', 'delivered'],
+};
 
 /** How an attempt to deliver ended. */
 export const attemptOutcomes = [
@@ -207,6 +219,13 @@ export const jobSchema = z
     created_at: time,
     started_at: time.nullable(),
     finished_at: time.nullable(),
+    expires_at: time.nullable().meta({
+      description: 'When it expires unless it was started before; null without `expires_in`.',
+    }),
+    priority: z.enum(['normal', 'low']),
+    text_count: z.int().nullable().meta({
+      description: 'How many texts it has; null when it ended without results under an earlier version.',
+    }),
     results: z.array(rowResultSchema).nullable().meta({
       description: 'One entry per text, in the order they were sent; null until the job has finished.',
     }),
@@ -251,7 +270,11 @@ export const jobRecordSchema = z.object({
   created: z.number(),
   started: z.number().optional(),
   finished: z.number(),
+  /** Until when it had to be started. */
+  expires: z.number().optional(),
   revision: z.string().optional(),
+  /** How many texts it had; left out where `results` tell. */
+  texts: z.number().optional(),
   results: z.array(rowResultSchema).optional(),
   error: z.object({ code: z.string(), message: z.string() }).optional(),
   metadata: metadataValues.optional(),

@@ -158,6 +158,24 @@ export class JobRecords {
     return found.map((record) => (record === null ? undefined : parseRecord(record)));
   }
 
+  /** Those outcomes of jobs that have a status, by id. The others are not parsed: their results may be large. */
+  async readWithStatus(ids: string[], status: JobStatus): Promise<Map<string, JobRecord>> {
+    const found = await this.#redis.mget(ids.map((id) => this.#key(id)));
+    const matching = new Map<string, JobRecord>();
+    found.forEach((json, i) => {
+      if (json?.includes(`"status":"${status}"`) !== true) return;
+      const record = parseRecord(json);
+      if (record !== 'deleted' && record.status === status) matching.set(ids[i] as string, record);
+    });
+    return matching;
+  }
+
+  /** Which jobs have no outcome, now or before it was deleted; in the order of `ids`. */
+  async withoutOutcome(ids: string[]): Promise<string[]> {
+    const found = await Promise.all(ids.map((id) => this.exists(id)));
+    return ids.filter((_, i) => !found[i]);
+  }
+
   /** Whether a job has an outcome, or had one that was deleted a while ago. */
   async exists(id: string): Promise<boolean> {
     return (await this.#redis.exists(this.#key(id))) === 1;
@@ -196,7 +214,12 @@ function toEvent(id: string, record: JobRecord, json: string): string[] | undefi
   const snapshot =
     json.length - JSON.stringify(webhook).length <= MAX_EVENT_BYTES
       ? ''
-      : JSON.stringify({ ...record, results: undefined, failed: countErrors(record) });
+      : JSON.stringify({
+          ...record,
+          results: undefined,
+          texts: record.results?.length ?? record.texts,
+          failed: countErrors(record),
+        });
   return [eventId(id, finished), ...newDelivery(type, id, owner, webhook, finished), 'snapshot', snapshot];
 }
 
@@ -250,8 +273,9 @@ export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): Job
     created: payload.created_at,
     ...(startedAt === null ? {} : { started: startedAt }),
     finished: finishedAt,
+    ...(payload.expires_at === undefined ? {} : { expires: payload.expires_at }),
     ...(revision === null ? {} : { revision }),
-    ...(results === null ? {} : { results }),
+    ...(results === null ? { texts: payload.texts.length } : { results }),
     ...(error === null ? {} : { error }),
     ...(payload.metadata === undefined ? {} : { metadata: payload.metadata }),
     ...(payload.webhook === undefined ? {} : { webhook: payload.webhook }),
@@ -260,16 +284,21 @@ export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): Job
 
 /** A finished job as it is shown. */
 export function toJob(id: string, record: JobRecord): Job {
-  const { status, created, started, finished, revision, results, error, metadata, webhook } = record;
+  const { status, created, started, finished, expires, revision, error, metadata, webhook } = record;
+  const { results, texts = results?.length ?? null } = record;
+  const parts = parseJobId(id);
   // A clock that was set back must not make a duration negative.
   const span = (from: number, to: number) => Math.max(0, to - from);
   return {
     id,
     status,
-    model: { name: parseJobId(id)?.model ?? '', revision: revision ?? null },
+    model: { name: parts?.model ?? '', revision: revision ?? null },
     created_at: new Date(created).toISOString(),
     started_at: started === undefined ? null : new Date(started).toISOString(),
     finished_at: new Date(finished).toISOString(),
+    expires_at: expires === undefined ? null : new Date(expires).toISOString(),
+    priority: parts?.priority ?? 'normal',
+    text_count: texts,
     results: results ?? null,
     failed_texts: countErrors(record),
     error: error ?? null,

@@ -94,6 +94,47 @@ describe('the list of jobs', () => {
     expect((await stack.fetch(`/v1/jobs${query}`)).status).toBe(422);
   });
 
+  describe('by status and model', () => {
+    let made: Job[];
+    const idsOf = async (query: string) => (await list(query)).jobs.map(({ id }) => id);
+
+    beforeEach(async () => {
+      made = [];
+      for (let i = 0; i < 6; i++) made.unshift(await submit({ text: `text ${i}` }));
+      for (const { id } of made.slice(0, 4)) await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+      await stack.fetch(`/v1/jobs/${made[3]!.id}`, { method: 'DELETE' });
+    });
+
+    test('has those alone', async () => {
+      const known = made.map(({ id }) => id);
+      expect(await idsOf('?status=canceled')).toEqual(known.slice(0, 3));
+      expect(await idsOf('?status=queued')).toEqual(known.slice(4));
+      expect(await idsOf('?status=succeeded')).toEqual([]);
+      expect(await idsOf('?model=sst2-minilm&status=queued')).toEqual(known.slice(4));
+      expect(await idsOf('?model=another')).toEqual([]);
+      const first = await list('?status=canceled&limit=2');
+      expect(first.jobs.map(({ id }) => id)).toEqual(known.slice(0, 2));
+      expect(await idsOf(`?status=canceled&limit=2&after=${first.next}`)).toEqual(known.slice(2, 3));
+    });
+
+    test('a text that looks like a status does not count', async () => {
+      const { id } = await submit({ text: 'x', metadata: { status: 'failed' } });
+      await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+      expect(await idsOf('?status=failed')).toEqual([]);
+    });
+
+    test.each([
+      ['?status=done', 'queued'],
+      ['?status=', 'queued'],
+      ['?status=queued&status=failed', 'twice'],
+      ['?model=a/b', 'is not a model name'],
+    ])('refuses %s', async (query, message) => {
+      const response = await stack.fetch(`/v1/jobs${query}`);
+      expect(response.status).toBe(422);
+      expect(((await response.json()) as { detail: string }).detail).toContain(message);
+    });
+  });
+
   test('loses jobs that are not kept any more, and no others', async () => {
     const old = (id: string) => newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, id));
     const [gone, waiting] = [old('000000000001'), await submit({ text: 'a' })];
@@ -146,6 +187,86 @@ describe('the list of jobs', () => {
     await patient.keep();
     expect((await list()).jobs.map((job) => job.id)).toEqual([id]);
   });
+});
+
+describe('a job shows', () => {
+  test('its priority, its number of texts and when it expires, before and after its end', async () => {
+    const before = Date.now();
+    const job = await submit({ texts: ['a', 'b', 'c'], priority: 'low', expires_in: 500 });
+    expect(job).toMatchObject({ priority: 'low', text_count: 3, expires_at: expect.any(String) });
+    expect(Math.abs(Date.parse(job.expires_at!) - before - 500_000)).toBeLessThan(60_000);
+    expect(await get(job.id)).toMatchObject({ priority: 'low', text_count: 3, expires_at: job.expires_at });
+    await stack.fetch(`/v1/jobs/${job.id}`, { method: 'DELETE' });
+    const canceled = { status: 'canceled', priority: 'low', text_count: 3, expires_at: job.expires_at };
+    expect(await get(job.id)).toMatchObject(canceled);
+    expect((await list()).jobs).toMatchObject([canceled]);
+    expect(await submit({ text: 'a' })).toMatchObject({
+      priority: 'normal',
+      text_count: 1,
+      expires_at: null,
+    });
+  });
+
+  test('null where a record of an earlier version does not tell', async () => {
+    const id = newJobId(newGroupId('normal', 'sst2-minilm'));
+    const record = { v: 1, owner: EVERYBODY, status: 'canceled', created: 1000, finished: 2000 };
+    await redis.set(`${stack.prefix}:job:${id}`, JSON.stringify(record));
+    expect(await get(id)).toMatchObject({ text_count: null, expires_at: null, priority: 'normal' });
+    const results = [{ label: 'POSITIVE', score: 1, truncated: false }];
+    await redis.set(`${stack.prefix}:job:${id}`, JSON.stringify({ ...record, status: 'succeeded', results }));
+    expect(await get(id)).toMatchObject({ text_count: 1 });
+  });
+});
+
+describe('a repeated Idempotency-Key', () => {
+  const header = async (path: string, init: RequestInit) => {
+    const response = await stack.fetch(path, init);
+    await response.arrayBuffer();
+    return [response.status, response.headers.get('idempotent-replayed')];
+  };
+
+  test('of a job says that it is one', async () => {
+    const init = json({ text: 'a' }, { 'idempotency-key': 'k' });
+    expect(await header('/v1/jobs', init)).toEqual([202, null]);
+    expect(await header('/v1/jobs', init)).toEqual([202, 'true']);
+    expect(await header('/v1/jobs', json({ text: 'a' }))).toEqual([202, null]);
+    expect(await header('/v1/jobs', json({ text: 'b' }, { 'idempotency-key': 'k' }))).toEqual([422, null]);
+  });
+
+  test('of a batch, too, opened or whole', async () => {
+    const post = (key: string, body?: string): RequestInit => ({
+      method: 'POST',
+      headers: { 'content-type': 'text/plain', 'idempotency-key': key },
+      ...(body === undefined ? {} : { body }),
+    });
+    expect(await header('/v1/batches?open=true', post('open'))).toEqual([201, null]);
+    expect(await header('/v1/batches?open=true', post('open'))).toEqual([201, 'true']);
+    expect(await header('/v1/batches', post('whole', 'a\nb\n'))).toEqual([202, null]);
+    expect(await header('/v1/batches', post('whole', 'a\nb\n'))).toEqual([202, 'true']);
+  });
+});
+
+test('the list of batches by status and model', async () => {
+  const post = async (query: string, body?: string) => {
+    const init = { method: 'POST', headers: { 'content-type': 'text/plain' }, ...(body && { body }) };
+    return ((await (await stack.fetch(`/v1/batches${query}`, init)).json()) as { id: string }).id;
+  };
+  const open = [await post('?open=true'), await post('?open=true')];
+  const queued = await post('', 'a\n');
+  const canceled = await post('?open=true');
+  await stack.fetch(`/v1/batches/${canceled}`, { method: 'DELETE' });
+  const page = async (query: string) => {
+    const response = await stack.fetch(`/v1/batches${query}`);
+    const { batches, next } = (await response.json()) as { batches: { id: string }[]; next: string | null };
+    return [batches.map(({ id }) => id), next];
+  };
+  expect(await page('')).toEqual([[canceled, queued, open[1], open[0]], null]);
+  expect(await page('?status=open')).toEqual([[open[1], open[0]], null]);
+  expect(await page('?status=open&limit=1')).toEqual([[open[1]], open[1]]);
+  expect(await page(`?status=open&limit=1&after=${open[1]}`)).toEqual([[open[0]], null]);
+  expect(await page('?status=queued&model=sst2-minilm')).toEqual([[queued], null]);
+  expect(await page('?model=another')).toEqual([[], null]);
+  expect((await stack.fetch('/v1/batches?status=succeeded')).status).toBe(422);
 });
 
 describe('a job that waits', () => {

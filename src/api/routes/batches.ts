@@ -6,6 +6,7 @@ import type { Config } from '../../shared/config.ts';
 import {
   batchPartSchema,
   batchSchema,
+  batchStatusSchema,
   completeBatchSchema,
   MAX_PARTS,
   type CreateBatchQuery,
@@ -29,8 +30,11 @@ import {
   IDEMPOTENCY_HEADER,
   json,
   NO_QUERY,
+  PAGE,
   pageQuery,
   problem,
+  REPLAYED,
+  replayable,
   UNAVAILABLE,
   wholeNumber,
 } from './openapi.ts';
@@ -98,8 +102,8 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       },
     },
     responses: {
-      201: batchResponse('Opened: upload its parts, then complete it.'),
-      202: batchResponse('The input is stored; work begins.'),
+      201: replayable(batchResponse('Opened: upload its parts, then complete it.')),
+      202: replayable(batchResponse('The input is stored; work begins.')),
       404: problem('There is no such model.'),
       ...BAD_UPLOAD,
       ...UNAVAILABLE,
@@ -121,13 +125,18 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     };
     if (open === 'true') {
       const columns = query.columns ?? (await headerBody(c, config.MAX_RECORD_BYTES));
-      const batch = await batches.open(owner, toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra));
+      const { batch, replayed } = await batches.open(
+        owner,
+        toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra),
+      );
+      if (replayed) c.header(REPLAYED, 'true');
       c.header('Location', batch.urls.self);
       return c.json(batch, 201);
     }
     const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
     const upload = { ...bulkBody(c), formatNamed: query.format !== undefined };
-    const batch = await batches.submit(owner, toNewBatch(type, query, extra), upload);
+    const { batch, replayed } = await batches.submit(owner, toNewBatch(type, query, extra), upload);
+    if (replayed) c.header(REPLAYED, 'true');
     c.header('Location', batch.urls.self);
     return c.json(batch, 202);
   });
@@ -209,19 +218,16 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches',
     summary: 'List your batches, newest first',
     tags: ['Batches'],
-    request: { query: pageQuery(BATCH_ID) },
+    request: { query: pageQuery(BATCH_ID, batchStatusSchema) },
     responses: {
-      200: json(
-        'A page; `next` is what the following one comes `after`, null on the last.',
-        z.object({ batches: z.array(batchSchema), next: z.string().nullable() }),
-      ),
+      200: json(PAGE, z.object({ batches: z.array(batchSchema), next: z.string().nullable() })),
       422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },
   });
   app.openapi(list, async (c) => {
-    const { limit = DEFAULT_PAGE, after } = c.req.valid('query');
-    return c.json(await batches.list(c.get('owner'), limit, after), 200);
+    const { limit = DEFAULT_PAGE, after, ...filter } = c.req.valid('query');
+    return c.json(await batches.list(c.get('owner'), limit, after, filter), 200);
   });
 
   const read = createRoute({

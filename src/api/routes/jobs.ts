@@ -4,6 +4,7 @@ import type { Config } from '../../shared/config.ts';
 import {
   jobListSchema,
   jobSchema,
+  jobStatusSchema,
   type CreateJobBody,
   type Job,
   type RequestSchemas,
@@ -26,8 +27,11 @@ import {
   IDEMPOTENCY_HEADER,
   json,
   NO_QUERY,
+  PAGE,
   pageQuery,
   problem,
+  REPLAYED,
+  replayable,
   UNAVAILABLE,
 } from './openapi.ts';
 
@@ -88,8 +92,10 @@ export function jobRoutes(
       },
     },
     responses: {
-      200: jobResponse('The job is final (only with `Prefer: wait`, or for a repeated `Idempotency-Key`).'),
-      202: jobResponse('The job is in the queue and will not be lost.'),
+      200: replayable(
+        jobResponse('The job is final (only with `Prefer: wait`, or for a repeated `Idempotency-Key`).'),
+      ),
+      202: replayable(jobResponse('The job is in the queue and will not be lost.')),
       404: problem('There is no such model.'),
       ...BAD_BODY,
       ...FULL,
@@ -102,9 +108,9 @@ export function jobRoutes(
     path: '/v1/jobs',
     summary: 'List your jobs that are still known, newest first',
     tags: ['Jobs'],
-    request: { query: pageQuery(JOB_ID) },
+    request: { query: pageQuery(JOB_ID, jobStatusSchema) },
     responses: {
-      200: json('A page; `next` is what the following one comes `after`, null on the last.', jobListSchema),
+      200: json(PAGE, jobListSchema),
       422: problem('The query is not valid.'),
       ...UNAVAILABLE,
     },
@@ -146,12 +152,13 @@ export function jobRoutes(
     const body = c.req.valid('json');
     const webhook = webhooks.accept(owner, body.webhook, traceOfRequest(c));
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
-    const submitted = await jobs.submit(
+    const { job: submitted, replayed } = await jobs.submit(
       owner,
       { ...toNewJob(body), webhook, idempotencyKey },
       waitS !== undefined,
     );
     let job: Job = submitted;
+    if (replayed) c.header(REPLAYED, 'true');
     if (waitS !== undefined) {
       c.header('Preference-Applied', `wait=${waitS}`);
       if (!isFinished(job)) {
@@ -172,8 +179,8 @@ export function jobRoutes(
   });
 
   app.openapi(list, async (c) => {
-    const { limit = DEFAULT_PAGE, after } = c.req.valid('query');
-    return c.json(await jobs.list(c.get('owner'), limit, after), 200);
+    const { limit = DEFAULT_PAGE, after, ...filter } = c.req.valid('query');
+    return c.json(await jobs.list(c.get('owner'), limit, after, filter), 200);
   });
 
   app.openapi(read, async (c) => {

@@ -1,6 +1,7 @@
 /** What several routes say of themselves, and ask of a request, in the same words. */
 import { z } from '@hono/zod-openapi';
 import { problemSchema } from '../../shared/contract.ts';
+import { NAME } from '../../shared/names.ts';
 
 export const json = <S extends z.ZodType>(description: string, schema: S) => ({
   description,
@@ -39,6 +40,20 @@ export const IDEMPOTENCY_HEADER = z.object({
     }),
 });
 
+/** Says that an answer is that of an earlier request. Stripe's name for it: the IETF draft has none. */
+export const REPLAYED = 'Idempotent-Replayed';
+
+/** A response that may be that of an earlier request with the same key. */
+export const replayable = <R extends object>(response: R) => ({
+  ...response,
+  headers: {
+    [REPLAYED]: {
+      description: 'Only for a repeated `Idempotency-Key`: an earlier request made what is shown.',
+      schema: { type: 'string' as const, enum: ['true'] },
+    },
+  },
+});
+
 /** An id in a path. Whatever is not one is as unknown as any other that is not there: the service answers 404. */
 export const idInPath = (pattern: RegExp, example: string) =>
   z.string().openapi({ pattern: pattern.source, example });
@@ -55,12 +70,21 @@ export const wholeNumber = (min: number, max: number) =>
     .pipe(z.number().min(min).max(max))
     .openapi({ type: 'integer', minimum: min, maximum: max });
 
+export const PAGE =
+  'A page; `next` is what the following one comes `after`, null on the last. A filtered page may be short, or empty, and have a next one all the same.';
+
 export const DEFAULT_PAGE = 20;
 const MAX_PAGE = 100;
 
-/** Which page of a list. @param pattern of the ids that it has */
-export const pageQuery = (pattern: RegExp) =>
+/** Which page of a list, and of what. @param pattern of the ids that it has; and which statuses they may have */
+export const pageQuery = <S extends z.ZodType<string>>(pattern: RegExp, status: S) =>
   z.strictObject({
+    status: status.optional().openapi({ description: 'Only those with this status.' }),
+    model: z
+      .string()
+      .regex(NAME, 'is not a model name')
+      .optional()
+      .openapi({ description: 'Only those of this model.' }),
     limit: wholeNumber(1, MAX_PAGE)
       .optional()
       .openapi({ description: `How many; default ${DEFAULT_PAGE}.` }),

@@ -107,7 +107,7 @@ export function predictRoutes(
   ): Promise<LabelScore[][]> {
     const owner = c.get('owner');
     const { signal } = c.req.raw;
-    const submitted = await jobs.submit(owner, { ...input, needsWorker: true }, true);
+    const { job: submitted } = await jobs.submit(owner, { ...input, needsWorker: true }, true);
     const job = await jobs.waitOwn(submitted.id, config.PREDICT_TIMEOUT_MS, signal);
     if (job) {
       tellTimings(c, job);

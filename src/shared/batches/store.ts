@@ -178,13 +178,29 @@ export class BatchStore {
 
   /** Batches of an owner, newest first, from the one behind `after` on. */
   async list(owner: string, limit: number, after?: string): Promise<{ id: string; record: BatchRecord }[]> {
+    return (await this.page(owner, limit, after)).found;
+  }
+
+  /**
+   * Looks at `limit` batches of an owner, newest first, from the one behind `after` on.
+   * @param wanted which of them are read
+   * @returns those, the last one looked at, and whether there is none behind it
+   */
+  async page(
+    owner: string,
+    limit: number,
+    after?: string,
+    wanted: (id: string) => boolean = () => true,
+  ): Promise<{ found: { id: string; record: BatchRecord }[]; last: string | undefined; atEnd: boolean }> {
     const from = after === undefined ? '+' : `(${after}`;
     const ids = await this.#redis.zrevrangebylex(this.#ownerKey(owner), from, '-', 'LIMIT', 0, limit);
-    const records = await Promise.all(ids.map((id) => this.read(id)));
-    return ids.flatMap((id, i) => {
+    const read = ids.filter(wanted);
+    const records = await Promise.all(read.map((id) => this.read(id)));
+    const found = read.flatMap((id, i) => {
       const record = records[i];
       return record ? [{ id, record }] : [];
     });
+    return { found, last: ids.at(-1), atEnd: ids.length < limit };
   }
 
   /** The parts of an open batch, by number. */
