@@ -183,6 +183,7 @@ describe('the service about itself', () => {
           labels: ['NEGATIVE', 'POSITIVE'],
           max_tokens: 512,
           multi_label: false,
+          batch_dependence: 0,
           default: true,
           workers: 1,
           revisions: [{ revision: expect.stringMatching(/^[0-9a-f]{12}$/), workers: 1 }],

@@ -149,6 +149,22 @@ test('for people: what it is, a sample, and the speed', async () => {
   expect(out).toMatch(/^ +2,048 +[\d.]+ +[\d.]+/m);
 });
 
+test('for people: what is unusual is a line of its own', async () => {
+  const [int8, unmasked, probabilities] = await Promise.all(
+    ['models/int8', 'cases/model-no-mask/onnx/model.onnx', 'cases/model-probabilities'].map((name) =>
+      check([`test/fixtures/${name}`, '--text', 'good film']),
+    ),
+  );
+  expect([int8!.problems, unmasked!.problems, probabilities!.problems]).toEqual(['', '', '']);
+  expect(int8!.out).toMatch(
+    /^Batches +of any texts; scores differ by up to 0\.0\d+ from those alone \(BATCH_INV/m,
+  );
+  expect(unmasked!.out).toMatch(
+    /^Batches +of texts with the same number of tokens, .*; a score is the same alone and in company$/m,
+  );
+  expect(probabilities!.out).toMatch(/^Labels +2: NEG, POS \(softmax is applied by the graph itself; /m);
+});
+
 describe('what cannot be served', () => {
   let folder: string;
   const at = (name: string) => path.join(folder, name);
@@ -289,6 +305,39 @@ describe('what cannot be served', () => {
     const { code, problems } = await check([folder], { PORT: 'x' });
     expect(code).toBe(EXIT.failed);
     expect(problems).toMatch(/^amulet: Configuration: PORT=x: [^\n]+\n$/);
+  });
+
+  test('a folder without config.json, or an ONNX file without one: one line that says what a model folder has', async () => {
+    fs.rmSync(at('config.json'));
+    for (const place of [folder, at('onnx/model.onnx')]) {
+      const { code, problems } = await check([place]);
+      expect(code).toBe(EXIT.failed);
+      expect(problems).toMatch(/^amulet: [^\n]*config\.json[^\n]*\n$/);
+      expect(problems).not.toContain('ENOENT');
+    }
+  });
+
+  test('a limit that the graph does not keep is a warning, and texts are cut', async () => {
+    edit('config.json', (config) => (config.max_position_embeddings = 200));
+    edit('tokenizer_config.json', (config) => delete config.model_max_length);
+    const { code, out } = await check([folder, '--text', 'word '.repeat(300)]);
+    expect(code).toBe(EXIT.ok);
+    expect(out).toMatch(/^Limit +96 tokens a text$/m);
+    expect(out).toMatch(
+      /^Warning +.* allow 200 tokens \(max_position_embeddings in config\.json\), but the graph fails beyond 96: /m,
+    );
+  });
+
+  test('a bug in a library: one line without a stack', async () => {
+    const preload = at('bug.cjs');
+    fs.writeFileSync(
+      preload,
+      `if (process.argv[1]?.endsWith('check.ts')) Array.prototype.flatMap = () => { throw new TypeError('a bug\\n    at somewhere'); };`,
+    );
+    const { code, problems } = await check([folder], { NODE_OPTIONS: `--require ${preload}` });
+    expect(code).toBe(EXIT.failed);
+    expect(problems).toMatch(/a bug/);
+    expect(problems).not.toMatch(/^\s+at /m);
   });
 
   test('what a file says does not steer the terminal', async () => {

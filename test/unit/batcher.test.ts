@@ -49,6 +49,21 @@ function harness(budgets: Record<Lane, number> = { interactive: 64, low: 64, bul
   };
 }
 
+test('with equal lengths, only rows of the same number of tokens share a batch, in the order of their oldest', async () => {
+  const batches: number[][] = [];
+  const batcher = new Batcher<Row, number>({
+    budgets: { interactive: 64, low: 64, bulk: 64 },
+    equalLengths: true,
+    run: (rows) => {
+      batches.push(rows.map(({ tokens }) => tokens));
+      return Promise.resolve(rows.map(({ id }) => id));
+    },
+  });
+  const results = [8, 9, 8, 10, 9, 8].map((tokens, id) => batcher.submit({ id, tokens }, 'interactive'));
+  expect((await Promise.all(results)).map(({ result }) => result)).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(batches).toEqual([[8, 8, 8], [9, 9], [10]]);
+});
+
 /** Model processes of a worker. */
 const executors = fc.integer({ min: 1, max: 3 });
 

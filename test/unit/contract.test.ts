@@ -10,6 +10,7 @@ import {
   JOB_TRANSITIONS,
   jobStatusSchema,
   type JobStatus,
+  modelInfoSchema,
 } from '../../src/shared/contract.ts';
 import { PROBLEMS } from '../../src/shared/errors.ts';
 
@@ -259,4 +260,13 @@ test('metadata comes back whole, whatever its keys are', () => {
 
 test('an id with a NUL is refused', () => {
   expect(createJob.safeParse({ texts: [{ id: 'a\0', text: 'b' }] }).success).toBe(false);
+});
+
+test('what a worker says of its model is read from older and newer workers alike', () => {
+  const old = { name: 'm', revision: 'r', labels: ['a'], max_tokens: 512, multi_label: false };
+  expect(modelInfoSchema.parse(old)).toEqual(old);
+  expect(modelInfoSchema.parse({ ...old, batch_dependence: 0.002, from_later: 1 })).toEqual({
+    ...old,
+    batch_dependence: 0.002,
+  });
 });

@@ -80,7 +80,10 @@ await runMain(bootLogger, async () => {
   );
 
   const start = performance.now();
-  const observe = (ms: number) => metrics.textEncoded(ms);
+  let serving = false;
+  const observe = (ms: number) => {
+    if (serving) metrics.textEncoded(ms);
+  };
   const starting = EnginePool.start(config.MODEL_PROCESSES, {
     load: {
       onnxFile: folder.onnxFile,
@@ -95,9 +98,9 @@ await runMain(bootLogger, async () => {
       logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
       process.exit(1);
     },
-    // Calibration is no work.
+    // Trial and calibration are no work.
     onRun: (run) => {
-      if (budgets) metrics.batchRan(run);
+      if (serving) metrics.batchRan(run);
     },
   });
   // While the model processes load; should the tokenizer fail, that is what is said.
@@ -151,6 +154,7 @@ await runMain(bootLogger, async () => {
     unreadable: folder.amulet.unreadable_text,
   });
   await classifyFirstText(classifier);
+  serving = true;
   const records = new JobRecords(
     redis,
     config.REDIS_PREFIX,
