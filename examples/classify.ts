@@ -1,8 +1,8 @@
 /**
- * Amulet from TypeScript. npm install @amulet/client, then, on Node 24 (or 22.18):
+ * Amulet from TypeScript. npm install amulet-classify, then, on Node 24 (or 22.18):
  *   AMULET_URL=http://127.0.0.1:3000 node classify.ts
  */
-import { AmuletClient, ApiError, ClassificationError } from '@amulet/client';
+import { AmuletClient, ApiError, ClassificationError } from 'amulet-classify';
 
 const amulet = new AmuletClient({
   url: process.env.AMULET_URL ?? 'http://127.0.0.1:3000',
@@ -26,7 +26,7 @@ for (const [i, result] of (results ?? []).entries()) {
   console.log(`${result.id ?? i}: ${outcome}`);
 }
 
-// Any number of texts are a batch: a list, a generator, a database cursor, or a file by fromFile() of '@amulet/client/node'.
+// Any number of texts are a batch: a list, a generator, a database cursor, or a file by fromFile() of 'amulet-classify/node'.
 function* reviews() {
   for (let id = 1; id <= 1000; id++)
     yield { id, text: id % 3 === 0 ? 'dull and overlong' : 'a joy to watch' };

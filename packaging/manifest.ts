@@ -1,4 +1,5 @@
 /** The package.json of the published package. */
+import { PACKAGE } from '../src/shared/names.ts';
 
 /** What it takes from that of the repository. */
 export interface RootManifest {
@@ -20,14 +21,15 @@ export function manifest({ version, license, dependencies }: RootManifest) {
     default: `./lib/client/${name}.js`,
   });
   return {
-    name: '@amulet/client',
+    name: PACKAGE,
     version,
     description: 'Typed client of Amulet, asynchronous text classification, and the amulet command.',
     license,
     type: 'module',
     // The client runs on any 20.
     engines: { node: '>=20.12' },
-    bin: { amulet: 'lib/cli/bin.js' },
+    // The second, because npx runs the one that is named like the package.
+    bin: { amulet: 'lib/cli/bin.js', [PACKAGE]: 'lib/cli/bin.js' },
     exports: { '.': entry('index'), './node': entry('node'), './package.json': './package.json' },
     sideEffects: ['./lib/cli/*.js'],
     files: ['lib'],

@@ -8,7 +8,7 @@ import process from 'node:process';
 
 if (!process.features.typescript) {
   process.stderr.write(
-    `amulet: needs Node 24, not ${process.version}; in a checkout, run it as \`npx amulet\`\n`,
+    `amulet: needs Node 24, not ${process.version}; in a checkout, run it as \`npm run amulet --\`\n`,
   );
   process.exit(2);
 }

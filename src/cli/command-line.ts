@@ -1,4 +1,5 @@
 /** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
+import { commandName } from '../shared/environment.ts';
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../client/batches.ts';
 import { defaultQuote, type QuoteMode } from '../shared/bulk/quoting.ts';
@@ -89,7 +90,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
 type Values = ReturnType<typeof parse>['values'];
 
 function parse(args: readonly string[]) {
-  return parseStrictly('amulet backfill --help', () =>
+  return parseStrictly(`${commandName()} backfill --help`, () =>
     parseArgs({ args: [...args], options: FLAGS, allowPositionals: true, strict: true }),
   );
 }

@@ -1,4 +1,5 @@
 /** `amulet key create NAME`: a key for a caller, and what the server has to know of it. Nothing is sent or kept. */
+import { commandName } from '../shared/environment.ts';
 import { checkKeyName, keyLine, newKey } from '../shared/api-keys.ts';
 import { toError } from '../shared/errors.ts';
 import { EXIT, UsageError, type ExitCode } from './exit.ts';
@@ -14,7 +15,7 @@ export function createKey(
   say: (line: string) => void,
 ): ExitCode {
   const [command, name, ...others] = args;
-  if (command !== 'create') throw new UsageError('amulet key create NAME is all there is');
+  if (command !== 'create') throw new UsageError(`usage: ${commandName()} key create NAME`);
   if (name === undefined || others.length > 0) throw new UsageError('which NAME? Such as reviews');
   try {
     checkKeyName(name);

@@ -1,4 +1,5 @@
 /** `amulet listen`: a receiver of webhooks for development. It verifies, prints and answers, and keeps nothing. */
+import { commandName } from '../shared/environment.ts';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -40,7 +41,7 @@ const FLAGS = {
 
 /** @param args behind `listen` */
 export function parseListen(args: readonly string[]): ListenCommand | 'help' {
-  const { values } = parseStrictly('amulet listen --help', () =>
+  const { values } = parseStrictly(`${commandName()} listen --help`, () =>
     parseArgs({ args: [...args], options: FLAGS }),
   );
   if (values.help === true) return 'help';

@@ -1,4 +1,5 @@
 /** Entry of the `amulet` command. */
+import { commandName } from '../shared/environment.ts';
 import { readFileSync } from 'node:fs';
 import { toError } from '../shared/errors.ts';
 import { backfill } from './backfill.ts';
@@ -46,8 +47,8 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       default:
         throw new UsageError(
           command === undefined
-            ? 'which command? See amulet --help'
-            : `unknown command ${command}; see amulet --help`,
+            ? `which command? See ${commandName()} --help`
+            : `unknown command ${command}; see ${commandName()} --help`,
         );
     }
   } catch (error) {

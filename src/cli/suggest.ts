@@ -2,6 +2,7 @@
 import type { BatchOptions } from '../client/batches.ts';
 import { defaultQuote } from '../shared/bulk/quoting.ts';
 import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
+import { commandName } from '../shared/environment.ts';
 import { shellWord } from './units.ts';
 
 /** Goes on with what was begun; its options need not be said again. @param url of the server, if it is another now */
@@ -45,5 +46,5 @@ const withoutSlash = (url: URL): string => url.href.replace(/\/$/, '');
 const MODES = new Set(['--resume', '--restart']);
 
 function spell(args: readonly string[]): string {
-  return ['amulet', 'backfill', ...args].map(shellWord).join(' ');
+  return `${commandName()} ${['backfill', ...args].map(shellWord).join(' ')}`;
 }

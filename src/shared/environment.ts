@@ -4,6 +4,7 @@
  */
 import { readEnvFile } from './env-file.ts';
 import { StartupError } from './errors.ts';
+import { PACKAGE } from './names.ts';
 
 /** The environment for a child process: this one's, with changes. */
 export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
@@ -60,6 +61,16 @@ export function environment(matters?: (line: string) => boolean): NodeJS.Process
 /** The same for the `amulet` command, which runs in the folders of others: only lines for it must be readable. */
 function commandEnvironment(): NodeJS.ProcessEnv {
   return environment((line) => /AMULET_API_KEY|HF_TOKEN|HF_ENDPOINT/i.test(line));
+}
+
+/**
+ * How this `amulet` command was started, so that what it suggests can be typed as it stands: `amulet`, `npx amulet-classify`
+ * or `npm run amulet --`.
+ */
+export function commandName(env: Record<string, string | undefined> = process.env): string {
+  const { npm_lifecycle_event: event, npm_lifecycle_script: script = '' } = env;
+  if (event === 'npx' && /^"?amulet(-classify)?"?( |$)/.test(script)) return `npx ${PACKAGE}`;
+  return event === 'amulet' ? 'npm run amulet --' : 'amulet';
 }
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */

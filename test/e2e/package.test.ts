@@ -21,7 +21,7 @@ const OF_NODE = {
   skipLibCheck: true,
 };
 const at = (...names: string[]): string => path.join(folder, ...names);
-const inPackage = (name: string): string => at('node_modules/@amulet/client', name);
+const inPackage = (name: string): string => at('node_modules/amulet-classify', name);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -79,7 +79,7 @@ describe.skipIf(missing !== undefined)(
       });
 
       test('of a browser', () => {
-        const source = `import { AmuletClient, verifyWebhook, type Classification, type WebhookEvent } from '@amulet/client';
+        const source = `import { AmuletClient, verifyWebhook, type Classification, type WebhookEvent } from 'amulet-classify';
         const amulet = new AmuletClient({ url: location.href });
         export const label: Promise<Classification> = amulet.classify('a');
         export const event: Promise<WebhookEvent> = verifyWebhook('', new Headers(), 'whsec_');

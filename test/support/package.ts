@@ -26,12 +26,12 @@ export function buildPackage(folder: string): string {
   return target;
 }
 
-/** A folder in which `@amulet/client` can be imported, without its dependencies, which the client has none of. */
+/** A folder in which `amulet-classify` can be imported, without its dependencies, which the client has none of. */
 export function linkedPackage(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'amulet-linked-'));
   const built = buildPackage(folder);
   mkdirSync(path.join(folder, 'node_modules/@amulet'), { recursive: true });
-  symlinkSync(built, path.join(folder, 'node_modules/@amulet/client'));
+  symlinkSync(built, path.join(folder, 'node_modules/amulet-classify'));
   return folder;
 }
 
@@ -62,7 +62,7 @@ export function installPackage(): InstalledPackage {
     if (!(error instanceof Error) || !OFFLINE.test(error.message)) throw error;
     return { folder, files: names, missing: 'no npm registry' };
   }
-  if (!existsSync(path.join(folder, 'node_modules/@amulet/client')))
+  if (!existsSync(path.join(folder, 'node_modules/amulet-classify')))
     throw new Error(`npm ignored ${filename}`);
   return { folder, files: names };
 }

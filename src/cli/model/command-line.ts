@@ -1,4 +1,5 @@
 /** `amulet model …`: from arguments to what is wanted. */
+import { commandName } from '../../shared/environment.ts';
 import { parseArgs } from 'node:util';
 import { parseStrictly } from '../arguments.ts';
 import { UsageError } from '../exit.ts';
@@ -31,7 +32,7 @@ export interface CheckCommand {
   json: boolean;
 }
 
-const HELP = 'amulet model --help';
+const HELP = `${commandName()} model --help`;
 const DEFAULT_PATIENCE_S = 120;
 /** As the hub allows them. */
 const ID = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/;
@@ -43,8 +44,8 @@ export function parseModel([command, ...args]: readonly string[]): PullCommand |
   if (command === 'check') return parseCheck(args);
   throw new UsageError(
     command === undefined
-      ? 'model what? See amulet model --help'
-      : `unknown command model ${command}; see amulet model --help`,
+      ? `model what? See ${HELP}`
+      : `unknown command model ${command}; see ${HELP}`,
   );
 }
 

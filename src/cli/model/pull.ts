@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
-import { hubAccess } from '../../shared/environment.ts';
+import { commandName, hubAccess } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import { NotOnnx, readOnnxGraph } from '../../shared/onnx-graph.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
@@ -145,7 +145,7 @@ function report({ out, file }: PullCommand, model: HubFile, revision: string, to
     entry('Placed', `${out}: ${bytes(total)}, revision ${revision}`),
     entry(
       'Check',
-      `amulet model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
+      `${commandName()} model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
     ),
     entry('Serve', `MODEL_DIR=${shellWord(out)} ${named}npm start`),
   ];
@@ -157,7 +157,7 @@ const described = ({ id, commit }: Repository): string => `${id} at ${commit.sli
 function explain(error: unknown, { out, id, args, patienceMs }: PullCommand, { folder }: Staging): unknown {
   if (error instanceof CliError) return error;
   const kept = existsSync(folder) ? 'What has come is kept. Go on with:' : 'Try again with:';
-  const again = [kept, `  ${['amulet', 'model', 'pull', ...args].map(shellWord).join(' ')}`];
+  const again = [kept, `  ${commandName()} ${['model', 'pull', ...args].map(shellWord).join(' ')}`];
   if (error instanceof Interrupted) {
     return error.exitCode === EXIT.closedPipe
       ? new CliError(error.exitCode, '')
