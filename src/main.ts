@@ -8,8 +8,10 @@ import path from 'node:path';
 import { loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
 import { launchedEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
+import { waitForGivenRedis } from './launcher/given-redis.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
+import type { RotatingLogOptions } from './launcher/rotating-log.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
@@ -44,6 +46,13 @@ class Launcher {
     process.on('SIGHUP', () => void this.stop(0));
 
     const url = config.REDIS_URL ?? (await this.#startRedis());
+    if (config.REDIS_URL !== undefined) {
+      await waitForGivenRedis(
+        config,
+        (line) => say('redis', line),
+        () => this.#isStopping(),
+      );
+    }
     if (this.#isStopping()) return;
     if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
     const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
@@ -53,6 +62,7 @@ class Launcher {
         entry: new URL(entry, import.meta.url),
         env: launchedEnvironment({ REDIS_URL: url, WEBHOOK_SECRET: secret, ...env }),
         logDir: path.join(config.DATA_DIR, 'logs'),
+        logs: this.#logs,
         say,
         onUnusable: (who, reason) => void this.#giveUp(who, reason),
       });
@@ -77,6 +87,10 @@ class Launcher {
     process.stdout.write(`\n${state}   (${hints})\nTry:  ${tryCommand(address, config, served)}\n\n`);
   }
 
+  get #logs(): RotatingLogOptions {
+    return { maxBytes: this.#config.LOG_MAX_BYTES, maxFiles: this.#config.LOG_MAX_FILES };
+  }
+
   #isStopping(): boolean {
     return this.#stopping !== undefined;
   }
@@ -88,11 +102,12 @@ class Launcher {
   }
 
   async #startRedis(): Promise<string> {
-    this.#redis = await startPrivateRedis(this.#config.DATA_DIR, (how) => {
+    const onDeath = (how: string) => {
       if (this.#stopping) return;
       say('redis', `died (${how}); starting it again`);
       this.#startRedis().catch((error: unknown) => void this.#giveUp('redis', toError(error).message));
-    });
+    };
+    this.#redis = await startPrivateRedis(this.#config.DATA_DIR, onDeath, this.#logs);
     await this.#redis.loaded();
     say('redis', this.#redis.detail);
     return this.#redis.url;
@@ -132,8 +147,9 @@ class Launcher {
 }
 
 try {
-  const config = loadApiConfig();
+  // First: a misspelt setting may be the reason why the others do not fit together.
   for (const warning of settingWarnings()) say('amulet', warning);
+  const config = loadApiConfig();
   await new Launcher(config).start();
 } catch (error) {
   say(

@@ -3,11 +3,13 @@
  * alone), restarted with backoff when it dies, and stopped gracefully.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createWriteStream, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { EXIT_CONFIG } from '../shared/errors.ts';
+import { parseLogLine } from '../shared/log-line.ts';
+import { RotatingLog, type RotatingLogOptions } from './rotating-log.ts';
 
 export interface PartOptions {
   /** As shown to the user, for example `worker-1`. */
@@ -16,6 +18,8 @@ export interface PartOptions {
   entry: URL;
   env: NodeJS.ProcessEnv;
   logDir: string;
+  /** How large the log may become, and how many old ones are kept. */
+  logs: RotatingLogOptions;
   say: (part: string, line: string) => void;
   /** The part cannot work with this configuration or model; the line says why. */
   onUnusable: (part: string, reason: string) => void;
@@ -31,13 +35,6 @@ const ORPHANS_MS = 1000;
 /** pino's numeric levels; below `warn` a line goes to the log file only. */
 const WARN = 40;
 const FATAL = 60;
-
-interface LogLine {
-  level: number;
-  msg: string;
-  reason?: string;
-  err?: { message?: string };
-}
 
 export class Part {
   readonly #options: PartOptions;
@@ -63,11 +60,9 @@ export class Part {
   }
 
   #start(): void {
-    const { name, entry, env, logDir } = this.#options;
+    const { name, entry, env, logDir, logs } = this.#options;
     mkdirSync(logDir, { recursive: true });
-    const log = createWriteStream(path.join(logDir, `${name}.log`), { flags: 'a' });
-    // A full disk must not take the service down with its logs.
-    log.on('error', () => {});
+    const log = new RotatingLog(path.join(logDir, `${name}.log`), logs);
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(entry)], {
       env,
       detached: true,
@@ -78,7 +73,7 @@ export class Part {
     for (const stream of [child.stdout, child.stderr]) {
       if (!stream) continue;
       createInterface({ input: stream }).on('line', (line) => {
-        log.write(`${line}\n`);
+        log.writeLine(line);
         this.#show(line);
       });
     }
@@ -91,7 +86,7 @@ export class Part {
     child.on('exit', () => (orphans = setTimeout(() => killGroup(child), ORPHANS_MS)));
     child.on('close', (code, signal) => {
       clearTimeout(orphans);
-      log.end();
+      log.close();
       this.#child = undefined;
       if (!this.#stopping) this.#onDeath(code, signal, performance.now() - startedAt);
     });
@@ -122,7 +117,7 @@ export class Part {
     if (parsed.level >= FATAL) this.#lastFatal = parsed.msg;
     // A fatal configuration error is shown by the launcher as its own last line.
     if (parsed.level < WARN || parsed.level >= FATAL) return;
-    const why = parsed.reason ?? parsed.err?.message;
+    const why = typeof parsed.reason === 'string' ? parsed.reason : parsed.err?.message;
     this.#options.say(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
   }
 
@@ -158,16 +153,4 @@ function isReady(message: unknown): message is { ready: string } {
   return (
     typeof message === 'object' && message !== null && 'ready' in message && typeof message.ready === 'string'
   );
-}
-
-function parseLogLine(line: string): LogLine | undefined {
-  if (!line.startsWith('{')) return undefined;
-  try {
-    const parsed = JSON.parse(line) as Partial<LogLine>;
-    return typeof parsed.level === 'number' && typeof parsed.msg === 'string'
-      ? (parsed as LogLine)
-      : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -4,18 +4,16 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, openSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { StartupError, toError } from '../shared/errors.ts';
+import { MAX_SOCKET_PATH, temporarySocket } from './data-dir.ts';
+import { rotateIfFull, type RotatingLogOptions } from './rotating-log.ts';
 
 const BINARIES = ['redis-server', 'valkey-server'];
 /** As in ./setup. */
-const MIN_MAJOR = 7;
-
-/** sun_path holds 108 bytes on Linux, 104 on macOS. */
-const MAX_SOCKET_PATH = 100;
+export const MIN_MAJOR = 7;
 
 const START_TIMEOUT_MS = 10_000;
 /** A big append-only file takes its time to load. */
@@ -39,6 +37,7 @@ export interface PrivateRedis {
 export async function startPrivateRedis(
   dataDir: string,
   onDeath: (how: string) => void,
+  logs: RotatingLogOptions = { maxBytes: Infinity, maxFiles: 1 },
 ): Promise<PrivateRedis> {
   const dir = path.resolve(dataDir, 'redis');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -63,6 +62,7 @@ export async function startPrivateRedis(
   }
   let stopping = false;
   const log = path.join(dir, 'redis.log');
+  rotateIfFull(log, logs);
   const out = openSync(log, 'a');
   const server = spawn(
     binary,
@@ -75,6 +75,7 @@ export async function startPrivateRedis(
     { detached: true, stdio: ['ignore', out, out] },
   );
   server.unref();
+  closeSync(out);
   const died = new Promise<string>((resolve) => {
     server.once('error', (error) => resolve(error.message));
     server.once('exit', (code, signal) => resolve(signal ?? `exit status ${code}`));
@@ -85,7 +86,8 @@ export async function startPrivateRedis(
       died,
       new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
     ]);
-    if (dead !== undefined) throw new StartupError(`${binary} ended at once (${dead}); ${log} says why`);
+    if (dead !== undefined)
+      throw new StartupError(`${binary} ended at once (${dead}): ${lastLine(log)} (${log})`);
     if (performance.now() - startedAt > START_TIMEOUT_MS) {
       server.kill();
       throw new StartupError(
@@ -99,7 +101,10 @@ export async function startPrivateRedis(
     void died.then((how) => {
       if (stopping) return;
       if (!loading) onDeath(how);
-      else reject(new StartupError(`${binary} ended while it loaded its data (${how}); ${log} says why`));
+      else
+        reject(
+          new StartupError(`${binary} ended while it loaded its data (${how}): ${lastLine(log)} (${log})`),
+        );
     });
   });
   diedLoading.catch(() => {});
@@ -118,6 +123,16 @@ export async function startPrivateRedis(
   };
 }
 
+/** The last thing that the server said, without its process id and time. */
+function lastLine(log: string): string {
+  try {
+    const line = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1) ?? '';
+    return line.replace(/^\d+:\w \d+ \w+ \d+ [\d:.]+ [*#.-] /, '').slice(0, 300) || 'it did not say why';
+  } catch {
+    return 'it did not say why';
+  }
+}
+
 /** Whether there is such a server, and it is new enough. */
 function isRecent(binary: string): boolean {
   const { error, stdout } = spawnSync(binary, ['--version'], { encoding: 'utf8' });
@@ -127,7 +142,7 @@ function isRecent(binary: string): boolean {
 function socketPath(dir: string): string {
   const inside = path.join(dir, 'redis.sock');
   if (Buffer.byteLength(inside) <= MAX_SOCKET_PATH) return inside;
-  return path.join(tmpdir(), `amulet-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`);
+  return temporarySocket(`amulet-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`);
 }
 
 async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<T>): Promise<T> {

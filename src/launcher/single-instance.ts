@@ -1,21 +1,18 @@
 /** One launcher per data folder: a second would share, and on its way out stop, the first one's Redis. */
-import { lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs';
+import { lstatSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { StartupError, toError } from '../shared/errors.ts';
+import { makeDataDir, temporarySocket } from './data-dir.ts';
 
 /**
  * Holds the folder until the process ends. A listening socket is the lock: unlike a pid file it cannot be left behind by
  * a killed process, whose number somebody else may have by now.
- * @throws StartupError when another launcher holds it
+ * @throws StartupError when another launcher holds it, or nothing can be written there
  */
 export async function holdDataDir(dataDir: string): Promise<void> {
-  const dir = path.resolve(dataDir);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const socket = path.join(
-    tmpdir(),
+  const dir = makeDataDir(dataDir);
+  const socket = temporarySocket(
     // Each user's own: a socket that somebody else has left in there cannot be removed.
     `amulet-launcher-${createHash('sha256').update(`${process.getuid?.()} ${dir}`).digest('hex').slice(0, 16)}.sock`,
   );
@@ -42,7 +39,12 @@ function listen(socket: string): Promise<Server | undefined> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE') resolve(undefined);
-      else reject(error);
+      else
+        reject(
+          new StartupError(
+            `${socket} cannot be made (${error.message}): set TMPDIR to a folder that this user may write to`,
+          ),
+        );
     });
     server.listen(socket, () => resolve(server));
   });

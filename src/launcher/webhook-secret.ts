@@ -1,7 +1,7 @@
 /** The secret that webhooks are signed with where the settings name none: made once, kept in a file. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError } from '../shared/errors.ts';
+import { StartupError, toError } from '../shared/errors.ts';
 import { isSecret, newSecret } from '../shared/webhooks/secret.ts';
 
 /**
@@ -10,12 +10,25 @@ import { isSecret, newSecret } from '../shared/webhooks/secret.ts';
  */
 export function keepWebhookSecret(dataDir: string): string {
   const file = path.join(dataDir, 'webhook-secret');
-  if (!existsSync(file)) {
-    mkdirSync(dataDir, { recursive: true });
-    writeFileSync(file, `${newSecret()}\n`, { mode: 0o600, flag: 'wx' });
-  }
-  const secret = readFileSync(file, 'utf8').trim();
+  const secret = readOrMake(file);
   if (!isSecret(secret))
     throw new StartupError(`${file} holds no webhook secret; remove it to have a new one made`);
   return secret;
+}
+
+function readOrMake(file: string): string {
+  try {
+    if (!existsSync(file)) {
+      mkdirSync(path.dirname(file), { recursive: true });
+      writeFileSync(file, `${newSecret()}\n`, { mode: 0o600, flag: 'wx' });
+    }
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    throw new StartupError(
+      `${file}: ${toError(error).message}: give this user the right to it, or set WEBHOOK_SECRET`,
+      {
+        cause: error,
+      },
+    );
+  }
 }

@@ -41,7 +41,9 @@ export function keyLine(name: string, key: string): string {
 export function parseKeyLine(line: string): ApiKey {
   const [name = '', hex = '', perMinute, ...others] = line.split(':');
   if (others.length > 0 || !/^[0-9a-f]{64}$/.test(hex) || !/^([1-9]\d{0,8})?$/.test(perMinute ?? ''))
-    throw new Error('a key must be name:hash or name:hash:requests, as `amulet key create` prints it');
+    throw new Error(
+      'a key must be name:hash or name:hash:requests, as `npx amulet-classify key create NAME` prints it',
+    );
   checkKeyName(name);
   return { name, hash: Buffer.from(hex, 'hex'), perMinute: perMinute ? Number(perMinute) : undefined };
 }

@@ -499,8 +499,9 @@ export function reportSettings(logger: { warn: (message: string) => void }): voi
 
 /** One line for every setting that `.env` or the environment probably means and that is not read. */
 export function settingWarnings(): string[] {
+  const environmentNames = Object.keys(environment());
   const { names, warnings } = envFileReport();
-  const given = { file: names, environment: Object.keys(environment()) };
+  const given = { file: names, environment: environmentNames };
   return [...warnings, ...unknownSettings(given, Object.keys(SETTINGS))];
 }
 

@@ -1,15 +1,19 @@
+import { readableLine } from './log-line.ts';
 import { pino, stdSerializers, type Logger } from 'pino';
 
 export type { Logger };
 
 /**
- * JSON lines on stdout, one child logger per part. Texts never go into logs: log ids and counts.
+ * JSON lines on stdout (on a terminal: lines for people), one child logger per part. Texts never go into logs: log ids and counts.
  * Writing is synchronous, so that the last line of a process that ends is not lost.
  */
 export function createLogger(part: string, level: string): Logger {
+  const destination = pino.destination({ fd: 1, sync: true });
   return pino(
     { level, base: { part, pid: process.pid }, serializers: { err: describeError } },
-    pino.destination({ fd: 1, sync: true }),
+    process.stdout.isTTY
+      ? { write: (line: string) => void destination.write(`${readableLine(line.trimEnd())}\n`) }
+      : destination,
   );
 }
 

@@ -252,6 +252,12 @@ describe('attempts', () => {
     receiver.behave = (received, response) => answer(received.path === path ? 404 : 204)(received, response);
     const job = await submit(path);
     const failed = await delivery(job.urls.self, 'failed');
+    // The log says which one, and why.
+    const line = await eventually(() =>
+      Promise.resolve(/.*gave up delivery (evt_\w+) of .*/.exec(stack.webhooks?.output ?? '') ?? undefined),
+    );
+    expect(line[1]).toMatch(/^evt_/);
+    expect(JSON.parse(line[0])).toMatchObject({ level: 40, reason: expect.stringMatching(/\S/) });
     expect(failed.attempts.map(({ outcome }) => outcome)).toEqual(Array(4).fill('rejected'));
     const list = async (query: string) =>
       (await calls.call<{ deliveries: Delivery[] }>(`/v1/webhooks${query}`)).body.deliveries.map(

@@ -136,6 +136,7 @@ test('a part is found wherever the program lies', async () => {
     entry: pathToFileURL(entry),
     env: process.env,
     logDir: folder,
+    logs: { maxBytes: 1e6, maxFiles: 2 },
     say: (_, line) => said.push(line),
     onUnusable: () => {},
   });
@@ -164,6 +165,7 @@ test('a part whose processes outlive it is started again without them, and stopp
     entry: pathToFileURL(entry),
     env: process.env,
     logDir: folder,
+    logs: { maxBytes: 1e6, maxFiles: 2 },
     say: () => {},
     onUnusable: () => {},
   });

@@ -11,7 +11,11 @@ const files = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' })
   .filter((file) => !/^test\/(fixtures|unit\/package-names)|^package-lock|^CHANGELOG/.test(file));
 
 /** `npx amulet` elsewhere is somebody else's; the scope is nobody's. */
-const FOREIGN = [/npx (?:-y |--yes )?amulet(?![\w-])/, /@amulet\//, /npm (?:i|install|add) (?:-g )?amulet(?![\w-])/];
+const FOREIGN = [
+  /npx (?:-y |--yes )?amulet(?![\w-])/,
+  /@amulet\//,
+  /npm (?:i|install|add) (?:-g )?amulet(?![\w-])/,
+];
 /** Where it is said that the name is not ours. */
 const WARNINGS = new Set(['src/shared/names.ts', 'docs/client.md']);
 

@@ -43,9 +43,7 @@ export function parseModel([command, ...args]: readonly string[]): PullCommand |
   if (command === 'pull') return parsePull(args);
   if (command === 'check') return parseCheck(args);
   throw new UsageError(
-    command === undefined
-      ? `model what? See ${HELP}`
-      : `unknown command model ${command}; see ${HELP}`,
+    command === undefined ? `model what? See ${HELP}` : `unknown command model ${command}; see ${HELP}`,
   );
 }
 

@@ -194,7 +194,9 @@ await runMain(bootLogger, async () => {
     state.notReady = 'the worker is stopping';
     clearInterval(heartbeat);
     if (redis.status === 'ready') await models.withdraw(workerId, model);
-    await Promise.all([interactive.drain(), chunks.drain()]);
+    // Without Redis and without work in hand there is nothing to wait for.
+    if (redis.status === 'ready' || interactive.rowsInHand + chunks.chunksInHand > 0)
+      await Promise.all([interactive.drain(), chunks.drain()]);
     await running.stop();
     await health.close();
     await tracing.stop();

@@ -344,11 +344,11 @@ export class Deliverer {
     const written = await deliveries.recordAttempt(id, record, attempt, next);
     onAttempt({ outcome, ms: attempt.ms, final: written && next.status !== 'pending' });
     const { type, source } = record;
-    const level = next.status === 'failed' ? 'warn' : 'debug';
-    logger[level](
-      { delivery: id, type, source, outcome, attempt: failures, status: next.status },
-      'delivery attempt',
-    );
+    const { reason } = attempt;
+    const fields = { delivery: id, type, source, outcome, reason, attempt: failures, status: next.status };
+    if (next.status === 'failed')
+      logger.warn(fields, `gave up delivery ${id} of ${source} after ${failures} attempts`);
+    else logger.debug(fields, 'delivery attempt');
     return written && next.status === 'pending' ? next.at : undefined;
   }
 

@@ -102,8 +102,11 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the process is stopping';
     clearInterval(trimming);
-    await outbox.stop();
-    await deliverer.drain();
+    // Without Redis and without an attempt under way there is nothing to wait for.
+    if (redis.status === 'ready' || deliverer.inFlight > 0) {
+      await outbox.stop();
+      await deliverer.drain();
+    }
     await health.close();
     await tracing.stop();
     redis.disconnect();

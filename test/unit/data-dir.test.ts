@@ -1,0 +1,80 @@
+/** What keeps `npm start` from writing is said in a line, with a cure. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { makeDataDir, temporarySocket } from '../../src/launcher/data-dir.ts';
+import { StartupError } from '../../src/shared/errors.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(path.join(tmpdir(), 'amulet-data-'));
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+test('the folder and those in it are made, and nothing is left in them', () => {
+  const made = makeDataDir(path.join(dir, 'a/b'));
+  expect(made).toBe(path.join(dir, 'a/b'));
+  expect(readdirSync(made).sort()).toEqual(['logs', 'redis']);
+  for (const name of ['logs', 'redis']) expect(readdirSync(path.join(made, name))).toEqual([]);
+});
+
+test('a file in its place, or above it', () => {
+  const file = path.join(dir, 'file');
+  writeFileSync(file, '');
+  expect(() => makeDataDir(file)).toThrow(/DATA_DIR=\S+: .*is a file|there is a file of this name/);
+  expect(() => makeDataDir(path.join(file, 'x'))).toThrow(/a part of this path is a file/);
+  expect(() => makeDataDir(path.join(file, 'x'))).toThrow(StartupError);
+});
+
+test.skipIf(!existsSync('/sys/kernel'))('a file system on which nothing can be made', () => {
+  expect(() => makeDataDir('/sys/kernel/amulet')).toThrow(
+    /^DATA_DIR=\/sys\/kernel\/amulet: .*set DATA_DIR to /,
+  );
+});
+
+// Root may write everywhere: the rights are those of somebody else.
+test.skipIf(process.getuid?.() !== 0).each(['', 'logs', 'redis'])(
+  'a folder that this user may not write to: %j',
+  (name) => {
+    mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
+    chmodSync(dir, name === '' ? 0o755 : 0o777);
+    const script = `process.setgid(65534); process.setuid(65534);
+      const { makeDataDir } = await import(process.argv[1]);
+      try { makeDataDir(process.argv[2]); } catch (error) { console.log(error.name, error.message); }`;
+    const { stdout } = spawnSync(
+      process.execPath,
+      [
+        '--disable-warning=ExperimentalWarning',
+        '--input-type=module',
+        '-e',
+        script,
+        path.resolve('src/launcher/data-dir.ts'),
+        dir,
+      ],
+      { encoding: 'utf8', cwd: '/' },
+    );
+    expect(stdout).toMatch(
+      /^StartupError .*DATA_DIR.*this user may not write to it: give it the right .* or set DATA_DIR/,
+    );
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+  },
+);
+
+test('a folder for temporary files that is missing, or whose path is too long for a socket, is not used', () => {
+  vi.stubEnv('TMPDIR', path.join(dir, 'none'));
+  expect(temporarySocket('a.sock')).toBe('/tmp/a.sock');
+  const long = path.join(dir, 'x'.repeat(120));
+  mkdirSync(long);
+  vi.stubEnv('TMPDIR', long);
+  expect(temporarySocket('a.sock')).toBe('/tmp/a.sock');
+  vi.stubEnv('TMPDIR', dir);
+  expect(temporarySocket('a.sock')).toBe(path.join(dir, 'a.sock'));
+  expect(() => temporarySocket('x'.repeat(120))).toThrow(
+    /^TMPDIR=.*set TMPDIR to a folder with a short path$/,
+  );
+});
