@@ -27,7 +27,10 @@ export interface Schema {
   additionalProperties?: boolean | Schema;
 }
 
-type Content = Record<string, { schema: Schema }>;
+type Content = Record<
+  string,
+  { schema: Schema; example?: unknown; examples?: Record<string, { value: unknown }> }
+>;
 
 interface DocumentedOperation {
   parameters?: { name: string; in: 'path' | 'query' | 'header'; required: boolean; schema: Schema }[];

@@ -59,7 +59,9 @@ const someRecords = z.string().openapi({ pattern: '[^\\r\\n\\ufeff]' });
 const records = {
   content: {
     'application/x-ndjson': {
-      schema: someRecords,
+      schema: someRecords.openapi({
+        description: 'A JSON object a line, the first ones with the field `text_field`.',
+      }),
       example: '{"id": "r1", "text": "utterly charming"}\n{"id": "r2", "text": "a tedious mess"}\n',
     },
     'text/csv': {
@@ -97,7 +99,8 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       headers: IDEMPOTENCY_HEADER,
       body: {
         required: false,
-        description: 'The records; only with `open=true` there is no body.',
+        description:
+          'The records. With `open=true` there are none yet: no body, or as `text/csv` the header of a CSV.',
         ...records,
       },
     },

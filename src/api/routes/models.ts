@@ -2,13 +2,14 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { ApiKey } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
+import { NAME } from '../../shared/names.ts';
 import type { WithRedis } from '../../shared/redis.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { AppEnv } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { Stats } from '../stats.ts';
-import { problem, UNAVAILABLE } from './openapi.ts';
+import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
 
 export interface ModelRoutesDeps {
   admins: readonly ApiKey[];
@@ -39,7 +40,7 @@ export function modelRoutes({
       description:
         'Takes a model that no worker serves any more off the list. Needs user and password of an entry of `ADMIN_KEYS`, if there are any keys. A worker that serves it later puts it back.',
       tags: ['Service'],
-      request: { params: z.object({ name: z.string() }) },
+      request: { params: z.object({ name: idInPath(NAME, 'old-model') }), query: NO_QUERY },
       responses: {
         204: { description: 'It is off the list.' },
         403: problem('There are API keys and no `ADMIN_KEYS` (`admin_only`).'),
