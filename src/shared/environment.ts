@@ -69,7 +69,7 @@ function commandEnvironment(): NodeJS.ProcessEnv {
  */
 export function commandName(env: Record<string, string | undefined> = process.env): string {
   const { npm_lifecycle_event: event, npm_lifecycle_script: script = '' } = env;
-  if (event === 'npx' && /^"?amulet(-classify)?"?( |$)/.test(script)) return `npx ${PACKAGE}`;
+  if (event === 'npx' && /^["']?amulet(-classify)?["']?( |$)/.test(script)) return `npx ${PACKAGE}`;
   return event === 'amulet' ? 'npm run amulet --' : 'amulet';
 }
 

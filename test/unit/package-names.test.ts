@@ -41,6 +41,10 @@ test('the package of the clone has the command under both names, so that npx fin
 test.each([
   [{}, 'amulet'],
   [{ npm_lifecycle_event: 'npx', npm_lifecycle_script: 'amulet-classify' }, 'npx amulet-classify'],
+  [
+    { npm_lifecycle_event: 'npx', npm_lifecycle_script: "'amulet-classify' 'backfill'" },
+    'npx amulet-classify',
+  ],
   [{ npm_lifecycle_event: 'npx', npm_lifecycle_script: 'amulet "backfill" "x"' }, 'npx amulet-classify'],
   [{ npm_lifecycle_event: 'amulet', npm_lifecycle_script: 'node src/cli/bin.js' }, 'npm run amulet --'],
   [{ npm_lifecycle_event: 'npx', npm_lifecycle_script: 'vitest run' }, 'amulet'],
