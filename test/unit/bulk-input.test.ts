@@ -275,6 +275,67 @@ describe('a number for an id', () => {
   );
 });
 
+describe('an id', () => {
+  const readId = async (id: string, spec: InputSpec = SPECS.ndjson) =>
+    (await read(`{"id": ${id}, "text": "a"}`, spec))[0];
+
+  test.each(['0.1234567890123456789', '-0.1234567890123456789'])(
+    '%s is refused: its last digits are rounded',
+    async (written) => {
+      const error = { code: 'invalid_id', message: expect.stringContaining('last digits are rounded') };
+      expect(await readId(written)).toEqual({ line: 1, error });
+    },
+  );
+
+  test('has as many characters as are allowed, whatever their length in UTF-16', async () => {
+    for (const id of ['x'.repeat(10), '🎬'.repeat(10)])
+      expect(await readId(JSON.stringify(id))).toEqual({ line: 1, id, text: 'a' });
+    expect(await readId(JSON.stringify('🎬'.repeat(11)))).toMatchObject({ error: { code: 'invalid_id' } });
+  });
+
+  test('is in the field "id", unless the input says otherwise', async () => {
+    expect(await readId('1', { format: 'ndjson', textField: 'text' })).toMatchObject({ id: '1' });
+    expect(await read('id,text\n1,a\n', { format: 'csv', textField: 'text' })).toMatchObject([{ id: '1' }]);
+    expect(await readId('1', { ...SPECS.ndjson, idField: 'other' })).toEqual({ line: 1, text: 'a' });
+  });
+});
+
+describe('CSV that is wrong names its lines', () => {
+  const messages = async (csv: string) =>
+    (await read(csv, SPECS.csv)).map((row) => ('error' in row ? row.error.message : row.text));
+
+  test.each<[string, string, (string | RegExp)[]]>([
+    [
+      'a quote that is never closed',
+      'id,text\n1,a\n2,"b\nc\nd',
+      ['a', /begins on line 3 .* line 5: its 3 lines get no label/],
+    ],
+    ['one on the last line', 'id,text\n1,"a', [/begins on line 2 .* line 2: its line gets no label/]],
+    [
+      'one behind a line feed',
+      'id,text\n"1\n2","b\nc',
+      [/begins on line 3 .* line 4: its 3 lines get no label/],
+    ],
+    [
+      'a field too many, over lines',
+      'id,text\n1,"a\nb",x\n2,c',
+      [/^the record from line 2 to line 3 has 3 fields/, 'c'],
+    ],
+    ['a field too many, on a line', 'id,text\n1,a,x\n2,c', [/^the record has 3 fields/, 'c']],
+    ['two files joined', 'id,text\n1,a\nid,text\n2,b', ['a', /repeats the header/, 'b']],
+    ['one field of a record is as in the header', 'id,text\nid,a\n1,text', ['a', 'text']],
+  ])('%s', async (_, csv, expected) => {
+    expect(await messages(csv)).toEqual(
+      expected.map((each) => (typeof each === 'string' ? each : (expect.stringMatching(each) as string))),
+    );
+  });
+
+  test('a text that is the name of the only column is a text', async () => {
+    const rows = await read('text\na\ntext\n', { format: 'csv', textField: 'text' });
+    expect(rows).toMatchObject([{ text: 'a' }, { text: 'text' }]);
+  });
+});
+
 describe('records that are too long', () => {
   const TIMES = 20;
   test.each(formats)(
