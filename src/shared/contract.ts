@@ -661,11 +661,10 @@ export function createRequestSchemas(config: Config) {
           'fields end on their line, and a line on which one does not is read without quoting. Default: `line` for ' +
           'tabs, else `"`.',
       }),
-    columns: z
-      .string()
-      .min(1, 'must not be empty')
-      .optional()
-      .meta({ description: 'CSV: the header, as a CSV record; then the input has none.' }),
+    columns: z.string().min(1, 'must not be empty').optional().meta({
+      description:
+        'CSV: the header, as a CSV record; then the input has none. With `open=true` it may be the body, as `text/csv`.',
+    }),
     top_k: z
       .string()
       .regex(/^(?:all|[1-9]\d{0,5})$/, 'must be a number from 1 to 999999, or `all`')

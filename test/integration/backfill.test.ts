@@ -382,6 +382,25 @@ describe('going on', () => {
     expect(said).toContain(`amulet backfill ${file} -o ${at('out')} --top-k 2 --url ${fake.url} --restart`);
   });
 
+  test('a TSV that an earlier version began to upload keeps the quotes that it had then', async () => {
+    const file = write('in.tsv', 'id\ttext\n1\t"two\nlines"\n2\tone\n');
+    fake.plan(/PUT .*1$/, { kind: 'answer', status: 503 }, 1000);
+    const stop = new AbortController();
+    const running = run([file, '-o', at('out')], stop.signal);
+    await eventually(() => Promise.resolve(uploads().length > 0 || undefined));
+    stop.abort(new Interrupted(EXIT.interrupted));
+    await running;
+    const state = JSON.parse(content('out.resume.json')) as BackfillState;
+    expect(state.options.quote).toBe('line');
+    // As that version left it, here and on the server.
+    const { quote: _, ...options } = state.options;
+    write('out.resume.json', JSON.stringify({ ...state, options }));
+    fake.only.spec.quote = undefined;
+    fake.forgetFaults();
+    expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
+    expect(content('out')).toMatch(/^\{"line":2,"id":"1",.*\n\{"line":4,"id":"2",.*\n$/);
+  });
+
   test('options that are left out are those of the run that was begun; others are refused', async () => {
     const file = await begun('in.csv', ['--top-k', '2', '--text-field', 'text']);
     for (const changed of [

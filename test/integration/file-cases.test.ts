@@ -8,6 +8,8 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/exit.ts';
+import { AmuletClient, type BatchSubmitOptions } from '../../src/client/index.ts';
+import { fromFile } from '../../src/client/node.ts';
 import type { Batch } from '../../src/shared/contract.ts';
 import { CliProcess, runBackfill } from '../support/cli.ts';
 import { Stack } from '../support/stack.ts';
@@ -32,7 +34,7 @@ interface Row {
   error?: { code: string; message: string };
 }
 /** `2` a label, `3!` an error, by their lines. */
-const outline = (rows: readonly Row[]) =>
+const outline = (rows: readonly Pick<Row, 'line' | 'error'>[]) =>
   rows.map(({ line, error }) => (error ? `${line}!` : `${line}`)).join(' ');
 const rowsOf = (text: string) =>
   text
@@ -349,6 +351,22 @@ describe('the command', () => {
       said: expect.stringMatching(/^amulet: standard input is one JSON array/),
     });
   });
+});
+
+test('the client reads TSV and long headers by the same rules', async () => {
+  const client = new AmuletClient({ url: stack.url });
+  const labelled = async (file: string, options: BatchSubmitOptions = {}) => {
+    const rows: Pick<Row, 'line' | 'error'>[] = [];
+    for await (const row of (await client.batch(fromFile(file), options)).results())
+      rows.push('error' in row ? { line: row.line, error: row.error } : { line: row.line });
+    return outline(rows);
+  };
+  const tsv = write('in.tsv', 'id\ttext\n1\t"so\n2\tgood"\n');
+  expect(await labelled(tsv)).toBe('2 3');
+  expect(await labelled(tsv, { quote: 'none' })).toBe('2 3');
+  expect(await labelled(write('in.tsv', 'id\ttext\n1\t"so\ngood"\n'), { quote: '"' })).toBe('2');
+  const names = Array.from({ length: 5000 }, (_, i) => `column ${i}`).join(',');
+  expect(await labelled(write('in.csv', `${names},text\n${','.repeat(5000)}a\n`))).toBe('2');
 });
 
 test('parts of a batch are looked at, too', async () => {
