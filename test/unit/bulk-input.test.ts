@@ -157,6 +157,8 @@ describe('errors in place', () => {
     ['invalid_record', 'not valid JSON', '[' + '['.repeat(20_000)],
     ['invalid_record', 'not a JSON object', '["secret"]'],
     ['invalid_record', 'not a JSON object', 'null'],
+    ['invalid_record', 'has the field "text" twice', '{"text": "secret", "text": "another"}'],
+    ['invalid_record', 'has the field "id" twice', '{"id": 1, "text": "secret", "id": 2}'],
     ['invalid_text', 'the field "text" is missing', '{}'],
     ['invalid_text', 'the field "text" is not a string', '{"text": null}'],
     ['invalid_text', 'the text must not be empty', '{"text": ""}'],

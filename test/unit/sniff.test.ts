@@ -141,6 +141,18 @@ describe('is told by its first records', () => {
       reading(),
       /^is one JSON array, .*jq -c '\.\[\]' in\.x > in\.lines\.jsonl$/,
     ],
+    [
+      'an object around the records',
+      '{\n  "data": [\n    {"text": "a"}\n  ]\n}\n',
+      reading(),
+      /^is one JSON object with its records in the array "data": jq -c '\.data\[\]' in\.x > in\.lines\.jsonl$/,
+    ],
+    [
+      'an object around the records, on one line',
+      '{"rows":[{"text":"a"}],"next":2}',
+      reading(),
+      /jq -c '\.rows\[\]'/,
+    ],
     ['an array on one line', '[{"text":"a"},{"text":"b"}]', reading(), /^is one JSON array/],
     [
       'an array, longer than what is looked at',
@@ -241,6 +253,8 @@ describe('is told by its first records', () => {
     expect(look('{"text":"a"}{"text":"b"}\n', reading(), "it's.jsonl.gz", true)).toMatch(
       /: gunzip -c 'it'\\''s\.jsonl\.gz' \| jq -c \. > 'it'\\''s\.lines\.jsonl'$/,
     );
+    // A shell would empty the file before it is read.
+    expect(look(latin1('SQLite format 3\0\x10\0'), CSV, 'in.csv')).toMatch(/ > in\.converted\.csv$/);
     expect(look('[{"text":"a"}]\n', reading(), '-x')).toMatch(/jq -c '\.\[\]' \.\/-x > -x\.lines\.jsonl$/);
   });
 
@@ -313,6 +327,7 @@ describe('is not found fault with', () => {
     ['one line that ends with CR', 'a\r', LINES],
     ['progress bars', '10 %\r20 %\ndone\n', LINES],
     ['a text that begins with BZh', 'BZh is a name\n', LINES],
+    ['a record with an array of objects before its text', '{"tags":[{"a":1}],"text":"a"}\n', reading()],
     ['nothing', '', reading()],
     ['nothing, as CSV', '', CSV],
   ])('%s', (_, content, as) => {

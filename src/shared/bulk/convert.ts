@@ -22,10 +22,14 @@ export function convert({ name, gzip }: SourceFile, command: string, target: str
   return gzip ? `gunzip -c ${file} | ${command.replace(/ <$/, '')} > ${to}` : `${command} ${file} > ${to}`;
 }
 
-/** `reviews.csv.gz`, `utf8` → `reviews.utf8.csv`; with an extension, that one. */
+/**
+ * `reviews.csv.gz`, `utf8` → `reviews.utf8.csv`; with an extension, that one. Never the name of the file itself, which a shell
+ * would empty before the command reads it.
+ */
 export function converted({ name = ANY }: SourceFile, mark: string, extension?: string): string {
   const plain = name.replace(/\.gz$/i, '');
   const [own = ''] = /\.[a-z0-9]{1,8}$/i.exec(plain) ?? [];
   const stem = own === '' ? plain : plain.slice(0, -own.length);
-  return `${stem}${mark === '' ? '' : `.${mark}`}${extension ?? own}`;
+  const target = `${stem}${mark === '' ? '' : `.${mark}`}${extension ?? own}`;
+  return target === name ? `${stem}.converted${extension ?? own}` : target;
 }

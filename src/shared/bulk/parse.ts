@@ -3,7 +3,7 @@
  * place, and its neighbours are not affected; nothing in the bytes makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
-import { numberLoss } from '../exact-json.ts';
+import { findJsonLosses, numberLoss } from '../exact-json.ts';
 import { countCodePoints, textProblem } from '../text.ts';
 import { csvFields, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
@@ -176,9 +176,21 @@ function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return { problem: 'is not a JSON object' };
     }
+    const repeated = [textField, idField].find((name) => isRepeated(json, name));
+    // JSON.parse would keep the last: a text, or an id, would be lost.
+    if (repeated !== undefined) return { problem: `has the field "${repeated}" twice` };
     const fields = new Map(Object.entries(value));
     return { text: fields.get(textField), id: fields.get(idField), json };
   };
+}
+
+/** Whether the object has two members of this name. Most records name it once, and need no second look. */
+function isRepeated(json: string, name: string): boolean {
+  const written = JSON.stringify(name);
+  if (json.indexOf(written) === json.lastIndexOf(written)) return false;
+  return findJsonLosses(json, { maxDepth: Infinity, keeps: '' }).some(
+    ({ path }) => path.length === 1 && path[0] === name,
+  );
 }
 
 function csvReader({ textField, idField = 'id', delimiter, quote, columns }: InputSpec): FieldReader {

@@ -71,6 +71,13 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
     if (first === undefined || parsed(first) !== undefined || jsonHabit(first) === 'array')
       return array(text, file);
   }
+  const [, member] = WRAPPED.exec(text) ?? [];
+  // One document, over several lines or on one; a record of its own has the text beside the array.
+  const single = first === undefined || lines.length === 1 || parsed(first) === undefined;
+  if (member !== undefined && single && !hasField(text, reading.textField)) {
+    const command = convert(file, `jq -c '.${member}[]'`, converted(file, 'lines', '.jsonl'));
+    return `is one JSON object with its records in the array "${member}": ${command}`;
+  }
   if (first === undefined) return undefined;
   const habit = jsonHabit(first);
   if (habit !== undefined && habit !== 'not a number') return HABITS[habit](file);
@@ -85,6 +92,9 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
         );
   return `is not JSON Lines: none of its first ${lines.length} lines is a JSON object; ${advice}`;
 }
+
+/** An object whose first member is an array of objects, as APIs wrap their answers: `{"data": [{`. */
+const WRAPPED = /^\s*\{\s*"([A-Za-z_]\w{0,63})"\s*:\s*\[\s*\{/;
 
 const PYTHON = 'import ast,json,sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]';
 const NO_NAN =
@@ -157,6 +167,11 @@ function parsed(line: string): unknown {
 function isObject(line: string): boolean {
   const value = parsed(line);
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasField(json: string, field: string): boolean {
+  const value = parsed(json);
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, field);
 }
 
 const headerOf = (text: string, delimiter: string): string[] =>
