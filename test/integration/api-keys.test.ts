@@ -187,6 +187,7 @@ describe('two keys', () => {
       [open.urls.self, { method: 'DELETE' }],
       [delivery],
       [`${delivery}/redeliver`, { method: 'POST' }],
+      [`${delivery}/cancel`, { method: 'POST' }],
     ];
     for (const [where, init] of attempts) {
       const { status } = await call('bob', where, init);
@@ -313,7 +314,7 @@ describe('the amulet command', () => {
   });
 
   test.each([
-    [[], 'amulet key create NAME is all there is'],
+    [[], 'usage: amulet key create NAME'],
     [['create'], 'which NAME? Such as reviews'],
     [['create', 'a b'], 'a b: the name of a key must match'],
     [['create', 'everybody'], 'everybody: no key can have this name'],

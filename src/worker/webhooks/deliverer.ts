@@ -344,7 +344,7 @@ export class Deliverer {
     const written = await deliveries.recordAttempt(id, record, attempt, next);
     onAttempt({ outcome, ms: attempt.ms, final: written && next.status !== 'pending' });
     const { type, source } = record;
-    const { reason } = attempt;
+    const reason = attempt.reason ?? `the receiver answered ${attempt.status}`;
     const fields = { delivery: id, type, source, outcome, reason, attempt: failures, status: next.status };
     if (next.status === 'failed')
       logger.warn(fields, `gave up delivery ${id} of ${source} after ${failures} attempts`);
