@@ -154,13 +154,18 @@ export class JobRecords {
 
   /** The outcomes of jobs, in the order of `ids`; undefined where there is none (yet, or any more). */
   async read(ids: string[]): Promise<(JobRecord | 'deleted' | undefined)[]> {
-    const found = await this.#redis.mget(ids.map((id) => this.#key(id)));
+    const found = await this.#readAll(ids);
     return found.map((record) => (record === null ? undefined : parseRecord(record)));
+  }
+
+  /** MGET, which Redis refuses without a key. */
+  async #readAll(ids: string[]): Promise<(string | null)[]> {
+    return ids.length === 0 ? [] : this.#redis.mget(ids.map((id) => this.#key(id)));
   }
 
   /** Those outcomes of jobs that have a status, by id. The others are not parsed: their results may be large. */
   async readWithStatus(ids: string[], status: JobStatus): Promise<Map<string, JobRecord>> {
-    const found = await this.#redis.mget(ids.map((id) => this.#key(id)));
+    const found = await this.#readAll(ids);
     const matching = new Map<string, JobRecord>();
     found.forEach((json, i) => {
       if (json?.includes(`"status":"${status}"`) !== true) return;

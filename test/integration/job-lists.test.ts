@@ -117,6 +117,12 @@ describe('the list of jobs', () => {
       expect(await idsOf(`?status=canceled&limit=2&after=${first.next}`)).toEqual(known.slice(2, 3));
     });
 
+    test('is empty when every job has an outcome', async () => {
+      for (const { id } of made) await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+      for (const status of ['queued', 'processing', 'succeeded'])
+        expect(await idsOf(`?status=${status}`)).toEqual([]);
+    });
+
     test('a text that looks like a status does not count', async () => {
       const { id } = await submit({ text: 'x', metadata: { status: 'failed' } });
       await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
