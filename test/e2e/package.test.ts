@@ -125,7 +125,7 @@ describe.skipIf(missing !== undefined)(
           one: ['POSITIVE', 'NEGATIVE'],
           several: ['POSITIVE'],
           rows: ['2 POSITIVE', '3 NEGATIVE', 'invalid_text'],
-          refused: 'invalid_request',
+          refused: 'job_not_found',
           deliveries: ['evt_ delivered'],
           models: ['sst2-minilm'],
         });

@@ -233,6 +233,7 @@ describe('the service about itself', () => {
         '/v1/webhook-secret/rotate',
         '/v1/webhooks',
         '/v1/webhooks/{id}',
+        '/v1/webhooks/{id}/cancel',
         '/v1/webhooks/{id}/redeliver',
       ].sort(),
     );

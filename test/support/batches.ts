@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, onTestFailed } from 'vitest';
+import { encodeChecksum } from '../../src/shared/batches/results.ts';
 import { isDone, BatchStore } from '../../src/shared/batches/store.ts';
 import { isFinalBatch, type Batch, type BatchPart } from '../../src/shared/contract.ts';
 import { eventually, type Process, type Stack } from './stack.ts';
@@ -214,6 +215,12 @@ export class Inside {
     const keys = await this.redis.keys(`${this.#prefix}:batch:${id}*`);
     const sizes = await Promise.all(keys.map((key) => this.redis.memory('USAGE', key)));
     return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+  }
+
+  /** Makes other results of the first chunk those that are expected. */
+  async recordChecksum(id: string, ndjson: Buffer): Promise<void> {
+    const checksum = encodeChecksum(ndjson, { failedRows: 0, unknownRows: 0, unknownShares: 0 });
+    await this.redis.setrange(`${this.#prefix}:batch:${id}:checksums`, 0, checksum);
   }
 
   close(): void {
