@@ -328,12 +328,15 @@ describe('a repository without what a worker needs', () => {
     expect((await pull()).said).toContain(`amulet: ${hub.id} has no tokenizer.json\n`);
   });
 
-  test('an ONNX file under another name is asked for by --file', async () => {
-    hub.files.set('onnx/model_uint8.onnx', hub.files.get(MODEL)!);
+  test('several ONNX files under other names: one is chosen with --file', async () => {
+    for (const name of ['onnx/model_uint8.onnx', 'onnx/model_O3.onnx'])
+      hub.files.set(name, hub.files.get(MODEL)!);
     hub.files.delete(MODEL);
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('It has these; choose one with --file:\n  onnx/model_uint8.onnx\n');
+    expect(said).toContain('It has these; choose one with --file:\n');
+    for (const name of ['onnx/model_uint8.onnx', 'onnx/model_O3.onnx'])
+      expect(said).toContain(`\n  ${name}\n`);
     const { said: placed } = await pull(['--file', 'onnx/model_uint8.onnx', '--out', 'models/other']);
     expect(placed).toContain('MODEL_DIR=models/other MODEL_FILE=onnx/model_uint8.onnx npm start');
     expect(left()).toEqual(['other']);

@@ -101,6 +101,12 @@ describe('the files that are taken', () => {
     });
   });
 
+  test('the only one, where a worker finds it', () => {
+    expect(choose(['onnx/model_O3.onnx', 'old/model_O3.onnx']).model).toBe('onnx/model_O3.onnx');
+    expect(() => choose(['onnx/model_O3.onnx', 'model_O2.onnx'])).toThrow('a/b has none of ');
+    expect(() => choose(['old/model_O3.onnx'])).toThrow('a/b has none of ');
+  });
+
   test('its weights, and not those of others', () => {
     const names = ['.onnx', '.onnx_data', '.onnx_data_1', '.onnx.data'].map((end) => `onnx/model${end}`);
     const others = [
@@ -134,9 +140,9 @@ describe('the files that are taken', () => {
     const choice = () => chooseFiles('a/b', ['config.json', 'model.onnx'].map(file), undefined);
     expect(choice).toThrow('a/b has no tokenizer.json');
     expect(() => choose([])).toThrow('a/b has no ONNX file');
-    expect(() => choose(['onnx/x.onnx'])).toThrow(
+    expect(() => choose(['onnx/x.onnx', 'onnx/y.onnx'])).toThrow(
       expect.objectContaining({
-        hints: ['It has these; choose one with --file:', '  onnx/x.onnx'],
+        hints: ['It has these; choose one with --file:', '  onnx/x.onnx', '  onnx/y.onnx'],
       }) as CliError,
     );
   });

@@ -11,7 +11,7 @@ export interface HubFile {
   hash: { algorithm: 'sha256' | 'git-blob'; hex: string };
 }
 
-/** The model file that is taken when none is named, as a worker chooses it. */
+/** The model file that is taken when none is named, as a worker chooses it: one of these, else the only one. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
 const REQUIRED = ['config.json', 'tokenizer.json'];
 const OPTIONAL = [
@@ -38,10 +38,9 @@ export function chooseFiles(
 ): { model: HubFile; files: HubFile[] } {
   const byPath = new Map(files.map((file) => [file.path, file]));
   const onnx = files.filter(({ path }) => path.endsWith('.onnx')).map(({ path }) => path);
-  const model =
-    wanted === undefined
-      ? ONNX_FILES.map((path) => byPath.get(path)).find((file) => file !== undefined)
-      : byPath.get(wanted);
+  const usual = ONNX_FILES.find((path) => byPath.has(path));
+  const [only, ...others] = onnx.filter((path) => /^(?:onnx\/)?[^/]+$/.test(path));
+  const model = byPath.get(wanted ?? usual ?? (others.length === 0 ? only : undefined) ?? '');
   if (!model) throw noModel(repository, onnx, wanted);
   const missing = REQUIRED.filter((path) => !byPath.has(path));
   if (missing.length > 0) {
@@ -51,8 +50,8 @@ export function chooseFiles(
   const data = files.filter(
     ({ path }) => path.startsWith(`${model.path}_data`) || path === `${model.path}.data`,
   );
-  const others = [...REQUIRED, ...OPTIONAL].flatMap((path) => byPath.get(path) ?? []);
-  const chosen = [...others, model, ...data];
+  const beside = [...REQUIRED, ...OPTIONAL].flatMap((path) => byPath.get(path) ?? []);
+  const chosen = [...beside, model, ...data];
   for (const { path } of chosen) refuseStrange(repository, path);
   return { model, files: chosen };
 }
