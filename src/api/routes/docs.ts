@@ -117,7 +117,18 @@ const page = () =>
         <div id="docs"></div>
         <script src="docs/assets/swagger-ui-bundle.js"></script>
         <script>
-          SwaggerUIBundle({ url: 'openapi.json', dom_id: '#docs', deepLinking: true, tryItOutEnabled: true });
+          SwaggerUIBundle({
+            url: 'openapi.json',
+            dom_id: '#docs',
+            deepLinking: true,
+            tryItOutEnabled: true,
+            // The example of JSON Lines is shown, and would be sent, as one JSON string.
+            requestInterceptor: (request) => {
+              const isLines = request.headers['Content-Type'] === 'application/x-ndjson';
+              if (isLines && request.body?.startsWith('"')) request.body = JSON.parse(request.body);
+              return request;
+            },
+          });
         </script>
       </body>
     </html>`;
