@@ -54,6 +54,56 @@ const chunkLimits = fc.record({
   chunkBytes: fc.integer({ min: 1, max: 300 }),
 });
 
+describe('what is known at the end of an input', () => {
+  /** What splitRecords returns behind its chunks. */
+  async function end(file: string, input: InputSpec, limits = {}, sizes?: number[]) {
+    const chunks = splitRecords(inPieces(Buffer.from(file), sizes), input, { ...LIMITS, ...limits });
+    for (;;) {
+      const next = await chunks.next();
+      if (next.done === true) return next.value;
+    }
+  }
+  const columns = ['id', 'text'];
+
+  test.each<[string, string, InputSpec, object]>([
+    ['nothing', '', SPECS.lines, { lines: 0, multilineRows: 0 }],
+    ['lines', 'a\nb\n', SPECS.lines, { lines: 2, multilineRows: 0 }],
+    ['a last line without an end', 'a\nb', SPECS.lines, { lines: 2, multilineRows: 0 }],
+    ['empty lines', '\na\n\n', SPECS.ndjson, { lines: 3, multilineRows: 0 }],
+    ['a header alone', 'id,text\n', SPECS.csv, { lines: 1, multilineRows: 0, columns }],
+    [
+      'a header of a part before',
+      '1,a\n',
+      { ...SPECS.csv, columns },
+      { lines: 1, multilineRows: 0, columns },
+    ],
+    ['a record a line', 'id,text\n1,a\n2,b', SPECS.csv, { lines: 3, multilineRows: 0, columns }],
+    ['a text over lines', 'id,text\n1,"a\nb"\n2,c\n', SPECS.csv, { lines: 4, multilineRows: 1, columns }],
+    ['one that ends the file', 'id,text\n1,a\n2,"a\nb"', SPECS.csv, { lines: 4, multilineRows: 1, columns }],
+    ['two of them', 'id,text\n1,"a\nb"\n2,"\n\n"\n', SPECS.csv, { lines: 6, multilineRows: 2, columns }],
+  ])('%s', async (_, file, input, known) => {
+    expect(await end(file, input)).toEqual(known);
+    expect(await end(file, input, { chunkRows: 1 }, [1])).toEqual(known);
+  });
+
+  test('a header of a part before must have the column of the texts', async () => {
+    await expect(end('a\n', { ...SPECS.csv, columns: ['id', 'review'] })).rejects.toThrow(InputError);
+  });
+});
+
+test('records of more bytes than a chunk starts with', async () => {
+  const text = 'long '.repeat(30_000);
+  const file = `short\n${text}\nlast\n`;
+  const rows = await read(file, SPECS.lines, { maxRecordBytes: 1 << 20 }, [10_000]);
+  expect(rows).toEqual([
+    { line: 1, text: 'short' },
+    { line: 2, error: { code: 'invalid_text', message: expect.stringContaining('1000') } },
+    { line: 3, text: 'last' },
+  ]);
+  const chunks = await split(file, SPECS.lines, { maxRecordBytes: 1 << 20 }, [10_000]);
+  expect(Buffer.concat(chunks.map(({ bytes }) => bytes)).toString()).toBe(file);
+});
+
 describe('any records in any format, cut anywhere', () => {
   const awkward = fc.constantFrom('"', '""', ',', '\n', '\r\n', '\r', ' ', '{', '\\', '🎬', '\ufeff', 'a');
   const string = fc.array(fc.oneof(awkward, fc.string({ unit: 'grapheme', maxLength: 8 })), {
