@@ -72,6 +72,11 @@ const keyLines = someKeys.pipe(list).transform((lines, context) => {
   }
 });
 
+const plainUrl = optionalText.refine(
+  (url) => url === undefined || isPlainUrl(url),
+  'must be an http:// or https:// URL, without a user, a query or a fragment',
+);
+
 export const SETTINGS = {
   HOST: setting(
     text,
@@ -232,12 +237,14 @@ export const SETTINGS = {
   ),
 
   PUBLIC_URL: setting(
-    optionalText.refine(
-      (url) => url === undefined || isPlainUrl(url),
-      'must be an http:// or https:// URL, without a user, a query or a fragment',
-    ),
+    plainUrl,
     '',
-    'Address of the API as receivers of webhooks reach it. Unset: `http://HOST:PORT`.',
+    'Address of the API as receivers of webhooks reach it. Unset: `PUBLIC_URL_DEFAULT`, else `http://HOST:PORT`.',
+  ),
+  PUBLIC_URL_DEFAULT: setting(
+    plainUrl,
+    '',
+    '`PUBLIC_URL` where that is unset: `docker-compose.yml` makes it of the published port.',
   ),
   WEBHOOK_SECRET: setting(
     list.refine((secrets) => secrets.every(isSecret), 'must be `whsec_` and 24 to 64 bytes as base64'),
@@ -424,6 +431,7 @@ export function loadConfig(env: Record<string, string | undefined> = environment
   }
   const config = { ...values, DEFAULT_MODEL: values.DEFAULT_MODEL ?? '' } as Config;
   if (problems.length === 0) {
+    if (config.PUBLIC_URL === undefined) Object.assign(config, { PUBLIC_URL: config.PUBLIC_URL_DEFAULT });
     if (config.DEFAULT_MODEL === '') {
       Object.assign(config, { DEFAULT_MODEL: modelName(config) });
       if (config.MODEL_NAME === undefined && !NAME.test(config.DEFAULT_MODEL))
