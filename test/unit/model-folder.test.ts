@@ -33,7 +33,7 @@ const sha256 = createHash('sha256').update(ONNX).digest('hex');
 describe('what is wrong is said in one line that names the file', () => {
   test('no folder', () => {
     expect(() => readModelFolder('/no/such/folder', undefined)).toThrow(
-      new StartupError('MODEL_DIR=/no/such/folder does not exist'),
+      new StartupError('MODEL_DIR=/no/such/folder does not exist: name a model folder (docs/models.md)'),
     );
   });
   test('no ONNX file', () =>

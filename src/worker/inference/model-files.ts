@@ -30,7 +30,8 @@ export function findModelRoot(place: string): { root: string; file?: string } {
     }
     return { root, file: path.relative(root, given) };
   }
-  if (!found) throw new StartupError(`MODEL_DIR=${place} does not exist`);
+  if (!found)
+    throw new StartupError(`MODEL_DIR=${place} does not exist: name a model folder (docs/models.md)`);
   if (!found.isDirectory()) {
     throw new StartupError(`MODEL_DIR=${place} is neither a folder nor an ONNX file`);
   }
