@@ -6,7 +6,6 @@ import { EnginePool } from '../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 import { batcherOptions, classifyFirstText, tryModel, type Trial } from '../../src/worker/inference/trial.ts';
-import { readVocabularyRange } from '../../src/worker/inference/vocabulary.ts';
 
 export interface ServedModel {
   model: ModelFolder;
@@ -44,7 +43,6 @@ export async function serveModel(
     const trial = await tryModel({
       model,
       tokenizer: new TextTokenizer(model.folder, model.maxTokens),
-      vocabulary: readVocabularyRange(model.folder),
       engines,
       apply: named.apply,
       invariance,

@@ -17,7 +17,6 @@ import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
 import { coverageOf } from './scripts.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, tryModel, type Trial } from './trial.ts';
-import { readVocabularyRange } from './vocabulary.ts';
 
 /** Short, and not all in one script. */
 const TEXTS = ['I love this.', 'What a waste of time!', 'Когда начинается концерт? 图书馆在哪里？'];
@@ -52,10 +51,9 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
     const labels = await attempt(() => labelsOf(model, engines.outputs));
     if (labels) Object.assign(report, labels);
     if (!tokenizer || !labels) return;
-    const vocabulary = readVocabularyRange(model.folder);
     const invariance = config.BATCH_INVARIANCE;
     const trial = await attempt(() =>
-      tryModel({ model, tokenizer, vocabulary, engines, apply: labels.apply, invariance }),
+      tryModel({ model, tokenizer, engines, apply: labels.apply, invariance }),
     );
     if (!trial) return;
     Object.assign(report, toReport(trial));

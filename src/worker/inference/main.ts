@@ -26,7 +26,6 @@ import { EnginePool, timeBatches } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, classifyFirstText, tryModel, type Trial } from './trial.ts';
-import { readVocabularyRange } from './vocabulary.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
 
 /** Bytes of input, with the syntax around the texts, for a token. Only to guess how long a chunk takes. */
@@ -106,7 +105,6 @@ await runMain(bootLogger, async () => {
   // While the model processes load; should the tokenizer fail, that is what is said.
   starting.catch(() => {});
   const wholeTokenizer = new TextTokenizer(folder.folder, folder.maxTokens, observe);
-  const vocabulary = readVocabularyRange(folder.folder);
   const running = await starting;
   engines = running;
   const named = labelsOf(folder, running.outputs);
@@ -119,7 +117,6 @@ await runMain(bootLogger, async () => {
     model: folder,
     tokenizer: wholeTokenizer,
     observe,
-    vocabulary,
     engines: running,
     apply: named.apply,
     invariance: config.BATCH_INVARIANCE,

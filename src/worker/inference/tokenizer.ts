@@ -11,6 +11,7 @@ import { StartupError, toError } from '../../shared/errors.ts';
 import { Encoder } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';
 import { readSettings, type Side } from './tokenizer/settings.ts';
+import { vocabularyRange, type VocabularyRange } from './vocabulary.ts';
 
 export type { Side as TruncationSide } from './tokenizer/settings.ts';
 
@@ -64,6 +65,8 @@ export class TextTokenizer {
   readonly padId: number | undefined;
   readonly paddingSide: Side;
   readonly truncationSide: Side;
+  /** Ids that texts may become. */
+  readonly vocabulary: VocabularyRange;
   readonly #encoder: Encoder;
   readonly #maxTokens: number;
   /** Tokens that stand for white space alone. */
@@ -90,6 +93,7 @@ export class TextTokenizer {
       const encoder = new Encoder(definition, config);
       this.#encoder = encoder;
       this.kind = encoder.kind;
+      this.vocabulary = vocabularyRange(definition);
       this.#blankIds = encoder.idsOf((token) => BLANK.test(token));
       const settings = readSettings({
         definition,

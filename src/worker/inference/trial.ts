@@ -44,7 +44,6 @@ export interface TrialOptions {
   tokenizer: TextTokenizer;
   /** Told how long each text took, if the tokenizer has to be replaced. */
   observe?: (ms: number) => void;
-  vocabulary: VocabularyRange | undefined;
   engines: EnginePool;
   /** What config.json asks for. */
   apply: ApplyFunction;
@@ -78,7 +77,8 @@ const PROBABILITY_ERROR = 1e-3;
  * @throws StartupError with one line when it cannot be served
  */
 export async function tryModel(options: TrialOptions): Promise<Trial> {
-  const { model, engines, vocabulary } = options;
+  const { model, engines } = options;
+  const { vocabulary } = options.tokenizer;
   const warnings: string[] = [];
   const rows = model.graph && embeddingRows(model.graph, 'input_ids');
   if (rows !== undefined) warnings.push(...(await missingEmbeddings(engines, vocabulary, rows)));
@@ -103,7 +103,7 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
   const company = companyOf(
     texts.map(({ row }) => row),
     {
-      ids: Math.min(rows ?? Infinity, (vocabulary?.largest ?? 0) + 1),
+      ids: Math.min(rows ?? Infinity, vocabulary.largest + 1),
       padId: padding.id,
       maxTokens: limit.maxTokens,
     },
@@ -197,10 +197,10 @@ async function runs(engines: EnginePool, rows: ModelInput[]): Promise<boolean> {
 /** Tokens that the graph has no embedding for. @returns warnings @throws StartupError when any text may have some */
 async function missingEmbeddings(
   engines: EnginePool,
-  vocabulary: VocabularyRange | undefined,
+  vocabulary: VocabularyRange,
   rows: number | undefined,
 ): Promise<string[]> {
-  if (!vocabulary || vocabulary.largest < 0) return [];
+  if (vocabulary.largest < 0) return [];
   const has = (id: number) =>
     rows === undefined ? runs(engines, [{ ids: Int32Array.of(id), typeIds: undefined }]) : id < rows;
   if (!(await has(vocabulary.largest))) {

@@ -1,7 +1,5 @@
 /** Which ids the tokenizer of a model folder can make: the graph must have an embedding for each. */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
-import { parsePythonJson } from './model-config.ts';
+import type { JsonObject } from './tokenizer/json.ts';
 
 export interface VocabularyRange {
   /** Largest id of the vocabulary itself, which any text may contain. */
@@ -10,23 +8,19 @@ export interface VocabularyRange {
   added: ReadonlyMap<number, string>;
 }
 
-/** @returns undefined when tokenizer.json cannot be read; the tokenizer says what is wrong with it */
-export function readVocabularyRange(folder: string): VocabularyRange | undefined {
-  try {
-    const { model, added_tokens: added } = parsePythonJson(
-      readFileSync(path.join(folder, 'tokenizer.json'), 'utf8'),
-    ) as { model?: { vocab?: object }; added_tokens?: { id?: unknown; content?: unknown }[] };
-    const byId = new Map<number, string>();
-    for (const { id, content } of added ?? [])
-      if (typeof id === 'number' && typeof content === 'string') byId.set(id, content);
-    const vocab = model?.vocab ?? {};
-    // Unigram lists its tokens; the others map them to ids, added ones often among them.
-    let largest = Array.isArray(vocab) ? vocab.length - 1 : -1;
-    if (!Array.isArray(vocab)) {
-      for (const id of Object.values(vocab) as number[]) if (id > largest && !byId.has(id)) largest = id;
-    }
-    return { largest, added: byId };
-  } catch {
-    return undefined;
-  }
+/** @param definition tokenizer.json, as the tokenizer was made of it */
+export function vocabularyRange(definition: JsonObject): VocabularyRange {
+  const { model, added_tokens: added } = definition as {
+    model?: { vocab?: object };
+    added_tokens?: { id?: unknown; content?: unknown }[];
+  };
+  const byId = new Map<number, string>();
+  for (const { id, content } of added ?? [])
+    if (typeof id === 'number' && typeof content === 'string') byId.set(id, content);
+  const vocab = model?.vocab ?? {};
+  // Unigram lists its tokens; the others map them to ids, added ones often among them.
+  if (Array.isArray(vocab)) return { largest: vocab.length - 1, added: byId };
+  let largest = -1;
+  for (const id of Object.values(vocab) as number[]) if (id > largest && !byId.has(id)) largest = id;
+  return { largest, added: byId };
 }
