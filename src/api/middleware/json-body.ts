@@ -70,9 +70,14 @@ function parse(bytes: ArrayBuffer, maxMetadataDepth: number): unknown {
   return value;
 }
 
-/** Bodies of more than MAX_BODY_BYTES are refused before they are read, or as soon as they have grown past it. */
-export function jsonBody(config: Config) {
-  const maxBytes = config.MAX_BODY_BYTES;
+export interface JsonBodyLimits {
+  /** Most bytes that this call can need; MAX_BODY_BYTES where that is less. */
+  maxBytes?: number;
+}
+
+/** Larger bodies are refused before they are read, or as soon as they have grown past the limit. */
+export function jsonBody(config: Config, limits: JsonBodyLimits = {}) {
+  const maxBytes = Math.min(limits.maxBytes ?? Infinity, config.MAX_BODY_BYTES);
   const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
   const countWhileReading = bodyLimit({
     maxSize: maxBytes,

@@ -52,6 +52,9 @@ export interface BatchRouteParts {
 
 const id = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm');
 
+/** A part in the body of `complete`: 96 bytes of JSON, and as much again and more for white space. */
+const MAX_NAMED_PART_BYTES = 256;
+
 const batchResponse = (description: string) => json(description, batchSchema);
 const partResponse = (description: string) => json(description, batchPartSchema);
 /** At least one record: something other than line ends and a byte order mark. */
@@ -194,7 +197,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}/complete',
     summary: 'Complete an upload in parts',
     tags: ['Batches'],
-    middleware: [jsonBody(config)],
+    middleware: [jsonBody(config, { maxBytes: MAX_PARTS * MAX_NAMED_PART_BYTES })],
     request: {
       params,
       query: NO_QUERY,
