@@ -60,7 +60,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
     (board !== undefined && isBoard(path)) || (admins.length > 0 && isModelRemoval(method, path));
   const refuseForeign = createOriginGuard(config, keys.length > 0);
   app.use(async (c, next) => {
-    refuseForeign?.((name) => c.req.header(name));
+    refuseForeign?.(c.req.method, (name) => c.req.header(name));
     const key =
       keys.length === 0 || isOpen(c.req.path) || hasOwnKeys(c.req.method, c.req.path)
         ? undefined

@@ -12,6 +12,7 @@ import { environment, envFileReport, isLaunched } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
 import { NAME, PACKAGE } from './names.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
+import { isLoopback } from './request-host.ts';
 import { unknownSettings } from './setting-names.ts';
 import { parseAllowed } from './webhooks/receivers.ts';
 import { isSecret } from './webhooks/secret.ts';
@@ -98,7 +99,7 @@ export const SETTINGS = {
   AUTH: setting(
     z.enum(['loopback', 'none', 'optional']),
     'loopback',
-    '`loopback`: without keys, loopback callers only. `none`: no keys on any address; put a proxy in front. `optional`: `none` unless there are keys, for a container whose port is published on loopback only.',
+    '`loopback`: without keys, loopback callers only. `none`: no keys on any address; put a proxy in front. `optional`: `none` unless there are keys, for a container whose port is published on loopback only. Without keys, [pages of other origins](docs/security.md#which-address) are refused.',
   ),
   API_KEYS: setting(
     keyLines,
@@ -243,7 +244,7 @@ export const SETTINGS = {
   PUBLIC_URL: setting(
     plainUrl,
     '',
-    'Address of the API as receivers of webhooks reach it. Unset: `PUBLIC_URL_DEFAULT`, else `http://HOST:PORT`.',
+    'Address of the API as callers and receivers of webhooks reach it. Unset: `PUBLIC_URL_DEFAULT`, else `http://HOST:PORT`. Without keys, its host is the one besides loopback that an API on loopback answers to.',
   ),
   PUBLIC_URL_DEFAULT: setting(
     plainUrl,
@@ -541,9 +542,4 @@ function areDnsServers(servers: string[]): boolean {
   } catch {
     return false;
   }
-}
-
-/** @param host a name or an address without brackets */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }

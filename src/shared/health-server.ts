@@ -6,6 +6,7 @@ import type { Config } from './config.ts';
 import { isPortTaken, keepAlive, listen, type ListenPrefix } from './listen.ts';
 import { measureLoopLag } from './loop-lag.ts';
 import { createMetricsApp } from './metrics.ts';
+import { createHostCheck } from './request-host.ts';
 
 export interface ProcessState {
   /** Why the process takes no work, or undefined when it does. */
@@ -38,6 +39,9 @@ export function createHealthApp(state: () => ProcessState, metrics: Registry): H
   return app;
 }
 
+/** For requests to a loopback port that a web page made under a name of its own, which there are no keys to stop. */
+const FOREIGN_HOST = `this port answers to localhost, loopback addresses and the host of PUBLIC_URL, and this Host is another\n`;
+
 /**
  * Listens on the port of the settings with this prefix, or on any free one when that is taken: workers share machines, and
  * health must not keep one down.
@@ -49,9 +53,17 @@ export async function serveHealth(
   config: Config,
   prefix: Exclude<ListenPrefix, ''>,
 ): Promise<{ port: number; close: () => Promise<void> }> {
-  const server = createAdaptorServer({ fetch: app.fetch });
-  keepAlive(server, config.KEEP_ALIVE_S);
   const host = config[`${prefix}HOST`];
+  const isAnswered = createHostCheck(host, config.PUBLIC_URL);
+  const guarded = new Hono();
+  guarded.use(async (c, next) => {
+    const name = c.req.header('host');
+    if (name !== undefined && isAnswered?.(name) === false) return c.text(FOREIGN_HOST, 403);
+    return next();
+  });
+  guarded.route('/', app);
+  const server = createAdaptorServer({ fetch: guarded.fetch });
+  keepAlive(server, config.KEEP_ALIVE_S);
   const port = config[`${prefix}PORT`];
   try {
     await listen(server, { host, port, prefix });

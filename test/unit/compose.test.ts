@@ -1,29 +1,13 @@
 /** docker-compose.yml against what it starts: settings, programs, times and files are those of the repository. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parse, parseAllDocuments, type YAMLMap } from 'yaml';
+import { parseAllDocuments, type YAMLMap } from 'yaml';
 import { keyLine } from '../../src/shared/api-keys.ts';
 import { apiKeys, loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { composeFile, containerEnvironment } from '../support/compose-file.ts';
 import { NOT_LISTED } from '../support/settings-docs.ts';
 
-interface Service {
-  image: string;
-  command?: string;
-  environment?: Record<string, string | null>;
-  ports?: string[];
-  volumes?: string[];
-  read_only: boolean;
-  cap_drop: string[];
-  security_opt: string[];
-  stop_grace_period: string;
-  healthcheck?: { start_period?: string };
-}
-
-const file = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
-  services: Record<string, Service>;
-  volumes: Record<string, null>;
-};
-const services = Object.entries(file.services);
+const services = Object.entries(composeFile.services);
 const own = services.filter(([, { image }]) => image === 'amulet');
 
 describe.each(services)('%s', (_, service) => {
@@ -39,31 +23,10 @@ describe.each(services)('%s', (_, service) => {
   test('has volumes and files that there are', () => {
     for (const volume of service.volumes ?? []) {
       const [from = ''] = volume.split(':');
-      expect(from.startsWith('./') ? existsSync(from) : from in file.volumes, from).toBe(true);
+      expect(from.startsWith('./') ? existsSync(from) : from in composeFile.volumes, from).toBe(true);
     }
   });
 });
-
-/** The environment of a container, as Compose makes it of the shell and `.env`, on top of the image's. */
-function containerEnvironment(
-  { environment }: Service,
-  given: Record<string, string>,
-): Record<string, string> {
-  const value = (text: string): string => {
-    const result = text.replace(
-      /\$\{(\w+):-([^${}]*)\}/g,
-      (_, name: string, otherwise: string) => given[name] ?? otherwise,
-    );
-    // A default within a default is left as it is by docker-compose 1.
-    expect(result).not.toContain('${');
-    return result;
-  };
-  const entries = Object.entries(environment ?? {}).flatMap(([name, set]) => {
-    const result = set === null ? given[name] : value(set);
-    return result === undefined ? [] : [[name, result] as const];
-  });
-  return { HOST: '0.0.0.0', DATA_DIR: '/data', ...Object.fromEntries(entries) };
-}
 
 describe.each(own)('%s', (_, service) => {
   test('is passed every setting that is documented, from the shell or .env', () => {
@@ -87,7 +50,7 @@ describe.each(own)('%s', (_, service) => {
 
 describe('who may call the API', () => {
   const config = (given: Record<string, string>) =>
-    loadApiConfig(containerEnvironment(file.services.api!, given));
+    loadApiConfig(containerEnvironment(composeFile.services.api!, given));
 
   test.each([
     ['API_KEYS', { API_KEYS: keyLine('reviews', 'a key') }],
@@ -125,12 +88,12 @@ describe.each(own)('%s', (_, { command, environment, stop_grace_period: grace })
 });
 
 test('workers can be any number: no port of theirs is published', () => {
-  expect(file.services.worker?.ports).toBeUndefined();
+  expect(composeFile.services.worker?.ports).toBeUndefined();
 });
 
 test('a Redis that reads a large file is waited for, as long as on Kubernetes', () => {
   const [redis] = parseAllDocuments(readFileSync('deploy/kubernetes/redis/redis.yaml', 'utf8'));
   const probe = redis?.getIn(['spec', 'template', 'spec', 'containers', 0, 'startupProbe']) as YAMLMap;
   const seconds = Number(probe.get('periodSeconds')) * Number(probe.get('failureThreshold'));
-  expect(file.services.redis?.healthcheck?.start_period).toBe(`${seconds / 60}m`);
+  expect(composeFile.services.redis?.healthcheck?.start_period).toBe(`${seconds / 60}m`);
 });
