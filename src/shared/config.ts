@@ -311,6 +311,16 @@ export const SETTINGS = {
   ),
   WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts under way to one host and port.'),
   WEBHOOK_CONCURRENCY: setting(int(1, 10_000), 512, 'Most attempts under way in a webhook process.'),
+  WEBHOOK_MAX_RESPONSE_BYTES: setting(
+    int(4096, 16e6),
+    65_536,
+    'Most bytes read of the response to one attempt, headers included: a longer body is cut off, longer headers fail the attempt.',
+  ),
+  WEBHOOK_MAX_INTERIM_RESPONSES: setting(
+    int(0, 1000),
+    10,
+    'Most interim responses (1xx) that a receiver may send before its answer; more fail the attempt.',
+  ),
   WEBHOOK_HEALTH_HOST: setting(text, '127.0.0.1', "Address of a webhook process's health endpoints."),
   WEBHOOK_HEALTH_PORT: setting(
     int(0, 65_535),

@@ -6,6 +6,8 @@
  * this machine they have reached in spite of the rules.
  */
 import { Redis } from 'ioredis';
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Delivery, Job } from '../../src/shared/contract.ts';
 import { JobRecords } from '../../src/shared/records.ts';
@@ -24,6 +26,11 @@ const TIMEOUT_MS = 1000;
 /** A port that webhooks may not have. */
 const SSH = 22;
 
+/** Names of a certificate, 27 KB. */
+const MANY_NAMES = Array.from({ length: 1000 }, (_, i) => `n${i}.${'x'.repeat(20)}.example`);
+
+const portOf = (server: Server) => (server.address() as AddressInfo).port;
+
 const tls = canMakeCertificates() ? new CertificateAuthority() : undefined;
 let dns: DnsServer;
 /** Listens on all addresses of this machine, of which one is allowed. */
@@ -34,6 +41,10 @@ let ofName: Receiver;
 let closed: Receiver;
 let secure: Receiver | undefined;
 let selfSigned: Receiver | undefined;
+/** Speaks TLS, and then says what the test has it say. */
+let talking: Server | undefined;
+let talk: (socket: TLSSocket) => void | Promise<void> = () => {};
+let manyNames: Receiver | undefined;
 let stack: Stack;
 let calls: BatchCalls;
 let redis: Redis;
@@ -49,7 +60,18 @@ beforeAll(async () => {
   [ofRange, ofName, closed] = await Promise.all([Receiver.start(), Receiver.start(), Receiver.start()]);
   secure = tls && (await Receiver.start(answer(204), tls.issue('right.example')));
   selfSigned = tls && (await Receiver.start(answer(204), tls.selfSigned('alone.example')));
-  const reachable = [receiver, secure, selfSigned].flatMap((each) => (each ? [each.port] : []));
+  manyNames = tls && (await Receiver.start(answer(204), tls.issue('many.example', ...MANY_NAMES)));
+  talking =
+    tls &&
+    createServer({ ...tls.issue('talking.example'), maxVersion: 'TLSv1.2' }, (socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => void talk(socket));
+    });
+  await new Promise<void>((resolve) => (talking ? talking.listen(0, '127.0.0.1', resolve) : resolve()));
+  const reachable = [
+    ...[receiver, secure, selfSigned, manyNames].flatMap((each) => (each ? [each.port] : [])),
+    ...(talking ? [portOf(talking)] : []),
+  ];
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     webhooks: true,
@@ -75,7 +97,9 @@ beforeAll(async () => {
 afterAll(async () => {
   redis.disconnect();
   await stack.stop();
-  for (const each of [receiver, ofRange, ofName, closed, secure, selfSigned, dns]) await each?.stop();
+  for (const each of [receiver, ofRange, ofName, closed, secure, selfSigned, manyNames, dns])
+    await each?.stop();
+  talking?.close();
   tls?.remove();
 });
 afterEach(() => {
@@ -440,6 +464,31 @@ describe.skipIf(tls === undefined)('TLS', () => {
       broken('self-signed certificate'),
     );
     expect(selfSigned?.received).toEqual([]);
+  });
+
+  test('the names of a certificate are not all repeated', async () => {
+    const name = newName(['127.0.0.1']);
+    const delivery = await deliver(tlsUrl(name, manyNames));
+    expect(delivery).toMatchObject(broken(`Host: ${name}. is not in the cert's altnames`));
+    for (const { reason } of delivery.attempts) expect(reason).toHaveLength(501);
+  });
+
+  test('a receiver that hides much traffic under few bytes', async () => {
+    dns.set('talking.example', ['127.0.0.1']);
+    // A record of TLS for each byte: 6 KB are 180 KB.
+    talk = async (socket) => {
+      for (const byte of `HTTP/1.1 200 OK\r\n${'A: b\r\n'.repeat(1000)}`) {
+        await new Promise((resolve) => socket.write(byte, resolve));
+      }
+    };
+    const url = `https://talking.example:${talking && portOf(talking)}/`;
+    expect(await deliver(url)).toMatchObject(broken('the response is longer than 131072 bytes'));
+  });
+
+  test('a receiver that asks for another handshake gets none', async () => {
+    talk = (socket) => void socket.renegotiate({}, () => {});
+    const delivery = await deliver(`https://talking.example:${talking && portOf(talking)}/`);
+    expect(delivery).toMatchObject(broken('handshake failure'));
   });
 
   test('does not open what is closed without it', async () => {

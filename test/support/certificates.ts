@@ -29,13 +29,13 @@ export class CertificateAuthority {
     return path.join(this.#dir, 'ca.pem');
   }
 
-  /** A certificate for a name or an address. */
-  issue(name: string): Certificate {
+  /** A certificate for a name or an address, and for other names as well. */
+  issue(name: string, ...others: string[]): Certificate {
     const authority = ['-CA', this.file, '-CAkey', path.join(this.#dir, 'ca.key')];
     return this.#make(name, `CN=${name}`, [
       ...authority,
       '-addext',
-      `subjectAltName=${isIP(name) ? 'IP' : 'DNS'}:${name}`,
+      `subjectAltName=${[`${isIP(name) ? 'IP' : 'DNS'}:${name}`, ...others.map((other) => `DNS:${other}`)].join(',')}`,
     ]);
   }
 

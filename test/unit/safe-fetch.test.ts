@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parseAllowed, type ReceiverPolicy } from '../../src/shared/webhooks/receivers.ts';
+import { BoundedSocket } from '../../src/worker/webhooks/bounded-socket.ts';
 import {
   Blocked,
   SafeFetch,
@@ -15,6 +16,8 @@ import { DnsServer, type DnsAnswer } from '../support/dns-server.ts';
 
 /** Longer than any test may take: what does not end by itself fails the test. */
 const ENDLESS_MS = 600_000;
+/** As they are by default. */
+const LIMITS = { bytes: 65_536, interim: 10 };
 /** For what is to run out. */
 const SHORT_MS = 200;
 
@@ -138,7 +141,7 @@ function policy(...allowed: string[]): ReceiverPolicy {
 
 /** A POST to the receiver. */
 function post(request: Partial<Request> = {}, rules = policy('127.0.0.1')): Promise<Reply> {
-  return new SafeFetch(rules, [dns.address]).post({
+  return new SafeFetch(rules, [dns.address], LIMITS).post({
     url: `http://127.0.0.1:${receiver.port}/hook`,
     headers: {},
     body: '{}',
@@ -320,6 +323,76 @@ describe('what the receiver answers', () => {
   });
 });
 
+describe('a receiver that sends too much', () => {
+  const INTERIM = 'HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n';
+  const DONE = 'HTTP/1.1 204 No Content\r\n\r\n';
+  /** Sends it again and again, for as long as the connection is there. */
+  const floods =
+    (bytes: string, first = '') =>
+    (socket: Socket) => {
+      const pour = () => {
+        while (socket.writable && socket.write(bytes));
+      };
+      socket.write(first);
+      socket.on('drain', pour);
+      pour();
+    };
+
+  test('ten interim responses are fine, eleven are not', async () => {
+    says(INTERIM.repeat(10), DONE);
+    expect(await post()).toMatchObject({ status: 204 });
+    says(INTERIM.repeat(11), DONE);
+    await expect(post()).rejects.toThrow('more than 10 interim responses (1xx) came before the answer');
+    await receiver.closed();
+  });
+
+  test('interim responses and headers count as bytes', async () => {
+    const long = (bytes: number) => `HTTP/1.1 103 Early Hints\r\n${'A: b\r\n'.repeat(bytes / 6)}\r\n`;
+    says(long(15_000).repeat(4), DONE);
+    expect(await post()).toMatchObject({ status: 204 });
+    says(long(15_000).repeat(5), DONE);
+    await expect(post()).rejects.toThrow('the response is longer than 65536 bytes');
+    await receiver.closed();
+  });
+
+  test.each([
+    ['interim responses', INTERIM.repeat(1000), 'more than 10 interim responses'],
+    ['empty lines', '\r\n'.repeat(30_000), 'the response is longer than 65536 bytes'],
+  ])('%s without end', async (_what, bytes, message) => {
+    receiver.behave = floods(bytes);
+    await expect(post()).rejects.toThrow(message);
+    await receiver.closed();
+  });
+
+  test.each([
+    ['chunks of one byte', '1\r\nx\r\n'.repeat(10_000), '', 'x'.repeat(2048)],
+    ['extensions of chunks', `1;${'e'.repeat(1000)}\r\nx\r\n`.repeat(100), '', 'x'],
+    ['trailers', 'A: b\r\n'.repeat(10_000), '0\r\n', ''],
+  ])('%s without end: it has answered', async (_what, bytes, first, body) => {
+    receiver.behave = floods(bytes, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${first}`);
+    const reply = await post();
+    expect(reply).toMatchObject({ status: 200 });
+    expect(reply.body.startsWith(body)).toBe(true);
+    await receiver.closed();
+  });
+
+  test('of bytes that came in one read, none is looked at once the connection is given up', async () => {
+    const { port } = receiver;
+    receiver.behave = (socket) => socket.end('x'.repeat(60_000));
+    const socket = connect(port, '127.0.0.1');
+    const bounded = new BoundedSocket(socket, 65_536);
+    bounded.write('POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n');
+    const seen: number[] = [];
+    bounded.on('data', (piece: Buffer) => {
+      seen.push(piece.length);
+      if (seen.length === 3) bounded.destroy();
+    });
+    await once(bounded, 'close');
+    expect(seen).toEqual([1024, 1024, 1024]);
+    expect(socket.destroyed).toBe(true);
+  });
+});
+
 describe('the time is over', () => {
   const every = (ms: number, line: string) => (socket: Socket) => {
     const timer = setInterval(() => socket.write(line), ms);
@@ -412,6 +485,20 @@ describe('a name', () => {
     await expect(ask('127.0.0.3', '127.0.0.2')).rejects.toMatchObject({
       errors: [{ code: 'ECONNREFUSED' }, { code: 'ECONNREFUSED' }],
     });
+  });
+
+  test('with more addresses than are tried is asked for at eight of a kind', async () => {
+    const only = await RawReceiver.start('127.0.0.1');
+    const rules = { ...policy('127.0.0.0/8'), ports: [only.port] };
+    const others = (count: number) => Array.from({ length: count }, (_, i) => `127.0.1.${i}`);
+    const ask = (addresses: string[]) => {
+      dns.set('many.example', addresses);
+      return post({ url: `http://many.example:${only.port}/` }, rules);
+    };
+    expect(await ask([...others(7), '127.0.0.1'])).toMatchObject({ status: 204 });
+    const error = await ask([...others(8), '127.0.0.1']).catch((thrown: unknown) => thrown);
+    expect((error as AggregateError).errors).toHaveLength(8);
+    await only.stop();
   });
 
   test('with several addresses, of which the one that works takes a second to connect', async () => {

@@ -37,6 +37,8 @@ const MIN_ASIDE_MS = 30_000;
 const MAX_ASIDE_MS = 600_000;
 const ASIDE_PER_PARKED_MS = 20;
 const MAX_STALLED_COUNT = 1_000_000;
+/** Of why an attempt failed: it is kept with each attempt. */
+const MAX_REASON_CHARS = 500;
 
 export interface DelivererOptions {
   config: Config;
@@ -390,9 +392,13 @@ function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host.replace(/\.(?=:|$)/, '') : url;
 }
 
+/** In words, cut off where they are the receiver's: a certificate may have thousands of names, and errors list them. */
 function reasonOf(thrown: unknown): string {
   const error = toError(thrown);
   // Several addresses were tried.
-  if (error instanceof AggregateError) return error.errors.map((each) => toError(each).message).join('; ');
-  return error.message === '' ? ((error as NodeJS.ErrnoException).code ?? error.name) : error.message;
+  const messages =
+    error instanceof AggregateError ? error.errors.map((each) => toError(each).message) : [error.message];
+  const reason = messages.join('; ') || ((error as NodeJS.ErrnoException).code ?? error.name);
+  const whole = reason.toWellFormed().replaceAll('\0', '\u{fffd}');
+  return whole.length <= MAX_REASON_CHARS ? whole : `${whole.slice(0, MAX_REASON_CHARS).toWellFormed()}…`;
 }

@@ -54,7 +54,10 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       keyless: config.WEBHOOK_SECRET,
       overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
     }),
-    safeFetch: new SafeFetch(receiverPolicy(config), config.WEBHOOK_DNS),
+    safeFetch: new SafeFetch(receiverPolicy(config), config.WEBHOOK_DNS, {
+      bytes: config.WEBHOOK_MAX_RESPONSE_BYTES,
+      interim: config.WEBHOOK_MAX_INTERIM_RESPONSES,
+    }),
     sources: new Sources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
     payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
     version: packageJson.version,
