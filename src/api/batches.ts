@@ -8,7 +8,7 @@ import { findChunk, readManifest } from '../shared/batches/input.ts';
 import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/batches/layout.ts';
 import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
-import { readHeader } from '../shared/bulk/csv.ts';
+import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
 import { defaultQuote } from '../shared/bulk/quoting.ts';
 import { sniff } from '../shared/bulk/sniff.ts';
@@ -261,7 +261,7 @@ export class BatchService {
       const { catalog, batches, admission } = this.#parts;
       const model = await catalog.resolve(input.model);
       await admission.admitBatch();
-      const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes));
+      const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes), headerLimits(this.#parts.config));
       const { idempotencyKey, ...request } = input;
       const fresh = newBatchId(model.name);
       if (idempotencyKey === undefined) {
@@ -313,6 +313,8 @@ export class BatchService {
       sniff: (head, whole) => sniffPart(record.spec, number, { head, whole, gzip, formatNamed }),
       chunkBytes: record.spec.chunk_bytes,
       maxRecordBytes: config.MAX_RECORD_BYTES,
+      maxHeader: headerLimits(config),
+      storedHeader: { columns: record.spec.columns, header: record.spec.header },
       maxBytes: Math.max(0, Math.min(batchLeft, storeLeft)),
       tooLarge,
       idleMs: config.UPLOAD_IDLE_S * 1000,
@@ -402,7 +404,7 @@ export class BatchService {
 }
 
 /** What a batch is kept with. @throws AppError `invalid_request` for options that do not go together */
-function toSpec(input: NewBatch, chunkBytes: number): BatchSpec {
+function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): BatchSpec {
   const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
   if (format !== 'csv') {
     for (const [name, value] of Object.entries({ delimiter, quote, columns })) {
@@ -431,18 +433,23 @@ function toSpec(input: NewBatch, chunkBytes: number): BatchSpec {
   if (columns === undefined) return spec;
   const finding = sniffRecords(columns, true, readingOf(spec), ANY_FILE);
   if (finding !== undefined) throw new InputError(`the header ${finding}`);
-  return { ...spec, columns: readHeader(Buffer.from(columns), inputOf(spec)) };
+  const names = readHeader(Buffer.from(columns), inputOf(spec), limits);
+  return { ...spec, ...toStoredHeader(names, inputOf(spec)) };
+}
+
+function headerLimits({ MAX_CSV_COLUMNS, MAX_CSV_HEADER_BYTES }: Config): HeaderLimits {
+  return { columns: MAX_CSV_COLUMNS, bytes: MAX_CSV_HEADER_BYTES };
 }
 
 function inputOf(spec: BatchSpec): InputSpec {
-  return {
+  const input = {
     format: spec.format,
     textField: spec.text_field,
     idField: spec.id_field,
     delimiter: spec.delimiter,
     quote: spec.quote,
-    columns: spec.columns,
   };
+  return { ...input, header: fromStoredHeader(spec, input) };
 }
 
 /** Its name is not known here. */
@@ -472,7 +479,7 @@ function sniffPart(
   { head, whole, gzip, formatNamed }: PartHead,
 ): string | undefined {
   const file = { gzip };
-  if (number > 1 || spec.columns !== undefined) return sniffBytes(head, whole, file);
+  if (number > 1 || (spec.columns ?? spec.header) !== undefined) return sniffBytes(head, whole, file);
   return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
 }
 

@@ -6,10 +6,11 @@ import { createHash } from 'node:crypto';
 import { dataKey, encodeIndex, indexKey, type ChunkEntry } from '../shared/batches/layout.ts';
 import type { BlobStore } from '../shared/blobs/blob-store.ts';
 import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
+import { toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
 import { SNIFF_BYTES } from '../shared/bulk/sniff.ts';
 import { splitRecords } from '../shared/bulk/split.ts';
-import type { StoredPart } from '../shared/contract.ts';
+import type { StoredHeader, StoredPart } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
 
 /** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
@@ -24,6 +25,9 @@ export interface UploadOptions {
   sniff: (head: Uint8Array, whole: boolean) => string | undefined;
   chunkBytes: number;
   maxRecordBytes: number;
+  maxHeader: HeaderLimits;
+  /** The CSV header of the batch, if the input has none. */
+  storedHeader: StoredHeader;
   /** Of the content, without gzip. */
   maxBytes: number;
   /** Says what to answer when there is more than that. */
@@ -45,13 +49,13 @@ export async function storePart(
 ): Promise<Omit<StoredPart, 'number'>> {
   const { blob, gzip, input, sniff, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs, onBytes } =
     options;
+  let { storedHeader } = options;
   const hash = createHash('sha256');
   const entries: ChunkEntry[] = [];
   let bytes = 0;
   let rows = 0;
   let lines = 0;
   let multilineRows = 0;
-  let columns: readonly string[] | undefined;
 
   async function* content() {
     const received = withIdleLimit(body, idleMs);
@@ -64,14 +68,16 @@ export async function storePart(
     }
   }
   async function* chunks() {
-    const limits = { chunkRows: CHUNK_ROWS, chunkBytes, maxRecordBytes };
+    const limits = { chunkRows: CHUNK_ROWS, chunkBytes, maxRecordBytes, header: options.maxHeader };
     const records = splitRecords(sniffed(content(), sniff), input, limits);
     let offset = 0;
     try {
       for (;;) {
         const next = await records.next();
         if (next.done === true) {
-          ({ lines, columns, multilineRows } = next.value);
+          ({ lines, multilineRows } = next.value);
+          const { columns } = next.value;
+          if (columns !== undefined) storedHeader = toStoredHeader(columns, input);
           return;
         }
         const chunk = next.value;
@@ -100,7 +106,7 @@ export async function storePart(
     rows,
     lines,
     chunks: entries.length,
-    ...(columns === undefined ? {} : { columns: [...columns] }),
+    ...storedHeader,
     ...(multilineRows === 0 ? {} : { multiline_rows: multilineRows }),
   };
 }

@@ -53,7 +53,8 @@ export async function takeHeader(source: AsyncIterable<Buffer>, input: InputSpec
 function check(marked: Buffer, input: InputSpec): string {
   const header = withoutMark(marked);
   try {
-    readHeader(header, input);
+    // How much of a header the server takes, it says itself, before anything is uploaded.
+    readHeader(header, input, { columns: Infinity, bytes: MAX_HEADER_BYTES });
   } catch (error) {
     throw error instanceof InputError ? new UsageError(error.message) : error;
   }

@@ -342,6 +342,29 @@ export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
 /** What quotes mean in CSV. */
 export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
 
+/** A CSV header without the names of its columns, which may take a thousand times the space. */
+export const csvHeaderSchema = z.object({
+  /** Columns. */
+  width: z.int().min(1),
+  /** Index of the column with the text; -1: there is none. */
+  text: z.int().min(-1),
+  /** Index of the column with the caller's ids. */
+  id: z.int().min(0).optional(),
+  /** Of the names, to recognise a record that repeats them. */
+  digest: z.string(),
+});
+export type CsvHeader = z.infer<typeof csvHeaderSchema>;
+
+/** How a CSV header is kept: by its names while they are few bytes, which workers of version 0.1 need, else as a CsvHeader. */
+const storedHeader = {
+  columns: z.array(z.string()).optional(),
+  header: csvHeaderSchema.optional(),
+};
+export interface StoredHeader {
+  columns?: string[] | undefined;
+  header?: CsvHeader | undefined;
+}
+
 /** What a batch was made with. It never changes. */
 export const batchSpecSchema = z.object({
   format: z.enum(inputFormats),
@@ -351,7 +374,7 @@ export const batchSpecSchema = z.object({
   /** CSV: missing in batches of older versions, which had `"`. */
   quote: z.enum(quoteModes).optional(),
   /** CSV: the header, when it is not in the input. */
-  columns: z.array(z.string()).optional(),
+  ...storedHeader,
   top_k: z.int().min(1).nullable(),
   first_line: z.int(),
   /** Bytes of a chunk. */
@@ -377,8 +400,7 @@ export const storedPartSchema = batchPartSchema.extend({
   /** First part of the keys of its blobs (batches/layout.ts). */
   blob: z.string(),
   chunks: z.int(),
-  /** CSV: the names of the columns. */
-  columns: z.array(z.string()).optional(),
+  ...storedHeader,
   /** Records with a quoted field over several lines; missing in parts of older versions. */
   multiline_rows: z.int().optional(),
 });

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { storePart } from '../../src/api/upload.ts';
 import { readEntry } from '../../src/shared/batches/layout.ts';
 import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { fromStoredHeader, toHeader } from '../../src/shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
@@ -16,6 +17,8 @@ import { textProblem } from '../../src/shared/text.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const PARSE_LIMITS = { maxTextChars: 50, maxIdChars: 5 };
+const HEADER_LIMITS = { columns: 10, bytes: 60 };
+const header = (...columns: string[]) => toHeader(columns, { textField: 'text' });
 const input: fc.Arbitrary<InputSpec> = fc.oneof(
   fc.constant<InputSpec>({ format: 'ndjson', textField: 'text' }),
   fc.constant<InputSpec>({ format: 'lines', textField: 'text' }),
@@ -23,7 +26,7 @@ const input: fc.Arbitrary<InputSpec> = fc.oneof(
     format: fc.constant('csv' as const),
     textField: fc.constant('text'),
     delimiter: fc.constantFrom(',', ';', '\t'),
-    columns: fc.option(fc.constantFrom(['id', 'text'], ['text']), { nil: undefined }),
+    header: fc.option(fc.constantFrom(header('id', 'text'), header('text')), { nil: undefined }),
   }),
 );
 /** Bytes with much of what the formats are made of. */
@@ -65,6 +68,7 @@ const limits = fc.record({
   chunkRows: fc.integer({ min: 1, max: 5 }),
   chunkBytes: fc.integer({ min: 1, max: 100 }),
   maxRecordBytes: fc.integer({ min: 8, max: 60 }),
+  header: fc.constant(HEADER_LIMITS),
 });
 const sizes = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 5 });
 
@@ -92,8 +96,8 @@ describe('records', () => {
         }
         let line = 0;
         for (const chunk of chunks) {
-          const columns = chunk.columns ?? spec.columns;
-          const rows = [...parseChunk(chunk.bytes, { ...spec, columns }, chunk.firstLine, PARSE_LIMITS)];
+          const read = { ...spec, header: chunk.header };
+          const rows = [...parseChunk(chunk.bytes, read, chunk.firstLine, PARSE_LIMITS)];
           // A worker refuses a chunk that has another number of rows than the API has counted.
           expect(rows).toHaveLength(chunk.rows);
           expect(rows[0]?.line).toBe(chunk.firstLine);
@@ -146,6 +150,8 @@ describe('an upload', () => {
             sniff: () => undefined,
             chunkBytes: 50,
             maxRecordBytes: 40,
+            maxHeader: HEADER_LIMITS,
+            storedHeader: { header: spec.header },
             maxBytes: 500,
             tooLarge: () => new AppError('body_too_large', 'too large'),
             idleMs: 5000,
@@ -157,8 +163,8 @@ describe('an upload', () => {
           for (let chunk = 0; chunk < part.chunks; chunk++) {
             const entry = readEntry(index, chunk);
             const data = stored.subarray(entry.offset, entry.offset + entry.bytes);
-            const columns = part.columns ?? spec.columns;
-            rows += [...parseChunk(data, { ...spec, columns }, entry.firstLine, PARSE_LIMITS)].length;
+            const read = { ...spec, header: fromStoredHeader(part, spec) };
+            rows += [...parseChunk(data, read, entry.firstLine, PARSE_LIMITS)].length;
           }
           expect(rows).toBe(part.rows);
         } catch (error) {

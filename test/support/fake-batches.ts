@@ -7,7 +7,7 @@ import type { Server } from 'node:http';
 import { gunzipSync } from 'node:zlib';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { Hono, type Context } from 'hono';
-import { readHeader } from '../../src/shared/bulk/csv.ts';
+import { readHeader, toHeader } from '../../src/shared/bulk/csv.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords } from '../../src/shared/bulk/split.ts';
@@ -237,7 +237,8 @@ export class FakeBatches {
       delimiter: delimiter === 'tab' ? '\t' : delimiter,
       quote: quote as InputSpec['quote'],
     };
-    if (columns !== undefined) spec.columns = readHeader(Buffer.from(columns), spec);
+    if (columns !== undefined)
+      spec.header = toHeader(readHeader(Buffer.from(columns), spec, LIMITS.header), spec);
     const id = `${randomUUID().replaceAll('-', '')}-b-fake`;
     const batch: Batch = {
       id,
@@ -434,7 +435,12 @@ async function readBody(c: Context<Env>, cutAt = Infinity): Promise<Buffer> {
   return Buffer.concat(received);
 }
 
-const LIMITS = { chunkRows: 1e9, chunkBytes: 1e9, maxRecordBytes: 1_000_000 };
+const LIMITS = {
+  chunkRows: 1e9,
+  chunkBytes: 1e9,
+  maxRecordBytes: 1_000_000,
+  header: { columns: 4096, bytes: 65_536 },
+};
 
 async function* once(content: Buffer): AsyncGenerator<Buffer> {
   yield content;

@@ -6,6 +6,7 @@ import { takeHeader } from '../../src/cli/header.ts';
 import { cutParts } from '../../src/cli/parts.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
+import { toHeader } from '../../src/shared/bulk/csv.ts';
 import { splitRecords } from '../../src/shared/bulk/split.ts';
 
 const SPECS = {
@@ -50,7 +51,7 @@ async function read(
   maxRecordBytes: number,
   firstLine = 1,
 ) {
-  const limits = { chunkRows: 1e9, chunkBytes: 1e9, maxRecordBytes };
+  const limits = { chunkRows: 1e9, chunkBytes: 1e9, maxRecordBytes, header: { columns: 100, bytes: 1000 } };
   const rows = [];
   const rowsOfParts = [];
   let line = firstLine;
@@ -75,7 +76,8 @@ const noise = fc
   .array(fc.oneof({ weight: 6, arbitrary: telling }, fc.integer({ min: 0, max: 255 })), { maxLength: 400 })
   .map((values) => Buffer.from(values));
 const pieceSizes = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 10 });
-const COLUMNS = { columns: ['id', 'text'] };
+const ONE_COLUMN = toHeader(['text'], { textField: 'text' });
+const COLUMNS = { header: toHeader(['id', 'text'], { textField: 'text' }) };
 
 describe.each(formats)('any bytes as $format', (format) => {
   const spec = { ...format, ...(format.format === 'csv' && COLUMNS) };
@@ -126,7 +128,12 @@ async function longestRecord(bytes: Buffer, spec: InputSpec): Promise<number> {
   let longest = 2;
   for (const part of single) {
     for (const chunk of await collect(
-      splitRecords(inPieces(part.bytes), spec, { chunkRows: 1, chunkBytes: 1, maxRecordBytes: 1e6 }),
+      splitRecords(inPieces(part.bytes), spec, {
+        chunkRows: 1,
+        chunkBytes: 1,
+        maxRecordBytes: 1e6,
+        header: { columns: 100, bytes: 1000 },
+      }),
     )) {
       longest = Math.max(longest, chunk.bytes.length);
     }
@@ -146,7 +153,7 @@ describe('records that are too long', () => {
   test.each(formats)(
     '$format: what stands for it is an error even where such a length is allowed',
     async (format) => {
-      const spec = { ...format, ...(format.format === 'csv' && { columns: ['text'] }) };
+      const spec = { ...format, ...(format.format === 'csv' && { header: ONE_COLUMN }) };
       const long = 'x'.repeat(5000);
       const record = { csv: `"${long}"`, ndjson: `{"text":"${long}"}`, lines: long }[format.format];
       const short = { csv: 'a', ndjson: '{"text":"a"}', lines: 'a' }[format.format];
@@ -165,7 +172,7 @@ describe('records that are too long', () => {
 
   test('lines inside of quotes count, also in the last record', async () => {
     const inside = `"${'xxxxxxxxx\n'.repeat(1000)}`;
-    const spec = { ...SPECS.csv, columns: ['text'] };
+    const spec = { ...SPECS.csv, header: ONE_COLUMN };
     const ended = await cut(inPieces(Buffer.from(`a\n${inside}"\nb`)), spec, 4000);
     expect((await read(ended, spec, 3000)).rows).toMatchObject([
       { line: 1 },

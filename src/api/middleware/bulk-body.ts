@@ -1,5 +1,6 @@
 /** The body of an upload as it streams in: its format by `Content-Type`, and whether it is compressed. */
 import type { Context } from 'hono';
+import { headerTooLong } from '../../shared/bulk/csv.ts';
 import type { BatchSpec } from '../../shared/contract.ts';
 import { AppError } from '../../shared/errors.ts';
 import type { Upload } from '../batches.ts';
@@ -33,11 +34,14 @@ export function bulkType(contentType: string | undefined): BulkType {
   );
 }
 
+/** CR CR LF. */
+const MAX_ENDING_BYTES = 3;
+
 /**
  * The header of a CSV, when it comes as the body of a request that opens a batch: a URL has no room for a long one.
  * @param maxBytes of it, at most
  * @returns undefined when there is no body, or one of another type
- * @throws AppError `body_too_large`, `unsupported_media_type`, `invalid_request`
+ * @throws AppError `unsupported_media_type`, `invalid_request`
  */
 export async function headerBody(c: Context<AppEnv>, maxBytes: number): Promise<string | undefined> {
   const type = (c.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
@@ -51,8 +55,7 @@ export async function headerBody(c: Context<AppEnv>, maxBytes: number): Promise<
   let bytes = 0;
   for await (const piece of body) {
     bytes += piece.length;
-    if (bytes > maxBytes)
-      throw new AppError('body_too_large', `the header of the CSV has more than ${maxBytes} bytes`);
+    if (bytes > maxBytes + MAX_ENDING_BYTES) throw headerTooLong({ bytes: maxBytes });
     pieces.push(piece);
   }
   try {

@@ -131,7 +131,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       idempotencyKey,
     };
     if (open === 'true') {
-      const columns = query.columns ?? (await headerBody(c, config.MAX_RECORD_BYTES));
+      const columns = query.columns ?? (await headerBody(c, config.MAX_CSV_HEADER_BYTES));
       const { batch, replayed } = await batches.open(
         owner,
         toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra),

@@ -107,6 +107,8 @@ export function serviceRoutes({
             idempotency_ttl_s: config.IDEMPOTENCY_TTL_S,
             max_batch_bytes: config.MAX_BATCH_BYTES,
             max_record_bytes: config.MAX_RECORD_BYTES,
+            max_csv_columns: config.MAX_CSV_COLUMNS,
+            max_csv_header_bytes: config.MAX_CSV_HEADER_BYTES,
             batch_ttl_s: config.BATCH_TTL_S,
             open_batch_ttl_s: config.OPEN_BATCH_TTL_S,
           },

@@ -4,7 +4,9 @@
  * (Node 24): little beside a model's milliseconds. The splitter cannot afford either; its scanner (records.ts) takes 0.4.
  */
 import { isUtf8 } from 'node:buffer';
+import { createHash } from 'node:crypto';
 import { CsvError, parse } from 'csv-parse/sync';
+import type { CsvHeader, StoredHeader } from '../contract.ts';
 import { InputError, type InputSpec } from './input.ts';
 
 type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
@@ -108,17 +110,77 @@ function inspect(record: Buffer, delimiter: string): { openAfter: number; bareCr
   return { openAfter, bareCr };
 }
 
-/** The names of the columns. */
-export function readHeader(header: Buffer, input: InputSpec): string[] {
+/** Bounds of a CSV header. */
+export interface HeaderLimits {
+  columns: number;
+  /** Without the line ending. */
+  bytes: number;
+}
+
+/**
+ * The names of the columns.
+ * @throws InputError when the header is beyond a limit, cannot be read, or lacks a column that is asked for
+ */
+export function readHeader(header: Buffer, input: InputSpec, limits: HeaderLimits): string[] {
+  if (header.length > limits.bytes) throw headerTooLong(limits);
   if (!isUtf8(header)) throw new InputError('the header is not valid UTF-8');
   const columns = csvFields(header, input);
   if ('problem' in columns) throw new InputError(`the header ${columns.problem}`);
+  if (columns.length > limits.columns) {
+    throw new InputError(
+      `the header has ${columns.length} columns, and at most ${limits.columns} may be (MAX_CSV_COLUMNS); ${REDUCE}`,
+    );
+  }
   requireColumns(columns, input);
   return columns;
 }
 
+export function headerTooLong({ bytes }: Pick<HeaderLimits, 'bytes'>): InputError {
+  return new InputError(`the header has more than ${bytes} bytes (MAX_CSV_HEADER_BYTES); ${REDUCE}`);
+}
+
+const REDUCE = 'keep the columns with text and id, and leave out the others';
+
+/** Names of up to so many bytes, as JSON, are kept. */
+const KEPT_NAMES_BYTES = 512;
+
+/** A header as it is kept with a batch or a part. */
+export function toStoredHeader(columns: readonly string[], input: InputSpec): StoredHeader {
+  return Buffer.byteLength(JSON.stringify(columns)) <= KEPT_NAMES_BYTES
+    ? { columns: [...columns] }
+    : { header: toHeader(columns, input) };
+}
+
+/** The header that was kept; undefined when there is none. Earlier versions kept names of any length. */
+export function fromStoredHeader({ columns, header }: StoredHeader, input: InputSpec): CsvHeader | undefined {
+  return columns === undefined ? header : toHeader(columns, input);
+}
+
+/** What reading records takes of a header. */
+export function toHeader(
+  columns: readonly string[],
+  { textField, idField = 'id' }: Pick<InputSpec, 'textField' | 'idField'>,
+): CsvHeader {
+  const id = columns.indexOf(idField);
+  return {
+    width: columns.length,
+    text: columns.indexOf(textField),
+    ...(id === -1 ? {} : { id }),
+    digest: digestOf(columns),
+  };
+}
+
+/** Whether the fields of a record are the names of the columns. */
+export function repeatsHeader(fields: readonly string[], header: CsvHeader, textField: string): boolean {
+  // Few records have the name of the text's column for a text, so few are hashed.
+  return fields[header.text] === textField && digestOf(fields) === header.digest;
+}
+
+const digestOf = (names: readonly string[]): string =>
+  createHash('sha256').update(JSON.stringify(names)).digest('hex').slice(0, 16);
+
 /** Throws when a column that is asked for is missing, or is there twice. */
-export function requireColumns(columns: readonly string[], { textField, idField }: InputSpec): void {
+function requireColumns(columns: readonly string[], { textField, idField }: InputSpec): void {
   for (const [role, name] of [
     ['text', textField],
     ['id', idField ?? (columns.includes('id') ? 'id' : undefined)],

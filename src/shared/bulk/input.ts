@@ -5,7 +5,7 @@
  * ends of records, so that chunks of whole records can be stored as the bytes they came as. `parse.ts` runs in a worker,
  * on one chunk, and reads the fields. Here is what both need to know.
  */
-import type { inputFormats } from '../contract.ts';
+import type { CsvHeader, inputFormats } from '../contract.ts';
 import { AppError } from '../errors.ts';
 import type { QuoteMode } from './quoting.ts';
 
@@ -22,8 +22,8 @@ export interface InputSpec {
   delimiter?: string | undefined;
   /** CSV: `"` when unset, as in batches that were made before there was a choice. */
   quote?: QuoteMode | undefined;
-  /** CSV: the names of the columns. `splitRecords` takes them from the header when unset, `parseChunk` needs them. */
-  columns?: readonly string[] | undefined;
+  /** CSV: `splitRecords` reads it from the first record when unset, `parseChunk` needs it. */
+  header?: CsvHeader | undefined;
 }
 
 /** What is wrong with a record that has no text to classify. */

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { findJsonLosses, numberLoss } from '../exact-json.ts';
 import { countCodePoints, textProblem } from '../text.ts';
-import { csvFields, type CsvProblem } from './csv.ts';
+import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
 import { jsonProblem } from './json-problem.ts';
 import { numberLiteral } from './number-literal.ts';
@@ -16,7 +16,7 @@ export interface ParseLimits {
   maxIdChars: number;
 }
 
-/** `bytes`, `firstLine` and, for CSV, `input.columns` are those of an InputChunk. */
+/** `bytes`, `firstLine` and, for CSV, `input.header` are those of an InputChunk. */
 export function* parseChunk(
   bytes: Uint8Array,
   input: InputSpec,
@@ -193,22 +193,21 @@ function isRepeated(json: string, name: string): boolean {
   );
 }
 
-function csvReader({ textField, idField = 'id', delimiter, quote, columns }: InputSpec): FieldReader {
-  if (columns === undefined) throw new Error('CSV cannot be read without the columns of its header');
-  const textIndex = columns.indexOf(textField);
-  const idIndex = columns.indexOf(idField);
+function csvReader({ textField, delimiter, quote, header }: InputSpec): FieldReader {
+  if (header === undefined) throw new Error('CSV cannot be read without its header');
+  const { width, text, id } = header;
   const format = { delimiter, quote };
   return (record) => {
-    const fields = csvFields(record, format, columns.length);
+    const fields = csvFields(record, format, width);
     if ('problem' in fields) return fields;
-    if (fields.length !== columns.length) {
-      return { problem: `has ${fields.length} fields, but the header has ${columns.length}` };
+    if (fields.length !== width) {
+      return { problem: `has ${fields.length} fields, but the header has ${width}` };
     }
     // One column may well have its own name for a text.
-    if (columns.length > 1 && columns.every((name, i) => fields[i] === name)) {
+    if (width > 1 && repeatsHeader(fields, header, textField)) {
       return { problem: 'repeats the header: were two files joined?' };
     }
     // CSV has no null: an empty field is how a record goes without an id.
-    return { text: fields[textIndex], id: fields[idIndex] === '' ? undefined : fields[idIndex] };
+    return { text: fields[text], id: id === undefined || fields[id] === '' ? undefined : fields[id] };
   };
 }

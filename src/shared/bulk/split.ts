@@ -6,7 +6,8 @@
  * the source's buffers would keep those alive, one per byte if a client so wishes. Chunks depend on the bytes alone, not
  * on how they were cut into buffers, so the same upload gives the same chunks again.
  */
-import { readHeader, requireColumns } from './csv.ts';
+import type { CsvHeader } from '../contract.ts';
+import { headerTooLong, readHeader, toHeader, type HeaderLimits } from './csv.ts';
 import { InputError, type InputSpec } from './input.ts';
 import {
   MARKER,
@@ -20,6 +21,8 @@ import {
 import type { RecordScanner } from './record-scanner.ts';
 
 const LF = 0x0a;
+/** Bytes of a byte order mark and of the longest line ending, CR CR LF. */
+const MAX_AROUND_HEADER = 6;
 
 export interface SplitLimits {
   /** Records in a chunk, at most. */
@@ -28,6 +31,8 @@ export interface SplitLimits {
   chunkBytes: number;
   /** A record longer than this, its line ending included, becomes an errored row. */
   maxRecordBytes: number;
+  /** Of a CSV header in the input. */
+  header: HeaderLimits;
 }
 
 export interface InputChunk {
@@ -36,15 +41,15 @@ export interface InputChunk {
   rows: number;
   /** Line of the first record. Lines are physical ones and count from 1. */
   firstLine: number;
-  /** CSV: the names of the columns. The header is in no chunk. */
-  columns?: readonly string[];
+  /** CSV. The header's record is in no chunk. */
+  header?: CsvHeader;
 }
 
 /** What is known at the end of an input. */
 export interface InputEnd {
   /** Physical lines, with headers and empty ones. */
   lines: number;
-  /** CSV: the names of the columns. */
+  /** CSV: the names of the columns, when the input began with them. */
   columns?: readonly string[];
   /** CSV: records with a quoted field over several lines. */
   multilineRows: number;
@@ -52,7 +57,7 @@ export interface InputEnd {
 
 /**
  * Throws an InputError before the first chunk when the header of a CSV file lacks a column, or `input` is wrong. A CSV
- * file begins with its header unless `input` has the columns, as for the parts of an upload in several.
+ * file begins with its header unless `input` has that, as for the parts of an upload in several.
  */
 export async function* splitRecords(
   source: AsyncIterable<Uint8Array>,
@@ -77,15 +82,19 @@ class Splitter {
   #rows = 0;
   #firstLine = 1;
   #multilineRows = 0;
+  /** Read from the input. */
   #columns: readonly string[] | undefined;
+  #header: CsvHeader | undefined;
 
   constructor(input: InputSpec, limits: SplitLimits) {
     this.#input = input;
     this.#limits = limits;
     this.#scanner = recordScanner(input);
-    if (input.format !== 'csv' || input.columns === undefined) return;
-    requireColumns(input.columns, input);
-    this.#columns = input.columns;
+    this.#header = input.header;
+  }
+
+  get #awaitsHeader(): boolean {
+    return this.#input.format === 'csv' && this.#header === undefined;
   }
 
   *push(bytes: Buffer): Generator<InputChunk, void, undefined> {
@@ -105,8 +114,7 @@ class Splitter {
       const chunk = this.#endRecord();
       if (chunk) yield chunk;
     }
-    if (this.#input.format === 'csv' && this.#columns === undefined)
-      throw new InputError('there is no header');
+    if (this.#awaitsHeader) throw new InputError('there is no header');
     if (this.#rows > 0) yield this.#cut(this.#used);
     return {
       lines: this.#line - 1 + (unended ? 1 : 0),
@@ -116,7 +124,12 @@ class Splitter {
   }
 
   #append(bytes: Buffer, from: number, end: number): void {
-    if (this.#used - this.#recordStart + end - from > this.#limits.maxRecordBytes) this.#tooLong = true;
+    const bytesSoFar = this.#used - this.#recordStart + end - from;
+    if (this.#awaitsHeader) {
+      // At once: a header with an open quote may have no end.
+      if (bytesSoFar > this.#limits.header.bytes + MAX_AROUND_HEADER)
+        throw headerTooLong(this.#limits.header);
+    } else if (bytesSoFar > this.#limits.maxRecordBytes) this.#tooLong = true;
     if (this.#tooLong) this.#used = this.#recordStart;
     else this.#write(bytes, from, end);
   }
@@ -141,7 +154,7 @@ class Splitter {
 
     const record = content(this.#store.subarray(start, this.#used));
     const ended = this.#store[this.#used - 1] === LF;
-    const header = this.#input.format === 'csv' && this.#columns === undefined;
+    const header = this.#awaitsHeader;
     // A line of CR CR LF alone is a row without a text, except before a header.
     const empty =
       !this.#tooLong &&
@@ -149,9 +162,8 @@ class Splitter {
       (header || isEmptyLine(this.#store.subarray(start, this.#used)));
 
     if (header && !empty) {
-      if (this.#tooLong)
-        throw new InputError(`the header is longer than ${this.#limits.maxRecordBytes} bytes`);
-      this.#columns = readHeader(withoutMark(record), this.#input);
+      this.#columns = readHeader(withoutMark(record), this.#input, this.#limits.header);
+      this.#header = toHeader(this.#columns, this.#input);
       this.#used = start;
       return undefined;
     }
@@ -177,7 +189,7 @@ class Splitter {
       bytes: Buffer.from(this.#store.subarray(0, end)),
       rows: this.#rows,
       firstLine: this.#firstLine,
-      ...(this.#columns && { columns: this.#columns }),
+      ...(this.#header && { header: this.#header }),
     };
     this.#store.copyWithin(0, end, this.#used);
     this.#used -= end;

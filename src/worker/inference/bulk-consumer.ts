@@ -24,6 +24,7 @@ import {
 import { readEntry, resultsKey, type Manifest, type PlacedPart } from '../../shared/batches/layout.ts';
 import { encodeChecksum, isPlausible } from '../../shared/batches/results.ts';
 import type { BatchStore } from '../../shared/batches/store.ts';
+import { fromStoredHeader } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/config.ts';
@@ -248,11 +249,12 @@ export class BulkConsumer {
       idField: spec.id_field,
       delimiter: spec.delimiter,
       quote: spec.quote,
-      columns: part.columns,
     };
     const limits = { maxTextChars: config.MAX_TEXT_CHARS, maxIdChars: config.MAX_ID_CHARS };
     const firstLine = part.firstLine - 1 + entry.firstLine;
-    const rows = await inSlices(parseChunk(bytes, input, firstLine, limits));
+    const rows = await inSlices(
+      parseChunk(bytes, { ...input, header: fromStoredHeader(part, input) }, firstLine, limits),
+    );
     if (rows.length !== entry.rows) {
       throw new DamagedInput(
         `part ${part.number} of its input is damaged in the blob store: ${rows.length} rows instead of ${entry.rows} are read from line ${firstLine} on`,

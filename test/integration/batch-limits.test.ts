@@ -1,0 +1,107 @@
+/** What batches may take of Redis: bounds on headers, parts and batches, and what is left there once they are reached. */
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Batch } from '../../src/shared/contract.ts';
+import { BatchCalls, Inside, type Problem } from '../support/batches.ts';
+import { Stack } from '../support/stack.ts';
+
+describe('a CSV header', () => {
+  let stack: Stack;
+  let calls: BatchCalls;
+  let inside: Inside;
+  beforeAll(async () => {
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      env: { MAX_CSV_COLUMNS: '1000', MAX_CSV_HEADER_BYTES: '8000' },
+    });
+    calls = new BatchCalls(stack);
+    inside = new Inside(stack);
+  });
+  afterAll(async () => {
+    inside.close();
+    await stack.stop();
+  });
+
+  const put = (id: string, number: number, body: string | Buffer<ArrayBuffer>, gzip = false) =>
+    calls.call<Problem>(`/v1/batches/${id}/parts/${number}`, {
+      method: 'PUT',
+      body,
+      headers: { 'content-type': 'text/csv', ...(gzip && { 'content-encoding': 'gzip' }) },
+    });
+  const open = async (query = '', body?: string) =>
+    calls.call<Batch & Problem>(`/v1/batches?open=true&format=csv${query}`, {
+      method: 'POST',
+      ...(body !== undefined && { body, headers: { 'content-type': 'text/csv' } }),
+    });
+  const wide = (columns: number, name = 'c') => `text${`,${name}`.repeat(columns - 1)}`;
+
+  test('beyond a limit is a 422 that says the limit and what to do, however it comes', async () => {
+    const columns = 'the header has 1001 columns, and at most 1000 may be (MAX_CSV_COLUMNS)';
+    const bytes = 'the header has more than 8000 bytes (MAX_CSV_HEADER_BYTES)';
+    for (const [header, detail] of [
+      [wide(1001), columns],
+      [`text,${'x'.repeat(8000 - 4)}`, bytes],
+    ] as const) {
+      const { id } = (await open()).body;
+      const answers = [
+        await put(id, 1, `${header}\na\n`),
+        await open(`&columns=${header}`),
+        await open('', header),
+        await calls.post<Problem>(`${header}\na\n`, '', { 'content-type': 'text/csv' }),
+      ];
+      for (const { status, body } of answers) {
+        expect([status, body.code]).toEqual([422, 'invalid_request']);
+        expect(body.detail).toBe(`${detail}; keep the columns with text and id, and leave out the others`);
+      }
+      expect((await calls.get(id)).body.input).toMatchObject({ bytes: 0, parts: 0 });
+    }
+    for (const header of [wide(1000), `text,${'x'.repeat(8000 - 5)}`]) {
+      expect((await open(`&columns=${header}`)).status).toBe(201);
+      expect((await open('', header)).status).toBe(201);
+      expect((await put((await open()).body.id, 1, `${header}\n`)).status).toBe(201);
+    }
+  });
+
+  test('of many columns leaves a few hundred bytes a part, and gives the same labels', async () => {
+    const header = wide(1000, 'column');
+    const records = [`utterly charming${',x'.repeat(999)}`, header, `a mess${',x'.repeat(998)}`];
+    const { id } = (await open()).body;
+    const bytes = await inside.bytes(id);
+    const parts = 50;
+    for (let number = 1; number <= parts; number++) {
+      const part = gzipSync(`${header}\n${records.join('\n')}\n`);
+      expect((await put(id, number, part, true)).status).toBe(201);
+    }
+    expect(((await inside.bytes(id)) - bytes) / parts).toBeLessThan(600);
+    const numbers = Array.from({ length: parts }, (_, i) => ({ number: i + 1 }));
+    expect((await calls.complete(id, numbers)).status).toBe(202);
+    await calls.finished(id);
+    const rows = (await calls.results(id)).text.trimEnd().split('\n');
+    expect(rows).toHaveLength(3 * parts);
+    expect(rows.slice(0, 3).map((row) => JSON.parse(row) as object)).toMatchObject([
+      { line: 2, label: 'POSITIVE' },
+      { line: 3, error: { message: 'the record repeats the header: were two files joined?' } },
+      { line: 4, error: { message: 'the record has 999 fields, but the header has 1000' } },
+    ]);
+  });
+
+  test('of many columns that came with the batch is read from there by every part', async () => {
+    const header = `who,${wide(900, 'column')}`;
+    const { body } = await open('&id_field=who&first_line=2', header);
+    expect(await inside.bytes(body.id)).toBeLessThan(1200);
+    for (const number of [1, 2])
+      expect((await put(body.id, number, `r${number},fine${',x'.repeat(899)}\n`)).status).toBe(201);
+    await calls.complete(body.id, [{ number: 1 }, { number: 2 }]);
+    await calls.finished(body.id);
+    const { text } = await calls.results(body.id);
+    expect(
+      text
+        .trimEnd()
+        .split('\n')
+        .map((row) => JSON.parse(row) as object),
+    ).toMatchObject([
+      { line: 2, id: 'r1', label: 'POSITIVE' },
+      { line: 3, id: 'r2', label: 'POSITIVE' },
+    ]);
+  });
+});
