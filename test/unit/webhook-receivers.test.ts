@@ -70,6 +70,19 @@ describe('addresses that are not public', () => {
     ['2002::/16, 6to4', 'IPv4 in disguise', ['2002:a00:1::', '2002:a9fe:a9fe::1', '2002:808:808::']],
     ['2001::/32, Teredo', 'IPv4 in disguise', ['2001::1', '2001:0:4136:e378:8000:63bf:3fff:fdd2']],
     [
+      'ISATAP, behind any prefix',
+      'IPv4 in disguise',
+      [
+        '2001:4860::5efe:10.0.0.1',
+        '2a00:1450:4001:82a::5efe:169.254.169.254',
+        '2a00:1450:4001:82a:200:5efe:7f00:1',
+        '2a00:1450:4001:82a:100:5efe:7f00:1',
+        '2a00:1450:4001:82a:300:5efe:7f00:1',
+        '2600::5efe:8.8.8.8',
+        'fe80::5efe:10.0.0.1',
+      ],
+    ],
+    [
       '2001::/23',
       'reserved',
       ['2001:1::1', '2001:2::1', '2001:3::1', '2001:10::1', '2001:20::1', '2001:30::1'],
@@ -130,6 +143,11 @@ describe('addresses that are not public', () => {
     '2606:4700:4700::1111',
     '2a00:1450:4001:82a::200e',
     '3ffe:ffff::1',
+    // Nearly ISATAP.
+    '2a00:1450:4001:82a:1:5efe:a00:1',
+    '2a00:1450:4001:82a:400:5efe:a00:1',
+    '2a00:1450:4001:82a:0:5eff:a00:1',
+    '2a00:1450:4001:5efe:0:1:a00:1',
     '::ffff:8.8.8.8',
   ])('%s is public', (address) => {
     expect(addressProblem(address, 443, STRICT)).toBeUndefined();
@@ -219,7 +237,15 @@ describe('other spellings of an address', () => {
     fc.assert(
       fc.property(notPublic, (address) => {
         const hex = `${(address >>> 16).toString(16)}:${(address & 0xffff).toString(16)}`;
-        const v6 = [`::ffff:${hex}`, `::${hex}`, `::ffff:0:${hex}`, `64:ff9b::${hex}`, `2002:${hex}::1`];
+        const v6 = [
+          `::ffff:${hex}`,
+          `::${hex}`,
+          `::ffff:0:${hex}`,
+          `64:ff9b::${hex}`,
+          `2002:${hex}::1`,
+          `2600::5efe:${hex}`,
+          `2600::200:5efe:${hex}`,
+        ];
         for (const host of [...spellings(address), ...v6.map((each) => `[${each}]`)])
           expect(refusal(`http://${host}/`), host).toMatch('not a public address');
       }),

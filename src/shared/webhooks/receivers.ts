@@ -170,9 +170,23 @@ export function addressProblem(address: string, port: number, policy: ReceiverPo
   if (allowed) return undefined;
   const shown = parsed.toString();
   if (!policy.ports.includes(port)) return `${shown}, where port ${port} is not allowed`;
-  const range = shown === AZURE_PLATFORM ? 'platform' : parsed.range();
+  const range = rangeOf(parsed);
   const routed = range === 'unicast' && (parsed.kind() === 'ipv4' || parsed.match(GLOBAL_IPV6));
   return routed ? undefined : `${shown}, which is not a public address (${RANGES[range] ?? 'reserved'})`;
+}
+
+/** The library's name for what kind of address it is, or `platform` or `isatap`, which it does not know. */
+function rangeOf(address: ipaddr.IPv4 | ipaddr.IPv6): string {
+  if (address.toString() === AZURE_PLATFORM) return 'platform';
+  return address instanceof ipaddr.IPv6 && isIsatap(address) ? 'isatap' : address.range();
+}
+
+/**
+ * Whether the last 32 bits are an IPv4 address that a tunnel leads to (ISATAP, RFC 5214, section 6.1): what precedes them says
+ * so, behind any prefix, public ones too. Two bits, "universal" and "group", may be set or not.
+ */
+function isIsatap({ parts }: ipaddr.IPv6): boolean {
+  return ((parts[4] ?? 0) & ~0x0300) === 0 && parts[5] === 0x5efe;
 }
 
 /** What the ranges are, in words. */
@@ -192,4 +206,5 @@ const RANGES: Record<string, string> = {
   rfc6145: 'IPv4 in disguise',
   '6to4': 'IPv4 in disguise',
   teredo: 'IPv4 in disguise',
+  isatap: 'IPv4 in disguise',
 };
