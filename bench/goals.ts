@@ -1,4 +1,5 @@
 /** What the service is to reach (ratios within one run, CPU before wall clock), and where the figures come from. */
+import { MAX_ANSWER_BYTES, MAX_BLOCK_MS } from './abuse.ts';
 import type { Figures } from './main.ts';
 
 interface Goal {
@@ -95,6 +96,30 @@ const GOALS: Goal[] = [
     scenario: 'memory',
     figure: 'Redis per finished single job (bytes)',
     atMost: 800,
+  },
+  {
+    name: 'attacks by one key: longest block of the API (ms of CPU)',
+    scenario: 'abuse',
+    figure: 'longest block of the API (ms of CPU)',
+    atMost: MAX_BLOCK_MS,
+  },
+  {
+    name: 'attacks by one key: largest answer (bytes)',
+    scenario: 'abuse',
+    figure: 'largest answer (bytes)',
+    atMost: MAX_ANSWER_BYTES,
+  },
+  {
+    name: 'attacks by one key that end a process',
+    scenario: 'abuse',
+    figure: 'attacks that ended a process',
+    atMost: 0,
+  },
+  {
+    name: "attacks by one key during which another key's calls fail",
+    scenario: 'abuse',
+    figure: "attacks during which another key's calls failed",
+    atMost: 0,
   },
 ];
 

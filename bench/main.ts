@@ -1,11 +1,13 @@
 /**
  * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables;
  * `--json FILE` writes every figure, and how far the goals (goals.ts) are met; `--archive FILE` has bulk work measured on texts
- * of your own. Figures of one run belong together; this is no place for absolute promises.
+ * of your own; `--attack TEXT` takes only the attacks of `abuse` whose names contain it, `--api-heap` and `--worker-heap` set the
+ * heaps (MB) that they are survived with. Figures of one run belong together; this is no place for absolute promises.
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { abuse, attackRows, useAttacks } from './abuse.ts';
 import { useArchive } from './archive.ts';
 import { archives, backfill, ingest } from './backfill.ts';
 import { reached } from './goals.ts';
@@ -43,11 +45,23 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   webhooks,
   sessions,
   peers,
+  abuse,
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'string' }, archive: { type: 'string' } },
+  options: {
+    json: { type: 'string' },
+    archive: { type: 'string' },
+    attack: { type: 'string', default: '' },
+    'api-heap': { type: 'string', default: '512' },
+    'worker-heap': { type: 'string', default: '400' },
+  },
+});
+useAttacks({
+  only: values.attack,
+  apiHeapMb: Number(values['api-heap']),
+  workerHeapMb: Number(values['worker-heap']),
 });
 if (values.archive !== undefined) useArchive(values.archive);
 const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
@@ -76,5 +90,8 @@ for (const [name, { value, goal, met }] of Object.entries(goals)) {
 }
 if (values.json !== undefined) {
   const machine = { cpu: cpus()[0]?.model, cores: availableParallelism(), node: process.version };
-  writeFileSync(values.json, `${JSON.stringify({ machine, goals, scenarios: report }, null, 2)}\n`);
+  writeFileSync(
+    values.json,
+    `${JSON.stringify({ machine, goals, scenarios: report, attacks: attackRows }, null, 2)}\n`,
+  );
 }
