@@ -12,6 +12,7 @@ import { waitForGivenRedis } from './launcher/given-redis.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
 import type { RotatingLogOptions } from './launcher/rotating-log.ts';
+import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
@@ -56,23 +57,28 @@ class Launcher {
     if (this.#isStopping()) return;
     if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
     const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
-    const part = (name: string, entry: string, env: Record<string, string> = {}) =>
+    const part = (name: string, role: Role, entry: string, changes: Record<string, string> = {}) =>
       new Part({
         name,
         entry: new URL(entry, import.meta.url),
-        env: launchedEnvironment({ REDIS_URL: url, WEBHOOK_SECRET: secret, ...env }),
+        env: launchedEnvironment({
+          REDIS_URL: url,
+          WEBHOOK_SECRET: secret,
+          ...changes,
+          ...withoutSecretsOfOthers(role),
+        }),
         logDir: path.join(config.DATA_DIR, 'logs'),
         logs: this.#logs,
         say,
         onUnusable: (who, reason) => void this.#giveUp(who, reason),
       });
-    this.#api = part('api', './api/main.ts');
+    this.#api = part('api', 'api', './api/main.ts');
     this.#workers = Array.from({ length: config.WORKERS }, (_, i) =>
-      part(`worker-${i + 1}`, './worker/inference/main.ts', {
+      part(`worker-${i + 1}`, 'worker', './worker/inference/main.ts', {
         WORKER_PORT: String(config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + i),
       }),
     );
-    this.#webhooks = part('webhooks', './worker/webhooks/main.ts');
+    this.#webhooks = part('webhooks', 'webhooks', './worker/webhooks/main.ts');
     const address = await this.#up(this.#api);
     await Promise.all([...this.#workers, this.#webhooks].map((each) => this.#up(each)));
     if (this.#isStopping()) return;

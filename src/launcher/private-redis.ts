@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
+import { systemEnvironment } from '../shared/environment.ts';
 import { StartupError, toError } from '../shared/errors.ts';
 import { MAX_SOCKET_PATH, temporarySocket } from './data-dir.ts';
 import { rotateIfFull, type RotatingLogOptions } from './rotating-log.ts';
@@ -72,7 +73,7 @@ export async function startPrivateRedis(
       '--appendonly', 'yes', '--appendfsync', 'always', '--save', '',
       '--maxmemory-policy', 'noeviction', '--daemonize', 'no',
     ],
-    { detached: true, stdio: ['ignore', out, out] },
+    { detached: true, stdio: ['ignore', out, out], env: systemEnvironment() },
   );
   server.unref();
   closeSync(out);

@@ -351,6 +351,11 @@ export const SETTINGS = {
     'cpu',
     'ONNX Runtime execution providers, comma-separated, best first.',
   ),
+  MODEL_ENV: setting(
+    list,
+    '',
+    'Names of environment variables that model processes get beside those of the system, GPU drivers and ONNX Runtime, comma-separated.',
+  ),
   INTRA_OP_THREADS: setting(
     int(1, 1024),
     1,

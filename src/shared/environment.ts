@@ -5,10 +5,17 @@
 import { readEnvFile } from './env-file.ts';
 import { StartupError } from './errors.ts';
 import { PACKAGE } from './names.ts';
+import { systemVariables } from './system-variables.ts';
 
-/** The environment for a child process: this one's, with changes. */
-export function childEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
-  return { ...process.env, ...changes };
+/**
+ * The environment of a child process that needs no settings: of this one's, only what the system and its libraries read.
+ * @param also names of further variables
+ */
+export function systemEnvironment(
+  changes: Record<string, string> = {},
+  also: readonly string[] = [],
+): NodeJS.ProcessEnv {
+  return { ...systemVariables(process.env, also), ...changes };
 }
 
 /** Set for the processes that `npm start` runs: what it has said already they need not repeat. */
@@ -16,7 +23,7 @@ const LAUNCHED = 'AMULET_LAUNCHER';
 
 /** The environment of a process of `npm start`. */
 export function launchedEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
-  return childEnvironment({ ...changes, [LAUNCHED]: '1' });
+  return { ...process.env, ...changes, [LAUNCHED]: '1' };
 }
 
 export function isLaunched(): boolean {

@@ -1,10 +1,12 @@
 /** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { keyLine, newKey } from '../../src/shared/api-keys.ts';
 import type { Job, LabelScore } from '../../src/shared/contract.ts';
+import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { freePort } from '../support/redis.ts';
 import { eventually } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
@@ -204,3 +206,50 @@ describe('what cannot work ends with one clear line and status 1', () => {
 });
 
 const lastLine = ({ output }: Launcher): string => output.trim().split('\n').at(-1)!;
+
+describe.skipIf(!existsSync('/proc/self/environ'))('secrets', () => {
+  /** The command lines of a process and all that it has started, each with its environment. */
+  function family(pid: number): { command: string; env: Map<string, string> }[] {
+    const parts = (name: string) => readFileSync(`/proc/${pid}/${name}`, 'utf8').split('\0').filter(Boolean);
+    const pairs = parts('environ').map((entry): [string, string] => {
+      const at = entry.indexOf('=');
+      return [entry.slice(0, at), entry.slice(at + 1)];
+    });
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    return [
+      { command: parts('cmdline').join(' '), env: new Map(pairs) },
+      ...children.flatMap((child) => family(Number(child))),
+    ];
+  }
+
+  test('each process has those that it reads, and no others', async () => {
+    const secrets = {
+      API_KEYS: keyLine('alice', newKey()),
+      ADMIN_KEYS: keyLine('ops', newKey()),
+      WEBHOOK_SECRET: newSecret(),
+      AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'aws-secret',
+      HF_TOKEN: 'hf_secret',
+      AMULET_API_KEY: 'am_secret',
+    };
+    env = { ...env, ...secrets, WORKERS: '1', MODEL_PROCESSES: '1' };
+    await start();
+    const processes = family(launcher.process.pid!);
+    const readBy = (command: string) => {
+      const found = processes.filter((each) => each.command.includes(command));
+      expect(found, command).toHaveLength(1);
+      return Object.keys(secrets).filter((name) => (found[0]?.env.get(name) ?? '') !== '');
+    };
+    const aws = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+    expect(readBy('api/main.ts')).toEqual(['API_KEYS', 'ADMIN_KEYS', 'WEBHOOK_SECRET', ...aws]);
+    expect(readBy('inference/main.ts')).toEqual(aws);
+    expect(readBy('webhooks/main.ts')).toEqual(['WEBHOOK_SECRET']);
+    expect(readBy('model-child.ts')).toEqual([]);
+    expect(readBy('redis-server')).toEqual([]);
+    const [model] = processes.filter(({ command }) => command.includes('model-child.ts'));
+    expect([...model!.env.keys()].filter((name) => name.includes('REDIS'))).toEqual([]);
+    for (const { command } of processes) {
+      for (const secret of Object.values(secrets)) expect(command).not.toContain(secret);
+    }
+  });
+});

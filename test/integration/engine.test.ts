@@ -1,5 +1,15 @@
 /** The engine and the batcher around a model child that dies, hangs and throws. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
@@ -196,5 +206,48 @@ describe('a pool', () => {
       await pool.stop();
     }
     expect(pool.pids).toEqual([]);
+  });
+});
+
+describe.skipIf(!existsSync('/proc/self/fd'))('what the process gets of the worker', () => {
+  const list = (pid: number | string, name: string) =>
+    readFileSync(`/proc/${pid}/${name}`, 'utf8').split('\0').filter(Boolean);
+
+  test('no secret, no address, and no connection', async () => {
+    vi.stubEnv('REDIS_URL', 'redis://:secret@127.0.0.1:6379');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
+    vi.stubEnv('CUDA_VISIBLE_DEVICES', '0');
+    vi.stubEnv('MY_PROVIDER', '1');
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const connection = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    await once(connection, 'connect');
+    const sockets = (pid: number | string) =>
+      readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+        try {
+          const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
+          return target.startsWith('socket:') ? [target] : [];
+        } catch {
+          // That of the folder that was just read.
+          return [];
+        }
+      });
+    const before = sockets('self');
+    try {
+      await start({ variables: ['MY_PROVIDER'] });
+      const { pid } = engine!;
+      const names = list(pid!, 'environ').map((entry) => entry.slice(0, entry.indexOf('=')));
+      expect(names).toEqual(expect.arrayContaining(['PATH', 'CUDA_VISIBLE_DEVICES', 'MY_PROVIDER']));
+      expect(names.filter((name) => /REDIS|AWS|KEY|SECRET|TOKEN/.test(name))).toEqual([]);
+      expect([...list(pid!, 'environ'), ...list(pid!, 'cmdline')].join('\n')).not.toContain('secret');
+      // Standard output and error may be sockets of whoever started the tests.
+      const given = [1, 2].map((fd) => readlinkSync(`/proc/self/fd/${fd}`));
+      expect(sockets(pid!).filter((each) => before.includes(each) && !given.includes(each))).toEqual([]);
+      expect(before.length).toBeGreaterThan(0);
+    } finally {
+      connection.destroy();
+      server.close();
+      vi.unstubAllEnvs();
+    }
   });
 });

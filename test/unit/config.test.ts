@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
-import { childEnvironment } from '../../src/shared/environment.ts';
 import { StartupError } from '../../src/shared/errors.ts';
+import { systemVariables } from '../../src/shared/system-variables.ts';
 
 test('defaults are valid, and an empty variable counts as unset', () => {
   const defaults = loadConfig({});
@@ -115,9 +115,14 @@ test.each(['1.5', ' 1', '0x10', '1e3', 'ten', '٣'])('%j is not a whole number',
   expect(() => loadConfig({ PORT: value })).toThrow('must be a whole number'),
 );
 
-test('childEnvironment adds to the environment without changing it', () => {
-  expect(childEnvironment({ AMULET_TEST: '1' })).toEqual({ ...process.env, AMULET_TEST: '1' });
-  expect(process.env.AMULET_TEST).toBeUndefined();
+test.each([
+  ['PATH LD_LIBRARY_PATH LC_ALL TZ NODE_OPTIONS CUDA_VISIBLE_DEVICES OMP_NUM_THREADS ORT_LOG', true],
+  ['REDIS_URL API_KEYS WEBHOOK_SECRET AWS_SECRET_ACCESS_KEY HF_TOKEN OTEL_EXPORTER_OTLP_HEADERS', false],
+  ['NODE_AUTH_TOKEN NVIDIA_API_KEY CUDA_TOKEN npm_config__auth GITHUB_TOKEN https_proxy MODEL_DIR', false],
+])('to a process without settings, of the environment: %s: %s', (names, passed) => {
+  const env = Object.fromEntries(names.split(' ').map((name) => [name, 'x']));
+  expect(systemVariables(env)).toEqual(passed ? env : {});
+  expect(systemVariables(env, names.split(' '))).toEqual(env);
 });
 
 test('empty provider names are skipped; a URL that is not of Redis is refused', () => {

@@ -99,6 +99,7 @@ function open(model: ModelFolder, config: Config): Promise<EnginePool> {
       firstPosition: model.firstPosition,
     },
     runTimeoutMs: config.RUN_TIMEOUT_MS,
+    variables: config.MODEL_ENV,
     logger: createLogger('check', 'silent'),
     onGiveUp: (error) => report.problems.push(error.message),
   });

@@ -2,7 +2,7 @@
  * The parent's handle on the model child: starts it, hands it batches, and starts it again when it dies.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { childEnvironment } from '../../shared/environment.ts';
+import { systemEnvironment } from '../../shared/environment.ts';
 import { StartupError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { ModelInput } from './tokenizer.ts';
@@ -28,6 +28,8 @@ export interface EngineOptions {
   onGiveUp: (error: Error) => void;
   /** Told of every batch that came back. */
   onRun?: (run: BatchRun) => void;
+  /** Names of environment variables that the child gets beside those of the system. */
+  variables?: readonly string[];
   /** The child's program; tests put others here. */
   childEntry?: URL;
 }
@@ -155,12 +157,13 @@ export class Engine {
   }
 
   #spawn(): Promise<ChildProcess> {
-    const { load, childEntry = new URL('./model-child.ts', import.meta.url) } = this.#options;
+    const { load, variables, childEntry = new URL('./model-child.ts', import.meta.url) } = this.#options;
     const child = fork(childEntry, {
       serialization: 'advanced',
       execArgv: [],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      env: childEnvironment(NO_TELEMETRY),
+      // Native code that runs whatever is in the model file: it gets no address, key or password.
+      env: systemEnvironment(NO_TELEMETRY, variables),
     });
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => child.kill('SIGKILL'), LOAD_TIMEOUT_MS);

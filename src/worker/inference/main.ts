@@ -92,6 +92,7 @@ await runMain(bootLogger, async () => {
       firstPosition: folder.firstPosition,
     },
     runTimeoutMs: config.RUN_TIMEOUT_MS,
+    variables: config.MODEL_ENV,
     logger,
     onGiveUp: (error) => {
       logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
