@@ -839,6 +839,10 @@ export const problemSchema = z
     detail: z.string(),
     code: z.enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]]),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    errors_total: z
+      .int()
+      .optional()
+      .meta({ description: 'How many there are; only when `errors` has the first of them alone.' }),
     request_id: z.string().optional(),
   })
   .meta({ id: 'Problem', description: 'RFC 9457 problem details.' });

@@ -67,7 +67,7 @@ export interface FieldError {
 }
 
 export interface AppErrorOptions {
-  /** The invalid fields, for `invalid_request`. */
+  /** The invalid fields, for `invalid_request` and errors about texts; an answer shows the first 20. */
   errors?: FieldError[];
   /** Seconds, sent as `Retry-After`. */
   retryAfterS?: number;

@@ -50,3 +50,8 @@ const VISIBLE =
 export function isInvisible(text: string): boolean {
   return !VISIBLE.test(text);
 }
+
+/** The first `maxChars` UTF-16 units of a text and `…`, or the text when it is no longer; no surrogate pair is cut. */
+export function shorten(text: string, maxChars: number): string {
+  return text.length <= maxChars ? text : `${text.slice(0, maxChars).replace(/[\ud800-\udbff]$/, '')}…`;
+}

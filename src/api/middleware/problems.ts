@@ -1,4 +1,7 @@
-/** Errors → RFC 9457 problem documents. The only place that knows how an error looks over HTTP. */
+/**
+ * Errors → RFC 9457 problem documents. The only place that knows how an error looks over HTTP, and the one that bounds its size:
+ * whatever a caller sends, the answer has less than 64 KB.
+ */
 import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
@@ -7,7 +10,15 @@ import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
 import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
 import { shownId } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { shorten } from '../../shared/text.ts';
 import type { AppEnv } from '../env.ts';
+
+const MAX_ERRORS = 20;
+const MAX_PATH_CHARS = 160;
+const MAX_MESSAGE_CHARS = 300;
+const MAX_DETAIL_CHARS = 2000;
+/** Of a detail that repeats `errors`. */
+const MAX_SUMMARY_CHARS = 500;
 
 export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
   const { status, title } = PROBLEMS[error.code];
@@ -20,14 +31,22 @@ export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
     type: `urn:amulet:problem:${error.code}`,
     title,
     status,
-    detail: error.message,
+    detail: shorten(error.message, MAX_DETAIL_CHARS),
     code: error.code,
-    ...(errors ? { errors } : {}),
+    ...(errors ? shownErrors(errors) : {}),
     ...extra,
     request_id: c.get('requestId'),
   };
   for (const [name, value] of Object.entries(headers)) c.header(name, value);
   return c.body(JSON.stringify(body), status);
+}
+
+function shownErrors(errors: readonly FieldError[]) {
+  const shown = errors.slice(0, MAX_ERRORS).map(({ path, message }) => ({
+    path: shorten(path, MAX_PATH_CHARS),
+    message: shorten(message, MAX_MESSAGE_CHARS),
+  }));
+  return { errors: shown, ...(errors.length > MAX_ERRORS ? { errors_total: errors.length } : {}) };
 }
 
 export function onError(logger: Logger): ErrorHandler<AppEnv> {
@@ -120,34 +139,38 @@ export function onInvalid(result: { success: boolean; error?: { issues: z.core.$
 
 /** A number beyond 2^53 is beyond its own limit, too: of two limits of a field the narrower one is said. */
 function withoutWeaker(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
-  const limit = (issue: z.core.$ZodIssue) =>
+  const limitOf = (issue: z.core.$ZodIssue) =>
     issue.code === 'too_big'
       ? Number(issue.maximum)
       : issue.code === 'too_small'
         ? -Number(issue.minimum)
         : undefined;
+  const placeOf = ({ code, path }: z.core.$ZodIssue) => `${code} ${path.join('.')}`;
+  const narrowest = new Map<string, number>();
+  for (const issue of issues) {
+    const limit = limitOf(issue);
+    if (limit === undefined) continue;
+    const place = placeOf(issue);
+    narrowest.set(place, Math.min(limit, narrowest.get(place) ?? Infinity));
+  }
   return issues.filter((issue) => {
-    const own = limit(issue);
-    return !issues.some(
-      (other) =>
-        other !== issue &&
-        own !== undefined &&
-        other.code === issue.code &&
-        other.path.join('.') === issue.path.join('.') &&
-        (limit(other) ?? own) < own,
-    );
+    const limit = limitOf(issue);
+    return limit === undefined || limit === narrowest.get(placeOf(issue));
   });
 }
 
 /** An error that names the invalid fields. */
 export function invalidRequest(errors: FieldError[]): AppError {
-  const detail = errors.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
-  return new AppError('invalid_request', shorten(detail), { errors });
+  const said = errors
+    .slice(0, MAX_ERRORS)
+    .map(({ path, message }) => {
+      const shown = shorten(path, MAX_PATH_CHARS);
+      return shown === '' ? message : `${shown} ${message}`;
+    })
+    .join('; ');
+  const more = errors.length > MAX_ERRORS ? `; and ${errors.length - MAX_ERRORS} more` : '';
+  return new AppError('invalid_request', shorten(said, MAX_SUMMARY_CHARS) + more, { errors });
 }
-
-const MAX_DETAIL_CHARS = 500;
-const shorten = (text: string): string =>
-  text.length <= MAX_DETAIL_CHARS ? text : `${text.slice(0, MAX_DETAIL_CHARS)}…`;
 
 const NAMES: Record<string, string> = {
   string: 'a string',

@@ -181,9 +181,6 @@ function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boo
   return { texts: inputs.flat(), batch: Array.isArray(inputs[0]) };
 }
 
-/** Texts without labels that a problem names. */
-const MAX_NAMED = 20;
-
 /**
  * @param pathOf where text `i` stands in the body
  * @throws AppError with the job's or the first bad text's own code, which names all bad texts
@@ -204,10 +201,7 @@ function toLabels(job: Job, pathOf: (i: number) => string): LabelScore[][] {
   );
   return job.results.map((row) => {
     if ('error' in row) {
-      throw new AppError(row.error.code, row.error.message, {
-        ...details,
-        errors: errors.slice(0, MAX_NAMED),
-      });
+      throw new AppError(row.error.code, row.error.message, { ...details, errors });
     }
     return row.labels ?? [{ label: row.label, score: row.score }];
   });
