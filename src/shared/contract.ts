@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { QuoteMode } from './bulk/quoting.ts';
 import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
-import { findJsonLosses } from './exact-json.ts';
+import { scanJson } from './json-scan.ts';
 import { NAME } from './names.ts';
 import { countCodePoints, textProblem } from './text.ts';
 import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './webhooks/receivers.ts';
@@ -495,6 +495,9 @@ export const batchEventSchema = z
 export const webhookEventSchema = z.discriminatedUnion('type', [jobEventSchema, batchEventSchema]);
 export type WebhookEvent = z.infer<typeof webhookEventSchema>;
 
+/** What json-scan.ts says of a list, too. */
+const atMostItems = (max: number): string => `must have at most ${max} items`;
+
 /** Parts that a batch can have. */
 export const MAX_PARTS = 10_000;
 
@@ -512,7 +515,7 @@ export const completeBatchSchema = z
         }),
       )
       .min(1, 'must name at least one part')
-      .max(MAX_PARTS, `must name at most ${MAX_PARTS} parts`),
+      .max(MAX_PARTS, atMostItems(MAX_PARTS)),
   })
   .meta({ id: 'CompleteBatch', description: 'All parts of the input, so that none is missing unnoticed.' });
 export type CompleteBatchBody = z.infer<typeof completeBatchSchema>;
@@ -525,6 +528,8 @@ export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;
 // Requests, whose limits are settings
 
 const MAX_FIELD_CHARS = 200;
+/** Of a webhook: more than there are, for those who repeat some. */
+const MAX_EVENTS = 16;
 
 /** Name of a field or column. */
 const field = shortString(MAX_FIELD_CHARS);
@@ -588,7 +593,7 @@ export function createRequestSchemas(config: Config) {
       texts: z
         .array(z.union([text, textWithId]))
         .min(1, 'must contain at least one text')
-        .max(config.MAX_TEXTS_PER_JOB, `must contain at most ${config.MAX_TEXTS_PER_JOB} texts`)
+        .max(config.MAX_TEXTS_PER_JOB, atMostItems(config.MAX_TEXTS_PER_JOB))
         .optional()
         .meta({ description: `Up to ${config.MAX_TEXTS_PER_JOB} texts, each a string or \`{id, text}\`.` }),
       top_k: topK.default(1).meta({ description: 'How many labels per text; null = all.' }),
@@ -607,6 +612,7 @@ export function createRequestSchemas(config: Config) {
           events: z
             .array(z.enum(jobEvents))
             .min(1, 'must name at least one event')
+            .max(MAX_EVENTS, atMostItems(MAX_EVENTS))
             .optional()
             .meta({ description: 'Default: all of them.' }),
         })
@@ -697,16 +703,17 @@ export function createRequestSchemas(config: Config) {
     metadata: z
       .string()
       .transform((value, context) => {
+        const { excess, losses } = scanJson(value, { maxDepth: config.MAX_METADATA_DEPTH });
         let parsed: unknown;
         try {
-          parsed = JSON.parse(value);
+          if (!excess) parsed = JSON.parse(value);
         } catch {
           context.addIssue({ code: 'custom', message: 'is not valid JSON' });
           return z.NEVER;
         }
-        const losses = findJsonLosses(value, { maxDepth: config.MAX_METADATA_DEPTH });
-        if (losses.length === 0) return parsed;
-        for (const { path, message } of losses) context.addIssue({ code: 'custom', path, message });
+        const faults = excess ? [excess] : losses;
+        if (faults.length === 0) return parsed;
+        for (const { path, message } of faults) context.addIssue({ code: 'custom', path, message });
         return z.NEVER;
       })
       .pipe(metadata)
@@ -736,7 +743,13 @@ export function createRequestSchemas(config: Config) {
 
   const hfClassify = z
     .strictObject({
-      inputs: z.union([text, z.array(text).min(1).max(config.MAX_TEXTS_PER_JOB)]),
+      inputs: z.union([
+        text,
+        z
+          .array(text)
+          .min(1, 'must contain at least one text')
+          .max(config.MAX_TEXTS_PER_JOB, atMostItems(config.MAX_TEXTS_PER_JOB)),
+      ]),
       parameters: z
         .strictObject({
           function_to_apply: applyFunctionSchema.nullable().optional(),
@@ -772,8 +785,7 @@ function teiProblem(
   const asBatch = 'a batch is a list of lists, as in [["a"], ["b"]]';
   const pair = 'is a pair of texts, which this model does not take';
   if (inputs.length === 0) return { path: [], message: 'must contain at least one text' };
-  if (inputs.length > maxTexts)
-    return { path: [], message: `must contain at most ${maxTexts} texts, but has ${inputs.length}` };
+  if (inputs.length > maxTexts) return { path: [], message: atMostItems(maxTexts) };
   if (inputs.every((item) => typeof item === 'string')) {
     if (inputs.length === 1) return undefined;
     const message = inputs.length === 2 ? `${pair}; ${asBatch}` : `has ${inputs.length} texts; ${asBatch}`;

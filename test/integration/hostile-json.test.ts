@@ -5,7 +5,9 @@ import { Stack } from '../support/stack.ts';
 let stack: Stack;
 
 beforeAll(async () => {
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
+  // A body of 10 MB fits; what JSON.parse or a schema would make of a hostile one does not.
+  const env = { NODE_OPTIONS: '--max-old-space-size=128' };
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0, env });
 });
 afterAll(() => stack.stop());
 
@@ -18,12 +20,13 @@ async function post(path: string, body: string) {
     headers: { 'Content-Type': 'application/json' },
   });
   const answer = await response.text();
-  return { status: response.status, bytes: Buffer.byteLength(answer), ...(JSON.parse(answer) as Problem) };
+  return { ...(JSON.parse(answer) as Problem), status: response.status, bytes: Buffer.byteLength(answer) };
 }
 interface Problem {
   code: string;
   detail: string;
   errors?: { path: string; message: string }[];
+  errors_total?: number;
 }
 
 describe('bytes of a body', () => {
@@ -39,5 +42,182 @@ describe('bytes of a body', () => {
       code: 'body_too_large',
       detail: `the body has more than ${bytes} bytes`,
     });
+  });
+});
+
+const items = (count: number, item = '1') => `[${Array.from({ length: count }, () => item).join()}]`;
+const members = (count: number, value = '1') =>
+  Array.from({ length: count }, (_, i) => `"k${i}":${value}`).join();
+const JOBS = '/v1/jobs';
+const PREDICT = '/predict';
+const HF = '/hf/sst2-minilm';
+
+describe('the largest valid body of a call is accepted', () => {
+  /** 4,096 bytes, as many values as they can be. */
+  const densest = `{"a":${items(2044)}}`;
+  test.each([
+    [JOBS, `{"texts":${items(256, '{"id":"i","text":"a"}')},"metadata":${densest}}`, 202, undefined],
+    [PREDICT, `{"inputs":${items(256, '["a"]')}}`, 503, 'no_worker'],
+    [HF, `{"inputs":${items(256, '"a"')},"options":{${members(90)}}}`, 503, 'no_worker'],
+    [
+      COMPLETE,
+      `{"parts":${items(10_000, `{"number":1,"sha256":"${'a'.repeat(64)}"}`)}}`,
+      404,
+      'batch_not_found',
+    ],
+  ])('%s', async (path, body, status, code) => {
+    expect(await post(path, body)).toMatchObject({ status, ...(code === undefined ? {} : { code }) });
+  });
+});
+
+describe('values of a body', () => {
+  /** In all, with the root and the list. */
+  const metadata = (values: number) => `{"metadata":{"a":${items(values - 3)}}}`;
+  test.each([
+    [JOBS, 2916, metadata, 'metadata'],
+    [PREDICT, 612, metadata, 'metadata'],
+    [HF, 356, metadata, 'metadata'],
+    [COMPLETE, 30_100, metadata, 'metadata'],
+    [JOBS, 2916, (values: number) => `{${members(values - 1)}}`, ''],
+  ])('%s takes %i', async (path, values, bodyOf, where) => {
+    const at = await post(path, bodyOf(values));
+    expect(at).toMatchObject({ status: 422, code: 'invalid_request' });
+    expect(at.detail).not.toContain(' values');
+    const beyond = await post(path, bodyOf(values + 1));
+    const message = expect.stringContaining(` ${values} values`) as string;
+    expect(beyond).toMatchObject({
+      status: 422,
+      code: 'invalid_request',
+      errors: [{ path: where, message }],
+    });
+  });
+});
+
+describe('items of a list', () => {
+  test.each([
+    [JOBS, 'texts', 256, '"a"', 202],
+    [PREDICT, 'inputs', 256, '["a"]', 503],
+    [HF, 'inputs', 256, '"a"', 503],
+    [COMPLETE, 'parts', 10_000, '{"number":1}', 404],
+  ])('%s takes %s of %i', async (path, list, count, item, status) => {
+    expect(await post(path, `{"${list}":${items(count, item)}}`)).toMatchObject({ status });
+    expect(await post(path, `{"${list}":${items(count + 1, item)}}`)).toMatchObject({
+      status: 422,
+      errors: [{ path: list, message: `must have at most ${count} items` }],
+    });
+  });
+
+  test('events of a webhook', async () => {
+    const body = (count: number) =>
+      `{"text":"","webhook":{"url":"x","events":${items(count, '"job.failed"')}}}`;
+    expect((await post(JOBS, body(16))).detail).not.toContain('events');
+    expect((await post(JOBS, body(17))).detail).toContain('webhook.events must have at most 16 items');
+  });
+});
+
+const BYTES = 5_000_000;
+const fill = (unit: string, bytes = BYTES) => unit.repeat(Math.floor(bytes / unit.length));
+const long = (unit: string, bytes = BYTES) => `[${fill(unit, bytes)}1]`;
+const NO_JSON = 'the body is not valid JSON';
+
+/** What is sent, and what must be said about it. */
+const BOMBS: [name: string, path: string, body: () => string, status: number, says: string][] = [
+  ['parts that are none', COMPLETE, () => `{"parts":${long('1,', 2e6)}}`, 422, 'parts must have at most'],
+  ['texts that are none', JOBS, () => `{"texts":${long('1,')}}`, 422, 'texts must have at most 256 items'],
+  ['lists for texts', JOBS, () => `{"texts":${long('[],')}}`, 422, 'texts must have at most 256 items'],
+  ['objects for texts', JOBS, () => `{"texts":${long('{},')}}`, 422, 'texts must have at most 256 items'],
+  ['events', JOBS, () => `{"webhook":{"events":${long('1,')}}}`, 422, 'webhook takes the body beyond 2916'],
+  ['unknown fields', JOBS, () => `{${members(400_000)}}`, 422, 'must have at most 2916 values'],
+  ['one field again and again', JOBS, () => `{${fill('"a":1,')}"a":1}`, 422, 'at most 2916 values'],
+  ['the same with escapes', JOBS, () => `{${fill('"\\u0061":1,')}"a":1}`, 422, 'at most 2916 values'],
+  [
+    'options',
+    HF,
+    () => `{"inputs":"a","options":{${members(400_000)}}}`,
+    422,
+    'options takes the body beyond',
+  ],
+  ['parameters', HF, () => `{"parameters":{${members(400_000)}}}`, 422, 'parameters takes the body beyond'],
+  [
+    'texts for a text',
+    PREDICT,
+    () => `{"inputs":[${long('"a",')}]}`,
+    422,
+    'inputs takes the body beyond 612',
+  ],
+  [
+    'metadata of lists',
+    JOBS,
+    () => `{"metadata":{"a":${long('[],')}}}`,
+    422,
+    'metadata takes the body beyond',
+  ],
+  ['lost numbers', JOBS, () => `{"metadata":{"a":${long('-0,')}}}`, 422, 'metadata takes the body beyond'],
+  ['nested lists', JOBS, () => `{"texts":${fill('[')}`, 422, 'texts is nested more than 50 levels deep'],
+  ['nested objects', JOBS, () => `{"texts":${fill('{"a":')}`, 422, 'nested more than 50 levels deep'],
+  ['both in turn', JOBS, () => `{"metadata":${fill('[{"a":')}`, 422, 'nested more than 50 levels deep'],
+  ['a root of lists', JOBS, () => fill('['), 422, 'is nested more than 50 levels deep'],
+  ['NUL, escaped', JOBS, () => `{"text":"${fill('\\u0000')}"}`, 422, 'contains a NUL'],
+  ['lone surrogates', JOBS, () => `{"text":"${fill('\\ud800')}"}`, 422, 'lone surrogate'],
+  ['quotes, escaped', JOBS, () => `{"text":"${fill('\\"')}"}`, 422, 'has 2500000 characters'],
+  ['backslashes', JOBS, () => `{"text":"${fill('\\\\')}"}`, 422, 'has 2500000 characters'],
+  ['one long text', JOBS, () => `{"text":"${fill('a')}"}`, 422, 'has 5000000 characters'],
+  ['long texts', JOBS, () => `{"texts":${items(256, `"${'a'.repeat(19_000)}"`)}}`, 422, 'texts.0 has 19000'],
+  ['a long number', JOBS, () => `{"metadata":{"n":${fill('1')}}}`, 422, 'would become null'],
+  ['a small number', JOBS, () => `{"metadata":{"n":0.${fill('0')}1}}`, 422, 'would become 0'],
+  ['a long number that is lost', JOBS, () => `{"top_k":${fill('1')}}`, 422, 'top_k must be a number'],
+  ['white space', JOBS, () => `{"text":${fill(' \n')}""}`, 422, 'text must not be empty'],
+  ['a long name', JOBS, () => `{"${fill('k')}":1}`, 422, 'kkk… is not a known field'],
+  ['a long name of controls', JOBS, () => `{"${fill('\\u0001')}":1}`, 422, '… is not a known field'],
+  ['long names in texts', JOBS, () => `{"texts":${items(9, `{"${fill('k', 5e5)}":1}`)}}`, 422, 'kkk…'],
+  [
+    'a long name twice',
+    JOBS,
+    () => `{${`"${fill('k', 2e6)}":1,`.repeat(2)}"a":1}`,
+    422,
+    'kkk… is given twice',
+  ],
+  ['a long name of a number', JOBS, () => `{"metadata":{"${fill('k')}":-0}}`, 422, 'kkk… is -0'],
+  ['metadata', JOBS, () => `{"metadata":{"a":"${fill('\\u0000')}"}}`, 422, 'at most 4096 are allowed'],
+  ['a long id', JOBS, () => `{"texts":[{"text":"a","id":"${fill('i')}"}]}`, 422, 'at most 128 are allowed'],
+  ['a long model', JOBS, () => `{"text":"a","model":"${fill('m')}"}`, 422, 'model is not a model name'],
+  ['a long receiver', JOBS, () => `{"webhook":{"url":"https://${fill('x')}"}}`, 422, 'is longer than 2048'],
+  ['commas', JOBS, () => fill(','), 400, NO_JSON],
+  ['quotes', JOBS, () => `{${fill('"')}`, 400, NO_JSON],
+  ['colons', JOBS, () => `{"a"${fill(':')}`, 400, NO_JSON],
+  ['ends of lists', JOBS, () => fill(']'), 400, NO_JSON],
+  ['letters', JOBS, () => fill('t'), 400, NO_JSON],
+  ['signs', JOBS, () => `{"metadata":${fill('-')}`, 400, NO_JSON],
+];
+
+test.each(BOMBS)('%s to %s', async (_name, path, bodyOf, status, says) => {
+  const answer = await post(path, bodyOf());
+  expect([answer.status, answer.code]).toEqual([
+    status,
+    status === 400 ? 'malformed_json' : 'invalid_request',
+  ]);
+  expect(answer.detail).toContain(says);
+  expect(answer.errors?.length ?? 0).toBeLessThanOrEqual(20);
+  expect(answer.bytes).toBeLessThan(4000);
+});
+
+describe('entries of `errors`', () => {
+  test.each([20, 21])('%i are all counted, and 20 named', async (count) => {
+    const answer = await post(JOBS, `{"text":"a",${members(count)}}`);
+    expect(answer).toMatchObject({ status: 422, errors: { length: 20 } });
+    expect(answer.errors_total).toBe(count === 20 ? undefined : count);
+    expect(answer.detail.endsWith('; and 1 more')).toBe(count === 21);
+  });
+
+  test('of 10,000 parts', async () => {
+    const answer = await post(COMPLETE, `{"parts":${items(10_000, '{"number":1,"x":1}')}}`);
+    expect(answer).toMatchObject({ status: 422, errors: { length: 20 }, errors_total: 10_000 });
+  });
+
+  test('the longest answer has less than 64 KB', async () => {
+    const name = '\\u0001'.repeat(10_000);
+    const answer = await post(JOBS, `{${Array.from({ length: 50 }, (_, i) => `"${name}${i}":1`).join()}}`);
+    expect(answer).toMatchObject({ status: 422, errors: { length: 20 }, errors_total: 51 });
+    expect(answer.bytes).toBeLessThan(65_536);
   });
 });

@@ -201,7 +201,7 @@ describe('inputs of text-embeddings-inference in another shape', () => {
     [[['a'], 'b'], ['inputs', 1], `must be a list: ${asBatch}`],
     [['a', ['b']], ['inputs', 0], `must be a list: ${asBatch}`],
     [[], ['inputs'], 'must contain at least one text'],
-    [Array.from({ length: 257 }, () => ['a']), ['inputs'], 'must contain at most 256 texts, but has 257'],
+    [Array.from({ length: 257 }, () => ['a']), ['inputs'], 'must have at most 256 items'],
   ])('%j', (inputs, path, message) => {
     expect(predict.safeParse({ inputs }).error?.issues).toMatchObject([{ path, message }]);
   });

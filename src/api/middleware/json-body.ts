@@ -1,6 +1,6 @@
 /**
- * Reads a JSON body strictly before any schema sees it: size, presence, media type, UTF-8, syntax, nesting, repeated names and
- * numbers that would change, each with its own error. Bytes that are not UTF-8 are refused, because decoding them leniently
+ * Reads a JSON body strictly before any schema sees it: size, presence, media type, UTF-8, number of values, nesting, syntax,
+ * repeated names and numbers that would change, each with its own error. Bytes that are not UTF-8 are refused, because decoding them leniently
  * would classify a text nobody sent.
  */
 import { bodyLimit } from 'hono/body-limit';
@@ -8,7 +8,8 @@ import { every } from 'hono/combine';
 import { createMiddleware } from 'hono/factory';
 import type { Config } from '../../shared/config.ts';
 import { AppError, toError } from '../../shared/errors.ts';
-import { findJsonLosses } from '../../shared/exact-json.ts';
+import { scanJson, type JsonFault } from '../../shared/json-scan.ts';
+import type { JsonBodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { requireUtf8 } from './charset.ts';
 import { invalidRequest } from './problems.ts';
@@ -16,7 +17,7 @@ import { invalidRequest } from './problems.ts';
 const JSON_TYPE = /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|$)/i;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-const parseJson = ({ MAX_METADATA_DEPTH }: Config) =>
+const parseJson = (config: Config, limits: JsonBodyLimits) =>
   createMiddleware<AppEnv>(async (c, next) => {
     const bytes = await c.req.arrayBuffer();
     if (bytes.byteLength === 0)
@@ -36,19 +37,27 @@ const parseJson = ({ MAX_METADATA_DEPTH }: Config) =>
         `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
       );
     }
-    const parsed: unknown = parse(bytes, MAX_METADATA_DEPTH);
+    const parsed: unknown = parse(bytes, config, limits);
     // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
     c.req.json = <T>() => Promise.resolve(parsed as T);
     await next();
   });
 
-function parse(bytes: ArrayBuffer, maxMetadataDepth: number): unknown {
+function parse(bytes: ArrayBuffer, { MAX_METADATA_DEPTH }: Config, limits: JsonBodyLimits): unknown {
   let text: string;
   try {
     text = utf8.decode(bytes);
   } catch {
     throw new AppError('malformed_json', 'the body is not valid UTF-8');
   }
+  // Metadata, which lies one level below the body, is the only part of unlimited shape, and the only one that is handed back.
+  const { excess, losses } = scanJson(text, {
+    ...limits,
+    maxDepth: MAX_METADATA_DEPTH + 1,
+    saidDepth: MAX_METADATA_DEPTH,
+    keeps: 'metadata',
+  });
+  if (excess) throw refusal([excess]);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -59,25 +68,16 @@ function parse(bytes: ArrayBuffer, maxMetadataDepth: number): unknown {
     const what = message.includes('end of JSON') ? ': it ends too early' : where ? ` ${where}` : '';
     throw new AppError('malformed_json', `the body is not valid JSON${what}`);
   }
-  // Metadata, which lies one level below the body, is the only part of unlimited shape, and the only one that is handed back.
-  const losses = findJsonLosses(text, {
-    maxDepth: maxMetadataDepth + 1,
-    saidDepth: maxMetadataDepth,
-    keeps: 'metadata',
-  });
-  if (losses.length > 0)
-    throw invalidRequest(losses.map(({ path, message }) => ({ path: path.join('.'), message })));
+  if (losses.length > 0) throw refusal(losses);
   return value;
 }
 
-export interface JsonBodyLimits {
-  /** Most bytes that this call can need; MAX_BODY_BYTES where that is less. */
-  maxBytes?: number;
-}
+const refusal = (faults: readonly JsonFault[]): AppError =>
+  invalidRequest(faults.map(({ path, message }) => ({ path: path.join('.'), message })));
 
 /** Larger bodies are refused before they are read, or as soon as they have grown past the limit. */
-export function jsonBody(config: Config, limits: JsonBodyLimits = {}) {
-  const maxBytes = Math.min(limits.maxBytes ?? Infinity, config.MAX_BODY_BYTES);
+export function jsonBody(config: Config, limits: JsonBodyLimits) {
+  const { maxBytes } = limits;
   const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
   const countWhileReading = bodyLimit({
     maxSize: maxBytes,
@@ -95,5 +95,5 @@ export function jsonBody(config: Config, limits: JsonBodyLimits = {}) {
     await next();
     return undefined;
   });
-  return every(limit, parseJson(config));
+  return every(limit, parseJson(config, limits));
 }

@@ -17,6 +17,7 @@ import { BATCH_ID } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { BatchService, NewBatch } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
+import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { bulkBody, bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { jsonBody } from '../middleware/json-body.ts';
@@ -51,9 +52,6 @@ export interface BatchRouteParts {
 }
 
 const id = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm');
-
-/** A part in the body of `complete`: 96 bytes of JSON, and as much again and more for white space. */
-const MAX_NAMED_PART_BYTES = 256;
 
 const batchResponse = (description: string) => json(description, batchSchema);
 const partResponse = (description: string) => json(description, batchPartSchema);
@@ -197,7 +195,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     path: '/v1/batches/{id}/complete',
     summary: 'Complete an upload in parts',
     tags: ['Batches'],
-    middleware: [jsonBody(config, { maxBytes: MAX_PARTS * MAX_NAMED_PART_BYTES })],
+    middleware: [jsonBody(config, bodyLimits(config).completeBatch)],
     request: {
       params,
       query: NO_QUERY,

@@ -11,6 +11,7 @@ import {
 } from '../../shared/contract.ts';
 import { AppError } from '../../shared/errors.ts';
 import { JOB_ID } from '../../shared/ids.ts';
+import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
@@ -80,7 +81,7 @@ export function jobRoutes(
     path: '/v1/jobs',
     summary: 'Submit a job',
     tags: ['Jobs'],
-    middleware: [jsonBody(config)],
+    middleware: [jsonBody(config, bodyLimits(config).createJob)],
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
         prefer: preferHeader,

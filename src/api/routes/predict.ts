@@ -14,6 +14,7 @@ import {
 } from '../../shared/contract.ts';
 import { AppError, type ProblemCode } from '../../shared/errors.ts';
 import { NAME } from '../../shared/names.ts';
+import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';
 import { jsonBody } from '../middleware/json-body.ts';
@@ -53,7 +54,7 @@ export function predictRoutes(
     path: '/predict',
     summary: 'Classify and wait for the result',
     tags: ['Synchronous'],
-    middleware: [jsonBody(config)],
+    middleware: [jsonBody(config, bodyLimits(config).predict)],
     request: {
       body: {
         required: true,
@@ -76,7 +77,7 @@ export function predictRoutes(
     path: '/hf/{model}',
     summary: 'Classify, in the format of the Hugging Face Inference API',
     tags: ['Synchronous'],
-    middleware: [jsonBody(config)],
+    middleware: [jsonBody(config, bodyLimits(config).hfClassify)],
     request: {
       params: z.object({ model: idInPath(NAME, config.DEFAULT_MODEL) }),
       body: {

@@ -3,7 +3,8 @@
  * place, and its neighbours are not affected; nothing in the bytes makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
-import { findJsonLosses, numberLoss } from '../exact-json.ts';
+import { numberLoss } from '../exact-number.ts';
+import { scanJson } from '../json-scan.ts';
 import { countCodePoints, textProblem } from '../text.ts';
 import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
@@ -188,7 +189,7 @@ function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
 function isRepeated(json: string, name: string): boolean {
   const written = JSON.stringify(name);
   if (json.indexOf(written) === json.lastIndexOf(written)) return false;
-  return findJsonLosses(json, { maxDepth: Infinity, keeps: '' }).some(
+  return scanJson(json, { maxDepth: Infinity, keeps: '' }).losses.some(
     ({ path }) => path.length === 1 && path[0] === name,
   );
 }

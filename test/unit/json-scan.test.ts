@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { findJsonLosses, numberLoss } from '../../src/shared/exact-json.ts';
+import { numberLoss } from '../../src/shared/exact-number.ts';
+import { scanJson } from '../../src/shared/json-scan.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 describe('numberLoss', () => {
@@ -87,10 +88,11 @@ describe('numberLoss', () => {
 const expanded = (_: string, sign: string, digit: string, fraction = '', exponent: string) =>
   sign + digit + fraction.padEnd(Number(exponent), '0');
 
-describe('findJsonLosses', () => {
+describe('scanJson', () => {
   const losses = (json: string, options = {}) => {
     JSON.parse(json);
-    return findJsonLosses(json, { maxDepth: 50, ...options }).map(
+    const scan = scanJson(json, { maxDepth: 50, ...options });
+    return [...scan.losses, ...(scan.excess ? [scan.excess] : [])].map(
       ({ path, message }) => `${path.join('.')} ${message}`,
     );
   };
@@ -159,6 +161,76 @@ describe('findJsonLosses', () => {
         expect(losses(JSON.stringify(value, null, indent))).toEqual([]);
       }),
       fuzz(300),
+    );
+  });
+
+  /** Items of arrays and members of objects, and the root. */
+  const countValues = (value: unknown): number =>
+    typeof value === 'object' && value !== null
+      ? Object.values(value).reduce((sum: number, inner) => sum + countValues(inner), 1)
+      : 1;
+
+  test('as many values are counted as JSON.parse makes, and one more than allowed is too many', () => {
+    fc.assert(
+      fc.property(fc.json({ maxDepth: 5 }), fc.nat(2), (json, indent) => {
+        const written = JSON.stringify(JSON.parse(json), null, indent);
+        const values = countValues(JSON.parse(written));
+        expect(scanJson(written, { maxDepth: 50 })).toMatchObject({ values, excess: undefined });
+        expect(scanJson(written, { maxDepth: 50, maxValues: values }).excess).toBeUndefined();
+        expect(scanJson(written, { maxDepth: 50, maxValues: values - 1 })).toMatchObject({
+          values,
+          excess: { message: expect.stringContaining(`${values - 1} values`) as string },
+        });
+      }),
+      fuzz(500),
+    );
+  });
+
+  test.each([
+    ['an array of the root', '{"a":[1,2,3]}', 'a takes the body beyond 3 values'],
+    ['the root', '{"a":1,"b":2,"c":3}', ' must have at most 3 values'],
+    ['a root that is an array', '[[],[],[]]', ' must have at most 3 values'],
+    ['names without values', '{"a","b","c"', ' must have at most 3 values'],
+    ['an object within', '{"a":{"b":1,"c":2,"d":3', 'a takes the body beyond 3 values'],
+    ['words', '[true,false,null]', ' must have at most 3 values'],
+  ])('values of %s', (_, json, message) => {
+    const { values, excess } = scanJson(json, { maxDepth: 50, maxValues: 3, keeps: 'metadata' });
+    expect([values, `${excess?.path.join('.')} ${excess?.message}`]).toEqual([
+      4,
+      `${message}, counting items of arrays and members of objects on all levels`,
+    ]);
+  });
+
+  test('reading ends at a limit, however much follows and whatever was found before', () => {
+    const bomb = `{${'"a":1,'.repeat(20)}"list":[${'1,'.repeat(1e6)}`;
+    const { values, excess, losses: found } = scanJson(bomb, { maxDepth: 50, maxValues: 100 });
+    expect([values, excess?.path, found.length]).toEqual([101, [], 10]);
+  });
+
+  test('items of an array of the root are limited by its name', () => {
+    const limits = { maxDepth: 50, keeps: 'metadata', maxItems: new Map([['a', 3]]) };
+    const excessOf = (json: string) => scanJson(json, limits).excess;
+    expect(excessOf('{"a":[1,[1,1,1,1],3],"b":[1,1,1,1]}')).toBeUndefined();
+    expect(excessOf('{"b":{"a":[1,1,1,1]},"c":[[1,1,1,1]]}')).toBeUndefined();
+    expect(excessOf('[{"a":[1,1,1,1]}]')).toBeUndefined();
+    expect(excessOf('{"b":1,"\\u0061":[1,[2,2],3,4]}')).toEqual({
+      path: ['a'],
+      message: 'must have at most 3 items',
+    });
+  });
+
+  test('a text that is no JSON is walked to its end', () => {
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.constantFrom('{', '}', '[', ']', ',', ':', '"', '\\', '-', '1', 'e', 'null', ' ', '\\u12'),
+        ),
+        (tokens) => {
+          const json = tokens.join('');
+          expect(scanJson(json, { maxDepth: 50 }).values).toBeLessThanOrEqual(json.length);
+        },
+      ),
+      fuzz(500),
     );
   });
 });

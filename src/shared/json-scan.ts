@@ -1,0 +1,216 @@
+/**
+ * Walks a JSON text before JSON.parse builds anything of it, and finds what goes beyond a limit and what JSON.parse would
+ * change or drop without a word: numbers that no double holds, and the first of two members with the same name.
+ *
+ * Values have to be counted first: a megabyte of `[],[],[],` is half a million objects for JSON.parse, and as many errors for
+ * a schema. A reviver with `context.source` would be called after that, takes five times as long for a text with a few numbers,
+ * and never sees the first of two equal names.
+ */
+import { numberLoss } from './exact-number.ts';
+import { shorten } from './text.ts';
+
+/** A place in a JSON text that is beyond a limit, or would not come back as it was written. */
+export interface JsonFault {
+  path: (string | number)[];
+  /** Reads as a sentence behind the path. */
+  message: string;
+}
+
+export interface JsonLimits {
+  /** Arrays and objects within each other, the outermost included. */
+  maxDepth: number;
+  /** The depth that `message` names. Default: `maxDepth`. */
+  saidDepth?: number;
+  /** Items of arrays and members of objects, on all levels together, and the root. Default: no limit. */
+  maxValues?: number;
+  /** Items of an array that is a member of the root object, by the name of the member. */
+  maxItems?: ReadonlyMap<string, number>;
+  /** Member of the root object whose numbers are checked; undefined: every number is. */
+  keeps?: string | undefined;
+}
+
+export interface JsonScan {
+  /** As `maxValues` counts them. */
+  values: number;
+  /** The first place beyond a limit, where reading ended: the text must not be parsed. */
+  excess: JsonFault | undefined;
+  /** The first ten places that JSON.parse would change, in the order of the text. */
+  losses: JsonFault[];
+}
+
+const MAX_LOSSES = 10;
+const MAX_SHOWN_CHARS = 40;
+
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const MINUS = 0x2d;
+const ZERO = 0x30;
+const NINE = 0x39;
+const COLON = 0x3a;
+const OPEN_LIST = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_LIST = 0x5d;
+const LOWER_A = 0x61;
+const LOWER_Z = 0x7a;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/** An array or object that is being read. */
+interface Frame {
+  isObject: boolean;
+  /** Name or index of the current member. */
+  key: string | number;
+  maxItems: number;
+  /** Whether the next string of an object is a name. */
+  atName: boolean;
+  first: string | undefined;
+  /** From the second name on. */
+  names: Set<string> | undefined;
+}
+
+/** @param json need not be valid: what is found in a text that JSON.parse refuses means nothing, but finding it costs no more */
+export function scanJson(json: string, limits: JsonLimits): JsonScan {
+  const { maxDepth, saidDepth = maxDepth, maxValues = Infinity, keeps } = limits;
+  const losses: JsonFault[] = [];
+  const frames: Frame[] = [];
+  let frame: Frame | undefined;
+  let values = 0;
+  let excess: string | undefined;
+  for (let at = 0; at < json.length && excess === undefined; at++) {
+    const code = json.charCodeAt(at);
+    if (code <= SPACE || code === COLON) continue;
+    if (code === COMMA) {
+      if (frame?.isObject) frame.atName = true;
+      else if (frame) {
+        const items = (frame.key as number) + 1;
+        if (items === frame.maxItems) excess = `must have at most ${items} items`;
+        else frame.key = items;
+      }
+      continue;
+    }
+    if (code === CLOSE_OBJECT || code === CLOSE_LIST) {
+      frames.pop();
+      frame = frames.at(-1);
+      continue;
+    }
+    // A member counts with its name.
+    if (!frame?.isObject || (code === QUOTE && frame.atName)) values++;
+    if (values > maxValues) excess = tooManyValues(maxValues, frames.length);
+    else if (code === QUOTE) {
+      const end = endOfString(json, at);
+      if (frame?.atName) {
+        frame.atName = false;
+        frame.key = nameAt(json, at, end);
+        if (isRepeated(frame, frame.key)) note(losses, frames, 'is given twice');
+      }
+      at = end;
+    } else if (code === OPEN_OBJECT || code === OPEN_LIST) {
+      if (frames.length === maxDepth) excess = `is nested more than ${saidDepth} levels deep`;
+      else {
+        frame = code === OPEN_OBJECT ? newObject() : newList(maxItemsOf(frames, limits));
+        frames.push(frame);
+      }
+    } else if (code === MINUS || isDigit(code)) {
+      const end = endOfNumber(json, at);
+      if (keeps === undefined || frames[0]?.key === keeps) {
+        const literal = json.slice(at, end);
+        const becomes = numberLoss(literal);
+        if (becomes !== undefined) note(losses, frames, changed(literal, becomes));
+      }
+      at = end - 1;
+    } else {
+      // true, false or null
+      while (isLetter(json.charCodeAt(at + 1))) at++;
+    }
+  }
+  if (excess === undefined) return { values, excess, losses };
+  const within = keeps === undefined || frames.length === 1 ? 0 : 1;
+  return { values, excess: { path: pathOf(frames).slice(0, within), message: excess }, losses };
+}
+
+const newObject = (): Frame => ({
+  isObject: true,
+  key: '',
+  maxItems: Infinity,
+  atName: true,
+  first: undefined,
+  names: undefined,
+});
+
+const newList = (maxItems: number): Frame => ({
+  isObject: false,
+  key: 0,
+  maxItems,
+  atName: false,
+  first: undefined,
+  names: undefined,
+});
+
+/** For an array about to begin. */
+function maxItemsOf(frames: readonly Frame[], { maxItems }: JsonLimits): number {
+  const [root] = frames;
+  return root?.isObject && frames.length === 1 ? (maxItems?.get(root.key as string) ?? Infinity) : Infinity;
+}
+
+function tooManyValues(maxValues: number, depth: number): string {
+  const values = `${maxValues} values, counting items of arrays and members of objects on all levels`;
+  return depth > 1 ? `takes the body beyond ${values}` : `must have at most ${values}`;
+}
+
+const changed = (literal: string, becomes: string): string =>
+  `is ${shorten(literal, MAX_SHOWN_CHARS)}, which would become ${becomes} (send it as a string)`;
+
+function note(losses: JsonFault[], frames: readonly Frame[], message: string): void {
+  if (losses.length < MAX_LOSSES) losses.push({ path: pathOf(frames), message });
+}
+
+const pathOf = (frames: readonly Frame[]): JsonFault['path'] => frames.map(({ key }) => key);
+
+function isRepeated(frame: Frame, name: string): boolean {
+  if (frame.first === undefined) {
+    frame.first = name;
+    return false;
+  }
+  frame.names ??= new Set([frame.first]);
+  if (frame.names.has(name)) return true;
+  frame.names.add(name);
+  return false;
+}
+
+function nameAt(json: string, from: number, end: number): string {
+  const written = json.slice(from + 1, end);
+  if (!written.includes('\\')) return written;
+  try {
+    return JSON.parse(json.slice(from, end + 1)) as string;
+  } catch {
+    // An escape that there is not: the text is no JSON.
+    return written;
+  }
+}
+
+/** Index of the quote that ends the string beginning at `from`. */
+function endOfString(json: string, from: number): number {
+  let end = from;
+  for (;;) {
+    end = json.indexOf('"', end + 1);
+    if (end === -1) return json.length;
+    let backslashes = 0;
+    while (json.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes++;
+    // The quote before the string is not in the way: nothing escapes it.
+    if (backslashes % 2 === 0) return end;
+  }
+}
+
+function endOfNumber(json: string, from: number): number {
+  let end = from + 1;
+  while (isNumeric(json.charCodeAt(end))) end++;
+  return end;
+}
+
+const isDigit = (code: number): boolean => code >= ZERO && code <= NINE;
+const isLetter = (code: number): boolean => code >= LOWER_A && code <= LOWER_Z;
+
+/** Digits, `+ - .`, `e` and `E`. */
+const isNumeric = (code: number): boolean =>
+  isDigit(code) || code === 0x2b || code === MINUS || code === 0x2e || code === 0x65 || code === 0x45;
