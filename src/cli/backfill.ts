@@ -6,6 +6,7 @@ import { abandon, batchUrl } from './abandon.ts';
 import { beginBatch, goOnUploading } from './bring-input.ts';
 import { bringRows, finished, nothingLabelled } from './bring-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
+import { clientKey } from './credentials.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from './disk.ts';
 import { BadInputError, CliError, EXIT, type ExitCode } from './exit.ts';
@@ -13,7 +14,7 @@ import { explain } from './explain.ts';
 import { makePlan, type Plan } from './plan.ts';
 import type { Reporter } from './reporter.ts';
 import type { Run } from './run.ts';
-import { connectTo } from './server.ts';
+import { connectTo, proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { entry, plural } from './units.ts';
 
@@ -54,6 +55,7 @@ async function withDestination(
     if (failed > 0 && failed === rows) reporter.warn(nothingLabelled(rows));
     return code;
   }
+  for (const note of clientKey().notes) reporter.say(note);
   const http = connectTo(url);
   const run: Run = {
     command,
@@ -96,9 +98,10 @@ async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on
   run.state = state;
   run.whereabouts = () => 'before anything was done';
   let batch: Batch | undefined = await retrier.run(() => client.get(id, signal));
-  if (state.url !== url.href) {
-    // The server has moved, and has the batch.
-    state.url = url.href;
+  const proof = proofOf(url.href);
+  if (state.url !== url.href || state.url_proof !== proof) {
+    // The server has moved or knows another key, and has the batch.
+    Object.assign(state, { url: url.href, url_proof: proof });
     await destination.save(state);
   }
   if (batch.status === 'failed') {

@@ -15,8 +15,9 @@ import { takeHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
 import { before, peek } from './peek.ts';
-import type { Plan } from './plan.ts';
+import type { Abandoned, Plan } from './plan.ts';
 import { troubleText, type Run } from './run.ts';
+import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { bytes, duration, entry, plural, shellWord } from './units.ts';
 import { UploadMeter } from './upload-meter.ts';
@@ -56,6 +57,7 @@ export async function beginBatch(
   const state: BackfillState = {
     v: 1,
     ...promise,
+    url_proof: proofOf(url.href),
     idempotencyKey: again && idempotencyKey !== undefined ? idempotencyKey : randomUUID(),
     batch: null,
     uploaded: false,
@@ -75,10 +77,10 @@ export async function beginBatch(
 /** Patiently where the new batch needs the same server; another may be gone for good. */
 async function cancelEarlier(
   { url: newUrl, retrier, client, signal, reporter }: Run,
-  { url, batch }: { url: URL; batch: string },
+  { url, batch, isKnown }: Abandoned,
 ): Promise<void> {
   if (url.href !== newUrl.href) {
-    if (!(await abandon(url, batch))) reporter.say(notCanceled(batchUrl(url, batch)));
+    if (!isKnown || !(await abandon(url, batch))) reporter.say(notCanceled(batchUrl(url, batch)));
     return;
   }
   await retrier

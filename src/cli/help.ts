@@ -46,7 +46,8 @@ Pull
   -q, --quiet           say nothing but errors
   --patience SECONDS    how long to try again                    (default: 120)
 
-  HF_TOKEN is sent to the hub if it is set, HF_ENDPOINT names another hub.
+  HF_TOKEN is sent to the hub if it is set, HF_ENDPOINT names another hub. Both
+  may be in .env; an HF_ENDPOINT there gets no HF_TOKEN of the environment.
 
 Check
   Loads a folder as a worker would, and says what it is: family, labels, limits,
@@ -113,7 +114,7 @@ Server
   --url URL             its address           (default: http://127.0.0.1:3000)
   --patience SECONDS    how long to wait for a server that does not answer or
                         is full                                (default: 900)
-  AMULET_API_KEY in the environment is sent as the API key.
+  AMULET_API_KEY, in the environment or .env, is sent as the API key.
 
 Exit codes
   0    every row has its labels

@@ -6,8 +6,9 @@ import type { Destination } from './destination.ts';
 import { UsageError } from './exit.ts';
 import { openInput, type Input, type InputIdentity } from './input.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggest.ts';
+import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { shellWord } from './units.ts';
+import { printable, shellWord } from './units.ts';
 
 export type Plan =
   | {
@@ -18,11 +19,18 @@ export type Plan =
       /** A run that ended before it knew its batch. */
       earlier: BackfillState | undefined;
       /** A batch that is not wanted any more. */
-      abandoned: { url: URL; batch: string } | undefined;
+      abandoned: Abandoned | undefined;
     }
   | { kind: 'go on'; url: URL; state: BackfillState; batch: string; input: Input | undefined }
   /** Only the renaming was missing. */
   | { kind: 'finish'; url: URL; state: BackfillState; finished: NonNullable<BackfillState['finished']> };
+
+export interface Abandoned {
+  url: URL;
+  batch: string;
+  /** Whether the server is one that the user's key has been sent to before. */
+  isKnown: boolean;
+}
 
 /** @throws UsageError */
 export async function makePlan(command: BackfillCommand, destination: Destination): Promise<Plan> {
@@ -43,7 +51,9 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   const input = await openInput(command.file);
   const url = command.url ?? DEFAULT_URL;
   const abandoned =
-    restart && earlier?.batch != null ? { url: new URL(earlier.url), batch: earlier.batch } : undefined;
+    restart && earlier?.batch != null
+      ? { url: new URL(earlier.url), batch: earlier.batch, isKnown: mayHaveKey(earlier) }
+      : undefined;
   return { kind: 'begin', url, options, input, earlier: restart ? undefined : earlier, abandoned };
 }
 
@@ -57,10 +67,16 @@ function alreadyBegun(command: BackfillCommand): UsageError {
 }
 
 async function goOn(command: BackfillCommand, state: BackfillState): Promise<Plan> {
-  if (state.finished !== null)
-    return { kind: 'finish', url: new URL(state.url), state, finished: state.finished };
   // Another address may be that of the same server.
   const url = command.url ?? new URL(state.url);
+  const asksServer = state.finished === null || command.deleteBatch;
+  if (asksServer && !command.url && !mayHaveKey(state)) {
+    throw new UsageError(
+      `${command.out}.resume.json names a server, ${printable(url.href)}, to which this AMULET_API_KEY was not sent before`,
+      ['If it is to have the key:', `  ${resumeCommand(command, url)}`],
+    );
+  }
+  if (state.finished !== null) return { kind: 'finish', url, state, finished: state.finished };
   const restart = [
     'To begin anew:',
     `  ${restartWith(command, url, { ...state.options, ...command.options })}`,

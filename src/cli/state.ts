@@ -8,6 +8,8 @@ export interface BackfillState {
   v: 1;
   /** Base URL of the API. */
   url: string;
+  /** Shows that this URL had the user's key before (server.ts); left out without one. */
+  url_proof?: string | undefined;
   options: BatchOptions;
   /** Null for what can be read only once. */
   input: InputIdentity | null;

@@ -2,7 +2,7 @@
  * Reads a file of settings, `.env`. Values are those of Node's own `process.loadEnvFile`, but what Node drops or cuts without a
  * word (a byte order mark, UTF-16, a line without `=`, a lone quote) is refused here: a lost `API_KEYS` would let everybody in.
  */
-import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
 import { StartupError, toError } from './errors.ts';
 
 export interface EnvEntry {
@@ -79,6 +79,18 @@ export function parseEnvFile(bytes: Buffer, file = '.env', matters?: (line: stri
     i = last;
   }
   return { entries, warnings: [...warnings, ...duplicates(entries, file)] };
+}
+
+/**
+ * The user id of somebody else to whom a file, or a link in its place, belongs. In a folder that all may write to, such as
+ * /tmp, anybody can leave one. Root is nobody else: who is root need not leave files.
+ * @returns undefined when there is no such file, or it is this user's
+ */
+export function foreignOwner(file: string): number | undefined {
+  const own = [process.getuid?.(), 0];
+  return [lstatSync, statSync]
+    .map((look) => look(file, { throwIfNoEntry: false })?.uid)
+    .find((uid) => process.getuid !== undefined && uid !== undefined && !own.includes(uid));
 }
 
 function readAll(file: string): Buffer {

@@ -2,10 +2,12 @@
  * The environment of a process, and what of it concerns the `amulet` command. Apart from the settings (config.ts), so that a
  * command starts without all that they need.
  */
-import { readEnvFile } from './env-file.ts';
+import { foreignOwner, readEnvFile } from './env-file.ts';
 import { StartupError } from './errors.ts';
 import { PACKAGE } from './names.ts';
 import { systemVariables } from './system-variables.ts';
+
+const ENV_FILE = '.env';
 
 /**
  * The environment of a child process that needs no settings: of this one's, only what the system and its libraries read.
@@ -45,11 +47,10 @@ export function envFileReport(): EnvFileReport {
 
 /**
  * The process's environment, completed from a file `.env` in the working folder; what is set already wins.
- * @param matters which unreadable lines of the file are refused: all, unless told otherwise
  * @throws StartupError when the file cannot be read as it was meant
  */
-export function environment(matters?: (line: string) => boolean): NodeJS.ProcessEnv {
-  const file = readEnvFile('.env', matters);
+export function environment(): NodeJS.ProcessEnv {
+  const file = readEnvFile(ENV_FILE);
   if (!file) return process.env;
   const values = new Map(file.entries.map(({ name, value }) => [name, value]));
   const emptied = [...values].filter(([name, value]) => process.env[name] === '' && value !== '');
@@ -59,15 +60,51 @@ export function environment(matters?: (line: string) => boolean): NodeJS.Process
     warnings: [
       ...file.warnings,
       ...emptied.map(([name]) => `${name} is empty in the environment, which counts more than .env`),
+      ...(values.get('NODE_TLS_REJECT_UNAUTHORIZED') === '0'
+        ? [
+            '.env sets NODE_TLS_REJECT_UNAUTHORIZED=0: no certificate is checked, of Redis, buckets or receivers; name the authority in NODE_EXTRA_CA_CERTS instead',
+          ]
+        : []),
     ],
   };
   for (const [name, value] of values) process.env[name] ??= value;
   return process.env;
 }
 
-/** The same for the `amulet` command, which runs in the folders of others: only lines for it must be readable. */
-function commandEnvironment(): NodeJS.ProcessEnv {
-  return environment((line) => /AMULET_API_KEY|HF_TOKEN|HF_ENDPOINT/i.test(line));
+/** A variable, and whether it comes from the environment or from a `.env` that somebody else may have written. */
+export interface Variable {
+  value: string;
+  from: 'environment' | '.env';
+}
+
+export interface Variables {
+  /** Without those that are empty. */
+  values: ReadonlyMap<string, Variable>;
+  /** Why a file was not read, in one line. */
+  warnings: readonly string[];
+}
+
+/**
+ * Single variables for a command, which runs in folders that others have made: of the environment, else of `.env` in the
+ * working folder. No other line of the file counts, and nothing enters the environment: NODE_TLS_REJECT_UNAUTHORIZED would
+ * change whom the command trusts, and NODE_OPTIONS what its child processes run.
+ * @throws StartupError when a line with one of the names cannot be read as it was meant
+ */
+export function readVariables(names: readonly string[]): Variables {
+  const owner = foreignOwner(ENV_FILE);
+  const file =
+    owner === undefined
+      ? readEnvFile(ENV_FILE, (line) => names.some((name) => line.toUpperCase().includes(name)))
+      : undefined;
+  const inFile = new Map(file?.entries.map(({ name, value }) => [name, value]));
+  const values = new Map<string, Variable>();
+  for (const name of names) {
+    const set = process.env[name];
+    const value = (set ?? inFile.get(name) ?? '').trim();
+    if (value !== '') values.set(name, { value, from: set === undefined ? '.env' : 'environment' });
+  }
+  const warning = `.env in this folder is not read: it belongs to another user (uid ${owner}); set the variables in the environment`;
+  return { values, warnings: owner === undefined ? [] : [warning] };
 }
 
 /**
@@ -78,41 +115,6 @@ export function commandName(env: Record<string, string | undefined> = process.en
   const { npm_lifecycle_event: event, npm_lifecycle_script: script = '' } = env;
   if (event === 'npx' && /^["']?amulet(-classify)?["']?( |$)/.test(script)) return `npx ${PACKAGE}`;
   return event === 'amulet' ? 'npm run amulet --' : 'amulet';
-}
-
-/** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
-const SECRET = /^[\x21-\x7e]+$/;
-
-/** The key that the `amulet` command sends, if there is one. @throws StartupError, without the key in it */
-export function clientKey(
-  env: Record<string, string | undefined> = commandEnvironment(),
-): string | undefined {
-  const key = env.AMULET_API_KEY?.trim() ?? '';
-  if (key === '') return undefined;
-  if (!SECRET.test(key)) throw new StartupError('AMULET_API_KEY has characters that no key has');
-  return key;
-}
-
-/** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
-export interface HubAccess {
-  /** Without a slash at its end. */
-  endpoint: string;
-  token: string | undefined;
-}
-
-/** @throws StartupError when they cannot be used; a token is not in the message */
-export function hubAccess(env: Record<string, string | undefined> = commandEnvironment()): HubAccess {
-  const given = (name: string) => (env[name]?.trim() === '' ? undefined : env[name]?.trim());
-  const endpoint = (given('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
-  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  if (url && url.username + url.password !== '')
-    throw new StartupError('HF_ENDPOINT must be without a user; set HF_TOKEN');
-  if (!/^https?:$/.test(url?.protocol ?? ''))
-    throw new StartupError(`HF_ENDPOINT=${endpoint}: must be a URL`);
-  const token = given('HF_TOKEN');
-  if (token !== undefined && !SECRET.test(token))
-    throw new StartupError('HF_TOKEN has characters that no token has');
-  return { endpoint, token };
 }
 
 /** How spans are encoded on their way to an OTLP endpoint. */

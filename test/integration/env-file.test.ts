@@ -1,6 +1,6 @@
 /** `.env` in the working folder of every process that reads it: its keys are asked for, or the process does not start. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -39,6 +39,7 @@ function inFolder(changes: Record<string, string> = {}) {
 
 test('the API asks for a key that the file as Notepad saves it names, and warns of a misspelt setting', async () => {
   copyFileSync(path.join(ROOT, 'test/fixtures/cases/env-bom/env-with-bom'), path.join(dir, '.env'));
+  appendFileSync(path.join(dir, '.env'), '\nNODE_TLS_REJECT_UNAUTHORIZED=0\n');
   const port = await freePort();
   const env = { PORT: String(port), METRICS_PORT: '0', REDIS_URL: 'redis://127.0.0.1:1', MAX_TEXT_CHAR: '9' };
   child = spawn(process.execPath, [...NODE, path.join(ROOT, 'src/api/main.ts')], inFolder(env));
@@ -47,6 +48,7 @@ test('the API asks for a key that the file as Notepad saves it names, and warns 
   const answer = await eventually(() => fetch(`http://127.0.0.1:${port}/v1/models`).catch(() => undefined));
   expect(answer.status).toBe(401);
   expect(log).toMatch(/"level":40.*MAX_TEXT_CHAR in the environment.*did you mean MAX_TEXT_CHARS\?/);
+  expect(log).toMatch(/"level":40.*NODE_TLS_REJECT_UNAUTHORIZED=0: no certificate is checked/);
 });
 
 test.each(SERVERS)('%s does not start with a file that it cannot read, and says why in a line', (entry) => {

@@ -5,8 +5,6 @@ import { parseModel } from '../../src/cli/model/command-line.ts';
 import { chooseExternalFiles, chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
 import { vocabulary } from '../../src/cli/model/vocabulary.ts';
 import { printable } from '../../src/cli/units.ts';
-import { hubAccess } from '../../src/shared/environment.ts';
-import { StartupError } from '../../src/shared/errors.ts';
 
 describe('the command line', () => {
   test('pull: what is not said', () => {
@@ -156,28 +154,6 @@ describe('the files that are taken', () => {
     expect(() => external('x.bin')).toThrow('a/b has no onnx/x.bin, where onnx/m.onnx has its weights');
     for (const location of ['../w.bin', '/etc/passwd', 'sub/../w.bin', ''])
       expect(() => external(location)).toThrow(`has a file with the name ${JSON.stringify(location)}`);
-  });
-});
-
-describe('the hub', () => {
-  test('is that of Hugging Face, or another', () => {
-    expect(hubAccess({})).toEqual({ endpoint: 'https://huggingface.co', token: undefined });
-    expect(hubAccess({ HF_ENDPOINT: ' https://hub.example/mirror// ', HF_TOKEN: ' hf_x ' })).toEqual({
-      endpoint: 'https://hub.example/mirror',
-      token: 'hf_x',
-    });
-    expect(hubAccess({ HF_ENDPOINT: '', HF_TOKEN: '' }).token).toBeUndefined();
-  });
-
-  test.each([
-    [{ HF_ENDPOINT: 'hub.example' }, 'HF_ENDPOINT=hub.example: must be a URL'],
-    [{ HF_ENDPOINT: 'ftp://hub.example' }, 'HF_ENDPOINT=ftp://hub.example: must be a URL'],
-    [{ HF_ENDPOINT: 'https://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
-    [{ HF_ENDPOINT: 'ftp://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
-    [{ HF_TOKEN: 'sec\nret' }, 'HF_TOKEN has characters that no token has'],
-    [{ HF_TOKEN: 'sécret' }, 'HF_TOKEN has characters that no token has'],
-  ])('%j cannot be used', (env, message) => {
-    expect(() => hubAccess(env)).toThrow(new StartupError(message));
   });
 });
 

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
-import type { HubAccess } from '../../shared/environment.ts';
+import type { HubAccess } from '../credentials.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { HubFile } from './hub-files.ts';
 
@@ -162,10 +162,10 @@ export class Hub {
 
   #refusal({ status, headers }: Response, { id, revision }: { id: string; revision: string }): Error {
     const problem = headers.get('x-error-code');
-    const { endpoint, token } = this.#access;
+    const { endpoint, token, tokenCure } = this.#access;
     const say = (message: string) => new CliError(EXIT.failed, message);
     if (problem === 'GatedRepo') {
-      const then = token === undefined ? 'then set HF_TOKEN' : 'HF_TOKEN does not have it yet';
+      const then = token === undefined ? `then ${tokenCure}` : 'HF_TOKEN does not have it yet';
       return say(`${id} is gated: ask for access at ${endpoint}/${id}; ${then}`);
     }
     switch (status) {
@@ -173,12 +173,12 @@ export class Hub {
         // The hub does not tell strangers which of the two it is.
         return say(
           token === undefined
-            ? `there is no ${id} at ${endpoint}, or it needs a token: set HF_TOKEN`
+            ? `there is no ${id} at ${endpoint}, or it needs a token: ${tokenCure}`
             : `${endpoint} does not accept HF_TOKEN, or there is no ${id}`,
         );
       case 403:
         return say(
-          `${endpoint} refuses ${id}: ${token === undefined ? 'set HF_TOKEN' : 'HF_TOKEN does not give access to it'}`,
+          `${endpoint} refuses ${id}: ${token === undefined ? tokenCure : 'HF_TOKEN does not give access to it'}`,
         );
       case 404:
         return problem === 'RevisionNotFound'

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
-import { commandName, hubAccess } from '../../shared/environment.ts';
-import { StartupError } from '../../shared/errors.ts';
+import { commandName } from '../../shared/environment.ts';
 import { NotOnnx, readOnnxGraph } from '../../shared/onnx-graph.ts';
+import { hubAccess } from '../credentials.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
 import { diskProblem } from '../disk.ts';
 import { takeLock } from '../lock.ts';
@@ -28,6 +28,7 @@ export async function pull(command: PullCommand, signal: AbortSignal, reporter: 
   const staging = new Staging(command.out);
   try {
     const access = hubAccess();
+    for (const note of access.notes) reporter.say(note);
     await makeParent(staging.target);
     const unlock = takeLock(`${staging.target}.lock`, 'amulet model pull');
     try {
@@ -169,7 +170,6 @@ function explain(error: unknown, { out, id, args, patienceMs }: PullCommand, { f
   }
   if (error instanceof ApiError || error instanceof ConnectionError)
     return new CliError(EXIT.failed, `${id}: ${error.message}`, [], error);
-  if (error instanceof StartupError) return new UsageError(error.message);
   const problem = diskProblem(error);
   return problem ? new CliError(problem.exitCode, `${out}: ${problem.reason}`, again, error) : error;
 }

@@ -4,7 +4,8 @@
  */
 import { statSync } from 'node:fs';
 import path from 'node:path';
-import { loadConfig, type Config } from '../../shared/config.ts';
+import { loadConfig, SETTINGS, type Config } from '../../shared/config.ts';
+import { readVariables } from '../../shared/environment.ts';
 import { StartupError, toError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
@@ -26,8 +27,19 @@ const report: ModelReport = { folder, problems: [] };
 await attempt(() => check(report, file === '' ? undefined : file, texts.length > 0 ? texts : TEXTS));
 process.send?.(report, undefined, undefined, () => process.exit(0));
 
+/**
+ * Settings alone, of the environment and `.env`: a model may be checked in a folder that somebody else has made. Such a folder
+ * does not say which variables of the user the model gets.
+ */
+function settingsHere(): Record<string, string> {
+  const { values, warnings } = readVariables(Object.keys(SETTINGS));
+  report.warnings = [...warnings];
+  const taken = [...values].filter(([name, { from }]) => from === 'environment' || name !== 'MODEL_ENV');
+  return Object.fromEntries(taken.map(([name, { value }]) => [name, value]));
+}
+
 async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
-  const config = await attempt(() => loadConfig());
+  const config = await attempt(() => loadConfig(settingsHere()));
   const model = await attempt(() => readModelFolder(report.folder, file));
   if (!config || !model) return;
   report.files = model.weightFiles.map((name) => ({
@@ -56,7 +68,8 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
       tryModel({ model, tokenizer, engines, apply: labels.apply, invariance }),
     );
     if (!trial) return;
-    Object.assign(report, toReport(trial));
+    const { warnings = [] } = report;
+    Object.assign(report, toReport(trial), { warnings: [...warnings, ...trial.warnings] });
     await classify(report, texts, { model, engines, labels: labels.labels, trial });
     if (report.problems.length === 0) await attempt(() => calibrate(report, engines, trial, config));
   } finally {
@@ -72,7 +85,6 @@ function toReport(trial: Trial): Partial<ModelReport> {
     batch_dependence: trial.batchDependence,
     applied: trial.applied ?? null,
     apply: trial.apply,
-    warnings: trial.warnings,
   };
 }
 
