@@ -6,11 +6,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { keyLine, newKey } from '../../src/shared/api-keys.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { answer, Receiver } from '../support/receiver.ts';
 import { OwnRedis } from '../support/redis.ts';
-import { Process } from '../support/stack.ts';
+import { eventually, Process } from '../support/stack.ts';
 
 export type Role = 'api' | 'worker' | 'webhooks';
 const ENTRIES: Record<Role, string> = {
@@ -21,7 +21,10 @@ const ENTRIES: Record<Role, string> = {
 
 export class Cluster {
   readonly prefix = `{soak-${randomBytes(4).toString('hex')}}`;
-  readonly secret = newSecret();
+  /** Of the load, and of the one that attacks. */
+  readonly keys = { load: newKey(), hostile: newKey() };
+  /** Signs the webhooks of the load. */
+  secret = '';
   readonly redis: OwnRedis;
   readonly proxy: FaultProxy;
   readonly receiver: Receiver;
@@ -48,7 +51,9 @@ export class Cluster {
       LOCK_DURATION_MS: '3000',
       STALLED_INTERVAL_MS: '1000',
       RESULT_TTL_S: String(resultTtlS),
-      WEBHOOK_SECRET: this.secret,
+      API_KEYS: Object.entries(this.keys)
+        .map(([name, key]) => keyLine(name, key))
+        .join(','),
       WEBHOOK_SCHEMES: 'http',
       WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,
       WEBHOOK_RETRY_S: Array(50).fill('2').join(','),
@@ -68,7 +73,19 @@ export class Cluster {
       cluster.#start(name, name.split('-')[0] as Role);
     }
     await Promise.all([...cluster.#processes.values()].map(({ process }) => process.ready));
+    cluster.secret = await cluster.#readSecret();
     return cluster;
+  }
+
+  async #readSecret(): Promise<string> {
+    const headers = { Authorization: `Bearer ${this.keys.load}` };
+    return eventually(async () => {
+      const response = await fetch(`${this.apiUrls[0]}/v1/webhook-secret`, { headers });
+      // 503 until the API has its Redis.
+      if (!response.ok) return undefined;
+      const { secrets } = (await response.json()) as { secrets: { secret: string }[] };
+      return secrets[0]?.secret;
+    });
   }
 
   #start(name: string, role: Role): Process {

@@ -10,6 +10,7 @@ import type { Violations } from './violations.ts';
 export interface LoadOptions {
   /** Addresses of the API instances, as they are now. */
   urls: () => string[];
+  key: string;
   /** Where webhooks go. */
   receiverUrl: string;
   texts: readonly string[];
@@ -84,6 +85,10 @@ export class Load {
     else this.compare(text, row);
   }
 
+  get authorization(): { Authorization: string } {
+    return { Authorization: `Bearer ${this.#options.key}` };
+  }
+
   get urls(): string[] {
     return this.#options.urls();
   }
@@ -110,7 +115,11 @@ export class Load {
     try {
       const response = await fetch(url + path, {
         method,
-        headers: { ...(typeof body === 'object' ? { 'Content-Type': 'application/json' } : {}), ...headers },
+        headers: {
+          ...this.authorization,
+          ...(typeof body === 'object' ? { 'Content-Type': 'application/json' } : {}),
+          ...headers,
+        },
         ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
         signal: AbortSignal.timeout(REQUEST_MS),
       });

@@ -1,6 +1,7 @@
 /**
- * `npm run soak -- --minutes 30 [--seed N] [--report FILE]`: all three uses at once on real processes, while one fault after
- * the other happens to them; then everything that was acknowledged is read back. Exit status 1 when anything is wrong.
+ * `npm run soak -- --minutes 30 [--seed N] [--report FILE]`: all three uses at once on real processes, while another key attacks
+ * them and one fault after the other happens to them; then everything that was acknowledged is read back. Exit status 1 when
+ * anything is wrong.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -8,6 +9,7 @@ import { seeded } from '../support/random.ts';
 import { goEmotions } from '../support/texts.ts';
 import { Cluster } from './cluster.ts';
 import { haveFaults } from './faults.ts';
+import { Hostile } from './hostile.ts';
 import { Load } from './load.ts';
 import { Samples } from './samples.ts';
 import { verify } from './verify.ts';
@@ -33,14 +35,23 @@ const samples = new Samples(
 );
 const load = new Load({
   urls: () => cluster.apiUrls,
+  key: cluster.keys.load,
   receiverUrl: cluster.receiver.url(),
   texts: goEmotions(),
   random: Math.random,
   violations,
 });
+const hostile = new Hostile({
+  urls: () => cluster.apiUrls,
+  key: cluster.keys.hostile,
+  random: Math.random,
+  violations,
+});
 load.start();
+hostile.start();
 const counts = await haveFaults(cluster, Date.now() + minutes * 60_000, random, say);
 say('no more faults; waiting for what is in progress');
+await hostile.stop();
 await load.stop();
 samples.stop();
 await verify(cluster, load, violations);
@@ -53,6 +64,7 @@ const report = [
   `|---|---|`,
   `| minutes, seed | ${minutes}, ${seed} |`,
   `| faults | ${faults}: ${[...counts].map(([name, count]) => `${name} ${count}`).join(', ')} |`,
+  `| attacks with another key | ${hostile.total}, of ${hostile.counts.size} kinds |`,
   `| acknowledged | ${load.jobs.size} jobs, ${load.batches.size} batches with ${[...load.batches.values()].reduce((sum, { rows }) => sum + rows.length, 0)} rows |`,
   `| \`/predict\` answered | ${load.predictions} |`,
   `| calls that had to be repeated | ${load.repeats} |`,

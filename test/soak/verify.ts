@@ -94,7 +94,9 @@ async function readResults(load: Load, id: string): Promise<Line[]> {
   const lines: Line[] = [];
   for (let after = 0; ;) {
     const [url] = load.urls;
-    const page = await fetch(`${url}/v1/batches/${id}/results?after=${after}`);
+    const page = await fetch(`${url}/v1/batches/${id}/results?after=${after}`, {
+      headers: load.authorization,
+    });
     const text = await page.text();
     if (text === '') return lines;
     const read = text
