@@ -9,6 +9,7 @@ import { AppError } from '../shared/errors.ts';
 import { createRequestSchemas } from '../shared/contract.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { AppEnv } from './env.ts';
+import type { InFlight } from './in-flight.ts';
 import type { JobService } from './jobs.ts';
 import { BOARD_PATH } from './middleware/admins.ts';
 import { authenticate, isOpen, ownerOf } from './middleware/api-keys.ts';
@@ -37,6 +38,7 @@ export interface AppParts extends ServiceParts {
   /** Those who may call; none: everybody may, as one owner. */
   keys: readonly ApiKey[];
   limit: RateLimit;
+  inFlight: InFlight;
   observe: Observe;
   /** The page of the queues, which has keys of its own. */
   board?: Hono<AppEnv> | undefined;
@@ -46,7 +48,7 @@ export interface AppParts extends ServiceParts {
 }
 
 export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
-  const { jobs, batches, results, webhooks, config, stopping, logger, keys, limit } = parts;
+  const { jobs, batches, results, webhooks, config, stopping, logger, keys, limit, inFlight } = parts;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
@@ -66,6 +68,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
         ? undefined
         : authenticate(keys, c.req.header('authorization'));
     c.set('owner', ownerOf(key));
+    c.set('inFlight', inFlight);
     if (key) await limit(c, key);
     const start = performance.now();
     await next();

@@ -1,6 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/errors.ts';
+import type { InFlight } from './in-flight.ts';
 
 /** What the server and the middleware leave in the context of a request. */
 export interface AppEnv {
@@ -9,6 +10,8 @@ export interface AppEnv {
   Variables: RequestIdVariables & {
     /** Name of the API key that made the request; without keys everybody is the same owner. */
     owner: string;
+    /** What it may hold, and all requests together. */
+    inFlight: InFlight;
     /** Its span's, as shared/webhooks/trace.ts writes it; only while tracing is on. */
     trace?: string;
     /** `WWW-Authenticate` of a 401, where it is no API key that is missing. */

@@ -27,6 +27,7 @@ import { BatchResults } from './batch-results.ts';
 import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
+import { inFlightLimits } from './in-flight.ts';
 import { JobKeeper } from './job-keeper.ts';
 import { JobService } from './jobs.ts';
 import { loadReader } from './load.ts';
@@ -138,6 +139,7 @@ await runMain(createLogger('api', 'info'), async () => {
     onCancel: () => metrics.deliveryCanceled(),
   });
   const stopping = new AbortController();
+  const inFlight = inFlightLimits(config);
 
   let durability: Durability | undefined;
   redis.on('ready', () => {
@@ -171,7 +173,11 @@ await runMain(createLogger('api', 'info'), async () => {
   }, KEEP_JOBS_MS);
 
   const stats = new Stats({ withRedis, backlog, batches: batchStore, catalog });
-  metrics.watch({ load: loadReader({ redis, withRedis, backlog, stats }), openWaits: () => waiters.size });
+  metrics.watch({
+    load: loadReader({ redis, withRedis, backlog, stats }),
+    openWaits: () => waiters.size,
+    inFlight,
+  });
   const admins = config.ADMIN_KEYS;
   // Its packages are not even loaded where nobody may see it.
   const board =
@@ -197,6 +203,7 @@ await runMain(createLogger('api', 'info'), async () => {
       prefix: config.REDIS_PREFIX,
       perMinute: config.RATE_LIMIT_PER_MINUTE,
     }),
+    inFlight,
     observe: observe(metrics, tracing),
     board,
     logger,

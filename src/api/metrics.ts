@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/errors.ts';
 import type { Priority } from '../shared/ids.ts';
+import type { InFlight } from './in-flight.ts';
 import type { Load, QueueLoad } from './load.ts';
 
 export interface RequestDone {
@@ -22,6 +23,7 @@ export interface ApiFigures {
   load: () => Promise<Load>;
   /** Jobs that callers wait for. */
   openWaits: () => number;
+  inFlight: InFlight;
 }
 
 export class ApiMetrics {
@@ -81,14 +83,17 @@ export class ApiMetrics {
   }
 
   /** Adds what is read when the metrics are asked for. What Redis does not tell is absent then, and no wrong 0. */
-  watch({ load, openWaits }: ApiFigures): void {
+  watch({ load, openWaits, inFlight }: ApiFigures): void {
     const registers = [this.#registry];
-    const open: Gauge = new Gauge({
-      name: 'amulet_open_waits',
-      help: 'Jobs that callers wait for just now',
-      registers,
-      collect: () => open.set(openWaits()),
-    });
+    const own = (name: string, help: string, value: () => number) => {
+      const read: Gauge = new Gauge({ name, help, registers, collect: () => read.set(value()) });
+    };
+    own('amulet_open_waits', 'Jobs that callers wait for just now', openWaits);
+    own(
+      'amulet_body_bytes',
+      'Bytes of the bodies of requests in flight; uploads to batches are none',
+      () => inFlight.bodyBytes.total,
+    );
     const up: Gauge = new Gauge({
       name: 'amulet_redis_up',
       help: '1 while Redis answers within REDIS_TIMEOUT_MS, else 0',

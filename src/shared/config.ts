@@ -161,6 +161,16 @@ export const SETTINGS = {
     10_000_000,
     'Largest request body of a call that takes JSON. One that needs less takes less: 2,560,000 bytes for `POST /v1/batches/{id}/complete`.',
   ),
+  MAX_BODIES_BYTES: setting(
+    int(1024, 1e12),
+    64_000_000,
+    'Bytes that bodies of requests in flight may have in an API process, uploads to batches aside; twice `MAX_BODY_BYTES` where that is more. Beyond it: 503 `bodies_full`. With API keys, a key may hold at most as much as is free: half of it when it is the only one. Plan memory of three to five times as much.',
+  ),
+  BODY_TIMEOUT_S: setting(
+    int(1, 3600),
+    60,
+    'Longest time that a request body, other than an upload to a batch, may take to come, in seconds.',
+  ),
   MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
   MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
   MAX_QUEUED_TEXTS: setting(

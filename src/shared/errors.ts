@@ -19,6 +19,7 @@ export const PROBLEMS = {
   delivery_not_found: { status: 404, title: 'No such delivery' },
   model_not_found: { status: 404, title: 'No such model' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
+  body_timeout: { status: 408, title: 'The body took too long' },
   upload_idle: { status: 408, title: 'The upload stalled' },
   batch_not_open: { status: 409, title: 'The batch takes no more parts' },
   batch_not_failed: {
@@ -52,6 +53,7 @@ export const PROBLEMS = {
   redis_unavailable: { status: 503, title: 'Redis is not reachable' },
   redis_full: { status: 503, title: 'Redis has no memory left' },
   blob_store_unavailable: { status: 503, title: 'The blob store does not work' },
+  bodies_full: { status: 503, title: 'Too many bytes of bodies are in flight' },
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },
   blob_store_full: { status: 507, title: 'The blob store has no space left' },

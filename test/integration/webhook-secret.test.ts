@@ -5,6 +5,7 @@ import { Webhook as SvixWebhook } from 'svix';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey, parseKeyLine, type ApiKey } from '../../src/shared/api-keys.ts';
 import { createApp } from '../../src/api/app.ts';
+import { inFlightLimits } from '../../src/api/in-flight.ts';
 import { WebhookService } from '../../src/api/webhooks.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import type { Delivery } from '../../src/shared/contract.ts';
@@ -82,6 +83,7 @@ beforeAll(async () => {
     stopping: new AbortController().signal,
     logger: createLogger('api', 'silent'),
     limit: () => Promise.resolve(),
+    inFlight: inFlightLimits(config),
     observe: (_c: unknown, next: () => Promise<void>) => next(),
   };
   app = createApp({ ...parts, keys });

@@ -1,16 +1,19 @@
 /** What the API answers without a key, by its own list of routes: a new one is closed until this test says that it is open. */
 import { describe, expect, test } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
+import { inFlightLimits } from '../../src/api/in-flight.ts';
 import { keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 
 /** Nothing behind the routes is ever asked: a closed one refuses before, an open one may fail. */
 const unused = undefined as never;
+const config = loadConfig({});
 const app = createApp({
-  config: loadConfig({}),
+  config,
   keys: [parseKeyLine(keyLine('somebody', newKey()))],
   limit: () => Promise.resolve(),
+  inFlight: inFlightLimits(config),
   observe: (_c, next) => next(),
   logger: createLogger('api', 'silent'),
   stopping: new AbortController().signal,

@@ -3,8 +3,7 @@
  * repeated names and numbers that would change, each with its own error. Bytes that are not UTF-8 are refused, because decoding them leniently
  * would classify a text nobody sent.
  */
-import { bodyLimit } from 'hono/body-limit';
-import { every } from 'hono/combine';
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { Config } from '../../shared/config.ts';
 import { AppError, toError } from '../../shared/errors.ts';
@@ -13,37 +12,53 @@ import type { JsonBodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { requireUtf8 } from './charset.ts';
 import { invalidRequest } from './problems.ts';
+import { readBody } from './read-body.ts';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|$)/i;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-const parseJson = (config: Config, limits: JsonBodyLimits) =>
-  createMiddleware<AppEnv>(async (c, next) => {
-    const bytes = await c.req.arrayBuffer();
-    if (bytes.byteLength === 0)
-      throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
-    const type = c.req.header('content-type');
-    if (type === undefined || !JSON_TYPE.test(type)) {
-      throw new AppError(
-        'unsupported_media_type',
-        `send Content-Type: application/json, not ${type ?? 'none'}`,
-      );
+/** Larger bodies are refused before they are read, or as soon as they have grown past the limit. */
+export function jsonBody(config: Config, limits: JsonBodyLimits) {
+  const { maxBytes } = limits;
+  const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
+  return createMiddleware<AppEnv>(async (c, next) => {
+    // Until the answer: as long as the request waits for a result, what was parsed is in memory.
+    const held = c.get('inFlight').bodyBytes.hold(c.get('owner'));
+    try {
+      const bytes = await readBody(c, { maxBytes, tooLarge, timeoutS: config.BODY_TIMEOUT_S, held });
+      requireJson(bytes, c);
+      const parsed: unknown = parse(bytes, config, limits);
+      // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
+      c.req.json = <T>() => Promise.resolve(parsed as T);
+      await next();
+    } finally {
+      held.release();
     }
-    requireUtf8(type);
-    const encoding = c.req.header('content-encoding');
-    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-      throw new AppError(
-        'unsupported_media_type',
-        `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
-      );
-    }
-    const parsed: unknown = parse(bytes, config, limits);
-    // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
-    c.req.json = <T>() => Promise.resolve(parsed as T);
-    await next();
   });
+}
 
-function parse(bytes: ArrayBuffer, { MAX_METADATA_DEPTH }: Config, limits: JsonBodyLimits): unknown {
+/** @throws AppError `empty_body`, `unsupported_media_type` */
+function requireJson(bytes: Uint8Array, c: Context<AppEnv>): void {
+  if (bytes.length === 0)
+    throw new AppError('empty_body', 'send a JSON body such as {"text": "what a lovely film"}');
+  const type = c.req.header('content-type');
+  if (type === undefined || !JSON_TYPE.test(type)) {
+    throw new AppError(
+      'unsupported_media_type',
+      `send Content-Type: application/json, not ${type ?? 'none'}`,
+    );
+  }
+  requireUtf8(type);
+  const encoding = c.req.header('content-encoding');
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+    throw new AppError(
+      'unsupported_media_type',
+      `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
+    );
+  }
+}
+
+function parse(bytes: Uint8Array, { MAX_METADATA_DEPTH }: Config, limits: JsonBodyLimits): unknown {
   let text: string;
   try {
     text = utf8.decode(bytes);
@@ -74,26 +89,3 @@ function parse(bytes: ArrayBuffer, { MAX_METADATA_DEPTH }: Config, limits: JsonB
 
 const refusal = (faults: readonly JsonFault[]): AppError =>
   invalidRequest(faults.map(({ path, message }) => ({ path: path.join('.'), message })));
-
-/** Larger bodies are refused before they are read, or as soon as they have grown past the limit. */
-export function jsonBody(config: Config, limits: JsonBodyLimits) {
-  const { maxBytes } = limits;
-  const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
-  const countWhileReading = bodyLimit({
-    maxSize: maxBytes,
-    onError: () => {
-      throw tooLarge();
-    },
-  });
-  const limit = createMiddleware<AppEnv>(async (c, next) => {
-    const length = c.req.header('content-length');
-    // The HTTP parser reads no more than Content-Length says, so the number is enough; bodyLimit would turn the request
-    // into a web stream only to look at the same header.
-    if (length === undefined || c.req.header('transfer-encoding') !== undefined)
-      return countWhileReading(c, next);
-    if (Number(length) > maxBytes) throw tooLarge();
-    await next();
-    return undefined;
-  });
-  return every(limit, parseJson(config, limits));
-}

@@ -1,0 +1,26 @@
+/** What the requests of this process may hold together, each bounded by a setting and shared fairly among owners. */
+import type { Config } from '../shared/config.ts';
+import { AppError, type ProblemCode } from '../shared/errors.ts';
+import { FairShare } from './fair-share.ts';
+
+export interface InFlight {
+  /** Bytes of bodies that have come, until their requests are answered. Uploads, which are stored as they come, are none. */
+  bodyBytes: FairShare;
+}
+
+export function inFlightLimits(config: Config): InFlight {
+  // A body of the largest size must fit into the share of an owner who is alone.
+  const bodyBytes = Math.max(config.MAX_BODIES_BYTES, 2 * config.MAX_BODY_BYTES);
+  return {
+    bodyBytes: new FairShare(bodyBytes, full('bodies_full', 'bytes of bodies', 1)),
+  };
+}
+
+const full = (code: ProblemCode, what: string, retryAfterS: number) => (own: boolean) =>
+  new AppError(
+    code,
+    own
+      ? `your requests in flight have as many ${what} as one key may; try again when some are answered`
+      : `requests in flight have as many ${what} as this server takes; try again in a moment`,
+    { retryAfterS },
+  );

@@ -1,0 +1,95 @@
+/** Reads a whole body into memory, within bounds: its size, how long it may take, and what all bodies may hold together. */
+import type { IncomingMessage } from 'node:http';
+import type { Context } from 'hono';
+import { AppError } from '../../shared/errors.ts';
+import type { AppEnv } from '../env.ts';
+import type { Held } from '../fair-share.ts';
+
+export interface ReadBodyOptions {
+  maxBytes: number;
+  /** What to answer when there are more. */
+  tooLarge: () => AppError;
+  /** Seconds in which all of it must have come. */
+  timeoutS: number;
+  /** Of InFlight.bodyBytes: holds the bytes that have come, also when this throws. */
+  held: Held;
+}
+
+/**
+ * @returns the bytes; none when there is no body
+ * @throws AppError `tooLarge`, `body_timeout`, `bodies_full`; the connection's error when it breaks off
+ */
+export async function readBody(c: Context<AppEnv>, limits: ReadBodyOptions): Promise<Uint8Array> {
+  // The HTTP parser reads no more than Content-Length says, and ignores it beside Transfer-Encoding.
+  const length = Number(c.req.header('content-length') ?? Infinity);
+  const chunked = c.req.header('transfer-encoding') !== undefined;
+  if (!chunked && length !== Infinity && length > limits.maxBytes) throw limits.tooLarge();
+  const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
+  // Only a test calls the application without a server.
+  if (!incoming) return new Uint8Array(await c.req.arrayBuffer());
+  return incoming.complete ? takeBuffered(incoming, limits) : collect(incoming, limits);
+}
+
+/** All of it came with the headers, as small bodies do: no listener and no timer. */
+function takeBuffered(incoming: IncomingMessage, { maxBytes, tooLarge, held }: ReadBodyOptions): Uint8Array {
+  const bytes = (incoming.read() as Buffer | null) ?? NOTHING;
+  if (bytes.length > maxBytes) throw tooLarge();
+  held.take(bytes.length);
+  return bytes;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+function collect(
+  incoming: IncomingMessage,
+  { maxBytes, tooLarge, timeoutS, held }: ReadBodyOptions,
+): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const bytes = new GrowingBuffer();
+    const finish = (settle: () => void) => {
+      clearTimeout(timer);
+      incoming.off('data', onData).off('end', onEnd).off('error', fail).off('close', onClose);
+      // Whoever answers decides what becomes of the rest.
+      if (!incoming.readableEnded) incoming.pause();
+      settle();
+    };
+    const fail = (error: Error) => finish(() => reject(error));
+    const onData = (piece: Buffer) => {
+      try {
+        if (bytes.length + piece.length > maxBytes) throw tooLarge();
+        held.take(piece.length);
+        bytes.append(piece);
+      } catch (error) {
+        fail(error as Error);
+      }
+    };
+    const onEnd = () => finish(() => resolve(bytes.read()));
+    const onClose = () => fail(incoming.errored ?? new Error('the connection was closed'));
+    const timer = setTimeout(() => {
+      fail(new AppError('body_timeout', `the body did not come within ${timeoutS} s`));
+    }, timeoutS * 1000);
+    if (incoming.destroyed) onClose();
+    else incoming.on('data', onData).once('end', onEnd).once('error', fail).once('close', onClose);
+  });
+}
+
+/** Copies what comes, because the pieces may be millions of single bytes, each a buffer with a cost of its own. */
+class GrowingBuffer {
+  #buffer = NOTHING;
+  length = 0;
+
+  append(piece: Buffer): void {
+    const end = this.length + piece.length;
+    if (end > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(2 * end, 1024));
+      this.#buffer.copy(larger, 0, 0, this.length);
+      this.#buffer = larger;
+    }
+    piece.copy(this.#buffer, this.length);
+    this.length = end;
+  }
+
+  read(): Buffer {
+    return this.#buffer.subarray(0, this.length);
+  }
+}

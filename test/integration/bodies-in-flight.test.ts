@@ -1,0 +1,130 @@
+/** Request bodies that do not come to an end: what they hold is bounded, shared among keys, and given back in time. */
+import { connect, type Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { eventually, Stack } from '../support/stack.ts';
+
+const KEYS = { slow: newKey(), other: newKey() };
+const BUDGET = 200_000;
+const TIMEOUT_S = 3;
+let stack: Stack;
+const sockets: Socket[] = [];
+
+beforeAll(async () => {
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    env: {
+      API_KEYS: Object.entries(KEYS)
+        .map(([name, key]) => keyLine(name, key))
+        .join(','),
+      MAX_BODY_BYTES: '100000',
+      MAX_BODIES_BYTES: String(BUDGET),
+      BODY_TIMEOUT_S: String(TIMEOUT_S),
+      LOG_LEVEL: 'info',
+    },
+  });
+});
+afterEach(() => sockets.splice(0).forEach((socket) => socket.destroy()));
+afterAll(() => stack.stop());
+
+interface Sent {
+  socket: Socket;
+  answer: () => string;
+  closed: Promise<unknown>;
+}
+
+/** A request whose body is announced as `announced` and begins with `body`. */
+function begin(body: string | Buffer, { key = KEYS.slow, framing = 'Content-Length: 90000' } = {}): Sent {
+  const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
+  sockets.push(socket);
+  let answer = '';
+  socket.on('data', (data: Buffer) => (answer += data.toString()));
+  socket.on('error', () => {});
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.write(
+    `POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\n${framing}\r\n\r\n`,
+  );
+  socket.write(body);
+  return { socket, answer: () => answer, closed };
+}
+
+const metric = async (name: string) => {
+  const port = /"metrics":(\d+)/.exec(stack.api.output)![1];
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
+};
+const predict = (key: string, text = 'utterly charming') =>
+  stack.fetch('/predict', {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ text }),
+  });
+
+test('many large bodies that stand still leave room for another key, and end by themselves', async () => {
+  const bodies = Array.from({ length: 10 }, () => begin('x'.repeat(80_000)));
+  await eventually(async () => ((await metric('amulet_body_bytes')) > 0 ? true : undefined));
+  const refused = await eventually(() =>
+    Promise.resolve(bodies.find(({ answer }) => answer().includes('request_id'))),
+  );
+  expect(refused.answer()).toMatch(/^HTTP\/1.1 503 [^]*retry-after: 1\r\n[^]*"code":"bodies_full"/i);
+  expect(await metric('amulet_body_bytes')).toBeLessThanOrEqual(BUDGET / 2);
+
+  const response = await predict(KEYS.other);
+  expect(response.status).toBe(200);
+
+  await Promise.all(bodies.map(({ closed }) => closed));
+  const codes = bodies.map(({ answer }) => /"code":"(\w+)"/.exec(answer())?.[1]);
+  expect(new Set(codes)).toEqual(new Set(['bodies_full', 'body_timeout']));
+  expect(bodies.filter(({ answer }) => answer().startsWith('HTTP/1.1 408 '))).not.toEqual([]);
+  expect(await metric('amulet_body_bytes')).toBe(0);
+  expect((await predict(KEYS.slow)).status).toBe(200);
+});
+
+test('a body that trickles is ended as one that stands still', async () => {
+  const { socket, answer, closed } = begin('{');
+  const trickle = setInterval(() => socket.write(' '), 100);
+  await closed;
+  clearInterval(trickle);
+  expect(answer()).toMatch(/^HTTP\/1.1 408 [^]*"code":"body_timeout"/);
+});
+
+test('idle connections hold what they have sent, not what they announce', async () => {
+  const idle = Array.from({ length: 20 }, () => begin('{"te'));
+  await eventually(async () => ((await metric('amulet_body_bytes')) === 80 ? true : undefined));
+  expect((await predict(KEYS.slow)).status).toBe(200);
+  idle.forEach(({ socket }) => socket.destroy());
+  await eventually(async () => ((await metric('amulet_body_bytes')) === 0 ? true : undefined));
+});
+
+test('a body of the largest size gets through, in one piece and in single bytes', async () => {
+  const text = JSON.stringify({ text: 'charming', metadata: { note: 'x'.repeat(4000) } });
+  const body = Buffer.from(text.padEnd(100_000));
+  const singles = [...body].map((byte) => `1\r\n${String.fromCharCode(byte)}\r\n`).join('');
+  for (const [sent, framing] of [
+    [body, 'Content-Length: 100000'],
+    [`${singles}0\r\n\r\n`, 'Transfer-Encoding: chunked'],
+  ] as const) {
+    const { answer } = begin(sent, { framing });
+    await eventually(() => Promise.resolve(answer().includes('\r\n\r\n{') || undefined));
+    expect(answer()).toMatch(/^HTTP\/1.1 202 /);
+  }
+  const tooLong = begin(Buffer.concat([Buffer.from('186a1\r\n'), body, Buffer.from('x')]), {
+    framing: 'Transfer-Encoding: chunked',
+  });
+  await tooLong.closed;
+  expect(tooLong.answer()).toMatch(/^HTTP\/1.1 413 /);
+  const announced = begin('', { framing: 'Content-Length: 100001' });
+  await announced.closed;
+  expect(announced.answer()).toMatch(/^HTTP\/1.1 413 /);
+});
+
+test('a job that is waited for holds its body until the answer', async () => {
+  await Promise.all(stack.workers.map((worker) => worker.end()));
+  const body = JSON.stringify({ text: 'charming', metadata: { note: 'x'.repeat(4000) } });
+  const { answer, socket } = begin(body, { framing: `Content-Length: ${body.length}\r\nPrefer: wait=30` });
+  await eventually(async () => ((await metric('amulet_open_waits')) === 1 ? true : undefined));
+  expect(await metric('amulet_body_bytes')).toBe(body.length);
+  expect(answer()).toBe('');
+  socket.destroy();
+  await eventually(async () => ((await metric('amulet_body_bytes')) === 0 ? true : undefined));
+});

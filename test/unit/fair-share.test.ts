@@ -1,0 +1,71 @@
+/** What all requests may hold together, and how much of it one owner. */
+import { describe, expect, test } from 'vitest';
+import { FairShare } from '../../src/api/fair-share.ts';
+import { AppError } from '../../src/shared/errors.ts';
+import { EVERYBODY } from '../../src/shared/owner.ts';
+
+const full = () => new AppError('bodies_full', 'full', { retryAfterS: 1 });
+
+/** How much an owner gets in pieces of `piece` until it is refused. */
+function takeAll(share: FairShare, owner: string, piece = 1): number {
+  const held = share.hold(owner);
+  for (let taken = 0; ; taken += piece) {
+    try {
+      held.take(piece);
+    } catch (error) {
+      expect(error).toBeInstanceOf(AppError);
+      return taken;
+    }
+  }
+}
+
+describe('a fair share', () => {
+  test('is half for one owner, and something is left for each that comes after', () => {
+    const share = new FairShare(100, full);
+    expect(takeAll(share, 'a')).toBe(50);
+    expect(takeAll(share, 'a')).toBe(0);
+    expect(takeAll(share, 'b')).toBe(25);
+    expect(takeAll(share, 'c')).toBe(13);
+    expect(takeAll(share, 'd')).toBeGreaterThan(0);
+    expect(share.total).toBeLessThan(100);
+  });
+
+  test('of an owner is the same however many requests it is spread over', () => {
+    const share = new FairShare(100, full);
+    let refused = 0;
+    for (let request = 0; request < 100; request++) {
+      try {
+        share.hold('a', 1);
+      } catch {
+        refused++;
+      }
+    }
+    expect([share.total, refused]).toEqual([50, 50]);
+  });
+
+  test('is everything while there are no API keys, and not one more', () => {
+    const share = new FairShare(100, full);
+    expect(takeAll(share, EVERYBODY)).toBe(100);
+    expect(() => share.hold(EVERYBODY, 1)).toThrow(AppError);
+  });
+
+  test('of one alone is for whoever comes first', () => {
+    const share = new FairShare(1, full);
+    const held = share.hold('a', 1);
+    expect(() => share.hold('b', 1)).toThrow(AppError);
+    held.release();
+    share.hold('b', 1);
+  });
+
+  test('is whole again when everything is released, once', () => {
+    const share = new FairShare(100, full);
+    const [a, b] = [share.hold('a', 30), share.hold('b', 30)];
+    a.release();
+    a.release();
+    expect(share.total).toBe(30);
+    expect(() => share.hold('b', 50)).toThrow(AppError);
+    b.release();
+    expect(share.total).toBe(0);
+    expect(takeAll(share, 'b', 10)).toBe(50);
+  });
+});
