@@ -321,8 +321,12 @@ export const SETTINGS = {
     '',
     'DNS servers used to resolve the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always resolved by the system.',
   ),
-  WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts under way to one host and port.'),
-  WEBHOOK_CONCURRENCY: setting(int(1, 10_000), 512, 'Most attempts under way in a webhook process.'),
+  WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts of one key under way to one host and port.'),
+  WEBHOOK_CONCURRENCY: setting(
+    int(1, 10_000),
+    512,
+    'Most attempts under way in a webhook process; one key has at most four fifths of them.',
+  ),
   WEBHOOK_MAX_RESPONSE_BYTES: setting(
     int(4096, 16e6),
     65_536,

@@ -185,6 +185,8 @@ export const deliveryPayloadSchema = z.object({
   run: z.int(),
   /** Host and port of the receiver. */
   host: z.string(),
+  /** Those of earlier versions have none, and count as one owner's. */
+  owner: z.string().default(''),
 });
 export type DeliveryPayload = z.infer<typeof deliveryPayloadSchema>;
 

@@ -90,7 +90,12 @@ test('a delivery is known to its owner as soon as it is announced, and any numbe
     await happen('bob'),
   ];
   expect(await ids('alice')).toEqual([]);
-  const announced = [first, second, other].map((id) => ({ id, url: WEBHOOK.url, run: 0 }));
+  const announced = [first, second, other].map((id) => ({
+    id,
+    owner: id === other ? 'bob' : 'alice',
+    url: WEBHOOK.url,
+    run: 0,
+  }));
   for (let n = 0; n < 2; n++) expect(await store.announce([first, second, other])).toEqual(announced);
   expect(await ids('alice')).toEqual([second, first]);
   expect(await ids('bob')).toEqual([other]);
@@ -102,7 +107,9 @@ test('one that has ended is announced, but not to be made; one that is not there
   await record(again, FAILED);
   await store.redeliver(again, 'alice');
   const gone = eventId(newJobId(newGroupId('normal', 'model')), 1);
-  expect(await store.announce([gone, ended, again])).toEqual([{ id: again, url: WEBHOOK.url, run: 1 }]);
+  expect(await store.announce([gone, ended, again])).toEqual([
+    { id: again, owner: 'alice', url: WEBHOOK.url, run: 1 },
+  ]);
   expect(await ids('alice')).not.toContain(gone);
   expect(await store.announce([])).toEqual([]);
 });
@@ -454,7 +461,7 @@ describe('a delivery that is canceled', () => {
       finished: undefined,
     });
     expect(await redis.ttl(keyOf(id))).toBe(-1);
-    expect(await store.announce([id])).toEqual([{ id, url: WEBHOOK.url, run: 1 }]);
+    expect(await store.announce([id])).toEqual([{ id, owner: 'alice', url: WEBHOOK.url, run: 1 }]);
     // An attempt of the run that was canceled says nothing about this one.
     expect(await store.recordAttempt(id, { ...(await read(id)), run: 0 }, attemptOf(1), GOT_THROUGH)).toBe(
       false,

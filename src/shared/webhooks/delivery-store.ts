@@ -72,7 +72,7 @@ const LIST_LOOKS = 2000;
 export type Next = { status: 'pending'; at: number } | { status: 'delivered' | 'failed'; keepS: number };
 
 /** What has to be known of a delivery to plan it. */
-export type Announced = Pick<DeliveryRecord, 'url' | 'run'> & { id: string };
+export type Announced = Pick<DeliveryRecord, 'url' | 'run' | 'owner'> & { id: string };
 
 export class DeliveryStore {
   readonly #redis: Redis;
@@ -108,7 +108,7 @@ export class DeliveryStore {
       const [owner, url, run, status] = replies[i] ?? [];
       if (typeof owner !== 'string' || typeof url !== 'string') return;
       byOwner.set(owner, [...(byOwner.get(owner) ?? []), id]);
-      if ((status ?? 'pending') === 'pending') pending.push({ id, url, run: Number(run ?? 0) });
+      if ((status ?? 'pending') === 'pending') pending.push({ id, owner, url, run: Number(run ?? 0) });
     });
     await Promise.all(
       [...byOwner].map(([owner, owned]) =>

@@ -18,7 +18,7 @@ import type { Secrets } from '../../shared/webhooks/secrets.ts';
 import type { Span, Tracing } from '../../shared/tracing.ts';
 import { pendingMs } from '../../shared/webhooks/lifetime.ts';
 import { childTrace, traceHeaders } from '../../shared/webhooks/trace.ts';
-import { Hosts } from './hosts.ts';
+import { Hosts, type Destination } from './hosts.ts';
 import { isLarge, pointsToSource, renderBody, type PayloadOptions } from './payload.ts';
 import { parseRetryAfter, retryDelayMs } from './retry-schedule.ts';
 import { Blocked, TimedOut, type Reply, type SafeFetch } from './safe-fetch.ts';
@@ -140,19 +140,19 @@ export class Deliverer {
   async enqueue(ids: string[]): Promise<void> {
     const pending = await this.#options.deliveries.announce(ids);
     if (pending.length === 0) return;
-    const planned = pending.map(({ id, run, url }) => {
-      const host = hostOf(url);
-      return { id, run, host, jobId: deliveryJobId(id, run), full: this.#hosts.isFull(host) };
+    const planned = pending.map(({ id, run, owner, url }) => {
+      const to = { owner, host: hostOf(url) };
+      return { id, run, to, jobId: deliveryJobId(id, run), full: this.#hosts.isFull(to) };
     });
     const queue = await this.#queue;
     await queue.addBulk(
-      planned.map(({ id, run, host, jobId, full }) => ({
+      planned.map(({ id, run, to, jobId, full }) => ({
         name: 'deliver' as never,
-        data: { v: 1, id, run, host },
+        data: { v: 1, id, run, ...to },
         opts: {
           jobId,
           // Straight to where it would be put aside to: it does not have to be looked at before.
-          delay: full ? this.#asideMs(host) : 0,
+          delay: full ? this.#asideMs(to) : 0,
           attempts: 1_000_000,
           backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
           removeOnComplete: true,
@@ -161,7 +161,7 @@ export class Deliverer {
         },
       })),
     );
-    for (const { host, jobId, full } of planned) if (full) this.#hosts.park(host, jobId);
+    for (const { to, jobId, full } of planned) if (full) this.#hosts.park(to, jobId);
   }
 
   /**
@@ -179,8 +179,8 @@ export class Deliverer {
   }
 
   /** Not all at the same moment. */
-  #asideMs(host: string): number {
-    const longest = Math.max(MIN_ASIDE_MS, this.#hosts.parkedAt(host) * ASIDE_PER_PARKED_MS);
+  #asideMs(to: Destination): number {
+    const longest = Math.max(MIN_ASIDE_MS, this.#hosts.parkedAt(to) * ASIDE_PER_PARKED_MS);
     return Math.round(Math.min(MAX_ASIDE_MS, longest) * (0.5 + Math.random() / 2));
   }
 
@@ -190,14 +190,15 @@ export class Deliverer {
       this.#options.logger.error({ job: job.id }, 'the payload is not one that this version understands');
       return;
     }
-    const { id, run, host } = parsed.data;
+    const { id, run, owner, host } = parsed.data;
+    const to = { owner, host };
     // Before anything is read: while a receiver is down, thousands come by only to hear that it is not their turn yet.
     const jobId = deliveryJobId(id, run);
-    const turn = this.#hosts.enter(host, jobId);
+    const turn = this.#hosts.enter(to, jobId);
     if (turn === undefined) {
       if (!this.#isTooOld(id, run)) {
-        await job.moveToDelayed(Date.now() + this.#asideMs(host), token);
-        this.#hosts.park(host, jobId);
+        await job.moveToDelayed(Date.now() + this.#asideMs(to), token);
+        this.#hosts.park(to, jobId);
         throw new DelayedError();
       }
       const record = await this.#readPending(id, run);
@@ -206,7 +207,7 @@ export class Deliverer {
     }
     try {
       await turn;
-      const retryAt = await this.#deliver(id, run, host);
+      const retryAt = await this.#deliver(id, run, to);
       if (retryAt === undefined) return;
       await job.moveToDelayed(retryAt, token);
       throw new DelayedError();
@@ -235,7 +236,7 @@ export class Deliverer {
    * @returns Unix ms of the next one, if there is one
    * @throws Stopping
    */
-  async #deliver(id: string, run: number, host: string): Promise<number | undefined> {
+  async #deliver(id: string, run: number, to: Destination): Promise<number | undefined> {
     let result: Result | undefined;
     let record: PendingDelivery | undefined;
     this.#inFlight++;
@@ -247,7 +248,7 @@ export class Deliverer {
     } finally {
       this.#inFlight--;
       const attempt = result && { ms: result.attempt.ms, success: isUp(result.attempt) };
-      this.#hosts.leave(host, attempt);
+      this.#hosts.leave(to, attempt);
     }
     return record && result && this.#finish(id, record, result);
   }

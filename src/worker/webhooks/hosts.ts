@@ -1,13 +1,16 @@
 /**
- * Places at receivers: how many attempts may be under way to each, so that one that hangs or is down holds up no other.
+ * Limits how many attempts are under way to each host, so that one that hangs or is down holds up no other; and how many each
+ * owner has, so that nobody can hold up the others with a thousand hosts that hang. Owners share nothing but the total: a host
+ * counts for each of them alone, and failures that one has there are no other's.
  *
- * A receiver starts with a few places and gets more with every success, up to the limit. Once it only fails it has a single
+ * A host starts with a few places and gets more with every success, up to the limit. Once it only fails it has a single
  * one, with a growing pause behind every attempt, so that what waits for it is there when it is back.
  *
- * Whoever finds no place waits in line, in memory. All lines share one room, and none may be longer than what is free of it
- * (dynamic thresholds, Choudhury and Hahne 1998): a single receiver with a hundred thousand deliveries takes half of the
- * room, two take a third each, and there is always some left for the next one. Whoever finds no room either is parked
- * elsewhere, and called when the line has become short.
+ * Deliveries that find no place wait in line, in memory. Places and the room for lines are given out by dynamic thresholds
+ * (Choudhury and Hahne 1998): an owner may have so many times what is still free. One alone gets most of the places, and
+ * there are always some left for the next one, who does not have to wait until a place is given back. Of the room, an owner
+ * may have half, two a third each; and a line what is left of its owner's part. Deliveries that find no room
+ * either are parked elsewhere, and called when the line has become short.
  */
 
 export interface HostOptions {
@@ -21,7 +24,22 @@ export interface HostOptions {
   call: (ids: string[]) => Promise<void>;
 }
 
+/** Where a delivery goes, and whose it is. */
+export interface Destination {
+  owner: string;
+  /** Host and port of the receiver. */
+  host: string;
+}
+
+/** What an owner has of what all share. */
+interface Owner {
+  inFlight: number;
+  waiting: number;
+  parked: number;
+}
+
 interface Host {
+  owner: Owner;
   inFlight: number;
   limit: number;
   /** In a row. */
@@ -35,7 +53,6 @@ interface Host {
   parked: Set<string>;
   /** Some have been called, and are given a moment to arrive. */
   calling: boolean;
-  lastUsed: number;
 }
 
 interface Waiter {
@@ -43,6 +60,8 @@ interface Waiter {
   refuse: (reason: Error) => void;
 }
 
+/** An owner may have so many times as many attempts under way as places are free: alone four fifths of them, with another four ninths. */
+const SHARE = 4;
 const FIRST_PLACES = 2;
 /** Failures in a row after which a host counts as failing, if it does not have more places: one that answers some is not down. */
 const FAILING = 3;
@@ -57,15 +76,22 @@ const CALL_PAUSE_MS = 100;
 const MAX_PARKED = 50_000;
 /** Hosts that are remembered; idle ones that nobody used for longest go first. */
 const MAX_HOSTS = 10_000;
+/** Of the hosts beyond that, so many are looked at for an idle one. */
+const FORGET_AT_ONCE = 10;
 
 export class Hosts {
   readonly #options: HostOptions;
+  /** By owner and name; the one that was used last comes last. */
   readonly #hosts = new Map<string, Host>();
+  /** As many as there are API keys. */
+  readonly #owners = new Map<string, Owner>();
   /** Those with a line, next to be served first. */
   readonly #lines = new Set<Host>();
   #inFlight = 0;
   #waiting = 0;
   #parked = 0;
+  /** A host with a place of its own has found none among those that all share. */
+  #scarce = false;
   #closed: Error | undefined;
 
   constructor(options: HostOptions) {
@@ -88,57 +114,56 @@ export class Hosts {
    * Takes a place at a host for a delivery; give it back with leave().
    * @returns resolved when it is there, rejected by close(); undefined when there is no room to wait for it
    */
-  enter(name: string, id: string): Promise<void> | undefined {
+  enter(to: Destination, id: string): Promise<void> | undefined {
     if (this.#closed) return Promise.reject(this.#closed);
-    const host = this.#host(name);
-    if (host.parked.delete(id)) this.#parked--;
+    const host = this.#host(to);
+    this.#unpark(host, id);
     if (host.line.length === 0 && this.#hasPlace(host)) {
       this.#take(host);
       return Promise.resolve();
     }
-    if (!this.#hasRoom(host)) return undefined;
+    if (!this.#hasRoom(host.owner, host.line.length)) return undefined;
     const turn = new Promise<void>((admit, refuse) => host.line.push({ admit, refuse }));
     this.#waiting++;
+    host.owner.waiting++;
     this.#serve(host);
     return turn;
   }
 
   /** Whether there is no room to wait for a place at a host. */
-  isFull(name: string): boolean {
-    return !this.#hasRoom(this.#host(name));
+  isFull(to: Destination): boolean {
+    const owner = this.#owners.get(to.owner) ?? { waiting: 0 };
+    return !this.#hasRoom(owner, this.#hosts.get(keyOf(to))?.line.length ?? 0);
   }
 
   /** Deliveries of a host that are remembered to be called. */
-  parkedAt(name: string): number {
-    return this.#host(name).parked.size;
+  parkedAt(to: Destination): number {
+    return this.#hosts.get(keyOf(to))?.parked.size ?? 0;
   }
 
   /** Remembers a delivery that is to be called when there is room for it. */
-  park(name: string, id: string): void {
-    const host = this.#host(name);
-    if (this.#closed || this.#parked >= MAX_PARKED || host.parked.has(id)) return;
-    host.parked.add(id);
-    this.#parked++;
+  park(to: Destination, id: string): void {
+    if (this.#closed) return;
+    const host = this.#host(to);
+    const { owner } = host;
+    if (host.parked.has(id)) return;
+    if (owner.parked < MAX_PARKED - this.#parked) {
+      host.parked.add(id);
+      this.#parked++;
+      owner.parked++;
+    }
     this.#callSome(host);
   }
 
   /** Gives a place back. @param attempt what it was used for: ms that it took, and whether the receiver is up */
-  leave(name: string, attempt?: { ms: number; success: boolean }): void {
-    const host = this.#host(name);
-    const wasFull = this.#inFlight >= this.#options.total;
+  leave(to: Destination, attempt?: { ms: number; success: boolean }): void {
+    const host = this.#host(to);
     host.inFlight--;
+    host.owner.inFlight--;
     this.#inFlight--;
     if (attempt) this.#learn(host, attempt);
-    if (!wasFull) {
-      this.#serve(host);
-      return;
-    }
-    // The place is for whoever has waited longest for one of the total: a host that always has a line would keep it for ever.
-    if (this.#lines.delete(host)) this.#lines.add(host);
-    for (const next of [...this.#lines]) {
-      if (this.#inFlight >= this.#options.total) break;
-      this.#serve(next);
-    }
+    if (this.#scarce) this.#serveAll(host);
+    else this.#serve(host);
     this.#callSome(host);
   }
 
@@ -147,6 +172,7 @@ export class Hosts {
     this.#closed = reason;
     for (const host of this.#lines) {
       clearTimeout(host.timer);
+      host.owner.waiting -= host.line.length;
       for (const { refuse } of host.line.splice(0)) refuse(reason);
     }
     this.#lines.clear();
@@ -172,11 +198,25 @@ export class Hosts {
     }
   }
 
+  /** Gives what is free to all lines, that of the host which had it last: one that always has a line would keep it for ever. */
+  #serveAll(last: Host): void {
+    this.#scarce = false;
+    if (this.#lines.delete(last)) this.#lines.add(last);
+    for (const host of [...this.#lines]) {
+      if (this.#inFlight >= this.#options.total) {
+        this.#scarce = true;
+        break;
+      }
+      this.#serve(host);
+    }
+  }
+
   /** Gives its free places to those in line, and calls others into it. */
   #serve(host: Host): void {
     while (host.line.length > 0 && this.#hasPlace(host)) {
       const waiter = host.line.shift();
       this.#waiting--;
+      host.owner.waiting--;
       this.#take(host);
       waiter?.admit();
     }
@@ -195,11 +235,10 @@ export class Hosts {
   }
 
   #callSome(host: Host): void {
-    if (host.calling || host.parked.size === 0 || host.line.length >= SHORT_LINE || !this.#hasRoom(host))
-      return;
+    if (host.calling || host.parked.size === 0 || host.line.length >= SHORT_LINE) return;
+    if (!this.#hasRoom(host.owner, host.line.length)) return;
     const ids = [...host.parked].slice(0, CALLED);
-    for (const id of ids) host.parked.delete(id);
-    this.#parked -= ids.length;
+    for (const id of ids) this.#unpark(host, id);
     host.calling = true;
     const goOn = () => {
       host.calling = false;
@@ -209,29 +248,49 @@ export class Hosts {
     void this.#options.call(ids).then(pause, pause);
   }
 
+  #unpark(host: Host, id: string): void {
+    if (!host.parked.delete(id)) return;
+    this.#parked--;
+    host.owner.parked--;
+  }
+
   #take(host: Host): void {
     host.inFlight++;
+    host.owner.inFlight++;
     this.#inFlight++;
   }
 
-  #hasPlace({ inFlight, limit, failing }: Host): boolean {
-    if (inFlight >= limit || this.#inFlight >= this.#options.total) return false;
-    return failing === undefined || failing.until <= performance.now();
+  #hasPlace({ owner, inFlight, limit, failing }: Host): boolean {
+    if (inFlight >= limit || (failing !== undefined && failing.until > performance.now())) return false;
+    // The last place is for an owner that has none.
+    const free = this.#options.total - this.#inFlight;
+    if (owner.inFlight === 0 ? free > 0 : owner.inFlight < SHARE * (free - 1)) return true;
+    this.#scarce = true;
+    return false;
   }
 
-  #hasRoom(host: Host): boolean {
-    return host.line.length < this.#options.room - this.#waiting;
+  /** Whether one more may wait in a line of this length. */
+  #hasRoom({ waiting }: Pick<Owner, 'waiting'>, line: number): boolean {
+    const free = this.#options.room - this.#waiting;
+    return waiting < free && line < free - waiting;
   }
 
-  #host(name: string): Host {
-    const now = performance.now();
-    const known = this.#hosts.get(name);
+  #host(to: Destination): Host {
+    const key = keyOf(to);
+    const known = this.#hosts.get(key);
     if (known) {
-      known.lastUsed = now;
+      this.#hosts.delete(key);
+      this.#hosts.set(key, known);
       return known;
     }
     if (this.#hosts.size >= MAX_HOSTS) this.#forgetIdle();
+    let owner = this.#owners.get(to.owner);
+    if (!owner) {
+      owner = { inFlight: 0, waiting: 0, parked: 0 };
+      this.#owners.set(to.owner, owner);
+    }
     const host: Host = {
+      owner,
       inFlight: 0,
       limit: Math.min(FIRST_PLACES, this.#options.perHost),
       failures: 0,
@@ -240,17 +299,18 @@ export class Hosts {
       timer: undefined,
       parked: new Set(),
       calling: false,
-      lastUsed: now,
     };
-    this.#hosts.set(name, host);
+    this.#hosts.set(key, host);
     return host;
   }
 
   #forgetIdle(): void {
-    const idle = [...this.#hosts].filter(
-      ([, host]) => host.inFlight + host.line.length + host.parked.size === 0,
-    );
-    idle.sort(([, a], [, b]) => a.lastUsed - b.lastUsed);
-    for (const [name] of idle.slice(0, MAX_HOSTS / 10)) this.#hosts.delete(name);
+    let looked = 0;
+    for (const [key, host] of this.#hosts) {
+      if (host.inFlight + host.line.length + host.parked.size === 0 && !host.calling) this.#hosts.delete(key);
+      if (++looked === FORGET_AT_ONCE) return;
+    }
   }
 }
+
+const keyOf = ({ owner, host }: Destination): string => `${owner} ${host}`;
