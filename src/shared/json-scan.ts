@@ -23,6 +23,8 @@ export interface JsonLimits {
   saidDepth?: number;
   /** Items of arrays and members of objects, on all levels together, and the root. Default: no limit. */
   maxValues?: number;
+  /** Default: no limit. */
+  maxNumberChars?: number;
   /** Items of an array that is a member of the root object, by the name of the member. */
   maxItems?: ReadonlyMap<string, number>;
   /** Member of the root object whose numbers are checked; undefined: every number is. */
@@ -39,6 +41,9 @@ export interface JsonScan {
 }
 
 const MAX_LOSSES = 10;
+/** A name, a colon, a comma and two brackets or the value itself, at most: a text with more to its values is no JSON. */
+const TOKENS_OF_A_VALUE = 5;
+const LONGEST_WORD = 'false'.length;
 const MAX_SHOWN_CHARS = 40;
 
 const SPACE = 0x20;
@@ -71,20 +76,27 @@ interface Frame {
 
 /** @param json need not be valid: what is found in a text that JSON.parse refuses means nothing, but finding it costs no more */
 export function scanJson(json: string, limits: JsonLimits): JsonScan {
-  const { maxDepth, saidDepth = maxDepth, maxValues = Infinity, keeps } = limits;
+  const { maxDepth, saidDepth = maxDepth, maxValues = Infinity, maxNumberChars = Infinity, keeps } = limits;
   const losses: JsonFault[] = [];
   const frames: Frame[] = [];
   let frame: Frame | undefined;
   let values = 0;
-  let excess: string | undefined;
+  let tokens = 0;
+  let excess: JsonFault | undefined;
   for (let at = 0; at < json.length && excess === undefined; at++) {
     const code = json.charCodeAt(at);
-    if (code <= SPACE || code === COLON) continue;
+    if (code <= SPACE) {
+      if (json.charCodeAt(at + 1) <= SPACE) at = endOfSpace(json, at) - 1;
+      continue;
+    }
+    if (++tokens > TOKENS_OF_A_VALUE * maxValues) break;
+    if (code === COLON) continue;
     if (code === COMMA) {
       if (frame?.isObject) frame.atName = true;
       else if (frame) {
         const items = (frame.key as number) + 1;
-        if (items === frame.maxItems) excess = `must have at most ${items} items`;
+        if (items === frame.maxItems)
+          excess = { path: memberOf(frames), message: `must have at most ${items} items` };
         else frame.key = items;
       }
       continue;
@@ -96,7 +108,7 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
     }
     // A member counts with its name.
     if (!frame?.isObject || (code === QUOTE && frame.atName)) values++;
-    if (values > maxValues) excess = tooManyValues(maxValues, frames.length);
+    if (values > maxValues) excess = tooManyValues(maxValues, frames);
     else if (code === QUOTE) {
       const end = endOfString(json, at);
       if (frame?.atName) {
@@ -106,27 +118,30 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
       }
       at = end;
     } else if (code === OPEN_OBJECT || code === OPEN_LIST) {
-      if (frames.length === maxDepth) excess = `is nested more than ${saidDepth} levels deep`;
-      else {
+      if (frames.length === maxDepth) {
+        const path = keeps === undefined ? [] : memberOf(frames);
+        excess = { path, message: `is nested more than ${saidDepth} levels deep` };
+      } else {
         frame = code === OPEN_OBJECT ? newObject() : newList(maxItemsOf(frames, limits));
         frames.push(frame);
       }
     } else if (code === MINUS || isDigit(code)) {
-      const end = endOfNumber(json, at);
-      if (keeps === undefined || frames[0]?.key === keeps) {
+      const end = endOfNumber(json, at, maxNumberChars);
+      if (end - at > maxNumberChars)
+        excess = { path: pathOf(frames), message: `is a number of more than ${maxNumberChars} characters` };
+      else if (keeps === undefined || frames[0]?.key === keeps) {
         const literal = json.slice(at, end);
         const becomes = numberLoss(literal);
         if (becomes !== undefined) note(losses, frames, changed(literal, becomes));
       }
       at = end - 1;
     } else {
-      // true, false or null
-      while (isLetter(json.charCodeAt(at + 1))) at++;
+      const end = endOfWord(json, at);
+      if (end - at > LONGEST_WORD) break;
+      at = end - 1;
     }
   }
-  if (excess === undefined) return { values, excess, losses };
-  const within = keeps === undefined || frames.length === 1 ? 0 : 1;
-  return { values, excess: { path: pathOf(frames).slice(0, within), message: excess }, losses };
+  return { values, excess, losses };
 }
 
 const newObject = (): Frame => ({
@@ -153,10 +168,18 @@ function maxItemsOf(frames: readonly Frame[], { maxItems }: JsonLimits): number 
   return root?.isObject && frames.length === 1 ? (maxItems?.get(root.key as string) ?? Infinity) : Infinity;
 }
 
-function tooManyValues(maxValues: number, depth: number): string {
+function tooManyValues(maxValues: number, frames: readonly Frame[]): JsonFault {
+  const path = memberOf(frames);
   const values = `${maxValues} values, counting items of arrays and members of objects on all levels`;
-  return depth > 1 ? `takes the body beyond ${values}` : `must have at most ${values}`;
+  return {
+    path,
+    message: path.length > 0 ? `takes the body beyond ${values}` : `must have at most ${values}`,
+  };
 }
+
+/** Path of the root's member that is being read, if it has begun. */
+const memberOf = (frames: readonly Frame[]): JsonFault['path'] =>
+  frames.length > 1 ? pathOf(frames).slice(0, 1) : [];
 
 const changed = (literal: string, becomes: string): string =>
   `is ${shorten(literal, MAX_SHOWN_CHARS)}, which would become ${becomes} (send it as a string)`;
@@ -202,9 +225,25 @@ function endOfString(json: string, from: number): number {
   }
 }
 
-function endOfNumber(json: string, from: number): number {
+const NOT_SPACE = /[^ \t\r\n]/g;
+
+/** The next character that is no white space, or the one behind `from`. Megabytes of it are searched in native code. */
+function endOfSpace(json: string, from: number): number {
+  NOT_SPACE.lastIndex = from + 1;
+  return NOT_SPACE.test(json) ? NOT_SPACE.lastIndex - 1 : json.length;
+}
+
+/** At most one beyond `maxChars`. */
+function endOfNumber(json: string, from: number, maxChars: number): number {
   let end = from + 1;
-  while (isNumeric(json.charCodeAt(end))) end++;
+  while (end - from <= maxChars && isNumeric(json.charCodeAt(end))) end++;
+  return end;
+}
+
+/** At most one beyond the longest word. */
+function endOfWord(json: string, from: number): number {
+  let end = from + 1;
+  while (end - from <= LONGEST_WORD && isLetter(json.charCodeAt(end))) end++;
   return end;
 }
 

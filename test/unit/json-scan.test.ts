@@ -176,7 +176,11 @@ describe('scanJson', () => {
         const written = JSON.stringify(JSON.parse(json), null, indent);
         const values = countValues(JSON.parse(written));
         expect(scanJson(written, { maxDepth: 50 })).toMatchObject({ values, excess: undefined });
-        expect(scanJson(written, { maxDepth: 50, maxValues: values }).excess).toBeUndefined();
+        expect(scanJson(written, { maxDepth: 50, maxValues: values })).toMatchObject({
+          values,
+          excess: undefined,
+        });
+        if (values === 1) return;
         expect(scanJson(written, { maxDepth: 50, maxValues: values - 1 })).toMatchObject({
           values,
           excess: { message: expect.stringContaining(`${values - 1} values`) as string },
@@ -204,7 +208,7 @@ describe('scanJson', () => {
   test('reading ends at a limit, however much follows and whatever was found before', () => {
     const bomb = `{${'"a":1,'.repeat(20)}"list":[${'1,'.repeat(1e6)}`;
     const { values, excess, losses: found } = scanJson(bomb, { maxDepth: 50, maxValues: 100 });
-    expect([values, excess?.path, found.length]).toEqual([101, [], 10]);
+    expect([values, excess?.path, found.length]).toEqual([101, ['list'], 10]);
   });
 
   test('items of an array of the root are limited by its name', () => {
@@ -217,6 +221,28 @@ describe('scanJson', () => {
       path: ['a'],
       message: 'must have at most 3 items',
     });
+  });
+
+  test('a number may have as many characters as allowed', () => {
+    const limits = { maxDepth: 50, maxNumberChars: 10, keeps: 'metadata' };
+    expect(scanJson('{"a":[1234567.89]}', limits).excess).toBeUndefined();
+    expect(scanJson('{"a":[1234567.890]}', limits).excess).toEqual({
+      path: ['a', 0],
+      message: 'is a number of more than 10 characters',
+    });
+  });
+
+  test('objects in objects have the most tokens to a value', () => {
+    const json = `{${'"a":{},'.repeat(100)}"b":{}}`;
+    expect(scanJson(json, { maxDepth: 50, maxValues: 102 })).toMatchObject({ values: 102 });
+    expect(scanJson(json, { maxDepth: 50, maxValues: 101 }).excess).toBeDefined();
+  });
+
+  test.each([',', ':', ']', '""', 't', '{,', '[,'])('%s again and again is read in part', (token) => {
+    const json = token.repeat(100_000);
+    const { values, losses: found } = scanJson(json, { maxDepth: 1e6, maxValues: 100 });
+    expect([values <= 101, found.length <= 10]).toEqual([true, true]);
+    expect(() => JSON.parse(json) as unknown).toThrow(SyntaxError);
   });
 
   test('a text that is no JSON is walked to its end', () => {

@@ -1,0 +1,13 @@
+import { expect, test } from 'vitest';
+import { ownTurn } from '../../src/api/own-turn.ts';
+
+test('what else is ready runs between two that asked for a turn', async () => {
+  const ran: string[] = [];
+  const others = (count: number) => {
+    ran.push('other');
+    if (count > 1) setImmediate(others, count - 1);
+  };
+  setImmediate(others, 3);
+  await Promise.all(['first', 'second', 'third'].map((name) => ownTurn().then(() => ran.push(name))));
+  expect(ran).toEqual(['other', 'first', 'other', 'second', 'other', 'third']);
+});
