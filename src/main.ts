@@ -8,6 +8,7 @@ import path from 'node:path';
 import { loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
 import { launchedEnvironment } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
+import { printableLines } from './shared/printable.ts';
 import { waitForGivenRedis } from './launcher/given-redis.ts';
 import { Part } from './launcher/part.ts';
 import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
@@ -19,7 +20,7 @@ import { keepWebhookSecret } from './launcher/webhook-secret.ts';
 
 const NAME_WIDTH = 10;
 const say = (part: string, line: string): void => {
-  process.stdout.write(`${part.padEnd(NAME_WIDTH)} ${line}\n`);
+  process.stdout.write(`${part.padEnd(NAME_WIDTH)} ${printableLines(line)}\n`);
 };
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */

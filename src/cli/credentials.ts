@@ -5,7 +5,6 @@
 import { readVariables, type Variables } from '../shared/environment.ts';
 import { StartupError } from '../shared/errors.ts';
 import { UsageError } from './exit.ts';
-import { printable } from './units.ts';
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
 const SECRET = /^[\x21-\x7e]+$/;
@@ -49,7 +48,7 @@ export function hubAccess({ values, warnings }: Variables = read(['HF_ENDPOINT',
   if (token && !SECRET.test(token.value)) throw new UsageError('HF_TOKEN has characters that no token has');
   const access = { endpoint, token: token?.value, tokenCure: 'set HF_TOKEN', notes: warnings };
   if (address?.from !== '.env') return access;
-  const note = `HF_ENDPOINT is taken from .env in this folder: ${printable(endpoint)}`;
+  const note = `HF_ENDPOINT is taken from .env in this folder: ${endpoint}`;
   if (token?.from !== 'environment') return { ...access, notes: [...warnings, note] };
   const tokenCure = 'set HF_ENDPOINT in the environment for HF_TOKEN to be sent';
   const kept =

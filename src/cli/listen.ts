@@ -8,10 +8,11 @@ import { parseArgs } from 'node:util';
 import { Webhook } from 'standardwebhooks';
 import type { WebhookEvent } from '../shared/contract.ts';
 import { toError } from '../shared/errors.ts';
+import { printable } from '../shared/printable.ts';
 import { isSecret } from '../shared/webhooks/secret.ts';
 import { parseStrictly } from './arguments.ts';
 import { CliError, EXIT, UsageError, type ExitCode } from './exit.ts';
-import { printable, shellWord } from './units.ts';
+import { shellWord } from './units.ts';
 
 export interface ListenCommand {
   port: number;
@@ -82,7 +83,7 @@ export async function receiveWebhooks(
     try {
       event = webhook.verify(body, headers as Record<string, string>) as WebhookEvent;
     } catch (error) {
-      say(`${time()}  not verified: ${printable(toError(error).message)}`);
+      say(`${time()}  not verified: ${toError(error).message}`);
       return 400;
     }
     write(json ? body.toString() : describe(event, id, seen.has(id)));
@@ -147,7 +148,7 @@ function receive(
 function describe({ type, data, ...event }: WebhookEvent, id: string, repeated: boolean): string {
   const outcome =
     'rows' in data ? `${data.rows.finished} rows, ${data.rows.failed} errors` : results(data, event.thin);
-  return [time(), type, data.id, printable(outcome), id, repeated ? '(again)' : ''].join('  ').trimEnd();
+  return printable([time(), type, data.id, outcome, id, repeated ? '(again)' : ''].join('  ').trimEnd());
 }
 
 function results({ results: rows, error }: JobData, thin: boolean): string {

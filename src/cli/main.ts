@@ -8,7 +8,7 @@ import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.t
 import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
 import { isClosedPipe } from './output.ts';
 import { createReporter } from './reporter.ts';
-import { printable } from './units.ts';
+import { print, printError } from './terminal.ts';
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
 const SAME_PRESS_MS = 500;
@@ -22,25 +22,25 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
   try {
     switch (command) {
       case '--version':
-        return print(version());
+        return show(version());
       case '--help':
       case '-h':
-        return print(HELP);
+        return show(HELP);
       case 'backfill': {
         const wanted = parseBackfill(args);
-        if (wanted === 'help') return print(BACKFILL_HELP);
+        if (wanted === 'help') return show(BACKFILL_HELP);
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
       // Each command loads what it needs, and nothing else: most are over in less time than it would take.
       case 'key': {
         const { createKey } = await import('./key.ts');
-        return createKey(args, print, sayLine);
+        return createKey(args, print, printError);
       }
       case 'listen': {
         const { parseListen, receiveWebhooks } = await import('./listen.ts');
         const wanted = parseListen(args);
-        if (wanted === 'help') return print(LISTEN_HELP);
-        return await receiveWebhooks(wanted, interrupt, print, sayLine);
+        if (wanted === 'help') return show(LISTEN_HELP);
+        return await receiveWebhooks(wanted, interrupt, print, printError);
       }
       case 'model':
         return await model(args, interrupt);
@@ -59,7 +59,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
 async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> {
   const { parseModel } = await import('./model/command-line.ts');
   const wanted = parseModel(args);
-  if (wanted === 'help') return print(MODEL_HELP);
+  if (wanted === 'help') return show(MODEL_HELP);
   if (wanted.kind === 'check') {
     const { check } = await import('./model/check.ts');
     return check(wanted, interrupt, print);
@@ -105,13 +105,9 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-function print(text: string): ExitCode {
-  process.stdout.write(`${text.trimEnd()}\n`);
+function show(text: string): ExitCode {
+  print(text);
   return EXIT.ok;
-}
-
-function sayLine(line: string): void {
-  process.stderr.write(`${line}\n`);
 }
 
 function complain(thrown: unknown): ExitCode {
@@ -119,8 +115,9 @@ function complain(thrown: unknown): ExitCode {
   const [lines, exitCode] =
     thrown instanceof CliError
       ? [[message, ...thrown.hints], thrown.exitCode]
-      : [[`this is a bug: ${stack}`], EXIT.failed];
-  const text = lines.join('\n').split('\n').map(printable).join('\n');
-  if (message !== '') process.stderr.write(`amulet: ${text}\n`);
+      : [(stack ?? message).split('\n'), EXIT.failed];
+  const [first, ...others] = lines;
+  const kind = thrown instanceof CliError ? '' : 'this is a bug: ';
+  if (message !== '') [`amulet: ${kind}${first}`, ...others].forEach(printError);
   return exitCode;
 }

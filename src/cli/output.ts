@@ -3,6 +3,7 @@ import { open, rename, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorRows } from './error-rows.ts';
 import { CliError, EXIT, Interrupted } from './exit.ts';
+import { printRows } from './terminal.ts';
 
 /** Takes whole lines, in order. */
 export interface Output {
@@ -139,7 +140,7 @@ export class StandardOutput implements Output {
 
   async write(lines: Buffer): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      process.stdout.write(lines, (error) => {
+      printRows(lines, (error) => {
         if (!error) resolve();
         else reject(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
       });

@@ -8,7 +8,7 @@ import { openInput, type Input, type InputIdentity } from './input.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggest.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { printable, shellWord } from './units.ts';
+import { shellWord } from './units.ts';
 
 export type Plan =
   | {
@@ -72,7 +72,7 @@ async function goOn(command: BackfillCommand, state: BackfillState): Promise<Pla
   const asksServer = state.finished === null || command.deleteBatch;
   if (asksServer && !command.url && !mayHaveKey(state)) {
     throw new UsageError(
-      `${command.out}.resume.json names a server, ${printable(url.href)}, to which this AMULET_API_KEY was not sent before`,
+      `${command.out}.resume.json names a server, ${url.href}, to which this AMULET_API_KEY was not sent before`,
       ['If it is to have the key:', `  ${resumeCommand(command, url)}`],
     );
   }

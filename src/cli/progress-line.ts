@@ -1,4 +1,5 @@
 /** How far it is, in one line of any width. */
+import { printable } from '../shared/printable.ts';
 import { bytes, count, duration, LABEL_WIDTH, rate } from './units.ts';
 
 export interface Progress {
@@ -35,7 +36,7 @@ export function progressLine(progress: Progress, columns: number, style?: BarSty
   const fraction = total === undefined ? undefined : total === 0 ? 1 : Math.min(1, done / total);
   const percent = fraction === undefined ? '' : ` ${`${Math.floor(fraction * 100)}%`.padStart(4)}`;
   const start = label.padEnd(LABEL_WIDTH);
-  if (trouble !== undefined) return shorten(`${start}${percent}  ${trouble}`, columns);
+  if (trouble !== undefined) return shorten(`${start}${percent}  ${printable(trouble)}`, columns);
 
   let left = columns - start.length - percent.length;
   const segments = figures(progress);

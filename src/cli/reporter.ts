@@ -1,5 +1,6 @@
 /** Tells the user on standard error: a line redrawn in place on a terminal, a line now and then elsewhere, or nothing. */
 import { styleText } from 'node:util';
+import { printable } from '../shared/printable.ts';
 import { progressLine, type BarStyle, type Progress } from './progress-line.ts';
 
 export interface Reporter {
@@ -65,7 +66,7 @@ class TerminalReporter implements Reporter {
   }
 
   say(line: string): void {
-    this.#stream.write(this.#view ? `\r${CLEAR_REST}${line}\n` : `${line}\n`);
+    this.#stream.write(this.#view ? `\r${CLEAR_REST}${printable(line)}\n` : `${printable(line)}\n`);
     this.#draw();
   }
 
@@ -80,7 +81,7 @@ class TerminalReporter implements Reporter {
   }
 }
 
-const warning = (line: string): string => `amulet: ${line}\n`;
+const warning = (line: string): string => `amulet: ${printable(line)}\n`;
 
 const CLEAR_REST = '\x1b[K';
 
@@ -104,7 +105,7 @@ class LineReporter implements Reporter {
   }
 
   say(line: string): void {
-    this.#stream.write(`${line}\n`);
+    this.#stream.write(`${printable(line)}\n`);
   }
 
   warn(line: string): void {

@@ -50,15 +50,6 @@ export function percent(share: number): string {
 
 export { shellWord } from '../shared/bulk/convert.ts';
 
-/** With control characters as escapes: what a file or a server says must not steer the terminal. */
-export function printable(text: string): string {
-  return text.replace(
-    // eslint-disable-next-line no-control-regex -- these
-    /[\0-\x1f\x7f-\x9f]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
-
 /** As long as the longest label of a line. */
 export const LABEL_WIDTH = 'Classifying'.length;
 

@@ -1,4 +1,5 @@
 /** A line of the log, which is JSON, as a person reads it on a terminal. */
+import { printable, printableLines } from './printable.ts';
 
 const LEVELS: Record<number, string> = {
   10: 'trace',
@@ -24,7 +25,7 @@ interface LogLine {
 /** `12:34:56 WARN  api  message: reason  name=value`; a stack follows in lines of its own. Other text is left as it is. */
 export function readableLine(json: string): string {
   const line = parseLogLine(json);
-  if (!line) return json;
+  if (!line) return printable(json);
   const { level, time, part = '', msg, reason, err } = line;
   const clock = new Date(time ?? Date.now()).toTimeString().slice(0, 8);
   const why = typeof reason === 'string' ? `: ${reason}` : err?.message ? `: ${err.message}` : '';
@@ -33,7 +34,8 @@ export function readableLine(json: string): string {
     .map(([name, value]) => `  ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('');
   const stack = level >= 50 && err?.stack ? `\n${err.stack}` : '';
-  return `${clock} ${(LEVELS[level] ?? String(level)).padEnd(5)} ${part.padEnd(8)} ${msg}${why}${rest}${stack}`;
+  const start = `${clock} ${(LEVELS[level] ?? String(level)).padEnd(5)} ${part.padEnd(8)}`;
+  return `${start} ${printable(`${msg}${why}${rest}`)}${printableLines(stack)}`;
 }
 
 /** @returns undefined when it is no line of a logger */

@@ -1,4 +1,5 @@
 import { readableLine } from './log-line.ts';
+import { printableLines } from './printable.ts';
 import { pino, stdSerializers, type Logger } from 'pino';
 
 export type { Logger };
@@ -13,7 +14,7 @@ export function createLogger(part: string, level: string): Logger {
     { level, base: { part, pid: process.pid }, serializers: { err: describeError } },
     process.stdout.isTTY
       ? { write: (line: string) => void destination.write(`${readableLine(line.trimEnd())}\n`) }
-      : destination,
+      : { write: (line: string) => void destination.write(printableLines(line)) },
   );
 }
 

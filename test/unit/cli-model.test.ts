@@ -4,7 +4,6 @@ import { CliError, UsageError } from '../../src/cli/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
 import { chooseExternalFiles, chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
 import { vocabulary } from '../../src/cli/model/vocabulary.ts';
-import { printable } from '../../src/cli/units.ts';
 
 describe('the command line', () => {
   test('pull: what is not said', () => {
@@ -155,11 +154,6 @@ describe('the files that are taken', () => {
     for (const location of ['../w.bin', '/etc/passwd', 'sub/../w.bin', ''])
       expect(() => external(location)).toThrow(`has a file with the name ${JSON.stringify(location)}`);
   });
-});
-
-test('what is printed cannot steer a terminal', () => {
-  expect(printable('a\n\u001b[31mb\u009bc\u007f')).toBe('a\\u000a\\u001b[31mb\\u009bc\\u007f');
-  expect(printable('Ελλάδα 图书馆 👩‍👩‍👧')).toBe('Ελλάδα 图书馆 👩‍👩‍👧');
 });
 
 describe('what a vocabulary has', () => {

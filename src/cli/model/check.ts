@@ -3,8 +3,9 @@ import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract.ts';
 import type { ModelReport } from '../../shared/model-report.ts';
+import { printable } from '../../shared/printable.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
-import { bytes, count, entry, percent, plural, printable } from '../units.ts';
+import { bytes, count, entry, percent, plural } from '../units.ts';
 import type { CheckCommand } from './command-line.ts';
 import { vocabulary } from './vocabulary.ts';
 
