@@ -201,7 +201,8 @@ function isRepeated(frame: Frame, name: string): boolean {
   return false;
 }
 
-function nameAt(json: string, from: number, end: number): string {
+/** The string between two quotes, which are at `from` and `end`. */
+export function nameAt(json: string, from: number, end: number): string {
   const written = json.slice(from + 1, end);
   if (!written.includes('\\')) return written;
   try {
@@ -212,8 +213,8 @@ function nameAt(json: string, from: number, end: number): string {
   }
 }
 
-/** Index of the quote that ends the string beginning at `from`. */
-function endOfString(json: string, from: number): number {
+/** Index of the quote that ends the string beginning at `from`, or the length of a text in which none does. */
+export function endOfString(json: string, from: number): number {
   let end = from;
   for (;;) {
     end = json.indexOf('"', end + 1);

@@ -196,7 +196,13 @@ describe('any bytes', () => {
   test.each(formats)('$format: parseChunk alone never throws', (input) => {
     fc.assert(
       fc.property(bytes, (noise) => {
-        parseChunk(noise, { ...input, header: toHeader(['id', 'text'], input) }, 1, PARSE_LIMITS);
+        for (const row of parseChunk(
+          noise,
+          { ...input, header: toHeader(['id', 'text'], input) },
+          1,
+          PARSE_LIMITS,
+        ))
+          expect(row.line).toBeGreaterThan(0);
       }),
     );
   });
@@ -211,7 +217,9 @@ describe('errors in place', () => {
     ['invalid_record', 'not a JSON object', 'null'],
     ['invalid_record', 'has the field "text" twice', '{"text": "secret", "text": "another"}'],
     ['invalid_record', 'has the field "id" twice', '{"id": 1, "text": "secret", "id": 2}'],
+    ['invalid_record', '"text" twice', `{${'"a":1,'.repeat(20)}"text": "secret", "text": "another"}`],
     ['invalid_text', 'the field "text" is missing', '{}'],
+    ['invalid_text', 'the field "text" is missing', '{"__proto__": {"text": "secret"}}'],
     ['invalid_text', 'the field "text" is not a string', '{"text": null}'],
     ['invalid_text', 'the text must not be empty', '{"text": ""}'],
     ['invalid_text', 'the text contains a lone surrogate', '{"text": "secret\\ud800"}'],
@@ -235,6 +243,16 @@ describe('errors in place', () => {
       { line: 3, id: 'a', text: 'fine' },
     ]);
     expect(JSON.stringify(rows)).not.toContain('secret');
+  });
+
+  test.each([
+    ['that could be parsed without NaN', (text: string) => `{"text":"${text}","score":NaN}`],
+    ['that seems to go on below', (text: string) => `{"${text}":1,`],
+  ])('a record of 30 MB %s is an error like a short one', (_, recordOf) => {
+    const record = Buffer.from(recordOf('\\n'.repeat(15_000_000)));
+    expect([...parseChunk(record, SPECS.ndjson, 1, PARSE_LIMITS)]).toEqual([
+      { line: 1, error: { code: 'invalid_record', message: 'the record is not valid JSON' } },
+    ]);
   });
 
   test('ids: numbers become strings, null is none, an error of the text keeps the id', async () => {

@@ -6,19 +6,30 @@ export type JsonHabit = 'commas' | 'concatenated' | 'python' | 'array' | 'not a 
 /** @returns undefined when the record is valid JSON, or when nothing is known about its mistake */
 export function jsonHabit(record: string): JsonHabit | undefined {
   const json = record.trim();
-  if (parses(json)) return undefined;
+  return parses(json) ? undefined : habitOf(json);
+}
+
+/** In a longer record nothing is looked for: at 20 million characters in a string the patterns below overflow their stack. */
+const MAX_CHARS = 1_000_000;
+
+/** @param json not valid, without white space around it */
+function habitOf(json: string): JsonHabit | undefined {
+  if (json.length > MAX_CHARS) return undefined;
   if (json.endsWith(',') && parses(json.slice(0, -1))) return 'commas';
-  if (parses(replaceOutsideStrings(json, NOT_A_NUMBER, 'null'))) return 'not a number';
-  if (parses(`[${replaceOutsideStrings(json, /\}\s*\{/g, '},{')}]`)) return 'concatenated';
+  if (parsesWith(json, NOT_A_NUMBER, 'null', (replaced) => replaced)) return 'not a number';
+  if (parsesWith(json, BETWEEN_OBJECTS, '},{', (replaced) => `[${replaced}]`)) return 'concatenated';
   if (/^\{\s*'/.test(json)) return 'python';
   if (/^\[\s*(?:[[{"].*)?$/s.test(json)) return 'array';
   if (/^\{\s*(?:"(?:[^"\\]|\\.)*"\s*:.*,)?$/s.test(json)) return 'pretty';
   return undefined;
 }
 
-/** Continues a sentence about the record. */
+/**
+ * Continues a sentence about the record.
+ * @param record not valid JSON
+ */
 export function jsonProblem(record: string): string {
-  const habit = jsonHabit(record);
+  const habit = habitOf(record.trim());
   return habit === undefined ? 'is not valid JSON' : PROBLEMS[habit];
 }
 
@@ -33,7 +44,13 @@ const PROBLEMS: Record<JsonHabit, string> = {
 };
 
 const NOT_A_NUMBER = /(?<![\w.])-?(?:NaN|Infinity)(?!\w)/g;
+const BETWEEN_OBJECTS = /\}\s*\{/g;
 const STRING = /"(?:[^"\\]|\\.)*"/g;
+
+/** Whether there is something to replace, and what comes of it is JSON. A record without it is not read again. */
+function parsesWith(json: string, pattern: RegExp, by: string, wrap: (replaced: string) => string): boolean {
+  return json.search(pattern) !== -1 && parses(wrap(replaceOutsideStrings(json, pattern, by)));
+}
 
 function replaceOutsideStrings(json: string, pattern: RegExp, by: string): string {
   let result = '';

@@ -4,13 +4,12 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { numberLoss } from '../exact-number.ts';
-import { scanJson } from '../json-scan.ts';
 import { countCodePoints, textProblem } from '../text.ts';
 import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
 import { jsonProblem } from './json-problem.ts';
-import { numberLiteral } from './number-literal.ts';
 import { content, isEmptyLine, readMarker, recordScanner, withoutMark, type TooLong } from './records.ts';
+import { isRepeated, numberLiteral } from './written-members.ts';
 
 export interface ParseLimits {
   maxTextChars: number;
@@ -180,19 +179,13 @@ function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
     const repeated = [textField, idField].find((name) => isRepeated(json, name));
     // JSON.parse would keep the last: a text, or an id, would be lost.
     if (repeated !== undefined) return { problem: `has the field "${repeated}" twice` };
-    const fields = new Map(Object.entries(value));
-    return { text: fields.get(textField), id: fields.get(idField), json };
+    return { text: ownMember(value, textField), id: ownMember(value, idField), json };
   };
 }
 
-/** Whether the object has two members of this name. Most records name it once, and need no second look. */
-function isRepeated(json: string, name: string): boolean {
-  const written = JSON.stringify(name);
-  if (json.indexOf(written) === json.lastIndexOf(written)) return false;
-  return scanJson(json, { maxDepth: Infinity, keeps: '' }).losses.some(
-    ({ path }) => path.length === 1 && path[0] === name,
-  );
-}
+/** Not `toString` of another object's. */
+const ownMember = (value: object, name: string): unknown =>
+  Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
 
 function csvReader({ textField, delimiter, quote, header }: InputSpec): FieldReader {
   if (header === undefined) throw new Error('CSV cannot be read without its header');
