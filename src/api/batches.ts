@@ -6,7 +6,13 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { findChunk, readManifest } from '../shared/batches/input.ts';
 import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/batches/layout.ts';
-import { toBatch, type BatchRecord, type BatchStore } from '../shared/batches/store.ts';
+import {
+  toBatch,
+  type BatchRecord,
+  type BatchStore,
+  type LimitReached,
+  type StorageLimits,
+} from '../shared/batches/store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
@@ -34,7 +40,8 @@ import type { Admission } from './admission.ts';
 import type { BatchKeeper } from './batch-keeper.ts';
 import type { ModelCatalog } from './catalog.ts';
 import { IdempotencyKeys } from './idempotency.ts';
-import { dropPart, storePart } from './upload.ts';
+import { Reservation } from './reservation.ts';
+import { digestUpload, dropPart, storePart } from './upload.ts';
 
 export interface BatchServiceParts {
   config: Config;
@@ -72,6 +79,8 @@ export interface BatchFilter {
 export interface Upload {
   body: AsyncIterable<Uint8Array>;
   gzip: boolean;
+  /** Without gzip, if they are known. */
+  expectedBytes?: number | undefined;
   /** Of a whole input: the caller has named its format, beyond its Content-Type. */
   formatNamed?: boolean;
 }
@@ -285,66 +294,83 @@ export class BatchService {
     return Math.min(Math.max(measured ?? DEFAULT_CHUNK_BYTES, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
   }
 
-  async #upload(
+  async #upload(id: string, number: number, upload: Upload): Promise<{ part: StoredPart; added: boolean }> {
+    const { withRedis, batches, config } = this.#parts;
+    const { record, earlier } = await withRedis(async () => {
+      const found = await batches.read(id);
+      if (!found) throw notFound(id);
+      return { record: found, earlier: await batches.part(id, number) };
+    });
+    if (earlier !== undefined || record.status !== 'open') {
+      const known = earlier ?? (await this.#closedPart(id, number, record.status));
+      return { part: await this.#repeat(known, upload), added: false };
+    }
+    const reservation = new Reservation({
+      batches,
+      withRedis,
+      batch: id,
+      limits: storageLimits(config),
+      expectedBytes: upload.expectedBytes,
+      ttlMs: config.UPLOAD_LEASE_S * 1000,
+      patienceMs: config.UPLOAD_IDLE_S * 1000,
+      refusal: (reached) => limitReached(reached, config),
+    });
+    try {
+      return await this.#store(id, record.spec, number, upload, reservation);
+    } finally {
+      await reservation.release();
+    }
+  }
+
+  /** Another upload of a part that is there: it is read, to see whether it is the same, and not stored. */
+  async #repeat(known: StoredPart, { body, gzip }: Upload): Promise<StoredPart> {
+    const idleMs = this.#parts.config.UPLOAD_IDLE_S * 1000;
+    return requireSame(known, await digestUpload(body, { gzip, idleMs, maxBytes: known.bytes }));
+  }
+
+  async #store(
     id: string,
+    spec: BatchSpec,
     number: number,
     { body, gzip, formatNamed }: Upload,
+    reservation: Reservation,
   ): Promise<{ part: StoredPart; added: boolean }> {
     const { withRedis, batches, blobs, config } = this.#parts;
     const store = await blobs();
-    const { record, earlier, stored } = await withRedis(async () => {
-      const found = await batches.read(id);
-      if (!found) throw notFound(id);
-      return { record: found, earlier: await batches.part(id, number), stored: await batches.storedBytes() };
-    });
-    // What is there already, or is for a batch that is not open any more, may be a repeat: it is read, to see whether it
-    // is, and needs no room.
-    const mayBeNew = record.status === 'open' && earlier === undefined;
-    const batchLeft = config.MAX_BATCH_BYTES - (mayBeNew ? record.bytes : 0);
-    const storeLeft = config.MAX_STORED_BYTES - (mayBeNew ? stored : 0);
-    const limits = { batchBytes: config.MAX_BATCH_BYTES, storedBytes: config.MAX_STORED_BYTES };
-    const overQuota = storeLeft < batchLeft;
-    const tooLarge = () => (overQuota ? quotaReached(config) : batchTooLarge(config));
     const blob = partBlob(id, number, randomUUID().slice(-12));
     const uploaded = await storePart(store, body, {
       blob,
       gzip,
-      input: inputOf(record.spec),
-      sniff: (head, whole) => sniffPart(record.spec, number, { head, whole, gzip, formatNamed }),
-      chunkBytes: record.spec.chunk_bytes,
+      input: inputOf(spec),
+      sniff: (head, whole) => sniffPart(spec, number, { head, whole, gzip, formatNamed }),
+      chunkBytes: spec.chunk_bytes,
       maxRecordBytes: config.MAX_RECORD_BYTES,
       maxHeader: headerLimits(config),
-      storedHeader: { columns: record.spec.columns, header: record.spec.header },
-      maxBytes: Math.max(0, Math.min(batchLeft, storeLeft)),
-      tooLarge,
+      storedHeader: { columns: spec.columns, header: spec.header },
+      reserve: (bytes) => reservation.cover(bytes),
       idleMs: config.UPLOAD_IDLE_S * 1000,
-      onBytes: mayBeNew ? this.#keepOpen(id) : () => {},
+      onBytes: this.#keepOpen(id),
     });
     this.#parts.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
-    const result = await withRedis(() => batches.addPart(id, part, limits)).catch(async (error: unknown) => {
+    const adding = withRedis(() => batches.addPart(id, part, storageLimits(config), reservation.upload));
+    const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
       if (error instanceof AppError && error.code === 'redis_full')
         await dropPart(store, blob).catch(() => {});
       throw error;
     });
-    if (result.outcome === 'added') return { part, added: true };
-    await dropPart(store, blob).catch(() => {});
-    switch (result.outcome) {
-      case 'exists':
-        return { part: this.#same(result.part, part), added: false };
-      case 'too_large':
-        throw batchTooLarge(config);
-      case 'quota':
-        throw quotaReached(config);
-      default: {
-        if (result.status === undefined) throw notFound(id);
-        const known = await this.#closedParts(id);
-        const same = known.find((other) => other.number === number);
-        if (same) return { part: this.#same(same, part), added: false };
-        throw notOpen(id, result.status);
-      }
+    if (result.outcome === 'added') {
+      reservation.counted();
+      return { part, added: true };
     }
+    await dropPart(store, blob).catch(() => {});
+    if (result.outcome === 'ended') {
+      const same = await this.#closedPart(id, number, result.status);
+      return { part: requireSame(same, part.sha256), added: false };
+    }
+    if (result.outcome === 'exists') return { part: requireSame(result.part, part.sha256), added: false };
+    throw limitReached(result.outcome, config);
   }
 
   /** @returns to be called while an upload goes on: however long it takes, its batch stays open for it */
@@ -359,20 +385,18 @@ export class BatchService {
     };
   }
 
-  #same(earlier: StoredPart, part: StoredPart): StoredPart {
-    if (earlier.sha256 === part.sha256) return earlier;
-    throw new AppError(
-      'part_conflict',
-      `part ${part.number} is there already, with another content (sha256 ${earlier.sha256})`,
-    );
-  }
-
-  /** The parts of a batch whose input is whole. */
-  async #closedParts(id: string): Promise<readonly StoredPart[]> {
+  /**
+   * A part of a batch that takes no more.
+   * @throws AppError `batch_not_open` when it has no part of this number, `batch_not_found`
+   */
+  async #closedPart(id: string, number: number, status: BatchStatus | undefined): Promise<StoredPart> {
+    if (status === undefined) throw notFound(id);
     const { batches, blobs, withRedis } = this.#parts;
     const record = await withRedis(() => batches.read(id));
     const manifest = record && (await readManifest(await blobs(), id, record));
-    return manifest?.parts ?? [];
+    const part = manifest?.parts.find((other) => other.number === number);
+    if (!part) throw notOpen(id, status);
+    return part;
   }
 
   /** A repeated `complete`: fine, unless the batch ended without one. */
@@ -483,6 +507,15 @@ function sniffPart(
   return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
 }
 
+/** @throws AppError `part_conflict` unless `sha256` is that of the part */
+function requireSame(part: StoredPart, sha256: string | undefined): StoredPart {
+  if (part.sha256 === sha256) return part;
+  throw new AppError(
+    'part_conflict',
+    `part ${part.number} is there already, with another content (sha256 ${part.sha256})`,
+  );
+}
+
 function shownPart({ number, sha256: digest, bytes, rows, lines }: StoredPart): BatchPart {
   return { number, sha256: digest, bytes, rows, lines };
 }
@@ -531,14 +564,25 @@ function notOpen(id: string, status: BatchStatus): AppError {
   return new AppError('batch_not_open', `the batch ${id} is ${status} and takes no more parts`);
 }
 
-function batchTooLarge({ MAX_BATCH_BYTES }: Config): AppError {
-  return new AppError('body_too_large', `a batch may have ${MAX_BATCH_BYTES} bytes, uncompressed`);
+function storageLimits({ MAX_BATCH_BYTES, MAX_STORED_BYTES }: Config): StorageLimits {
+  return { batchBytes: MAX_BATCH_BYTES, storedBytes: MAX_STORED_BYTES };
 }
 
-function quotaReached({ MAX_STORED_BYTES }: Config): AppError {
-  return new AppError(
-    'quota_reached',
-    `all batches together may have ${MAX_STORED_BYTES} bytes; delete finished ones, or wait until they expire`,
-    { retryAfterS: 60 },
-  );
+function limitReached(reached: LimitReached, { MAX_BATCH_BYTES, MAX_STORED_BYTES }: Config): AppError {
+  switch (reached) {
+    case 'too_large':
+      return new AppError('body_too_large', `a batch may have ${MAX_BATCH_BYTES} bytes, uncompressed`);
+    case 'busy':
+      return new AppError(
+        'quota_reached',
+        `a batch may have ${MAX_BATCH_BYTES} bytes, uncompressed, and other uploads to it hold the rest; try again when they have ended`,
+        { retryAfterS: 10 },
+      );
+    case 'quota':
+      return new AppError(
+        'quota_reached',
+        `all batches together, with uploads under way, may have ${MAX_STORED_BYTES} bytes; delete finished ones, or wait until they expire`,
+        { retryAfterS: 60 },
+      );
+  }
 }

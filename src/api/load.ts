@@ -1,6 +1,7 @@
 /** How much there is to do and how Redis is, read for those who watch the service: a second old is new enough. */
 import type { Redis } from 'ioredis';
 import { EMPTY_BACKLOG, type Backlog } from '../shared/backlog.ts';
+import type { BatchStore } from '../shared/batches/store.ts';
 import type { ModelStats } from '../shared/contract.ts';
 import type { Priority } from '../shared/ids.ts';
 import { queueName } from '../shared/queues.ts';
@@ -22,12 +23,16 @@ export interface Load {
   queues: QueueLoad[];
   models: ModelStats[];
   redis: RedisMemory & { pingMs: number };
+  /** Bytes of batches' input that are stored, and that uploads under way have reserved. */
+  storedBytes: number;
+  reservedBytes: number;
 }
 
 export interface LoadParts {
   redis: Redis;
   withRedis: WithRedis;
   backlog: Backlog;
+  batches: BatchStore;
   stats: Stats;
 }
 
@@ -49,11 +54,17 @@ export function loadReader(parts: LoadParts): () => Promise<Load> {
   };
 }
 
-async function readLoad({ redis, backlog, stats }: LoadParts): Promise<Load> {
+async function readLoad({ redis, backlog, batches, stats }: LoadParts): Promise<Load> {
   const start = performance.now();
   await redis.ping();
   const pingMs = performance.now() - start;
-  const [models, sizes, memory] = await Promise.all([stats.models(), backlog.sizes(), redisMemory(redis)]);
+  const [models, sizes, memory, storedBytes, reservedBytes] = await Promise.all([
+    stats.models(),
+    backlog.sizes(),
+    redisMemory(redis),
+    batches.storedBytes(),
+    batches.reservedBytes(),
+  ]);
   const known = models.flatMap(({ name }) =>
     (['normal', 'low'] as const).map((priority) => ({ model: name, priority })),
   );
@@ -70,5 +81,5 @@ async function readLoad({ redis, backlog, stats }: LoadParts): Promise<Load> {
       };
     }),
   );
-  return { queues, models, redis: { pingMs, ...memory } };
+  return { queues, models, redis: { pingMs, ...memory }, storedBytes, reservedBytes };
 }

@@ -174,7 +174,7 @@ await runMain(createLogger('api', 'info'), async () => {
 
   const stats = new Stats({ withRedis, backlog, batches: batchStore, catalog });
   metrics.watch({
-    load: loadReader({ redis, withRedis, backlog, stats }),
+    load: loadReader({ redis, withRedis, backlog, batches: batchStore, stats }),
     openWaits: () => waiters.size,
     inFlight,
   });

@@ -127,6 +127,13 @@ export class ApiMetrics {
     ofRedis('amulet_redis_memory_bytes', 'Memory that Redis uses', ({ usedBytes }) => usedBytes);
     ofRedis('amulet_redis_max_memory_bytes', 'maxmemory of Redis; 0: none', ({ maxBytes }) => maxBytes);
 
+    gauge('amulet_stored_bytes', 'Bytes of input that batches keep, uncompressed', [], ({ storedBytes }) => [
+      { labels: {}, value: storedBytes },
+    ]);
+    gauge('amulet_reserved_bytes', 'Bytes that uploads under way have reserved', [], ({ reservedBytes }) => [
+      { labels: {}, value: reservedBytes },
+    ]);
+
     const ofQueues = (name: string, help: string, value: (queue: QueueLoad) => number) =>
       gauge(name, help, ['model', 'priority'], ({ queues }) =>
         queues.map((queue) => ({

@@ -28,10 +28,12 @@ export interface UploadOptions {
   maxHeader: HeaderLimits;
   /** The CSV header of the batch, if the input has none. */
   storedHeader: StoredHeader;
-  /** Of the content, without gzip. */
-  maxBytes: number;
-  /** Says what to answer when there is more than that. */
-  tooLarge: () => AppError;
+  /**
+   * Asked before more of the content is stored.
+   * @param bytes of it so far, without gzip
+   * @throws AppError when there is no room for them
+   */
+  reserve: (bytes: number) => Promise<void> | undefined;
   /** ms without a byte from the client. */
   idleMs: number;
   /** Called whenever bytes have come. */
@@ -40,15 +42,14 @@ export interface UploadOptions {
 
 /**
  * @throws AppError: `malformed_body` (gzip that is none, or breaks off), `upload_idle`, `invalid_request` (no column with the
- *   text, a bad header, another kind of file), `tooLarge`; BlobError. Nothing is left behind then.
+ *   text, a bad header, another kind of file), those of `reserve`; BlobError. Nothing is left behind then.
  */
 export async function storePart(
   blobs: BlobStore,
   body: AsyncIterable<Uint8Array>,
   options: UploadOptions,
 ): Promise<Omit<StoredPart, 'number'>> {
-  const { blob, gzip, input, sniff, chunkBytes, maxRecordBytes, maxBytes, tooLarge, idleMs, onBytes } =
-    options;
+  const { blob, input, sniff, chunkBytes, maxRecordBytes, reserve, onBytes } = options;
   let { storedHeader } = options;
   const hash = createHash('sha256');
   const entries: ChunkEntry[] = [];
@@ -58,10 +59,10 @@ export async function storePart(
   let multilineRows = 0;
 
   async function* content() {
-    const received = withIdleLimit(body, idleMs);
-    for await (const piece of gzip ? ungzip(received) : received) {
+    for await (const piece of contentOf(body, options)) {
       bytes += piece.length;
-      if (bytes > maxBytes) throw tooLarge();
+      const reserving = reserve(bytes);
+      if (reserving) await reserving;
       hash.update(piece);
       onBytes();
       yield piece;
@@ -109,6 +110,34 @@ export async function storePart(
     ...storedHeader,
     ...(multilineRows === 0 ? {} : { multiline_rows: multilineRows }),
   };
+}
+
+/**
+ * The SHA-256 of an upload in hex, without storing it.
+ * @returns undefined as soon as it has more than `maxBytes`, without gzip
+ * @throws AppError `malformed_body`, `upload_idle`
+ */
+export async function digestUpload(
+  body: AsyncIterable<Uint8Array>,
+  options: Pick<UploadOptions, 'gzip' | 'idleMs'> & { maxBytes: number },
+): Promise<string | undefined> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const piece of contentOf(body, options)) {
+    bytes += piece.length;
+    if (bytes > options.maxBytes) return undefined;
+    hash.update(piece);
+  }
+  return hash.digest('hex');
+}
+
+/** What was uploaded, without gzip. */
+function contentOf(
+  body: AsyncIterable<Uint8Array>,
+  { gzip, idleMs }: Pick<UploadOptions, 'gzip' | 'idleMs'>,
+): AsyncIterable<Uint8Array> {
+  const received = withIdleLimit(body, idleMs);
+  return gzip ? ungzip(received) : received;
 }
 
 /** The content, after a look at its beginning. Of that a copy is kept: the pieces may be single bytes of large buffers. */

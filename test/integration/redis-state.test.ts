@@ -150,7 +150,7 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 3, chunks: 3, sha256: '', lines: 3 };
-    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 });
+    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 }, `${id} upload`);
     expect(await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' })).toEqual({ outcome: 'queued' });
     expect(await batches.handOut(id, 2)).toMatchObject({ outcome: 'more', chunks: [0, 1] });
     const done = { chunk: 0, revision: 'r1', rows: 1, failedRows: 0, unknownRows: 0, unknownShares: 0 };
@@ -176,7 +176,7 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 30, chunks: 3, sha256: '', lines: 30 };
-    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 });
+    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 }, `${id} upload`);
     await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' });
     const counted = async () => {
       const { rows } = toBatch(id, (await batches.read(id))!, undefined);

@@ -84,5 +84,7 @@ export function bulkBody(c: Context<AppEnv>): Upload {
   if (!body || c.req.header('content-length') === '0') {
     throw new AppError('empty_body', 'send the records as the body');
   }
-  return { body, gzip: encoding !== 'identity' };
+  const gzip = encoding !== 'identity';
+  const length = c.req.header('content-length');
+  return { body, gzip, expectedBytes: gzip || length === undefined ? undefined : Number(length) };
 }

@@ -5,6 +5,8 @@ KEYS[1]  the batch
 KEYS[2]  its parts
 KEYS[3]  set of what is to be removed, by time
 KEYS[4]  bytes of input that are kept, of all batches
+KEYS[5]  uploads with reservations (reservations.lua)
+KEYS[6]  bytes that are reserved
 
 ARGV[1]  id of the batch
 ARGV[2]  number of the part
@@ -15,8 +17,10 @@ ARGV[6]  Unix ms at which the batch is given up, unless another part comes
 ARGV[7]  bytes that one batch may have
 ARGV[8]  bytes that all batches may have
 ARGV[9]  its records with a quoted field over several lines
+ARGV[10] its upload, whose reservation ends when the part is added
 
-Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, {'too_large'} or {'quota'}.
+Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, or the limit that is reached:
+{'too_large'}, {'busy'} or {'quota'}.
 ]]
 local status = redis.call('HGET', KEYS[1], 'status')
 local existing = redis.call('HGET', KEYS[2], ARGV[2])
@@ -26,11 +30,11 @@ end
 if status ~= 'open' then
   return { 'ended', status }
 end
-if redis.call('HGET', KEYS[1], 'bytes') + ARGV[4] > tonumber(ARGV[7]) then
-  return { 'too_large' }
-end
-if (redis.call('GET', KEYS[4]) or 0) + ARGV[4] > tonumber(ARGV[8]) then
-  return { 'quota' }
+-- Its reservation may have ended, and others may have taken the room.
+local reached =
+  limit_reached(ARGV[10], tonumber(ARGV[4]), KEYS[6], KEYS[1], KEYS[4], tonumber(ARGV[7]), tonumber(ARGV[8]))
+if reached then
+  return { reached }
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
@@ -38,5 +42,6 @@ redis.call('HINCRBY', KEYS[1], 'rows', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'parts', 1)
 redis.call('HINCRBY', KEYS[1], 'multiline_rows', ARGV[9])
 redis.call('INCRBY', KEYS[4], ARGV[4])
+set_reserved(KEYS[5], KEYS[6], ARGV[10], 0)
 redis.call('ZADD', KEYS[3], ARGV[6], ARGV[1])
 return { 'added' }

@@ -68,10 +68,20 @@ export interface BatchStoreOptions {
   openTtlS: number;
 }
 
+/** Largest input, in bytes without gzip. */
+export interface StorageLimits {
+  /** Of one batch. */
+  batchBytes: number;
+  /** Of all batches that are kept, and of uploads under way. */
+  storedBytes: number;
+}
+
+/** The batch is too large, or would be with the uploads to it that are under way, or all batches together are. */
+export type LimitReached = 'too_large' | 'busy' | 'quota';
+
 export type AddPartOutcome =
   | { outcome: 'added' }
-  | { outcome: 'too_large' }
-  | { outcome: 'quota' }
+  | { outcome: LimitReached }
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };
 
@@ -98,7 +108,9 @@ export interface ChunkDone {
 
 const SCRIPTS = {
   create: 4,
-  'add-part': 4,
+  'add-part': 6,
+  reserve: 4,
+  release: 2,
   complete: 4,
   'start-chunk': 2,
   'hand-out': 8,
@@ -108,8 +120,14 @@ const SCRIPTS = {
   'report-damage': 2,
   remove: 10,
 } as const;
-/** Those that may end a batch. */
-const WITH_EVENTS = ['hand-out', 'end'];
+/** Functions that stand in front of a script. */
+const INCLUDES: Partial<Record<Script, string>> = {
+  'hand-out': 'push-event',
+  end: 'push-event',
+  'add-part': 'reservations',
+  reserve: 'reservations',
+  release: 'reservations',
+};
 type Script = keyof typeof SCRIPTS;
 type RunScript = (...args: (string | number | Buffer)[]) => Promise<unknown>;
 
@@ -121,9 +139,10 @@ export class BatchStore {
 
   constructor({ redis, prefix, ttlS, openTtlS }: BatchStoreOptions) {
     for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
+      const included = INCLUDES[name as Script];
       redis.defineCommand(commandName(name), {
         numberOfKeys,
-        lua: (WITH_EVENTS.includes(name) ? readScript('push-event') : '') + readScript(name),
+        lua: (included === undefined ? '' : readScript(included)) + readScript(name),
       });
     }
     this.#redis = redis;
@@ -219,10 +238,52 @@ export class BatchStore {
     return Number((await this.#redis.get(this.#bytesKey)) ?? 0);
   }
 
+  /** Bytes that uploads under way have reserved. */
+  async reservedBytes(): Promise<number> {
+    return Number((await this.#redis.hget(this.#reservedKey, 'total')) ?? 0);
+  }
+
+  /**
+   * Reserves room for an upload, in place of what it had reserved.
+   * @param upload `<batch id> <any name>`
+   * @param needed bytes of it in all
+   * @param wanted the same, if there is as much
+   * @param ttlMs until the reservation ends, unless it is renewed
+   * @returns the bytes that are reserved, at least `needed`
+   */
+  async reserve(
+    upload: string,
+    { needed, wanted, ttlMs }: { needed: number; wanted: number; ttlMs: number },
+    limits: StorageLimits,
+  ): Promise<{ outcome: 'reserved'; bytes: number } | { outcome: LimitReached }> {
+    const [batch = ''] = upload.split(' ', 1);
+    const [outcome, bytes] = (await this.#run(
+      'reserve',
+      this.#key(batch),
+      this.#bytesKey,
+      this.#uploadsKey,
+      this.#reservedKey,
+      upload,
+      needed,
+      wanted,
+      ttlMs,
+      limits.batchBytes,
+      limits.storedBytes,
+    )) as ['reserved', number] | [LimitReached];
+    return outcome === 'reserved' ? { outcome, bytes: bytes } : { outcome };
+  }
+
+  /** Gives back what an upload has reserved. */
+  async release(upload: string): Promise<void> {
+    await this.#run('release', this.#uploadsKey, this.#reservedKey, upload);
+  }
+
+  /** @param upload whose reservation ends when the part is added */
   async addPart(
     id: string,
     part: StoredPart,
-    limits: { batchBytes: number; storedBytes: number },
+    limits: StorageLimits,
+    upload: string,
   ): Promise<AddPartOutcome> {
     const [outcome, detail] = (await this.#run(
       'add-part',
@@ -230,6 +291,8 @@ export class BatchStore {
       this.#partsKey(id),
       this.#removalKey,
       this.#bytesKey,
+      this.#uploadsKey,
+      this.#reservedKey,
       id,
       part.number,
       JSON.stringify(part),
@@ -239,6 +302,7 @@ export class BatchStore {
       limits.batchBytes,
       limits.storedBytes,
       part.multiline_rows ?? 0,
+      upload,
     )) as [string, string | null];
     if (outcome === 'exists') {
       return { outcome, part: storedPartSchema.parse(JSON.parse(detail ?? '')) };
@@ -526,6 +590,14 @@ export class BatchStore {
 
   get #leftoversKey(): string {
     return `${this.#prefix}:batches-leftovers`;
+  }
+
+  get #uploadsKey(): string {
+    return `${this.#prefix}:batches-uploads`;
+  }
+
+  get #reservedKey(): string {
+    return `${this.#prefix}:batches-reserved`;
   }
 
   get #bytesKey(): string {

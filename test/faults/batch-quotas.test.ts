@@ -1,0 +1,191 @@
+/** MAX_STORED_BYTES and MAX_BATCH_BYTES while uploads go on: what is stored never passes them, whoever dies. */
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { request, type ClientRequest } from 'node:http';
+import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { BatchCalls, Inside, tellOnFailure, type Problem } from '../support/batches.ts';
+import { eventually, Stack, type Process } from '../support/stack.ts';
+
+const STORED = 2_000_000;
+const BATCH = 1_500_000;
+const LEASE_S = 2;
+
+let stack: Stack;
+let second: Process;
+let urls: string[];
+let calls: BatchCalls;
+let inside: Inside;
+beforeAll(async () => {
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    workers: 0,
+    env: {
+      MAX_STORED_BYTES: String(STORED),
+      MAX_BATCH_BYTES: String(BATCH),
+      UPLOAD_LEASE_S: String(LEASE_S),
+    },
+  });
+  second = stack.startApi();
+  urls = [stack.url, await second.ready];
+  calls = new BatchCalls(stack);
+  inside = new Inside(stack);
+});
+afterAll(async () => {
+  inside.close();
+  await second.end();
+  await stack.stop();
+});
+beforeEach(() => tellOnFailure(() => stack));
+
+/** Bytes of all inputs in the blob store, those of unfinished uploads too. */
+function bytesOnDisk(): number {
+  if (!existsSync(stack.blobFolder)) return 0;
+  return readdirSync(stack.blobFolder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.includes('~tmp/') || name.endsWith('.data'))
+    .reduce(
+      (sum, name) =>
+        sum + (statSync(path.join(stack.blobFolder, name), { throwIfNoEntry: false })?.size ?? 0),
+      0,
+    );
+}
+
+/** So many bytes of records. */
+const records = (bytes: number) => `${JSON.stringify({ text: 'x'.repeat(88) })}\n`.repeat(bytes / 100);
+
+/** An upload that sends what it is told to. */
+class HeldUpload {
+  readonly answer: Promise<{ status: number; code: string | undefined }>;
+  readonly #request: ClientRequest;
+
+  constructor(url: string, id: string, number: number) {
+    this.#request = request(`${url}/v1/batches/${id}/parts/${number}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/x-ndjson' },
+    });
+    this.answer = new Promise((resolve, reject) => {
+      this.#request.once('error', reject);
+      this.#request.once('response', (response) => {
+        let text = '';
+        response.on('data', (data: Buffer) => (text += data.toString()));
+        response.once('end', () =>
+          resolve({ status: response.statusCode!, code: (JSON.parse(text) as Partial<Problem>).code }),
+        );
+      });
+    });
+    this.answer.catch(() => {});
+  }
+
+  send(bytes: number): void {
+    this.#request.write(records(bytes));
+  }
+
+  end(): void {
+    this.#request.end();
+  }
+
+  cut(): void {
+    this.#request.destroy();
+  }
+}
+
+/** Waits until every upload has an answer or has had its bytes reserved. */
+const reserved = (bytes: number) =>
+  eventually(async () => ((await inside.store.reservedBytes()) >= bytes ? true : undefined));
+const nothingReserved = () =>
+  eventually(async () => ((await inside.store.reservedBytes()) === 0 ? true : undefined));
+
+describe('parallel uploads', () => {
+  test('to several instances never store more than all batches may have', async () => {
+    const ids = await Promise.all(Array.from({ length: 10 }, () => calls.open()));
+    const uploads = ids.map((id, i) => new HeldUpload(urls[i % 2]!, id, 1));
+    // 12 MB in all, in turn, so that they all get some of the room.
+    for (let sent = 0; sent < 1_200_000; sent += 50_000) {
+      for (const upload of uploads) upload.send(50_000);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      expect(bytesOnDisk()).toBeLessThanOrEqual(STORED);
+    }
+    for (const upload of uploads) upload.end();
+    const answers = await Promise.all(uploads.map(({ answer }) => answer.catch(() => undefined)));
+    expect(bytesOnDisk()).toBeLessThanOrEqual(STORED);
+    expect(await inside.store.storedBytes()).toBe(bytesOnDisk());
+    for (const answer of answers) expect([201, 429, undefined]).toContain(answer?.status);
+    expect(answers.filter((answer) => answer?.status === 429).length).toBeGreaterThan(0);
+    await nothingReserved();
+    for (const id of ids) await calls.remove(id);
+  });
+
+  test('to one batch never store more than it may have', async () => {
+    const id = await calls.open();
+    const uploads = [1, 2, 3].map((number) => new HeldUpload(urls[number % 2]!, id, number));
+    for (const upload of uploads) {
+      upload.send(600_000);
+      upload.end();
+    }
+    const answers = await Promise.all(uploads.map(({ answer }) => answer));
+    const stored = answers.filter(({ status }) => status === 201).length;
+    expect(stored).toBeGreaterThan(0);
+    expect((await calls.get(id)).body.input.bytes).toBe(stored * 600_000);
+    expect(stored * 600_000).toBeLessThanOrEqual(BATCH);
+    for (const { status, code } of answers.filter((answer) => answer.status !== 201))
+      expect([status, code]).toEqual([429, 'quota_reached']);
+    await nothingReserved();
+    // What does not fit for certain is no matter of time.
+    const rest = await calls.putPart<Problem>(id, 4, records(BATCH - stored * 600_000 + 100));
+    expect([rest.status, rest.body.code]).toEqual([413, 'body_too_large']);
+    expect((await calls.putPart(id, 4, records(BATCH - stored * 600_000))).status).toBe(201);
+    await calls.remove(id);
+  });
+
+  test('of a part that is there store nothing', async () => {
+    const id = await calls.open();
+    expect((await calls.putPart(id, 1, records(1_000_000))).status).toBe(201);
+    const uploads = Array.from({ length: 8 }, (_, i) => new HeldUpload(urls[i % 2]!, id, 1));
+    for (const upload of uploads) upload.send(999_900);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(bytesOnDisk()).toBe(1_000_000);
+    expect(await inside.store.reservedBytes()).toBe(0);
+    uploads.forEach((upload, i) => {
+      upload.send(i < 4 ? 100 : 200);
+      upload.end();
+    });
+    const answers = await Promise.all(uploads.map(({ answer }) => answer));
+    expect(answers.map(({ status, code }) => [status, code])).toEqual([
+      ...Array.from({ length: 4 }, () => [200, undefined]),
+      ...Array.from({ length: 4 }, () => [409, 'part_conflict']),
+    ]);
+    await calls.remove(id);
+  });
+});
+
+test('an upload that stalls keeps its room for longer than a lease; one that is cut gives it back', async () => {
+  const [held, other] = [await calls.open(), await calls.open()];
+  const upload = new HeldUpload(urls[0]!, held, 1);
+  upload.send(1_400_000);
+  await reserved(1_400_000);
+  await new Promise((resolve) => setTimeout(resolve, 1.5 * LEASE_S * 1000));
+  const refused = await calls.putPart<Problem>(other, 1, records(700_000));
+  expect([refused.status, refused.body.code]).toEqual([429, 'quota_reached']);
+  expect(refused.body.detail).toMatch(
+    /^all batches together, with uploads under way, may have 2000000 bytes; /,
+  );
+  upload.cut();
+  await nothingReserved();
+  expect((await calls.putPart(other, 1, records(700_000))).status).toBe(201);
+  for (const id of [held, other]) await calls.remove(id);
+});
+
+test('what a killed instance had reserved is free when its lease is over', async () => {
+  const [lost, other] = [await calls.open(), await calls.open()];
+  const doomed = stack.startApi();
+  const upload = new HeldUpload(await doomed.ready, lost, 1);
+  upload.send(1_400_000);
+  await reserved(1_400_000);
+  await doomed.end('SIGKILL');
+  expect((await calls.putPart(other, 1, records(700_000))).status).toBe(429);
+  await eventually(async () =>
+    (await calls.putPart(other, 1, records(700_000))).status === 201 ? true : undefined,
+  );
+  expect(await inside.store.reservedBytes()).toBe(0);
+  expect(await inside.store.storedBytes()).toBe(700_000);
+  for (const id of [lost, other]) await calls.remove(id);
+});
