@@ -1,5 +1,7 @@
 /** A log file that is renamed to `NAME.1` when it is full, `NAME.1` to `NAME.2` and so on; the oldest is removed. */
 import { closeSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import { makeFolder } from '../shared/make-folder.ts';
 
 export interface RotatingLogOptions {
   maxBytes: number;
@@ -13,7 +15,7 @@ export class RotatingLog {
   #fd: number | undefined;
   #bytes = 0;
 
-  /** @param file its path; its folder must be there */
+  /** @param file its path; its folder is made */
   constructor(file: string, options: RotatingLogOptions) {
     this.#file = file;
     this.#options = options;
@@ -29,6 +31,7 @@ export class RotatingLog {
         rotate(this.#file, this.#options.maxFiles);
       }
       if (this.#fd === undefined) {
+        makeFolder(path.dirname(this.#file));
         this.#fd = openSync(this.#file, 'a', 0o600);
         this.#bytes = statSync(this.#file).size;
       }
@@ -40,15 +43,24 @@ export class RotatingLog {
 
   close(): void {
     if (this.#fd === undefined) return;
-    closeSync(this.#fd);
+    const fd = this.#fd;
     this.#fd = undefined;
+    try {
+      closeSync(fd);
+    } catch {
+      // Some network file systems find out only now that there is no room.
+    }
   }
 }
 
-/** For a file that another program writes to: between two runs of it. */
+/** For a file that another program writes to: between two runs of it. What cannot be renamed just now is next time. */
 export function rotateIfFull(file: string, { maxBytes, maxFiles }: RotatingLogOptions): void {
-  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  if (size >= maxBytes) rotate(file, maxFiles);
+  try {
+    const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+    if (size >= maxBytes) rotate(file, maxFiles);
+  } catch {
+    // As in writeLine().
+  }
 }
 
 function rotate(file: string, maxFiles: number): void {

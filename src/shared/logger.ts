@@ -1,20 +1,44 @@
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { pino, stdSerializers, type Logger } from 'pino';
 import { readableLine } from './log-line.ts';
 import { printableLines } from './printable.ts';
-import { pino, stdSerializers, type Logger } from 'pino';
 
 export type { Logger };
 
+/** How long a full pipe is given to its reader, in ms. */
+const FULL_PIPE_MS = 10;
+const pause = new Int32Array(new SharedArrayBuffer(4));
+let cut = false;
+
+/**
+ * Writes a line to standard output, synchronously, so that the last one of a process that ends is not lost. A full disk
+ * under it (`> api.log`) loses lines; it must not end the process.
+ * @param line without its end
+ */
+export function writeLine(line: string): void {
+  // What a full disk has cut must not begin this line.
+  let rest = Buffer.from(cut ? `\n${line}\n` : `${line}\n`);
+  const { length } = rest;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') break;
+      Atomics.wait(pause, 0, 0, FULL_PIPE_MS);
+    }
+  }
+  if (rest.length < length) cut = rest.length > 0;
+}
+
 /**
  * JSON lines on stdout (on a terminal: lines for people), one child logger per part. Texts never go into logs: log ids and counts.
- * Writing is synchronous, so that the last line of a process that ends is not lost.
  */
 export function createLogger(part: string, level: string): Logger {
-  const destination = pino.destination({ fd: 1, sync: true });
+  const toShow = isatty(1) ? readableLine : printableLines;
   return pino(
     { level, base: { part, pid: process.pid }, serializers: { err: describeError } },
-    process.stdout.isTTY
-      ? { write: (line: string) => void destination.write(`${readableLine(line.trimEnd())}\n`) }
-      : { write: (line: string) => void destination.write(printableLines(line)) },
+    { write: (line: string) => writeLine(toShow(line.trimEnd())) },
   );
 }
 

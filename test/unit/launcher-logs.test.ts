@@ -1,5 +1,16 @@
 /** Log files of `npm start` have an end, and a person can read them. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -47,10 +58,63 @@ test('one file is kept where only one is wanted', () => {
 });
 
 test('a log that cannot be written loses lines, and takes nothing down', () => {
-  const log = new RotatingLog(path.join(dir, 'none', 'api.log'), { maxBytes: 10, maxFiles: 2 });
+  writeFileSync(file, '');
+  const log = new RotatingLog(path.join(file, 'api.log'), { maxBytes: 10, maxFiles: 2 });
   log.writeLine('lost');
   log.close();
-  rotateIfFull(path.join(dir, 'none'), { maxBytes: 0, maxFiles: 2 });
+  rotateIfFull(path.join(file, 'api.log'), { maxBytes: 0, maxFiles: 2 });
+});
+
+test('a log whose folder was missing for a while goes on when it can be made', () => {
+  const below = path.join(dir, 'logs', 'api.log');
+  writeFileSync(path.dirname(below), '');
+  const log = new RotatingLog(below, { maxBytes: 100, maxFiles: 2 });
+  log.writeLine('lost');
+  rmSync(path.dirname(below));
+  log.writeLine('kept');
+  log.close();
+  expect(readFileSync(below, 'utf8')).toBe('kept\n');
+});
+
+const FULL_DEVICE = '/dev/full';
+test.skipIf(!existsSync(FULL_DEVICE)).each([
+  ['a logger', 'logger.ts', 'module.createLogger("api", "info").info("line")'],
+  ['the launcher', 'logger.ts', 'module.writeLine("line")'],
+])('a full disk under standard output does not end %s', (_, file, call) => {
+  const module = JSON.stringify(path.resolve('src/shared', file));
+  const script = `const module = await import(${module}); for (let i = 0; i < 3; i++) ${call}; process.exitCode = 7;`;
+  const full = openSync(FULL_DEVICE, 'w');
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+    { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' },
+  );
+  closeSync(full);
+  expect([status, stderr]).toEqual([7, '']);
+});
+
+test('a line that a full disk has cut does not run into the next', () => {
+  const module = JSON.stringify(path.resolve('src/shared/logger.ts'));
+  // A limit on the size of a file stands for the full disk: SIGXFSZ is ignored by Node, and the write is cut, then refused.
+  const script = `const { writeLine } = await import(${module}); const { ftruncateSync } = await import('node:fs');
+    writeLine('x'.repeat(2000)); writeLine('lost'); ftruncateSync(1, 10); writeLine('next');`;
+  const shell = 'ulimit -f 1; exec "$@" >> "$OUT"';
+  const { status, stderr } = spawnSync(
+    'bash',
+    [
+      '-c',
+      shell,
+      '-',
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      '--input-type=module',
+      '-e',
+      script,
+    ],
+    { env: { ...process.env, OUT: file, NODE_COMPILE_CACHE: '' }, encoding: 'utf8' },
+  );
+  expect([status, stderr]).toEqual([0, '']);
+  expect(readFileSync(file, 'utf8')).toBe(`${'x'.repeat(10)}\nnext\n`);
 });
 
 test.each([
