@@ -5,13 +5,17 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
-import { launchedEnvironment } from './shared/environment.ts';
+import { sweepLeftovers } from './shared/blobs/blob-store.ts';
+import { blobUrl, loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
+import { launchedEnvironment, REDIS_FOLDER } from './shared/environment.ts';
 import { StartupError, toError } from './shared/errors.ts';
+import { writeLine } from './shared/logger.ts';
 import { printableLines } from './shared/printable.ts';
+import { waitForRoom, type WaitOptions } from './launcher/data-dir.ts';
 import { waitForGivenRedis } from './launcher/given-redis.ts';
 import { Part } from './launcher/part.ts';
-import { startPrivateRedis, type PrivateRedis } from './launcher/private-redis.ts';
+import { privateRedisFolder } from './launcher/private-redis.ts';
+import { RedisSupervisor } from './launcher/redis-supervisor.ts';
 import type { RotatingLogOptions } from './launcher/rotating-log.ts';
 import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
@@ -20,7 +24,7 @@ import { keepWebhookSecret } from './launcher/webhook-secret.ts';
 
 const NAME_WIDTH = 10;
 const say = (part: string, line: string): void => {
-  process.stdout.write(`${part.padEnd(NAME_WIDTH)} ${printableLines(line)}\n`);
+  writeLine(`${part.padEnd(NAME_WIDTH)} ${printableLines(line)}`);
 };
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
@@ -28,7 +32,7 @@ const SAME_PRESS_MS = 500;
 
 class Launcher {
   readonly #config: Config;
-  #redis: PrivateRedis | undefined;
+  #redis: RedisSupervisor | undefined;
   #api: Part | undefined;
   #workers: Part[] = [];
   #webhooks: Part | undefined;
@@ -42,6 +46,8 @@ class Launcher {
   async start(): Promise<void> {
     const config = this.#config;
     await holdDataDir(config.DATA_DIR);
+    // Before Redis, which may need the room.
+    await sweepLeftovers(blobUrl(config)).catch(() => {});
     process.on('SIGINT', () => void this.stop(0));
     process.on('SIGTERM', () => void this.stop(0));
     // Without a terminal to write to (its window was closed) there is still work to put away.
@@ -49,15 +55,15 @@ class Launcher {
 
     const url = config.REDIS_URL ?? (await this.#startRedis());
     if (config.REDIS_URL !== undefined) {
-      await waitForGivenRedis(
-        config,
-        (line) => say('redis', line),
-        () => this.#isStopping(),
-      );
+      const options = this.#waiting;
+      await waitForRoom(config.DATA_DIR, options);
+      await waitForGivenRedis(config, options.say, options.isStopping);
     }
-    if (this.#isStopping()) return;
+    if (this.#isStopping() || url === undefined) return;
     if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
     const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
+    const redisData: Record<string, string> =
+      config.REDIS_URL === undefined ? { [REDIS_FOLDER]: privateRedisFolder(config.DATA_DIR) } : {};
     const part = (name: string, role: Role, entry: string, changes: Record<string, string> = {}) =>
       new Part({
         name,
@@ -65,6 +71,7 @@ class Launcher {
         env: launchedEnvironment({
           REDIS_URL: url,
           WEBHOOK_SECRET: secret,
+          ...redisData,
           ...changes,
           ...withoutSecretsOfOthers(role),
         }),
@@ -91,7 +98,7 @@ class Launcher {
         ? `Amulet is ready on ${address}`
         : `Amulet is up on ${address}, but no worker serves DEFAULT_MODEL=${config.DEFAULT_MODEL}: requests must name a model, such as ${own}`;
     const hints = `docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C`;
-    process.stdout.write(`\n${state}   (${hints})\nTry:  ${tryCommand(address, config, served)}\n\n`);
+    writeLine(`\n${state}   (${hints})\nTry:  ${tryCommand(address, config, served)}\n`);
   }
 
   get #logs(): RotatingLogOptions {
@@ -108,16 +115,24 @@ class Launcher {
     return detail;
   }
 
-  async #startRedis(): Promise<string> {
-    const onDeath = (how: string) => {
-      if (this.#stopping) return;
-      say('redis', `died (${how}); starting it again`);
-      this.#startRedis().catch((error: unknown) => void this.#giveUp('redis', toError(error).message));
+  /** @returns its address; undefined when this launcher was told to stop meanwhile */
+  async #startRedis(): Promise<string | undefined> {
+    const { DATA_DIR, PRIVATE_REDIS_MAX_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#config;
+    const limits = { maxBytes: PRIVATE_REDIS_MAX_BYTES, admissionPercent: MAX_REDIS_MEMORY_PERCENT };
+    this.#redis = new RedisSupervisor({
+      dataDir: DATA_DIR,
+      redis: { logs: this.#logs, limits },
+      ...this.#waiting,
+    });
+    return this.#redis.start();
+  }
+
+  get #waiting(): WaitOptions {
+    return {
+      say: (line) => say('redis', line),
+      isStopping: () => this.#isStopping(),
+      sweep: () => sweepLeftovers(blobUrl(this.#config)),
     };
-    this.#redis = await startPrivateRedis(this.#config.DATA_DIR, onDeath, this.#logs);
-    await this.#redis.loaded();
-    say('redis', this.#redis.detail);
-    return this.#redis.url;
   }
 
   /** A part cannot work: stops the others, and makes the reason the last line. */

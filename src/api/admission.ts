@@ -9,9 +9,11 @@
 import type { Redis } from 'ioredis';
 import { EMPTY_BACKLOG, type Backlog, type BacklogSize } from '../shared/backlog.ts';
 import type { Config } from '../shared/config.ts';
+import type { DiskReserve } from '../shared/disk-reserve.ts';
 import { AppError } from '../shared/errors.ts';
 import type { Priority } from '../shared/ids.ts';
 import { queueName } from '../shared/queues.ts';
+import { redisDiskFull } from '../shared/redis.ts';
 import { redisMemory } from '../shared/redis-memory.ts';
 
 /** What is known of Redis is asked for again after so long. */
@@ -25,17 +27,21 @@ export interface AdmissionParts {
   config: Pick<Config, 'MAX_QUEUED_TEXTS' | 'MAX_QUEUED_BYTES' | 'MAX_REDIS_MEMORY_PERCENT'>;
   redis: Redis;
   backlog: Backlog;
+  /** Of the disk that Redis writes to, if it is one of this machine. */
+  redisDisk?: DiskReserve | undefined;
 }
 
 interface Seen {
   sizes: Map<string, BacklogSize>;
   /** Of what Redis may use; 0 when it has no limit. */
   memoryPercent: number;
+  /** Its disk has less than its reserve left. */
+  diskShort: boolean;
 }
 
 export class Admission {
   readonly #parts: AdmissionParts;
-  #seen: Seen = { sizes: new Map(), memoryPercent: 0 };
+  #seen: Seen = { sizes: new Map(), memoryPercent: 0, diskShort: false };
   #seenAt = -Infinity;
   #looking: Promise<Seen> | undefined;
 
@@ -43,10 +49,11 @@ export class Admission {
     this.#parts = parts;
   }
 
-  /** @throws AppError `queue_full` when a job of so many texts and bytes cannot be taken just now */
+  /** @throws AppError `queue_full` or `redis_disk_full` when a job of so many texts and bytes cannot be taken just now */
   async admit(priority: Priority, model: string, { texts, bytes }: BacklogSize): Promise<void> {
     const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#parts.config;
-    const { sizes, memoryPercent } = await this.#recent();
+    const { sizes, memoryPercent, diskShort } = await this.#recent();
+    if (diskShort) throw redisDiskFull();
     refuseAbove(MAX_REDIS_MEMORY_PERCENT, priority === 'low' ? LOW_MARGIN : 0, memoryPercent);
     const queue = queueName(priority, model);
     const waiting = sizes.get(queue) ?? EMPTY_BACKLOG;
@@ -65,9 +72,11 @@ export class Admission {
     sizes.set(queue, { texts: waiting.texts + texts, bytes: waiting.bytes + bytes });
   }
 
-  /** @throws AppError `queue_full` when Redis has too little room left for new work */
+  /** @throws AppError `queue_full` or `redis_disk_full` when Redis has too little room left for new work */
   async admitBatch(): Promise<void> {
-    refuseAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0, (await this.#recent()).memoryPercent);
+    const { memoryPercent, diskShort } = await this.#recent();
+    if (diskShort) throw redisDiskFull();
+    refuseAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0, memoryPercent);
   }
 
   async #recent(): Promise<Seen> {
@@ -78,9 +87,14 @@ export class Admission {
   }
 
   async #look(): Promise<Seen> {
-    const { redis, backlog } = this.#parts;
-    const [sizes, { usedBytes, maxBytes }] = await Promise.all([backlog.sizes(), redisMemory(redis)]);
-    this.#seen = { sizes, memoryPercent: maxBytes === 0 ? 0 : (usedBytes / maxBytes) * 100 };
+    const { redis, backlog, redisDisk } = this.#parts;
+    const [sizes, { usedBytes, maxBytes }, shortage] = await Promise.all([
+      backlog.sizes(),
+      redisMemory(redis),
+      redisDisk?.shortage('new'),
+    ]);
+    const memoryPercent = maxBytes === 0 ? 0 : (usedBytes / maxBytes) * 100;
+    this.#seen = { sizes, memoryPercent, diskShort: shortage !== undefined };
     this.#seenAt = performance.now();
     return this.#seen;
   }

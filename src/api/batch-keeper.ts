@@ -37,7 +37,7 @@ const FIRST_CHUNKS = 4;
 /** Batches that one round removes; the rest comes with the next. */
 const REMOVE_LIMIT = 100;
 /** Rounds between two sweeps of what crashed writers left in the blob store. */
-const SWEEP_EVERY = 720;
+const SWEEP_EVERY = 60;
 
 export class BatchKeeper {
   readonly #parts: BatchKeeperParts;

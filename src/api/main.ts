@@ -6,6 +6,8 @@ import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
 import { apiKeys, blobUrl, loadApiConfig, reportSettings } from '../shared/config.ts';
+import { DiskReserve } from '../shared/disk-reserve.ts';
+import { redisFolder } from '../shared/environment.ts';
 import { toError } from '../shared/errors.ts';
 import { serveHealth } from '../shared/health-server.ts';
 import { closeWhenIdle, keepAlive, listen } from '../shared/listen.ts';
@@ -82,7 +84,13 @@ await runMain(createLogger('api', 'info'), async () => {
     onEnd: (settled) => metrics.waited(settled),
   });
   const backlog = new Backlog(redis, config.REDIS_PREFIX);
-  const admission = new Admission({ config, redis, backlog });
+  const redisData = redisFolder();
+  const admission = new Admission({
+    config,
+    redis,
+    backlog,
+    redisDisk: redisData === undefined ? undefined : new DiskReserve(redisData, config.MIN_FREE_DISK_BYTES),
+  });
   const jobs = new JobService({
     config,
     redis,
@@ -106,7 +114,7 @@ await runMain(createLogger('api', 'info'), async () => {
     resultTtlS: config.RESULT_TTL_S,
   });
 
-  const blobs = lazyBlobStore(blobUrl(config));
+  const blobs = lazyBlobStore(blobUrl(config), config.MIN_FREE_DISK_BYTES);
   const batchStore = new BatchStore({
     redis,
     prefix: config.REDIS_PREFIX,

@@ -1,28 +1,37 @@
 /** The folder for everything that `npm start` writes, and short paths for sockets. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { StartupError, toError } from '../shared/errors.ts';
+import { makeFolder } from '../shared/make-folder.ts';
 
 /** sun_path holds 108 bytes on Linux, 104 on macOS. */
 export const MAX_SOCKET_PATH = 100;
 const FALLBACK_TMPDIR = '/tmp';
 const ELSEWHERE = 'or set DATA_DIR to another folder';
 
+/** Folders in it, and bytes that each must take: with less, Redis would end with its first large job. */
+const FOLDERS = { '': 4096, redis: 1024 * 1024, logs: 4096 };
+const RETRY_MS = 1000;
+
+/** The disk is full or the quota used up, which passes when somebody makes room. */
+export class NoRoom extends StartupError {}
+
 /**
  * Makes the folder and those in it, and tries to write to each.
  * @returns its absolute path
- * @throws StartupError that says how to go on
+ * @throws StartupError that says how to go on; NoRoom when waiting may help
  */
 export function makeDataDir(dataDir: string): string {
   const dir = path.resolve(dataDir);
-  for (const name of ['', 'redis', 'logs']) {
+  for (const [name, bytes] of Object.entries(FOLDERS)) {
     const folder = path.join(dir, name);
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolder(folder);
       const probe = mkdtempSync(path.join(folder, '.probe-'));
       try {
-        writeFileSync(path.join(probe, 'file'), 'x'.repeat(4096));
+        writeFileSync(path.join(probe, 'file'), 'x'.repeat(bytes));
       } finally {
         rmSync(probe, { recursive: true, force: true });
       }
@@ -31,6 +40,35 @@ export function makeDataDir(dataDir: string): string {
     }
   }
   return dir;
+}
+
+export interface WaitOptions {
+  /** Gets a line when the reason for waiting changes. */
+  say: (line: string) => void;
+  isStopping: () => boolean;
+  /** Removes what is not needed any more. */
+  sweep: () => Promise<unknown>;
+}
+
+/**
+ * Resolves when the data folder can be written to.
+ * @throws StartupError when waiting is of no use
+ */
+export async function waitForRoom(dataDir: string, { say, isStopping, sweep }: WaitOptions): Promise<void> {
+  let said: string | undefined;
+  while (!isStopping()) {
+    try {
+      makeDataDir(dataDir);
+      return;
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error;
+      if (said !== error.message) say(`waiting: ${error.message}; Ctrl-C ends this`);
+      said = error.message;
+    }
+    // Not told: it is for the disk to be usable again, and the next look says whether it is.
+    await sweep().catch(() => {});
+    await sleep(RETRY_MS);
+  }
 }
 
 function cannotWrite(dataDir: string, folder: string, error: unknown): StartupError {
@@ -43,10 +81,12 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
     EDQUOT: `this user's disk quota is used up: make room, ${ELSEWHERE}`,
     EEXIST: `there is a file of this name: remove it, ${ELSEWHERE}`,
     ENOTDIR: `a part of this path is a file: remove it, ${ELSEWHERE}`,
+    ENOENT: `no folder can be made there: set DATA_DIR to another folder`,
     ENAMETOOLONG: `the path is too long: set DATA_DIR to a shorter one`,
   };
+  const NamedError = code === 'ENOSPC' || code === 'EDQUOT' ? NoRoom : StartupError;
   const where = folder === path.join(dataDir, '') ? `DATA_DIR=${dataDir}` : `${folder} (DATA_DIR)`;
-  return new StartupError(`${where}: ${reasons[code] ?? toError(error).message}`, { cause: error });
+  return new NamedError(`${where}: ${reasons[code] ?? toError(error).message}`, { cause: error });
 }
 
 /**

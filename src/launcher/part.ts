@@ -3,7 +3,6 @@
  * alone), restarted with backoff when it dies, and stopped gracefully.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -61,7 +60,6 @@ export class Part {
 
   #start(): void {
     const { name, entry, env, logDir, logs } = this.#options;
-    mkdirSync(logDir, { recursive: true });
     const log = new RotatingLog(path.join(logDir, `${name}.log`), logs);
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(entry)], {
       env,

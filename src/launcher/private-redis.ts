@@ -4,12 +4,14 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { chmodSync, closeSync, lstatSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { systemEnvironment } from '../shared/environment.ts';
 import { StartupError, toError } from '../shared/errors.ts';
+import { makeFolder } from '../shared/make-folder.ts';
 import { MAX_SOCKET_PATH, temporarySocket } from './data-dir.ts';
+import { adjustLimits, type RedisLimits } from './redis-limits.ts';
 import { rotateIfFull, type RotatingLogOptions } from './rotating-log.ts';
 
 const BINARIES = ['redis-server', 'valkey-server'];
@@ -30,6 +32,17 @@ export interface PrivateRedis {
   stop: () => Promise<void>;
 }
 
+export interface PrivateRedisOptions {
+  /** Of its own log. */
+  logs?: RotatingLogOptions;
+  limits?: RedisLimits;
+}
+
+const NO_ROTATION = { maxBytes: Infinity, maxFiles: 1 };
+const DEFAULT_LIMITS = { maxBytes: 0, admissionPercent: 80 };
+/** How often its limits are brought up to date. */
+const LIMITS_MS = 5000;
+
 /**
  * Starts the server, or takes over one that an earlier launcher left.
  * @param onDeath called when it ends without being asked to
@@ -38,19 +51,27 @@ export interface PrivateRedis {
 export async function startPrivateRedis(
   dataDir: string,
   onDeath: (how: string) => void,
-  logs: RotatingLogOptions = { maxBytes: Infinity, maxFiles: 1 },
+  { logs = NO_ROTATION, limits = DEFAULT_LIMITS }: PrivateRedisOptions = {},
 ): Promise<PrivateRedis> {
-  const dir = path.resolve(dataDir, 'redis');
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const dir = privateRedisFolder(dataDir);
+  makeFolder(dir);
   const socket = socketPath(dir);
+  const keeper = new LimitKeeper(socket, dir, limits);
   if (await answers(socket)) {
-    const unwatch = onEnd(socket, () => onDeath('its connection closed'));
+    const unwatch = onEnd(socket, () => {
+      keeper.stop();
+      onDeath('its connection closed');
+    });
     return {
       url: `unix://${socket}`,
       detail: 'taken over from an earlier run',
-      loaded: () => loaded(socket),
+      loaded: async () => {
+        await loaded(socket);
+        await keeper.start();
+      },
       stop: async () => {
         unwatch();
+        keeper.stop();
         await shutdown(socket);
       },
     };
@@ -64,6 +85,7 @@ export async function startPrivateRedis(
   let stopping = false;
   const log = path.join(dir, 'redis.log');
   rotateIfFull(log, logs);
+  removeUnfinished(dir);
   const out = openSync(log, 'a');
   const server = spawn(
     binary,
@@ -88,7 +110,7 @@ export async function startPrivateRedis(
       new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
     ]);
     if (dead !== undefined)
-      throw new StartupError(`${binary} ended at once (${dead}): ${lastLine(log)} (${log})`);
+      throw new StartupError(`${binary} ended at once (${dead}): ${lastLine(log)} (${log})${cure(log, dir)}`);
     if (performance.now() - startedAt > START_TIMEOUT_MS) {
       server.kill();
       throw new StartupError(
@@ -100,11 +122,14 @@ export async function startPrivateRedis(
   let loading = true;
   const diedLoading = new Promise<never>((_, reject) => {
     void died.then((how) => {
+      keeper.stop();
       if (stopping) return;
       if (!loading) onDeath(how);
       else
         reject(
-          new StartupError(`${binary} ended while it loaded its data (${how}): ${lastLine(log)} (${log})`),
+          new StartupError(
+            `${binary} ended while it loaded its data (${how}): ${lastLine(log)} (${log})${cure(log, dir)}`,
+          ),
         );
     });
   });
@@ -112,16 +137,62 @@ export async function startPrivateRedis(
   return {
     url: `unix://${socket}`,
     loaded: async () => {
-      await Promise.race([loaded(socket), diedLoading]);
+      await Promise.race([loaded(socket).then(() => keeper.start()), diedLoading]);
       loading = false;
     },
     detail: `${binary}, appendfsync always, data in ${path.relative('', dir) || dir}`,
     stop: async () => {
       stopping = true;
+      keeper.stop();
       await shutdown(socket);
       await ended(server);
     },
   };
+}
+
+/** Keeps the limits of a running server up to date. */
+class LimitKeeper {
+  readonly #adjust: () => Promise<void>;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socket: string, dir: string, limits: RedisLimits) {
+    // One that does not answer just now is asked again.
+    this.#adjust = () => withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
+  }
+
+  async start(): Promise<void> {
+    await this.#adjust();
+    this.stop();
+    this.#timer = setInterval(() => void this.#adjust(), LIMITS_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** Where its data lies. */
+export const privateRedisFolder = (dataDir: string): string => path.resolve(dataDir, 'redis');
+
+/** Removes what a server that was killed while it rewrote its file has left: as much as all of its data. */
+function removeUnfinished(dir: string): void {
+  for (const folder of [dir, path.join(dir, 'appendonlydir')]) {
+    let names: string[];
+    try {
+      names = readdirSync(folder);
+    } catch {
+      continue;
+    }
+    for (const name of names)
+      if (/^temp-.*\.(aof|rdb|incr|manifest)$/.test(name)) rmSync(path.join(folder, name), { force: true });
+  }
+}
+
+/** What to do about data that cannot be read. The end of a file that a crash has cut off is no such case. */
+function cure(log: string, dir: string): string {
+  if (!/Bad file format|Unexpected end of file|Wrong signature|aof format/i.test(lastLine(log))) return '';
+  const manifest = path.join(dir, 'appendonlydir', 'appendonly.aof.manifest');
+  return `: restore ${dir} from a backup, or copy it and then have redis-check-aof --fix ${manifest} cut off what cannot be read`;
 }
 
 /** The last thing that the server said, without its process id and time. */

@@ -2,16 +2,17 @@
 import { lstatSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
+import path from 'node:path';
 import { StartupError, toError } from '../shared/errors.ts';
-import { makeDataDir, temporarySocket } from './data-dir.ts';
+import { temporarySocket } from './data-dir.ts';
 
 /**
  * Holds the folder until the process ends. A listening socket is the lock: unlike a pid file it cannot be left behind by
- * a killed process, whose number somebody else may have by now.
- * @throws StartupError when another launcher holds it, or nothing can be written there
+ * a killed process, whose number somebody else may have by now. The folder need not be there yet.
+ * @throws StartupError when another launcher holds it
  */
 export async function holdDataDir(dataDir: string): Promise<void> {
-  const dir = makeDataDir(dataDir);
+  const dir = path.resolve(dataDir);
   const socket = temporarySocket(
     // Each user's own: a socket that somebody else has left in there cannot be removed.
     `amulet-launcher-${createHash('sha256').update(`${process.getuid?.()} ${dir}`).digest('hex').slice(0, 16)}.sock`,

@@ -1,7 +1,8 @@
 /** The secret that webhooks are signed with where the settings name none: made once, kept in a file. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError, toError } from '../shared/errors.ts';
+import { makeFolder } from '../shared/make-folder.ts';
 import { isSecret, newSecret } from '../shared/webhooks/secret.ts';
 
 /**
@@ -19,8 +20,10 @@ export function keepWebhookSecret(dataDir: string): string {
 function readOrMake(file: string): string {
   try {
     if (!existsSync(file)) {
-      mkdirSync(path.dirname(file), { recursive: true });
-      writeFileSync(file, `${newSecret()}\n`, { mode: 0o600, flag: 'wx' });
+      makeFolder(path.dirname(file));
+      // A full disk must not leave an empty file, which somebody would have to remove.
+      writeFileSync(`${file}.new`, `${newSecret()}\n`, { mode: 0o600 });
+      renameSync(`${file}.new`, file);
     }
     return readFileSync(file, 'utf8').trim();
   } catch (error) {

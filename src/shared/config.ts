@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
+import type { MinFree } from './disk-reserve.ts';
 import { environment, envFileReport, isLaunched } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
 import { NAME, PACKAGE } from './names.ts';
@@ -46,6 +47,11 @@ const list = z.string().transform((value) =>
     .map((item) => item.trim())
     .filter((item) => item !== ''),
 );
+
+const minFree = z
+  .string()
+  .regex(/^(auto|\d{1,15})$/, 'must be a whole number of bytes, or auto')
+  .transform((value): MinFree => (value === 'auto' ? value : Number(value)));
 
 /** A number of padded tokens, or undefined: measure it. */
 const budget = z
@@ -142,6 +148,11 @@ export const SETTINGS = {
     '',
     'Redis or Valkey ≥ 7, as `redis://`, `rediss://`, `unix:///path`, [`redis+sentinel://host,host/name`](docs/operations.md#replicas-and-sentinel) or [`redis+cluster://host,host`](docs/redis.md#cluster). Unset: the launcher runs a private one.',
   ),
+  PRIVATE_REDIS_MAX_BYTES: setting(
+    int(0, 1e15),
+    0,
+    "`maxmemory` of the Redis that `npm start` runs; new work is refused at `MAX_REDIS_MEMORY_PERCENT` of it. 0: a quarter of the machine's or container's memory.",
+  ),
   REDIS_TLS_CA_FILE: setting(
     optionalText,
     '',
@@ -222,6 +233,11 @@ export const SETTINGS = {
     int(1, 1e15),
     1e12,
     'Largest input of all batches together that are kept, uncompressed.',
+  ),
+  MIN_FREE_DISK_BYTES: setting(
+    minFree,
+    'auto',
+    'Room to keep free on the disk of batches, and of the private Redis: with less, new work is answered with 507; results may use half of it. `auto`: 1 GB, or a tenth of a disk below 10 GB. 0: none.',
   ),
   MAX_RECORD_BYTES: setting(
     int(1024, 1e9),

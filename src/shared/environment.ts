@@ -32,6 +32,14 @@ export function isLaunched(): boolean {
   return process.env[LAUNCHED] === '1';
 }
 
+/** Set for the processes that `npm start` runs with a Redis of its own. */
+export const REDIS_FOLDER = 'AMULET_REDIS_FOLDER';
+
+/** The data folder of that Redis; undefined where Redis is somebody else's. */
+export function redisFolder(): string | undefined {
+  return isLaunched() ? process.env[REDIS_FOLDER] : undefined;
+}
+
 /** What was found in `.env`, and what in it is probably not meant. */
 export interface EnvFileReport {
   names: readonly string[];

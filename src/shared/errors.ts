@@ -57,6 +57,7 @@ export const PROBLEMS = {
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },
   blob_store_full: { status: 507, title: 'The blob store has no space left' },
+  redis_disk_full: { status: 507, title: 'The disk of Redis has too little room' },
   predict_timeout: { status: 504, title: 'The prediction took too long' },
 } as const satisfies Record<string, { status: number; title: string }>;
 

@@ -171,7 +171,7 @@ export type WithRedis = <T>(call: () => Promise<T>) => Promise<T>;
  * The API's guard around Redis: whatever hangs, drops or is full becomes a 503 within `timeoutMs`.
  * The work of a call that timed out may still happen; callers that write use ids that make a repeat harmless.
  *
- * @throws AppError `redis_unavailable` or `redis_full`; other errors (bugs) pass unchanged
+ * @throws AppError `redis_unavailable`, `redis_full` or `redis_disk_full`; other errors (bugs) pass unchanged
  */
 export function createRedisGuard(redis: Redis, timeoutMs: number): WithRedis {
   return async function withRedis(call) {
@@ -194,13 +194,24 @@ function unavailable(detail: string, cause?: unknown): AppError {
   return new AppError('redis_unavailable', detail, { retryAfterS: 1, cause });
 }
 
+/** For new work that the disk of Redis has no room for. */
+export function redisDiskFull(cause?: unknown): AppError {
+  return new AppError(
+    'redis_disk_full',
+    'the disk of Redis has too little room for new work: try again later; the operator makes room',
+    { retryAfterS: 10, cause },
+  );
+}
+
+/** The reply while its file cannot be written for want of room; with `appendfsync always` it ends instead. */
+const DISK_FULL = /^MISCONF\b.*(No space left|quota exceeded)/i;
 /** Replies that say the server cannot work now, rather than that the command was wrong. */
 const SERVER_STATE = /^(LOADING|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS)\b/;
 /** ioredis rejects with plain Errors when a connection goes away; they carry no code to tell them by. */
 const CONNECTION_LOST =
   /Connection is closed|Stream isn't writeable|Command timed out|Socket timeout|max retries per request|Socket closed|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT/i;
 
-/** An error of a Redis command as a caller is to see it: AppError `redis_unavailable` or `redis_full`; others as they are. */
+/** An error of a Redis command as a caller is to see it: AppError `redis_unavailable`, `redis_full` or `redis_disk_full`; others as they are. */
 export function toRedisProblem(thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   const error = toError(thrown);
@@ -210,6 +221,7 @@ export function toRedisProblem(thrown: unknown): unknown {
       cause: error,
     });
   }
+  if (DISK_FULL.test(error.message)) return redisDiskFull(error);
   if ([SERVER_STATE, DISPLACED, FORBIDDEN].some((pattern) => pattern.test(error.message)))
     return unavailable(`Redis answered ${error.message.split(' ')[0]}`, error);
   const code = (error as NodeJS.ErrnoException).code ?? '';

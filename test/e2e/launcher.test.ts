@@ -1,5 +1,5 @@
 /** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -7,44 +7,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/api-keys.ts';
 import type { Job, LabelScore } from '../../src/shared/contract.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { Launcher } from '../support/launcher.ts';
 import { freePort } from '../support/redis.ts';
 import { eventually } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
-
-class Launcher {
-  readonly process: ChildProcess;
-  output = '';
-
-  constructor(env: Record<string, string>) {
-    // No REDIS_URL: the launcher must find a Redis of its own.
-    const { REDIS_URL: _, ...inherited } = process.env;
-    this.process = spawn('npm', ['start'], {
-      env: { ...inherited, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
-    for (const stream of [this.process.stdout, this.process.stderr]) {
-      stream?.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
-    }
-  }
-
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
-    return eventually(() => {
-      if (this.process.exitCode !== null && !pattern.test(this.output)) throw new Error(this.output);
-      return Promise.resolve(pattern.exec(this.output) ?? undefined);
-    });
-  }
-
-  /** As a terminal does on Ctrl-C: to every process of the group. */
-  async interrupt(): Promise<number | null> {
-    if (this.process.exitCode === null && this.process.signalCode === null) {
-      const closed = new Promise((resolve) => this.process.once('close', resolve));
-      process.kill(-this.process.pid!, 'SIGINT');
-      await closed;
-    }
-    return this.process.exitCode;
-  }
-}
 
 let dataDir: string;
 let env: Record<string, string>;

@@ -1,17 +1,5 @@
 /** Batches whose blob store vanishes, fills up or loses data, and what happens at every limit of room and time. */
-import { spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  rmdirSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -29,11 +17,12 @@ import {
 } from '../support/batches.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { provideS3 } from '../support/s3.ts';
+import { SmallDisk } from '../support/small-disk.ts';
 import { eventually, Stack, type StackOptions } from '../support/stack.ts';
 
 const input = archive(900);
 const s3 = await provideS3();
-const disk = mountTmpfs('2m');
+const disk = SmallDisk.mount('2m');
 let redis: OwnRedis;
 let undisturbed: string;
 /** The stack of the test that runs. */
@@ -50,10 +39,7 @@ afterAll(async () => {
   await leave();
   await redis.stop();
   if (typeof s3 !== 'string') await s3.stop();
-  if ('folder' in disk) {
-    spawnSync('umount', [disk.folder]);
-    rmdirSync(disk.folder);
-  }
+  if (typeof disk !== 'string') disk.unmount();
 });
 beforeEach(() => tellOnFailure(() => stack));
 
@@ -70,35 +56,6 @@ async function leave(): Promise<void> {
   inside.close();
   await stack.stop();
   stack = undefined;
-}
-
-/** A disk that is soon full, or why there is none. */
-function mountTmpfs(size: string): { folder: string } | { reason: string } {
-  const folder = mkdtempSync(path.join(tmpdir(), 'amulet-small-disk-'));
-  const { status, stderr, error } = spawnSync(
-    'mount',
-    ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder],
-    {
-      encoding: 'utf8',
-    },
-  );
-  if (status === 0) return { folder };
-  rmdirSync(folder);
-  return { reason: `no tmpfs can be mounted: ${error?.message ?? stderr.trim()}` };
-}
-
-/** Takes all the room there is. @returns the file to remove for it to be there again */
-function fill(folder: string): string {
-  const file = path.join(folder, 'filler');
-  const handle = openSync(file, 'w');
-  try {
-    for (;;) writeSync(handle, Buffer.alloc(4096, 'x'));
-  } catch (error) {
-    expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
-  } finally {
-    closeSync(handle);
-  }
-  return file;
 }
 
 /** So many bytes of records. */
@@ -315,44 +272,72 @@ describe('a full Redis', () => {
   });
 });
 
-describe(`a full disk${'reason' in disk ? ` (skipped: ${disk.reason})` : ''}`, () => {
-  const skip = !('folder' in disk);
-  const folder = 'folder' in disk ? disk.folder : '';
-  const blobFolder = path.join(folder, 'blobs');
-  beforeAll(async () => {
-    if (skip) return;
-    mkdirSync(blobFolder);
-    await use({ env: { ...DISTURBED, BLOB_URL: `file:${blobFolder}` } });
-  });
+describe(`a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`, () => {
+  if (typeof disk === 'string') {
+    test.skip('needs one', () => {});
+    return;
+  }
+  const blobFolder = path.join(disk.folder, 'blobs');
+  const env = { ...DISTURBED, BLOB_URL: `file:${blobFolder}` };
+  const message = expect.stringMatching(/^The blob store has no space left: delete batches /);
+  const freeBytes = () => disk.freeBytes;
+  beforeAll(() => mkdirSync(blobFolder));
 
-  test.skipIf(skip)('refuses an upload with 507 and keeps nothing of it', async () => {
-    expectProblem(await calls.post(streamed(records(4_000_000))), [507, 'blob_store_full']);
+  /** An upload of more than an empty disk can take is refused, and leaves no trace. */
+  async function expectRefusal(bytes: number): Promise<void> {
+    await eventually(() => Promise.resolve(readdirSync(blobFolder).length === 1 || undefined));
+    const before = freeBytes();
+    expectProblem(await calls.post(streamed(records(bytes))), [507, 'blob_store_full']);
     const id = await calls.open();
-    expectProblem(await calls.putPart(id, 1, records(4_000_000)), [507, 'blob_store_full']);
+    expectProblem(await calls.putPart(id, 1, records(bytes)), [507, 'blob_store_full']);
     expect((await calls.call<{ batches: Batch[] }>('/v1/batches')).body.batches.length).toBe(1);
     expect(readdirSync(blobFolder)).toEqual(['~tmp']);
     expect(readdirSync(path.join(blobFolder, '~tmp'))).toEqual([]);
+    expect(freeBytes()).toBe(before);
     expect(await inside.store.storedBytes()).toBe(0);
     expect((await calls.putPart(id, 1, records(100_000))).status).toBe(201);
     await calls.remove(id);
-  });
+  }
 
-  test.skipIf(skip)(
-    'keeps the results waiting: the batch says so, and goes on when there is room',
-    async () => {
+  describe.each(['0', 'auto'])('MIN_FREE_DISK_BYTES=%s', (minFree) => {
+    beforeAll(() => use({ env: { ...env, MIN_FREE_DISK_BYTES: minFree } }));
+
+    test('refuses an upload with 507 and keeps nothing of it', () => expectRefusal(4_000_000));
+
+    test('keeps the results waiting: the batch says so, and goes on when there is room', async () => {
       const id = await calls.submit(input.body);
       await calls.progress(id);
-      const filler = fill(folder);
+      const filler = disk.fill();
       const batch = await calls.until(id, ({ problem }) => problem !== null);
-      expect(batch).toMatchObject({
-        status: 'processing',
-        problem: { code: 'blob_store_full', message: 'The blob store has no space left' },
-      });
+      expect(batch).toMatchObject({ status: 'processing', problem: { code: 'blob_store_full', message } });
       rmSync(filler);
       await expectUndisturbed(calls, inside, id, input, undisturbed);
       expect(readdirSync(path.join(blobFolder, '~tmp'))).toEqual([]);
-    },
-  );
+      await calls.remove(id);
+    });
+  });
+
+  test('a reserve: uploads leave it, results half of it', async () => {
+    await use({ env: { ...env, MIN_FREE_DISK_BYTES: '1000000' } });
+    // There would be room for it.
+    await expectRefusal(1_300_000);
+    await stack!.workers[0]!.end();
+    const id = await calls.submit(input.body);
+    const filler = disk.fill(700_000);
+    // The disk is looked at now and then.
+    const refused = await eventually(async () => {
+      const answer = await calls.post<Problem>('{"text":"good"}\n');
+      return answer.status === 202 ? undefined : answer;
+    });
+    expectProblem(refused, [507, 'blob_store_full']);
+    stack!.workers = [stack!.startWorker()];
+    const batch = await calls.until(id, ({ problem }) => problem !== null);
+    expect(batch).toMatchObject({ status: 'processing', problem: { code: 'blob_store_full', message } });
+    expect(batch.rows.finished).toBeGreaterThan(0);
+    expect(disk.freeBytes).toBeGreaterThanOrEqual(500_000 - 2 * 4096);
+    rmSync(filler);
+    await expectUndisturbed(calls, inside, id, input, undisturbed);
+  });
 });
 
 test.skipIf(typeof s3 === 'string')(

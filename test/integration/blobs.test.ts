@@ -538,6 +538,51 @@ describe('blobs in a folder only', () => {
     expect(await store.size('now')).toBe(50 * 1024);
   });
 
+  test('a sweep takes what a dead process has left at once, and spares what a live one writes', async () => {
+    const { root, store } = await fresh();
+    const temporary = path.join(root, '~tmp');
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    async function* slowly() {
+      yield Buffer.from('half');
+      await held;
+    }
+    const upload = store.putStream('held', slowly());
+    const [live = ''] = await expect
+      .poll(() => readdir(temporary))
+      .toHaveLength(1)
+      .then(() => readdir(temporary));
+    const [machine = '', pid = '', started = '', id = ''] = live.split('.');
+    const dead = spawnSync(process.execPath, ['-e', '']).pid;
+    const anHourAgo = new Date(Date.now() - 3_700_000);
+    const files = {
+      // Two of this machine: its process is gone, or its number is another one's by now.
+      dead: `${machine}.${dead}.${started}.${id}`,
+      reused: `${machine}.${pid}.${Number(started) - 1}.${id}`,
+      // Who knows whether a process of another machine is there: it would have touched its file within the hour.
+      elsewhere: `${'0'.repeat(12)}.${dead}.${started}.${id}`,
+      elsewhereOld: `${'0'.repeat(12)}.${dead}.1.${id}`,
+      // An earlier version did not touch its own.
+      namelessOld: randomUUID(),
+    };
+    for (const [name, file] of Object.entries(files)) {
+      await writeFile(path.join(temporary, file), 'half');
+      if (name.endsWith('Old')) await utimes(path.join(temporary, file), anHourAgo, anHourAgo);
+    }
+    await utimes(path.join(temporary, live), anHourAgo, anHourAgo);
+    expect(await store.sweep()).toBe(3);
+    expect((await readdir(temporary)).sort()).toEqual([live, files.elsewhere, files.namelessOld].sort());
+    goOn();
+    await upload;
+    expect(await store.size('held')).toBe(4);
+  });
+
+  test('a folder below one where nothing can be made is an error, too', async () => {
+    await expect(openBlobStore('file:/proc/amulet/blobs')).rejects.toMatchObject({
+      code: 'blob_store_unavailable',
+    });
+  });
+
   test('files of others are not listed', async () => {
     const { root, store } = await fresh();
     await mkdir(path.join(root, 'lost+found'));

@@ -32,7 +32,7 @@ export function envExample(): string {
 /** Set in docker-compose.yml by hand, by the image, or of no concern to a container. */
 export const NOT_LISTED = new Set(
   `REDIS_URL AUTH PUBLIC_URL_DEFAULT HOST PORT METRICS_HOST METRICS_PORT WORKER_HOST WORKER_PORT WEBHOOK_HEALTH_HOST
-   WEBHOOK_HEALTH_PORT DATA_DIR WORKERS LOG_MAX_BYTES LOG_MAX_FILES`.split(/\s+/),
+   WEBHOOK_HEALTH_PORT DATA_DIR WORKERS LOG_MAX_BYTES LOG_MAX_FILES PRIVATE_REDIS_MAX_BYTES`.split(/\s+/),
 );
 
 /** docker-compose.yml with its list of the settings that are passed on brought up to date. */

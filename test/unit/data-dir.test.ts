@@ -1,11 +1,13 @@
-/** What keeps `npm start` from writing is said in a line, with a cure. */
+/** What keeps `npm start` from writing is said in a line, with a cure, and waited out where that helps. */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { makeDataDir, temporarySocket } from '../../src/launcher/data-dir.ts';
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { makeDataDir, temporarySocket, waitForRoom } from '../../src/launcher/data-dir.ts';
+import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { StartupError } from '../../src/shared/errors.ts';
+import { SmallDisk } from '../support/small-disk.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -36,6 +38,58 @@ test.skipIf(!existsSync('/sys/kernel'))('a file system on which nothing can be m
     /^DATA_DIR=\/sys\/kernel\/amulet: .*set DATA_DIR to /,
   );
 });
+
+test.skipIf(!existsSync('/proc/self'))('a folder below one where nothing can be made', () => {
+  expect(() => makeDataDir('/proc/amulet/data')).toThrow(
+    /^DATA_DIR=\/proc\/amulet\/data: no folder can be made there: set DATA_DIR to another folder$/,
+  );
+});
+
+const disk = SmallDisk.mount('2m');
+describe.skipIf(typeof disk === 'string')(
+  `a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`,
+  () => {
+    afterAll(() => (disk as SmallDisk).unmount());
+
+    test('is waited for: what is not needed is removed, and the reason said once', async () => {
+      const { folder } = disk as SmallDisk;
+      const leftover = (disk as SmallDisk).fill();
+      const said: string[] = [];
+      let sweeps = 0;
+      await waitForRoom(path.join(folder, 'data'), {
+        say: (line) => said.push(line),
+        isStopping: () => false,
+        sweep: () => {
+          if (++sweeps === 3) rmSync(leftover);
+          return Promise.resolve();
+        },
+      });
+      expect(said).toEqual([
+        expect.stringMatching(/^waiting: .*DATA_DIR.*: the disk is full: make room, .*; Ctrl-C ends this$/),
+      ]);
+      expect(sweeps).toBe(3);
+    });
+
+    test('read-only is no reason to wait', async () => {
+      (disk as SmallDisk).remount('ro');
+      const waiting = waitForRoom((disk as SmallDisk).folder, {
+        say: () => {},
+        isStopping: () => false,
+        sweep: () => Promise.resolve(),
+      });
+      await expect(waiting).rejects.toThrow(/it is on a read-only file system: set DATA_DIR to/);
+    });
+
+    test('a secret that cannot be written leaves nothing that somebody would have to remove', () => {
+      (disk as SmallDisk).remount('rw');
+      const { folder } = disk as SmallDisk;
+      const filler = (disk as SmallDisk).fill();
+      expect(() => keepWebhookSecret(folder)).toThrow(/webhook-secret: ENOSPC/);
+      rmSync(filler);
+      expect(keepWebhookSecret(folder)).toMatch(/^whsec_/);
+    });
+  },
+);
 
 // Root may write everywhere: the rights are those of somebody else.
 test.skipIf(process.getuid?.() !== 0).each(['', 'logs', 'redis'])(

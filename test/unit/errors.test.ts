@@ -61,6 +61,7 @@ const EXPECTED: Record<ProblemCode, number> = {
   shutting_down: 503,
   predict_timeout: 504,
   blob_store_full: 507,
+  redis_disk_full: 507,
 };
 
 test('codes and statuses are what callers rely on', () => {

@@ -1,14 +1,25 @@
 /** What `npm start` makes on a machine is for its user alone, and nobody else's is taken for its own. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir, totalmem } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Part } from '../../src/launcher/part.ts';
+import { makeDataDir } from '../../src/launcher/data-dir.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
+import { maxMemory } from '../../src/launcher/redis-limits.ts';
 import { holdDataDir } from '../../src/launcher/single-instance.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { eventually } from '../support/stack.ts';
@@ -28,6 +39,7 @@ afterEach(() => {
 test('only its user can read the data folder, the secret, and the private Redis', async () => {
   const dataDir = path.join(folder, 'data');
   await holdDataDir(dataDir);
+  makeDataDir(dataDir);
   keepWebhookSecret(dataDir);
   const redis = await startPrivateRedis(dataDir, () => {});
   try {
@@ -66,6 +78,97 @@ test('a Redis that an earlier launcher left is watched, too', async () => {
   expect(existsSync(first.url.slice('unix://'.length))).toBe(false);
   await third.stop();
   expect(ends).toHaveLength(1);
+});
+
+describe('the data of the private Redis', () => {
+  const dataDir = () => path.join(folder, 'data');
+  const file = () => path.join(dataDir(), 'redis', 'appendonlydir', 'appendonly.aof.1.incr.aof');
+  const run = async <T>(use: (redis: Redis) => Promise<T>): Promise<T> => {
+    const server = await startPrivateRedis(dataDir(), () => {});
+    await server.loaded();
+    const redis = new Redis(server.url.slice('unix://'.length));
+    try {
+      return await use(redis);
+    } finally {
+      redis.disconnect();
+      await server.stop();
+    }
+  };
+
+  test('whose end a crash has cut off is loaded without it', async () => {
+    await run((redis) => redis.mset('a', '1', 'b', '2'));
+    await run((redis) => redis.set('c', '3'));
+    truncateSync(file(), statSync(file()).size - 3);
+    expect(await run((redis) => redis.mget('a', 'b', 'c'))).toEqual(['1', '2', null]);
+  });
+
+  test('that is damaged in the middle is one line with a cure', async () => {
+    await run((redis) => redis.mset('a', '1', 'b', '2'));
+    const text = readFileSync(file(), 'latin1');
+    writeFileSync(file(), text.replace('mset', 'm\0et').replace('$4', '$x'), 'latin1');
+    const starting = startPrivateRedis(dataDir(), () => {}).then((server) => server.loaded());
+    await expect(starting).rejects.toThrow(
+      /^redis-server ended .*Bad file format .*: restore \S+ from a backup, or copy it and then have redis-check-aof --fix \S+ cut off what cannot be read$/,
+    );
+  });
+
+  test('is not joined by what a rewrite that was killed has left', async () => {
+    await run((redis) => redis.set('a', '1'));
+    const left = [
+      path.join(dataDir(), 'redis', 'temp-rewriteaof-bg-12345.aof'),
+      `${path.dirname(file())}/temp-x.incr`,
+    ];
+    for (const name of left) writeFileSync(name, 'x');
+    expect(await run((redis) => redis.get('a'))).toBe('1');
+    for (const name of left) expect(existsSync(name)).toBe(false);
+  });
+});
+
+describe('the memory of the private Redis', () => {
+  const limits = (maxBytes: number, admissionPercent = 80) => ({ limits: { maxBytes, admissionPercent } });
+
+  test('is limited to a quarter of what there is, unless told otherwise', () => {
+    const quarter = Math.min(totalmem(), process.constrainedMemory() || Infinity) / 4;
+    expect(maxMemory(1000, { maxBytes: 0, admissionPercent: 80 })).toBe(Math.floor(quarter));
+    expect(maxMemory(1000, { maxBytes: 5_000_000, admissionPercent: 80 })).toBe(5_000_000);
+  });
+
+  test.each([50, 80, 95])(
+    'that accepted work needs is there, with no room for more at %i %%',
+    (admissionPercent) => {
+      for (const used of [5_000_000, 50_000_000]) {
+        const max = maxMemory(used, { maxBytes: 5_000_000, admissionPercent });
+        expect(max).toBeGreaterThan(used);
+        expect((used / max) * 100).toBeGreaterThan(admissionPercent);
+      }
+    },
+  );
+
+  test('is limited in one that was taken over, and never below what it holds', async () => {
+    const dataDir = path.join(folder, 'data');
+    const first = await startPrivateRedis(dataDir, () => {}, limits(50_000_000));
+    await first.loaded();
+    const redis = new Redis(first.url.slice('unix://'.length));
+    try {
+      const maxmemory = async () => Number((await redis.config('GET', 'maxmemory'))[1]);
+      expect(await maxmemory()).toBe(50_000_000);
+      expect(await redis.config('GET', 'maxmemory-policy')).toEqual(['maxmemory-policy', 'noeviction']);
+      for (let i = 0; i < 20; i++) await redis.set(`key ${i}`, 'x'.repeat(1_000_000));
+      const second = await startPrivateRedis(dataDir, () => {}, limits(10_000_000));
+      await second.loaded();
+      expect(await maxmemory()).toBeGreaterThan(20_000_000);
+      expect(await maxmemory()).toBeLessThan(40_000_000);
+      // What ends accepted work is written, and as there is less of it the limit comes down.
+      await redis.set('outcome', 'x');
+      await redis.flushall();
+      await second.loaded();
+      expect(await maxmemory()).toBe(10_000_000);
+      await second.stop();
+    } finally {
+      redis.disconnect();
+      await first.stop();
+    }
+  });
 });
 
 test.each(['nothing', 'the socket of a launcher that was killed'])(

@@ -83,7 +83,7 @@ const BAD_UPLOAD = {
   415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
   422: problem('The query or the header of the file is not valid.'),
   429: problem('All batches together take too much space, or Redis has too little left.'),
-  507: problem('The blob store has no space left.'),
+  507: problem('The disk of batches or of Redis has too little room.'),
 };
 
 export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {

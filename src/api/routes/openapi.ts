@@ -22,9 +22,10 @@ export const BAD_BODY = {
   422: problem('The body does not keep to the contract; `errors` names the fields.'),
 };
 
-/** The queue or Redis has no room; or the key has made too many requests. */
+/** The queue, Redis or its disk has no room; or the key has made too many requests. */
 export const FULL = {
   429: problem('No room for more just now, or too many requests of this key; see `Retry-After`.'),
+  507: problem('The disk of Redis has too little room; see `Retry-After`.'),
 };
 
 /** Printable ASCII, as HTTP header values are. */

@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AppError, PROBLEMS, StartupError, toError } from '../errors.ts';
+import type { MinFree } from '../disk-reserve.ts';
 import type { Logger } from '../logger.ts';
 
 /** Bytes `start` up to, but not including, `end`, as in `slice`: beyond the blob's end there is nothing, not an error. */
@@ -76,7 +77,7 @@ export interface BlobStore {
   deletePrefix(prefix: string): Promise<number>;
   /**
    * Removes what crashed writers left behind: temporary files, unfinished multipart uploads. Run it now and then.
-   * @param olderThanMs age of what is taken for left behind; must be longer than any upload pauses
+   * @param olderThanMs age of what is taken for left behind where its writer cannot be asked; must be longer than any upload pauses
    * @returns how many were removed
    */
   sweep(olderThanMs?: number): Promise<number>;
@@ -116,6 +117,11 @@ export class BlobNotFound extends BlobError {
 export function toAppError(error: BlobError): AppError {
   switch (error.code) {
     case 'blob_store_full':
+      return new AppError(
+        error.code,
+        `${PROBLEMS[error.code].title}: delete batches that are done with, or wait until the operator makes room`,
+        { retryAfterS: 10, cause: error },
+      );
     case 'blob_store_unavailable':
       return new AppError(error.code, PROBLEMS[error.code].title, { retryAfterS: 10, cause: error });
     case 'blob_too_large':
@@ -124,9 +130,6 @@ export function toAppError(error: BlobError): AppError {
       return new AppError('internal_error', PROBLEMS.internal_error.title, { cause: error });
   }
 }
-
-/** How long after its last sign of life a write is taken for abandoned. */
-export const STALE_MS = 24 * 3_600_000;
 
 // --- Keys ---------------------------------------------------------------------------------------------------------------
 
@@ -270,13 +273,14 @@ async function exists(store: BlobStore, key: string): Promise<boolean> {
  * `s3://BUCKET/PREFIX?region=…&endpoint=…&forcePathStyle=true`, all after the bucket optional; credentials by the AWS
  * SDK's default chain. A missing folder is made, a missing bucket is not. What lies there belongs to the store alone.
  *
+ * @param minFree bytes of the folder's disk that are kept free; a bucket has none
  * @throws StartupError when the URL is wrong
  * @throws BlobError `blob_store_unavailable` when the folder cannot be made or the SDK not be loaded
  */
-export async function openBlobStore(url: string): Promise<BlobStore> {
+export async function openBlobStore(url: string, minFree: MinFree = 0): Promise<BlobStore> {
   if (url.startsWith('file:')) {
     const { FileBlobs } = await import('./file-blobs.ts');
-    return FileBlobs.open(folderOf(url));
+    return FileBlobs.open(folderOf(url), minFree);
   }
   if (url.startsWith('s3:')) {
     const options = parseS3Url(url);
@@ -287,16 +291,24 @@ export async function openBlobStore(url: string): Promise<BlobStore> {
   throw new StartupError('BLOB_URL must begin with file: or s3://');
 }
 
+/** Removes what killed writers left in a store's folder, before there is anybody who writes. A bucket does it by itself. */
+export async function sweepLeftovers(url: string): Promise<void> {
+  if (!url.startsWith('file:')) return;
+  const { temporaryFolder } = await import('./file-blobs.ts');
+  const { sweepTemporary } = await import('./temporary-files.ts');
+  await sweepTemporary(temporaryFolder(folderOf(url)));
+}
+
 /**
  * A store that is opened when it is first needed, and again when that failed: a service whose bucket is away for a while
  * still does everything else.
  */
 export type LazyBlobStore = () => Promise<BlobStore>;
 
-export function lazyBlobStore(url: string): LazyBlobStore {
+export function lazyBlobStore(url: string, minFree: MinFree = 0): LazyBlobStore {
   let opened: Promise<BlobStore> | undefined;
   return () => {
-    opened ??= openBlobStore(url).catch((error: unknown) => {
+    opened ??= openBlobStore(url, minFree).catch((error: unknown) => {
       opened = undefined;
       throw error;
     });

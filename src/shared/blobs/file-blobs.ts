@@ -7,11 +7,13 @@
  * `~tmp` is made when the store is opened and never again: if it is missing, the folder is not ours, say because its disk
  * is not mounted any more, and writing there would fill the wrong disk.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { link, mkdir, open, readdir, rename, rmdir, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { DiskReserve, diskSpace, type MinFree, type Purpose } from '../disk-reserve.ts';
 import { toError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import {
   assertKey,
   assertPrefix,
@@ -22,13 +24,13 @@ import {
   limited,
   probe,
   resolveRange,
-  STALE_MS,
   toBuffer,
   type BlobStore,
   type ByteRange,
   type PutStreamOptions,
   type PutStreamResult,
 } from './blob-store.ts';
+import { sweepTemporary, temporaryName, TOUCH_MS } from './temporary-files.ts';
 
 const TEMPORARY = '~tmp';
 const READ_BYTES = 256 * 1024;
@@ -41,22 +43,32 @@ const PLACE_ATTEMPTS = 20;
 export class FileBlobs implements BlobStore {
   readonly place: string;
   readonly #root: string;
+  readonly #reserve: DiskReserve;
 
-  private constructor(root: string) {
+  private constructor(root: string, minFree: MinFree) {
     // Without a slash at its end, so that it can be compared with.
     this.#root = path.resolve(root);
     this.place = `the blob folder ${this.#root}`;
+    this.#reserve = new DiskReserve(this.#root, minFree);
   }
 
-  /** Makes the folder if it is missing. */
-  static async open(root: string): Promise<FileBlobs> {
-    const store = new FileBlobs(root);
-    await store.#on(mkdir(path.join(root, TEMPORARY), { recursive: true, mode: FOLDER_MODE }));
+  /**
+   * Makes the folder if it is missing.
+   * @param minFree bytes of its disk that streams leave free; other blobs, which finish work, leave half of it
+   */
+  static async open(root: string, minFree: MinFree = 0): Promise<FileBlobs> {
+    const store = new FileBlobs(root, minFree);
+    try {
+      makeFolder(temporaryFolder(root));
+    } catch (error) {
+      throw await store.#translate(error);
+    }
     return store;
   }
 
   async put(key: string, body: Uint8Array): Promise<void> {
     const target = this.#path(key);
+    await this.#assertRoom('finish', body.length);
     await this.#withTemporary(async (file, temporary) => {
       await this.#on(file.writeFile(body));
       await this.#on(file.sync());
@@ -72,6 +84,7 @@ export class FileBlobs implements BlobStore {
       await this.#on(syncFolder(path.dirname(target)));
       return false;
     }
+    await this.#assertRoom('finish', body.length);
     return this.#withTemporary(async (file, temporary) => {
       await this.#on(file.writeFile(body));
       await this.#on(file.sync());
@@ -96,12 +109,22 @@ export class FileBlobs implements BlobStore {
     const target = this.#path(key);
     const hash = createHash('sha256');
     let bytes = 0;
+    await this.#assertRoom('new');
     return this.#withTemporary(async (file, temporary) => {
-      for await (const piece of limited(source, options)) {
-        hash.update(piece);
-        bytes += piece.length;
-        // Unlike write(), it goes on until all is written.
-        await this.#on(file.writeFile(piece));
+      const touch = setInterval(() => {
+        const now = new Date();
+        file.utimes(now, now).catch(() => {});
+      }, TOUCH_MS);
+      try {
+        for await (const piece of limited(source, options)) {
+          hash.update(piece);
+          bytes += piece.length;
+          await this.#assertRoom('new', piece.length);
+          // Unlike write(), it goes on until all is written.
+          await this.#on(file.writeFile(piece));
+        }
+      } finally {
+        clearInterval(touch);
       }
       await this.#on(file.sync());
       options.signal?.throwIfAborted();
@@ -159,18 +182,8 @@ export class FileBlobs implements BlobStore {
     return deleteListed(this, prefix);
   }
 
-  async sweep(olderThanMs = STALE_MS): Promise<number> {
-    const folder = path.join(this.#root, TEMPORARY);
-    let count = 0;
-    for (const name of await this.#on(readdir(folder))) {
-      const file = path.join(folder, name);
-      // A writer at work touches its file with every piece. One that ends just now takes it away itself.
-      const stats = await this.#on(ignoring(stat(file), 'ENOENT'));
-      if (stats === undefined || Date.now() - stats.mtimeMs < olderThanMs) continue;
-      await this.#on(ignoring(unlink(file), 'ENOENT'));
-      count++;
-    }
-    return count;
+  sweep(olderThanMs?: number): Promise<number> {
+    return this.#on(sweepTemporary(temporaryFolder(this.#root), olderThanMs));
   }
 
   check(): Promise<void> {
@@ -186,9 +199,20 @@ export class FileBlobs implements BlobStore {
     return path.join(this.#root, ...key.split('/'));
   }
 
+  /** @throws BlobError `blob_store_full` when its disk has less left than is to stay free */
+  async #assertRoom(purpose: Purpose, bytes = 0): Promise<void> {
+    const shortage = await this.#reserve.shortage(purpose, bytes);
+    if (shortage === undefined) return;
+    const { freeBytes, wantedBytes } = shortage;
+    throw new BlobError(
+      'blob_store_full',
+      `the disk of ${this.place} has ${freeBytes} bytes left, and ${wantedBytes} are to stay free (MIN_FREE_DISK_BYTES): make room`,
+    );
+  }
+
   /** Runs `write` with a new temporary file, which is gone afterwards. */
   async #withTemporary<T>(write: (file: FileHandle, temporary: string) => Promise<T>): Promise<T> {
-    const temporary = path.join(this.#root, TEMPORARY, randomUUID());
+    const temporary = path.join(temporaryFolder(this.#root), temporaryName());
     const file = await this.#on(open(temporary, 'wx', FILE_MODE));
     try {
       return await write(file, temporary);
@@ -219,7 +243,7 @@ export class FileBlobs implements BlobStore {
           if (attempt < PLACE_ATTEMPTS && (await this.#isThere())) continue;
         }
         await this.#prune(folder);
-        throw this.#translate(thrown);
+        throw await this.#translate(thrown);
       }
     }
   }
@@ -301,9 +325,9 @@ export class FileBlobs implements BlobStore {
   /** @throws BlobError `blob_store_unavailable` when the folder is not (or no longer) this store's */
   async #assertThere(): Promise<void> {
     try {
-      await stat(path.join(this.#root, TEMPORARY));
+      await stat(temporaryFolder(this.#root));
     } catch (error) {
-      throw this.#translate(error);
+      throw await this.#translate(error);
     }
   }
 
@@ -312,7 +336,7 @@ export class FileBlobs implements BlobStore {
       return await call;
     } catch (error) {
       const code = codeOf(error);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw this.#translate(error);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw await this.#translate(error);
       await this.#assertThere();
       throw new BlobNotFound(key, this.place);
     }
@@ -323,7 +347,7 @@ export class FileBlobs implements BlobStore {
     try {
       return await call;
     } catch (error) {
-      throw this.#translate(error);
+      throw await this.#translate(error);
     }
   }
 
@@ -331,7 +355,7 @@ export class FileBlobs implements BlobStore {
     return new BlobError('blob_key_invalid', `${key} and another key of ${this.place} are blob and folder`);
   }
 
-  #translate(thrown: unknown): unknown {
+  async #translate(thrown: unknown): Promise<unknown> {
     if (thrown instanceof BlobError) return thrown;
     const error = toError(thrown);
     const code = codeOf(error);
@@ -339,11 +363,18 @@ export class FileBlobs implements BlobStore {
     // "ENOSPC: no space left on device, write": up to the comma it is the same for every call.
     const reason = error.message.split(',')[0];
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      return new BlobError('blob_store_full', `${this.place} is full (${reason})`, error);
+      const room = code === 'ENOSPC' ? await diskSpace(this.#root) : undefined;
+      const noFiles = room?.freeFiles === 0 ? ', no file can be made any more' : '';
+      return new BlobError('blob_store_full', `${this.place} is full (${reason}${noFiles})`, error);
     }
     const why = code === 'ENOENT' ? 'it is gone, or its disk is not mounted' : reason;
     return new BlobError('blob_store_unavailable', `${this.place} cannot be used: ${why}`, error);
   }
+}
+
+/** Where writers of a store in `root` have their temporary files. */
+export function temporaryFolder(root: string): string {
+  return path.join(root, TEMPORARY);
 }
 
 function codeOf(thrown: unknown): string | undefined {

@@ -42,7 +42,6 @@ import {
   limited,
   probe,
   resolveRange,
-  STALE_MS,
   toBuffer,
   type BlobStore,
   type ByteRange,
@@ -67,6 +66,8 @@ const RESUME_ATTEMPTS = 5;
 /** S3 answers 409 to one of several conditional writes at once and asks for another try. */
 const CONFLICT_ATTEMPTS = 20;
 /** Under this name a write leaves a random id at its object, to know it again after a lost answer. */
+/** Age of the last part at which an upload is taken for abandoned. */
+const STALE_MS = 24 * 3_600_000;
 const WRITE_ID = 'amulet-write';
 
 /** The fields of the SDK's errors that tell them apart. */

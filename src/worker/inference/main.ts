@@ -140,7 +140,7 @@ await runMain(bootLogger, async () => {
   const subscriber = connectSubscriber(redisAddress, logger, 'cancellations');
   const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
-  const blobs = lazyBlobStore(blobUrl(config));
+  const blobs = lazyBlobStore(blobUrl(config), config.MIN_FREE_DISK_BYTES);
   await reportBlobStore(blobs, logger);
   const classifier = new Classifier({
     tokenizer,
