@@ -732,7 +732,7 @@ export function createRequestSchemas(config: Config) {
         new RegExp(`^(?:${someBatchEvent})(?:,(?:${someBatchEvent}))*$`),
         `must be some of ${batchEvents.join(',')}`,
       )
-      .transform((value) => value.split(',') as (typeof batchEvents)[number][])
+      .transform((value) => [...new Set(value.split(','))] as (typeof batchEvents)[number][])
       .optional()
       .meta({ description: 'Comma-separated; default: all of them. Goes with `webhook`.' }),
     first_line: z

@@ -198,7 +198,7 @@ class GraphReader {
     let location: string | undefined;
     let external = false;
     for (const field of this.#fields(span)) {
-      if (field.number === 1) tensor.dims.push(...this.#numbers(field));
+      if (field.number === 1) for (const dim of this.#numbers(field)) tensor.dims.push(dim);
       else if (field.number === 8) tensor.name = this.#text(field);
       else if (field.number === 14) external = field.value === EXTERNAL;
       else if (field.number === 13) {

@@ -270,3 +270,11 @@ test('what a worker says of its model is read from older and newer workers alike
     batch_dependence: 0.002,
   });
 });
+
+test('an event of a batch is kept once, however often it is named', () => {
+  const { createBatch } = createRequestSchemas(loadConfig({}));
+  const { webhook_events } = createBatch.parse({
+    webhook_events: 'batch.failed,batch.completed,batch.failed',
+  });
+  expect(webhook_events).toEqual(['batch.failed', 'batch.completed']);
+});
