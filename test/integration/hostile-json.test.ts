@@ -1,4 +1,4 @@
-/** Bodies, queries and headers made to cost as much as possible. Each limit is tried at its value and one beyond it. */
+/** Bodies, paths, queries and headers made to cost as much as possible. Each limit is tried at its value and one beyond it. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Stack } from '../support/stack.ts';
 
@@ -220,4 +220,78 @@ describe('entries of `errors`', () => {
     expect(answer).toMatchObject({ status: 422, errors: { length: 20 }, errors_total: 51 });
     expect(answer.bytes).toBeLessThan(65_536);
   });
+});
+
+/** Node refuses more than 16 KB of path and headers. */
+const LINE = 15_000;
+const BATCHES = '/v1/batches?open=true';
+const count = (param: (i: number) => string) => Array.from({ length: 2000 }, (_, i) => param(i)).join('&');
+
+test.each<[name: string, path: string, headers: Record<string, string>, status: number, says: string]>([
+  ['2,000 parameters', `${JOBS}?${count((i) => `k${i}=`)}`, {}, 422, '; and 1980 more'],
+  ['one 2,000 times', `${JOBS}?${count(() => 'a=1')}`, {}, 422, 'a is given twice'],
+  ['2,000 wrong escapes', `${JOBS}?${count((i) => `${i}%`)}`, {}, 422, '; and 1980 more'],
+  ['separators', `${JOBS}?${fill('&', LINE)}`, {}, 422, 'is given twice'],
+  ['a long name', `${JOBS}?${fill('k', LINE)}=1`, {}, 422, 'kkk… is not a known field'],
+  ['a long name of controls', `${JOBS}?${fill('%01', LINE)}=1`, {}, 422, '… is not a known field'],
+  ['a long after', `${JOBS}?after=${fill('a', LINE)}`, {}, 422, 'after must be the `next`'],
+  ['a long id', `${JOBS}/${fill('a', LINE)}`, {}, 404, 'there is no job aaa'],
+  ['a long path', `/${fill('a/', LINE)}`, {}, 404, 'there is no /a/a'],
+  ['slashes', fill('/', LINE), {}, 404, 'did you mean /?'],
+  ['a long Prefer', `${JOBS}/x`, { Prefer: fill('a=b,', LINE) }, 404, 'there is no job x'],
+  [
+    'a long Authorization',
+    `${JOBS}/x`,
+    { Authorization: `Bearer${fill(' a', LINE)}` },
+    404,
+    'there is no job x',
+  ],
+  ['cookies', `${JOBS}/x`, { Cookie: fill('a=b;', LINE) }, 404, 'there is no job x'],
+  ['a long tracestate', `${JOBS}/x`, { tracestate: fill('a=b,', LINE) }, 404, 'there is no job x'],
+  ['a long X-Request-Id', `${JOBS}/x`, { 'X-Request-Id': fill('a', LINE) }, 404, 'there is no job x'],
+])('GET with %s', async (_name, path, headers, status, says) => {
+  const response = await stack.fetch(path, { headers });
+  const answer = await response.text();
+  const { detail, errors } = JSON.parse(answer) as Problem;
+  expect([response.status, answer.length < 4000, (errors?.length ?? 0) <= 20]).toEqual([status, true, true]);
+  expect(detail).toContain(says);
+});
+
+test.each<[name: string, path: string, headers: Record<string, string>, status: number, says: string]>([
+  ['nested metadata', `${BATCHES}&metadata=${fill('[', LINE)}`, {}, 422, 'nested more than 50 levels'],
+  ['lost numbers', `${BATCHES}&metadata=[${fill('-0,', LINE)}0]`, {}, 422, 'metadata.0 is -0'],
+  [
+    'a long receiver',
+    `${BATCHES}&webhook=https://${fill('a.', LINE)}`,
+    {},
+    422,
+    'longer than 2048 characters',
+  ],
+  ['a long field', `${BATCHES}&text_field=${fill('%01', LINE)}`, {}, 422, 'at most 200 are allowed'],
+  ['a long type', JOBS, { 'Content-Type': fill('a/', LINE) }, 415, 'not a/a/'],
+  [
+    'a long charset',
+    JOBS,
+    { 'Content-Type': `application/json;charset=${fill('x', LINE)}` },
+    415,
+    'charset=xxx',
+  ],
+  ['a long encoding', JOBS, { 'Content-Encoding': fill('z', LINE) }, 415, 'zzz'],
+  ['a long Idempotency-Key', JOBS, { 'Idempotency-Key': fill('z', LINE) }, 422, 'must be 1 to 256'],
+])('POST with %s', async (_name, path, headers, status, says) => {
+  const body = path === JOBS ? { body: '{"text":"a"}' } : {};
+  const response = await stack.fetch(path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...headers },
+    ...body,
+  });
+  const answer = await response.text();
+  expect([response.status, answer.length < 4000]).toEqual([status, true]);
+  expect((JSON.parse(answer) as Problem).detail).toContain(says);
+});
+
+test('many large bodies at once are answered, and others meanwhile', async () => {
+  const large = Promise.all(Array.from({ length: 10 }, () => post(JOBS, `{"text":"${fill('\\"')}"}`)));
+  expect((await stack.fetch('/health/live')).status).toBe(200);
+  for (const { status } of await large) expect([422, 503]).toContain(status);
 });
