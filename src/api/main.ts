@@ -1,6 +1,7 @@
 /** Entry of the API: listens at once and answers 503 until Redis is there. */
 import { randomBytes } from 'node:crypto';
-import { createAdaptorServer } from '@hono/node-server';
+import { createServer } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
@@ -37,6 +38,7 @@ import { ApiMetrics } from './metrics.ts';
 import { observe } from './middleware/observe.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { Intake } from './intake.ts';
+import { oneAtATime } from './pipelining.ts';
 import { QueueSet } from './queue-set.ts';
 import { Stats } from './stats.ts';
 import { Waiters } from './waiters.ts';
@@ -216,7 +218,10 @@ await runMain(createLogger('api', 'info'), async () => {
     board,
     logger,
   });
-  const server = createAdaptorServer({ fetch: app.fetch });
+  const answer = getRequestListener(app.fetch);
+  const server = createServer(
+    oneAtATime((request, response) => void answer(request, response), config.MAX_PIPELINED_REQUESTS),
+  );
   keepAlive(server, config.KEEP_ALIVE_S);
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;

@@ -102,6 +102,11 @@ export const SETTINGS = {
     75,
     'How long an idle connection is kept open, in seconds. Longer than the load balancer in front keeps it, or requests are lost.',
   ),
+  MAX_PIPELINED_REQUESTS: setting(
+    int(0, 10_000),
+    100,
+    'Requests of a connection that may wait for the answers to earlier ones; with one more it is closed.',
+  ),
   AUTH: setting(
     z.enum(['loopback', 'none', 'optional']),
     'loopback',
