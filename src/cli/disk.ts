@@ -1,5 +1,7 @@
 /** What went wrong on the local disk, for the user. */
-import { EXIT, type ExitCode } from './exit.ts';
+import { statfs } from 'node:fs/promises';
+import { CliError, EXIT, type ExitCode } from './exit.ts';
+import { bytes } from './units.ts';
 
 /** Errors that pass when somebody makes room. */
 const FULL: Record<string, string> = {
@@ -15,4 +17,16 @@ export function diskProblem(error: unknown): { exitCode: ExitCode; reason: strin
   return full === undefined
     ? { exitCode: EXIT.failed, reason: message }
     : { exitCode: EXIT.temporary, reason: full };
+}
+
+/**
+ * @param folder that is there
+ * @param needed bytes that are to be written into it
+ * @throws CliError when they do not fit
+ */
+export async function checkRoom(folder: string, needed: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  if (needed <= free) return;
+  throw new CliError(EXIT.temporary, `${folder}: ${bytes(needed)} are to come, and ${bytes(free)} are free`);
 }

@@ -419,6 +419,16 @@ test.skipIf(!mountable)(
     fs.mkdirSync(disk);
     mount('-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk);
     try {
+      const before = await pull();
+      expect(before.code).toBe(EXIT.temporary);
+      expect(before.said).toMatch(
+        /amulet: \S+some-model\.partial: [\d.]+ MB are to come, and [\d.]+ MB are free\n/,
+      );
+      expect(hub.requests.filter(({ path: asked }) => asked.includes('/resolve/'))).toEqual([]);
+
+      // There is room at first, and then somebody else takes it.
+      mount('-o', 'remount,size=40m', disk);
+      hub.plan(/^storage/, () => !mount('-o', 'remount,size=6m', disk));
       const { code, said } = await pull();
       expect(code).toBe(EXIT.temporary);
       expect(said).toContain(
@@ -472,6 +482,81 @@ test('a name that leads out of the folder is refused', async () => {
   expect(said).toContain(`has a file with the name "${evil}"`);
   expect(fs.existsSync(path.join(cwd, 'evil'))).toBe(false);
   expect(left()).toEqual([]);
+});
+
+describe('a hub without end', () => {
+  const page = (response: ServerResponse, next: string) => {
+    response.writeHead(200, { 'content-type': 'application/json', link: `<${hub.url}${next}>; rel="next"` });
+    response.end('[]');
+    return true;
+  };
+  const pour = (response: ServerResponse, piece: string) => {
+    const go = () => {
+      while (!response.destroyed && response.write(piece));
+    };
+    response.on('drain', go);
+    go();
+    return true;
+  };
+
+  test('pages behind pages', async () => {
+    let pages = 0;
+    hub.plan(
+      /\/tree/,
+      ({ path: asked }, response) => page(response, `${asked.split('&cursor')[0]}&cursor=${++pages}`),
+      1e9,
+    );
+    const { code, said } = await pull();
+    expect([code, said]).toEqual([
+      EXIT.failed,
+      `amulet: ${hub.url} lists files of ${hub.id} on more than 1,000 pages\n`,
+    ]);
+    expect(pages).toBeLessThanOrEqual(1000);
+  });
+
+  test('a page that is its own next one', async () => {
+    hub.plan(/\/tree/, ({ path: asked }, response) => page(response, asked), 1e9);
+    const { code, said } = await pull();
+    expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} lists files of ${hub.id} in a circle\n`]);
+  });
+
+  test('a page of endless JSON', async () => {
+    hub.plan(/\/tree/, (_, response) => pour(response, ' '.repeat(65_536)), 1e9);
+    const { code, said } = await pull();
+    expect([code, said]).toEqual([
+      EXIT.failed,
+      `amulet: ${hub.url} lists files of ${hub.id} in more than 32.0 MB\n`,
+    ]);
+  });
+
+  test('redirects', async () => {
+    hub.plan(
+      /^hub/,
+      ({ path: asked }, response) => {
+        response.writeHead(302, { location: asked }).end();
+        return true;
+      },
+      1e9,
+    );
+    const { code, said } = await pull();
+    expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} redirects without end\n`]);
+  });
+
+  test('a file of more bytes than are listed', async () => {
+    hub.plan(/resolve.*config\.json/, (_, response) => pour(response, 'x'.repeat(65_536)), 1e9);
+    const { code, said } = await pull();
+    expect(code).toBe(EXIT.failed);
+    expect(said).toContain('config.json arrives with another content than the hub lists');
+    expect(left()).toEqual(['some-model.partial']);
+  });
+
+  test.each([-1, 0.5, 1e300])('a file of %d bytes', async (size) => {
+    hub.plan(/\/tree/, (_, response) => {
+      response.end(JSON.stringify([{ type: 'file', path: 'config.json', size, oid: '0' }]));
+      return true;
+    });
+    expect((await pull()).said).toBe(`amulet: ${hub.url} does not answer as a hub of models does\n`);
+  });
 });
 
 test('two at once: one of them is told so', async () => {

@@ -2,7 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { CliError, UsageError } from '../../src/cli/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
-import { chooseExternalFiles, chooseFiles, type HubFile } from '../../src/cli/model/hub-files.ts';
+import {
+  chooseExternalFiles,
+  chooseFiles,
+  refuseCollisions,
+  type HubFile,
+} from '../../src/cli/model/hub-files.ts';
 import { vocabulary } from '../../src/cli/model/vocabulary.ts';
 
 describe('the command line', () => {
@@ -126,11 +131,70 @@ describe('the files that are taken', () => {
     ['onnx/model.onnx_data//x'],
     ['onnx/model.onnx_data/./x'],
     ['onnx/model.onnx_data\\..\\x'],
-    ['onnx/model.onnx_data\n'],
+    ...[
+      '\n',
+      '\0',
+      '\x1b',
+      '\x7f',
+      '\x85',
+      '\x9b',
+      '\u202e',
+      '\u2066',
+      '\u200b',
+      '\u2028',
+      '\ufeff',
+      '\ud800',
+    ].map((character) => [`onnx/model.onnx_data${character}`]),
+    ...[...':*?"<>|'].map((character) => [`onnx/model.onnx_data${character}x`]),
+    ['onnx/model.onnx_data.'],
+    ['onnx/model.onnx_data '],
+    ['onnx/model.onnx_data/ x'],
+    ['onnx/model.onnx_data/CON'],
+    ['onnx/model.onnx_data/nul.txt'],
+    ['onnx/model.onnx_data/com1'],
   ])('%j is refused', (path) => {
     expect(() => choose(['onnx/model.onnx', path])).toThrow(
       `a/b has a file with the name ${JSON.stringify(path)}`,
     );
+  });
+
+  test.each([['onnx/model.onnx_data/concat'], ['onnx/model.onnx_data ü 图']])('%j is not', (path) => {
+    expect(choose(['onnx/model.onnx', path]).others).toContain(path);
+  });
+
+  test.each([
+    ['onnx/model.onnx_data', 'onnx/model.onnx_DATA'],
+    ['onnx/model.onnx_data\u00e9', 'onnx/model.onnx_datae\u0301'],
+    ['onnx/model.onnx_data', 'onnx/model.onnx_data'],
+  ])('%j beside %j is refused: they are one file on some disks', (path, other) => {
+    const files = ['onnx/model.onnx', path, other].map(file);
+    expect(() => refuseCollisions('a/b', files)).toThrow('which are one file on some disks');
+  });
+
+  test('names may have 255 bytes, and paths 1,024', () => {
+    const start = 'onnx/model.onnx_data';
+    const name = (bytes: number) => start.padEnd('onnx/'.length + bytes, 'x');
+    const long = (bytes: number) => `${start}/${'a/'.repeat(bytes)}`.slice(0, bytes - 1) + 'b';
+    for (const path of [name(255), long(1024)])
+      expect(choose(['onnx/model.onnx', path]).others).toContain(path);
+    for (const path of [name(256), long(1026)]) {
+      expect(() => choose(['onnx/model.onnx', path])).toThrow(
+        `a/b has a file with the name ${JSON.stringify(path.slice(0, 300))}`,
+      );
+    }
+  });
+
+  test('a thousand files of weights are taken, not more', () => {
+    const names = (count: number) => Array.from({ length: count }, (_, i) => `onnx/model.onnx_data_${i}`);
+    expect(choose(['onnx/model.onnx', ...names(990)]).others).toHaveLength(991);
+    expect(() => choose(['onnx/model.onnx', ...names(1001)])).toThrow('has more than 1000 files of weights');
+  });
+
+  test('of many ONNX files, thirty are named', () => {
+    const names = Array.from({ length: 1000 }, (_, i) => `onnx/m${i}.onnx`);
+    const { hints } = caught(() => choose(names)) as CliError;
+    expect(hints).toHaveLength(32);
+    expect(hints.at(-1)).toBe('  and 970 more');
   });
 
   test('what is missing is named, with what to do', () => {
@@ -151,10 +215,21 @@ describe('the files that are taken', () => {
     expect(external('w.bin', 'sub/w.bin')).toEqual(['onnx/w.bin', 'onnx/sub/w.bin']);
     expect(external()).toEqual([]);
     expect(() => external('x.bin')).toThrow('a/b has no onnx/x.bin, where onnx/m.onnx has its weights');
+    expect(() =>
+      chooseExternalFiles('a/b', [file('manifest.json')], file('model.onnx'), ['manifest.json']),
+    ).toThrow('has a file with the name "manifest.json"');
     for (const location of ['../w.bin', '/etc/passwd', 'sub/../w.bin', ''])
       expect(() => external(location)).toThrow(`has a file with the name ${JSON.stringify(location)}`);
   });
 });
+
+function caught(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return error;
+  }
+}
 
 describe('what a vocabulary has', () => {
   const samples = (shares: Record<string, number>) =>

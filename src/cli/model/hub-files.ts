@@ -13,6 +13,10 @@ export interface HubFile {
 
 /** The model file that is taken when none is named, as a worker chooses it: one of these, else the only one. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
+/** Weights of one model are in a few files, of 2 GB each. */
+const MAX_FILES = 1000;
+/** Names in a message. */
+const MAX_SHOWN = 30;
 const REQUIRED = ['config.json', 'tokenizer.json'];
 const OPTIONAL = [
   'tokenizer_config.json',
@@ -52,8 +56,29 @@ export function chooseFiles(
   );
   const beside = [...REQUIRED, ...OPTIONAL].flatMap((path) => byPath.get(path) ?? []);
   const chosen = [...beside, model, ...data];
+  if (chosen.length > MAX_FILES) {
+    throw new CliError(
+      EXIT.failed,
+      `${repository} has more than ${MAX_FILES} files of weights for ${model.path}`,
+    );
+  }
   for (const { path } of chosen) refuseStrange(repository, path);
+  refuseCollisions(repository, chosen);
   return { model, files: chosen };
+}
+
+/** @throws CliError for names that some file systems take for the same: they differ in case, or in how Unicode writes them */
+export function refuseCollisions(repository: string, files: readonly HubFile[]): void {
+  const names = new Map<string, string>();
+  for (const { path } of files) {
+    const folded = path.normalize('NFC').toLowerCase();
+    const other = names.get(folded);
+    if (other !== undefined) {
+      const both = [other, path].map((name) => JSON.stringify(name)).join(' and ');
+      throw new CliError(EXIT.failed, `${repository} has ${both}, which are one file on some disks`);
+    }
+    names.set(folded, path);
+  }
 }
 
 /**
@@ -76,12 +101,34 @@ export function chooseExternalFiles(
   });
 }
 
-/** A name that would lead out of the folder. */
+/** Of a path, and of each name in it, as Linux and macOS have them. */
+const MAX_PATH_BYTES = 1024;
+const MAX_NAME_BYTES = 255;
+/** Control characters, formats (overrides of direction, zero width), lone surrogates, separators; and what Windows forbids. */
+const NO_CHARACTER_OF_A_NAME = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\:*?"<>|]/u;
+/** Devices of Windows, whatever their extension. */
+const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
+/** What is written beside the files (staging.ts). */
+const OURS = /^(manifest|pull)\.json$/i;
+
+/** A name that would lead out of the folder, or that cannot be a file's everywhere, or that is not what it looks like. */
 function refuseStrange(repository: string, path: string): void {
-  const strange = path.split('/').some((part) => part === '' || part === '.' || part === '..');
-  // eslint-disable-next-line no-control-regex -- what no name of a file has
-  if (strange || /[\\\0-\x1f]/.test(path)) {
-    throw new CliError(EXIT.failed, `${repository} has a file with the name ${JSON.stringify(path)}`);
+  const strange = path
+    .split('/')
+    .some(
+      (part) =>
+        /^\.{0,2}$|[. ]$|^ /.test(part) || DEVICE.test(part) || Buffer.byteLength(part) > MAX_NAME_BYTES,
+    );
+  if (
+    strange ||
+    NO_CHARACTER_OF_A_NAME.test(path) ||
+    OURS.test(path) ||
+    Buffer.byteLength(path) > MAX_PATH_BYTES
+  ) {
+    throw new CliError(
+      EXIT.failed,
+      `${repository} has a file with the name ${JSON.stringify(path.slice(0, 300))}`,
+    );
   }
 }
 
@@ -95,7 +142,8 @@ function noModel(repository: string, onnx: string[], wanted: string | undefined)
       : `${repository} has no file ${wanted}`;
   return new CliError(EXIT.failed, message, [
     'It has these; choose one with --file:',
-    ...onnx.map((path) => `  ${path}`),
+    ...onnx.slice(0, MAX_SHOWN).map((path) => `  ${path}`),
+    ...(onnx.length > MAX_SHOWN ? [`  and ${onnx.length - MAX_SHOWN} more`] : []),
   ]);
 }
 

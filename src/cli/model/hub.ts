@@ -5,18 +5,25 @@ import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import type { HubAccess } from '../credentials.ts';
 import { CliError, EXIT } from '../exit.ts';
+import { bytes, count } from '../units.ts';
 import type { HubFile } from './hub-files.ts';
 
 const infoSchema = z.object({ sha: z.string().regex(/^[0-9a-f]{40}$/) });
+const bytesSchema = z.int().min(0);
 const fileSchema = z.object({
   path: z.string(),
-  size: z.number(),
+  size: bytesSchema,
   oid: z.string(),
-  lfs: z.object({ oid: z.string(), size: z.number() }).optional(),
+  lfs: z.object({ oid: z.string(), size: bytesSchema }).optional(),
 });
 
 /** Nothing for so long: the connection is dead. */
 const SILENCE_MS = 60_000;
+/** A page of the list, which has a thousand files or fewer, is there by then. */
+const PAGE_MS = 60_000;
+/** Of what the hub says about one repository: a million files, or 100,000 with long names. */
+const MAX_PAGES = 1000;
+const MAX_LIST_BYTES = 32e6;
 
 export interface Repository {
   /** `owner/name` */
@@ -41,11 +48,12 @@ export class Hub {
    * @throws CliError, or what may pass: ConnectionError, ApiError
    */
   async read(id: string, revision: string): Promise<Repository> {
+    const list = { pages: new Set<string>(), bytes: 0 };
     const options = {
       hubUrl: this.#access.endpoint,
       // With what the library would do itself: the token, which need not look as it thinks, and errors.
       fetch: (url: string | URL | Request, init?: RequestInit) =>
-        this.#fetchWhole(new URL(url instanceof Request ? url.url : url), init, { id, revision }),
+        this.#fetchPage(new URL(url instanceof Request ? url.url : url), init, { id, revision }, list),
     };
     try {
       const info = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...options });
@@ -64,7 +72,7 @@ export class Hub {
       return { id, commit: sha, files };
     } catch (error) {
       // The library takes an answer for what it should be, and stumbles over any other.
-      const stumbled = [SyntaxError, TypeError, z.ZodError].some((kind) => error instanceof kind);
+      const stumbled = [SyntaxError, TypeError, RangeError, z.ZodError].some((kind) => error instanceof kind);
       if (!stumbled) throw error;
       const message = `${this.#access.endpoint} does not answer as a hub of models does`;
       throw new CliError(EXIT.failed, message, [], error);
@@ -78,7 +86,7 @@ export class Hub {
    */
   async open(
     { id, commit }: Repository,
-    { path, bytes }: HubFile,
+    { path, bytes: listed }: HubFile,
     offset: number,
   ): Promise<{ from: number; body: AsyncIterable<Uint8Array> }> {
     const { endpoint } = this.#access;
@@ -97,7 +105,7 @@ export class Hub {
       { id, revision: commit },
     );
     const [, from, size] = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '') ?? [];
-    const begins = response.status === 206 && Number(from) === offset && Number(size) === bytes ? offset : 0;
+    const begins = response.status === 206 && Number(from) === offset && Number(size) === listed ? offset : 0;
     if (response.status === 206 && begins !== offset) {
       await response.body?.cancel();
       throw new ApiError(502, { title: `another part of ${path} than was asked for` });
@@ -123,17 +131,41 @@ export class Hub {
     }
   }
 
-  /** An answer of the API with all that belongs to it: one that is cut off fails here, as a ConnectionError. */
-  async #fetchWhole(
+  /**
+   * An answer of the API with all that belongs to it: one that is cut off fails here, as a ConnectionError.
+   * @param list what has come of the same list
+   * @throws CliError for a list without end
+   */
+  async #fetchPage(
     url: URL,
     init: RequestInit | undefined,
     what: { id: string; revision: string },
+    list: { pages: Set<string>; bytes: number },
   ): Promise<Response> {
-    const response = await this.#fetch(url, init, what);
+    const { endpoint } = this.#access;
+    const endless = (how: string) =>
+      new CliError(EXIT.failed, `${endpoint} lists files of ${what.id} ${how}`);
+    if (list.pages.has(url.href)) throw endless('in a circle');
+    list.pages.add(url.href);
+    if (list.pages.size > MAX_PAGES) throw endless(`on more than ${count(MAX_PAGES)} pages`);
+    const late = new AbortController();
+    const timer = setTimeout(
+      () => late.abort(new ConnectionError('ETIMEDOUT', 'no whole answer within a minute')),
+      PAGE_MS,
+    );
     try {
-      return new Response(await response.text(), { headers: response.headers });
+      const response = await this.#fetch(url, { ...init, signal: late.signal }, what);
+      const pieces: Uint8Array[] = [];
+      for await (const piece of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+        list.bytes += piece.length;
+        if (list.bytes > MAX_LIST_BYTES) throw endless(`in more than ${bytes(MAX_LIST_BYTES)}`);
+        pieces.push(piece);
+      }
+      return new Response(Buffer.concat(pieces), { headers: response.headers });
     } catch (error) {
       throw this.#connectionError(error);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -200,6 +232,8 @@ export class Hub {
     if (error instanceof ConnectionError) return error;
     const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
     if (!(error instanceof TypeError)) return error;
+    if (cause?.message === 'redirect count exceeded')
+      return new CliError(EXIT.failed, `${this.#access.endpoint} redirects without end`, [], error);
     const code = cause?.code ?? 'ECONNRESET';
     return new ConnectionError(code, CONNECTION[code] ?? cause?.message ?? error.message, error);
   }

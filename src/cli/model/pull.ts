@@ -1,5 +1,5 @@
 /** `amulet model pull`: from a repository of a hub to a folder that a worker can serve. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
@@ -7,7 +7,7 @@ import { commandName } from '../../shared/environment.ts';
 import { NotOnnx, readOnnxGraph } from '../../shared/onnx-graph.ts';
 import { hubAccess } from '../credentials.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../exit.ts';
-import { diskProblem } from '../disk.ts';
+import { checkRoom, diskProblem } from '../disk.ts';
 import { takeLock } from '../lock.ts';
 import { exists } from '../output.ts';
 import { RateMeter } from '../rate-meter.ts';
@@ -16,7 +16,7 @@ import { since } from '../run.ts';
 import { bytes, duration, entry, plural, shellWord } from '../units.ts';
 import type { PullCommand } from './command-line.ts';
 import { download, verify } from './download.ts';
-import { chooseExternalFiles, chooseFiles, type HubFile } from './hub-files.ts';
+import { chooseExternalFiles, chooseFiles, refuseCollisions, type HubFile } from './hub-files.ts';
 import { Hub, type Repository } from './hub.ts';
 import { makeParent, Staging } from './staging.ts';
 
@@ -74,6 +74,7 @@ async function bring(
   staging.begin(repository);
   let total = files.reduce((sum, file) => sum + file.bytes, 0);
   reporter.say(entry('From', `${described(repository)}: ${plural(files.length, 'file')}, ${bytes(total)}`));
+  await checkRoom(staging.folder, total - sizesOnDisk(staging.folder, files));
   const meter = new RateMeter();
   const onDisk = new Map<string, number>();
   const done = () => [...onDisk.values()].reduce((sum, each) => sum + each, 0);
@@ -109,12 +110,21 @@ async function bring(
     const outside = chooseExternalFiles(command.id, repository.files, model, locations);
     const more = outside.filter((other) => !queue.includes(other));
     queue.push(...more);
+    refuseCollisions(command.id, queue);
     total += more.reduce((sum, { bytes: size }) => sum + size, 0);
+    await checkRoom(staging.folder, total - sizesOnDisk(staging.folder, queue));
   }
   reporter.unwatch();
   const { revision } = await staging.finish(repository, hashes);
   for (const line of report(command, model, revision, total)) reporter.say(line);
   return EXIT.ok;
+}
+
+/** Bytes of the files that an earlier run has brought. */
+function sizesOnDisk(folder: string, files: readonly HubFile[]): number {
+  const size = ({ path: name, bytes: listed }: HubFile) =>
+    Math.min(listed, statSync(path.join(folder, name), { throwIfNoEntry: false })?.size ?? 0);
+  return files.reduce((sum, file) => sum + size(file), 0);
 }
 
 /** Where a graph has its weights; what is not ONNX has none, and `model check` says what is wrong with it. */
