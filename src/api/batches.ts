@@ -42,6 +42,7 @@ import type { ModelCatalog } from './catalog.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { Reservation } from './reservation.ts';
 import { digestUpload, dropPart, storePart } from './upload.ts';
+import type { UploadPace } from './upload-pace.ts';
 
 export interface BatchServiceParts {
   config: Config;
@@ -324,8 +325,8 @@ export class BatchService {
 
   /** Another upload of a part that is there: it is read, to see whether it is the same, and not stored. */
   async #repeat(known: StoredPart, { body, gzip }: Upload): Promise<StoredPart> {
-    const idleMs = this.#parts.config.UPLOAD_IDLE_S * 1000;
-    return requireSame(known, await digestUpload(body, { gzip, idleMs, maxBytes: known.bytes }));
+    const pace = paceOf(this.#parts.config);
+    return requireSame(known, await digestUpload(body, { gzip, pace, maxBytes: known.bytes }));
   }
 
   async #store(
@@ -348,7 +349,7 @@ export class BatchService {
       maxHeader: headerLimits(config),
       storedHeader: { columns: spec.columns, header: spec.header },
       reserve: (bytes) => reservation.cover(bytes),
-      idleMs: config.UPLOAD_IDLE_S * 1000,
+      pace: paceOf(config),
       onBytes: this.#keepOpen(id),
     });
     this.#parts.onUpload(uploaded.bytes);
@@ -464,6 +465,11 @@ function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): Batc
 function headerLimits({ MAX_CSV_COLUMNS, MAX_CSV_HEADER_BYTES }: Config): HeaderLimits {
   return { columns: MAX_CSV_COLUMNS, bytes: MAX_CSV_HEADER_BYTES };
 }
+
+const paceOf = ({ UPLOAD_IDLE_S, UPLOAD_MIN_BYTES_PER_S }: Config): UploadPace => ({
+  idleMs: UPLOAD_IDLE_S * 1000,
+  minBytesPerS: UPLOAD_MIN_BYTES_PER_S,
+});
 
 function inputOf(spec: BatchSpec): InputSpec {
   const input = {

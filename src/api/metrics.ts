@@ -94,6 +94,7 @@ export class ApiMetrics {
       'Bytes of the bodies of requests in flight; uploads to batches are none',
       () => inFlight.bodyBytes.total,
     );
+    own('amulet_open_uploads', 'Uploads to batches that are under way', () => inFlight.uploads.total);
     const up: Gauge = new Gauge({
       name: 'amulet_redis_up',
       help: '1 while Redis answers within REDIS_TIMEOUT_MS, else 0',

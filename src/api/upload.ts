@@ -12,6 +12,7 @@ import { SNIFF_BYTES } from '../shared/bulk/sniff.ts';
 import { splitRecords } from '../shared/bulk/split.ts';
 import type { StoredHeader, StoredPart } from '../shared/contract.ts';
 import { AppError } from '../shared/errors.ts';
+import { withPace, type UploadPace } from './upload-pace.ts';
 
 /** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
 const CHUNK_ROWS = 4096;
@@ -34,8 +35,7 @@ export interface UploadOptions {
    * @throws AppError when there is no room for them
    */
   reserve: (bytes: number) => Promise<void> | undefined;
-  /** ms without a byte from the client. */
-  idleMs: number;
+  pace: UploadPace;
   /** Called whenever bytes have come. */
   onBytes: () => void;
 }
@@ -119,7 +119,7 @@ export async function storePart(
  */
 export async function digestUpload(
   body: AsyncIterable<Uint8Array>,
-  options: Pick<UploadOptions, 'gzip' | 'idleMs'> & { maxBytes: number },
+  options: Pick<UploadOptions, 'gzip' | 'pace'> & { maxBytes: number },
 ): Promise<string | undefined> {
   const hash = createHash('sha256');
   let bytes = 0;
@@ -134,9 +134,9 @@ export async function digestUpload(
 /** What was uploaded, without gzip. */
 function contentOf(
   body: AsyncIterable<Uint8Array>,
-  { gzip, idleMs }: Pick<UploadOptions, 'gzip' | 'idleMs'>,
+  { gzip, pace }: Pick<UploadOptions, 'gzip' | 'pace'>,
 ): AsyncIterable<Uint8Array> {
-  const received = withIdleLimit(body, idleMs);
+  const received = withPace(body, pace);
   return gzip ? ungzip(received) : received;
 }
 
@@ -188,29 +188,3 @@ const GZIP_PROBLEMS: Record<GzipProblem, (error: GzipError) => string> = {
   trailing: () => 'the body has something else behind its gzip data: are two files in one?',
   hole: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
 };
-
-/** The body until its end, or until nothing has come for so long. */
-async function* withIdleLimit(body: AsyncIterable<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {
-  const iterator = body[Symbol.asyncIterator]();
-  let timer: NodeJS.Timeout | undefined;
-  let ended = false;
-  try {
-    for (;;) {
-      const idle = new Promise<never>((_, reject) => {
-        const error = new AppError('upload_idle', `nothing was received for ${idleMs / 1000} s`);
-        timer = setTimeout(() => reject(error), idleMs);
-      });
-      const next = await Promise.race([iterator.next(), idle]);
-      // The time that the blob store takes before it wants the next piece does not count.
-      clearTimeout(timer);
-      if (next.done === true) {
-        ended = true;
-        return;
-      }
-      yield next.value;
-    }
-  } finally {
-    clearTimeout(timer);
-    if (!ended) iterator.return?.().catch(() => {});
-  }
-}

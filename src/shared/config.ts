@@ -257,6 +257,16 @@ export const SETTINGS = {
     "Bytes of a batch's input that make one piece of work; 0 = about what a model process does in a second.",
   ),
   UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for this many seconds is ended.'),
+  UPLOAD_MIN_BYTES_PER_S: setting(
+    int(0, 1e9),
+    10,
+    'So is one that sends less than this on average over `UPLOAD_IDLE_S`. Low, because slow producers are legitimate; slower ones upload parts.',
+  ),
+  MAX_UPLOADS: setting(
+    int(1, 1e6),
+    32,
+    'Uploads to batches in flight in an API process, shared among keys as `MAX_BODIES_BYTES` is. Beyond it: 503 `uploads_full`. Plan 2 MB of memory for each with `file:`, 20 MB with `s3:`.',
+  ),
   UPLOAD_LEASE_S: setting(
     int(1, 3600),
     60,

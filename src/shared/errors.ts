@@ -54,6 +54,7 @@ export const PROBLEMS = {
   redis_full: { status: 503, title: 'Redis has no memory left' },
   blob_store_unavailable: { status: 503, title: 'The blob store does not work' },
   bodies_full: { status: 503, title: 'Too many bytes of bodies are in flight' },
+  uploads_full: { status: 503, title: 'Too many uploads are in flight' },
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },
   blob_store_full: { status: 507, title: 'The blob store has no space left' },

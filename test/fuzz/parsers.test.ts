@@ -156,7 +156,7 @@ describe('an upload', () => {
               if (size > 500) throw new AppError('body_too_large', 'too large');
               return undefined;
             },
-            idleMs: 5000,
+            pace: { idleMs: 5000, minBytesPerS: 0 },
             onBytes: () => {},
           });
           const index = await blobs.read('part.index');

@@ -6,6 +6,8 @@ import { AppError } from '../../shared/errors.ts';
 import type { Upload } from '../batches.ts';
 import type { AppEnv } from '../env.ts';
 import { requireUtf8 } from './charset.ts';
+import { incomingPieces } from './incoming-pieces.ts';
+import { readBody } from './read-body.ts';
 
 interface BulkType {
   format: BatchSpec['format'];
@@ -40,28 +42,31 @@ const MAX_ENDING_BYTES = 3;
 /**
  * The header of a CSV, when it comes as the body of a request that opens a batch: a URL has no room for a long one.
  * @param maxBytes of it, at most
+ * @param timeoutS seconds in which it must have come
  * @returns undefined when there is no body, or one of another type
- * @throws AppError `unsupported_media_type`, `invalid_request`
+ * @throws AppError `unsupported_media_type`, `invalid_request`, `body_timeout`, `bodies_full`
  */
-export async function headerBody(c: Context<AppEnv>, maxBytes: number): Promise<string | undefined> {
+export async function headerBody(
+  c: Context<AppEnv>,
+  maxBytes: number,
+  timeoutS: number,
+): Promise<string | undefined> {
   const type = (c.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
   const hasBody =
     c.req.header('transfer-encoding') !== undefined || Number(c.req.header('content-length')) > 0;
   if (TYPES[type]?.format !== 'csv' || !hasBody) return undefined;
-  const { body, gzip } = bulkBody(c);
-  if (gzip)
+  if (bulkBody(c).gzip)
     throw new AppError('unsupported_media_type', 'send the header of the CSV without Content-Encoding');
-  const pieces: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const piece of body) {
-    bytes += piece.length;
-    if (bytes > maxBytes + MAX_ENDING_BYTES) throw headerTooLong({ bytes: maxBytes });
-    pieces.push(piece);
-  }
+  const held = c.get('inFlight').bodyBytes.hold(c.get('owner'));
+  const tooLarge = () => headerTooLong({ bytes: maxBytes });
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)).replace(/\r*\n?$/, '');
-  } catch {
+    const bytes = await readBody(c, { maxBytes: maxBytes + MAX_ENDING_BYTES, tooLarge, timeoutS, held });
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replace(/\r*\n?$/, '');
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
     throw new AppError('invalid_request', 'the header of the CSV is not valid UTF-8');
+  } finally {
+    held.release();
   }
 }
 
@@ -77,10 +82,7 @@ export function bulkBody(c: Context<AppEnv>): Upload {
   }
   // The server's own stream: turning it into a web stream and back costs more than cutting it into records.
   const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
-  // Not destroyed when it is left early, so that the server's adapter can read on to the end of the body, or close the
-  // connection when that is far away. Unread, it would stay in the way of the next request on the connection.
-  const body: AsyncIterable<Uint8Array> | null =
-    incoming?.iterator({ destroyOnReturn: false }) ?? c.req.raw.body;
+  const body: AsyncIterable<Uint8Array> | null = incoming ? incomingPieces(incoming) : c.req.raw.body;
   if (!body || c.req.header('content-length') === '0') {
     throw new AppError('empty_body', 'send the records as the body');
   }

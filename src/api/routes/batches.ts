@@ -15,7 +15,7 @@ import {
 import { AppError, toError } from '../../shared/errors.ts';
 import { BATCH_ID } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { BatchService, NewBatch } from '../batches.ts';
+import type { BatchService, NewBatch, Upload } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
 import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
@@ -129,7 +129,8 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       idempotencyKey,
     };
     if (open === 'true') {
-      const columns = query.columns ?? (await headerBody(c, config.MAX_CSV_HEADER_BYTES));
+      const columns =
+        query.columns ?? (await headerBody(c, config.MAX_CSV_HEADER_BYTES, config.BODY_TIMEOUT_S));
       const { batch, replayed } = await batches.open(
         owner,
         toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra),
@@ -139,8 +140,10 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
       return c.json(batch, 201);
     }
     const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
-    const upload = { ...bulkBody(c), formatNamed: query.format !== undefined };
-    const { batch, replayed } = await batches.submit(owner, toNewBatch(type, query, extra), upload);
+    const formatNamed = query.format !== undefined;
+    const { batch, replayed } = await uploading(c, (upload) =>
+      batches.submit(owner, toNewBatch(type, query, extra), { ...upload, formatNamed }),
+    );
     if (replayed) c.header(REPLAYED, 'true');
     c.header('Location', batch.urls.self);
     return c.json(batch, 202);
@@ -167,7 +170,9 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   });
   app.openapi(putPart, async (c) => {
     const { id: batch, number } = c.req.valid('param');
-    const { part, added } = await batches.putPart(c.get('owner'), batch, number, bulkBody(c));
+    const { part, added } = await uploading(c, (upload) =>
+      batches.putPart(c.get('owner'), batch, number, upload),
+    );
     return added ? c.json(part, 201) : c.json(part, 200);
   });
 
@@ -337,6 +342,19 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   });
 
   return app;
+}
+
+/**
+ * Runs `store` with the upload in the body, which counts as one in flight until it ends.
+ * @throws AppError `uploads_full`; those of bulkBody() and of `store`
+ */
+async function uploading<T>(c: Context<AppEnv>, store: (upload: Upload) => Promise<T>): Promise<T> {
+  const held = c.get('inFlight').uploads.hold(c.get('owner'), 1);
+  try {
+    return await store(bulkBody(c));
+  } finally {
+    held.release();
+  }
 }
 
 /** The pieces of an answer. When they fail, it ends without the end of its chunked encoding, for the caller to see. */

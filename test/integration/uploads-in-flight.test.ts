@@ -1,0 +1,79 @@
+/** Uploads that do not come to an end: how many there are is bounded and shared among keys, and those that hardly send are ended. */
+import { connect, type Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { eventually, Stack } from '../support/stack.ts';
+
+const KEYS = { slow: newKey(), other: newKey() };
+let stack: Stack;
+const sockets: Socket[] = [];
+
+beforeAll(async () => {
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    env: {
+      API_KEYS: Object.entries(KEYS)
+        .map(([name, key]) => keyLine(name, key))
+        .join(','),
+      MAX_UPLOADS: '4',
+      UPLOAD_IDLE_S: '3',
+      UPLOAD_MIN_BYTES_PER_S: '100',
+      LOG_LEVEL: 'info',
+    },
+  });
+});
+afterEach(() => sockets.splice(0).forEach((socket) => socket.destroy()));
+afterAll(() => stack.stop());
+
+const LINE = '{"text":"utterly charming"}\n';
+
+/** An upload that has begun and does not end. */
+function begin(): { socket: Socket; answer: () => string; closed: Promise<unknown> } {
+  const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
+  sockets.push(socket);
+  let answer = '';
+  socket.on('data', (data: Buffer) => (answer += data.toString()));
+  socket.on('error', () => {});
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.write(
+    `POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEYS.slow}\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n\r\n${LINE}`,
+  );
+  return { socket, answer: () => answer, closed };
+}
+
+const openUploads = async () => {
+  const port = /"metrics":(\d+)/.exec(stack.api.output)![1];
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  return Number(/^amulet_open_uploads\S* (\d+)$/m.exec(text)![1]);
+};
+const submit = (key: string) =>
+  stack.fetch('/v1/batches', {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/x-ndjson' },
+    body: LINE,
+  });
+
+test('one key holds at most half of the uploads, and another one uploads meanwhile', async () => {
+  const held = [begin(), begin()];
+  await eventually(async () => ((await openUploads()) === 2 ? true : undefined));
+  const refused = await submit(KEYS.slow);
+  expect([refused.status, refused.headers.get('retry-after'), await refused.json()]).toMatchObject([
+    503,
+    '5',
+    { code: 'uploads_full' },
+  ]);
+  expect((await submit(KEYS.other)).status).toBe(202);
+  held.forEach(({ socket }) => socket.destroy());
+  await eventually(async () => ((await openUploads()) === 0 ? true : undefined));
+  expect((await submit(KEYS.slow)).status).toBe(202);
+});
+
+test('one that sends a byte now and then, to stay open, is ended like one that stands still', async () => {
+  const { socket, answer, closed } = begin();
+  const trickle = setInterval(() => socket.write(' '), 500);
+  await closed;
+  clearInterval(trickle);
+  expect(answer()).toMatch(/^HTTP\/1.1 408 [^]*"code":"upload_idle"/);
+  expect(answer()).toMatch(/\d+ bytes are too little for 3 s/);
+  expect(await openUploads()).toBe(0);
+});
