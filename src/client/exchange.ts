@@ -49,6 +49,12 @@ export function longestSilence(
 /** The list of 10,000 parts has 2 MB. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 
+/** A problem of Amulet has 64 KB at most; a page of HTML that a proxy answers with is of no use. */
+const MAX_PROBLEM_BYTES = 256 * 1024;
+/** Of each text in a problem, and of the errors in it: they go into messages. */
+const MAX_PROBLEM_CHARS = 4000;
+const MAX_PROBLEM_ERRORS = 100;
+
 /** @param base with a path if a proxy serves the API under one */
 export function urlOf(base: URL, { path, query = {} }: HttpRequest): URL {
   const url = new URL(base.pathname.replace(/\/$/, '') + path, base);
@@ -68,41 +74,52 @@ export async function parseJson({ body }: HttpAnswer, base: URL): Promise<unknow
   }
 }
 
-export async function readText(body: AsyncIterable<Uint8Array>): Promise<string> {
+/** @throws ProtocolError beyond `maxBytes` */
+export async function readText(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes: number = MAX_JSON_BYTES,
+): Promise<string> {
   const decoder = new TextDecoder();
   let text = '';
   let bytes = 0;
   for await (const piece of body) {
     bytes += piece.length;
-    if (bytes > MAX_JSON_BYTES) throw new ProtocolError('the answer is longer than any of Amulet');
+    if (bytes > maxBytes) throw new ProtocolError('the answer is longer than any of Amulet');
     text += decoder.decode(piece, { stream: true });
   }
   return text + decoder.decode();
 }
 
-/** Proxies answer with pages of HTML, of which nothing is of use. */
-export function parseProblem(text: string): Problem {
+/** What the body of a refusal says; nothing where it is no problem document, or longer than one. */
+export async function readProblem(body: AsyncIterable<Uint8Array>): Promise<Problem> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    return {};
+    value = JSON.parse(await readText(body, MAX_PROBLEM_BYTES));
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof ProtocolError) return {};
+    throw error;
   }
   const members = new Map<string, unknown>(
     typeof value === 'object' && value !== null ? Object.entries(value) : [],
   );
   const string = (name: string) => {
     const member = members.get(name);
-    return typeof member === 'string' ? member : undefined;
+    return typeof member === 'string' ? member.slice(0, MAX_PROBLEM_CHARS) : undefined;
   };
   const errors = members.get('errors');
   return {
     title: string('title'),
     detail: string('detail'),
     code: string('code'),
-    errors: Array.isArray(errors) ? errors.filter(isFieldError) : undefined,
+    errors: Array.isArray(errors)
+      ? errors.filter(isFieldError).slice(0, MAX_PROBLEM_ERRORS).map(shortened)
+      : undefined,
     requestId: string('request_id'),
   };
+}
+
+function shortened({ path, message }: FieldError): FieldError {
+  return { path: path.slice(0, MAX_PROBLEM_CHARS), message: message.slice(0, MAX_PROBLEM_CHARS) };
 }
 
 function isFieldError(value: unknown): value is FieldError {

@@ -4,8 +4,7 @@ import {
   connectionError,
   longestSilence,
   parseJson,
-  parseProblem,
-  readText,
+  readProblem,
   retryAfterS,
   urlOf,
   type Http,
@@ -48,7 +47,7 @@ export class FetchHttp implements Http {
       watch.touch();
       const body = pieces(response, watch);
       if (response.ok) return { status: response.status, body };
-      const problem = parseProblem(await readText(body));
+      const problem = await readProblem(body);
       if (response.statusText !== '') problem.title ??= response.statusText;
       throw new ApiError(response.status, problem, retryAfterS(response.headers.get('retry-after')));
     } catch (error) {

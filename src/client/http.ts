@@ -9,8 +9,7 @@ import {
   connectionError,
   longestSilence,
   parseJson,
-  parseProblem,
-  readText,
+  readProblem,
   retryAfterS,
   urlOf,
   type Http,
@@ -120,8 +119,7 @@ async function* chunks(answer: http.IncomingMessage, signal?: AbortSignal): Asyn
 }
 
 async function refusal(answer: http.IncomingMessage, status: number): Promise<ApiError> {
-  const text = await readText(chunks(answer));
-  const problem = parseProblem(text);
+  const problem = await readProblem(chunks(answer));
   problem.title ??= http.STATUS_CODES[status];
   return new ApiError(status, problem, retryAfterS(answer.headers['retry-after']));
 }

@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../src/client/errors.ts';
 import { retryAfterS } from '../../src/client/exchange.ts';
+import { FetchHttp } from '../../src/client/fetch-http.ts';
 import { HttpClient } from '../../src/client/http.ts';
 
 let server: Server | undefined;
@@ -64,6 +65,35 @@ describe('an exchange', () => {
     });
     const other = await serve((_, response) => response.end('<html>hello</html>'));
     expect(await failure(other.json(get))).toBeInstanceOf(ProtocolError);
+  });
+
+  test.each([HttpClient, FetchHttp])('of a refusal without end, its status: %o', async (Client) => {
+    let closed = 0;
+    await serve((_, response) => {
+      response.on('close', () => closed++);
+      response.writeHead(503);
+      const pour = () => {
+        while (!response.destroyed && response.write(' '.repeat(65_536)));
+      };
+      response.on('drain', pour);
+      pour();
+    });
+    const base = new URL(`http://127.0.0.1:${(server!.address() as { port: number }).port}`);
+    const options = { base, headers: {}, fetch: globalThis.fetch, idleMs: 60_000 };
+    const http = Client === HttpClient ? new HttpClient(base) : new FetchHttp(options);
+    expect(await failure(http.json(get))).toMatchObject({ status: 503, title: 'Service Unavailable' });
+    await expect.poll(() => closed).toBe(1);
+  });
+
+  test('texts of a problem are cut off, and so is the list of its errors', async () => {
+    const long = 'x'.repeat(5000);
+    const errors = Array.from({ length: 101 }, () => ({ path: 'texts.0', message: 'no' }));
+    const problem = { title: long, detail: long, errors: [{ path: long, message: long }, ...errors] };
+    const http = await serve((_, response) => response.writeHead(422).end(JSON.stringify(problem)));
+    const error: unknown = await failure(http.json(get));
+    const cut = 'x'.repeat(4000);
+    const kept = [{ path: cut, message: cut }, ...errors.slice(0, 99)];
+    expect(error).toMatchObject({ title: cut, detail: cut, errors: kept });
   });
 
   test('an answer that breaks off', async () => {
