@@ -1,6 +1,6 @@
 /**
- * The JSON that each call can need, from what its schema can hold. A schema checks the size of a list after all its items, so these limits are
- * applied to the text before anything is made of it.
+ * The JSON that each call can need, from what its schema can hold. A schema checks the size of a list after all its items, so
+ * these limits are applied to the text before anything is made of it.
  */
 import type { Config } from '../shared/config.ts';
 import { MAX_PARTS } from '../shared/contract.ts';

@@ -8,7 +8,7 @@ import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { scanJson } from './json-scan.ts';
 import { NAME } from './names.ts';
-import { countCodePoints, textProblem } from './text.ts';
+import { textProblem, tooManyChars } from './text.ts';
 import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './webhooks/receivers.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -816,8 +816,7 @@ function shortString(maxChars: number) {
 function shortStringProblem(value: string, maxChars: number): string | undefined {
   if (value === '') return 'must not be empty';
   if (!value.isWellFormed() || value.includes('\0')) return 'contains a NUL or a lone surrogate';
-  const chars = value.length > maxChars ? countCodePoints(value) : 0;
-  return chars > maxChars ? `has ${chars} characters; at most ${maxChars} are allowed` : undefined;
+  return tooManyChars(value, maxChars);
 }
 
 /** Bytes of a value as UTF-8 JSON, or undefined when it is nested too deeply to be written. */

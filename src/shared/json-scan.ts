@@ -43,6 +43,8 @@ export interface JsonScan {
 const MAX_LOSSES = 10;
 /** A name, a colon, a comma and two brackets or the value itself, at most: a text with more to its values is no JSON. */
 const TOKENS_OF_A_VALUE = 5;
+const FEW_NAMES = 8;
+const NONE: string[] = [];
 const LONGEST_WORD = 'false'.length;
 const MAX_SHOWN_CHARS = 40;
 
@@ -69,9 +71,8 @@ interface Frame {
   maxItems: number;
   /** Whether the next string of an object is a name. */
   atName: boolean;
-  first: string | undefined;
-  /** From the second name on. */
-  names: Set<string> | undefined;
+  /** Of an object: the names so far. Few are found faster in an array, and need no hash of megabytes. */
+  names: string[] | Set<string>;
 }
 
 /** @param json need not be valid: what is found in a text that JSON.parse refuses means nothing, but finding it costs no more */
@@ -149,8 +150,7 @@ const newObject = (): Frame => ({
   key: '',
   maxItems: Infinity,
   atName: true,
-  first: undefined,
-  names: undefined,
+  names: [],
 });
 
 const newList = (maxItems: number): Frame => ({
@@ -158,8 +158,7 @@ const newList = (maxItems: number): Frame => ({
   key: 0,
   maxItems,
   atName: false,
-  first: undefined,
-  names: undefined,
+  names: NONE,
 });
 
 /** For an array about to begin. */
@@ -191,13 +190,15 @@ function note(losses: JsonFault[], frames: readonly Frame[], message: string): v
 const pathOf = (frames: readonly Frame[]): JsonFault['path'] => frames.map(({ key }) => key);
 
 function isRepeated(frame: Frame, name: string): boolean {
-  if (frame.first === undefined) {
-    frame.first = name;
+  const { names } = frame;
+  if (Array.isArray(names)) {
+    if (names.includes(name)) return true;
+    names.push(name);
+    if (names.length > FEW_NAMES) frame.names = new Set(names);
     return false;
   }
-  frame.names ??= new Set([frame.first]);
-  if (frame.names.has(name)) return true;
-  frame.names.add(name);
+  if (names.has(name)) return true;
+  names.add(name);
   return false;
 }
 
@@ -213,16 +214,22 @@ export function nameAt(json: string, from: number, end: number): string {
   }
 }
 
+/** A part of a string; bounded, because every repetition takes room on a stack of 64 MB. */
+const IN_STRING = /(?:[^"\\]{1,1000}|\\[^]){0,1000}/y;
+
 /** Index of the quote that ends the string beginning at `from`, or the length of a text in which none does. */
 export function endOfString(json: string, from: number): number {
-  let end = from;
-  for (;;) {
-    end = json.indexOf('"', end + 1);
-    if (end === -1) return json.length;
-    let backslashes = 0;
-    while (json.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes++;
-    // The quote before the string is not in the way: nothing escapes it.
-    if (backslashes % 2 === 0) return end;
+  const quote = json.indexOf('"', from + 1);
+  if (quote === -1) return json.length;
+  if (json.charCodeAt(quote - 1) !== BACKSLASH) return quote;
+  // With an escape before the quote. Millions of them are read in native code.
+  for (let at = from + 1; ;) {
+    IN_STRING.lastIndex = at;
+    IN_STRING.test(json);
+    const end = IN_STRING.lastIndex;
+    if (json.charCodeAt(end) === QUOTE) return end;
+    if (end === at) return json.length;
+    at = end;
   }
 }
 

@@ -27,15 +27,20 @@ export function textProblem(text: string, maxChars: number): string | undefined 
     return 'contains a lone surrogate (half of a UTF-16 pair), so it is not valid Unicode';
   if (text.includes('\0')) return 'contains a NUL character';
   if (text.trim() === '') return 'must contain something other than white space';
-  // No code point is more than two units long, so most texts need no counting.
-  if (text.length > maxChars) {
-    const chars = text.length > 2 * maxChars ? text.length / 2 : countCodePoints(text);
-    if (chars > maxChars) {
-      const exact = text.length > 2 * maxChars ? countCodePoints(text) : chars;
-      return `has ${exact} characters; at most ${maxChars} are allowed`;
-    }
-  }
-  return undefined;
+  return tooManyChars(text, maxChars);
+}
+
+/** Beyond so many times the limit nobody needs to know how many characters there are. */
+const COUNTED_TIMES = 20;
+
+/** Why a text has too many code points, or undefined when it has not. */
+export function tooManyChars(text: string, maxChars: number): string | undefined {
+  // No code point is more than two units long, so most texts need no counting, and megabytes get none.
+  if (text.length <= maxChars) return undefined;
+  const counted = text.length <= COUNTED_TIMES * maxChars;
+  const chars = counted ? countCodePoints(text) : (COUNTED_TIMES / 2) * maxChars;
+  if (chars <= maxChars) return undefined;
+  return `has ${counted ? chars : `more than ${chars}`} characters; at most ${maxChars} are allowed`;
 }
 
 /**

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { numberLoss } from '../../src/shared/exact-number.ts';
-import { scanJson } from '../../src/shared/json-scan.ts';
+import { endOfString, scanJson } from '../../src/shared/json-scan.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 describe('numberLoss', () => {
@@ -88,6 +88,48 @@ describe('numberLoss', () => {
 const expanded = (_: string, sign: string, digit: string, fraction = '', exponent: string) =>
   sign + digit + fraction.padEnd(Number(exponent), '0');
 
+describe('endOfString', () => {
+  /** By the definition: the first quote behind an even number of backslashes. */
+  const naive = (json: string, from: number): number => {
+    for (let at = from + 1; at < json.length; at++) {
+      if (json[at] === '\\') at++;
+      else if (json[at] === '"') return at;
+    }
+    return json.length;
+  };
+
+  test('is the first quote that no backslash escapes', () => {
+    const piece = fc.constantFrom(
+      'a',
+      '"',
+      '\\',
+      '\\"',
+      '\\\\',
+      '😀',
+      '\\n',
+      'x'.repeat(1001),
+      '\\"'.repeat(1001),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+        const json = `"${pieces.join('')}`;
+        expect(endOfString(json, 0)).toBe(naive(json, 0));
+      }),
+      fuzz(500),
+    );
+  });
+
+  test.each([
+    ['letters', 'a'],
+    ['escapes', '\\"'],
+    ['both', 'a\\"'],
+    ['pairs of backslashes', '\\\\'],
+  ])('behind 30 million characters of %s', (_, unit) => {
+    const inside = unit.repeat(30_000_000 / unit.length);
+    expect(endOfString(`"\\\\${inside}",`, 0)).toBe(inside.length + 3);
+  });
+});
+
 describe('scanJson', () => {
   const losses = (json: string, options = {}) => {
     JSON.parse(json);
@@ -125,6 +167,15 @@ describe('scanJson', () => {
     ['{"a":"\\\\","a":1}', 'a is given twice'],
     ['{"":0,"":0}', ' is given twice'],
   ])('%s: %s', (json, loss) => expect(losses(json)).toEqual([loss]));
+
+  test('a name is found again among few and among many', () => {
+    for (const count of [1, 8, 9, 100]) {
+      const members = Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join();
+      expect(losses(`{${members},"new":1}`)).toEqual([]);
+      for (const name of ['k0', `k${count - 1}`])
+        expect(losses(`{${members},"${name}":1}`)).toEqual([`${name} is given twice`]);
+    }
+  });
 
   test('all are named, up to ten', () => {
     expect(losses('[-0, 9007199254740993, {"a":1, "a":1}]')).toHaveLength(3);

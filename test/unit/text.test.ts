@@ -23,6 +23,8 @@ describe('textProblem', () => {
     ['abcdef', 'has 6 characters; at most 5'],
     ['🎬🎬🎬🎬🎬🎬', 'has 6 characters; at most 5'],
     ['x'.repeat(100), 'has 100 characters; at most 5'],
+    ['x'.repeat(101), 'has more than 50 characters; at most 5'],
+    ['🎬'.repeat(51), 'has more than 50 characters; at most 5'],
   ])('%j', (text, problem) => expect(textProblem(text, 5)).toContain(problem));
 
   test.each(['a', 'abcde', '🎬🎬🎬🎬🎬', '\u0007bell', '  a  ', '\u200d'])('%j is fine', (text) =>

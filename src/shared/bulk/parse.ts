@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { numberLoss } from '../exact-number.ts';
-import { countCodePoints, textProblem } from '../text.ts';
+import { textProblem, tooManyChars } from '../text.ts';
 import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
 import { jsonProblem } from './json-problem.ts';
@@ -120,7 +120,7 @@ function readId(
   if (!value.isWellFormed() || value.includes('\0')) {
     return { problem: 'contains a NUL or a lone surrogate' };
   }
-  if (value.length > maxChars && countCodePoints(value) > maxChars) {
+  if (tooManyChars(value, maxChars) !== undefined) {
     return { problem: `has more than ${maxChars} characters` };
   }
   return { id: value };
