@@ -357,7 +357,7 @@ export class BatchService {
     const adding = withRedis(() => batches.addPart(id, part, storageLimits(config), reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
-      if (error instanceof AppError && error.code === 'redis_full')
+      if (error instanceof AppError && /^redis_(disk_)?full$/.test(error.code))
         await dropPart(store, blob).catch(() => {});
       throw error;
     });

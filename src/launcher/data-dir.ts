@@ -1,5 +1,5 @@
 /** The folder for everything that `npm start` writes, and short paths for sockets. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -77,7 +77,7 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
     EACCES: `this user may not write to it: give it the right (chown, chmod u+rwx), ${ELSEWHERE}`,
     EPERM: `this user may not write to it: give it the right (chown, chmod u+rwx), ${ELSEWHERE}`,
     EROFS: `it is on a read-only file system: set DATA_DIR to a folder on another one`,
-    ENOSPC: `the disk is full: make room, ${ELSEWHERE}`,
+    ENOSPC: `${hasNoFiles(folder) ? 'no file can be made any more on its disk (it has no inodes left): remove some' : 'the disk is full: make room'}, ${ELSEWHERE}`,
     EDQUOT: `this user's disk quota is used up: make room, ${ELSEWHERE}`,
     EEXIST: `there is a file of this name: remove it, ${ELSEWHERE}`,
     ENOTDIR: `a part of this path is a file: remove it, ${ELSEWHERE}`,
@@ -87,6 +87,16 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
   const NamedError = code === 'ENOSPC' || code === 'EDQUOT' ? NoRoom : StartupError;
   const where = folder === path.join(dataDir, '') ? `DATA_DIR=${dataDir}` : `${folder} (DATA_DIR)`;
   return new NamedError(`${where}: ${reasons[code] ?? toError(error).message}`, { cause: error });
+}
+
+/** Whether the disk has room, but for no file. */
+function hasNoFiles(folder: string): boolean {
+  try {
+    const { files, ffree } = statfsSync(existsSync(folder) ? folder : path.dirname(folder));
+    return files > 0 && ffree === 0;
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -43,7 +43,7 @@ function listen(socket: string): Promise<Server | undefined> {
       else
         reject(
           new StartupError(
-            `${socket} cannot be made (${error.message}): set TMPDIR to a folder that this user may write to`,
+            `${socket} cannot be made (${error.message}): make room there, or set TMPDIR to a folder that this user may write to`,
           ),
         );
     });

@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -20,8 +21,10 @@ import { Part } from '../../src/launcher/part.ts';
 import { makeDataDir } from '../../src/launcher/data-dir.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
 import { maxMemory } from '../../src/launcher/redis-limits.ts';
+import { RedisSupervisor } from '../../src/launcher/redis-supervisor.ts';
 import { holdDataDir } from '../../src/launcher/single-instance.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
+import { SmallDisk } from '../support/small-disk.ts';
 import { eventually } from '../support/stack.ts';
 
 const NOBODY = 65_534;
@@ -123,6 +126,98 @@ describe('the data of the private Redis', () => {
     for (const name of left) expect(existsSync(name)).toBe(false);
   });
 });
+
+describe('a private Redis that ends', () => {
+  const said: string[] = [];
+  const server = () => {
+    const { stdout } = spawnSync('pgrep', ['-f', `redis-server.*${folder}`], { encoding: 'utf8' });
+    return Number(stdout.trim() || Number.NaN);
+  };
+  const answers = async (url: string) => {
+    const redis = new Redis(url.slice('unix://'.length), {
+      retryStrategy: () => null,
+      maxRetriesPerRequest: 0,
+    });
+    redis.on('error', () => {});
+    try {
+      return await redis.get('kept');
+    } catch {
+      return undefined;
+    } finally {
+      redis.disconnect();
+    }
+  };
+
+  test('is started again whatever keeps it from starting, for as long as that takes', async () => {
+    said.length = 0;
+    const dataDir = path.join(folder, 'data');
+    let stopping = false;
+    const supervisor = new RedisSupervisor({
+      dataDir,
+      redis: {},
+      say: (line) => said.push(line),
+      isStopping: () => stopping,
+      sweep: () => Promise.resolve(),
+    });
+    const url = (await supervisor.start())!;
+    try {
+      const redis = new Redis(url.slice('unix://'.length));
+      await redis.set('kept', 'yes');
+      redis.disconnect();
+      for (let deaths = 1; deaths <= 2; deaths++) {
+        process.kill(server(), 'SIGKILL');
+        await eventually(() =>
+          Promise.resolve(said.filter((line) => line.includes('always')).length > deaths || undefined),
+        );
+        expect(await answers(url)).toBe('yes');
+      }
+      // A cause is said once.
+      expect(said.filter((line) => line.startsWith('died'))).toEqual([
+        'died (SIGKILL); starting it again until it stays',
+      ]);
+
+      const data = path.join(dataDir, 'redis');
+      renameSync(data, `${data}-away`);
+      writeFileSync(data, '');
+      process.kill(server(), 'SIGKILL');
+      await eventually(() =>
+        Promise.resolve(said.find((line) => line.includes('there is a file of this name'))),
+      );
+      rmSync(data);
+      renameSync(`${data}-away`, data);
+      await eventually(async () => ((await answers(url)) === 'yes' ? true : undefined));
+    } finally {
+      stopping = true;
+      await supervisor.stop();
+    }
+  });
+});
+
+const disk = SmallDisk.mount('20m');
+test.skipIf(typeof disk === 'string')(
+  `the file of the private Redis is not rewritten when there is no room for that${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`,
+  async () => {
+    const { folder: root } = disk as SmallDisk;
+    const redis = await startPrivateRedis(path.join(root, 'data'), () => {});
+    const connection = new Redis(redis.url.slice('unix://'.length));
+    try {
+      await redis.loaded();
+      const percent = async () => (await connection.config('GET', 'auto-aof-rewrite-percentage'))[1];
+      expect(await percent()).toBe('100');
+      await connection.set('large', 'x'.repeat(8_000_000));
+      const filler = (disk as SmallDisk).fill(4_000_000);
+      await redis.loaded();
+      expect(await percent()).toBe('0');
+      rmSync(filler);
+      await redis.loaded();
+      expect(await percent()).toBe('100');
+    } finally {
+      connection.disconnect();
+      await redis.stop();
+      (disk as SmallDisk).unmount();
+    }
+  },
+);
 
 describe('the memory of the private Redis', () => {
   const limits = (maxBytes: number, admissionPercent = 80) => ({ limits: { maxBytes, admissionPercent } });
