@@ -16,7 +16,8 @@ const NAMES = [
   /batches opened with a CSV header/,
   /wrong keys/,
   /do not exist/,
-  /^500 queries/,
+  /queries of/,
+  /pipelined/,
 ];
 
 export interface HostileOptions {

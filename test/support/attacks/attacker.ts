@@ -160,12 +160,18 @@ export class Attacker {
     await sleep(seconds * 1000, undefined, { signal: this.signal }).catch(() => {});
   }
 
-  /** Has `clients` loops call `once` until it was called `count` times, or the attack is over. */
-  async repeat(count: number, clients: number, once: (i: number) => Promise<unknown>): Promise<void> {
+  /** Has `clients` loops call `once` until it was called `count` times, or so many seconds are over. */
+  async repeat(
+    count: number,
+    clients: number,
+    once: (i: number) => Promise<unknown>,
+    seconds = Infinity,
+  ): Promise<void> {
+    const end = performance.now() + seconds * 1000;
     let next = 0;
     await Promise.all(
       Array.from({ length: clients }, async () => {
-        for (let i = next++; i < count && !this.over; i = next++) await once(i);
+        for (let i = next++; i < count && !this.over && performance.now() < end; i = next++) await once(i);
       }),
     );
   }

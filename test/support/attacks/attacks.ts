@@ -6,7 +6,7 @@ import { statfsSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import type { Batch, Job } from '../../../src/shared/contract.ts';
-import type { Attacker } from './attacker.ts';
+import type { Attacker, Call } from './attacker.ts';
 import type { AttackedOptions } from './attacked-stack.ts';
 import { emptyMembers, gzipBomb, JSON_BOMBS, repeated, wideCsv, type JsonRoute } from './bodies.ts';
 
@@ -31,9 +31,15 @@ const MODEL = 'sst2-minilm';
 /** Folder of a small Unigram model. */
 const UNIGRAM = 'test/fixtures/models/xlm-roberta';
 const MB = 1_000_000;
+const WIDE_HEADER = repeated('text', ',a', '', 0.99 * MB);
+const PARAMETERS = Array.from({ length: 5000 }, (_, i) => i.toString(36))
+  .join('&')
+  .slice(0, 15_000);
 
 /** Seconds that a blocked process may take until it answers. */
 const PATIENCE_S = 30;
+/** Seconds of requests, one after the other. */
+const FLOOD_S = 12;
 /** Seconds that connections are held which nobody ends. */
 const HOLD_S = 10;
 
@@ -47,6 +53,13 @@ const putPart = (
   body: Buffer,
   headers: Record<string, string>,
 ) => attacker.send({ method: 'PUT', path: `/v1/batches/${id}/parts/${number}`, headers, body });
+
+/** As many of these requests as go through in some seconds, `count` at most. */
+const many = (name: string, count: number, call: (i: number) => Call): Attack => ({
+  name: `up to ${count.toLocaleString('en')} ${name}`,
+  seconds: FLOOD_S + PATIENCE_S,
+  run: (attacker) => attacker.repeat(count, 32, (i) => attacker.send(call(i)), FLOOD_S),
+});
 
 async function pathOf(attacker: Attacker, route: JsonRoute): Promise<string> {
   if (route === 'complete') return `/v1/batches/${await open(attacker)}/complete`;
@@ -290,16 +303,17 @@ const archives: Attack[] = [
 /** So many parts with a header of 1 MB each; then the batch is completed and worked on for some seconds. */
 const wideParts = (parts: number, header: 'same' | 'other'): Attack => ({
   name: `${parts} parts with a CSV header of 1 MB, ${header === 'same' ? 'the same in each' : 'another in each'}`,
-  seconds: 40,
+  seconds: FLOOD_S + PATIENCE_S + HOLD_S,
   run: async (attacker) => {
     const id = await open(attacker, '&format=csv');
     const same = wideCsv('hello');
     const stored: number[] = [];
-    await attacker.repeat(parts, 4, async (i) => {
+    const put = async (i: number) => {
       const body = header === 'same' ? same : wideCsv(`hello ${i}`);
       const { status } = await putPart(attacker, id, i + 1, body, { ...CSV, ...GZIP });
       if (status === 201 || status === 200) stored.push(i + 1);
-    });
+    };
+    await attacker.repeat(parts, 4, put, FLOOD_S);
     await attacker.send({
       path: `/v1/batches/${id}/complete`,
       body: JSON.stringify({ parts: stored.map((number) => ({ number })) }),
@@ -311,31 +325,19 @@ const wideParts = (parts: number, header: 'same' | 'other'): Attack => ({
 const batches: Attack[] = [
   wideParts(40, 'same'),
   wideParts(400, 'other'),
+  many('batches opened with a CSV header of 1 MB', 100, () => ({
+    path: '/v1/batches?open=true&format=csv',
+    headers: CSV,
+    body: WIDE_HEADER,
+  })),
+  many('batches opened and left', 300, () => ({ path: '/v1/batches?open=true' })),
   {
-    name: '100 batches opened with a CSV header of 1 MB',
-    seconds: 20,
-    run: async (attacker) => {
-      const body = repeated('text', ',a', '', 0.99 * MB);
-      await attacker.repeat(100, 4, () =>
-        attacker.send({ path: '/v1/batches?open=true&format=csv', headers: CSV, body }),
-      );
-    },
-  },
-  {
-    name: '300 batches opened and left',
-    seconds: 20,
-    run: async (attacker) => {
-      await attacker.repeat(300, 8, () => attacker.send({ path: '/v1/batches?open=true' }));
-    },
-  },
-  {
-    name: '5,000 parts of one record each in one batch',
-    seconds: 20,
+    name: 'up to 5,000 parts of one record each in one batch',
+    seconds: FLOOD_S + PATIENCE_S,
     run: async (attacker) => {
       const id = await open(attacker);
-      await attacker.repeat(5000, 16, (i) =>
-        putPart(attacker, id, i + 1, Buffer.from('{"text":"a"}\n'), NDJSON),
-      );
+      const part = Buffer.from('{"text":"a"}\n');
+      await attacker.repeat(5000, 16, (i) => putPart(attacker, id, i + 1, part, NDJSON), FLOOD_S);
     },
   },
   {
@@ -506,69 +508,29 @@ const floods: Attack[] = [
       await attacker.pause(HOLD_S);
     },
   },
-  {
-    name: '100,000 requests with wrong keys',
-    seconds: 15,
-    run: async (attacker) => {
-      await attacker.repeat(100_000, 64, (i) =>
-        attacker.send({
-          method: 'GET',
-          path: '/v1/models',
-          headers: { Authorization: `Bearer amk_${i}` },
-        }),
-      );
-    },
-  },
-  {
-    name: '20,000 requests for models that do not exist',
-    seconds: 15,
-    run: async (attacker) => {
-      await attacker.repeat(20_000, 32, (i) =>
-        attacker.send({ path: '/v1/jobs', body: JSON.stringify({ text: 'a', model: `no-${i}` }) }),
-      );
-    },
-  },
-  {
-    name: '20,000 requests for paths that do not exist',
-    seconds: 15,
-    run: async (attacker) => {
-      await attacker.repeat(20_000, 32, (i) =>
-        attacker.send({ method: 'GET', path: `/v1/${'a/'.repeat(1000)}${i}` }),
-      );
-    },
-  },
-  {
-    name: '500 queries of 5,000 parameters',
-    seconds: 20,
-    run: async (attacker) => {
-      const query = Array.from({ length: 5000 }, (_, i) => i.toString(36))
-        .join('&')
-        .slice(0, 15_000);
-      await attacker.repeat(500, 8, () => attacker.send({ method: 'GET', path: `/v1/jobs?${query}` }));
-    },
-  },
-  {
-    name: '500 queries of 16 KB in one parameter',
-    seconds: 20,
-    run: async (attacker) => {
-      await attacker.repeat(500, 8, () =>
-        attacker.send({ method: 'GET', path: `/v1/jobs?after=${'%41'.repeat(5000)}` }),
-      );
-    },
-  },
-  {
-    name: '3,000 jobs with an Idempotency-Key each, never read',
-    seconds: 20,
-    run: async (attacker) => {
-      await attacker.repeat(3000, 32, (i) =>
-        attacker.send({
-          path: '/v1/jobs',
-          headers: { 'Idempotency-Key': `key-${i}` },
-          body: JSON.stringify({ text: 'a', metadata: { note: 'm'.repeat(4000) } }),
-        }),
-      );
-    },
-  },
+  many('requests with wrong keys', 100_000, (i) => ({
+    method: 'GET',
+    path: '/v1/models',
+    headers: { Authorization: `Bearer amk_${i}` },
+  })),
+  many('requests for models that do not exist', 20_000, (i) => ({
+    path: '/v1/jobs',
+    body: JSON.stringify({ text: 'a', model: `no-${i}` }),
+  })),
+  many('requests for paths that do not exist', 20_000, (i) => ({
+    method: 'GET',
+    path: `/v1/${'a/'.repeat(1000)}${i}`,
+  })),
+  many('queries of 5,000 parameters', 5000, () => ({ method: 'GET', path: `/v1/jobs?${PARAMETERS}` })),
+  many('queries of 16 KB in one parameter', 5000, () => ({
+    method: 'GET',
+    path: `/v1/jobs?after=${'%41'.repeat(5000)}`,
+  })),
+  many('jobs with an Idempotency-Key each, never read', 3000, (i) => ({
+    path: '/v1/jobs',
+    headers: { 'Idempotency-Key': `key-${i}` },
+    body: JSON.stringify({ text: 'a', metadata: { note: 'm'.repeat(4000) } }),
+  })),
 ];
 
 export const ATTACKS: readonly Attack[] = [
