@@ -1,11 +1,12 @@
 /** The expected texts are what the tokenizers package of Python gives. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { createNormalizer } from '../../src/worker/inference/tokenizer/normalizers.ts';
+import { createNormalizers, normalizeAll } from '../../src/worker/inference/tokenizer/normalizers.ts';
 import { precompiledNormalizer } from '../../src/worker/inference/tokenizer/precompiled.ts';
 import { goldenNfkc, modelFolder } from '../support/goldens.ts';
 
-const normalize = (config: Record<string, unknown>) => createNormalizer(config).normalize;
+const normalize = (config: Record<string, unknown>) => (text: string) =>
+  normalizeAll(createNormalizers(config), text);
 
 const BERT = {
   type: 'BertNormalizer',
@@ -65,7 +66,7 @@ describe('Precompiled (nmt_nfkc)', () => {
     normalizer: { precompiled_charsmap: string };
   };
   const charsmap = Buffer.from(normalizer.precompiled_charsmap, 'base64');
-  const precompiled = precompiledNormalizer(charsmap);
+  const { normalize: precompiled } = precompiledNormalizer(charsmap);
 
   test.each(goldenNfkc)('%j → %j', (text, expected) => expect(precompiled(text)).toBe(expected));
 
@@ -76,7 +77,9 @@ describe('Precompiled (nmt_nfkc)', () => {
     units[0xd8 ^ 0x100 ^ 0x80] = 0x80 | 0x100 | (0x200 << 10);
     units[0xd8 ^ 0x100 ^ 0x80 ^ 0x200] = 0x80000000;
     const size = Buffer.from(Uint32Array.of(units.byteLength).buffer);
-    const table = precompiledNormalizer(Buffer.concat([size, Buffer.from(units.buffer), Buffer.from('x\0')]));
+    const { normalize: table } = precompiledNormalizer(
+      Buffer.concat([size, Buffer.from(units.buffer), Buffer.from('x\0')]),
+    );
     expect(table('\u0600a b')).toBe('x b');
     expect(table('c\u0600 \u0601d')).toBe('cx\u0601d');
     expect(table('\u0600\u0301\u0301')).toBe('x\u0301\u0301');

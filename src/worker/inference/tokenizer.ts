@@ -1,6 +1,7 @@
 /**
  * Text → token ids, in slices: JavaScript tokenizers take milliseconds for long texts, and the loop they run on also
- * renews locks and answers health checks. One queue for the whole process, worked off a few milliseconds at a time.
+ * renews locks and answers health checks. The whole process works a few milliseconds at a time; a long text takes many
+ * slices, and short ones pass it.
  *
  * Tried and left: remembering the pieces of 50,000 words, 40 µs a text instead of 43 (an archive of 309,431 tweets and
  * comments in 9 languages has too many different words).
@@ -8,7 +9,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError, toError } from '../../shared/errors.ts';
-import { Encoder } from './tokenizer/encoder.ts';
+import { Encoder, isShort } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';
 import { readSettings, type Side } from './tokenizer/settings.ts';
 import { vocabularyRange, type VocabularyRange } from './vocabulary.ts';
@@ -53,7 +54,11 @@ const SLICE_MS = 4;
 
 interface Pending {
   text: string;
-  side: Side | undefined;
+  side: Side;
+  /** Of a long text that has begun. */
+  steps?: Generator<void, number[]>;
+  /** Time that it took so far. */
+  ms: number;
   resolve: (encoded: EncodedText) => void;
   reject: (error: Error) => void;
 }
@@ -74,8 +79,14 @@ export class TextTokenizer {
   /** Segment ids are worth sending: some are not 0. */
   readonly #segmented: boolean;
   readonly #observe: (ms: number) => void;
-  readonly #urgent = new Backlog();
+  readonly #short = new Backlog();
+  readonly #long = new Backlog();
   readonly #background = new Backlog();
+  /** The first of #long and of #background, taken out. One of each at a time: a long text in work takes megabytes. */
+  #startedLong: Pending | undefined;
+  #startedBackground: Pending | undefined;
+  /** Whether the next slice is for long texts first. */
+  #longFirst = false;
   #scheduled = false;
 
   /**
@@ -126,8 +137,8 @@ export class TextTokenizer {
    */
   encode(text: string, side?: Side, background = false): Promise<EncodedText> {
     return new Promise((resolve, reject) => {
-      const backlog = background ? this.#background : this.#urgent;
-      backlog.push({ text, side, resolve, reject });
+      const backlog = background ? this.#background : isShort(text) ? this.#short : this.#long;
+      backlog.push({ text, side: side ?? this.truncationSide, ms: 0, resolve, reject });
       this.#schedule();
     });
   }
@@ -139,27 +150,68 @@ export class TextTokenizer {
       this.#scheduled = false;
       let now = performance.now();
       const end = now + SLICE_MS;
+      this.#longFirst = !this.#longFirst;
       while (now < end) {
-        const pending = this.#urgent.shift() ?? this.#background.shift();
+        const pending = this.#next();
         if (!pending) return;
-        try {
-          pending.resolve(this.encodeNow(pending.text, pending.side));
-        } catch (error) {
-          pending.reject(toError(error));
-        }
         const start = now;
+        const done = this.#advance(pending, end);
         now = performance.now();
-        this.#observe(now - start);
+        pending.ms += now - start;
+        if (done) this.#observe(pending.ms);
       }
       this.#schedule();
     });
   }
 
+  /** The text whose turn it is: short and long ones alternate by slice, those of archives wait for both. */
+  #next(): Pending | undefined {
+    const short = () => this.#short.shift();
+    const long = () => (this.#startedLong ??= this.#long.shift());
+    const urgent = this.#longFirst ? (long() ?? short()) : (short() ?? long());
+    return urgent ?? (this.#startedBackground ??= this.#background.shift());
+  }
+
+  /** Goes on with a text until it is done or the time is over. @returns whether it is done */
+  #advance(pending: Pending, end: number): boolean {
+    const { text, side, resolve, reject } = pending;
+    try {
+      if (isShort(text)) resolve(this.encodeNow(text, side));
+      else {
+        pending.steps ??= this.#encoder.encodeInSteps(text, this.#limitOf(side));
+        let step = pending.steps.next();
+        while (step.done !== true && performance.now() < end) step = pending.steps.next();
+        if (step.done !== true) return false;
+        resolve(this.#frame(step.value, side));
+      }
+    } catch (error) {
+      reject(toError(error));
+    }
+    if (this.#startedLong === pending) this.#startedLong = undefined;
+    if (this.#startedBackground === pending) this.#startedBackground = undefined;
+    return true;
+  }
+
   /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
   encodeNow(text: string, side: Side = this.truncationSide): EncodedText {
+    return this.#frame(this.#encoder.encode(text, this.#limitOf(side)), side);
+  }
+
+  /** Tokens of a text beyond which the others are not needed: its end has to be known to keep its last ones. */
+  #limitOf(side: Side): number {
+    return side === 'right' ? this.#room : Infinity;
+  }
+
+  /** Tokens that a text may have of its own. */
+  get #room(): number {
     const { prefix, suffix } = this.#encoder.frame;
-    const room = this.#maxTokens - prefix.length - suffix.length;
-    const own = this.#encoder.encode(text, side === 'right' ? room : Infinity);
+    return this.#maxTokens - prefix.length - suffix.length;
+  }
+
+  /** Puts special tokens around those of a text that the model reads. */
+  #frame(own: readonly number[], side: Side): EncodedText {
+    const { prefix, suffix } = this.#encoder.frame;
+    const room = this.#room;
     const start = side === 'right' ? 0 : Math.max(0, own.length - room);
     const count = Math.min(own.length, room);
     const ids = new Int32Array(prefix.length + count + suffix.length);

@@ -15,9 +15,24 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
   });
 })();
 
+const BYTE_UNITS = Uint16Array.from(BYTE_CHARACTERS, (character) => character.charCodeAt(0));
+/** What most words are, with the space before them. */
+const PRINTABLE_WORD = /^ ?[!-~]*$/;
+
 /** The bytes of a text's UTF-8, each as its character. */
 export function toByteCharacters(text: string): string {
-  let result = '';
-  for (const byte of Buffer.from(text)) result += BYTE_CHARACTERS[byte] ?? '';
-  return result;
+  if (PRINTABLE_WORD.test(text))
+    return text.startsWith(' ') ? `${BYTE_CHARACTERS[0x20]}${text.slice(1)}` : text;
+  const bytes = Buffer.from(text);
+  if (bytes.length <= FEW_BYTES) {
+    let result = '';
+    for (const byte of bytes) result += BYTE_CHARACTERS[byte] ?? '';
+    return result;
+  }
+  const units = new Uint16Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) units[i] = BYTE_UNITS[bytes[i] ?? 0] ?? 0;
+  return Buffer.from(units.buffer).toString('utf16le');
 }
+
+/** As many are faster in a string than in a buffer. */
+const FEW_BYTES = 64;

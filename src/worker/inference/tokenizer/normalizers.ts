@@ -4,10 +4,12 @@
  */
 import { StartupError } from '../../../shared/errors.ts';
 import { toByteCharacters } from './byte-level.ts';
-import type { JsonObject } from './json.ts';
+import { orderLongRuns } from './canonical-order.ts';
+import { asRecord, type JsonObject } from './json.ts';
 import { compilePattern } from './patterns.ts';
 import { precompiledNormalizer } from './precompiled.ts';
 import { matchesOf } from './split.ts';
+import { BLOCK_UNITS, finish, inBlocks, isLowSurrogate } from './steps.ts';
 import { BERT_ACCENTS, CONTROL, MARKS, NEVER_COMPOSED } from './unicode-tables.ts';
 import { isWhiteSpace, skipWhiteSpace, skipWhiteSpaceBack } from './white-space.ts';
 
@@ -15,6 +17,8 @@ export type Normalize = (text: string) => string;
 
 export interface Normalizer {
   normalize: Normalize;
+  /** The same in steps of a few milliseconds, for texts of any length. */
+  inSteps: (text: string) => Generator<void, string>;
   /**
    * Whether the first character of a normalised text comes from the first one of the text, or was put before it. Python
    * then counts it as the beginning of the text.
@@ -24,18 +28,31 @@ export interface Normalizer {
 
 type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
-/** @param config one that `checkDefinition` accepted */
-export function createNormalizer(config: JsonObject): Normalizer {
+/**
+ * @param config one that `checkDefinition` accepted, or null
+ * @returns what it has one after the other
+ */
+export function createNormalizers(config: JsonObject | null): Normalizer[] {
+  if (config === null) return [];
+  if (config.type === 'Sequence') return (config.normalizers as JsonObject[]).flatMap(createNormalizers);
+  return [createNormalizer(config)];
+}
+
+export function normalizeAll(normalizers: readonly Normalizer[], text: string): string {
+  let result = text;
+  for (const { normalize } of normalizers) result = normalize(result);
+  return result;
+}
+
+function createNormalizer(config: JsonObject): Normalizer {
   switch (config.type) {
-    case 'Sequence':
-      return sequence(config);
     case 'BertNormalizer':
-      return mapped(bertNormalizer(config));
+      return mapped(bertNormalizer(config), STARTER);
     case 'NFC':
     case 'NFD':
     case 'NFKC':
     case 'NFKD':
-      return mapped(unicodeNormalizer(config.type));
+      return mapped(unicodeNormalizer(config.type), STARTER);
     case 'Lowercase':
       return mapped(lowercase);
     case 'Strip':
@@ -45,46 +62,50 @@ export function createNormalizer(config: JsonObject): Normalizer {
     case 'Replace':
       return replace(config);
     case 'Prepend':
-      return {
-        normalize: (text) => (text === '' ? '' : `${config.prepend as string}${text}`),
-        keepsStart: () => true,
-      };
+      return whole(
+        (text) => (text === '' ? '' : `${config.prepend as string}${text}`),
+        () => true,
+      );
     case 'Nmt':
       return mapped((text) => text.replace(NMT_REMOVED, '').replace(NMT_SPACES, ' '));
     case 'Precompiled':
-      return {
-        normalize:
-          typeof config.precompiled_charsmap === 'string'
-            ? precompiled(config.precompiled_charsmap)
-            : (text) => text,
-        // Python takes what follows a removed character for it.
-        keepsStart: () => true,
-      };
+      // Python takes what follows a removed character for it.
+      return { ...precompiled(config.precompiled_charsmap), keepsStart: () => true };
     default:
       return mapped(toByteCharacters);
   }
 }
 
-/** A normaliser that makes something of every character, or removes it. */
-function mapped(normalize: Normalize): Normalizer {
+const ANY_CHARACTER = /[^]/gu;
+/** Characters that neither join what is before them, nor does anything that they decompose into. */
+export const STARTER =
+  /[^\p{M}\p{C}\uFFFD\u0E33\u0EB3\u1160-\u11FF\u3131-\u318E\uD7B0-\uD7FF\uFF9E-\uFFDC\u{16D67}-\u{16D6A}]/gu;
+
+/**
+ * A normaliser that makes something of every character, or removes it.
+ * @param first what a text may be cut in front of: both parts alone become what they become together
+ */
+function mapped(normalize: Normalize, first = ANY_CHARACTER): Normalizer {
   return {
     normalize,
+    inSteps: (text) =>
+      inBlocks(text, normalize, (from) => {
+        first.lastIndex = isLowSurrogate(text.charCodeAt(from)) ? from + 1 : from;
+        return first.exec(text)?.index ?? text.length;
+      }),
     keepsStart: (text) => text === '' || normalize(String.fromCodePoint(text.codePointAt(0) ?? 0)) !== '',
   };
 }
 
-function sequence(config: JsonObject): Normalizer {
-  const parts = (config.normalizers as JsonObject[]).map(createNormalizer);
+/** A normaliser that is fast enough for whole texts. */
+function whole(normalize: Normalize, keepsStart: Normalizer['keepsStart']): Normalizer {
   return {
-    normalize: (text) => parts.reduce((result, part) => part.normalize(result), text),
-    keepsStart: (text) => {
-      let result = text;
-      return parts.every((part) => {
-        const kept = part.keepsStart(result);
-        result = part.normalize(result);
-        return kept;
-      });
+    normalize,
+    // eslint-disable-next-line require-yield
+    *inSteps(text) {
+      return normalize(text);
     },
+    keepsStart,
   };
 }
 
@@ -119,13 +140,15 @@ const NEVER_COMPOSED_CHARACTER = new RegExp(`([${NEVER_COMPOSED}])`, 'u');
 
 /** Text beside a character that is newer than Python's tables is normalised as if it ended there. */
 function unicodeNormalizer(form: Form): Normalize {
+  const decomposed = form.startsWith('NFK') ? 'NFKD' : 'NFD';
+  const normalize = (text: string) => orderLongRuns(text, decomposed).normalize(form);
   return (text) =>
     NEVER_COMPOSED_CHARACTER.test(text)
       ? text
           .split(NEVER_COMPOSED_CHARACTER)
-          .map((part, i) => (i % 2 === 0 ? part.normalize(form) : part))
+          .map((part, i) => (i % 2 === 0 ? normalize(part) : part))
           .join('')
-      : text.normalize(form);
+      : normalize(text);
 }
 
 /** Character by character: a Σ at the end of a word is σ like any other, where JavaScript writes ς. */
@@ -134,17 +157,18 @@ function lowercase(text: string): string {
 }
 
 function strip(config: JsonObject): Normalizer {
-  return {
-    normalize: (text) => {
+  return whole(
+    (text) => {
       const start = config.strip_left ? skipWhiteSpace(text, 0) : 0;
       const end = config.strip_right ? skipWhiteSpaceBack(text, text.length) : text.length;
       return text.slice(start, Math.max(start, end));
     },
-    keepsStart: (text) => !(config.strip_left && isWhiteSpace(text, 0)),
-  };
+    (text) => !(config.strip_left && isWhiteSpace(text, 0)),
+  );
 }
 
-function precompiled(charsmap: string): Normalize {
+function precompiled(charsmap: unknown): Omit<Normalizer, 'keepsStart'> {
+  if (typeof charsmap !== 'string') return mapped((text) => text);
   try {
     return precompiledNormalizer(Buffer.from(charsmap, 'base64'));
   } catch (error) {
@@ -157,23 +181,30 @@ function precompiled(charsmap: string): Normalize {
 function replace(config: JsonObject): Normalizer {
   const pattern = compilePattern(config.pattern, 'normalizer Replace');
   const content = config.content as string;
-  return {
-    normalize: (text) => {
-      let result = '';
-      let previous = 0;
-      for (const [start, end] of matchesOf(text, pattern)) {
-        result += text.slice(previous, start) + content;
-        previous = end;
-      }
-      return result + text.slice(previous);
-    },
-    keepsStart: (text) => {
-      const first = matchesOf(text, pattern).next();
-      if (first.done === true || first.value[0] > 0) return true;
+  const keepsStart = (text: string) => {
+    for (const [start, end] of matchesOf(text, pattern)) {
       // What replaces several characters counts as the last of them.
-      return content !== '' && Array.from(text.slice(0, first.value[1])).length <= 1;
-    },
+      return start > 0 || (content !== '' && Array.from(text.slice(0, end)).length <= 1);
+    }
+    return true;
   };
+  const literal = asRecord(config.pattern)?.String;
+  if (typeof literal === 'string')
+    return whole((text) => text.replaceAll(literal, () => content), keepsStart);
+  const inSteps = function* (text: string): Generator<void, string> {
+    let result = '';
+    let previous = 0;
+    let blockEnd = BLOCK_UNITS;
+    for (const [start, end] of matchesOf(text, pattern)) {
+      result += text.slice(previous, start) + content;
+      previous = end;
+      if (end < blockEnd) continue;
+      blockEnd = end + BLOCK_UNITS;
+      yield;
+    }
+    return result + text.slice(previous);
+  };
+  return { normalize: (text) => finish(inSteps(text)), inSteps, keepsStart };
 }
 
 /* eslint-disable no-control-regex -- control characters are what it is about */

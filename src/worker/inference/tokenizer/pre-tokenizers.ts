@@ -2,16 +2,18 @@
 import { toByteCharacters } from './byte-level.ts';
 import type { JsonObject } from './json.ts';
 import { compilePattern, escapeRegExp } from './patterns.ts';
+import { BLOCK_UNITS, isHighSurrogate, isLowSurrogate } from './steps.ts';
 import { split, type SplitBehavior } from './split.ts';
 import { NEWER, PUNCTUATION } from './unicode-tables.ts';
 import { isWhiteSpace } from './white-space.ts';
 
 export interface PreTokenizer {
   /**
+   * Cuts as far as it is asked for pieces.
    * @param atStart the piece begins where the text begins
    * @returns pieces that are not empty
    */
-  split: (piece: string, atStart: boolean) => string[];
+  split: (piece: string, atStart: boolean) => Iterable<string>;
   /** Whether the first of the pieces begins where `piece` begins. */
   keepsStart: (piece: string) => boolean;
   /** Whether `split` reads `atStart`. */
@@ -68,10 +70,14 @@ function matched(pattern: RegExp): PreTokenizer {
     split:
       pattern === WORD_OR_SIGNS
         ? (piece) => split(piece, pattern, 'Removed', true)
-        : (piece) => piece.match(pattern) ?? [],
+        : (piece) => (piece.length > BLOCK_UNITS ? matches(piece, pattern) : (piece.match(pattern) ?? [])),
     keepsStart: (piece) => !isWhiteSpace(piece, 0),
     readsStart: false,
   };
+}
+
+function* matches(piece: string, pattern: RegExp): Generator<string> {
+  for (const [match] of piece.matchAll(pattern)) yield match;
 }
 
 function separated(pattern: RegExp, behavior: SplitBehavior, invert: boolean): PreTokenizer {
@@ -83,19 +89,24 @@ function separated(pattern: RegExp, behavior: SplitBehavior, invert: boolean): P
 }
 
 function sequence(parts: readonly PreTokenizer[]): PreTokenizer {
+  function* splitWith(
+    part: PreTokenizer,
+    others: readonly PreTokenizer[],
+    piece: string,
+    atStart: boolean,
+  ): Generator<string> {
+    const [next, ...rest] = others;
+    let first = atStart && part.keepsStart(piece);
+    for (const each of part.split(piece, atStart)) {
+      if (!next) yield each;
+      else if (rest.length === 0) yield* next.split(each, first);
+      else yield* splitWith(next, rest, each, first);
+      first = false;
+    }
+  }
+  const [first, ...others] = parts;
   return {
-    split: (piece, atStart) => {
-      let pieces = [piece];
-      let start = atStart;
-      for (const part of parts) {
-        const [first] = pieces;
-        if (first === undefined) return pieces;
-        const firstAtStart = start;
-        start &&= part.keepsStart(first);
-        pieces = pieces.flatMap((each, i) => part.split(each, firstAtStart && i === 0));
-      }
-      return pieces;
-    },
+    split: (piece, atStart) => (first ? splitWith(first, others, piece, atStart) : [piece]),
     keepsStart: (piece) => parts.every((part) => part.keepsStart(piece)),
     readsStart: parts.some((part) => part.readsStart),
   };
@@ -103,11 +114,16 @@ function sequence(parts: readonly PreTokenizer[]): PreTokenizer {
 
 function fixedLength(length: number): PreTokenizer {
   return {
-    split: (piece) => {
-      const characters = Array.from(piece);
-      return Array.from({ length: Math.ceil(characters.length / length) }, (_, i) =>
-        characters.slice(i * length, (i + 1) * length).join(''),
-      );
+    *split(piece) {
+      let start = 0;
+      let characters = 0;
+      for (let i = 0; i < piece.length; i++) {
+        if (isLowSurrogate(piece.charCodeAt(i)) || characters++ === 0 || characters <= length) continue;
+        yield piece.slice(start, i);
+        start = i;
+        characters = 1;
+      }
+      if (start < piece.length) yield piece.slice(start);
     },
     keepsStart: () => true,
     readsStart: false,
@@ -117,27 +133,42 @@ function fixedLength(length: number): PreTokenizer {
 function metaspace(config: JsonObject): PreTokenizer {
   const replacement = config.replacement as string;
   const scheme = config.prepend_scheme ?? 'always';
-  const pattern = new RegExp(escapeRegExp(replacement), 'gu');
+  const wordStart = new RegExp(`[ ${escapeRegExp(replacement)}]`, 'gu');
   return {
     split: (piece, atStart) => {
-      const marked = piece.replaceAll(' ', replacement);
       const prepends = scheme === 'always' || (scheme === 'first' && atStart);
-      const whole = prepends && !marked.startsWith(replacement) ? replacement + marked : marked;
-      return config.split === false ? [whole] : split(whole, pattern, 'MergedWithNext');
+      const isMarked = piece.startsWith(' ') || piece.startsWith(replacement);
+      const whole = prepends && !isMarked ? replacement + piece : piece;
+      if (config.split === false) return [whole.replaceAll(' ', replacement)];
+      return words(whole, wordStart, replacement);
     },
     keepsStart: () => true,
     readsStart: scheme === 'first',
   };
 }
 
+/** Cuts in front of every space and mark of a word, and makes a mark of the space. */
+function* words(text: string, wordStart: RegExp, mark: string): Generator<string> {
+  for (let start = 0, end: number; start < text.length; start = end) {
+    wordStart.lastIndex = start + (isHighSurrogate(text.charCodeAt(start)) ? 2 : 1);
+    end = wordStart.exec(text)?.index ?? text.length;
+    yield text.startsWith(' ', start) ? mark + text.slice(start + 1, end) : text.slice(start, end);
+  }
+}
+
 function byteLevel(config: JsonObject): PreTokenizer {
   return {
     split: (piece) => {
       const whole = config.add_prefix_space !== false && !piece.startsWith(' ') ? ` ${piece}` : piece;
-      const pieces = config.use_regex === false ? [whole] : split(whole, BYTE_LEVEL_PIECE, 'Isolated');
-      return pieces.map(toByteCharacters);
+      if (config.use_regex === false) return [toByteCharacters(whole)];
+      const pieces = split(whole, BYTE_LEVEL_PIECE, 'Isolated');
+      return Array.isArray(pieces) ? pieces.map(toByteCharacters) : eachToByteCharacters(pieces);
     },
     keepsStart: () => true,
     readsStart: false,
   };
+}
+
+function* eachToByteCharacters(pieces: Iterable<string>): Generator<string> {
+  for (const piece of pieces) yield toByteCharacters(piece);
 }

@@ -1,79 +1,127 @@
 /** Cuts a text at the matches of a pattern, as `NormalizedString::split` of Python's tokenizers does. */
+import { BLOCK_UNITS, isHighSurrogate } from './steps.ts';
 import { NEWER } from './unicode-tables.ts';
 
 export type SplitBehavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
 
-/** A stretch of the text: where it ends, and whether the pattern matched it. Each begins where the one before ends. */
-type Stretch = [end: number, isMatch: boolean];
-
 /**
- * @param pattern with the flag `g`
+ * Of a long text only as far as pieces are asked for: the model often needs no more than its beginning.
+ * @param pattern with the flags `g` and `u`
  * @param invert takes what lies between the matches for the matches
  * @returns the pieces that are not empty, in order
  */
-export function split(text: string, pattern: RegExp, behavior: SplitBehavior, invert = false): string[] {
-  const stretches = stretchesOf(text, pattern, invert);
-  const kept = behavior === 'Isolated' || behavior === 'Removed' ? stretches : merge(stretches, behavior);
-  const pieces: string[] = [];
-  let start = 0;
-  for (const [end, isMatch] of kept) {
-    if (end > start && !(isMatch && behavior === 'Removed')) pieces.push(text.slice(start, end));
-    start = end;
+export function split(
+  text: string,
+  pattern: RegExp,
+  behavior: SplitBehavior,
+  invert = false,
+): Iterable<string> {
+  const searched = searchable(text, pattern);
+  const isPlain = searched === text && text.length <= BLOCK_UNITS;
+  const all = isPlain ? allMatches(text, pattern, behavior, invert) : undefined;
+  return all ?? piecesOf(text, searched, pattern, behavior, invert);
+}
+
+/** The same, faster, when the pieces are the matches; undefined when they are not. */
+function allMatches(
+  text: string,
+  pattern: RegExp,
+  behavior: SplitBehavior,
+  invert: boolean,
+): string[] | undefined {
+  if (!(behavior === 'Isolated' || (behavior === 'Removed' && invert))) return undefined;
+  const matches = text.match(pattern) ?? [];
+  let units = 0;
+  for (const { length } of matches) {
+    if (length === 0) return undefined;
+    units += length;
   }
-  return pieces;
+  return behavior === 'Removed' || units === text.length ? matches : undefined;
+}
+
+/** A piece is one stretch or several: of the text that a match takes, or that lies between two. */
+function* piecesOf(
+  text: string,
+  searched: string,
+  pattern: RegExp,
+  behavior: SplitBehavior,
+  invert: boolean,
+): Generator<string> {
+  let start = 0;
+  let end = 0;
+  /** Whether the last stretch of the piece, up to `end`, is a match; undefined before the first. */
+  let isMatch: boolean | undefined;
+  const begins = (nextIsMatch: boolean) => isMatch !== undefined && !joins(isMatch, nextIsMatch, behavior);
+  const isPiece = () => end > start && !(isMatch === true && behavior === 'Removed');
+  for (const [from, to] of matchesIn(searched, pattern)) {
+    if (from > end) {
+      if (begins(invert)) {
+        if (isPiece()) yield text.slice(start, end);
+        start = end;
+      }
+      [end, isMatch] = [from, invert];
+    }
+    if (begins(!invert)) {
+      if (isPiece()) yield text.slice(start, end);
+      start = end;
+    }
+    [end, isMatch] = [to, !invert];
+  }
+  if (end < text.length) {
+    if (begins(invert)) {
+      if (isPiece()) yield text.slice(start, end);
+      start = end;
+    }
+    [end, isMatch] = [text.length, invert];
+  }
+  if (isPiece()) yield text.slice(start, end);
+}
+
+/** Do two stretches that follow each other belong to the same piece? */
+function joins(isMatch: boolean, nextIsMatch: boolean, behavior: SplitBehavior): boolean {
+  switch (behavior) {
+    case 'Contiguous':
+      return isMatch === nextIsMatch;
+    case 'MergedWithPrevious':
+      return nextIsMatch && !isMatch;
+    case 'MergedWithNext':
+      return isMatch && !nextIsMatch;
+    default:
+      return false;
+  }
 }
 
 /**
  * Where a pattern matches: as in Python, where nothing matches in an empty text, and no empty match lies right behind
  * another match.
  */
-export function* matchesOf(text: string, pattern: RegExp): Generator<[start: number, end: number]> {
-  if (text === '') return;
+export function matchesOf(text: string, pattern: RegExp): Iterable<[start: number, end: number]> {
+  return matchesIn(searchable(text, pattern), pattern);
+}
+
+function* matchesIn(text: string, pattern: RegExp): Generator<[start: number, end: number], undefined> {
   let previous = -1;
-  for (const { 0: match, index } of asUnicode16(text).matchAll(pattern)) {
+  for (let from = text === '' ? 1 : 0; from <= text.length;) {
+    // Several texts may be searched at a time.
+    pattern.lastIndex = from;
+    const found = pattern.exec(text);
+    if (!found) return;
+    const { 0: match, index } = found;
+    const end = index + match.length;
+    from = match === '' ? index + (isHighSurrogate(text.charCodeAt(index)) ? 2 : 1) : end;
     if (match === '' && index === previous) continue;
-    previous = index + match.length;
-    yield [index, previous];
+    previous = end;
+    yield [index, end];
   }
 }
 
 const NEWER_CHARACTERS = new RegExp(`[${NEWER}]`, 'gu');
 
-/** Characters that JavaScript's regular expressions know and Python's do not, replaced by unassigned ones of their length. */
-function asUnicode16(text: string): string {
-  if (text.search(NEWER_CHARACTERS) === -1) return text;
+/**
+ * For patterns with properties of Unicode: characters that JavaScript's regular expressions know and Python's do not,
+ * replaced by unassigned ones of their length.
+ */
+function searchable(text: string, { source }: RegExp): string {
+  if (!/\\p/i.test(source) || text.search(NEWER_CHARACTERS) === -1) return text;
   return text.replace(NEWER_CHARACTERS, (character) => (character.length === 1 ? '\u0378' : '\u{1FFFF}'));
-}
-
-function stretchesOf(text: string, pattern: RegExp, invert: boolean): Stretch[] {
-  const stretches: Stretch[] = [];
-  let previous = 0;
-  for (const [start, end] of matchesOf(text, pattern)) {
-    if (previous !== start) stretches.push([start, invert]);
-    stretches.push([end, !invert]);
-    previous = end;
-  }
-  if (previous !== text.length) stretches.push([text.length, invert]);
-  return stretches;
-}
-
-function merge(stretches: readonly Stretch[], behavior: SplitBehavior): Stretch[] {
-  const merged: Stretch[] = [];
-  let previousMatch = false;
-  if (behavior === 'MergedWithNext') {
-    // From the end, where a match joins what follows it unless that is a match, too.
-    for (const [end, isMatch] of stretches.toReversed()) {
-      if (!(isMatch && !previousMatch && merged.length > 0)) merged.push([end, false]);
-      previousMatch = isMatch;
-    }
-    return merged.reverse();
-  }
-  for (const [end, isMatch] of stretches) {
-    const joins = behavior === 'Contiguous' ? isMatch === previousMatch : isMatch && !previousMatch;
-    const last = merged.at(-1);
-    if (joins && last) last[0] = end;
-    else merged.push([end, false]);
-    previousMatch = isMatch;
-  }
-  return merged;
 }

@@ -1,6 +1,7 @@
 import { StartupError } from '../../../../shared/errors.ts';
 import { BYTE_CHARACTERS } from '../byte-level.ts';
 import type { JsonObject } from '../json.ts';
+import { BLOCK_UNITS, finish, isLowSurrogate } from '../steps.ts';
 import { byteTokens, toBytes } from './bytes.ts';
 import { MergeQueue } from './merge-queue.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
@@ -8,6 +9,9 @@ import { requireUnknown, type TokenModel } from './model.ts';
 /** Words whose ids are remembered, and their greatest length in UTF-16 units. */
 const MAX_CACHED = 10_000;
 const MAX_CACHED_LENGTH = 64;
+
+/** How many code points there are. */
+const CODE_POINTS = 0x110000;
 
 interface Merge {
   rank: number;
@@ -28,6 +32,10 @@ export class BpeModel implements TokenModel {
   readonly #merges = new Map<number, Merge>();
   /** More than the greatest id. */
   readonly #ids: number;
+  /** A character is the same token anywhere in a word, and no other one. */
+  readonly #hasPlainCharacters: boolean;
+  /** Characters, as code points, that a merge brings together: the left one × CODE_POINTS + the right one. */
+  readonly #neighbours = new Set<number>();
   readonly #cache = new Map<string, readonly number[]>();
 
   constructor(config: JsonObject) {
@@ -45,6 +53,10 @@ export class BpeModel implements TokenModel {
     let greatest = 0;
     for (const id of this.vocabulary.values()) greatest = Math.max(greatest, id);
     this.#ids = greatest + 1;
+    this.#hasPlainCharacters =
+      this.#prefix === '' &&
+      this.#suffix === '' &&
+      new Set(this.vocabulary.values()).size === this.vocabulary.size;
     (config.merges as (string | [string, string])[])
       .filter((merge) => typeof merge !== 'string' || !merge.startsWith('#version'))
       .forEach((merge, rank) => this.#addMerge(typeof merge === 'string' ? merge.split(' ') : merge, rank));
@@ -65,86 +77,152 @@ export class BpeModel implements TokenModel {
       }
       return id;
     };
+    this.#neighbours.add((lastCodePoint(left) ?? 0) * CODE_POINTS + (rest.codePointAt(0) ?? 0));
     this.#merges.set(idOf(left) * this.#ids + idOf(right), { rank, id: idOf(left + rest) });
   }
 
   tokenize(word: string, ids: number[]): void {
-    if (this.#ignoresMerges) {
-      const id = this.vocabulary.get(word);
-      if (id !== undefined) {
-        ids.push(id);
-        return;
-      }
+    if (word.length > MAX_CACHED_LENGTH) finish(this.tokenizeInSteps(word, ids, Infinity));
+    else if (!this.#isToken(word, ids)) this.#append(this.#cached(word), ids);
+  }
+
+  *tokenizeInSteps(word: string, ids: number[], limit: number): Generator<void, void> {
+    if (this.#isToken(word, ids)) return;
+    for (const part of this.#independentParts(word)) {
+      if (ids.length > limit) return;
+      if (part === undefined) yield;
+      else if (part.length <= MAX_CACHED_LENGTH) this.#append(this.#cached(part), ids);
+      else this.#append(yield* this.#merge(yield* this.#characterIds(part)), ids);
     }
-    let encoded = this.#cache.get(word);
-    if (encoded === undefined) {
-      encoded = this.#merge(this.#characterIds(word));
-      if (word.length <= MAX_CACHED_LENGTH) {
-        if (this.#cache.size === MAX_CACHED) this.#cache.clear();
-        this.#cache.set(word, encoded);
-      }
-    }
+  }
+
+  #isToken(word: string, ids: number[]): boolean {
+    const id = this.#ignoresMerges ? this.vocabulary.get(word) : undefined;
+    if (id !== undefined) ids.push(id);
+    return id !== undefined;
+  }
+
+  #append(encoded: readonly number[], ids: number[]): void {
     for (const id of encoded) ids.push(id);
   }
 
-  #characterIds(word: string): number[] {
+  #cached(word: string): readonly number[] {
+    let encoded = this.#cache.get(word);
+    if (encoded === undefined) {
+      encoded = finish(this.#merge(finish(this.#characterIds(word))));
+      if (this.#cache.size === MAX_CACHED) this.#cache.clear();
+      this.#cache.set(word, encoded);
+    }
+    return encoded;
+  }
+
+  /**
+   * Cuts a long word where no merge can reach across: between two characters of the vocabulary that no merge brings together.
+   * Without a pre-tokenizer, as in Llama 2, the word is a whole text, and its parts are about words.
+   * @returns the parts, and now and then undefined, when it is time for others
+   */
+  *#independentParts(word: string): Generator<string | undefined> {
+    let start = 0;
+    let before = 0;
+    let blockEnd = BLOCK_UNITS;
+    for (let i = 0; i < word.length; i++) {
+      if (i >= blockEnd) {
+        blockEnd = i + BLOCK_UNITS;
+        yield undefined;
+      }
+      const code = word.codePointAt(i) ?? 0;
+      if (i > 0 && !this.#neighbours.has(before * CODE_POINTS + code) && this.#knows(before) && this.#knows(code)) {
+        yield word.slice(start, i);
+        start = i;
+      }
+      before = code;
+      if (code > 0xffff) i++;
+    }
+    yield word.slice(start);
+  }
+
+  #knows(code: number): boolean {
+    return this.#hasPlainCharacters && this.vocabulary.has(String.fromCodePoint(code));
+  }
+
+  *#characterIds(word: string): Generator<void, number[]> {
     const ids: number[] = [];
     // Unknown characters that have no id yet; one id is for all of them.
     let pending = 0;
-    const characters = Array.from(word);
-    characters.forEach((character, i) => {
-      const token =
-        (i === 0 ? '' : this.#prefix) + character + (i === characters.length - 1 ? this.#suffix : '');
+    let blockEnd = BLOCK_UNITS;
+    for (let i = 0, width; i < word.length; i += width) {
+      const character = String.fromCodePoint(word.codePointAt(i) ?? 0);
+      width = character.length;
+      if (i > blockEnd) {
+        blockEnd = i + BLOCK_UNITS;
+        yield;
+      }
+      const token = (i === 0 ? '' : this.#prefix) + character + (i + width === word.length ? this.#suffix : '');
       const id = this.vocabulary.get(token);
       if (id !== undefined) {
         if (pending > 0 && this.unknownId !== undefined) ids.push(this.unknownId);
         pending = 0;
         ids.push(id);
-        return;
+        continue;
       }
       // Python's slip, which models were trained with: bytes come before an unknown character that stands before them.
       const bytes = this.#byteTokens && toBytes(token, this.#byteTokens);
       if (bytes) {
         ids.push(...bytes);
-        return;
+        continue;
       }
-      if (this.unknownId === undefined) return;
+      if (this.unknownId === undefined) continue;
       if (pending > 0 && !this.#fusesUnknown) ids.push(this.unknownId);
       pending++;
-    });
+    }
     if (pending > 0 && this.unknownId !== undefined) ids.push(this.unknownId);
     return ids;
   }
 
   /** Merges in place of the left one of a pair; the places of right ones become free (−1). */
-  #merge(ids: number[]): readonly number[] {
-    if (ids.length < 2) return ids;
-    const next = ids.map((_, i) => i + 1);
-    const previous = ids.map((_, i) => i - 1);
+  *#merge(ids: number[]): Generator<void, readonly number[]> {
+    const { length } = ids;
+    if (length < 2) return ids;
     const queue = new MergeQueue();
     const offer = (left: number, right: number) => {
       const merge = this.#merges.get((ids[left] ?? 0) * this.#ids + (ids[right] ?? 0));
       if (merge) queue.push(merge.rank, left, merge.id);
     };
-    for (let i = 0; i + 1 < ids.length; i++) offer(i, i + 1);
+    for (let i = 0; i + 1 < length; i++) {
+      offer(i, i + 1);
+      if (i % BLOCK_UNITS === BLOCK_UNITS - 1) yield;
+    }
+    if (queue.isEmpty) return ids;
+    const next = new Int32Array(length);
+    const previous = new Int32Array(length);
+    for (let i = 0; i < length; i++) {
+      next[i] = i + 1;
+      previous[i] = i - 1;
+    }
+    let steps = 0;
     for (let top = queue.pop(); top; top = queue.pop()) {
+      if (++steps % BLOCK_UNITS === 0) yield;
       const { position, id } = top;
-      const right = next[position] ?? ids.length;
-      if (ids[position] === -1 || right >= ids.length) continue;
+      const right = next[position] ?? length;
+      if (ids[position] === -1 || right >= length) continue;
       // Others may have been merged since; what counts, as in Python, is the token that comes out.
       const merge = this.#merges.get((ids[position] ?? 0) * this.#ids + (ids[right] ?? 0));
       if (merge?.id !== id) continue;
       ids[position] = id;
       ids[right] = -1;
-      const following = next[right] ?? ids.length;
+      const following = next[right] ?? length;
       next[position] = following;
-      if (following < ids.length) previous[following] = position;
+      if (following < length) previous[following] = position;
       const before = previous[position] ?? -1;
       if (before >= 0) offer(before, position);
-      if (following < ids.length) offer(position, following);
+      if (following < length) offer(position, following);
     }
     return ids.filter((id) => id !== -1);
   }
+}
+
+function lastCodePoint(text: string): number | undefined {
+  return text.codePointAt(text.length - (isLowSurrogate(text.charCodeAt(text.length - 1)) && text.length > 1 ? 2 : 1));
 }
 
 function utf8Slice(text: string, from: number): string {

@@ -7,6 +7,10 @@ export class MergeQueue {
   readonly #keys: number[] = [];
   readonly #ids: number[] = [];
 
+  get isEmpty(): boolean {
+    return this.#keys.length === 0;
+  }
+
   push(rank: number, position: number, id: number): void {
     let at = this.#keys.length;
     const key = rank * POSITIONS + position;

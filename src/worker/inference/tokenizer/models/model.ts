@@ -8,6 +8,11 @@ export interface TokenModel {
   readonly unknownId: number | undefined;
   /** Appends the ids of a piece that is not empty. */
   tokenize: (piece: string, ids: number[]) => void;
+  /**
+   * The same in steps of a few milliseconds, for long pieces: those of other models are unknown, or of one step.
+   * @param limit stops when there are more ids than this; those are then not all
+   */
+  tokenizeInSteps?: (piece: string, ids: number[], limit: number) => Generator<void, void>;
 }
 
 /** @throws StartupError when the vocabulary lacks the token, which Python reports at the first text with an unknown word */

@@ -24,26 +24,14 @@ export class Trie {
     this.#shrink();
   }
 
-  /**
-   * Calls `found` for every string that `text` has at `start`, shortest first, with where it ends and its value.
-   * @returns where the shortest ends; undefined when there is none
-   */
-  prefixesOf(
-    text: string,
-    start: number,
-    found: (end: number, value: number) => void,
-  ): number | undefined {
-    let shortest: number | undefined;
-    let node = 0;
-    for (let i = start; i < text.length; i++) {
-      node = this.#children[this.#slot(node, text.charCodeAt(i))] ?? 0;
-      if (node === 0) return shortest;
-      const value = this.#values[node] ?? -1;
-      if (value < 0) continue;
-      shortest ??= i + 1;
-      found(i + 1, value);
-    }
-    return shortest;
+  /** The node that a unit leads to from another, 0 being where strings begin; 0 when it leads to none. */
+  next(node: number, unit: number): number {
+    return this.#children[this.#slot(node, unit)] ?? 0;
+  }
+
+  /** The value of the string that ends at a node; −1 when none does. */
+  valueOf(node: number): number {
+    return this.#values[node] ?? -1;
   }
 
   #insert(text: string, value: number): void {

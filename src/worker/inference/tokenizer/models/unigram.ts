@@ -1,11 +1,15 @@
 import { StartupError } from '../../../../shared/errors.ts';
 import type { JsonObject } from '../json.ts';
+import { BLOCK_UNITS, isHighSurrogate } from '../steps.ts';
 import { byteTokens, toBytes } from './bytes.ts';
 import type { TokenModel } from './model.ts';
 import { Trie } from './trie.ts';
 
 /** How much less likely an unknown character is than the least likely token. */
 const UNKNOWN_PENALTY = 10;
+
+/** How far back a position is looked for that all ways lead through. */
+const MAX_UNSETTLED_UNITS = 4 * BLOCK_UNITS;
 
 /** SentencePiece's: the tokens with the highest sum of scores. Time grows with the length of a piece, not with its square. */
 export class UnigramModel implements TokenModel {
@@ -14,7 +18,10 @@ export class UnigramModel implements TokenModel {
   readonly #scores: Float64Array;
   readonly #unknownScore: number;
   readonly #trie: Trie;
+  /** UTF-16 units of the longest token. */
+  readonly #longest: number;
   readonly #byteTokens: readonly (number | undefined)[] | undefined;
+  readonly #knowsAllBytes: boolean;
 
   constructor(config: JsonObject) {
     const entries = config.vocab as [string, number][];
@@ -28,53 +35,133 @@ export class UnigramModel implements TokenModel {
     this.#scores = Float64Array.from(entries, ([, score]) => score);
     this.#unknownScore = this.#scores.reduce((least, score) => Math.min(least, score)) - UNKNOWN_PENALTY;
     this.#trie = new Trie(vocabulary);
+    this.#longest = entries.reduce((longest, [token]) => Math.max(longest, token.length), 0);
     this.#byteTokens = config.byte_fallback === true ? byteTokens(vocabulary) : undefined;
+    this.#knowsAllBytes = this.#byteTokens?.every((id) => id !== undefined) ?? false;
   }
 
   tokenize(piece: string, ids: number[]): void {
-    // By position: the best way to get there, as the sum of its scores, and where its last token begins and which it is.
-    const best = new Float64Array(piece.length + 1);
-    const startOf = new Int32Array(piece.length + 1).fill(-1);
-    const idOf = new Int32Array(piece.length + 1);
-    for (let start = 0; start < piece.length;) {
-      const width = isHighSurrogate(piece.charCodeAt(start)) && start + 1 < piece.length ? 2 : 1;
+    const paths = new Paths(piece);
+    this.#extend(paths, piece.length);
+    this.#collect(paths, piece.length, ids, Infinity);
+  }
+
+  *tokenizeInSteps(piece: string, ids: number[], limit: number): Generator<void, void> {
+    const paths = new Paths(piece);
+    while (paths.reached < piece.length) {
+      this.#extend(paths, Math.min(piece.length, paths.reached + BLOCK_UNITS));
+      this.#collect(paths, this.#settledEnd(paths), ids, limit);
+      if (ids.length > limit) return;
+      yield;
+    }
+  }
+
+  /** Looks for the best way on from every position up to an index. */
+  #extend(paths: Paths, to: number): void {
+    const { piece, best, startOf, idOf } = paths;
+    const { length } = piece;
+    let start = paths.reached;
+    while (start < to) {
+      const width = isHighSurrogate(piece.charCodeAt(start)) && start + 1 < length ? 2 : 1;
       const scoreHere = best[start] ?? 0;
-      const offer = (end: number, id: number, score: number) => {
-        const sum = scoreHere + score;
-        if (startOf[end] !== -1 && sum <= (best[end] ?? 0)) return;
+      let knowsCharacter = false;
+      let node = 0;
+      for (let end = start + 1; end <= length; end++) {
+        node = this.#trie.next(node, piece.charCodeAt(end - 1));
+        if (node === 0) break;
+        const id = this.#trie.valueOf(node);
+        if (id < 0) continue;
+        if (end === start + width) knowsCharacter = true;
+        const sum = scoreHere + (this.#scores[id] ?? 0);
+        if (startOf[end] !== -1 && sum <= (best[end] ?? 0)) continue;
         best[end] = sum;
         startOf[end] = start;
         idOf[end] = id;
-      };
-      const shortest = this.#trie.prefixesOf(piece, start, (end, id) => offer(end, id, this.#scores[id] ?? 0));
-      if (shortest !== start + width) offer(start + width, this.unknownId, this.#unknownScore);
-      start += width;
+      }
+      const end = start + width;
+      const sum = scoreHere + this.#unknownScore;
+      if (!knowsCharacter && (startOf[end] === -1 || sum > (best[end] ?? 0))) {
+        best[end] = sum;
+        startOf[end] = start;
+        idOf[end] = this.unknownId;
+      }
+      start = end;
     }
-    this.#collect(piece, startOf, idOf, ids);
+    paths.reached = start;
   }
 
-  /** Unknown characters beside each other are one token, or that of each of their bytes. */
-  #collect(piece: string, startOf: Int32Array, idOf: Int32Array, ids: number[]): void {
-    const reversed: number[] = [];
-    for (let end = piece.length; end > 0;) {
-      let start = startOf[end] ?? 0;
-      const id = idOf[end] ?? 0;
-      if (id !== this.unknownId) reversed.push(id);
-      else {
-        while (start > 0 && idOf[start] === this.unknownId) start = startOf[start] ?? 0;
-        const text = piece.slice(start, end);
-        const bytes = this.#byteTokens && toBytes(text, this.#byteTokens);
-        const known = this.vocabulary.get(text);
-        if (known !== undefined) reversed.push(known);
-        else if (bytes) reversed.push(...bytes.reverse());
-        else reversed.push(this.unknownId);
+  /**
+   * Where tokens are settled up to, whatever follows: the last position that all ways lead through that may still turn out
+   * the best. Unknown characters at the end may have more of them behind.
+   */
+  #settledEnd({ piece, startOf, idOf, reached, collected }: Paths): number {
+    if (reached === piece.length) return reached;
+    // Ways may go side by side for ever, as in a row of equal characters: then the end of the piece decides.
+    const floor = Math.max(collected, reached - MAX_UNSETTLED_UNITS);
+    let common = reached;
+    for (let end = reached + 1; end <= Math.min(piece.length, reached + this.#longest); end++) {
+      if (startOf[end] === -1) continue;
+      let other = end;
+      while (other !== common) {
+        if (other > common) other = startOf[other] ?? 0;
+        else common = startOf[common] ?? 0;
+        if (common < floor) return collected;
       }
+    }
+    while (common > collected && idOf[common] === this.unknownId) common = startOf[common] ?? 0;
+    return common;
+  }
+
+  /**
+   * Appends the tokens up to an index, or as many as are more than `limit`. Unknown characters beside each other are one
+   * token, or that of each of their bytes.
+   */
+  #collect(paths: Paths, to: number, ids: number[], limit: number): void {
+    const { piece, startOf, idOf, collected } = paths;
+    paths.collected = to;
+    /** Where tokens begin, from the last one on; a run of unknown characters is one. */
+    const starts: number[] = [];
+    for (let end = to; end > collected;) {
+      let start = startOf[end] ?? 0;
+      if (idOf[end] === this.unknownId)
+        while (start > collected && idOf[start] === this.unknownId) start = startOf[start] ?? 0;
+      starts.push(start);
       end = start;
     }
-    for (let i = reversed.length - 1; i >= 0; i--) ids.push(reversed[i] ?? 0);
+    for (let i = starts.length - 1; i >= 0 && ids.length <= limit; i--) {
+      const end = starts[i - 1] ?? to;
+      const id = idOf[end] ?? 0;
+      if (id !== this.unknownId) ids.push(id);
+      else this.#collectUnknown(piece.slice(starts[i], end), ids, limit);
+    }
+  }
+
+  #collectUnknown(text: string, ids: number[], limit: number): void {
+    const known = this.vocabulary.get(text);
+    // Where all bytes are known, each character gives a token or more.
+    const enough = this.#knowsAllBytes ? text.slice(0, 2 * (limit - ids.length + 1)) : text;
+    const bytes = known === undefined && this.#byteTokens ? toBytes(enough, this.#byteTokens) : undefined;
+    if (bytes) for (const id of bytes) ids.push(id);
+    else ids.push(known ?? this.unknownId);
   }
 }
 
-function isHighSurrogate(unit: number): boolean {
-  return (unit & 0xfc00) === 0xd800;
+/** By position in a piece: the best way to get there, as the sum of its scores, where its last token begins and which it is. */
+class Paths {
+  readonly piece: string;
+  readonly best: Float64Array;
+  /** −1 where no token ends. */
+  readonly startOf: Int32Array;
+  readonly idOf: Int32Array;
+  /** Ways on from the positions before this one are known. */
+  reached = 0;
+  /** Ids are collected up to here. */
+  collected = 0;
+
+  constructor(piece: string) {
+    this.piece = piece;
+    this.best = new Float64Array(piece.length + 1);
+    this.startOf = new Int32Array(piece.length + 1).fill(-1);
+    this.idOf = new Int32Array(piece.length + 1);
+  }
 }

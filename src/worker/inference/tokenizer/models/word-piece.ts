@@ -1,4 +1,5 @@
 import type { JsonObject } from '../json.ts';
+import { isLowSurrogate } from '../steps.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
 
 /** BERT's: the longest piece of the vocabulary from the left, again and again; a word with a rest is unknown as a whole. */
@@ -51,8 +52,4 @@ function codePoints(text: string): number {
   let count = 0;
   for (let i = 0; i < text.length; i++) if (!isLowSurrogate(text.charCodeAt(i))) count++;
   return count;
-}
-
-function isLowSurrogate(unit: number): boolean {
-  return (unit & 0xfc00) === 0xdc00;
 }
