@@ -3,8 +3,12 @@
  * points, so 5,000 emoji are 5,000 and not 10,000.
  */
 
+const SURROGATE = /[\ud800-\udfff]/;
+
 /** Number of Unicode code points. A surrogate pair is one; so is a lone surrogate. */
 export function countCodePoints(text: string): number {
+  // Found in native code, and without looking at a text of Latin letters.
+  if (!SURROGATE.test(text)) return text.length;
   let pairs = 0;
   for (let i = 0; i < text.length - 1; i++) {
     if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
