@@ -327,6 +327,11 @@ export const SETTINGS = {
   WEBHOOK_TIMEOUT_MS: setting(int(100, 2 * MINUTES_MS), 15_000, 'Longest attempt of a delivery.'),
   WEBHOOK_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a failed delivery is kept, in seconds.'),
   WEBHOOK_DELIVERED_TTL_S: setting(int(1, 365 * DAY_S), DAY_S, 'The same for a delivered one.'),
+  WEBHOOK_MAX_KEPT: setting(
+    int(1, 1e9),
+    100_000,
+    'Most deliveries that are kept of one key; of more, the oldest that have ended are forgotten early.',
+  ),
   WEBHOOK_ALLOW: setting(
     list.transform((entries, context) => {
       try {

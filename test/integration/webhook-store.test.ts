@@ -322,6 +322,35 @@ describe('the lists', () => {
   });
 });
 
+describe('more deliveries of an owner than are kept', () => {
+  test('the oldest that have ended are forgotten; pending ones stay, and those of others', async () => {
+    const [first, second, third, fourth, fifth] = await Promise.all(
+      [1000, 2000, 3000, 4000, 5000].map((at) => begin('alice', at)),
+    );
+    const other = await begin('bob', 1);
+    await record(first!, FAILED);
+    await record(third!, DELIVERED);
+    await record(fourth!, DELIVERED);
+    await record(other, DELIVERED);
+    expect(await store.forgetOldest(5)).toBe(0);
+    expect(await store.forgetOldest(3)).toBe(2);
+    expect(await ids('alice')).toEqual([fifth, fourth, second]);
+    expect(await ids('alice', { failed: true })).toEqual([]);
+    expect(await redis.exists(keyOf(first!), keyOf(third!))).toBe(0);
+    expect(await ids('bob')).toEqual([other]);
+    // What is pending is not lost, however little is kept.
+    expect(await store.forgetOldest(1)).toBe(1);
+    expect(await ids('alice')).toEqual([fifth, second]);
+  });
+
+  test('an id whose delivery has expired counts as one that has ended', async () => {
+    const [gone, pending] = [await begin('alice', 1000), await begin('alice', 2000)];
+    await redis.del(keyOf(gone));
+    expect(await store.forgetOldest(1)).toBe(1);
+    expect(await redis.zrange(`${prefix}:webhooks:alice`, '0', '-1')).toEqual([pending]);
+  });
+});
+
 describe('secrets', () => {
   const keyless = [newSecret(), newSecret()];
   const secretsWith = (overlapMs: number) => new Secrets({ redis, prefix, keyless, overlapMs });

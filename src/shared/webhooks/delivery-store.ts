@@ -53,7 +53,7 @@ const MAX_LOGGED = 50;
 const TRIM_PAGE = 1000;
 const LIST_SLACK_MS = 2 * 86_400_000;
 
-const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3, cancel: 1 } as const;
+const SCRIPTS = { freeze: 1, 'record-attempt': 2, redeliver: 3, cancel: 1, forget: 3 } as const;
 type Script = keyof typeof SCRIPTS;
 type RunScript = (...args: (string | number)[]) => Promise<unknown>;
 
@@ -254,6 +254,33 @@ export class DeliveryStore {
     for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
       for (const key of [this.#allKey(owner), this.#failedKey(owner)]) await this.#trimList(key, before);
     }
+  }
+
+  /**
+   * Forgets the oldest deliveries of every owner that has more than `most`. Those that are pending stay, however many there
+   * are, and count.
+   * @returns how many it has forgotten
+   */
+  async forgetOldest(most: number): Promise<number> {
+    let forgotten = 0;
+    for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
+      const key = this.#allKey(owner);
+      let excess = (await this.#redis.zcard(key)) - most;
+      for (let from = '-'; excess > 0;) {
+        const ids = await this.#redis.zrangebylex(key, from, '+', 'LIMIT', 0, Math.min(TRIM_PAGE, excess));
+        if (ids.length === 0) break;
+        const gone = await Promise.all(
+          ids.map((id) =>
+            this.#run('forget', deliveryKey(this.#prefix, id), key, this.#failedKey(owner), id),
+          ),
+        );
+        const count = gone.filter((each) => each === 1).length;
+        forgotten += count;
+        excess -= count;
+        from = `(${ids.at(-1)}`;
+      }
+    }
+    return forgotten;
   }
 
   async #trimList(key: string, before: string): Promise<void> {

@@ -22,8 +22,8 @@ import { SafeFetch } from './safe-fetch.ts';
 import { Sources } from './sources.ts';
 import { WebhookMetrics } from './webhook-metrics.ts';
 
-/** How often ids of deliveries that have expired are taken out of the lists. */
-const TRIM_MS = 600_000;
+/** How often deliveries beyond WEBHOOK_MAX_KEPT are forgotten, and ids of those that have expired taken out of the lists. */
+const TRIM_MS = 60_000;
 
 await runMain(createLogger('webhooks', 'info'), async () => {
   const config = loadConfig();
@@ -98,6 +98,11 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     if (redis.status !== 'ready') return;
     deliveries
       .trim(longestMs)
+      .then(() => deliveries.forgetOldest(config.WEBHOOK_MAX_KEPT))
+      .then((count) => {
+        if (count > 0)
+          logger.warn({ count }, 'old deliveries forgotten: a key has more than WEBHOOK_MAX_KEPT');
+      })
       .catch((error: unknown) => logger.warn({ reason: toError(error).message }, 'lists not trimmed'));
   };
   const trimming = setInterval(trim, TRIM_MS);
