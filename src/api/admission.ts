@@ -54,7 +54,7 @@ export class Admission {
     const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#parts.config;
     const { sizes, memoryPercent, diskShort } = await this.#recent();
     if (diskShort) throw redisDiskFull();
-    refuseAbove(MAX_REDIS_MEMORY_PERCENT, priority === 'low' ? LOW_MARGIN : 0, memoryPercent);
+    refuseAbove(MAX_REDIS_MEMORY_PERCENT, marginOf(priority), memoryPercent);
     const queue = queueName(priority, model);
     const waiting = sizes.get(queue) ?? EMPTY_BACKLOG;
     // What is larger than the whole limit is taken alone, or it would be told to try again for ever.
@@ -72,11 +72,23 @@ export class Admission {
     sizes.set(queue, { texts: waiting.texts + texts, bytes: waiting.bytes + bytes });
   }
 
-  /** @throws AppError `queue_full` or `redis_disk_full` when Redis has too little room left for new work */
-  async admitBatch(): Promise<void> {
+  /**
+   * For whatever else keeps something in Redis: batches, their parts, webhooks that are sent again. What finishes work that was
+   * taken in does not ask.
+   * @throws AppError `queue_full` or `redis_disk_full` when Redis has too little room left for new work
+   */
+  async admitOther(): Promise<void> {
     const { memoryPercent, diskShort } = await this.#recent();
     if (diskShort) throw redisDiskFull();
     refuseAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0, memoryPercent);
+  }
+
+  /** Whether Redis has room for new jobs. */
+  async hasRoom(priority: Priority): Promise<boolean> {
+    const { memoryPercent, diskShort } = await this.#recent();
+    return (
+      !diskShort && !isAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, marginOf(priority), memoryPercent)
+    );
   }
 
   async #recent(): Promise<Seen> {
@@ -100,9 +112,14 @@ export class Admission {
   }
 }
 
+const marginOf = (priority: Priority): number => (priority === 'low' ? LOW_MARGIN : 0);
+
 /** @param margin how much sooner than at the limit */
+const isAbove = (limit: number, margin: number, percent: number): boolean =>
+  limit !== 0 && percent > limit - margin;
+
 function refuseAbove(limit: number, margin: number, percent: number): void {
-  if (limit === 0 || percent <= limit - margin) return;
+  if (!isAbove(limit, margin, percent)) return;
   throw full(
     `Redis uses ${Math.round(percent)} % of its memory; new work is taken up to ${limit - margin} %`,
   );

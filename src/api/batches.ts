@@ -12,6 +12,7 @@ import {
   type BatchStore,
   type LimitReached,
   type StorageLimits,
+  type BatchLimits,
 } from '../shared/batches/store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
@@ -97,8 +98,12 @@ const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** How often an upload says that its batch is to stay open, at least. */
 const MAX_KEEP_OPEN_MS = 60_000;
 
+/** How often the open batches of an owner who has too many are looked through at most. */
+const RECOUNT_MS = 10_000;
+
 export class BatchService {
   readonly #parts: BatchServiceParts;
+  #recountedAt = -Infinity;
   readonly #idempotencyKeys: IdempotencyKeys;
 
   constructor(parts: BatchServiceParts) {
@@ -261,30 +266,38 @@ export class BatchService {
           `the batch is ${status}; only a failed one, or one with damaged results, can be resumed`,
         );
       }
-      await keeper.topUp(id);
+      // Should this fail, the keeper does it a little later.
+      await keeper.topUp(id).catch(() => {});
       return this.#show(id, await this.#findOwn(owner, id));
     });
   }
 
   async #create(owner: string, input: NewBatch): Promise<{ id: string; existed: boolean }> {
     return this.#parts.withRedis(async () => {
-      const { catalog, batches, admission } = this.#parts;
+      const { catalog, batches, admission, config } = this.#parts;
       const model = await catalog.resolve(input.model);
-      await admission.admitBatch();
-      const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes), headerLimits(this.#parts.config));
+      await admission.admitOther();
+      const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes), headerLimits(config));
       const { idempotencyKey, ...request } = input;
+      const limits = { open: config.MAX_OPEN_BATCHES, kept: config.MAX_KEPT_BATCHES };
       const fresh = newBatchId(model.name);
-      if (idempotencyKey === undefined) {
-        await batches.create(fresh, owner, spec, input.webhook);
-        return { id: fresh, existed: false };
-      }
-      const redisKey = this.#idempotencyKeys.redisKey(owner, idempotencyKey);
+      const redisKey =
+        idempotencyKey === undefined ? undefined : this.#idempotencyKeys.redisKey(owner, idempotencyKey);
       for (;;) {
-        const reserved = await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
+        const reserved =
+          idempotencyKey === undefined
+            ? undefined
+            : await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
         const id = reserved ?? fresh;
         const existed = reserved !== undefined && (await batches.read(id)) !== undefined;
+        const outcome = await batches.create(id, owner, spec, input.webhook, redisKey, limits);
+        if (outcome === 'created') return { id, existed };
         // Whoever reserved it may have died before there was a batch.
-        if (await batches.create(id, owner, spec, input.webhook, redisKey)) return { id, existed };
+        if (outcome === 'unreserved') continue;
+        if (outcome === 'kept' || performance.now() - this.#recountedAt < RECOUNT_MS)
+          throw tooManyBatches(outcome, config);
+        this.#recountedAt = performance.now();
+        await batches.forgetClosed(owner);
       }
     });
   }
@@ -296,11 +309,13 @@ export class BatchService {
   }
 
   async #upload(id: string, number: number, upload: Upload): Promise<{ part: StoredPart; added: boolean }> {
-    const { withRedis, batches, config } = this.#parts;
+    const { withRedis, batches, admission, config } = this.#parts;
     const { record, earlier } = await withRedis(async () => {
       const found = await batches.read(id);
       if (!found) throw notFound(id);
-      return { record: found, earlier: await batches.part(id, number) };
+      const part = await batches.part(id, number);
+      if (found.status === 'open' && part === undefined) await admission.admitOther();
+      return { record: found, earlier: part };
     });
     if (earlier !== undefined || record.status !== 'open') {
       const known = earlier ?? (await this.#closedPart(id, number, record.status));
@@ -354,7 +369,8 @@ export class BatchService {
     });
     this.#parts.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
-    const adding = withRedis(() => batches.addPart(id, part, storageLimits(config), reservation.upload));
+    const limits = { ...storageLimits(config), openParts: config.MAX_OPEN_PARTS };
+    const adding = withRedis(() => batches.addPart(id, part, limits, reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
       if (error instanceof AppError && /^redis_(disk_)?full$/.test(error.code))
@@ -371,6 +387,7 @@ export class BatchService {
       return { part: requireSame(same, part.sha256), added: false };
     }
     if (result.outcome === 'exists') return { part: requireSame(result.part, part.sha256), added: false };
+    if (result.outcome === 'parts') throw tooManyParts(config);
     throw limitReached(result.outcome, config);
   }
 
@@ -591,4 +608,25 @@ function limitReached(reached: LimitReached, { MAX_BATCH_BYTES, MAX_STORED_BYTES
         { retryAfterS: 60 },
       );
   }
+}
+
+const LIST_OPEN = 'GET /v1/batches?status=open lists them, DELETE /v1/batches/{id} cancels one';
+
+function tooManyBatches(
+  reached: keyof BatchLimits,
+  { MAX_OPEN_BATCHES, MAX_KEPT_BATCHES }: Config,
+): AppError {
+  const detail =
+    reached === 'open'
+      ? `a key may have ${MAX_OPEN_BATCHES} open batches: complete or cancel some (${LIST_OPEN}), or wait until they expire`
+      : `a key may have ${MAX_KEPT_BATCHES} batches: DELETE /v1/batches/{id} finished ones, or wait until they expire`;
+  return new AppError('quota_reached', detail, { retryAfterS: 60 });
+}
+
+function tooManyParts({ MAX_OPEN_PARTS }: Config): AppError {
+  return new AppError(
+    'quota_reached',
+    `the open batches of a key may have ${MAX_OPEN_PARTS} parts: complete or cancel some (${LIST_OPEN}), or send larger parts`,
+    { retryAfterS: 60 },
+  );
 }

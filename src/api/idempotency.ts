@@ -32,11 +32,9 @@ export class IdempotencyKeys {
     owner: string,
     key: string,
     id: string,
-    { webhook, ...rest }: { webhook?: Webhook | undefined },
+    request: { webhook?: Webhook | undefined },
   ): Promise<string | undefined> {
-    // A repeat has a trace of its own.
-    const request = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
-    const hash = sha256(JSON.stringify(request));
+    const hash = hashOf(request);
     const value = `${hash} ${id}`;
     const earlier = await this.#redis.call(
       'SET',
@@ -47,21 +45,41 @@ export class IdempotencyKeys {
       'EX',
       this.#ttlS,
     );
-    if (typeof earlier !== 'string') return undefined;
-    const [earlierHash, earlierId] = earlier.split(' ');
-    if (earlierHash !== hash) {
-      throw new AppError(
-        'idempotency_mismatch',
-        `this Idempotency-Key belongs to a request with another ${this.#content}`,
-      );
-    }
-    return earlierId;
+    return typeof earlier === 'string' ? this.#idOf(earlier, hash) : undefined;
+  }
+
+  /**
+   * The id reserved earlier under this key, if there is one.
+   * @throws AppError `idempotency_mismatch`
+   */
+  async find(
+    owner: string,
+    key: string,
+    request: { webhook?: Webhook | undefined },
+  ): Promise<string | undefined> {
+    const earlier = await this.#redis.get(this.redisKey(owner, key));
+    return earlier === null ? undefined : this.#idOf(earlier, hashOf(request));
+  }
+
+  #idOf(reservation: string, hash: string): string | undefined {
+    const [reservedHash, id] = reservation.split(' ');
+    if (reservedHash === hash) return id;
+    throw new AppError(
+      'idempotency_mismatch',
+      `this Idempotency-Key belongs to a request with another ${this.#content}`,
+    );
   }
 
   /** Where the id is kept that was reserved under a key: the last word of a string. */
   redisKey(owner: string, key: string): string {
     return `${this.#prefix}:${owner}:${sha256(key)}`;
   }
+}
+
+function hashOf({ webhook, ...rest }: { webhook?: Webhook | undefined }): string {
+  // A repeat has a trace of its own.
+  const request = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
+  return sha256(JSON.stringify(request));
 }
 
 function sha256(text: string): string {

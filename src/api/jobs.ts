@@ -136,7 +136,10 @@ export class JobService {
       } else {
         const fresh = newJobId(newGroupId(priority, model.name));
         const { idempotencyKey, ...request } = input;
-        const reserved = await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
+        // Refused below, a request must not leave its key in a Redis that is nearly full.
+        const reserved = (await admission.hasRoom(priority))
+          ? await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request)
+          : await this.#idempotencyKeys.find(owner, idempotencyKey, request);
         if (reserved !== undefined) {
           const known = await this.#find(reserved);
           if (known === 'deleted')

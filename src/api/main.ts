@@ -136,6 +136,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const webhooks = new WebhookService({
     config,
     withRedis,
+    admission,
     deliveries: new DeliveryStore(redis, config.REDIS_PREFIX),
     secrets: new Secrets({
       redis,

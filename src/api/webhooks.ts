@@ -6,6 +6,7 @@ import { isEventId, shownId } from '../shared/ids.ts';
 import { EVERYBODY } from '../shared/owner.ts';
 import { deliveryJobId } from '../shared/queues.ts';
 import type { WithRedis } from '../shared/redis.ts';
+import type { Admission } from './admission.ts';
 import { toDelivery, type DeliveryFilter, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/webhooks/secrets.ts';
 
@@ -14,6 +15,7 @@ export interface WebhookServiceParts {
   withRedis: WithRedis;
   deliveries: DeliveryStore;
   secrets: Secrets;
+  admission?: Pick<Admission, 'admitOther'>;
   /** Takes a job out of the queue of deliveries, if it is there and nobody works on it. */
   dequeue?: (jobId: string) => Promise<void>;
   /** Told of every delivery that was canceled. */
@@ -100,10 +102,14 @@ export class WebhookService {
     });
   }
 
-  /** Has it sent again, now, whether it was delivered, given up, or waits for its next attempt. */
+  /**
+   * Has it sent again, now, whether it was delivered, given up, or waits for its next attempt.
+   * @throws AppError `delivery_not_found`, `queue_full`
+   */
   async redeliver(owner: string, id: string): Promise<Delivery> {
     await this.get(owner, id);
     return this.#parts.withRedis(async () => {
+      await this.#parts.admission?.admitOther();
       if (!(await this.#parts.deliveries.redeliver(id, owner))) throw notFound(id);
       return this.get(owner, id);
     });

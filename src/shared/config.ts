@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
+import { MAX_PARTS } from './contract.ts';
 import type { MinFree } from './disk-reserve.ts';
 import { environment, envFileReport, isLaunched } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
@@ -243,6 +244,14 @@ export const SETTINGS = {
     minFree,
     'auto',
     'Room to keep free on the disk of batches, and of the private Redis: with less, new work is answered with 507; results may use half of it. `auto`: 1 GB, or a tenth of a disk below 10 GB. 0: none.',
+  ),
+  MAX_OPEN_BATCHES: setting(int(1, 1e6), 1000, 'Batches of one API key that are open for parts at a time.'),
+  MAX_BATCH_PARTS: setting(int(1, MAX_PARTS), MAX_PARTS, 'Most parts of a batch.'),
+  MAX_OPEN_PARTS: setting(int(1, 1e7), 50_000, 'Most parts of all open batches of one API key.'),
+  MAX_KEPT_BATCHES: setting(
+    int(1, 1e7),
+    20_000,
+    'Batches of one API key that are kept, in any state; more are refused until some are deleted or expire.',
   ),
   MAX_RECORD_BYTES: setting(
     int(1024, 1e9),

@@ -1,7 +1,8 @@
 /** What is refused, and when, so that there is room for what was taken. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Job } from '../../src/shared/contract.ts';
+import type { Batch, Job } from '../../src/shared/contract.ts';
+import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
@@ -85,7 +86,7 @@ describe('a queue', () => {
 
 test('a Redis that is nearly full: low jobs are refused first, then all new work; the rest goes on', async () => {
   const redis = await OwnRedis.start();
-  const stack = await Stack.start({ redisUrl: redis.url });
+  const stack = await Stack.start({ redisUrl: redis.url, env: { WEBHOOK_SECRET: newSecret() } });
   const admin = new Redis(redis.url);
   const fill = async (percent: number) => {
     const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))?.[1]);
@@ -106,6 +107,18 @@ test('a Redis that is nearly full: low jobs are refused first, then all new work
     const become = (wanted: number[]) =>
       eventually(async () => (String(await answers()) === String(wanted) ? true : undefined));
     await become([202, 202, 202]);
+    const open = (await (await stack.fetch('/v1/batches?open=true', { method: 'POST' })).json()) as Batch;
+    const putPart = (number: number) =>
+      stack.fetch(`/v1/batches/${open.id}/parts/${number}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/x-ndjson' },
+        body: '{"text":"good"}\n',
+      });
+    expect((await putPart(1)).status).toBe(201);
+    const told = { text: 'good', webhook: { url: 'https://receiver.example/' } };
+    const { webhook } = (await stack.post<Job>('/v1/jobs', told, { prefer: 'wait=60' })).body;
+    const sendAgain = () => stack.fetch(`${webhook?.delivery}/redeliver`, { method: 'POST' });
+    expect((await sendAgain()).status).toBe(202);
     await fill(75);
     await become([429, 202, 202]);
     const { body } = await submit(stack, { text: 'taken' });
@@ -115,6 +128,25 @@ test('a Redis that is nearly full: low jobs are refused first, then all new work
     expect(detail).toMatch(/^Redis uses 9\d % of its memory; new work is taken up to 80 %$/);
     const job = (await (await stack.fetch(`/v1/jobs/${body.id}?wait=30`)).json()) as Job;
     expect(job.status).toBe('succeeded');
+    // Neither keys of refused requests nor refused parts stay; what was taken is completed.
+    const before = await admin.dbsize();
+    for (let i = 0; i < 20; i++) {
+      const { status } = await submit(stack, { text: 'x' }, { 'idempotency-key': `refused ${i}` });
+      expect(status).toBe(429);
+    }
+    expect((await putPart(2)).status).toBe(429);
+    expect((await sendAgain()).status).toBe(429);
+    // The first is there already.
+    expect((await putPart(1)).status).toBe(200);
+    expect(await admin.dbsize()).toBeLessThanOrEqual(before);
+    expect((await stack.post(`/v1/batches/${open.id}/complete`, { parts: [{ number: 1 }] })).status).toBe(
+      202,
+    );
+    await eventually(async () =>
+      ((await (await stack.fetch(`/v1/batches/${open.id}`)).json()) as Batch).status === 'completed'
+        ? true
+        : undefined,
+    );
   } finally {
     admin.disconnect();
     await stack.stop();

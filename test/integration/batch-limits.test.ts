@@ -105,3 +105,117 @@ describe('a CSV header', () => {
     ]);
   });
 });
+
+describe('what one key may have', () => {
+  const MAX_OPEN = 3;
+  const MAX_PARTS = 5;
+  const MAX_KEPT = 6;
+  let stack: Stack;
+  let calls: BatchCalls;
+  let inside: Inside;
+  beforeAll(async () => {
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      workers: 0,
+      env: {
+        MAX_OPEN_BATCHES: String(MAX_OPEN),
+        MAX_OPEN_PARTS: String(MAX_PARTS),
+        MAX_BATCH_PARTS: '4',
+        MAX_KEPT_BATCHES: String(MAX_KEPT),
+      },
+    });
+    calls = new BatchCalls(stack);
+    inside = new Inside(stack);
+  });
+  afterAll(async () => {
+    inside.close();
+    await stack.stop();
+  });
+
+  const open = (headers: Record<string, string> = {}) =>
+    calls.call<Batch & Problem>('/v1/batches?open=true', { method: 'POST', headers });
+  const refusal = ({ status, headers, body }: Awaited<ReturnType<typeof open>>) => {
+    expect([status, body.code]).toEqual([429, 'quota_reached']);
+    expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+    return body.detail;
+  };
+  const keys = () => inside.redis.keys(`${stack.prefix}:*`);
+
+  test('what an API of an earlier version closed counts no longer', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < MAX_OPEN; i++) ids.push((await open()).body.id);
+    await calls.delete(ids[0]!);
+    await inside.redis.hset(`${stack.prefix}:batches-open:everybody`, ids[0]!, 1);
+    const again = await open();
+    expect(again.status).toBe(201);
+    for (const id of [...ids, again.body.id]) await calls.remove(id);
+  });
+
+  test('open batches: one more is refused and leaves nothing, until one is completed or canceled', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < MAX_OPEN; i++) ids.push((await open()).body.id);
+    const before = (await keys()).sort();
+    expect(refusal(await open())).toBe(
+      'a key may have 3 open batches: complete or cancel some (GET /v1/batches?status=open lists them, DELETE /v1/batches/{id} cancels one), or wait until they expire',
+    );
+    refusal(await open({ 'idempotency-key': 'refused' }));
+    refusal(await calls.post<Batch & Problem>('{"text":"a"}\n'));
+    expect((await keys()).sort()).toEqual(before);
+    await calls.delete(ids[0]!);
+    const fourth = await open({ 'idempotency-key': 'refused' });
+    expect(fourth.status).toBe(201);
+    // A repeat opens none.
+    expect((await open({ 'idempotency-key': 'refused' })).body.id).toBe(fourth.body.id);
+    refusal(await open());
+    await calls.putPart(ids[1]!, 1, '{"text":"a"}\n');
+    await calls.complete(ids[1]!, [{ number: 1 }]);
+    expect((await open()).status).toBe(201);
+    for (const { id } of (await calls.call<{ batches: Batch[] }>('/v1/batches')).body.batches)
+      await calls.remove(id);
+    expect(await inside.redis.exists(`${stack.prefix}:batches-open:everybody`)).toBe(0);
+  });
+
+  test('parts: so many of a batch, so many of all that are open', async () => {
+    const [first, second] = [(await open()).body.id, (await open()).body.id];
+    for (let number = 1; number <= 4; number++)
+      expect((await calls.putPart(first, number, '{"text":"a"}\n')).status).toBe(201);
+    const fifth = await calls.putPart<Problem>(first, 5, '{"text":"a"}\n');
+    expect([fifth.status, fifth.body.code]).toEqual([422, 'invalid_request']);
+    expect((await calls.putPart(second, 1, '{"text":"a"}\n')).status).toBe(201);
+    const bytes = await inside.bytes(second);
+    const refused = await calls.putPart<Batch & Problem>(second, 2, '{"text":"a"}\n');
+    expect(refusal(refused)).toMatch(/^the open batches of a key may have 5 parts: /);
+    expect(await inside.bytes(second)).toBe(bytes);
+    // What is there may be sent again; what is completed makes room.
+    expect((await calls.putPart(first, 4, '{"text":"a"}\n')).status).toBe(200);
+    const parts = [1, 2, 3, 4].map((number) => ({ number }));
+    expect((await calls.complete(first, parts)).status).toBe(202);
+    expect((await calls.putPart(second, 2, '{"text":"a"}\n')).status).toBe(201);
+    for (const id of [first, second]) await calls.remove(id);
+    expect(await inside.store.reservedBytes()).toBe(0);
+  });
+
+  test('kept batches: one more is refused until one is deleted', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < MAX_KEPT; i++) ids.push(await calls.submit('{"text":"a"}\n'));
+    const refused = await calls.post<Batch & Problem>('{"text":"a"}\n');
+    expect(refusal(refused)).toBe(
+      'a key may have 6 batches: DELETE /v1/batches/{id} finished ones, or wait until they expire',
+    );
+    await calls.remove(ids[0]!);
+    expect((await calls.post('{"text":"a"}\n')).status).toBe(202);
+  });
+
+  test('an empty open batch costs Redis less than 2 KB, with everything around it', async () => {
+    const { batches } = (await calls.call<{ batches: Batch[] }>('/v1/batches')).body;
+    for (const { id } of batches) await calls.remove(id);
+    const sizes = async () => {
+      const all = await Promise.all((await keys()).map((key) => inside.redis.memory('USAGE', key)));
+      return all.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+    };
+    const before = await sizes();
+    const { body } = await open({ 'idempotency-key': 'x'.repeat(255) });
+    expect((await sizes()) - before).toBeLessThan(2000);
+    await calls.remove(body.id);
+  });
+});

@@ -45,6 +45,8 @@ const succeeded = (label: string): JobRecord => ({
   results: [{ label, score: 1, truncated: false }],
 });
 
+const LIMITS = { batchBytes: 1e6, storedBytes: 1e6, openParts: 1e6 };
+
 describe('Idempotency-Key', () => {
   const webhook = (trace: string) => ({
     url: 'https://example.com/',
@@ -116,15 +118,15 @@ describe('a batch', () => {
     const [id, other] = [newBatchId(MODEL), newBatchId(MODEL)];
     const reservation = `${prefix}:reservation`;
     const create = (batch: string) => batches.create(batch, 'alice', spec, undefined, reservation);
-    expect(await create(id)).toBe(false);
+    expect(await create(id)).toBe('unreserved');
     await redis.set(reservation, `hash ${other}`);
-    expect(await create(id)).toBe(false);
+    expect(await create(id)).toBe('unreserved');
     expect(await batches.read(id)).toBeUndefined();
     expect(await batches.list('alice', 10)).toEqual([]);
-    expect(await create(other)).toBe(true);
+    expect(await create(other)).toBe('created');
     // A repeat finds it, also when the reservation has expired meanwhile.
     await redis.del(reservation);
-    expect(await create(other)).toBe(true);
+    expect(await create(other)).toBe('created');
     expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
   });
 
@@ -150,7 +152,7 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 3, chunks: 3, sha256: '', lines: 3 };
-    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 }, `${id} upload`);
+    await batches.addPart(id, part, LIMITS, `${id} upload`);
     expect(await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' })).toEqual({ outcome: 'queued' });
     expect(await batches.handOut(id, 2)).toMatchObject({ outcome: 'more', chunks: [0, 1] });
     const done = { chunk: 0, revision: 'r1', rows: 1, failedRows: 0, unknownRows: 0, unknownShares: 0 };
@@ -176,7 +178,7 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 30, chunks: 3, sha256: '', lines: 30 };
-    await batches.addPart(id, part, { batchBytes: 1e6, storedBytes: 1e6 }, `${id} upload`);
+    await batches.addPart(id, part, LIMITS, `${id} upload`);
     await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' });
     const counted = async () => {
       const { rows } = toBatch(id, (await batches.read(id))!, undefined);

@@ -13,7 +13,7 @@ const LASTING = [
   /:jobs:[^:]+$/,
   /:webhooks(-failed)?:[^:]+$/,
   /:webhook-secrets:[^:]+$/,
-  /:batches:[^:]+$/,
+  /:batches(-open)?:[^:]+$/,
   /:batches-(running|removal|leftovers|bytes)$/,
   /:(?:classify|low|bulk)-[^:]+:(meta|id|stalled|stalled-check|marker|events)$/,
   /:deliveries:(meta|id|stalled|stalled-check|marker|events)$/,

@@ -8,7 +8,6 @@ import {
   batchSchema,
   batchStatusSchema,
   completeBatchSchema,
-  MAX_PARTS,
   type CreateBatchQuery,
   type RequestSchemas,
 } from '../../shared/contract.ts';
@@ -82,7 +81,9 @@ const BAD_UPLOAD = {
   413: problem('The batch is too large.'),
   415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
   422: problem('The query or the header of the file is not valid.'),
-  429: problem('All batches together take too much space, or Redis has too little left.'),
+  429: problem(
+    'You have too many batches or parts, all together take too much space, or Redis has too little left.',
+  ),
   507: problem('The disk of batches or of Redis has too little room.'),
 };
 
@@ -155,7 +156,7 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
     summary: 'Upload a part',
     tags: ['Batches'],
     request: {
-      params: z.object({ id, number: wholeNumber(1, MAX_PARTS) }),
+      params: z.object({ id, number: wholeNumber(1, config.MAX_BATCH_PARTS) }),
       query: NO_QUERY,
       body: { required: true, ...records },
     },

@@ -67,6 +67,8 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     request: { params, query: NO_QUERY },
     responses: {
       202: json('It is sent, with the same id and body, and retried like the first time.', deliverySchema),
+      429: problem('Redis has too little memory left.'),
+      507: problem('The disk of Redis has too little room.'),
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },

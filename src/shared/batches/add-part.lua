@@ -7,6 +7,7 @@ KEYS[3]  set of what is to be removed, by time
 KEYS[4]  bytes of input that are kept, of all batches
 KEYS[5]  uploads with reservations (reservations.lua)
 KEYS[6]  bytes that are reserved
+KEYS[7]  hash of its owner's open batches, to the parts of each
 
 ARGV[1]  id of the batch
 ARGV[2]  number of the part
@@ -18,9 +19,10 @@ ARGV[7]  bytes that one batch may have
 ARGV[8]  bytes that all batches may have
 ARGV[9]  its records with a quoted field over several lines
 ARGV[10] its upload, whose reservation ends when the part is added
+ARGV[11] parts that an owner's open batches may have
 
 Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, or the limit that is reached:
-{'too_large'}, {'busy'} or {'quota'}.
+{'too_large'}, {'busy'}, {'quota'} or {'parts'}.
 ]]
 local status = redis.call('HGET', KEYS[1], 'status')
 local existing = redis.call('HGET', KEYS[2], ARGV[2])
@@ -36,10 +38,18 @@ local reached =
 if reached then
   return { reached }
 end
+local parts = 0
+for _, count in ipairs(redis.call('HVALS', KEYS[7])) do
+  parts = parts + count
+end
+if parts >= tonumber(ARGV[11]) then
+  return { 'parts' }
+end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
 redis.call('HINCRBY', KEYS[1], 'rows', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'parts', 1)
+redis.call('HINCRBY', KEYS[7], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[1], 'multiline_rows', ARGV[9])
 redis.call('INCRBY', KEYS[4], ARGV[4])
 set_reserved(KEYS[5], KEYS[6], ARGV[10], 0)

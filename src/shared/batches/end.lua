@@ -9,6 +9,7 @@ KEYS[5]  set of batches whose blobs are to be removed
 KEYS[6]  bytes of input that are kept, of all batches
 KEYS[7]  the outbox
 KEYS[8]  delivery of the event
+KEYS[9]  hash of its owner's open batches, to the parts of each; looked at only when it was open
 
 ARGV[1]  id of the batch
 ARGV[2]  its final status
@@ -32,6 +33,9 @@ end
 -- These two first: a full Redis permits them, and with the first write of a script all others.
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'problem')
+if status == 'open' then
+  redis.call('HDEL', KEYS[9], ARGV[1])
+end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'finished', now, 'error', ARGV[3])
 redis.call('SREM', KEYS[3], ARGV[1])
 redis.call('ZADD', KEYS[4], now + ARGV[4], ARGV[1])

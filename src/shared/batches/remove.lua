@@ -11,6 +11,7 @@ KEYS[7]  set of batches whose blobs are to be removed
 KEYS[8]  bytes of input that are kept, of all batches
 KEYS[9]  string whose last word reserves the id; KEYS[1] when it was made without one
 KEYS[10] checksums of the results
+KEYS[11] hash of its owner's open batches, to the parts of each
 
 ARGV[1]  id of the batch
 ARGV[2]  Unix ms by which its time must be up; '' = whenever that is
@@ -30,6 +31,7 @@ if not bytes then
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[10])
 redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[11], ARGV[1])
 redis.call('SREM', KEYS[5], ARGV[1])
 redis.call('SADD', KEYS[7], ARGV[1])
 redis.call('DECRBY', KEYS[8], bytes)

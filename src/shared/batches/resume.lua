@@ -29,10 +29,11 @@ for i = 3, #ARGV, 2 do
     restart = true
   end
 end
+-- First: a full Redis permits it, and with the first write of a script all others.
+redis.call('HDEL', b, 'error', 'finished', 'damage', 'damaged', 'sample_time', 'sample_rows', 'base_time', 'base_rows')
 if status ~= 'processing' or restart then
   redis.call('HSET', b, 'status', 'queued')
 end
-redis.call('HDEL', b, 'error', 'finished', 'damage', 'damaged', 'sample_time', 'sample_rows', 'base_time', 'base_rows')
 if restart then
   redis.call('DEL', KEYS[2], KEYS[5])
   redis.call('HDEL', b, 'revision', 'started')

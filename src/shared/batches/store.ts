@@ -76,12 +76,21 @@ export interface StorageLimits {
   storedBytes: number;
 }
 
+/** How many batches an owner may have. */
+export interface BatchLimits {
+  /** That take parts. */
+  open: number;
+  /** In any state. */
+  kept: number;
+}
+
 /** The batch is too large, or would be with the uploads to it that are under way, or all batches together are. */
 export type LimitReached = 'too_large' | 'busy' | 'quota';
 
 export type AddPartOutcome =
   | { outcome: 'added' }
-  | { outcome: LimitReached }
+  /** `parts`: the open batches of its owner have too many. */
+  | { outcome: LimitReached | 'parts' }
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };
 
@@ -107,18 +116,18 @@ export interface ChunkDone {
 }
 
 const SCRIPTS = {
-  create: 4,
-  'add-part': 6,
+  create: 5,
+  'add-part': 7,
   reserve: 4,
   release: 2,
-  complete: 4,
+  complete: 5,
   'start-chunk': 2,
   'hand-out': 8,
-  end: 8,
+  end: 9,
   resume: 5,
   'report-problem': 1,
   'report-damage': 2,
-  remove: 10,
+  remove: 11,
 } as const;
 /** Functions that stand in front of a script. */
 const INCLUDES: Partial<Record<Script, string>> = {
@@ -154,7 +163,8 @@ export class BatchStore {
   /**
    * Makes a batch, unless there is one with this id already.
    * @param reservation key of the string whose last word reserves the id
-   * @returns false when the id is not reserved any more: its batch was removed just now
+   * @returns `unreserved` when the id is not reserved any more: its batch was removed just now; `open` or `kept` when its owner
+   *   has as many batches as `limits` permit
    */
   async create(
     id: string,
@@ -162,15 +172,19 @@ export class BatchStore {
     spec: BatchSpec,
     webhook?: Webhook,
     reservation?: string,
-  ): Promise<boolean> {
-    const reserved = await this.#run(
+    limits: BatchLimits = { open: Number.MAX_SAFE_INTEGER, kept: Number.MAX_SAFE_INTEGER },
+  ): Promise<'created' | 'unreserved' | keyof BatchLimits> {
+    const outcome = await this.#run(
       'create',
       this.#key(id),
       this.#ownerKey(owner),
       this.#removalKey,
       reservation ?? this.#key(id),
+      this.#openKey(owner),
       id,
       (await redisTime(this.#redis)) + this.#openTtlMs,
+      limits.open,
+      limits.kept,
       ...Object.entries({
         owner,
         spec: JSON.stringify(spec),
@@ -187,7 +201,15 @@ export class BatchStore {
         ...(reservation === undefined ? {} : { reservation }),
       }).flat(),
     );
-    return reserved === 1;
+    return outcome as 'created' | 'unreserved' | keyof BatchLimits;
+  }
+
+  /** Forgets open batches of an owner that an API of an earlier version closed, which did not count them. */
+  async forgetClosed(owner: string): Promise<void> {
+    const ids = Object.keys(await this.#redis.hgetall(this.#openKey(owner)));
+    const statuses = await Promise.all(ids.map((id) => this.#redis.hget(this.#key(id), 'status')));
+    const closed = ids.filter((_, i) => statuses[i] !== 'open');
+    if (closed.length > 0) await this.#redis.hdel(this.#openKey(owner), ...closed);
   }
 
   async read(id: string): Promise<BatchRecord | undefined> {
@@ -270,7 +292,7 @@ export class BatchStore {
       limits.batchBytes,
       limits.storedBytes,
     )) as ['reserved', number] | [LimitReached];
-    return outcome === 'reserved' ? { outcome, bytes: bytes } : { outcome };
+    return outcome === 'reserved' ? { outcome, bytes } : { outcome };
   }
 
   /** Gives back what an upload has reserved. */
@@ -282,9 +304,10 @@ export class BatchStore {
   async addPart(
     id: string,
     part: StoredPart,
-    limits: StorageLimits,
+    limits: StorageLimits & { openParts: number },
     upload: string,
   ): Promise<AddPartOutcome> {
+    const [now, openKey] = await Promise.all([redisTime(this.#redis), this.#openKeyOf(id)]);
     const [outcome, detail] = (await this.#run(
       'add-part',
       this.#key(id),
@@ -293,16 +316,18 @@ export class BatchStore {
       this.#bytesKey,
       this.#uploadsKey,
       this.#reservedKey,
+      openKey,
       id,
       part.number,
       JSON.stringify(part),
       part.bytes,
       part.rows,
-      (await redisTime(this.#redis)) + this.#openTtlMs,
+      now + this.#openTtlMs,
       limits.batchBytes,
       limits.storedBytes,
       part.multiline_rows ?? 0,
       upload,
+      limits.openParts,
     )) as [string, string | null];
     if (outcome === 'exists') {
       return { outcome, part: storedPartSchema.parse(JSON.parse(detail ?? '')) };
@@ -325,6 +350,7 @@ export class BatchStore {
       this.#partsKey(id),
       this.#removalKey,
       this.#runningKey,
+      await this.#openKeyOf(id),
       id,
       parts,
       chunks,
@@ -437,6 +463,8 @@ export class BatchStore {
       this.#bytesKey,
       outboxKey(this.#prefix),
       deliveryKey(this.#prefix, event),
+      // Only the API ends open ones, and workers may not have this key.
+      status === 'failed' ? this.#key(id) : await this.#openKeyOf(id),
       id,
       status,
       JSON.stringify(error),
@@ -496,6 +524,7 @@ export class BatchStore {
       this.#bytesKey,
       reservation ?? this.#key(id),
       this.#checksumsKey(id),
+      this.#openKey(owner ?? ''),
       id,
       onlyDue ? await redisTime(this.#redis) : '',
     );
@@ -578,6 +607,15 @@ export class BatchStore {
 
   #ownerKey(owner: string): string {
     return `${this.#prefix}:batches:${owner}`;
+  }
+
+  #openKey(owner: string): string {
+    return `${this.#prefix}:batches-open:${owner}`;
+  }
+
+  /** The same of the owner of a batch. */
+  async #openKeyOf(id: string): Promise<string> {
+    return this.#openKey((await this.#redis.hget(this.#key(id), 'owner')) ?? '');
   }
 
   get #runningKey(): string {
