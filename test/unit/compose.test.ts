@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { parseAllDocuments, type YAMLMap } from 'yaml';
 import { keyLine } from '../../src/shared/api-keys.ts';
 import { apiKeys, loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { withoutSecretsOfOthers, type Role } from '../../src/launcher/secrets.ts';
+import { newSecret } from '../../src/shared/webhooks/secret.ts';
 import { composeFile, containerEnvironment } from '../support/compose-file.ts';
 import { NOT_LISTED } from '../support/settings-docs.ts';
 
@@ -35,7 +37,6 @@ describe.each(own)('%s', (_, service) => {
     const missing = Object.keys(SETTINGS).filter((name) => !names.includes(name));
     expect(missing.filter((name) => !NOT_LISTED.has(name) || byHand.includes(name))).toEqual([]);
     const given = {
-      API_KEYS: keyLine('reviews', 'a key'),
       DEFAULT_MODEL: 'other',
       MODEL_DIR: 'models/other',
       WEBHOOK_SCHEMES: 'http,https',
@@ -47,6 +48,26 @@ describe.each(own)('%s', (_, service) => {
     expect(loadConfig(made)).toMatchObject({ DEFAULT_MODEL: 'other', WEBHOOK_SCHEMES: ['http', 'https'] });
   });
 });
+
+test.each<[Role]>([['api'], ['worker'], ['webhooks']])(
+  '%s has the secrets that it reads, and no others',
+  (role) => {
+    const secrets = {
+      API_KEYS: keyLine('reviews', 'a key'),
+      ADMIN_KEYS: keyLine('ops', 'another'),
+      WEBHOOK_SECRET: newSecret(),
+      AWS_ACCESS_KEY_ID: 'id',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      AWS_SESSION_TOKEN: 'token',
+    };
+    // As npm start has it.
+    const wanted = { ...secrets, ...withoutSecretsOfOthers(role) };
+    const made = containerEnvironment(composeFile.services[role]!, secrets);
+    for (const name of Object.keys(secrets))
+      expect([name, made[name]]).toEqual([name, wanted[name as keyof typeof secrets]]);
+    expect(() => loadConfig(made)).not.toThrow();
+  },
+);
 
 describe('who may call the API', () => {
   const config = (given: Record<string, string>) =>
