@@ -63,20 +63,28 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   const refuseForeign = createOriginGuard(config, keys.length > 0);
   app.use(async (c, next) => {
     refuseForeign?.(c.req.method, (name) => c.req.header(name));
+    const open = isOpen(c.req.path);
     const key =
-      keys.length === 0 || isOpen(c.req.path) || hasOwnKeys(c.req.method, c.req.path)
+      keys.length === 0 || open || hasOwnKeys(c.req.method, c.req.path)
         ? undefined
         : authenticate(keys, c.req.header('authorization'));
-    c.set('owner', ownerOf(key));
+    const owner = ownerOf(key);
+    c.set('owner', owner);
     c.set('inFlight', inFlight);
-    if (key) await limit(c, key);
-    const start = performance.now();
-    await next();
-    const ms = Math.round(performance.now() - start);
-    logger.debug(
-      { request: c.get('requestId'), method: c.req.method, path: c.req.path, status: c.res.status, ms },
-      'request',
-    );
+    // Probes are answered under any load.
+    const held = open ? undefined : inFlight.requests.hold(owner, 1);
+    try {
+      if (key) await limit(c, key);
+      const start = performance.now();
+      await next();
+      const ms = Math.round(performance.now() - start);
+      logger.debug(
+        { request: c.get('requestId'), method: c.req.method, path: c.req.path, status: c.res.status, ms },
+        'request',
+      );
+    } finally {
+      held?.release();
+    }
   });
   for (const path of ['/v1/*', '/predict', '/hf/*']) app.use(path, strictQuery);
   app.onError(onError(logger));

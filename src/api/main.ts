@@ -29,6 +29,7 @@ import { BatchKeeper } from './batch-keeper.ts';
 import { BatchResults } from './batch-results.ts';
 import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
+import { boundConnections, withoutHangers } from './connections.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
 import { inFlightLimits } from './in-flight.ts';
 import { JobKeeper } from './job-keeper.ts';
@@ -220,9 +221,12 @@ await runMain(createLogger('api', 'info'), async () => {
     logger,
   });
   const answer = getRequestListener(app.fetch);
-  const server = createServer(
-    oneAtATime((request, response) => void answer(request, response), config.MAX_PIPELINED_REQUESTS),
-  );
+  const handle = withoutHangers((request, response) => void answer(request, response));
+  const server = createServer(oneAtATime(handle, config.MAX_PIPELINED_REQUESTS));
+  boundConnections(server, {
+    maxConnections: config.MAX_CONNECTIONS,
+    answerIdleMs: config.ANSWER_IDLE_S * 1000,
+  });
   keepAlive(server, config.KEEP_ALIVE_S);
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;

@@ -94,6 +94,8 @@ export class ApiMetrics {
       'Bytes of the bodies of requests in flight; uploads to batches are none',
       () => inFlight.bodyBytes.total,
     );
+    own('amulet_open_downloads', 'Results of batches that are being read', () => inFlight.downloads.total);
+    own('amulet_open_requests', 'Requests without an answer so far', () => inFlight.requests.total);
     own('amulet_open_uploads', 'Uploads to batches that are under way', () => inFlight.uploads.total);
     const up: Gauge = new Gauge({
       name: 'amulet_redis_up',

@@ -103,6 +103,21 @@ export const SETTINGS = {
     75,
     'How long an idle connection is kept open, in seconds. Longer than the load balancer in front keeps it, or requests are lost.',
   ),
+  MAX_CONNECTIONS: setting(
+    int(1, 1e6),
+    10_000,
+    'Connections to an API process. Beyond it idle ones are closed, and new ones until there is room.',
+  ),
+  MAX_REQUESTS: setting(
+    int(1, 1e6),
+    10_000,
+    'Requests without an answer in an API process, those that wait for a job included; shared among keys as `MAX_BODIES_BYTES` is. Beyond it: 503 `requests_full`.',
+  ),
+  ANSWER_IDLE_S: setting(
+    int(1, 86_400),
+    900,
+    'A client that reads nothing of its answer for this many seconds is cut off.',
+  ),
   MAX_PIPELINED_REQUESTS: setting(
     int(0, 10_000),
     100,
@@ -280,6 +295,11 @@ export const SETTINGS = {
     int(1, 3600),
     60,
     'How long room that an upload has reserved under the limits above outlives an API process that was killed, in seconds.',
+  ),
+  MAX_DOWNLOADS: setting(
+    int(1, 1e6),
+    256,
+    'Results of batches that are read or followed in an API process at a time; shared among keys as `MAX_BODIES_BYTES` is. Beyond it: 503 `downloads_full`.',
   ),
   FOLLOW_HEARTBEAT_S: setting(
     int(1, 50),

@@ -54,6 +54,8 @@ export const PROBLEMS = {
   redis_full: { status: 503, title: 'Redis has no memory left' },
   blob_store_unavailable: { status: 503, title: 'The blob store does not work' },
   bodies_full: { status: 503, title: 'Too many bytes of bodies are in flight' },
+  requests_full: { status: 503, title: 'Too many requests are in flight' },
+  downloads_full: { status: 503, title: 'Too many results are being read' },
   uploads_full: { status: 503, title: 'Too many uploads are in flight' },
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },

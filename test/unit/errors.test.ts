@@ -57,6 +57,8 @@ const EXPECTED: Record<ProblemCode, number> = {
   redis_full: 503,
   blob_store_unavailable: 503,
   bodies_full: 503,
+  requests_full: 503,
+  downloads_full: 503,
   uploads_full: 503,
   no_worker: 503,
   shutting_down: 503,
