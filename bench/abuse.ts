@@ -18,8 +18,8 @@ import type { Figures } from './main.ts';
 import { percentile, round } from './statistics.ts';
 
 export interface AbuseOptions {
-  /** Only attacks whose names contain this. */
-  only: string;
+  /** Only attacks whose names contain one of these. */
+  only: readonly string[];
   apiHeapMb: number;
   workerHeapMb: number;
 }
@@ -35,7 +35,7 @@ const REDIS_EVERY = 5;
 /** How long a blocked process is waited for after the attack. */
 const SETTLE_MS = 30_000;
 
-let options: AbuseOptions = { only: '', apiHeapMb: 512, workerHeapMb: 400 };
+let options: AbuseOptions = { only: [''], apiHeapMb: 512, workerHeapMb: 400 };
 
 export function useAttacks(given: Partial<AbuseOptions>): void {
   options = { ...options, ...given };
@@ -45,7 +45,7 @@ export function useAttacks(given: Partial<AbuseOptions>): void {
 export const attackRows: Record<string, Figures> = {};
 
 export async function abuse(): Promise<Figures> {
-  const attacks = ATTACKS.filter(({ name }) => name.includes(options.only));
+  const attacks = ATTACKS.filter(({ name }) => options.only.some((text) => name.includes(text)));
   console.log(`\n${COLUMNS.map(([title, width]) => title.padEnd(width)).join(' ')}`);
   for (const attack of attacks) {
     const row = await withStack(attack).catch((error: unknown): Figures => ({

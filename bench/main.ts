@@ -1,8 +1,9 @@
 /**
  * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables;
  * `--json FILE` writes every figure, and how far the goals (goals.ts) are met; `--archive FILE` has bulk work measured on texts
- * of your own; `--attack TEXT` takes only the attacks of `abuse` whose names contain it, `--api-heap` and `--worker-heap` set the
- * heaps (MB) that they are survived with. Figures of one run belong together; this is no place for absolute promises.
+ * of your own; `--attack TEXT`, once or more, takes only the attacks of `abuse` whose names contain it, `--api-heap` and
+ * `--worker-heap` set the heaps (MB) of what is attacked. Figures of one run belong together; this is no place for absolute
+ * promises.
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
@@ -53,7 +54,7 @@ const { values, positionals } = parseArgs({
   options: {
     json: { type: 'string' },
     archive: { type: 'string' },
-    attack: { type: 'string', default: '' },
+    attack: { type: 'string', multiple: true, default: [''] },
     'api-heap': { type: 'string', default: '512' },
     'worker-heap': { type: 'string', default: '400' },
   },
