@@ -1,5 +1,5 @@
 /** What a tokenizer.json holds that was not compared with Python is refused when it is loaded, in one line that names it. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/errors.ts';
@@ -250,6 +250,27 @@ describe('files', () => {
     writeFileSync(path.join(folder, 'tokenizer.json'), content);
     expect(() => new TextTokenizer(folder, 16)).toThrow(message);
     expect(() => new TextTokenizer(folder, 16)).toThrow(/^[^\n]*$/);
+  });
+
+  test('JSON as Python and editors write it is read', () => {
+    const folder = tokenizerFolder({});
+    folders.push(folder);
+    writeFileSync(path.join(folder, 'tokenizer.json'), `\uFEFF${JSON.stringify({ model: MODEL })}`);
+    writeFileSync(
+      path.join(folder, 'tokenizer_config.json'),
+      '\uFEFF{"model_max_length": Infinity, "x": NaN}',
+    );
+    expect([...new TextTokenizer(folder, 16).encodeNow('a').ids]).toEqual([1]);
+  });
+
+  test('a tokenizer.json of more bytes than are read is refused by its size', () => {
+    const folder = tokenizerFolder({});
+    folders.push(folder);
+    const bytes = 128 * 2 ** 20;
+    truncateSync(path.join(folder, 'tokenizer.json'), bytes + 1);
+    expect(() => new TextTokenizer(folder, 16)).toThrow(
+      `tokenizer.json cannot be read: it has ${bytes + 1} bytes; at most ${bytes} are read`,
+    );
   });
 
   test.each([null, [], 'x'])('tokenizer_config.json %j', (config) => {

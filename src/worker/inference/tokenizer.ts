@@ -6,9 +6,10 @@
  * Tried and left: remembering the pieces of 50,000 words, 40 µs a text instead of 43 (an archive of 309,431 tweets and
  * comments in 9 languages has too many different words).
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError, toError } from '../../shared/errors.ts';
+import { parsePythonJson } from './model-config.ts';
 import { Encoder, isShort } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';
 import { readSettings, type Side } from './tokenizer/settings.ts';
@@ -267,9 +268,16 @@ class Backlog {
   }
 }
 
+/** Larger than any: those of 250,000 tokens have up to 35 MB, and take ten times as much memory to be read. */
+const MAX_FILE_BYTES = 128 * 2 ** 20;
+
 function readJson(folder: string, file: string): JsonObject {
   try {
-    const value = asRecord(JSON.parse(readFileSync(path.join(folder, file), 'utf8')));
+    const place = path.join(folder, file);
+    const { size } = statSync(place);
+    if (size > MAX_FILE_BYTES)
+      throw new StartupError(`it has ${size} bytes; at most ${MAX_FILE_BYTES} are read`);
+    const value = asRecord(parsePythonJson(readFileSync(place, 'utf8')));
     if (!value) throw new StartupError('expected a JSON object');
     return value;
   } catch (error) {
