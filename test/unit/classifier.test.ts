@@ -203,6 +203,25 @@ describe('what goes wrong with a text is an error in its place', () => {
     expect(await classifier.classifyAll([text], BEST, NEVER, () => {})).toEqual([expected]);
   });
 
+  test('results of a chunk are made one by one, when they are asked for', async () => {
+    let named = 0;
+    const labels = new Proxy(['neg', 'pos'], {
+      get: (target, key) => {
+        if (key === '0' || key === '1') named++;
+        return Reflect.get(target, key) as unknown;
+      },
+    });
+    const { classifier } = start(sentiment, 'none', { labels });
+    const results = await classifier.classifyEach(['a', 'b', 'c'], { top_k: null }, NEVER, () => {});
+    expect(named).toBe(0);
+    const seen: number[] = [];
+    for (const result of results) {
+      expect(result).toHaveProperty('labels');
+      seen.push(named);
+    }
+    expect(seen).toEqual([2, 4, 6]);
+  });
+
   test('a NaN among the labels that are asked for, whatever the best is', async () => {
     const { classify } = start(() => Float32Array.of(1, NaN));
     expect(await classify('a', { top_k: 2 })).toMatchObject({ error: { code: 'inference_failed' } });

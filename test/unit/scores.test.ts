@@ -22,6 +22,17 @@ test('labels are ranked; ties keep their order; top_k beyond their number gives 
   expect(rankLabels([0.2, 0.6, 0.2], labels, 99)).toHaveLength(3);
 });
 
+test('the best label is the first of all of them, and what is no number does not go unnoticed', () => {
+  const scores = fc.array(fc.constantFrom(-Infinity, -1, 0, 0.25, 0.5), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(scores, (row) => {
+      expect(rankLabels(row, [], 1)).toEqual(rankLabels(row, [], null).slice(0, 1));
+    }),
+  );
+  expect(rankLabels([0.2, Number.NaN, 0.6], ['a', 'b', 'c'], 1)).toEqual([{ label: 'b', score: Number.NaN }]);
+  expect(rankLabels([], [], 1)).toEqual([]);
+});
+
 test('an index beyond the labels is LABEL_n', () => {
   expect(rankLabels([0.1, 0.9], ['a'], 1)).toEqual([{ label: 'LABEL_1', score: 0.9 }]);
 });

@@ -28,7 +28,7 @@ import { fromStoredHeader } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/config.ts';
-import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract.ts';
+import { chunkPayloadSchema, isFinalBatch, type BatchSpec, type RowResult } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
@@ -266,19 +266,13 @@ export class BulkConsumer {
   /** The results as NDJSON, in the order of the rows. */
   async #classify(rows: readonly InputRow[], options: BatchSpec, inHand: InHand): Promise<Buffer> {
     const texts = rows.flatMap((row, i) => ('text' in row ? [{ i, text: row.text }] : []));
-    const results = await this.#options.classifier.classifyAll(
+    const results = await this.#options.classifier.classifyEach(
       texts.map(({ text }) => text),
       { top_k: options.top_k },
       inHand.abort.signal,
       () => (inHand.begun = true),
     );
-    const lines = rows.map(({ line, id, ...rest }) => ({
-      line,
-      ...(id === undefined ? {} : { id }),
-      ...('error' in rest ? { error: rest.error } : undefined),
-    }));
-    texts.forEach(({ i }, k) => Object.assign(lines[i] as object, results[k]));
-    return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    return Buffer.concat(await inSlices(resultLines(rows, results)));
   }
 
   #lookUp(batch: string): Promise<Known | undefined> {
@@ -379,6 +373,16 @@ async function store(
   if (isPlausible(earlier, lines)) return earlier;
   await blobs.put(key, ndjson);
   return ndjson;
+}
+
+/** A line for each row: with its own error, or with the next of the results. */
+function* resultLines(rows: readonly InputRow[], results: Iterable<RowResult>): Generator<Buffer> {
+  const next = results[Symbol.iterator]();
+  for (const row of rows) {
+    const { line, id } = row;
+    const outcome = 'text' in row ? (next.next().value as RowResult) : { error: row.error };
+    yield Buffer.from(`${JSON.stringify({ line, ...(id === undefined ? {} : { id }), ...outcome })}\n`);
+  }
 }
 
 /** How long one slice may hold the event loop. */

@@ -100,20 +100,26 @@ export class Classifier {
     }
   }
 
+  /** As classifyEach, all of them at once. */
+  async classifyAll(...parameters: Parameters<Classifier['classifyEach']>): Promise<RowResult[]> {
+    return [...(await this.classifyEach(...parameters))];
+  }
+
   /**
    * The texts of a chunk, in the bulk lane.
    * @param onSettled called for every text whose result is there
-   * @returns in the order of the texts
+   * @returns in the order of the texts; a result is made when it is asked for: with a thousand labels each is large, and
+   *   those of a batch take long enough together to hold up the event loop
    * @throws as classify, as soon as one of them does
    */
-  async classifyAll(
+  async classifyEach(
     texts: readonly string[],
     options: JobOptions,
     signal: AbortSignal,
     onSettled: () => void,
-  ): Promise<RowResult[]> {
+  ): Promise<Iterable<RowResult>> {
     const { tokenizer, batcher } = this.#parts;
-    const results = new Array<RowResult>(texts.length);
+    const results = new Array<RowResult | (() => RowResult)>(texts.length);
     const side = tokenizer.truncationSide;
     const encoded = await Promise.all(
       texts.map(async (text, index) => {
@@ -130,12 +136,12 @@ export class Classifier {
       }),
     );
     const rows = encoded.filter((entry) => entry !== undefined);
-    if (rows.length === 0) return results;
+    if (rows.length === 0) return eachOf(results);
     // By length, so that neighbours in the lane are company for each other.
     rows.sort((a, b) => a.row.tokens - b.row.tokens);
     await new Promise<void>((resolve, reject) => {
       let left = rows.length;
-      const settle = (at: number, result: (encoded: EncodedText) => RowResult) => {
+      const settle = (at: number, result: (encoded: EncodedText) => RowResult | (() => RowResult)) => {
         try {
           const { index, row } = rows[at] as (typeof rows)[number];
           results[index] = result(row.encoded);
@@ -150,13 +156,13 @@ export class Classifier {
         'bulk',
         {
           settled: (at, { result: logits }) =>
-            settle(at, (encoded) => this.#outcome(logits, encoded, options)),
+            settle(at, (encoded) => () => this.#outcome(logits, encoded, options)),
           failed: (at, error) => settle(at, () => ({ error: failureOf(error) })),
         },
         signal,
       );
     });
-    return results;
+    return eachOf(results);
   }
 
   /** The error of a text that the model cannot read, unless its folder wants labels all the same. */
@@ -183,6 +189,10 @@ export class Classifier {
       ...(unknown === 0 ? {} : { unknown }),
     };
   }
+}
+
+function* eachOf(results: readonly (RowResult | (() => RowResult))[]): Generator<RowResult> {
+  for (const result of results) yield typeof result === 'function' ? result() : result;
 }
 
 function toRow(text: string, side: TruncationSide, encoded: EncodedText): TextRow {

@@ -3,10 +3,17 @@ import type { ApplyFunction, LabelScore } from '../../shared/contract.ts';
 
 /** softmax(x)_i = e^(x_i − max x) / Σ_j e^(x_j − max x); the shift keeps the exponentials from overflowing. */
 function softmax(logits: Float32Array): number[] {
-  const max = logits.reduce((largest, logit) => Math.max(largest, logit), -Infinity);
-  const exponentials = Array.from(logits, (logit) => Math.exp(logit - max));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  return exponentials.map((value) => value / sum);
+  let max = -Infinity;
+  for (const logit of logits) max = logit <= max ? max : logit;
+  const scores: number[] = [];
+  let sum = 0;
+  for (const logit of logits) {
+    const exponential = Math.exp(logit - max);
+    sum += exponential;
+    scores.push(exponential);
+  }
+  for (let i = 0; i < scores.length; i++) scores[i] = (scores[i] ?? 0) / sum;
+  return scores;
 }
 
 const sigmoid = (logit: number): number => 1 / (1 + Math.exp(-logit));
@@ -24,8 +31,25 @@ export function toScores(logits: Float32Array, apply: ApplyFunction): number[] {
 
 /** The `topK` best labels, best first; all of them when `topK` is null. Equal scores keep label order. */
 export function rankLabels(scores: number[], labels: readonly string[], topK: number | null): LabelScore[] {
-  const ranked = scores
-    .map((score, i) => ({ label: labels[i] ?? `LABEL_${i}`, score }))
-    .sort((a, b) => b.score - a.score);
+  // The default: of thousands of labels, one must not cost the sorting of all.
+  if (topK === 1) return scores.length === 0 ? [] : [labelScore(labels, scores, indexOfBest(scores))];
+  const ranked = scores.map((_, i) => labelScore(labels, scores, i)).sort((a, b) => b.score - a.score);
   return topK === null ? ranked : ranked.slice(0, topK);
+}
+
+function labelScore(labels: readonly string[], scores: readonly number[], i: number): LabelScore {
+  return { label: labels[i] ?? `LABEL_${i}`, score: scores[i] ?? Number.NaN };
+}
+
+/** The first of the greatest numbers; of one that is none, if there is any, so that it does not go unnoticed. */
+function indexOfBest(scores: readonly number[]): number {
+  let best = 0;
+  let greatest = -Infinity;
+  for (let i = 0; i < scores.length; i++) {
+    const score = scores[i] ?? Number.NaN;
+    if (score <= greatest) continue;
+    if (Number.isNaN(score)) return i;
+    [best, greatest] = [i, score];
+  }
+  return best;
 }
