@@ -3,7 +3,7 @@
  * the configuration cannot use what is there.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { NAME } from './names.ts';
+import { NAME, NAME_RULE } from './names.ts';
 import { EVERYBODY } from './owner.ts';
 
 export interface ApiKey {
@@ -25,9 +25,14 @@ export function newKey(): string {
 
 /** @throws Error when a key cannot have this name */
 export function checkKeyName(name: string): void {
-  if (!NAME.test(name)) throw new Error(`${name}: the name of a key must match ${NAME.source}`);
-  if (name === EVERYBODY) throw new Error(`${name}: no key can have this name`);
+  if (!NAME.test(name))
+    throw new Error(`${quoted(name)} cannot be the name of a key: it must be ${NAME_RULE}`);
+  if (name === EVERYBODY)
+    throw new Error(`${name} cannot be the name of a key: it stands for callers without one`);
 }
+
+/** Whatever somebody wrote in the place of a name, in one line. */
+const quoted = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 /** What the configuration has of a key: `name:hash`, hash in hex. */
 export function keyLine(name: string, key: string): string {

@@ -12,7 +12,7 @@ import { MAX_PARTS } from './contract.ts';
 import type { MinFree } from './disk-reserve.ts';
 import { environment, envFileReport, isLaunched } from './environment.ts';
 import { StartupError, toError } from './errors.ts';
-import { NAME, PACKAGE } from './names.ts';
+import { NAME, NAME_RULE, PACKAGE } from './names.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
 import { isLoopback } from './request-host.ts';
 import { unknownSettings } from './setting-names.ts';
@@ -415,7 +415,7 @@ export const SETTINGS = {
   ),
 
   DEFAULT_MODEL: setting(
-    optionalText.pipe(z.string().regex(NAME, 'must be a model name').optional()),
+    optionalText.pipe(z.string().regex(NAME, `must be ${NAME_RULE}`).optional()),
     '',
     'Model of a request that names none. Unset: the one that `MODEL_NAME` or `MODEL_DIR` names.',
   ),
@@ -541,12 +541,14 @@ export function loadConfig(env: Record<string, string | undefined> = environment
     if (config.DEFAULT_MODEL === '') {
       Object.assign(config, { DEFAULT_MODEL: modelName(config) });
       if (config.MODEL_NAME === undefined && !NAME.test(config.DEFAULT_MODEL))
-        problems.push(`MODEL_DIR=${config.MODEL_DIR} cannot name a model (${NAME.source}): set MODEL_NAME`);
+        problems.push(
+          `MODEL_DIR=${config.MODEL_DIR} cannot name a model, which needs ${NAME_RULE}: set MODEL_NAME`,
+        );
     }
     if (hasKeys(config) && config.AUTH === 'none')
       problems.push('AUTH=none and API keys exclude each other: take AUTH=none out, or the keys');
     if (config.MODEL_NAME !== undefined && !NAME.test(config.MODEL_NAME)) {
-      problems.push(`MODEL_NAME=${config.MODEL_NAME}: must match ${NAME.source}`);
+      problems.push(`MODEL_NAME=${config.MODEL_NAME}: must be ${NAME_RULE}`);
     }
   }
   if (problems.length > 0) throw new StartupError(`Configuration: ${problems.join('; ')}`);

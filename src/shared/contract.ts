@@ -7,7 +7,7 @@ import type { QuoteMode } from './bulk/quoting.ts';
 import type { Config } from './config.ts';
 import { PROBLEMS, type ProblemCode } from './errors.ts';
 import { scanJson } from './json-scan.ts';
-import { NAME } from './names.ts';
+import { NAME, NAME_RULE } from './names.ts';
 import { textProblem, tooManyChars } from './text.ts';
 import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './webhooks/receivers.ts';
 
@@ -540,7 +540,7 @@ const field = shortString(MAX_FIELD_CHARS);
 export function createRequestSchemas(config: Config) {
   const modelName = z
     .string()
-    .regex(NAME, 'is not a model name')
+    .regex(NAME, `is not a model name: it must be ${NAME_RULE}`)
     .meta({ description: 'One of `GET /v1/models`.', example: config.DEFAULT_MODEL });
   /** As JSON Schema says it; its lengths are in code points, as ours are. */
   const textDoc = {

@@ -4,6 +4,10 @@
  */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
+/** The same for people. */
+export const NAME_RULE =
+  '1 to 63 ASCII letters, digits, dots, hyphens and underscores, the first a letter or a digit';
+
 /** The same without its anchors, for larger patterns. */
 export const NAME_PATTERN = NAME.source.slice(1, -1);
 

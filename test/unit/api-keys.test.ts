@@ -86,9 +86,9 @@ describe('a line of the configuration', () => {
     [`reviews:${HASH}:6x`, 'a key must be name:hash'],
     [`reviews:${HASH}:1000000000`, 'a key must be name:hash'],
     [`reviews:${HASH}:60:60`, 'a key must be name:hash'],
-    [`:${HASH}`, 'the name of a key must match'],
-    [`a b:${HASH}`, 'the name of a key must match'],
-    [`everybody:${HASH}`, 'no key can have this name'],
+    [`:${HASH}`, '"" cannot be the name of a key: it must be 1 to 63 ASCII letters'],
+    [`a b:${HASH}`, '"a b" cannot be the name of a key: it must be 1 to 63 ASCII letters'],
+    [`everybody:${HASH}`, 'everybody cannot be the name of a key'],
   ])('%s is refused', (line, message) => expect(() => parseKeyLine(line)).toThrow(message));
 
   test('is not repeated by the error: it may be a key', () => {
@@ -103,8 +103,8 @@ describe('a line of the configuration', () => {
 
 test('a name is that of a model or a caller, but not that of callers without a key', () => {
   expect(() => checkKeyName('reviews-2.eu')).not.toThrow();
-  expect(() => checkKeyName('a/b')).toThrow('a/b: the name of a key must match');
-  expect(() => checkKeyName('everybody')).toThrow('everybody: no key can have this name');
+  expect(() => checkKeyName('a/b')).toThrow('"a/b" cannot be the name of a key: it must be');
+  expect(() => checkKeyName('everybody')).toThrow('everybody cannot be the name of a key');
 });
 
 test('two keys may share a name, but not their hash', () => {

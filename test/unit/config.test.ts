@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { loadApiConfig, loadConfig, SETTINGS, type SettingName } from '../../src/shared/config.ts';
 import { StartupError } from '../../src/shared/errors.ts';
 import { systemVariables } from '../../src/shared/system-variables.ts';
 
@@ -131,4 +131,20 @@ test('empty provider names are skipped; a URL that is not of Redis is refused', 
   expect(() => loadConfig({ REDIS_URL: 'http://x' })).toThrow(/REDIS_URL=http:\/\/x: must begin with redis/);
   for (const REDIS_URL of ['redis://h:1', 'rediss://h', 'unix:///run/redis.sock'])
     expect(loadConfig({ REDIS_URL }).REDIS_URL).toBe(REDIS_URL);
+});
+
+test.each(Object.keys(SETTINGS) as SettingName[])(
+  '%s says what it must be in words, not in a pattern',
+  (name) => {
+    for (const value of ['a b/:', '-', '\t', ':', '!'.repeat(100), '1e99', '{"a":1}']) {
+      const result = SETTINGS[name].schema.safeParse(value);
+      for (const { message } of result.error?.issues ?? [])
+        expect(message).not.toMatch(/[\\^]|\[A-Z|pattern|regex/i);
+    }
+  },
+);
+
+test('a name that no model can have is refused in words', () => {
+  for (const env of [{ MODEL_NAME: 'a/b' }, { DEFAULT_MODEL: 'a/b' }, { MODEL_DIR: 'models/my model' }])
+    expect(() => loadConfig(env)).toThrow(/1 to 63 ASCII letters, digits/);
 });

@@ -1,7 +1,7 @@
 /** What several routes say of themselves, and ask of a request, in the same words. */
 import { z } from '@hono/zod-openapi';
 import { problemSchema } from '../../shared/contract.ts';
-import { NAME } from '../../shared/names.ts';
+import { NAME, NAME_RULE } from '../../shared/names.ts';
 
 export const json = <S extends z.ZodType>(description: string, schema: S) => ({
   description,
@@ -83,7 +83,7 @@ export const pageQuery = <S extends z.ZodType<string>>(pattern: RegExp, status: 
     status: status.optional().openapi({ description: 'Only those with this status.' }),
     model: z
       .string()
-      .regex(NAME, 'is not a model name')
+      .regex(NAME, `is not a model name: it must be ${NAME_RULE}`)
       .optional()
       .openapi({ description: 'Only those of this model.' }),
     limit: wholeNumber(1, MAX_PAGE)

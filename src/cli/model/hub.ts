@@ -8,7 +8,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { bytes, count } from '../units.ts';
 import type { HubFile } from './hub-files.ts';
 
-const infoSchema = z.object({ sha: z.string().regex(/^[0-9a-f]{40}$/) });
+const infoSchema = z.object({ sha: z.string().regex(/^[0-9a-f]{40}$/, 'is not the hash of a commit') });
 const bytesSchema = z.int().min(0);
 const fileSchema = z.object({
   path: z.string(),

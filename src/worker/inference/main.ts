@@ -9,7 +9,7 @@ import { StartupError } from '../../shared/errors.ts';
 import { createHealthApp, serveHealth } from '../../shared/health-server.ts';
 import { createLogger, type Logger } from '../../shared/logger.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { NAME } from '../../shared/names.ts';
+import { NAME, NAME_RULE } from '../../shared/names.ts';
 import { JobRecords } from '../../shared/records.ts';
 import { connectPatient, connectSubscriber } from '../../shared/redis.ts';
 import { redisAt } from '../../shared/redis-address.ts';
@@ -42,7 +42,7 @@ await runMain(bootLogger, async () => {
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
   if (!NAME.test(name)) {
-    throw new StartupError(`${name} cannot be the name of a model (${NAME.source}): set MODEL_NAME`);
+    throw new StartupError(`${name} cannot be the name of a model, which needs ${NAME_RULE}: set MODEL_NAME`);
   }
   const model = { name, revision: folder.revision };
   const state = { notReady: 'the model is loading' as string | undefined };

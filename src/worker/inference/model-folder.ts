@@ -33,7 +33,10 @@ const manifestSchema = z.object({
   revision: z
     .string()
     .max(MAX_REVISION)
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/),
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+      'must be ASCII letters, digits, dots, hyphens and underscores, the first a letter or a digit',
+    ),
   files: z.record(z.string(), z.object({ sha256: z.string() })),
 });
 
