@@ -3,7 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
-import type { ApiKey } from '../shared/api-keys.ts';
+import { KeySet } from '../shared/api-keys.ts';
 import { PACKAGE } from '../shared/names.ts';
 import { AppError } from '../shared/errors.ts';
 import { createRequestSchemas } from '../shared/contract.ts';
@@ -12,8 +12,9 @@ import type { AppEnv } from './env.ts';
 import type { InFlight } from './in-flight.ts';
 import type { JobService } from './jobs.ts';
 import { BOARD_PATH } from './middleware/admins.ts';
-import { authenticate, isOpen, ownerOf } from './middleware/api-keys.ts';
+import { authenticate, isOpen, ownerOf, type KeyLookup } from './middleware/api-keys.ts';
 import type { Observe } from './middleware/observe.ts';
+import type { OpenRequests } from './middleware/open-requests.ts';
 import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
@@ -35,8 +36,10 @@ export interface AppParts extends ServiceParts {
   batches: BatchService;
   results: BatchResults;
   webhooks: WebhookService;
-  /** Those who may call; none: everybody may, as one owner. */
-  keys: readonly ApiKey[];
+  /** Those who may call; undefined: everybody may, as one owner. */
+  keys: KeyLookup | undefined;
+  /** Told of every request with a key. */
+  requests?: OpenRequests;
   limit: RateLimit;
   inFlight: InFlight;
   observe: Observe;
@@ -48,7 +51,8 @@ export interface AppParts extends ServiceParts {
 }
 
 export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
-  const { jobs, batches, results, webhooks, config, stopping, logger, keys, limit, inFlight } = parts;
+  const { jobs, batches, results, webhooks, config, stopping, logger, keys, requests, limit, inFlight } =
+    parts;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
@@ -57,15 +61,15 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.use(secureHeaders({ strictTransportSecurity: false }));
   const { board } = parts;
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
-  const admins = config.ADMIN_KEYS;
+  const admins = new KeySet(config.ADMIN_KEYS);
   const hasOwnKeys = (method: string, path: string) =>
-    (board !== undefined && isBoard(path)) || (admins.length > 0 && isModelRemoval(method, path));
-  const refuseForeign = createOriginGuard(config, keys.length > 0);
+    (board !== undefined && isBoard(path)) || (admins.size > 0 && isModelRemoval(method, path));
+  const refuseForeign = createOriginGuard(config, keys !== undefined);
   app.use(async (c, next) => {
     refuseForeign?.(c.req.method, (name) => c.req.header(name));
     const open = isOpen(c.req.path);
     const key =
-      keys.length === 0 || open || hasOwnKeys(c.req.method, c.req.path)
+      keys === undefined || open || hasOwnKeys(c.req.method, c.req.path)
         ? undefined
         : authenticate(keys, c.req.header('authorization'));
     const owner = ownerOf(key);
@@ -74,7 +78,12 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
     // Probes are answered under any load.
     const held = open ? undefined : inFlight.requests.hold(owner, 1);
     try {
-      if (key) await limit(c, key);
+      if (key) {
+        // Not there when a test calls app.request().
+        const { outgoing } = (c.env as Partial<AppEnv['Bindings']> | undefined) ?? {};
+        if (outgoing) requests?.add(outgoing, key);
+        await limit(c, key);
+      }
       const start = performance.now();
       await next();
       const ms = Math.round(performance.now() - start);
@@ -94,14 +103,14 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
   app.route('/', serviceRoutes(parts));
-  app.route('/', modelRoutes({ ...parts, admins, hasKeys: keys.length > 0 }));
+  app.route('/', modelRoutes({ ...parts, admins, hasKeys: keys !== undefined }));
   app.route(
     '/',
     docsRoutes(app, {
       version: parts.version,
-      keys: keys.length > 0,
+      keys: keys !== undefined,
       guarded: refuseForeign !== undefined,
-      webhooks: keys.length > 0 || config.WEBHOOK_SECRET.length > 0,
+      webhooks: keys !== undefined || config.WEBHOOK_SECRET.length > 0,
     }),
   );
   app.route('/', pageRoutes(parts.version));

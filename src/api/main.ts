@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import packageJson from '../../package.json' with { type: 'json' };
+import { KeySet } from '../shared/api-keys.ts';
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
 import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
-import { apiKeys, blobUrl, loadApiConfig, reportSettings } from '../shared/config.ts';
+import { blobUrl, hasKeys, loadApiConfig, reportSettings } from '../shared/config.ts';
 import { DiskReserve } from '../shared/disk-reserve.ts';
 import { redisFolder } from '../shared/environment.ts';
 import { toError } from '../shared/errors.ts';
@@ -18,7 +19,7 @@ import { JobRecords } from '../shared/records.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis.ts';
 import { redisAt } from '../shared/redis-address.ts';
 import { ModelRegistry } from '../shared/registry.ts';
-import { announceReady, onShutdown, runMain } from '../shared/shutdown.ts';
+import { announceReady, onReload, onShutdown, runMain } from '../shared/shutdown.ts';
 import { startTracing } from '../shared/tracing.ts';
 import { DeliveryStore } from '../shared/webhooks/delivery-store.ts';
 import { Secrets } from '../shared/webhooks/secrets.ts';
@@ -34,9 +35,11 @@ import { readDurability, reportDurability, type Durability } from './durability.
 import { inFlightLimits } from './in-flight.ts';
 import { JobKeeper } from './job-keeper.ts';
 import { JobService } from './jobs.ts';
+import { LiveKeys } from './key-file.ts';
 import { loadReader } from './load.ts';
 import { ApiMetrics } from './metrics.ts';
 import { observe } from './middleware/observe.ts';
+import { OpenRequests } from './middleware/open-requests.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
 import { Intake } from './intake.ts';
 import { oneAtATime } from './pipelining.ts';
@@ -63,8 +66,25 @@ await runMain(createLogger('api', 'info'), async () => {
   const tracing = await startTracing({ role: 'api', version: packageJson.version, logger });
   const figures = createMetrics('api');
   const metrics = new ApiMetrics(figures);
-  const keys = apiKeys(config);
-  if (config.AUTH === 'optional' && keys.length === 0)
+  const requests = new OpenRequests();
+  const keys = hasKeys(config)
+    ? await LiveKeys.open({
+        config,
+        logger,
+        onChange: (now) => {
+          const ended = requests.end((key) => now.has(key));
+          if (ended > 0)
+            logger.info({ requests: ended }, 'requests of keys that were taken away are broken off');
+        },
+      })
+    : undefined;
+  keys?.watch();
+  onReload(() => {
+    if (keys) void keys.reload();
+    else
+      logger.warn('SIGHUP: there are no API keys that could be read again; settings are read at start alone');
+  });
+  if (config.AUTH === 'optional' && !keys)
     logger.warn('there are no API keys: everybody who reaches this port may call');
   const redis = connectFailFast(redisAddress, config.REDIS_TIMEOUT_MS, logger, 'api');
   const subscriber = connectSubscriber(redisAddress, logger, 'waiters');
@@ -189,11 +209,12 @@ await runMain(createLogger('api', 'info'), async () => {
     load: loadReader({ redis, withRedis, backlog, batches: batchStore, stats }),
     openWaits: () => waiters.size,
     inFlight,
+    keys: () => keys,
   });
-  const admins = config.ADMIN_KEYS;
+  const admins = new KeySet(config.ADMIN_KEYS);
   // Its packages are not even loaded where nobody may see it.
   const board =
-    admins.length === 0
+    admins.size === 0
       ? undefined
       : (await import('./routes/board.ts')).createBoard({ admins, catalog, queues, withRedis });
   const app = createApp({
@@ -209,6 +230,7 @@ await runMain(createLogger('api', 'info'), async () => {
     durability: () => durability,
     version: packageJson.version,
     keys,
+    requests,
     limit: rateLimit({
       redis,
       withRedis,
@@ -240,6 +262,7 @@ await runMain(createLogger('api', 'info'), async () => {
     clearInterval(sweeper);
     clearInterval(housekeeping);
     clearInterval(jobKeeping);
+    keys?.stop();
     stopping.abort();
     const closed = closeWhenIdle(server);
     const grace = setTimeout(() => waiters.close(), GRACE_MS);

@@ -24,6 +24,8 @@ export interface ApiFigures {
   /** Jobs that callers wait for. */
   openWaits: () => number;
   inFlight: InFlight;
+  /** Keys that callers may have, and whether they are those of a file that has since become unusable. */
+  keys: () => { size: number; isFileUsable: boolean } | undefined;
 }
 
 export class ApiMetrics {
@@ -83,7 +85,7 @@ export class ApiMetrics {
   }
 
   /** Adds what is read when the metrics are asked for. What Redis does not tell is absent then, and no wrong 0. */
-  watch({ load, openWaits, inFlight }: ApiFigures): void {
+  watch({ load, openWaits, inFlight, keys }: ApiFigures): void {
     const registers = [this.#registry];
     const own = (name: string, help: string, value: () => number) => {
       const read: Gauge = new Gauge({ name, help, registers, collect: () => read.set(value()) });
@@ -97,6 +99,16 @@ export class ApiMetrics {
     own('amulet_open_downloads', 'Results of batches that are being read', () => inFlight.downloads.total);
     own('amulet_open_requests', 'Requests without an answer so far', () => inFlight.requests.total);
     own('amulet_open_uploads', 'Uploads to batches that are under way', () => inFlight.uploads.total);
+    own(
+      'amulet_api_keys',
+      'API keys that are accepted; 0 without keys, too, where everybody may call',
+      () => keys()?.size ?? 0,
+    );
+    own(
+      'amulet_api_keys_stale',
+      '1 while API_KEYS_FILE cannot be used and the earlier keys hold, else 0',
+      () => (keys()?.isFileUsable === false ? 1 : 0),
+    );
     const up: Gauge = new Gauge({
       name: 'amulet_redis_up',
       help: '1 while Redis answers within REDIS_TIMEOUT_MS, else 0',

@@ -3,11 +3,10 @@
  * The table in docs/settings.md and the file .env.example are checked against SETTINGS by a test.
  */
 import { Resolver } from 'node:dns';
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { checkKeys, parseKeyLine, type ApiKey } from './api-keys.ts';
+import { KeySet, parseKeyLine } from './api-keys.ts';
 import { MAX_PARTS } from './contract.ts';
 import type { MinFree } from './disk-reserve.ts';
 import { environment, envFileReport, isLaunched } from './environment.ts';
@@ -72,8 +71,8 @@ const someKeys = z.string().refine((value) => value === '' || /[^\s,]/.test(valu
 const keyLines = someKeys.pipe(list).transform((lines, context) => {
   try {
     const keys = lines.map(parseKeyLine);
-    checkKeys(keys);
-    return keys;
+    // Refuses one that is there twice.
+    return [...new KeySet(keys)];
   } catch (error) {
     context.addIssue(toError(error).message);
     return z.NEVER;
@@ -133,7 +132,16 @@ export const SETTINGS = {
     '',
     'Those who may call, comma-separated: lines printed by `amulet key create NAME`, each with an optional `:N` for N requests a minute. Once there are keys, everybody needs one.',
   ),
-  API_KEYS_FILE: setting(optionalText, '', 'File with more of them, one per line; `#` begins a comment.'),
+  API_KEYS_FILE: setting(
+    optionalText,
+    '',
+    'File with more of them, one per line; `#` begins a comment. The API [reads it again](docs/security.md#keys) when it has changed, and at SIGHUP.',
+  ),
+  MAX_API_KEYS: setting(
+    int(1, 1_000_000),
+    10_000,
+    'Most API keys. `API_KEYS_FILE` may have 1,000 bytes for each.',
+  ),
   ADMIN_KEYS: setting(
     keyLines,
     '',
@@ -579,23 +587,6 @@ export function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
 function readable(name: string, value: string): string {
   if (['WEBHOOK_SECRET', 'API_KEYS', 'ADMIN_KEYS'].includes(name)) return '…';
   return withoutPasswords(value);
-}
-
-/** Those of the settings and of the file. @throws StartupError */
-export function apiKeys({ API_KEYS, API_KEYS_FILE: file }: Config): ApiKey[] {
-  if (file === undefined) return API_KEYS;
-  try {
-    const lines = readFileSync(file, 'utf8')
-      .split('\n')
-      .map((line) => line.replace(/#.*/, '').trim());
-    const keys = [...API_KEYS, ...lines.filter((line) => line !== '').map(parseKeyLine)];
-    checkKeys(keys);
-    // An empty file is no reason to serve everybody.
-    if (keys.length === 0) throw new Error('it has no keys');
-    return keys;
-  } catch (error) {
-    throw new StartupError(`API_KEYS_FILE=${file}: ${toError(error).message}`, { cause: error });
-  }
 }
 
 /** The name that a worker with these settings serves its model under; it may be one that no model can have. */

@@ -4,6 +4,7 @@
  */
 import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
 import { StartupError, toError } from './errors.ts';
+import { decodeText } from './text-file.ts';
 
 export interface EnvEntry {
   name: string;
@@ -21,7 +22,6 @@ export interface EnvFile {
 
 const MAX_BYTES = 1_000_000;
 const NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
-const UTF16 = 'is not UTF-8 but UTF-16, as PowerShell and "Unicode" in Notepad write it: save it as UTF-8';
 
 /**
  * @param file its path, which begins every message
@@ -37,7 +37,7 @@ export function readEnvFile(file: string, matters?: (line: string) => boolean): 
 
 /** @throws StartupError, which never quotes a line: it may hold a secret */
 export function parseEnvFile(bytes: Buffer, file = '.env', matters?: (line: string) => boolean): EnvFile {
-  const lines = decode(bytes, file).split('\n');
+  const lines = decodeText(bytes, file).split('\n');
   const entries: EnvEntry[] = [];
   const warnings: string[] = [];
   for (let i = 0; i < lines.length; i++) {
@@ -121,27 +121,6 @@ function readAll(file: string): Buffer {
       cause: error,
     });
   }
-}
-
-/** The text, with line ends of `\n` alone and without byte order marks. @throws StartupError */
-function decode(bytes: Buffer, file: string): string {
-  const mark = bytes.subarray(0, 2).toString('hex');
-  if (mark === 'fffe' || mark === 'feff') throw new StartupError(`${file} ${UTF16}`);
-  const nul = bytes.indexOf(0);
-  if (nul !== -1) {
-    // UTF-16 without its mark: every other byte of ASCII text is 0.
-    const nulls = (side: number) => bytes.filter((byte, i) => byte === 0 && i % 2 === side).length;
-    if (Math.max(nulls(0), nulls(1)) > bytes.length / 4) throw new StartupError(`${file} ${UTF16}`);
-    const line = bytes.subarray(0, nul).toString('latin1').split('\n').length;
-    throw new StartupError(`${file}, line ${line} has a NUL byte: the file is damaged, write it again`);
-  }
-  const text = bytes.toString('utf8').replace(/\r\n?/g, '\n');
-  // Two files with a mark, joined, have one inside.
-  const lines = text.split('\n').map((line) => line.replace(/^\uFEFF+/, ''));
-  const wrong = lines.findIndex((line) => line.includes('\uFFFD') && !line.trimStart().startsWith('#'));
-  if (wrong !== -1)
-    throw new StartupError(`${file}, line ${wrong + 1} is not valid UTF-8: save the file as UTF-8`);
-  return lines.join('\n');
 }
 
 /** Of names that the file sets to different values. */

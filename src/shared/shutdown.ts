@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { EXIT_CONFIG, StartupError, toError } from './errors.ts';
 import type { Logger } from './logger.ts';
 
@@ -41,6 +42,14 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
   }
   process.off('disconnect', endWithLauncher);
   process.on('disconnect', () => begin('the launcher is gone'));
+}
+
+/** Whether a terminal is there to be closed: then SIGHUP says that it was, and means the end. */
+export const isOnTerminal = (): boolean => [0, 1, 2].some((fd) => isatty(fd));
+
+/** Calls `reload` at each SIGHUP, by which a process that has no terminal is asked to read its files again. */
+export function onReload(reload: () => void): void {
+  if (!isOnTerminal()) process.on('SIGHUP', reload);
 }
 
 /** The launcher is gone before there is anything to stop: nobody would end what comes up later. */

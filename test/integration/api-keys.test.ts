@@ -349,6 +349,16 @@ describe('a configuration that is wrong ends the API with one line', () => {
     ],
     ['both', { AUTH: 'none', API_KEYS: keyLine('a', 'x') }, /AUTH=none and API keys exclude each other/],
     ['a file that is not there', { API_KEYS_FILE: '/nowhere/keys' }, /API_KEYS_FILE=\/nowhere\/keys: ENOENT/],
+    [
+      'a file without an end',
+      { API_KEYS_FILE: '/dev/zero' },
+      /API_KEYS_FILE=\/dev\/zero: it has more than 1,000 bytes/,
+    ],
+    [
+      'one key too many',
+      { API_KEYS: `${keyLine('a', 'x')},${keyLine('b', 'y')}`, MAX_API_KEYS: '1' },
+      /API_KEYS: there are 2 keys, and MAX_API_KEYS is 1/,
+    ],
     ['a file without keys', { API_KEYS_FILE: '/dev/null' }, /API_KEYS_FILE=\/dev\/null: it has no keys/],
   ])('%s', async (_, env, line) => {
     const api = new Process('api/main.ts', {

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { Webhook } from 'standardwebhooks';
 import { Webhook as SvixWebhook } from 'svix';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey, parseKeyLine, type ApiKey } from '../../src/shared/api-keys.ts';
+import { KeySet, keyLine, newKey, parseKeyLine, type ApiKey } from '../../src/shared/api-keys.ts';
 import { createApp } from '../../src/api/app.ts';
 import { inFlightLimits } from '../../src/api/in-flight.ts';
 import { WebhookService } from '../../src/api/webhooks.ts';
@@ -86,8 +86,8 @@ beforeAll(async () => {
     inFlight: inFlightLimits(config),
     observe: (_c: unknown, next: () => Promise<void>) => next(),
   };
-  app = createApp({ ...parts, keys });
-  keyless = createApp({ ...parts, keys: [] });
+  app = createApp({ ...parts, keys: { find: (presented) => new KeySet(keys).find(presented) } });
+  keyless = createApp({ ...parts, keys: undefined });
   records = new JobRecords(redis, stack.prefix, 600);
 });
 afterAll(async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import { inFlightLimits } from '../../src/api/in-flight.ts';
-import { keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
+import { KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 
@@ -11,7 +11,7 @@ const unused = undefined as never;
 const config = loadConfig({});
 const app = createApp({
   config,
-  keys: [parseKeyLine(keyLine('somebody', newKey()))],
+  keys: new KeySet([parseKeyLine(keyLine('somebody', newKey()))]),
   limit: () => Promise.resolve(),
   inFlight: inFlightLimits(config),
   observe: (_c, next) => next(),

@@ -1,5 +1,5 @@
 /** Who makes a request, by its API key. */
-import { findKey, type ApiKey } from '../../shared/api-keys.ts';
+import type { ApiKey, KeySet } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
 import { EVERYBODY } from '../../shared/owner.ts';
 
@@ -8,12 +8,14 @@ const OPEN = /^\/(docs(\/.*)?|page\/[^/]+|openapi\.json|health(\/(live|ready))?)
 
 export const isOpen = (path: string): boolean => OPEN.test(path);
 
+export type KeyLookup = Pick<KeySet, 'find'>;
+
 /**
  * @param header `Authorization` of a request
  * @returns the key
  * @throws AppError `unauthorized`
  */
-export function authenticate(keys: readonly ApiKey[], header: string | undefined): ApiKey {
+export function authenticate(keys: KeyLookup, header: string | undefined): ApiKey {
   const [, presented] = /^Bearer +(\S+) *$/i.exec(header ?? '') ?? [];
   if (presented === undefined) {
     throw new AppError(
@@ -21,7 +23,7 @@ export function authenticate(keys: readonly ApiKey[], header: string | undefined
       header === undefined ? 'send `Authorization: Bearer <key>`' : 'Authorization must be `Bearer <key>`',
     );
   }
-  const key = findKey(keys, presented);
+  const key = keys.find(presented);
   if (!key) throw new AppError('unauthorized', 'this key is not known here');
   return key;
 }

@@ -9,7 +9,7 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
-import type { ApiKey } from '../../shared/api-keys.ts';
+import type { KeySet } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
 import { toRedisProblem, type WithRedis } from '../../shared/redis.ts';
 import type { ModelCatalog } from '../catalog.ts';
@@ -18,7 +18,7 @@ import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
 import type { QueueSet } from '../queue-set.ts';
 
 export interface BoardParts {
-  admins: readonly ApiKey[];
+  admins: KeySet;
   catalog: ModelCatalog;
   queues: QueueSet;
   withRedis: WithRedis;

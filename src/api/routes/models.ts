@@ -1,6 +1,6 @@
 /** `DELETE /v1/models/{name}`: forgets a model that no worker serves any more. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { ApiKey } from '../../shared/api-keys.ts';
+import type { KeySet } from '../../shared/api-keys.ts';
 import { AppError } from '../../shared/errors.ts';
 import { NAME } from '../../shared/names.ts';
 import type { WithRedis } from '../../shared/redis.ts';
@@ -12,7 +12,7 @@ import type { Stats } from '../stats.ts';
 import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
 
 export interface ModelRoutesDeps {
-  admins: readonly ApiKey[];
+  admins: KeySet;
   /** Whether callers need a key; if so, the removal of a model needs an admin's. */
   hasKeys: boolean;
   catalog: ModelCatalog;
@@ -50,7 +50,7 @@ export function modelRoutes({
       },
     }),
     async (c) => {
-      if (admins.length > 0) requireAdmin(c, admins);
+      if (admins.size > 0) requireAdmin(c, admins);
       else if (hasKeys)
         throw new AppError(
           'admin_only',

@@ -1,0 +1,210 @@
+/**
+ * The keys of API_KEYS and API_KEYS_FILE. The file is looked at once a second, as fs.watch misses what Kubernetes and editors do:
+ * a secret is a link that is moved to another folder, a saved file is another one with its name. What cannot be used changes
+ * nothing: the earlier keys hold until the file is right again. Each instance of the API looks for itself.
+ */
+import { open, stat } from 'node:fs/promises';
+import { KeySet, parseKeyLine, type ApiKey } from '../shared/api-keys.ts';
+import type { Config } from '../shared/config.ts';
+import { StartupError, toError } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
+import { decodeText } from '../shared/text-file.ts';
+
+const LOOK_MS = 1000;
+const BYTES_PER_KEY = 1000;
+/** Names in one log line. */
+const MAX_NAMES = 50;
+
+type KeyConfig = Pick<Config, 'API_KEYS' | 'API_KEYS_FILE' | 'MAX_API_KEYS'>;
+
+export interface KeyFileOptions {
+  config: KeyConfig;
+  logger: Logger;
+  /** After each change, with the keys that hold now. */
+  onChange: (keys: KeySet) => void;
+}
+
+/** Keys that change while the process runs. */
+export class LiveKeys {
+  readonly #options: KeyFileOptions;
+  #keys: KeySet;
+  /** What the file looked like when it was read, and when it was last looked at. */
+  #read: string;
+  #seen: string;
+  #timer: NodeJS.Timeout | undefined;
+  #busy: Promise<void> = Promise.resolve();
+  /** Why the file cannot be used; undefined: it can. */
+  #trouble: string | undefined;
+
+  /** @throws StartupError when there is no key, or one cannot be used */
+  static async open(options: KeyFileOptions): Promise<LiveKeys> {
+    const file = options.config.API_KEYS_FILE;
+    const fingerprint = file === undefined ? '' : await fingerprintOf(file);
+    const keys = await readKeys(options.config);
+    if (keys.size === 0) throw new StartupError(`API_KEYS_FILE=${file}: it has no keys`);
+    return new LiveKeys(options, keys, fingerprint);
+  }
+
+  private constructor(options: KeyFileOptions, keys: KeySet, fingerprint: string) {
+    this.#options = options;
+    this.#keys = keys;
+    this.#read = this.#seen = fingerprint;
+  }
+
+  get size(): number {
+    return this.#keys.size;
+  }
+
+  /** False while earlier keys hold because the file cannot be used. */
+  get isFileUsable(): boolean {
+    return this.#trouble === undefined;
+  }
+
+  find(presented: string): ApiKey | undefined {
+    return this.#keys.find(presented);
+  }
+
+  /** Begins to look at the file, unless it is a pipe or a device, which is read once. */
+  watch(): void {
+    if (this.#options.config.API_KEYS_FILE === undefined || this.#read === NOT_A_FILE) return;
+    this.#timer = setInterval(() => void this.#queue(() => this.#look()), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  /** Reads the file now, whether it seems to have changed or not. */
+  reload(): Promise<void> {
+    const { config, logger } = this.#options;
+    const { API_KEYS_FILE: file } = config;
+    if (file === undefined || this.#read === NOT_A_FILE) {
+      logger.warn(
+        'SIGHUP: there is no API_KEYS_FILE that could be read again; settings are read at start alone',
+      );
+      return Promise.resolve();
+    }
+    return this.#queue(async () => this.#take(await fingerprintOf(file)));
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** One after another: an older state of the file must not replace a newer one. */
+  #queue(work: () => Promise<void>): Promise<void> {
+    this.#busy = this.#busy.then(work);
+    return this.#busy;
+  }
+
+  async #look(): Promise<void> {
+    const { API_KEYS_FILE: file = '' } = this.#options.config;
+    const now = await fingerprintOf(file);
+    const isSettled = now === this.#seen;
+    const isDue = now !== this.#read || this.#trouble !== undefined;
+    this.#seen = now;
+    // What looks the same twice is no longer being written: half a file would take keys away.
+    if (isDue && isSettled) await this.#take(now);
+  }
+
+  /** @param fingerprint of the file before it is read: what changes meanwhile is seen the next time */
+  async #take(fingerprint: string): Promise<void> {
+    const { config, logger, onChange } = this.#options;
+    let keys: KeySet;
+    try {
+      keys = await readKeys(config);
+    } catch (error) {
+      const reason = toError(error).message;
+      if (reason !== this.#trouble)
+        logger.error(
+          { reason, keys: this.#keys.size },
+          'API_KEYS_FILE cannot be used: the earlier keys hold',
+        );
+      this.#trouble = reason;
+      return;
+    }
+    this.#read = fingerprint;
+    if (this.#trouble !== undefined) logger.info('API_KEYS_FILE can be used again');
+    this.#trouble = undefined;
+    const before = this.#keys;
+    this.#keys = keys;
+    this.#report(before);
+    onChange(keys);
+  }
+
+  #report(before: KeySet): void {
+    const { logger } = this.#options;
+    const now = this.#keys;
+    const limits = new Map([...before].map(({ hash, perMinute }) => [hash, perMinute]));
+    const added = [...now].filter((key) => !before.has(key));
+    const removed = [...before].filter((key) => !now.has(key));
+    const changed = [...now].filter((key) => before.has(key) && limits.get(key.hash) !== key.perMinute);
+    if (added.length + removed.length + changed.length === 0) return;
+    const figures = {
+      keys: now.size,
+      added: names(added),
+      removed: names(removed),
+      new_limits: names(changed),
+    };
+    if (now.size > 0) logger.info(figures, 'API keys have changed');
+    else logger.warn(figures, 'API_KEYS_FILE has no keys any more: every call is refused until it has some');
+  }
+}
+
+function names(keys: readonly ApiKey[]): string[] {
+  const all = [...new Set(keys.map(({ name }) => name))].sort();
+  return all.length > MAX_NAMES ? [...all.slice(0, MAX_NAMES), `and ${all.length - MAX_NAMES} more`] : all;
+}
+
+const NOT_A_FILE = 'not a regular file';
+
+/** Another one whenever the file, the link to it or its content is another. */
+async function fingerprintOf(file: string): Promise<string> {
+  try {
+    const found = await stat(file, { bigint: true });
+    if (!found.isFile()) return NOT_A_FILE;
+    return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ');
+  } catch (error) {
+    return toError(error).message;
+  }
+}
+
+/** Those of the settings and of the file. @throws StartupError, which quotes nothing that may be a key */
+async function readKeys({ API_KEYS, API_KEYS_FILE: file, MAX_API_KEYS }: KeyConfig): Promise<KeySet> {
+  const lines = file === undefined ? [] : (await readText(file, MAX_API_KEYS * BYTES_PER_KEY)).split('\n');
+  const where = file === undefined ? 'API_KEYS' : `API_KEYS_FILE=${file}`;
+  const keys = [...API_KEYS];
+  for (const [i, line] of lines.entries()) {
+    const entry = line.replace(/#.*/, '').trim();
+    if (entry === '') continue;
+    try {
+      keys.push(parseKeyLine(entry));
+    } catch (error) {
+      throw new StartupError(`${where}: line ${i + 1}: ${toError(error).message}`, { cause: error });
+    }
+  }
+  if (keys.length > MAX_API_KEYS)
+    throw new StartupError(`${where}: there are ${keys.length} keys, and MAX_API_KEYS is ${MAX_API_KEYS}`);
+  try {
+    return new KeySet(keys);
+  } catch (error) {
+    throw new StartupError(`${where}: ${toError(error).message}`, { cause: error });
+  }
+}
+
+async function readText(file: string, maxBytes: number): Promise<string> {
+  const where = `API_KEYS_FILE=${file}`;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    await using handle = await open(file);
+    // Not readFile: a device in this place may have no end.
+    for await (const chunk of handle.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > maxBytes)
+        throw new StartupError(`${where}: it has more than 1,000 bytes for each of MAX_API_KEYS`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof StartupError) throw error;
+    throw new StartupError(`${where}: ${toError(error).message}`, { cause: error });
+  }
+  return decodeText(Buffer.concat(chunks), where);
+}
