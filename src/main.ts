@@ -21,6 +21,7 @@ import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
+import { isOnTerminal } from './shared/shutdown.ts';
 
 const NAME_WIDTH = 10;
 const say = (part: string, line: string): void => {
@@ -50,8 +51,10 @@ class Launcher {
     await sweepLeftovers(blobUrl(config)).catch(() => {});
     process.on('SIGINT', () => void this.stop(0));
     process.on('SIGTERM', () => void this.stop(0));
-    // Without a terminal to write to (its window was closed) there is still work to put away.
-    process.on('SIGHUP', () => void this.stop(0));
+    // On a terminal: its window was closed, and there is still work to put away. Elsewhere: files are to be read again. Asked
+    // now, as a closed one is a terminal no more.
+    const onTerminal = isOnTerminal();
+    process.on('SIGHUP', () => (onTerminal ? void this.stop(0) : this.#api?.signal('SIGHUP')));
 
     const url = config.REDIS_URL ?? (await this.#startRedis());
     if (config.REDIS_URL !== undefined) {

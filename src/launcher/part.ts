@@ -38,6 +38,8 @@ const FATAL = 60;
 export class Part {
   readonly #options: PartOptions;
   #child: ChildProcess | undefined;
+  /** Before that it would take SIGHUP for its end. */
+  #isUp = false;
   #stopping = false;
   #backoffMs = FIRST_BACKOFF_MS;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -67,6 +69,7 @@ export class Part {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.#child = child;
+    this.#isUp = false;
     const startedAt = performance.now();
     for (const stream of [child.stdout, child.stderr]) {
       if (!stream) continue;
@@ -76,7 +79,9 @@ export class Part {
       });
     }
     child.on('message', (message) => {
-      if (isReady(message)) this.#markReady(message.ready);
+      if (!isReady(message)) return;
+      this.#isUp = true;
+      this.#markReady(message.ready);
     });
     child.on('error', (error) => this.#options.say(name, `cannot be started: ${error.message}`));
     // They hold its pipes, too, and its end would never be heard of.
@@ -128,6 +133,11 @@ export class Part {
     const gone = new Promise((resolve) => child.once('close', resolve));
     child.kill('SIGTERM');
     await gone;
+  }
+
+  /** Passes a signal on to the process, if it is up. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#isUp) this.#child?.kill(signal);
   }
 
   /** Ends the part at once. */

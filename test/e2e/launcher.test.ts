@@ -1,6 +1,6 @@
 /** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -38,6 +38,26 @@ async function post<T>(url: string, body: unknown): Promise<T> {
   });
   return (await response.json()) as T;
 }
+
+test('SIGHUP, where there is no terminal to be closed, has the API read its keys again', async () => {
+  const file = path.join(dataDir, 'keys');
+  const [first, second] = [newKey(), newKey()];
+  writeFileSync(file, keyLine('first', first));
+  Object.assign(env, { API_KEYS_FILE: file, WORKERS: '1' });
+  const url = await start();
+  const status = async (key: string) =>
+    (await fetch(`${url}/v1/jobs`, { headers: { authorization: `Bearer ${key}` } })).status;
+  expect([await status(first), await status(second)]).toEqual([200, 401]);
+  writeFileSync(file, keyLine('second', second));
+  const group = String(launcher.process.pid);
+  const pid = spawnSync('pgrep', ['-g', group, '-f', '^[^ ]*node .*src/main.ts'], {
+    encoding: 'utf8',
+  }).stdout;
+  process.kill(Number(pid.trim()), 'SIGHUP');
+  await eventually(async () => ((await status(second)) === 200 ? true : undefined));
+  expect(await status(first)).toBe(401);
+  expect(launcher.output).not.toMatch(/stopping|died/);
+});
 
 test('from a text to a label', async () => {
   const url = await start();
