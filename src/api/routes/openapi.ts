@@ -13,10 +13,13 @@ export const problem = (description: string) => ({
   content: { 'application/problem+json': { schema: problemSchema } },
 });
 
-export const UNAVAILABLE = { 503: problem('Redis is away or full; try again after `Retry-After` seconds.') };
+export const UNAVAILABLE = {
+  503: problem('Redis is away or full, or too much is in flight; try again after `Retry-After` seconds.'),
+};
 
 export const BAD_BODY = {
   400: problem('No body, no valid JSON, or a malformed header.'),
+  408: problem('The body did not come in time.'),
   413: problem('The body is too large.'),
   415: problem('The body is not JSON.'),
   422: problem('The body does not keep to the contract; `errors` names the fields.'),
