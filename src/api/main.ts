@@ -6,7 +6,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { KeySet } from '../shared/api-keys.ts';
 import { Backlog } from '../shared/backlog.ts';
 import { BatchStore } from '../shared/batches/store.ts';
-import { lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
+import { blobFolder, lazyBlobStore, reportBlobStore } from '../shared/blobs/blob-store.ts';
 import { blobUrl, hasKeys, loadApiConfig, reportSettings } from '../shared/config.ts';
 import { DiskReserve } from '../shared/disk-reserve.ts';
 import { redisFolder } from '../shared/environment.ts';
@@ -31,6 +31,7 @@ import { BatchResults } from './batch-results.ts';
 import { BatchService } from './batches.ts';
 import { ModelCatalog } from './catalog.ts';
 import { boundConnections, withoutHangers } from './connections.ts';
+import { DiskWatch } from './disk-watch.ts';
 import { readDurability, reportDurability, type Durability } from './durability.ts';
 import { inFlightLimits } from './in-flight.ts';
 import { JobKeeper } from './job-keeper.ts';
@@ -107,13 +108,18 @@ await runMain(createLogger('api', 'info'), async () => {
     onEnd: (settled) => metrics.waited(settled),
   });
   const backlog = new Backlog(redis, config.REDIS_PREFIX);
-  const redisData = redisFolder();
-  const admission = new Admission({
-    config,
-    redis,
-    backlog,
-    redisDisk: redisData === undefined ? undefined : new DiskReserve(redisData, config.MIN_FREE_DISK_BYTES),
-  });
+  const reserveOf = (folder: string | undefined) =>
+    folder === undefined ? undefined : new DiskReserve(folder, config.MIN_FREE_DISK_BYTES);
+  const redisDisk = reserveOf(redisFolder());
+  const batchDisk = reserveOf(blobFolder(blobUrl(config)));
+  const disks = new DiskWatch(
+    [
+      ...(batchDisk ? [{ disk: 'batches' as const, reserve: batchDisk }] : []),
+      ...(redisDisk ? [{ disk: 'redis' as const, reserve: redisDisk }] : []),
+    ],
+    logger,
+  );
+  const admission = new Admission({ config, redis, backlog, redisDisk });
   const jobs = new JobService({
     config,
     redis,
@@ -189,6 +195,7 @@ await runMain(createLogger('api', 'info'), async () => {
   }, SWEEP_MS);
 
   const housekeeping = setInterval(() => {
+    void disks.look();
     keeper
       .keep()
       .catch((error: unknown) =>
@@ -210,6 +217,7 @@ await runMain(createLogger('api', 'info'), async () => {
     openWaits: () => waiters.size,
     inFlight,
     keys: () => keys,
+    disks,
   });
   const admins = new KeySet(config.ADMIN_KEYS);
   // Its packages are not even loaded where nobody may see it.

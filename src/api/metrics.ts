@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/errors.ts';
 import type { Priority } from '../shared/ids.ts';
+import type { DiskFigures, DiskWatch } from './disk-watch.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Load, QueueLoad } from './load.ts';
 
@@ -26,6 +27,7 @@ export interface ApiFigures {
   inFlight: InFlight;
   /** Keys that callers may have, and whether they are those of a file that has since become unusable. */
   keys: () => { size: number; isFileUsable: boolean } | undefined;
+  disks: DiskWatch;
 }
 
 export class ApiMetrics {
@@ -85,7 +87,7 @@ export class ApiMetrics {
   }
 
   /** Adds what is read when the metrics are asked for. What Redis does not tell is absent then, and no wrong 0. */
-  watch({ load, openWaits, inFlight, keys }: ApiFigures): void {
+  watch({ load, openWaits, inFlight, keys, disks }: ApiFigures): void {
     const registers = [this.#registry];
     const own = (name: string, help: string, value: () => number) => {
       const read: Gauge = new Gauge({ name, help, registers, collect: () => read.set(value()) });
@@ -108,6 +110,28 @@ export class ApiMetrics {
       'amulet_api_keys_stale',
       '1 while API_KEYS_FILE cannot be used and the earlier keys hold, else 0',
       () => (keys()?.isFileUsable === false ? 1 : 0),
+    );
+    const ofDisks = (name: string, help: string, value: (figures: DiskFigures) => number) => {
+      const read: Gauge = new Gauge<string>({
+        name,
+        help,
+        labelNames: ['disk'],
+        registers,
+        collect: async () => {
+          read.reset();
+          for (const figures of await disks.figures()) read.set({ disk: figures.disk }, value(figures));
+        },
+      });
+    };
+    ofDisks(
+      'amulet_disk_free_bytes',
+      'Room left on the disk of batches, and of the Redis of npm start',
+      ({ freeBytes }) => freeBytes,
+    );
+    ofDisks(
+      'amulet_disk_reserve_bytes',
+      'Room to be kept free there: with less, new work is refused',
+      ({ reserveBytes }) => reserveBytes,
     );
     const up: Gauge = new Gauge({
       name: 'amulet_redis_up',

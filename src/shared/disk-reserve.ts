@@ -29,6 +29,8 @@ const AUTO_SHARE = 0.1;
 const FINISH_SHARE = 0.5;
 /** The disk is looked at again after so long, and whenever what was written since would leave too little. */
 const FRESH_MS = 500;
+/** A file takes whole blocks. */
+const BLOCK_BYTES = 4096;
 
 export class DiskReserve {
   readonly #folder: string;
@@ -51,6 +53,7 @@ export class DiskReserve {
    */
   async shortage(purpose: Purpose, bytes = 0): Promise<Shortage | undefined> {
     if (this.#minFree === 0) return undefined;
+    const size = Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
     let shortage: Shortage | undefined;
     for (const maxAgeMs of [FRESH_MS, 0]) {
       const space = await this.#look(maxAgeMs);
@@ -58,13 +61,20 @@ export class DiskReserve {
       const { freeBytes, totalBytes } = space;
       const reserve = reserveBytes(this.#minFree, totalBytes);
       const wantedBytes = Math.round(purpose === 'new' ? reserve : reserve * FINISH_SHARE);
-      if (freeBytes - this.#writtenBytes - bytes >= wantedBytes) {
-        this.#writtenBytes += bytes;
+      if (freeBytes - this.#writtenBytes - size >= wantedBytes) {
+        this.#writtenBytes += size;
         return undefined;
       }
       shortage = { freeBytes, wantedBytes };
     }
     return shortage;
+  }
+
+  /** What is left and what is to stay; undefined when nobody knows. */
+  async room(): Promise<{ freeBytes: number; reserveBytes: number } | undefined> {
+    const space = await this.#look(FRESH_MS);
+    if (space === undefined) return undefined;
+    return { freeBytes: space.freeBytes, reserveBytes: reserveBytes(this.#minFree, space.totalBytes) };
   }
 
   async #look(maxAgeMs: number): Promise<DiskSpace | undefined> {

@@ -291,12 +291,18 @@ export async function openBlobStore(url: string, minFree: MinFree = 0): Promise<
   throw new StartupError('BLOB_URL must begin with file: or s3://');
 }
 
+/** The folder of a store; undefined for a bucket. @throws StartupError when the URL is wrong */
+export function blobFolder(url: string): string | undefined {
+  return url.startsWith('file:') ? folderOf(url) : undefined;
+}
+
 /** Removes what killed writers left in a store's folder, before there is anybody who writes. A bucket does it by itself. */
 export async function sweepLeftovers(url: string): Promise<void> {
-  if (!url.startsWith('file:')) return;
+  const folder = blobFolder(url);
+  if (folder === undefined) return;
   const { temporaryFolder } = await import('./file-blobs.ts');
   const { sweepTemporary } = await import('./temporary-files.ts');
-  await sweepTemporary(temporaryFolder(folderOf(url)));
+  await sweepTemporary(temporaryFolder(folder));
 }
 
 /**

@@ -1,0 +1,54 @@
+/** The disks of this API: what they have left, for /metrics, and a line in the log when one becomes short of room or has it again. */
+import type { DiskReserve } from '../shared/disk-reserve.ts';
+import type { Logger } from '../shared/logger.ts';
+
+export interface WatchedDisk {
+  /** What is on it. */
+  disk: 'batches' | 'redis';
+  reserve: DiskReserve;
+}
+
+export interface DiskFigures {
+  disk: string;
+  freeBytes: number;
+  /** To be kept free. */
+  reserveBytes: number;
+}
+
+export class DiskWatch {
+  readonly #disks: readonly WatchedDisk[];
+  readonly #logger: Logger;
+  readonly #short = new Set<string>();
+
+  constructor(disks: readonly WatchedDisk[], logger: Logger) {
+    this.#disks = disks;
+    this.#logger = logger;
+  }
+
+  /** Without those whose folder is not there. */
+  async figures(): Promise<DiskFigures[]> {
+    const all = await Promise.all(
+      this.#disks.map(async ({ disk, reserve }) => {
+        const room = await reserve.room();
+        return room === undefined ? [] : [{ disk, ...room }];
+      }),
+    );
+    return all.flat();
+  }
+
+  /** To be called now and then. */
+  async look(): Promise<void> {
+    for (const { disk, freeBytes, reserveBytes } of await this.figures()) {
+      const isShort = freeBytes < reserveBytes;
+      if (isShort === this.#short.has(disk)) continue;
+      const bytes = { disk, freeBytes, MIN_FREE_DISK_BYTES: reserveBytes };
+      if (isShort) {
+        this.#short.add(disk);
+        this.#logger.warn(bytes, `the disk of ${disk} has too little room: new work is refused; make room`);
+      } else {
+        this.#short.delete(disk);
+        this.#logger.warn(bytes, `the disk of ${disk} has room again`);
+      }
+    }
+  }
+}
