@@ -128,6 +128,20 @@ describe('other lines of .env', () => {
     expect(fs.existsSync(path.join(folder, 'ran'))).toBe(false);
   });
 
+  test('give a model no variable of the user', async () => {
+    // The variable shows in the environment of the model process, which this module of the folder writes down.
+    write(
+      'spy.mjs',
+      `import fs from 'node:fs'; fs.appendFileSync(${JSON.stringify(path.join(folder, 'seen'))}, (process.env.USERS_OWN ?? 'none') + '\\n');`,
+    );
+    write('.env', 'MODEL_ENV=USERS_OWN');
+    const own = { USERS_OWN: SECRET, NODE_OPTIONS: `--import=${path.join(folder, 'spy.mjs')}` };
+    await amulet(['model', 'check', path.resolve('models/sst2-minilm'), '--text', 'good'], own);
+    const seen = fs.readFileSync(path.join(folder, 'seen'), 'utf8').trimEnd().split('\n');
+    // The command and its check have it; the model process, last, does not.
+    expect([seen[0], seen.at(-1)]).toEqual([SECRET, 'none']);
+  });
+
   test('of a folder above are not read at all', async () => {
     write('.env', `HF_ENDPOINT=${foreignUrl}`, 'AMULET_API_KEY=of-the-folder');
     fs.mkdirSync(path.join(folder, 'below'));
