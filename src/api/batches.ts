@@ -177,7 +177,11 @@ export class BatchService {
       const completed = await withRedis(() =>
         batches.complete(id, { parts: parts.length, chunks, manifest }),
       );
-      if (completed.outcome === 'changed') continue;
+      if (completed.outcome === 'changed') {
+        // It would stay for as long as the batch.
+        await store.delete([manifestKey(id, manifest)]).catch(() => {});
+        continue;
+      }
       if (completed.outcome === 'ended') {
         if (completed.status === undefined) throw notFound(id);
         return this.#completedBefore(owner, id, completed.status);

@@ -1,4 +1,6 @@
 /** What batches may take of Redis: bounds on headers, parts and batches, and what is left there once they are reached. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract.ts';
@@ -217,5 +219,83 @@ describe('what one key may have', () => {
     const { body } = await open({ 'idempotency-key': 'x'.repeat(255) });
     expect((await sizes()) - before).toBeLessThan(2000);
     await calls.remove(body.id);
+  });
+});
+
+describe('what an earlier version left', () => {
+  let stack: Stack;
+  let calls: BatchCalls;
+  let inside: Inside;
+  beforeAll(async () => {
+    stack = await Stack.start({ redisUrl: inject('redisUrl') });
+    calls = new BatchCalls(stack);
+    inside = new Inside(stack);
+  });
+  afterAll(async () => {
+    inside.close();
+    await stack.stop();
+  });
+
+  const MB = 1_000_000;
+  const csv = { 'content-type': 'text/csv' };
+  const put = (id: string, number: number, body: string) =>
+    calls.call(`/v1/batches/${id}/parts/${number}`, { method: 'PUT', body, headers: csv });
+  const open = async () =>
+    (await calls.call<Batch>('/v1/batches?open=true&format=csv', { method: 'POST' })).body.id;
+  const partsKey = (id: string) => `${stack.prefix}:batch:${id}:parts`;
+  /** Gives a part the columns that its header had. */
+  async function keepColumns(id: string, number: number, columns: string[]): Promise<void> {
+    const json = JSON.parse((await inside.redis.hget(partsKey(id), String(number)))!) as object;
+    const part = { ...json, header: undefined, columns };
+    await inside.redis.hset(partsKey(id), String(number), JSON.stringify(part));
+  }
+
+  test('the names of many columns in a part are read', async () => {
+    const columns = ['text', ...Array.from({ length: 999 }, (_, i) => `column ${i}`)];
+    const id = await open();
+    await put(id, 1, `${columns.join(',')}\ngood${',x'.repeat(999)}\n`);
+    await keepColumns(id, 1, columns);
+    expect((await calls.complete(id, [{ number: 1 }])).status).toBe(202);
+    await calls.finished(id);
+    expect(JSON.parse((await calls.results(id)).text)).toMatchObject({ line: 2, label: 'POSITIVE' });
+  });
+
+  test('parts whose columns take 40 MB are not completed, and say what to do', async () => {
+    const id = await open();
+    for (let number = 1; number <= 4; number++) {
+      await put(id, number, 'text\na\n');
+      await keepColumns(id, number, ['text', 'x'.repeat(10 * MB)]);
+    }
+    const wanted = [1, 2, 3, 4].map((number) => ({ number }));
+    for (const answer of [
+      await calls.complete<Problem>(id, wanted),
+      await calls.call<Problem>(`/v1/batches/${id}/parts`),
+    ]) {
+      expect([answer.status, answer.body.code]).toEqual([422, 'invalid_request']);
+      expect(answer.body.detail).toMatch(/more than 33554432 bytes of columns: cancel it/);
+    }
+    await calls.remove(id);
+  });
+
+  test('a list of parts of 40 MB makes its batch fail, and no worker reads it', async () => {
+    const id = await open();
+    await put(id, 1, 'text\na\n');
+    await stack.workers[0]!.end();
+    await calls.complete(id, [{ number: 1 }]);
+    const [manifest] = readdirSync(calls.folder(id)).filter((name) => name.startsWith('manifest'));
+    const file = path.join(calls.folder(id), manifest!);
+    const { v, parts } = JSON.parse(readFileSync(file, 'utf8')) as { v: number; parts: object[] };
+    const large = parts.map((part) => ({ ...part, columns: ['text', 'x'.repeat(40 * MB)] }));
+    writeFileSync(file, JSON.stringify({ v, parts: large }));
+    const worker = stack.startWorker({ NODE_OPTIONS: '--max-old-space-size=200' });
+    stack.workers.push(worker);
+    const { status, error } = await calls.finished(id);
+    expect([status, error?.code]).toEqual(['failed', 'input_damaged']);
+    expect(error?.message).toMatch(
+      /^the list of its parts has more than 33554432 bytes, .*: submit the input again/,
+    );
+    expect(await calls.finished(await calls.submit('{"text":"good"}\n'))).toMatchObject({
+      status: 'completed',
+    });
   });
 });

@@ -10,6 +10,7 @@ import {
   indexKey,
   Manifest,
   manifestKey,
+  MAX_MANIFEST_BYTES,
   readEntry,
   type ChunkEntry,
 } from './layout.ts';
@@ -32,10 +33,15 @@ export async function readManifest(
   { manifest: name, spec, chunks }: Pick<BatchRecord, 'manifest' | 'spec' | 'chunks'>,
 ): Promise<Manifest | undefined> {
   if (name === undefined) return undefined;
-  const json = await store.read(manifestKey(id, name));
+  const json = await store.read(manifestKey(id, name), { end: MAX_MANIFEST_BYTES + 1 });
+  if (json.length > MAX_MANIFEST_BYTES) {
+    throw new DamagedInput(
+      `the list of its parts has more than ${MAX_MANIFEST_BYTES} bytes, because an earlier version kept the names of all columns: submit the input again, with fewer columns`,
+    );
+  }
   let manifest: Manifest;
   try {
-    manifest = Manifest.parse(json, spec.first_line);
+    manifest = await Manifest.parse(json, spec.first_line);
   } catch {
     throw new DamagedInput(
       'the list of its parts is damaged in the blob store: it is not the JSON that was stored',

@@ -8,8 +8,10 @@
  *
  * Chunks are counted from 0 through all parts, in the order of the parts' numbers.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { storedPartSchema, type StoredPart } from '../contract.ts';
+import { inSlices } from '../in-slices.ts';
 
 export const batchPrefix = (batch: string): string => `batches/${batch}/`;
 export const partBlob = (batch: string, number: number, upload: string): string =>
@@ -60,10 +62,24 @@ export function countEntries(index: Buffer): number {
   return index.length / ENTRY_BYTES;
 }
 
-const manifestSchema = z.object({ v: z.literal(1), parts: z.array(storedPartSchema) });
+const manifestSchema = z.object({ v: z.literal(1), parts: z.array(z.unknown()) });
+
+/** A larger manifest is not read. With 10,000 parts it has up to 9 MB; those of earlier versions had the names of all columns. */
+export const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
 
 export function encodeManifest(parts: readonly StoredPart[]): Buffer {
   return Buffer.from(JSON.stringify({ v: 1, parts: [...parts] } satisfies z.input<typeof manifestSchema>));
+}
+
+/** The parts, which share their columns in memory: they are mostly the same. */
+function* parsedParts(parts: readonly unknown[]): Generator<StoredPart> {
+  let columns: string[] | undefined;
+  for (const json of parts) {
+    const part = storedPartSchema.parse(json);
+    if (isDeepStrictEqual(part.columns, columns)) part.columns &&= columns;
+    columns = part.columns;
+    yield part;
+  }
 }
 
 /** A part and what lies before it. */
@@ -90,8 +106,10 @@ export class Manifest {
     });
   }
 
-  static parse(json: Buffer, firstLine: number): Manifest {
-    return new Manifest(manifestSchema.parse(JSON.parse(json.toString())).parts, firstLine);
+  /** @throws SyntaxError or ZodError when it is not what encodeManifest made */
+  static async parse(json: Buffer, firstLine: number): Promise<Manifest> {
+    const { parts } = manifestSchema.parse(JSON.parse(json.toString()));
+    return new Manifest(await inSlices(parsedParts(parts)), firstLine);
   }
 
   /** @throws RangeError when there is no such chunk */

@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import {
   batchSpecSchema,
   batchStatusSchema,
+  MAX_PARTS,
   storedPartSchema,
   type Batch,
   type BatchSpec,
@@ -20,6 +21,8 @@ import { batchModel, eventId } from '../ids.ts';
 import { redisTime } from '../redis-time.ts';
 import { liveWorkersKey } from '../registry.ts';
 import { deliveryKey, outboxKey, showWebhook } from '../webhooks/events.ts';
+import { InputError } from '../bulk/input.ts';
+import { MAX_MANIFEST_BYTES } from './layout.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
 
 /** A batch as it is kept. Times are Unix ms. */
@@ -120,6 +123,7 @@ const SCRIPTS = {
   'add-part': 7,
   reserve: 4,
   release: 2,
+  'read-parts': 1,
   complete: 5,
   'start-chunk': 2,
   'hand-out': 8,
@@ -244,10 +248,18 @@ export class BatchStore {
     return { found, last: ids.at(-1), atEnd: ids.length < limit };
   }
 
-  /** The parts of an open batch, by number. */
+  /**
+   * The parts of an open batch, by number.
+   * @throws InputError when they are too much to be read
+   */
   async parts(id: string): Promise<StoredPart[]> {
-    const fields = await this.#redis.hvals(this.#partsKey(id));
-    return fields.map((json) => storedPartSchema.parse(JSON.parse(json))).sort((a, b) => a.number - b.number);
+    const parts = await this.#run('read-parts', this.#partsKey(id), MAX_PARTS, MAX_MANIFEST_BYTES);
+    if (parts === null) {
+      throw new InputError(
+        `the parts of this batch list more than ${MAX_MANIFEST_BYTES} bytes of columns: cancel it, and submit the input with fewer columns`,
+      );
+    }
+    return (parts as string[]).map((json) => storedPartSchema.parse(JSON.parse(json)));
   }
 
   async part(id: string, number: number): Promise<StoredPart | undefined> {

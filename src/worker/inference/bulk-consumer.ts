@@ -14,14 +14,8 @@ import {
   type BlobStore,
   type LazyBlobStore,
 } from '../../shared/blobs/blob-store.ts';
-import {
-  DamagedInput,
-  inputProblem,
-  readIndex,
-  readManifest,
-  readRecords,
-} from '../../shared/batches/input.ts';
-import { readEntry, resultsKey, type Manifest, type PlacedPart } from '../../shared/batches/layout.ts';
+import { DamagedInput, inputProblem, readRecords } from '../../shared/batches/input.ts';
+import { readEntry, resultsKey } from '../../shared/batches/layout.ts';
 import { encodeChecksum, isPlausible } from '../../shared/batches/results.ts';
 import type { BatchStore } from '../../shared/batches/store.ts';
 import { fromStoredHeader } from '../../shared/bulk/csv.ts';
@@ -40,7 +34,9 @@ import {
   openQueue,
   type ChunkQueue,
 } from '../../shared/queues.ts';
+import { inSlices } from '../../shared/in-slices.ts';
 import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
+import { BatchInputs, type BatchInput } from './batch-inputs.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
 import { countOutcomes } from './chunk-outcomes.ts';
@@ -48,8 +44,6 @@ import type { ChunkRun } from './worker-metrics.ts';
 
 /** Takeovers of a chunk whose worker was gone before its batch is given up; see consumer.ts. */
 const MAX_STALLED_COUNT = 10;
-/** Batches whose manifests and indexes are kept in memory. */
-const MAX_KNOWN = 16;
 /** Chunks in hand that have begun may go on for so long after SIGTERM. */
 const DRAIN_MS = 5000;
 
@@ -63,14 +57,6 @@ export interface BulkConsumerOptions {
   logger: Logger;
   /** Told of every chunk that was finished here. */
   onChunk: (chunk: ChunkRun) => void;
-}
-
-/** What is known of a batch and never changes. */
-interface Known {
-  spec: BatchSpec;
-  manifest: Manifest;
-  /** By the name of the part's blob. */
-  indexes: Map<string, Buffer>;
 }
 
 interface InHand {
@@ -88,11 +74,12 @@ export class BulkConsumer {
   readonly #workers: Worker<unknown>[];
   readonly #queues = new Map<string, Promise<ChunkQueue>>();
   readonly #inHand = new Set<InHand>();
-  readonly #known = new Map<string, Promise<Known | undefined>>();
+  readonly #inputs: BatchInputs;
   #draining = false;
 
   constructor(options: BulkConsumerOptions) {
     this.#options = options;
+    this.#inputs = new BatchInputs(options);
     const { name, revision } = options.model;
     this.#workers = [bulkQueueName(name), bulkQueueName(name, revision)].map((queue) =>
       this.#createWorker(queue),
@@ -201,11 +188,11 @@ export class BulkConsumer {
       await this.#handOver(batch, chunk, revision);
       return;
     }
-    const known = await this.#lookUp(batch);
-    if (!known) return;
+    const input = await this.#inputs.get(batch);
+    if (!input) return;
     const start = performance.now();
     const blobs = await this.#options.blobs();
-    const { rows, options } = await this.#read(known, chunk);
+    const { rows, options } = await this.#read(batch, input, chunk);
     const bytes = await this.#classify(rows, options, inHand);
     const key = resultsKey(batch, model.revision, chunk);
     const stored = await store(blobs, key, bytes, rows);
@@ -231,17 +218,15 @@ export class BulkConsumer {
   }
 
   /** The records of a chunk, and how they are to be classified. */
-  async #read(known: Known, chunk: number): Promise<{ rows: InputRow[]; options: BatchSpec }> {
+  async #read(
+    batch: string,
+    { spec, manifest }: BatchInput,
+    chunk: number,
+  ): Promise<{ rows: InputRow[]; options: BatchSpec }> {
     const { config } = this.#options;
     const blobs = await this.#options.blobs();
-    const { spec, manifest, indexes } = known;
-    const part: PlacedPart = manifest.partOf(chunk);
-    let index = indexes.get(part.blob);
-    if (!index) {
-      index = await readIndex(blobs, part);
-      indexes.set(part.blob, index);
-    }
-    const entry = readEntry(index, chunk - part.firstChunk);
+    const part = manifest.partOf(chunk);
+    const entry = readEntry(await this.#inputs.index(batch, part), chunk - part.firstChunk);
     const bytes = await readRecords(blobs, part, entry);
     const input = {
       format: spec.format,
@@ -273,25 +258,6 @@ export class BulkConsumer {
       () => (inHand.begun = true),
     );
     return Buffer.concat(await inSlices(resultLines(rows, results)));
-  }
-
-  #lookUp(batch: string): Promise<Known | undefined> {
-    const known = this.#known.get(batch);
-    if (known) return known;
-    const [oldest] = this.#known.keys();
-    if (oldest !== undefined && this.#known.size >= MAX_KNOWN) this.#known.delete(oldest);
-    const read = this.#readKnown(batch);
-    this.#known.set(batch, read);
-    const forget = () => this.#known.delete(batch);
-    read.then((value) => value ?? forget(), forget);
-    return read;
-  }
-
-  async #readKnown(batch: string): Promise<Known | undefined> {
-    const blobs = await this.#options.blobs();
-    const record = await this.#options.batches.read(batch);
-    const manifest = record && (await readManifest(blobs, batch, record));
-    return manifest && { spec: record.spec, manifest, indexes: new Map() };
   }
 
   async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
@@ -383,20 +349,4 @@ function* resultLines(rows: readonly InputRow[], results: Iterable<RowResult>): 
     const outcome = 'text' in row ? (next.next().value as RowResult) : { error: row.error };
     yield Buffer.from(`${JSON.stringify({ line, ...(id === undefined ? {} : { id }), ...outcome })}\n`);
   }
-}
-
-/** How long one slice may hold the event loop. */
-const SLICE_MS = 4;
-
-/** All of a generator's values, without holding the event loop for long. */
-async function inSlices<T>(values: Iterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  let end = performance.now() + SLICE_MS;
-  for (const value of values) {
-    all.push(value);
-    if (performance.now() < end) continue;
-    await new Promise((resolve) => setImmediate(resolve));
-    end = performance.now() + SLICE_MS;
-  }
-  return all;
 }
