@@ -19,26 +19,28 @@ export class DiskWatch {
   readonly #disks: readonly WatchedDisk[];
   readonly #logger: Logger;
   readonly #short = new Set<string>();
+  #figures: readonly DiskFigures[] = [];
 
   constructor(disks: readonly WatchedDisk[], logger: Logger) {
     this.#disks = disks;
     this.#logger = logger;
   }
 
-  /** Without those whose folder is not there. */
-  async figures(): Promise<DiskFigures[]> {
+  /** As of the last look, so that a disk that hangs holds up no scrape; without those whose folder is not there. */
+  get figures(): readonly DiskFigures[] {
+    return this.#figures;
+  }
+
+  /** To be called now and then. */
+  async look(): Promise<void> {
     const all = await Promise.all(
       this.#disks.map(async ({ disk, reserve }) => {
         const room = await reserve.room();
         return room === undefined ? [] : [{ disk, ...room }];
       }),
     );
-    return all.flat();
-  }
-
-  /** To be called now and then. */
-  async look(): Promise<void> {
-    for (const { disk, freeBytes, reserveBytes } of await this.figures()) {
+    this.#figures = all.flat();
+    for (const { disk, freeBytes, reserveBytes } of this.#figures) {
       const isShort = freeBytes < reserveBytes;
       if (isShort === this.#short.has(disk)) continue;
       const bytes = { disk, freeBytes, MIN_FREE_DISK_BYTES: reserveBytes };

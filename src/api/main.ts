@@ -261,6 +261,7 @@ await runMain(createLogger('api', 'info'), async () => {
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;
   await reportBlobStore(blobs, logger);
+  await disks.look();
   const scraped = await serveHealth(createMetricsApp(figures), config, 'METRICS_');
   await listen(server, { host: config.HOST, port: config.PORT, prefix: '' });
   const address = server.address();

@@ -117,9 +117,9 @@ export class ApiMetrics {
         help,
         labelNames: ['disk'],
         registers,
-        collect: async () => {
+        collect: () => {
           read.reset();
-          for (const figures of await disks.figures()) read.set({ disk: figures.disk }, value(figures));
+          for (const figures of disks.figures) read.set({ disk: figures.disk }, value(figures));
         },
       });
     };
