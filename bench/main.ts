@@ -23,6 +23,7 @@ import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
 import { scale } from './scale.ts';
 import { sessions } from './sessions.ts';
+import { tokenizer } from './tokenizer.ts';
 import { webhooks } from './webhooks.ts';
 import { provideRedis } from '../test/support/redis.ts';
 
@@ -45,6 +46,7 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   scale,
   webhooks,
   sessions,
+  tokenizer,
   peers,
   abuse,
 };

@@ -1,0 +1,69 @@
+/**
+ * What texts cost the tokenizer that are made to be costly: CPU time of each family's tokenizer, all of a text and the
+ * longest step in which it holds the event loop, for the worst of them beside prose.
+ */
+import { Encoder } from '../src/worker/inference/tokenizer/encoder.ts';
+import { HOSTILE_TEXTS } from '../test/support/hostile-texts.ts';
+import { tokenizerGoldens } from '../test/support/tokenizer-goldens.ts';
+import type { Figures } from './main.ts';
+
+/** Code points: the limits of texts in jobs, and of those in batches that DESIGN names. */
+const SIZES = [5000, 100_000];
+/** Tokens that most models read of a text, special ones aside. */
+const LIMIT = 510;
+const FAMILIES = [
+  'BERT',
+  'RoBERTa',
+  'ModernBERT',
+  'Llama 2, Mistral',
+  'XLM-R',
+  'DeBERTa v2 and v3',
+  'ALBERT',
+  'T5',
+];
+const REPEATS = 3;
+
+interface Cost {
+  totalMs: number;
+  longestMs: number;
+}
+
+export function tokenizer(): Promise<Figures> {
+  const figures: Figures = {};
+  for (const family of FAMILIES) {
+    const golden = tokenizerGoldens.tokenizers.find(({ name }) => name === `as saved: ${family}`);
+    if (!golden) throw new Error(`no tokenizer of ${family}`);
+    const encoder = new Encoder(golden.definition);
+    for (const characters of SIZES) {
+      const costs = Object.entries(HOSTILE_TEXTS).map(([kind, make]) => ({
+        kind,
+        ...costOf(encoder, make(characters)),
+      }));
+      const worst = (by: keyof Cost) => costs.reduce((a, b) => (b[by] > a[by] ? b : a));
+      const [all, step] = [worst('totalMs'), worst('longestMs')];
+      const name = `${family}, ${characters} characters`;
+      figures[`${name}: prose (ms)`] = costs.find(({ kind }) => kind === 'prose')?.totalMs ?? 0;
+      figures[`${name}: worst (ms)`] = `${all.totalMs} (${all.kind})`;
+      figures[`${name}: longest step (ms)`] = `${step.longestMs} (${step.kind})`;
+    }
+  }
+  return Promise.resolve(figures);
+}
+
+/** The least of some runs: what others do on the machine only adds to it. */
+function costOf(encoder: Encoder, text: string): Cost {
+  const runs = Array.from({ length: REPEATS }, () => {
+    const steps = encoder.encodeInSteps(text, LIMIT);
+    const run: Cost = { totalMs: 0, longestMs: 0 };
+    for (let done = false; !done;) {
+      const start = process.cpuUsage();
+      done = steps.next().done === true;
+      const { user, system } = process.cpuUsage(start);
+      run.totalMs += (user + system) / 1000;
+      run.longestMs = Math.max(run.longestMs, (user + system) / 1000);
+    }
+    return run;
+  });
+  const least = (by: keyof Cost) => Number(Math.min(...runs.map((run) => run[by])).toFixed(1));
+  return { totalMs: least('totalMs'), longestMs: least('longestMs') };
+}
