@@ -47,7 +47,7 @@ export function normalizeAll(normalizers: readonly Normalizer[], text: string): 
 function createNormalizer(config: JsonObject): Normalizer {
   switch (config.type) {
     case 'BertNormalizer':
-      return mapped(bertNormalizer(config), STARTER);
+      return bertNormalizer(config);
     case 'NFC':
     case 'NFD':
     case 'NFKC':
@@ -121,18 +121,35 @@ const BERT_ACCENT = new RegExp(`[${BERT_ACCENTS}]`, 'gu');
 const CJK =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
 
-function bertNormalizer(config: JsonObject): Normalize {
-  const stripAccents = config.strip_accents ?? config.lowercase;
+function bertNormalizer(config: JsonObject): Normalizer {
+  const cleans = config.clean_text === true;
+  const stripsAccents = (config.strip_accents ?? config.lowercase) === true;
   const toNfd = unicodeNormalizer('NFD');
-  return (text) => {
-    let result = text;
+  const clean = (text: string) => text.replace(REMOVED, '').replace(/\p{White_Space}/gu, ' ');
+  const separate = (text: string) => text.replace(CJK, ' $& ');
+  const strip = (text: string) => text.replace(BERT_ACCENT, '');
+  // Each in blocks of its own: only NFD has to take a character with all its marks at once.
+  const parts = [
+    ...(cleans ? [mapped(clean)] : []),
+    ...(config.handle_chinese_chars === true ? [mapped(separate)] : []),
+    ...(stripsAccents ? [mapped(toNfd, STARTER), mapped(strip)] : []),
+    ...(config.lowercase === true ? [mapped(lowercase)] : []),
+  ];
+  const normalize = (text: string) => {
     // Most texts: nothing to clean, no CJK, no accents.
-    if (!PRINTABLE_ASCII.test(text)) {
-      if (config.clean_text) result = result.replace(REMOVED, '').replace(/\p{White_Space}/gu, ' ');
-      if (config.handle_chinese_chars) result = result.replace(CJK, ' $& ');
-      if (stripAccents) result = toNfd(result).replace(BERT_ACCENT, '');
-    }
-    return config.lowercase ? lowercase(result) : result;
+    if (PRINTABLE_ASCII.test(text)) return config.lowercase === true ? lowercase(text) : text;
+    return normalizeAll(parts, text);
+  };
+  return {
+    ...mapped(normalize),
+    *inSteps(text) {
+      let result = text;
+      for (const part of parts) {
+        result = yield* part.inSteps(result);
+        yield;
+      }
+      return result;
+    },
   };
 }
 
