@@ -8,6 +8,8 @@ import { syncBuiltinESMExports } from 'node:module';
 const LIMITS = { requestTimeout: 1000, headersTimeout: 1000, connectionsCheckingInterval: 100 };
 const { createServer } = http;
 
-http.createServer = ((options: http.ServerOptions, listener?: http.RequestListener) =>
-  createServer({ ...LIMITS, ...options }, listener)) as typeof createServer;
+http.createServer = ((options: http.ServerOptions | http.RequestListener, listener?: http.RequestListener) =>
+  typeof options === 'function'
+    ? createServer(LIMITS, options)
+    : createServer({ ...LIMITS, ...options }, listener)) as typeof createServer;
 syncBuiltinESMExports();
