@@ -188,6 +188,7 @@ const JOB = `/v1/jobs/${ID}-n-sst2-minilm`;
 const BATCH = `/v1/batches/${ID}-b-sst2-minilm`;
 const looksLike = (kind: string, id: string) => `the id of a ${kind} looks like ${id}`;
 
+const parameters = (count: number) => Array.from({ length: count }, (_, i) => `p${i}`).join('&');
 const READS: [method: string, path: string, status: number, code: string, says: string][] = [
   ['GET', JOB, 404, 'job_not_found', 'kept for a limited time'],
   ['GET', `/v1/jobs/${ID}-n-no-such-model`, 404, 'job_not_found', 'kept for a limited time'],
@@ -236,6 +237,8 @@ const READS: [method: string, path: string, status: number, code: string, says: 
   ['POST', '/v1/batches?text_field=100%', 422, 'invalid_request', 'write % as %25'],
   ['POST', '/v1/batches?model=a&model=b', 422, 'invalid_request', 'model is given twice'],
   ['POST', '/v1/batches?a%5b=1&a[=2', 422, 'invalid_request', 'a[ is given twice'],
+  ['GET', `/v1/jobs?${parameters(50)}`, 422, 'invalid_request', 'p0 is not a known field'],
+  ['GET', `/v1/jobs?${parameters(51)}`, 422, 'invalid_request', 'the query has more than 50 parameters'],
 
   ['GET', '/nowhere', 404, 'not_found', 'there is no /nowhere here; see /docs'],
   ['GET', '/v1/jobs/', 404, 'not_found', 'did you mean /v1/jobs?'],
