@@ -1,5 +1,7 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isRepeated, numberLiteral } from '../../src/shared/bulk/written-members.ts';
+import { numberLiteral, repeatFinder } from '../../src/shared/bulk/written-members.ts';
+import { fuzz } from '../support/fuzz.ts';
 
 test.each([
   ['{"id":1.0}', '1.0'],
@@ -22,5 +24,50 @@ test.each([
   ['{"id":1,"id":2}', true],
   ['{"id":[1,2],"a":"]","id":{"b":1}}', true],
   ['{"id":1,"\\u0069d":"id"}', true],
+  ['{"id":1,"\\u0069d":2}', true],
+  ['{"\\u0069\\u0064":1,"i\\u0064":2}', true],
+  ['{"\\u0069d":1}', false],
+  ['{"id":1,"text":"\\u0069d"}', false],
+  ['{"id":1,"a":{"\\u0069d":2}}', false],
+  ['{"id":1,"\\\\u0069d":2}', false],
   [`{${'"a":1,'.repeat(20)}"id":1,"id":2}`, true],
-])('%s repeats a name of the root: %s', (json, repeated) => expect(isRepeated(json, 'id')).toBe(repeated));
+])('%s repeats a name of the root: %s', (json, repeated) => expect(repeatFinder('id')(json)).toBe(repeated));
+
+const SHORT: Record<string, string> = { '"': '"', '\\': '\\', '/': '/', '\n': 'n', '\t': 't' };
+
+/** A string as JSON, each of its UTF-16 units in one of the ways in which it can be written. */
+function spelt(text: string, ways: readonly number[]): string {
+  const units = Array.from({ length: text.length }, (_, i) => {
+    const unit = text.charAt(i);
+    const hex = text.charCodeAt(i).toString(16).padStart(4, '0');
+    const plain = JSON.stringify(unit).slice(1, -1);
+    const short = SHORT[unit] === undefined ? plain : `\\${SHORT[unit]}`;
+    return [plain, short, `\\u${hex}`, `\\u${hex.toUpperCase()}`][(ways[i] ?? 0) % 4] as string;
+  });
+  return `"${units.join('')}"`;
+}
+
+test('a repeat is found in whatever way its names are written, and nothing else is one', () => {
+  const names = ['id', 'ID', 'i/d', '"', '\\', ',', ':', 'ä\u{1F600}', 'a\nb\t', 'u0069d', ''];
+  const string = fc.tuple(fc.constantFrom(...names), fc.array(fc.nat(3), { maxLength: 6 }));
+  const value = fc.oneof(
+    string.map((written) => spelt(...written)),
+    fc.constantFrom('1', 'null', '[]', '["id","id"]', '{"id":1,"\\u0069d":2}'),
+    fc.json({ maxDepth: 1 }),
+  );
+  const space = fc.constantFrom('', ' ', '\t ');
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...names),
+      fc.array(fc.tuple(string, value, space), { maxLength: 5 }),
+      (name, list) => {
+        const members = list.map(([[other, ways], v, s]) => `${s}${spelt(other, ways)}${s}:${s}${v}`);
+        const json = `{${members.join(',')}}`;
+        JSON.parse(json);
+        const times = list.filter(([[other]]) => other === name).length;
+        expect(repeatFinder(name)(json), json).toBe(times > 1);
+      },
+    ),
+    fuzz(2000),
+  );
+});

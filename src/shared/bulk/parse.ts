@@ -9,7 +9,7 @@ import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
 import { jsonProblem } from './json-problem.ts';
 import { content, isEmptyLine, readMarker, recordScanner, withoutMark, type TooLong } from './records.ts';
-import { isRepeated, numberLiteral } from './written-members.ts';
+import { numberLiteral, repeatFinder } from './written-members.ts';
 
 export interface ParseLimits {
   maxTextChars: number;
@@ -164,6 +164,7 @@ function readLine(record: Buffer): Fields | CsvProblem {
 }
 
 function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
+  const names = [textField, idField].map((name) => ({ name, isRepeated: repeatFinder(name) }));
   return (record) => {
     const json = record.toString();
     let value: unknown;
@@ -176,9 +177,9 @@ function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return { problem: 'is not a JSON object' };
     }
-    const repeated = [textField, idField].find((name) => isRepeated(json, name));
+    const repeated = names.find(({ isRepeated }) => isRepeated(json));
     // JSON.parse would keep the last: a text, or an id, would be lost.
-    if (repeated !== undefined) return { problem: `has the field "${repeated}" twice` };
+    if (repeated) return { problem: `has the field "${repeated.name}" twice` };
     return { text: ownMember(value, textField), id: ownMember(value, idField), json };
   };
 }

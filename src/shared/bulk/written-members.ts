@@ -2,18 +2,53 @@
 import { endOfString, nameAt } from '../json-scan.ts';
 
 /**
- * Whether the root object has two members of a name. Most records name it once, and need no second look.
- * @param json a valid JSON object
+ * What finds out whether the root object has two members of a name, however they are spelt: `"id"` and `"\u0069d"` are the
+ * same name. Most records name it once, and need no second look.
+ * @returns a function of a valid JSON object
  */
-export function isRepeated(json: string, name: string): boolean {
+export function repeatFinder(name: string): (json: string) => boolean {
   const written = JSON.stringify(name);
-  if (json.indexOf(written) === json.lastIndexOf(written)) return false;
-  let members = 0;
-  for (const _ of endsOfName(json, name)) {
-    members++;
-    if (members === 2) return true;
-  }
-  return false;
+  const spelling = anySpelling(name);
+  return (json) => {
+    if (json.indexOf(written) === json.lastIndexOf(written)) {
+      // Most records have no escape that could stand in a name, and no search for other spellings.
+      if (!json.includes('\\u') && !json.includes('\\/')) return false;
+      if (!hasTwo(json, spelling)) return false;
+    }
+    let members = 0;
+    for (const _ of endsOfName(json, name)) {
+      members++;
+      if (members === 2) return true;
+    }
+    return false;
+  };
+}
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"',
+  '\\': '\\\\',
+  '/': '/',
+  '\b': 'b',
+  '\f': 'f',
+  '\n': 'n',
+  '\r': 'r',
+  '\t': 't',
+};
+
+/** Finds strings that are this one, in any of the ways in which JSON can write it. The closing quote may open the next. */
+function anySpelling(name: string): RegExp {
+  const units = Array.from({ length: name.length }, (_, i) => {
+    const hex = name.charCodeAt(i).toString(16).padStart(4, '0');
+    const anyCase = hex.replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`);
+    const short = SHORT_ESCAPES[name.charAt(i)];
+    return `(?:\\u${hex}|\\\\u${anyCase}${short === undefined ? '' : `|\\\\${short}`})`;
+  });
+  return new RegExp(`"${units.join('')}(?=")`, 'g');
+}
+
+function hasTwo(json: string, pattern: RegExp): boolean {
+  pattern.lastIndex = 0;
+  return pattern.test(json) && pattern.test(json);
 }
 
 /**
