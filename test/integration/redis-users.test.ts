@@ -1,9 +1,12 @@
 /** Redis with TLS and users. TEST_REDIS=tls-acl runs all tests on one; this is what is true of every run. */
+import { readdirSync, truncateSync } from 'node:fs';
+import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract.ts';
 import { newGroupId, newJobId } from '../../src/shared/ids.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { BatchCalls } from '../support/batches.ts';
 import { canMakeCertificates } from '../support/certificates.ts';
 import { Receiver } from '../support/receiver.ts';
 import { freePort, OwnRedis } from '../support/redis.ts';
@@ -30,6 +33,21 @@ test.skipIf(!canMakeCertificates())(
       { Prefer: 'wait=60' },
     );
     expect(body.status).toBe('succeeded');
+    // A worker ends this one as failed: the index of its only part is damaged before it is complete.
+    const calls = new BatchCalls(stack);
+    const id = await calls.open();
+    await calls.putPart(id, 1, '{"text":"a joy"}\n');
+    const parts = path.join(calls.folder(id), 'parts');
+    truncateSync(
+      path.join(
+        parts,
+        readdirSync(parts).find((name) => name.endsWith('.index'))!,
+      ),
+      1,
+    );
+    await calls.complete(id, [{ number: 1 }]);
+    expect(await calls.finished(id)).toMatchObject({ status: 'failed', error: { code: 'input_damaged' } });
+    expect((await calls.delete(id)).status).toBe(204);
     await eventually(() => Promise.resolve(receiver.received.length > 0 ? true : undefined));
     await stack.stop();
     await receiver.stop();

@@ -5,8 +5,8 @@ KEYS[1]  the batch
 KEYS[2]  its parts
 KEYS[3]  set of batches that are worked on
 KEYS[4]  set of what is to be removed, by time
-KEYS[5]  set of batches whose blobs are to be removed
-KEYS[6]  bytes of input that are kept, of all batches
+KEYS[5]  set of batches whose blobs are to be removed; looked at only when it expires
+KEYS[6]  bytes of input that are kept, of all batches; looked at only when it expires
 KEYS[7]  the outbox
 KEYS[8]  delivery of the event
 KEYS[9]  hash of its owner's open batches, to the parts of each; looked at only when it was open

@@ -465,18 +465,22 @@ export class BatchStore {
           ? ' open '
           : ' open queued processing ';
     const event = eventId(id, Date.now());
+    // A worker ends batches as failed alone, and its user of Redis has no right to the keys that the script needs for others.
+    const [leftoversKey, bytesKey, openKey] =
+      status === 'failed'
+        ? [this.#key(id), this.#key(id), this.#key(id)]
+        : [this.#leftoversKey, this.#bytesKey, await this.#openKeyOf(id)];
     const ended = await this.#run(
       'end',
       this.#key(id),
       this.#partsKey(id),
       this.#runningKey,
       this.#removalKey,
-      this.#leftoversKey,
-      this.#bytesKey,
+      leftoversKey,
+      bytesKey,
       outboxKey(this.#prefix),
       deliveryKey(this.#prefix, event),
-      // Only the API ends open ones, and workers may not have this key.
-      status === 'failed' ? this.#key(id) : await this.#openKeyOf(id),
+      openKey,
       id,
       status,
       JSON.stringify(error),
