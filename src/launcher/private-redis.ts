@@ -152,12 +152,20 @@ export async function startPrivateRedis(
 
 /** Keeps the limits of a running server up to date. */
 class LimitKeeper {
-  readonly #adjust: () => Promise<void>;
+  readonly #adjustOnce: () => Promise<void>;
+  #adjusting: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(socket: string, dir: string, limits: RedisLimits) {
     // One that does not answer just now is asked again.
-    this.#adjust = () => withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
+    this.#adjustOnce = () =>
+      withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
+  }
+
+  /** One at a time: of two, the one that looked first could write last. */
+  #adjust(): Promise<void> {
+    this.#adjusting = this.#adjusting.then(this.#adjustOnce);
+    return this.#adjusting;
   }
 
   async start(): Promise<void> {
