@@ -187,4 +187,5 @@ const GZIP_PROBLEMS: Record<GzipProblem, (error: GzipError) => string> = {
   damaged: ({ message }) => `the body is not valid gzip: ${message}`,
   trailing: () => 'the body has something else behind its gzip data: are two files in one?',
   hole: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
+  members: ({ message }) => `the gzip stream cannot be taken: ${message}`,
 };

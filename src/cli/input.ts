@@ -42,6 +42,7 @@ const GZIP_PROBLEMS: Record<GzipProblem, string> = {
   trailing:
     'has something else behind its gzip data (are two files in one?): unpack it with gunzip -c, and send that',
   hole: 'has a hole of zeros in its gzip data: what lies behind it would be lost',
+  members: 'consists of too many tiny gzip members: pack it again, with zcat FILE | gzip',
 };
 const BOM = Buffer.from('\ufeff');
 

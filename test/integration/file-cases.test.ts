@@ -149,6 +149,24 @@ describe('the inputs that went wrong', () => {
     ]);
   });
 
+  test('thousands of tiny gzip members: refused, with what to do', async () => {
+    const member = gzipSync('{"text":"a"}\n');
+    const content = Buffer.concat(Array<Buffer>(5000).fill(member));
+    const { code, said, rows } = await label(write('tiny.jsonl.gz', content));
+    expect([code, rows]).toEqual([EXIT.failed, undefined]);
+    expect(said).toMatch(/consists of too many tiny gzip members: pack it again, with zcat FILE \| gzip$/);
+    const headers = { 'Content-Type': 'application/x-ndjson', 'Content-Encoding': 'gzip' };
+    const response = await stack.fetch('/v1/batches', { method: 'POST', headers, body: content });
+    expect([response.status, await response.json()]).toEqual([
+      400,
+      expect.objectContaining({
+        code: 'malformed_body',
+        detail:
+          'the gzip stream cannot be taken: it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
+      }),
+    ]);
+  });
+
   test('file-unclosed.csv: the error names the first and the last line, and so does the run', async () => {
     const { said, rows } = await label(inCase('file-unclosed.csv'));
     const where = 'a quoted field begins on line 7 and is not closed until the end of the file, line 30';

@@ -1,7 +1,14 @@
 /** Gzip undone, in whatever pieces it comes: all of it, or an error that says what is wrong. */
+import { randomBytes } from 'node:crypto';
 import { gzipSync, constants } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { gunzip, GzipError, type GzipProblem } from '../../src/shared/bulk/gunzip.ts';
+import {
+  gunzip,
+  GzipError,
+  MAX_TINY_MEMBERS,
+  MEMBER_BYTES,
+  type GzipProblem,
+} from '../../src/shared/bulk/gunzip.ts';
 
 const text = Buffer.from('a line of text\n'.repeat(3000));
 const whole = gzipSync(text);
@@ -82,4 +89,64 @@ test('an error of the source is thrown as it is', async () => {
     for await (const _ of gunzip(broken()));
   };
   await expect(reading()).rejects.toThrow('the disk is gone');
+});
+
+describe('many members', () => {
+  const tiny = gzipSync('a');
+  const members = (count: number, member = tiny) => Buffer.concat(Array<Buffer>(count).fill(member));
+  /** As many as there may be of one size: when a member begins, its header of 10 bytes counts. */
+  function most(memberBytes: number): number {
+    let count = 0;
+    while (count + 1 <= MAX_TINY_MEMBERS + (count * memberBytes + 10) / MEMBER_BYTES) count++;
+    return count;
+  }
+
+  test.each([100, 1 << 20])('tiny ones up to the limit, in pieces of %i bytes', async (size) => {
+    const count = most(tiny.length);
+    expect(count).toBeGreaterThan(MAX_TINY_MEMBERS);
+    const unzipped = await unzip(members(count), size);
+    expect(unzipped).toEqual(Buffer.from('a'.repeat(count)));
+    expect(await unzip(members(count + 1), size)).toBe('members');
+  });
+
+  test('as many as there are of the size that tools write', async () => {
+    const member = gzipSync(randomBytes(MEMBER_BYTES));
+    const unzipped = await unzip(members(5 * MAX_TINY_MEMBERS, member), 1 << 16);
+    expect(unzipped).toHaveLength(5 * MAX_TINY_MEMBERS * MEMBER_BYTES);
+  });
+
+  test('the refusal says what to do', async () => {
+    const reading = async () => {
+      for await (const _ of gunzip(inPieces(members(2 * MAX_TINY_MEMBERS), 1 << 16)));
+    };
+    await expect(reading()).rejects.toThrow(
+      'it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
+    );
+  });
+
+  test('the event loop has turns between them', async () => {
+    let turns = 0;
+    const count = 500;
+    const timer = setInterval(() => turns++, 0);
+    await unzip(members(count), 1 << 20);
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(10);
+  });
+
+  test('a long name in a header costs little more than a short one', async () => {
+    const named = (length: number) => {
+      const header = Buffer.from(tiny.subarray(0, 10));
+      header[3] = 8;
+      return Buffer.concat([header, Buffer.alloc(length, 'n'), Buffer.alloc(1), tiny.subarray(10)]);
+    };
+    const cpu = async (bytes: Buffer) => {
+      const before = process.cpuUsage();
+      await unzip(bytes, 1 << 16);
+      const { user, system } = process.cpuUsage(before);
+      return user + system;
+    };
+    const short = await cpu(members(200, named(1)));
+    // Copied for each of its bytes, it cost five thousand times as much.
+    expect(await cpu(members(10, named(60_000)))).toBeLessThan(10 * short);
+  });
 });

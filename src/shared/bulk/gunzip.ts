@@ -8,9 +8,16 @@ import * as zlib from 'node:zlib';
 
 /**
  * `cut`: ends before its end; `damaged`: is no gzip, or was changed; `trailing`: something else lies behind it; `hole`: zeros
- * lie between two members, as where a disk lost a block.
+ * lie between two members, as where a disk lost a block; `members`: it has too many for its size.
  */
-export type GzipProblem = 'cut' | 'damaged' | 'trailing' | 'hole';
+export type GzipProblem = 'cut' | 'damaged' | 'trailing' | 'hole' | 'members';
+
+/**
+ * A member costs about 100 µs, however small it is, and can have 20 bytes: a stream may have MAX_TINY_MEMBERS, and one more for
+ * every MEMBER_BYTES of it. Tools write larger ones: bgzip mostly 10 KB and more, pigz one a file, `gzip -c >>` one a call.
+ */
+export const MAX_TINY_MEMBERS = 1000;
+export const MEMBER_BYTES = 512;
 
 export class GzipError extends Error {
   readonly problem: GzipProblem;
@@ -34,8 +41,11 @@ export async function* gunzip(
   const input = new Bytes(source);
   try {
     await readHeader(input);
-    do yield* readMember(input, chunkBytes);
-    while (await anotherMember(input));
+    let members = 0;
+    do {
+      if (++members > MAX_TINY_MEMBERS + input.taken / MEMBER_BYTES) throw tooManyMembers();
+      yield* readMember(input, chunkBytes);
+    } while (await anotherMember(input));
   } finally {
     input.close();
   }
@@ -60,13 +70,22 @@ async function readHeader(input: Bytes): Promise<void> {
   if (a !== MAGIC[0] || b !== MAGIC[1] || method !== DEFLATE)
     throw new GzipError('damaged', 'incorrect header');
   if ((flags & EXTRA) !== 0) await input.take((await input.take(2)).readUInt16LE());
-  for (const string of [NAME, COMMENT]) {
-    if ((flags & string) === 0) continue;
-    for (let bytes = 0; (await input.take(1))[0] !== 0; bytes++) {
-      if (bytes > MAX_STRING_BYTES) throw new GzipError('damaged', 'endless header');
-    }
-  }
+  for (const string of [NAME, COMMENT]) if ((flags & string) !== 0) await skipString(input);
   if ((flags & HEADER_CRC) !== 0) await input.take(2);
+}
+
+/** @throws GzipError */
+async function skipString(input: Bytes): Promise<void> {
+  for (let length = 0; ;) {
+    const bytes = await input.next();
+    if (!bytes) throw cutOff();
+    const end = bytes.indexOf(0);
+    length += end === -1 ? bytes.length : end;
+    if (length > MAX_STRING_BYTES) throw new GzipError('damaged', 'endless header');
+    if (end === -1) continue;
+    input.giveBack(bytes.subarray(end + 1));
+    return;
+  }
 }
 
 /** Behind a header. */
@@ -152,10 +171,17 @@ async function anotherMember(input: Bytes): Promise<boolean> {
 /** A source of which as much can be taken as is needed. */
 class Bytes {
   readonly #source: AsyncIterator<Uint8Array>;
+  /** Never empty. */
   #rest: Uint8Array | undefined;
+  #received = 0;
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]();
+  }
+
+  /** How many have been taken so far. */
+  get taken(): number {
+    return this.#received - (this.#rest?.length ?? 0);
   }
 
   /** Some bytes, at least one; undefined at the end. */
@@ -166,30 +192,31 @@ class Bytes {
     for (;;) {
       const next = await this.#source.next();
       if (next.done === true) return undefined;
+      this.#received += next.value.length;
       if (next.value.length > 0) return next.value;
     }
   }
 
   giveBack(bytes: Uint8Array): void {
-    this.#rest = bytes;
+    if (bytes.length > 0) this.#rest = bytes;
   }
 
   /** The next bytes, which stay; fewer at the end. */
   async peek(count: number): Promise<Uint8Array> {
-    let bytes: Buffer = Buffer.alloc(0);
+    let bytes = (await this.next()) ?? Buffer.alloc(0);
     while (bytes.length < count) {
       const more = await this.next();
       if (!more) break;
       bytes = Buffer.concat([bytes, more]);
     }
-    if (bytes.length > 0) this.giveBack(bytes);
+    this.giveBack(bytes);
     return bytes.subarray(0, count);
   }
 
   /** @throws GzipError when there are fewer */
   async take(count: number): Promise<Buffer> {
     const bytes = await this.peek(count);
-    if (bytes.length < count) throw new GzipError('cut', 'unexpected end of file');
+    if (bytes.length < count) throw cutOff();
     const rest = this.#rest;
     this.#rest = rest && rest.length > count ? rest.subarray(count) : undefined;
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -200,6 +227,14 @@ class Bytes {
     void this.#source.return?.().catch(() => {});
   }
 }
+
+const cutOff = () => new GzipError('cut', 'unexpected end of file');
+
+const tooManyMembers = () =>
+  new GzipError(
+    'members',
+    `it has too many tiny members (more than ${MAX_TINY_MEMBERS} and one for every ${MEMBER_BYTES} bytes): pack it again, with zcat FILE | gzip`,
+  );
 
 function toGzipError(error: unknown): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
