@@ -92,6 +92,17 @@ test('are read once; those that were used longest ago are dropped first', async 
   expect(await inputs.get(newBatchId('sst2-minilm'))).toBeUndefined();
 });
 
+test('of a batch that has ended are dropped', async () => {
+  const id = await batch(['text']);
+  const inputs = new BatchInputs({ batches, blobs: () => Promise.resolve(blobs) });
+  await inputs.get(id);
+  inputs.drop(id);
+  expect(inputs.bytes).toBe(0);
+  read = [];
+  await inputs.get(id);
+  expect(read).toEqual([manifestKey(id, 'm')]);
+});
+
 test('share the columns of their parts', async () => {
   const id = await batch(Array.from({ length: 200 }, (_, i) => (i === 0 ? 'text' : `column ${i}`)));
   read = [];

@@ -71,6 +71,11 @@ export class BatchInputs {
     return index;
   }
 
+  /** Of a batch that has ended: nothing of it is needed any more. */
+  drop(batch: string): void {
+    this.#kept.delete(batch);
+  }
+
   async #use(batch: string): Promise<Kept | undefined> {
     const kept = this.#kept.get(batch) ?? (await this.#readOnce(batch));
     if (!kept) return undefined;

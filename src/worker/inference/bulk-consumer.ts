@@ -183,6 +183,7 @@ export class BulkConsumer {
   async #run(batch: string, chunk: number, inHand: InHand): Promise<void> {
     const { batches, model, onChunk } = this.#options;
     const { status, revision, done } = await batches.startChunk(batch, chunk);
+    if (status !== 'processing') this.#inputs.drop(batch);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
       await this.#handOver(batch, chunk, revision);
@@ -206,6 +207,7 @@ export class BulkConsumer {
     });
     const { failedRows, unknownRows } = outcomes;
     onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
+    if (next.outcome === 'completed' || next.outcome === 'ended') this.#inputs.drop(batch);
     if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
     else if (next.outcome === 'revision') {
       // Others were faster to begin with their weights.
