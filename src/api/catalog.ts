@@ -9,6 +9,9 @@ const FRESH_MS = 1000;
 /** Of a model that is not in the copy: its first worker may just have started, and other instances may know it already. */
 const MISSING_FRESH_MS = 100;
 
+/** What is known of a model: without labels, that no worker has served it yet. */
+export type KnownModel = Pick<Model, 'name' | 'workers' | 'chunk_bytes'> & Partial<Pick<Model, 'labels'>>;
+
 export class ModelCatalog {
   readonly #registry: ModelRegistry;
   readonly #defaultModel: string;
@@ -35,7 +38,7 @@ export class ModelCatalog {
    * @param name undefined = the default model
    * @throws AppError `model_not_found`, naming the known ones
    */
-  async resolve(name: string | undefined): Promise<Pick<Model, 'name' | 'workers' | 'chunk_bytes'>> {
+  async resolve(name: string | undefined): Promise<KnownModel> {
     const wanted = name ?? this.#defaultModel;
     const named = (model: Model) => model.name === wanted;
     const models = await this.#recent();

@@ -23,10 +23,11 @@ import { cancelChannel } from '../shared/queues.ts';
 import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/records.ts';
 import { redisTime } from '../shared/redis-time.ts';
 import type { WithRedis } from '../shared/redis.ts';
+import { tooManyScores } from '../shared/score-limit.ts';
 import type { Tracing } from '../shared/tracing.ts';
 import { showWebhook } from '../shared/webhooks/events.ts';
 import type { Admission } from './admission.ts';
-import type { ModelCatalog } from './catalog.ts';
+import type { KnownModel, ModelCatalog } from './catalog.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { sizeOf, type Added, type Intake, type NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
@@ -117,11 +118,12 @@ export class JobService {
     let abandoned = false;
     let expected: string | undefined;
     const submitted = this.#parts.withRedis(async () => {
-      const { catalog, redis, records, intake, admission, waiters } = this.#parts;
+      const { catalog, config, redis, records, intake, admission, waiters } = this.#parts;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
         throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
       }
+      assertScores(input, model, config.MAX_SCORES_PER_JOB);
       const priority = input.priority ?? 'normal';
       const payload = await this.#payload(owner, input, own);
       const admit = () => admission.admit(priority, model.name, sizeOf(payload.texts));
@@ -430,6 +432,13 @@ export function isFinished(job: Job): boolean {
 
 const CANCELED = { code: 'job_canceled', message: 'the job was canceled' };
 const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };
+
+/** Where the model is not known yet, the worker looks. @throws AppError `too_many_scores` */
+function assertScores({ texts, topK }: NewJob, { labels }: KnownModel, limit: number): void {
+  if (labels === undefined) return;
+  const problem = tooManyScores({ texts: texts.length, topK, labels: labels.length }, limit);
+  if (problem !== undefined) throw new AppError('too_many_scores', problem);
+}
 
 function notFound(id: string): AppError {
   const why =

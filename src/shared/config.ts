@@ -213,6 +213,11 @@ export const SETTINGS = {
   ),
   MAX_TEXT_CHARS: setting(int(1, 1e7), 5000, 'Longest text, in Unicode code points.'),
   MAX_TEXTS_PER_JOB: setting(int(1, 100_000), 256, 'Most texts in one job.'),
+  MAX_SCORES_PER_JOB: setting(
+    int(1, 1e9),
+    100_000,
+    'Most scores in the results of one job: its texts times the labels asked for, `top_k` or all of the model. Each takes about 50 bytes. Beyond it: 422 `too_many_scores`; a job that was taken in before the model was known fails with that code.',
+  ),
   MAX_QUEUED_TEXTS: setting(
     int(1, 1e9),
     1_000_000,

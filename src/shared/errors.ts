@@ -35,6 +35,7 @@ export const PROBLEMS = {
   invalid_request: { status: 422, title: 'The request is not valid' },
   idempotency_mismatch: { status: 422, title: 'This Idempotency-Key was used with another body' },
   text_too_long: { status: 422, title: 'The text is longer than the model can read' },
+  too_many_scores: { status: 422, title: 'The request asks for too many scores' },
   unreadable_text: { status: 422, title: 'The model cannot read the text' },
   rate_limited: { status: 429, title: 'Too many requests' },
   queue_full: { status: 429, title: 'The queue is full' },

@@ -15,6 +15,7 @@ import { eventually } from '../support/stack.ts';
 const MODEL = 'held';
 const JOBS = 120;
 const MAX_ROWS = 32;
+const LABELS = 10_000;
 
 let redis: Redis;
 let subscriber: Redis;
@@ -34,7 +35,8 @@ beforeEach(() => {
   inHand = { interactive: 0, low: 0 };
   classified = 0;
   const released = new Promise<void>((resolve) => (release = resolve));
-  const classifier: Pick<Classifier, 'classify'> = {
+  const classifier: Pick<Classifier, 'classify' | 'labelCount'> = {
+    labelCount: LABELS,
     classify: async (_text, _options, lane) => {
       classified++;
       inHand[lane]!++;
@@ -99,6 +101,20 @@ describe('a worker with long queues', () => {
     expect(low).toBeLessThanOrEqual(MAX_ROWS + 2);
   });
 
+  test('takes fewer jobs whose results are large', async () => {
+    // 20,000 scores each, which count as 20 texts.
+    await fill('normal', JOBS, { top_k: null });
+    await consumer.start(subscriber);
+    const { interactive } = await settled();
+    expect(interactive).toBeGreaterThan(0);
+    // Otherwise 32. The first two jobs are fetched before their size is known.
+    expect(interactive).toBeLessThanOrEqual(MAX_ROWS / 2);
+    release();
+    await eventually(async () =>
+      (await redis.keys(`${prefix}:job:*`)).length === JOBS && consumer.rowsInHand === 0 ? true : undefined,
+    );
+  });
+
   test.each([
     ['normal', 'low'],
     ['low', 'normal'],
@@ -132,3 +148,21 @@ test('a job whose time to start has passed expires, and none of its texts is cla
   expect(JSON.parse(record!)).toMatchObject({ status: 'expired', error: { code: 'job_expired' } });
   expect(classified).toBe(0);
 });
+
+test.each([
+  [10, 'succeeded', undefined, 10],
+  [11, 'failed', 'too_many_scores', 0],
+])(
+  'a job of %d texts with all labels, taken in before these were known, has %s',
+  async (count, status, code, done) => {
+    await fill('normal', 1, { top_k: null, texts: Array.from({ length: count }, () => ({ text: 'a' })) });
+    release();
+    await consumer.start(subscriber);
+    const [record] = await eventually(async () => {
+      const keys = await redis.keys(`${prefix}:job:*`);
+      return keys.length > 0 ? redis.mget(keys) : undefined;
+    });
+    const { error, ...job } = JSON.parse(record!) as { status: string; error?: { code: string } };
+    expect([job.status, error?.code, classified]).toEqual([status, code, done]);
+  },
+);

@@ -45,6 +45,7 @@ const EXPECTED: Record<ProblemCode, number> = {
   invalid_request: 422,
   idempotency_mismatch: 422,
   text_too_long: 422,
+  too_many_scores: 422,
   unreadable_text: 422,
   rate_limited: 429,
   queue_full: 429,

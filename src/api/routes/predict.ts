@@ -28,7 +28,7 @@ const FAILURES = {
   404: problem('There is no such model.'),
   ...BAD_BODY,
   422: problem(
-    'The body does not keep to the contract, or the model cannot read a text (`unreadable_text`, `text_too_long`); `errors` names the fields.',
+    'The body does not keep to the contract, the model cannot read a text (`unreadable_text`, `text_too_long`), or texts and labels are too many (`too_many_scores`); `errors` names the fields.',
   ),
   ...FULL,
   503: problem('No live worker (`no_worker`), or Redis is away.'),

@@ -61,6 +61,11 @@ export class Classifier {
     this.#parts = parts;
   }
 
+  /** Labels of the model. */
+  get labelCount(): number {
+    return this.#parts.labels.length;
+  }
+
   /**
    * One text of a job.
    * @param onBatch told how many rows the batch had that it travelled in

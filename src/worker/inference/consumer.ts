@@ -15,6 +15,7 @@ import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/records.ts';
 import { redisTime } from '../../shared/redis-time.ts';
 import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
+import { scoresOf, tooManyScores, type ScoreRequest } from '../../shared/score-limit.ts';
 import { NO_TRACING, type Span, type Tracing } from '../../shared/tracing.ts';
 import { RowDropped, type Lane } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
@@ -27,6 +28,8 @@ const LANES: Record<Priority, Lane> = { normal: 'interactive', low: 'low' };
  * neighbours a count each, and running again is harmless, so there is no reason to be strict (BullMQ's default is 1).
  */
 const MAX_STALLED_COUNT = 10;
+/** In the hand, the scores of a job count as so many texts: with thousands of labels, results are what fills the memory. */
+const SCORES_PER_ROW = 1000;
 
 export interface ConsumerOptions {
   config: Config;
@@ -115,10 +118,13 @@ export class Consumer {
         );
       }
     });
-    const hand = new Hand(worker, {
+    const max = {
       rows: config.MODEL_PROCESSES * config.MAX_ROWS_IN_HAND,
       jobs: config.MODEL_PROCESSES * config.WORKER_CONCURRENCY,
-    });
+    };
+    const hand = new Hand(worker, max, (payload) =>
+      Math.max(payload.texts.length, Math.ceil(scoresOf(this.#asked(payload)) / SCORES_PER_ROW)),
+    );
     return hand;
   }
 
@@ -177,10 +183,21 @@ export class Consumer {
       if (first && (await this.#isTooLate(job))) {
         const expired = { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED } as const;
         await this.#settle(job, expired, turn, span);
-      } else {
-        await this.#run(job, turn, span);
+        return;
+      }
+      const problem = tooManyScores(this.#asked(job), this.#options.config.MAX_SCORES_PER_JOB);
+      if (problem === undefined) await this.#run(job, turn, span);
+      else {
+        const { startedAt } = turn;
+        const error = { code: 'too_many_scores', message: problem } as const;
+        await this.#settle(job, { ...FAILED, startedAt, error }, turn, span);
       }
     });
+  }
+
+  /** The scores that a job asks for; the API does not know the labels of a model that no worker has served yet. */
+  #asked({ texts, top_k: topK }: JobPayload): ScoreRequest {
+    return { texts: texts.length, topK, labels: this.#options.classifier.labelCount };
   }
 
   async #run(job: JobPayload, turn: Turn, span: Span): Promise<void> {
@@ -289,6 +306,7 @@ export class Consumer {
 class Hand {
   readonly worker: Worker<unknown>;
   readonly #max: { rows: number; jobs: number };
+  readonly #rowsOf: (job: JobPayload) => number;
   #rows = 0;
   #jobs = 0;
   #groups = 0;
@@ -296,9 +314,15 @@ class Hand {
   #rowsPerGroup = 1;
   #jobsPerGroup = 1;
 
-  constructor(worker: Worker<unknown>, max: { rows: number; jobs: number }) {
+  /** @param rowsOf says how many rows a job counts as */
+  constructor(
+    worker: Worker<unknown>,
+    max: { rows: number; jobs: number },
+    rowsOf: (job: JobPayload) => number,
+  ) {
     this.worker = worker;
     this.#max = max;
+    this.#rowsOf = rowsOf;
   }
 
   get rows(): number {
@@ -306,7 +330,7 @@ class Hand {
   }
 
   takeGroup(jobs: readonly JobPayload[]): void {
-    const rows = jobs.reduce((sum, { texts }) => sum + texts.length, 0);
+    const rows = jobs.reduce((sum, job) => sum + this.#rowsOf(job), 0);
     this.#groups++;
     this.#rows += rows;
     this.#jobs += jobs.length;
@@ -315,8 +339,8 @@ class Hand {
     this.#adjustConcurrency();
   }
 
-  leaveJob({ texts }: JobPayload): void {
-    this.#rows -= texts.length;
+  leaveJob(job: JobPayload): void {
+    this.#rows -= this.#rowsOf(job);
     this.#jobs--;
     this.#adjustConcurrency();
   }
