@@ -4,8 +4,9 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/api-keys.ts';
 import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { keyLines } from '../support/key-lines.ts';
 import { fuzz } from '../support/fuzz.ts';
 import {
   Checker,
@@ -145,7 +146,6 @@ describe.each([
 
   beforeAll(async () => {
     receiver = await Receiver.start();
-    const lines = Object.entries(keys).map(([name, key]) => keyLine(name, key));
     stack = await Stack.start({
       redisUrl: inject('redisUrl'),
       workers: withKeys ? 1 : 0,
@@ -153,7 +153,7 @@ describe.each([
       env: {
         ...env,
         WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,
-        ...(withKeys ? { API_KEYS: lines.join(',') } : {}),
+        ...(withKeys ? { API_KEYS: keyLines(keys) } : {}),
       },
     });
     ({ body: document } = await stack.get<OpenApiDocument & Record<string, unknown>>('/openapi.json'));

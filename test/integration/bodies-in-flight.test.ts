@@ -1,22 +1,20 @@
 /** Request bodies that do not come to an end: what they hold is bounded, shared among keys, and given back in time. */
-import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/api-keys.ts';
+import { keyLines } from '../support/key-lines.ts';
+import { closeConnections, openConnection, type RawConnection } from '../support/raw-connection.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 const BUDGET = 200_000;
 const TIMEOUT_S = 3;
 let stack: Stack;
-const sockets: Socket[] = [];
 
 beforeAll(async () => {
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     env: {
-      API_KEYS: Object.entries(KEYS)
-        .map(([name, key]) => keyLine(name, key))
-        .join(','),
+      API_KEYS: keyLines(KEYS),
       MAX_BODY_BYTES: '100000',
       MAX_BODIES_BYTES: String(BUDGET),
       BODY_TIMEOUT_S: String(TIMEOUT_S),
@@ -24,28 +22,16 @@ beforeAll(async () => {
     },
   });
 });
-afterEach(() => sockets.splice(0).forEach((socket) => socket.destroy()));
+afterEach(closeConnections);
 afterAll(() => stack.stop());
 
-interface Sent {
-  socket: Socket;
-  answer: () => string;
-  closed: Promise<unknown>;
-}
-
 /** A request whose body is announced as `announced` and begins with `body`. */
-function begin(body: string | Buffer, { key = KEYS.slow, framing = 'Content-Length: 90000' } = {}): Sent {
-  const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
-  sockets.push(socket);
-  let answer = '';
-  socket.on('data', (data: Buffer) => (answer += data.toString()));
-  socket.on('error', () => {});
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.write(
-    `POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\n${framing}\r\n\r\n`,
-  );
-  socket.write(body);
-  return { socket, answer: () => answer, closed };
+function begin(
+  body: string | Buffer,
+  { key = KEYS.slow, framing = 'Content-Length: 90000' } = {},
+): RawConnection {
+  const head = `POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\n${framing}\r\n\r\n`;
+  return openConnection(stack.url, head, body);
 }
 
 const metric = async (name: string) => {

@@ -1,22 +1,20 @@
 /** Requests, downloads and connections that are held open: how many there are is bounded, and those of no use are ended. */
-import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/api-keys.ts';
+import { keyLines } from '../support/key-lines.ts';
+import { closeConnections, openConnection } from '../support/raw-connection.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 const MAX_CONNECTIONS = 12;
 let stack: Stack;
-const sockets: Socket[] = [];
 
 beforeAll(async () => {
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     env: {
-      API_KEYS: Object.entries(KEYS)
-        .map(([name, key]) => keyLine(name, key))
-        .join(','),
+      API_KEYS: keyLines(KEYS),
       MAX_REQUESTS: '4',
       MAX_DOWNLOADS: '2',
       MAX_CONNECTIONS: String(MAX_CONNECTIONS),
@@ -26,20 +24,18 @@ beforeAll(async () => {
   // The model is known, and its jobs wait.
   await Promise.all(stack.workers.map((worker) => worker.end()));
 });
-afterEach(() => sockets.splice(0).forEach((socket) => socket.destroy()));
+afterEach(closeConnections);
 afterAll(() => stack.stop());
 
 /** A connection of its own with one request on it, as it is written. */
 function begin(request: string, key = KEYS.slow) {
-  const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
-  sockets.push(socket);
-  let answer = '';
-  socket.on('data', (data: Buffer) => (answer += data.toString('latin1')));
-  socket.on('error', () => {});
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.write(request.replace(/\r\n/, `\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\n`));
-  const answered = () => eventually(() => Promise.resolve(answer.includes('\r\n\r\n') ? answer : undefined));
-  return { socket, answered, closed, answer: () => answer };
+  const { socket, answer, closed } = openConnection(
+    stack.url,
+    request.replace(/\r\n/, `\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\n`),
+  );
+  const answered = () =>
+    eventually(() => Promise.resolve(answer().includes('\r\n\r\n') ? answer() : undefined));
+  return { socket, answered, closed, answer };
 }
 const get = (path: string, headers = '') => `GET ${path} HTTP/1.1\r\n${headers}\r\n`;
 
@@ -110,16 +106,11 @@ test('a client that does not read its answers is cut off; one that waits is not'
   const one = await begin(get('/openapi.json', 'Connection: close\r\n')).answered();
   const length = Number(/content-length: (\d+)/i.exec(one)![1]);
   const requests = 100;
-  const unread = connect(Number(new URL(stack.url).port), '127.0.0.1');
-  sockets.push(unread);
-  unread.on('error', () => {});
-  const closed = new Promise((resolve) => unread.once('close', resolve));
-  unread.pause();
-  unread.write('GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(requests));
+  const { socket, answer, closed } = openConnection(stack.url);
+  socket.pause();
+  socket.write('GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(requests));
   expect(await waiting.answered()).toMatch(/^HTTP\/1.1 200 [^]*"queued"/);
-  let received = 0;
-  unread.on('data', (data: Buffer) => (received += data.length));
-  unread.resume();
+  socket.resume();
   await closed;
-  expect(received).toBeLessThan(requests * length);
+  expect(answer().length).toBeLessThan(requests * length);
 });

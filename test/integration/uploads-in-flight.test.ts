@@ -1,20 +1,18 @@
 /** Uploads that do not come to an end: how many there are is bounded and shared among keys, and those that hardly send are ended. */
-import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/api-keys.ts';
+import { keyLines } from '../support/key-lines.ts';
+import { closeConnections, openConnection, type RawConnection } from '../support/raw-connection.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 let stack: Stack;
-const sockets: Socket[] = [];
 
 beforeAll(async () => {
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     env: {
-      API_KEYS: Object.entries(KEYS)
-        .map(([name, key]) => keyLine(name, key))
-        .join(','),
+      API_KEYS: keyLines(KEYS),
       MAX_UPLOADS: '4',
       UPLOAD_IDLE_S: '3',
       UPLOAD_MIN_BYTES_PER_S: '100',
@@ -22,23 +20,17 @@ beforeAll(async () => {
     },
   });
 });
-afterEach(() => sockets.splice(0).forEach((socket) => socket.destroy()));
+afterEach(closeConnections);
 afterAll(() => stack.stop());
 
 const LINE = '{"text":"utterly charming"}\n';
 
 /** An upload that has begun and does not end. */
-function begin(): { socket: Socket; answer: () => string; closed: Promise<unknown> } {
-  const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
-  sockets.push(socket);
-  let answer = '';
-  socket.on('data', (data: Buffer) => (answer += data.toString()));
-  socket.on('error', () => {});
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.write(
+function begin(): RawConnection {
+  return openConnection(
+    stack.url,
     `POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${KEYS.slow}\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n\r\n${LINE}`,
   );
-  return { socket, answer: () => answer, closed };
 }
 
 const openUploads = async () => {

@@ -6,7 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/api-keys.ts';
+import { keyLines } from '../support/key-lines.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { answer, Receiver } from '../support/receiver.ts';
 import { OwnRedis } from '../support/redis.ts';
@@ -51,9 +52,7 @@ export class Cluster {
       LOCK_DURATION_MS: '3000',
       STALLED_INTERVAL_MS: '1000',
       RESULT_TTL_S: String(resultTtlS),
-      API_KEYS: Object.entries(this.keys)
-        .map(([name, key]) => keyLine(name, key))
-        .join(','),
+      API_KEYS: keyLines(this.keys),
       WEBHOOK_SCHEMES: 'http',
       WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,
       WEBHOOK_RETRY_S: Array(50).fill('2').join(','),
