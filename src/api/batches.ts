@@ -42,7 +42,7 @@ import type { BatchKeeper } from './batch-keeper.ts';
 import type { ModelCatalog } from './catalog.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { Reservation } from './reservation.ts';
-import { digestUpload, dropPart, storePart } from './upload.ts';
+import { CHUNK_ROWS, digestUpload, dropPart, storePart } from './upload.ts';
 import type { UploadPace } from './upload-pace.ts';
 
 export interface BatchServiceParts {
@@ -336,7 +336,7 @@ export class BatchService {
       refusal: (reached) => limitReached(reached, config),
     });
     try {
-      return await this.#store(id, record.spec, number, upload, reservation);
+      return await this.#store(id, record, number, upload, reservation);
     } finally {
       await reservation.release();
     }
@@ -350,7 +350,7 @@ export class BatchService {
 
   async #store(
     id: string,
-    spec: BatchSpec,
+    { spec, partChunks }: BatchRecord,
     number: number,
     { body, gzip, formatNamed }: Upload,
     reservation: Reservation,
@@ -368,12 +368,19 @@ export class BatchService {
       maxHeader: headerLimits(config),
       storedHeader: { columns: spec.columns, header: spec.header },
       reserve: (bytes) => reservation.cover(bytes),
+      admitChunk: (chunks) => {
+        if (partChunks + chunks > config.MAX_BATCH_CHUNKS) throw tooManyChunks(config);
+      },
       pace: paceOf(config),
       onBytes: this.#keepOpen(id),
     });
     this.#parts.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
-    const limits = { ...storageLimits(config), openParts: config.MAX_OPEN_PARTS };
+    const limits = {
+      ...storageLimits(config),
+      batchChunks: config.MAX_BATCH_CHUNKS,
+      openParts: config.MAX_OPEN_PARTS,
+    };
     const adding = withRedis(() => batches.addPart(id, part, limits, reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
@@ -392,6 +399,7 @@ export class BatchService {
     }
     if (result.outcome === 'exists') return { part: requireSame(result.part, part.sha256), added: false };
     if (result.outcome === 'parts') throw tooManyParts(config);
+    if (result.outcome === 'chunks') throw tooManyChunks(config);
     throw limitReached(result.outcome, config);
   }
 
@@ -632,5 +640,12 @@ function tooManyParts({ MAX_OPEN_PARTS }: Config): AppError {
     'quota_reached',
     `the open batches of a key may have ${MAX_OPEN_PARTS} parts: complete or cancel some (${LIST_OPEN}), or send larger parts`,
     { retryAfterS: 60 },
+  );
+}
+
+function tooManyChunks({ MAX_BATCH_CHUNKS }: Config): AppError {
+  return new AppError(
+    'body_too_large',
+    `a batch may have ${MAX_BATCH_CHUNKS} pieces of work (MAX_BATCH_CHUNKS), each of ${CHUNK_ROWS} records or less: submit the input as several batches, or have the limit or BULK_CHUNK_BYTES raised`,
   );
 }

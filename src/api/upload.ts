@@ -1,9 +1,9 @@
 /**
  * One upload → the blobs of a part, in one pass: undo gzip, hash, find the ends of records, cut chunks, write. Memory is a
- * chunk and a record, whatever comes, because the blob store takes no faster than it writes.
+ * chunk, a record and 24 bytes for each chunk, whatever comes, because the blob store takes no faster than it writes.
  */
 import { createHash } from 'node:crypto';
-import { dataKey, encodeIndex, indexKey, type ChunkEntry } from '../shared/batches/layout.ts';
+import { dataKey, indexKey, IndexWriter } from '../shared/batches/layout.ts';
 import type { BlobStore } from '../shared/blobs/blob-store.ts';
 import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
 import { toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
@@ -15,7 +15,7 @@ import { AppError } from '../shared/errors.ts';
 import { withPace, type UploadPace } from './upload-pace.ts';
 
 /** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
-const CHUNK_ROWS = 4096;
+export const CHUNK_ROWS = 4096;
 
 export interface UploadOptions {
   /** Without `.data` and `.index`. */
@@ -35,6 +35,12 @@ export interface UploadOptions {
    * @throws AppError when there is no room for them
    */
   reserve: (bytes: number) => Promise<void> | undefined;
+  /**
+   * Asked before another chunk is stored.
+   * @param chunks of the part, with this one
+   * @throws AppError when there may not be so many
+   */
+  admitChunk: (chunks: number) => void;
   pace: UploadPace;
   /** Called whenever bytes have come. */
   onBytes: () => void;
@@ -42,17 +48,17 @@ export interface UploadOptions {
 
 /**
  * @throws AppError: `malformed_body` (gzip that is none, or breaks off), `upload_idle`, `invalid_request` (no column with the
- *   text, a bad header, another kind of file), those of `reserve`; BlobError. Nothing is left behind then.
+ *   text, a bad header, another kind of file), those of `reserve` and `admitChunk`; BlobError. Nothing is left behind then.
  */
 export async function storePart(
   blobs: BlobStore,
   body: AsyncIterable<Uint8Array>,
   options: UploadOptions,
 ): Promise<Omit<StoredPart, 'number'>> {
-  const { blob, input, sniff, chunkBytes, maxRecordBytes, reserve, onBytes } = options;
+  const { blob, input, sniff, chunkBytes, maxRecordBytes, reserve, admitChunk, onBytes } = options;
   let { storedHeader } = options;
   const hash = createHash('sha256');
-  const entries: ChunkEntry[] = [];
+  const index = new IndexWriter();
   let bytes = 0;
   let rows = 0;
   let lines = 0;
@@ -82,7 +88,8 @@ export async function storePart(
           return;
         }
         const chunk = next.value;
-        entries.push({ offset, bytes: chunk.bytes.length, rows: chunk.rows, firstLine: chunk.firstLine });
+        admitChunk(index.entries + 1);
+        index.add({ offset, bytes: chunk.bytes.length, rows: chunk.rows, firstLine: chunk.firstLine });
         offset += chunk.bytes.length;
         rows += chunk.rows;
         yield chunk.bytes;
@@ -95,7 +102,7 @@ export async function storePart(
 
   await blobs.putStream(dataKey(blob), chunks());
   try {
-    await blobs.put(indexKey(blob), encodeIndex(entries));
+    await blobs.put(indexKey(blob), index.bytes);
   } catch (error) {
     await dropPart(blobs, blob).catch(() => {});
     throw error;
@@ -106,7 +113,7 @@ export async function storePart(
     bytes,
     rows,
     lines,
-    chunks: entries.length,
+    chunks: index.entries,
     ...storedHeader,
     ...(multilineRows === 0 ? {} : { multiline_rows: multilineRows }),
   };

@@ -273,6 +273,11 @@ export const SETTINGS = {
     'auto',
     'Room to keep free on the disk of batches, and of the private Redis: with less, new work is answered with 507; results may use half of it. `auto`: 1 GB, or a tenth of a disk below 10 GB. 0: none.',
   ),
+  MAX_BATCH_CHUNKS: setting(
+    int(1, 1e7),
+    1_000_000,
+    'Most pieces of work of a batch: a piece has `BULK_CHUNK_BYTES`, or 4,096 records if those are less. Each takes up to 48 bytes of memory while a part is uploaded, and 12 bytes of Redis once it is done.',
+  ),
   MAX_OPEN_BATCHES: setting(int(1, 1e6), 1000, 'Batches of one API key that are open for parts at a time.'),
   MAX_BATCH_PARTS: setting(int(1, MAX_PARTS), MAX_PARTS, 'Most parts of a batch.'),
   MAX_OPEN_PARTS: setting(int(1, 1e7), 50_000, 'Most parts of all open batches of one API key.'),

@@ -156,6 +156,7 @@ describe('an upload', () => {
               if (size > 500) throw new AppError('body_too_large', 'too large');
               return undefined;
             },
+            admitChunk: () => {},
             pace: { idleMs: 5000, minBytesPerS: 0 },
             onBytes: () => {},
           });

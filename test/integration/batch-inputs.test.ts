@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { encodeIndex, encodeManifest, indexKey, manifestKey } from '../../src/shared/batches/layout.ts';
+import { encodeManifest, indexKey, IndexWriter, manifestKey } from '../../src/shared/batches/layout.ts';
 import { BatchStore } from '../../src/shared/batches/store.ts';
 import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { newBatchId } from '../../src/shared/ids.ts';
@@ -52,12 +52,11 @@ async function batch(columns: string[]): Promise<string> {
     chunks: CHUNKS,
     columns,
   }));
-  const index = encodeIndex(
-    Array.from({ length: CHUNKS }, (_, i) => ({ offset: 100 * i, bytes: 100, rows: 1, firstLine: i + 1 })),
-  );
-  for (const part of parts.slice(0, 2)) await blobs.put(indexKey(part.blob), index);
+  const index = new IndexWriter();
+  for (let i = 0; i < CHUNKS; i++) index.add({ offset: 100 * i, bytes: 100, rows: 1, firstLine: i + 1 });
+  for (const part of parts.slice(0, 2)) await blobs.put(indexKey(part.blob), index.bytes);
   await blobs.put(manifestKey(id, 'm'), encodeManifest(parts));
-  const limits = { batchBytes: 1e9, storedBytes: 1e9, openParts: 1e6 };
+  const limits = { batchBytes: 1e9, storedBytes: 1e9, batchChunks: 1e6, openParts: 1e6 };
   await batches.addPart(id, parts[0]!, limits, `${id} upload`);
   await batches.complete(id, { parts: 1, chunks: PARTS * CHUNKS, manifest: 'm' });
   return id;

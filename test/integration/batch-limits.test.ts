@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract.ts';
 import { BatchCalls, Inside, type Problem } from '../support/batches.ts';
-import { Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/stack.ts';
 
 describe('a CSV header', () => {
   let stack: Stack;
@@ -219,6 +219,89 @@ describe('what one key may have', () => {
     const { body } = await open({ 'idempotency-key': 'x'.repeat(255) });
     expect((await sizes()) - before).toBeLessThan(2000);
     await calls.remove(body.id);
+  });
+});
+
+describe('pieces of work of a batch', () => {
+  const RECORD = '{"text":"so good"}\n';
+  const detail =
+    'a batch may have 4 pieces of work (MAX_BATCH_CHUNKS), each of 4096 records or less: submit the input as several batches, or have the limit or BULK_CHUNK_BYTES raised';
+  let stack: Stack;
+  let calls: BatchCalls;
+  let inside: Inside;
+  beforeAll(async () => {
+    stack = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      // A record makes a piece.
+      env: { MAX_BATCH_CHUNKS: '4', BULK_CHUNK_BYTES: String(RECORD.length) },
+    });
+    calls = new BatchCalls(stack);
+    inside = new Inside(stack);
+  });
+  afterAll(async () => {
+    inside.close();
+    await stack.stop();
+  });
+
+  /** Records, and no end before `end` resolves. */
+  function held(records: number, end: Promise<void>): ReadableStream<Uint8Array> {
+    return new ReadableStream({
+      async start(controller) {
+        controller.enqueue(Buffer.from(RECORD.repeat(records)));
+        await end;
+        controller.close();
+      },
+    });
+  }
+  const stored = (id: string) =>
+    readdirSync(path.join(calls.folder(id), 'parts')).filter((name) => /^\d/.test(name));
+
+  test('up to the limit are labelled, one more is a 413 that leaves nothing', async () => {
+    const id = await calls.submit(RECORD.repeat(4));
+    expect(await calls.finished(id)).toMatchObject({ status: 'completed', rows: { finished: 4 } });
+    await calls.remove(id);
+    const { status, body } = await calls.post<Problem>(RECORD.repeat(5));
+    expect([status, body.code, body.detail]).toEqual([413, 'body_too_large', detail]);
+    expect((await calls.call<{ batches: Batch[] }>('/v1/batches')).body.batches).toEqual([]);
+    expect(await inside.store.reservedBytes()).toBe(0);
+  });
+
+  test('too many are refused while the upload goes on', async () => {
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const id = await calls.open();
+    // Records of other parts count.
+    expect((await calls.putPart(id, 1, RECORD.repeat(2))).status).toBe(201);
+    // More than the 64 KB that are looked at first.
+    const { status, body } = await calls.putPart<Problem>(id, 2, held(5000, ended));
+    expect([status, body.code, body.detail]).toEqual([413, 'body_too_large', detail]);
+    end();
+    await calls.delete(id);
+    await calls.remove(id);
+  });
+
+  test('of two parts that race, one is in, and the other leaves nothing', async () => {
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const id = await calls.open();
+    const racing = [1, 2].map((number) => calls.putPart<Problem>(id, number, held(3, ended)));
+    // Each has reserved room, and so has seen a batch without parts.
+    await eventually(async () => ((await inside.store.reservedBytes()) > 2 * 65_536 ? true : undefined));
+    end();
+    const answers = await Promise.all(racing);
+    const refused = answers.findIndex(({ status }) => status === 413);
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 413]);
+    expect(answers[refused]!.body).toMatchObject({ code: 'body_too_large', detail });
+    const winner = refused === 0 ? 2 : 1;
+    expect(stored(id).map((name) => Number(name.split('-', 1)[0]))).toEqual([winner, winner]);
+    // What is there counts once, however often it is sent.
+    expect((await calls.putPart(id, winner, RECORD.repeat(3))).status).toBe(200);
+    expect((await calls.putPart(id, 3, RECORD)).status).toBe(201);
+    expect((await calls.putPart(id, 4, RECORD)).status).toBe(413);
+    expect((await calls.complete(id, [{ number: winner }, { number: 3 }])).status).toBe(202);
+    expect(await calls.finished(id)).toMatchObject({ status: 'completed', rows: { finished: 4 } });
+    await calls.remove(id);
+    expect(await inside.store.reservedBytes()).toBe(0);
   });
 });
 

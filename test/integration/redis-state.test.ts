@@ -45,7 +45,7 @@ const succeeded = (label: string): JobRecord => ({
   results: [{ label, score: 1, truncated: false }],
 });
 
-const LIMITS = { batchBytes: 1e6, storedBytes: 1e6, openParts: 1e6 };
+const LIMITS = { batchBytes: 1e6, storedBytes: 1e6, batchChunks: 1e6, openParts: 1e6 };
 
 describe('Idempotency-Key', () => {
   const webhook = (trace: string) => ({

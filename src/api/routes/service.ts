@@ -109,6 +109,7 @@ export function serviceRoutes({
             max_record_bytes: config.MAX_RECORD_BYTES,
             max_open_batches: config.MAX_OPEN_BATCHES,
             max_batch_parts: config.MAX_BATCH_PARTS,
+            max_batch_chunks: config.MAX_BATCH_CHUNKS,
             max_open_parts: config.MAX_OPEN_PARTS,
             max_kept_batches: config.MAX_KEPT_BATCHES,
             max_csv_columns: config.MAX_CSV_COLUMNS,

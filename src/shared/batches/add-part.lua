@@ -20,9 +20,11 @@ ARGV[8]  bytes that all batches may have
 ARGV[9]  its records with a quoted field over several lines
 ARGV[10] its upload, whose reservation ends when the part is added
 ARGV[11] parts that an owner's open batches may have
+ARGV[12] its chunks
+ARGV[13] chunks that one batch may have
 
 Returns {'added'}, {'exists', the part that is there}, {'ended', status or nil}, or the limit that is reached:
-{'too_large'}, {'busy'}, {'quota'} or {'parts'}.
+{'too_large'}, {'busy'}, {'quota'}, {'chunks'} or {'parts'}.
 ]]
 local status = redis.call('HGET', KEYS[1], 'status')
 local existing = redis.call('HGET', KEYS[2], ARGV[2])
@@ -38,6 +40,9 @@ local reached =
 if reached then
   return { reached }
 end
+if (redis.call('HGET', KEYS[1], 'part_chunks') or 0) + ARGV[12] > tonumber(ARGV[13]) then
+  return { 'chunks' }
+end
 local parts = 0
 for _, count in ipairs(redis.call('HVALS', KEYS[7])) do
   parts = parts + count
@@ -49,6 +54,7 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
 redis.call('HINCRBY', KEYS[1], 'rows', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'parts', 1)
+redis.call('HINCRBY', KEYS[1], 'part_chunks', ARGV[12])
 redis.call('HINCRBY', KEYS[7], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[1], 'multiline_rows', ARGV[9])
 redis.call('INCRBY', KEYS[4], ARGV[4])

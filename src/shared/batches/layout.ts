@@ -35,16 +35,36 @@ export interface ChunkEntry {
 
 export const ENTRY_BYTES = 24;
 
-/** The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). */
-export function encodeIndex(entries: readonly ChunkEntry[]): Buffer {
-  const index = Buffer.alloc(entries.length * ENTRY_BYTES);
-  entries.forEach(({ offset, bytes, rows, firstLine }, i) => {
-    let at = index.writeDoubleLE(offset, i * ENTRY_BYTES);
+/**
+ * The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). It is kept in
+ * this form while it grows, because a part can have a million chunks.
+ */
+export class IndexWriter {
+  #buffer = Buffer.alloc(64 * ENTRY_BYTES);
+  #used = 0;
+
+  /** How many there are so far. */
+  get entries(): number {
+    return this.#used / ENTRY_BYTES;
+  }
+
+  /** The index so far, until the next entry is added. */
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#used);
+  }
+
+  add({ offset, bytes, rows, firstLine }: ChunkEntry): void {
+    if (this.#used === this.#buffer.length) {
+      const larger = Buffer.alloc(2 * this.#used);
+      this.#buffer.copy(larger);
+      this.#buffer = larger;
+    }
+    const index = this.#buffer;
+    let at = index.writeDoubleLE(offset, this.#used);
     at = index.writeDoubleLE(firstLine, at);
     at = index.writeUInt32LE(bytes, at);
-    index.writeUInt32LE(rows, at);
-  });
-  return index;
+    this.#used = index.writeUInt32LE(rows, at);
+  }
 }
 
 /** @throws RangeError when there is no such chunk in the index */

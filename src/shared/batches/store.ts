@@ -39,7 +39,10 @@ export interface BatchRecord {
   rows: number;
   /** CSV: records with a quoted field over several lines. */
   multilineRows: number;
+  /** Once its input is whole. */
   chunks: number;
+  /** Chunks of the parts so far. Parts that an API of an earlier version added are missing. */
+  partChunks: number;
   /** Name of its manifest, once its input is whole. */
   manifest?: string;
   /** Chunks that were handed out. */
@@ -90,10 +93,18 @@ export interface BatchLimits {
 /** The batch is too large, or would be with the uploads to it that are under way, or all batches together are. */
 export type LimitReached = 'too_large' | 'busy' | 'quota';
 
+/** What is looked at when a part is added. */
+export interface PartLimits extends StorageLimits {
+  /** Of one batch. */
+  batchChunks: number;
+  /** Parts of an owner's open batches. */
+  openParts: number;
+}
+
 export type AddPartOutcome =
   | { outcome: 'added' }
-  /** `parts`: the open batches of its owner have too many. */
-  | { outcome: LimitReached | 'parts' }
+  /** `chunks`: the batch has too many; `parts`: the open batches of its owner have. */
+  | { outcome: LimitReached | 'chunks' | 'parts' }
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };
 
@@ -313,12 +324,7 @@ export class BatchStore {
   }
 
   /** @param upload whose reservation ends when the part is added */
-  async addPart(
-    id: string,
-    part: StoredPart,
-    limits: StorageLimits & { openParts: number },
-    upload: string,
-  ): Promise<AddPartOutcome> {
+  async addPart(id: string, part: StoredPart, limits: PartLimits, upload: string): Promise<AddPartOutcome> {
     const [now, openKey] = await Promise.all([redisTime(this.#redis), this.#openKeyOf(id)]);
     const [outcome, detail] = (await this.#run(
       'add-part',
@@ -340,6 +346,8 @@ export class BatchStore {
       part.multiline_rows ?? 0,
       upload,
       limits.openParts,
+      part.chunks,
+      limits.batchChunks,
     )) as [string, string | null];
     if (outcome === 'exists') {
       return { outcome, part: storedPartSchema.parse(JSON.parse(detail ?? '')) };
@@ -692,6 +700,7 @@ export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
     rows: number('rows'),
     multilineRows: number('multiline_rows'),
     chunks: number('chunks'),
+    partChunks: number('part_chunks'),
     ...(fields.manifest === undefined ? {} : { manifest: fields.manifest }),
     next: number('next'),
     chunksDone: number('chunks_done'),
