@@ -1,10 +1,10 @@
 /** A model with a thousand labels: how many of them a job may ask for, and what a batch does that asks for all. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job, LabelScore } from '../../src/shared/contract.ts';
-import { type Problem } from '../support/batches.ts';
+import { BatchCalls, type Problem } from '../support/batches.ts';
 import { Stack } from '../support/stack.ts';
 import { logits, tinyGraph, tinyModel } from '../support/tiny-graph.ts';
 
@@ -92,4 +92,35 @@ describe('the scores of one job', () => {
     const more = await ask(101);
     expect([more.status, more.body.code]).toEqual([422, 'too_many_scores']);
   });
+});
+
+test('a batch that asks for all labels is written while it is made', async () => {
+  const calls = new BatchCalls(stack);
+  const [worker] = stack.workers;
+  const peakBytes = () =>
+    1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${worker!.child.pid}/status`, 'utf8'))?.[1]);
+  /** Each is one chunk. */
+  const run = async (rows: number) => {
+    const body = Array.from({ length: rows }, (_, i) => (i % 2 === 0 ? 'good film\n' : 'very bad\n')).join(
+      '',
+    );
+    const { body: batch } = await calls.post(body, '?top_k=all', { 'content-type': 'text/plain' });
+    const ended = await calls.finished(batch.id);
+    expect([ended.status, ended.rows.finished, ended.rows.failed]).toEqual(['completed', rows, 0]);
+    return batch.id;
+  };
+  await run(40);
+  const before = peakBytes();
+  const id = await run(4096);
+  const grown = peakBytes() - before;
+  const { body } = await stack.fetch(`/v1/batches/${id}/results`);
+  let bytes = 0;
+  let lines = 0;
+  for await (const piece of body as AsyncIterable<Uint8Array>) {
+    bytes += piece.length;
+    for (let at = piece.indexOf(10); at !== -1; at = piece.indexOf(10, at + 1)) lines++;
+  }
+  expect(lines).toBe(4096);
+  expect(bytes).toBeGreaterThan(100e6);
+  expect(grown).toBeLessThan(bytes / 2);
 });

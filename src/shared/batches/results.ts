@@ -19,13 +19,21 @@ const BUFFERED_BYTES = 1024 * 1024;
 
 const LF = 0x0a;
 
+export interface ChunkCounts {
+  failedRows: number;
+  unknownRows: number;
+  unknownShares: number;
+}
+
 /** @throws RangeError for more than 65,535 rows, which no chunk has */
-export function encodeChecksum(
-  ndjson: Buffer,
-  counts: { failedRows: number; unknownRows: number; unknownShares: number },
-): Buffer {
+export function encodeChecksum(ndjson: Buffer, counts: ChunkCounts): Buffer {
+  return checksumOf(createHash('sha256').update(ndjson).digest(), counts);
+}
+
+/** @param sha256 of the results @throws RangeError as encodeChecksum */
+export function checksumOf(sha256: Buffer, counts: ChunkCounts): Buffer {
   const checksum = Buffer.alloc(CHECKSUM_BYTES);
-  createHash('sha256').update(ndjson).digest().copy(checksum, 0, 0, DIGEST_BYTES);
+  sha256.copy(checksum, 0, 0, DIGEST_BYTES);
   checksum.writeUInt16LE(counts.failedRows, 4);
   checksum.writeUInt16LE(counts.unknownRows, 6);
   checksum.writeUInt32LE(Math.round(counts.unknownShares * SHARE_UNITS), 8);

@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AppError, PROBLEMS, StartupError, toError } from '../errors.ts';
-import type { MinFree } from '../disk-reserve.ts';
+import type { MinFree, Purpose } from '../disk-reserve.ts';
 import type { Logger } from '../logger.ts';
 
 /** Bytes `start` up to, but not including, `end`, as in `slice`: beyond the blob's end there is nothing, not an error. */
@@ -18,6 +18,8 @@ export interface ByteRange {
 }
 
 export interface PutStreamOptions {
+  /** Who writes, where room is kept free on a disk. Default: `new`. */
+  purpose?: Purpose | undefined;
   /** Ends the upload, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
   /** More bytes than this end the upload with `blob_too_large`. */

@@ -54,7 +54,7 @@ export class FileBlobs implements BlobStore {
 
   /**
    * Makes the folder if it is missing.
-   * @param minFree bytes of its disk that streams leave free; other blobs, which finish work, leave half of it
+   * @param minFree bytes of its disk that new work leaves free; what finishes work leaves half of it
    */
   static async open(root: string, minFree: MinFree = 0): Promise<FileBlobs> {
     const store = new FileBlobs(root, minFree);
@@ -107,9 +107,10 @@ export class FileBlobs implements BlobStore {
     options: PutStreamOptions = {},
   ): Promise<PutStreamResult> {
     const target = this.#path(key);
+    const { purpose = 'new' } = options;
     const hash = createHash('sha256');
     let bytes = 0;
-    await this.#assertRoom('new');
+    await this.#assertRoom(purpose);
     return this.#withTemporary(async (file, temporary) => {
       const touch = setInterval(() => {
         const now = new Date();
@@ -119,7 +120,7 @@ export class FileBlobs implements BlobStore {
         for await (const piece of limited(source, options)) {
           hash.update(piece);
           bytes += piece.length;
-          await this.#assertRoom('new', piece.length);
+          await this.#assertRoom(purpose, piece.length);
           // Unlike write(), it goes on until all is written.
           await this.#on(file.writeFile(piece));
         }

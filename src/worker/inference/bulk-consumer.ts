@@ -7,22 +7,15 @@
  */
 import { UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import {
-  BlobError,
-  BlobNotFound,
-  toAppError,
-  type BlobStore,
-  type LazyBlobStore,
-} from '../../shared/blobs/blob-store.ts';
+import { BlobError, toAppError, type LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import { DamagedInput, inputProblem, readRecords } from '../../shared/batches/input.ts';
 import { readEntry, resultsKey } from '../../shared/batches/layout.ts';
-import { encodeChecksum, isPlausible } from '../../shared/batches/results.ts';
 import type { BatchStore } from '../../shared/batches/store.ts';
 import { fromStoredHeader } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/config.ts';
-import { chunkPayloadSchema, isFinalBatch, type BatchSpec, type RowResult } from '../../shared/contract.ts';
+import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract.ts';
 import { toError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
@@ -39,7 +32,7 @@ import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
 import { BatchInputs, type BatchInput } from './batch-inputs.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
-import { countOutcomes } from './chunk-outcomes.ts';
+import { portionsOf, resultLines, storeResults } from './chunk-results.ts';
 import type { ChunkRun } from './worker-metrics.ts';
 
 /** Takeovers of a chunk whose worker was gone before its batch is given up; see consumer.ts. */
@@ -194,16 +187,22 @@ export class BulkConsumer {
     const start = performance.now();
     const blobs = await this.#options.blobs();
     const { rows, options } = await this.#read(batch, input, chunk);
-    const bytes = await this.#classify(rows, options, inHand);
     const key = resultsKey(batch, model.revision, chunk);
-    const stored = await store(blobs, key, bytes, rows);
-    const outcomes = countOutcomes(stored);
+    const { outcomes, checksum } = await storeResults(blobs, {
+      key,
+      ndjson: this.#classify(rows, options, inHand),
+      rows,
+      // Results that are counted must stay as they are.
+      assertWanted: async () => {
+        if ((await batches.startChunk(batch, chunk)).done) throw new RowDropped('done elsewhere');
+      },
+    });
     const next = await batches.handOut(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
       rows: rows.length,
       ...outcomes,
-      checksum: encodeChecksum(stored, outcomes),
+      checksum,
     });
     const { failedRows, unknownRows } = outcomes;
     onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
@@ -250,16 +249,19 @@ export class BulkConsumer {
     return { rows, options: spec };
   }
 
-  /** The results as NDJSON, in the order of the rows. */
-  async #classify(rows: readonly InputRow[], options: BatchSpec, inHand: InHand): Promise<Buffer> {
-    const texts = rows.flatMap((row, i) => ('text' in row ? [{ i, text: row.text }] : []));
-    const results = await this.#options.classifier.classifyEach(
-      texts.map(({ text }) => text),
-      { top_k: options.top_k },
-      inHand.abort.signal,
-      () => (inHand.begun = true),
-    );
-    return Buffer.concat(await inSlices(resultLines(rows, results)));
+  /** The results as NDJSON, in the order of the rows, in pieces of whole lines. */
+  async *#classify(
+    rows: readonly InputRow[],
+    { top_k }: BatchSpec,
+    inHand: InHand,
+  ): AsyncGenerator<Buffer, void> {
+    const { classifier } = this.#options;
+    for (const portion of portionsOf(rows, classifier.labelCount)) {
+      const texts = portion.flatMap((row) => ('text' in row ? [row.text] : []));
+      const settled = () => (inHand.begun = true);
+      const results = await classifier.classifyEach(texts, { top_k }, inHand.abort.signal, settled);
+      yield* resultLines(portion, results);
+    }
   }
 
   async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
@@ -317,38 +319,5 @@ export class BulkConsumer {
     } catch (failure) {
       this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
     }
-  }
-}
-
-/**
- * Writes the results of a chunk, unless they are there: an earlier worker that died before it could count them may have met
- * another crash of the model. What cannot be results, because the blob was damaged since, is replaced.
- * @returns what is there
- */
-async function store(
-  blobs: BlobStore,
-  key: string,
-  ndjson: Buffer,
-  rows: readonly InputRow[],
-): Promise<Buffer> {
-  if (await blobs.putIfAbsent(key, ndjson)) return ndjson;
-  const earlier = await blobs.read(key).catch((error: unknown) => {
-    // Removed just now: to be counted, the results have to be there.
-    if (error instanceof BlobNotFound) return Buffer.alloc(0);
-    throw error;
-  });
-  const lines = rows.map(({ line }) => line);
-  if (isPlausible(earlier, lines)) return earlier;
-  await blobs.put(key, ndjson);
-  return ndjson;
-}
-
-/** A line for each row: with its own error, or with the next of the results. */
-function* resultLines(rows: readonly InputRow[], results: Iterable<RowResult>): Generator<Buffer> {
-  const next = results[Symbol.iterator]();
-  for (const row of rows) {
-    const { line, id } = row;
-    const outcome = 'text' in row ? (next.next().value as RowResult) : { error: row.error };
-    yield Buffer.from(`${JSON.stringify({ line, ...(id === undefined ? {} : { id }), ...outcome })}\n`);
   }
 }
