@@ -31,6 +31,7 @@ import type { KnownModel, ModelCatalog } from './catalog.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { sizeOf, type Added, type Intake, type NewPayload } from './intake.ts';
 import type { QueueSet } from './queue-set.ts';
+import { SharedReads } from './shared-reads.ts';
 import type { Waiters } from './waiters.ts';
 
 export interface JobServiceParts {
@@ -100,6 +101,7 @@ const LIST_LOOKS = 2000;
 export class JobService {
   readonly #parts: JobServiceParts;
   readonly #idempotencyKeys: IdempotencyKeys;
+  readonly #reads = new SharedReads((id) => this.#read(id));
 
   constructor(parts: JobServiceParts) {
     this.#parts = parts;
@@ -243,23 +245,34 @@ export class JobService {
     return status === undefined ? shown : shown.filter((job) => job.status === status);
   }
 
-  /** The job once it is final, or as it is after `timeoutMs`. */
-  async wait(owner: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
+  /** The job once it is final, or as it is after `timeoutMs`; undefined when the caller hung up. */
+  async wait(owner: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
     const { withRedis, waiters } = this.#parts;
-    const found = await withRedis(() => this.#findOwn(owner, id));
-    if ('v' in found) return this.#show(id, found);
-    const outcome = await waiters.wait(id, found.payload.notify === waiters.channel, timeoutMs, signal);
+    let own = false;
+    // Where somebody waits already, the owner is known, and waiters look up whether it has ended.
+    if (timeoutMs <= 0 || !waiters.waitsFor(id, owner)) {
+      const found = await withRedis(() => this.#findOwn(owner, id));
+      if ('v' in found) return this.#show(id, found);
+      own = found.payload.notify === waiters.channel;
+    }
+    const outcome = await waiters.wait(id, { owner, own, timeoutMs, signal });
     if (outcome === 'deleted') throw notFound(id);
-    return outcome ? this.#show(id, outcome) : this.get(owner, id);
+    if (outcome) return this.#show(id, outcome);
+    return signal?.aborted === true ? undefined : this.get(owner, id);
   }
 
   /**
    * Waits for a job that was submitted with `own`. A repeat of an earlier request may have been taken in by any instance.
    * @returns undefined after `timeoutMs`, when the caller hung up, and at shutdown
    */
-  async waitOwn(id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
+  async waitOwn(
+    owner: string,
+    id: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<Job | undefined> {
     const { waiters } = this.#parts;
-    const outcome = await waiters.wait(id, waiters.expects(id), timeoutMs, signal);
+    const outcome = await waiters.wait(id, { owner, own: waiters.expects(id), timeoutMs, signal });
     if (outcome === 'deleted') throw notFound(id);
     return outcome && this.#show(id, outcome);
   }
@@ -329,8 +342,12 @@ export class JobService {
     return found;
   }
 
-  /** Reads a job: its record, else what waits in BullMQ. A job that turns out to have ended is settled on the way. */
-  async #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
+  /** A job: its record, else what waits in BullMQ. One that turns out to have ended is settled on the way. */
+  #find(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
+    return this.#reads.read(id);
+  }
+
+  async #read(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
     const { redis, records, queues, catalog } = this.#parts;
     const parts = parseJobId(id);
     if (!parts) return undefined;

@@ -1,25 +1,40 @@
 /**
  * Callers that wait for a job to finish. They are told by the PUBLISH inside settle.lua, on the channel of this API
  * instance for jobs it took in itself and on the job's own channel for others. A message can be missed while the
- * connection is down, so every open wait is also looked up every two seconds and after each reconnect, all in one MGET.
+ * connection is down, so every open wait is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
 import type { JobRecord } from '../shared/contract.ts';
 import { toError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { parseDoneMessage, type JobRecords } from '../shared/records.ts';
+import { ownTurn } from './own-turn.ts';
+import { SharedReads } from './shared-reads.ts';
 
 export type WaitOutcome = JobRecord | 'deleted' | undefined;
 type Waiter = (outcome: WaitOutcome) => void;
 
 /** Those who wait for one job. */
 interface Wait {
+  readonly owner: string;
   readonly waiters: Set<Waiter>;
-  /** The job's own channel is listened to for them. */
-  listening: boolean;
+  /** The channel on which its end is announced: this instance's, or the job's own, which is listened to as long as they wait. */
+  hears: 'instance' | 'job' | undefined;
+}
+
+export interface WaitOptions {
+  /** Whose job it is. */
+  owner: string;
+  /** The job announces itself on this instance's channel. */
+  own: boolean;
+  timeoutMs: number;
+  /** The caller hung up. */
+  signal?: AbortSignal | undefined;
 }
 
 const RECHECK_MS = 2000;
+/** Jobs in one MGET: many may have ended while the connection was down, with megabytes of results each. */
+const LOOK_UPS = 16;
 
 export interface WaitersOptions {
   /** Used for nothing but subscriptions. */
@@ -37,6 +52,7 @@ export class Waiters {
   readonly #waiting = new Map<string, Wait>();
   /** Jobs that will be waited for as soon as they are in the queue, and what was heard of them meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
+  readonly #lookUps = new SharedReads((id) => this.#lookUp([id]));
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
@@ -49,10 +65,10 @@ export class Waiters {
     // ioredis subscribes again by itself after a reconnect; what was published in between has to be looked up.
     subscriber.on('ready', () => {
       subscriber.subscribe(channel).catch(() => {});
-      void this.#recheck();
+      void this.#recheckAll();
     });
     if (subscriber.status === 'ready') subscriber.subscribe(channel).catch(() => {});
-    this.#timer = setInterval(() => void this.#recheck(), RECHECK_MS);
+    this.#timer = setInterval(() => void this.#recheckAll(), RECHECK_MS);
   }
 
   /** The server shuts down: nobody waits any more. */
@@ -85,24 +101,22 @@ export class Waiters {
     return this.#expected.has(id);
   }
 
+  /** Whether somebody waits for this job already, and it is this owner's. */
+  waitsFor(id: string, owner: string): boolean {
+    return this.#waiting.get(id)?.owner === owner;
+  }
+
   /**
    * Waits until a job has an outcome.
-   * @param own the job announces itself on this instance's channel
-   * @param signal the caller hung up
    * @returns undefined after `timeoutMs`, on `signal`, and when the server shuts down
    */
-  async wait(id: string, own: boolean, timeoutMs: number, signal?: AbortSignal): Promise<WaitOutcome> {
-    const outcome = await this.#wait(id, own, timeoutMs, signal);
+  async wait(id: string, options: WaitOptions): Promise<WaitOutcome> {
+    const outcome = await this.#wait(id, options);
     this.#options.onEnd?.(outcome !== undefined);
     return outcome;
   }
 
-  async #wait(
-    id: string,
-    own: boolean,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<WaitOutcome> {
+  async #wait(id: string, { owner, own, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
     const { subscriber, records } = this.#options;
     const expected = this.#expected.has(id);
     const heard = this.#expected.get(id);
@@ -110,32 +124,34 @@ export class Waiters {
     if (heard !== undefined) return heard;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const jobChannel = records.doneChannel(id);
-    const wait: Wait = this.#waiting.get(id) ?? { waiters: new Set(), listening: false };
+    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), hears: undefined };
     this.#waiting.set(id, wait);
     const { waiters } = wait;
     const outcome = new Promise<WaitOutcome>((resolve) => {
       const finish: Waiter = (result) => {
+        if (!waiters.delete(finish)) return;
         clearTimeout(timer);
         signal?.removeEventListener('abort', giveUp);
-        waiters.delete(finish);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
-          if (wait.listening) subscriber.unsubscribe(jobChannel).catch(() => {});
+          if (wait.hears === 'job') subscriber.unsubscribe(jobChannel).catch(() => {});
         }
         resolve(result);
       };
-      const giveUp = () => finish(undefined);
+      // Thousands may hang up at once.
+      const giveUp = () => void ownTurn().then(() => finish(undefined));
       const timer = setTimeout(giveUp, timeoutMs);
       signal?.addEventListener('abort', giveUp, { once: true });
       waiters.add(finish);
     });
     // Unless it was expected, the job may have finished before anybody listened: look once, when somebody does.
-    if (own || wait.listening) {
-      if (!expected) void this.#recheck([id]);
+    if (own) wait.hears ??= 'instance';
+    if (wait.hears !== undefined) {
+      if (!expected) void this.#recheck(id);
     } else {
-      wait.listening = true;
+      wait.hears = 'job';
       subscriber.subscribe(jobChannel).then(
-        () => void this.#recheck([id]),
+        () => void this.#recheck(id),
         () => {},
       );
     }
@@ -155,7 +171,7 @@ export class Waiters {
       for (const { id, record } of parseDoneMessage(message)) {
         if (!this.#waiting.has(id) && !this.#expected.has(id)) continue;
         if (record) this.#resolve(id, record);
-        else void this.#recheck([id]);
+        else void this.#recheck(id);
       }
     } catch (error) {
       this.#options.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
@@ -164,11 +180,24 @@ export class Waiters {
 
   #resolve(id: string, outcome: JobRecord | 'deleted'): void {
     if (this.#expected.has(id)) this.#expected.set(id, outcome);
-    for (const finish of [...(this.#waiting.get(id)?.waiters ?? [])]) finish(outcome);
+    const [first, ...others] = this.#waiting.get(id)?.waiters ?? [];
+    first?.(outcome);
+    // Thousands of answers in one turn of the event loop would hold up everybody else.
+    for (const finish of others) void ownTurn().then(() => finish(outcome));
   }
 
-  async #recheck(ids: string[] = [...this.#waiting.keys(), ...this.#expected.keys()]): Promise<void> {
-    if (ids.length === 0) return;
+  /** Looks a job up. Never rejects. */
+  async #recheck(id: string): Promise<void> {
+    await this.#lookUps.read(id);
+  }
+
+  async #recheckAll(): Promise<void> {
+    const ids = [...this.#waiting.keys(), ...this.#expected.keys()];
+    for (let start = 0; start < ids.length; start += LOOK_UPS)
+      await this.#lookUp(ids.slice(start, start + LOOK_UPS));
+  }
+
+  async #lookUp(ids: string[]): Promise<void> {
     try {
       const outcomes = await this.#options.records.read(ids);
       outcomes.forEach((outcome, i) => {

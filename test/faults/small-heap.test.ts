@@ -87,3 +87,10 @@ test('parts whose headers have 500,000 columns', async () => {
   const outcomes = await survive('40 parts with a CSV header of 1 MB, the same in each');
   expect(statusesOf(outcomes)).toEqual([201, 422]);
 });
+
+test('waits for one job of 256 long texts: all are held, and the job is not read for each', async () => {
+  const outcomes = await survive('2,000 waits for one job');
+  const submitted = outcomes.filter(({ status }) => status === 202).length;
+  expect(submitted).toBe(40);
+  expect(outcomes.filter(({ status }) => status === 'held')).toHaveLength(2000);
+});

@@ -1,5 +1,7 @@
 /** `/v1/jobs`: submit, poll, long-poll, cancel. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context, TypedResponse } from 'hono';
+import type { JSONParsed } from 'hono/utils/types';
 import type { Config } from '../../shared/config.ts';
 import {
   jobListSchema,
@@ -13,7 +15,9 @@ import { AppError } from '../../shared/errors.ts';
 import { JOB_ID } from '../../shared/ids.ts';
 import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
+import { jobBody } from '../job-body.ts';
 import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
+import { ownTurn } from '../own-turn.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
@@ -163,18 +167,22 @@ export function jobRoutes(
     if (waitS !== undefined) {
       c.header('Preference-Applied', `wait=${waitS}`);
       if (!isFinished(job)) {
-        job =
-          (await jobs.waitOwn(submitted.id, waitS * 1000, c.req.raw.signal)) ??
-          (await jobs.get(owner, submitted.id).catch((error: unknown) => {
+        const { signal } = c.req.raw;
+        const ended = await jobs.waitOwn(owner, submitted.id, waitS * 1000, signal);
+        if (ended) job = ended;
+        // Otherwise nobody is there to read an answer.
+        else if (!signal.aborted) {
+          job = await jobs.get(owner, submitted.id).catch((error: unknown) => {
             // It is in the queue, whatever has become of Redis meanwhile.
             if (error instanceof AppError && error.code === 'redis_unavailable') return submitted;
             throw error;
-          }));
+          });
+        }
       }
     }
     c.header('Location', job.urls.self);
     tellTimings(c, job);
-    if (isFinished(job)) return c.json(job, 200);
+    if (isFinished(job)) return answer(c, job);
     c.header('Retry-After', String(POLL_AFTER_S));
     return c.json(job, 202);
   });
@@ -194,9 +202,11 @@ export function jobRoutes(
       waitS === undefined
         ? await jobs.get(owner, id)
         : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
+    // Nobody is there to read an answer.
+    if (!job) return c.body(null, 200) as never;
     if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
     tellTimings(c, job);
-    return c.json(job, 200);
+    return answer(c, job);
   });
 
   app.openapi(cancel, async (c) => {
@@ -205,6 +215,16 @@ export function jobRoutes(
   });
 
   return app;
+}
+
+/** Typed as the JSON that it is. Large ones are written one by one: thousands may be ready at once. */
+async function answer(
+  c: Context<AppEnv>,
+  job: Job,
+): Promise<Response & TypedResponse<JSONParsed<Job>, 200, 'json'>> {
+  const body = jobBody(job);
+  if (typeof body !== 'string') await ownTurn();
+  return c.body(body, 200, { 'Content-Type': 'application/json' }) as never;
 }
 
 function toNewJob(body: CreateJobBody): NewJob {

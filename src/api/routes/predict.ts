@@ -109,7 +109,7 @@ export function predictRoutes(
     const owner = c.get('owner');
     const { signal } = c.req.raw;
     const { job: submitted } = await jobs.submit(owner, { ...input, needsWorker: true }, true);
-    const job = await jobs.waitOwn(submitted.id, config.PREDICT_TIMEOUT_MS, signal);
+    const job = await jobs.waitOwn(owner, submitted.id, config.PREDICT_TIMEOUT_MS, signal);
     if (job) {
       tellTimings(c, job);
       const labels = toLabels(job, pathOf);

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import { SharedReads } from '../../src/api/shared-reads.ts';
+
+/** Reads that end when they are let, and tell how many there were. */
+function held() {
+  const begun: { key: string; end: (value: string) => void; fail: (error: Error) => void }[] = [];
+  const reads = new SharedReads((key) => {
+    const { promise, resolve: end, reject: fail } = Promise.withResolvers<string>();
+    begun.push({ key, end, fail });
+    return promise;
+  });
+  return { reads, begun };
+}
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test('whoever asks before a read begins shares it; whoever asks later gets the next, and shares that', async () => {
+  const { reads, begun } = held();
+  const first = [reads.read('a'), reads.read('a'), reads.read('a')];
+  await settled();
+  expect(begun).toHaveLength(1);
+  // What changed after the first read had begun must be seen.
+  const second = [reads.read('a'), reads.read('a')];
+  await settled();
+  expect(begun).toHaveLength(1);
+  begun[0]!.end('before');
+  expect(await Promise.all(first)).toEqual(['before', 'before', 'before']);
+  await settled();
+  expect(begun).toHaveLength(2);
+  begun[1]!.end('after');
+  expect(await Promise.all(second)).toEqual(['after', 'after']);
+});
+
+test('an error is everybody’s who shares the read, and no later one’s', async () => {
+  const { reads, begun } = held();
+  const first = [reads.read('a'), reads.read('a')];
+  await settled();
+  const second = reads.read('a');
+  begun[0]!.fail(new Error('away'));
+  expect((await Promise.allSettled(first)).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+  await settled();
+  begun[1]!.end('back');
+  expect(await second).toBe('back');
+});
+
+test('sixteen reads are under way at most; the others follow in their order', async () => {
+  const { reads, begun } = held();
+  const all = Array.from({ length: 40 }, (_, i) => reads.read(String(i)));
+  for (let ended = 0; ended < 40; ended++) {
+    await settled();
+    expect(begun.length).toBe(Math.min(40, ended + 16));
+    begun[ended]!.end('');
+  }
+  await Promise.all(all);
+  expect(begun.map(({ key }) => Number(key))).toEqual(Array.from({ length: 40 }, (_, i) => i));
+});
