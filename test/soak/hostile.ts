@@ -1,4 +1,5 @@
 /** A caller with another key that attacks one API instance after the other while the load and the faults go on. */
+import type { Batch } from '../../src/shared/contract.ts';
 import { Attacker } from '../support/attacks/attacker.ts';
 import { ATTACKS, type Attack } from '../support/attacks/attacks.ts';
 import type { Violations } from './violations.ts';
@@ -46,6 +47,20 @@ export class Hostile {
   async stop(): Promise<void> {
     this.#over.abort();
     await this.#attacking;
+    for (const status of ['open', 'queued', 'processing']) await this.#cancelBatches(status);
+  }
+
+  /** Their work could take longer than anybody waits for the end of the load's. */
+  async #cancelBatches(status: string): Promise<void> {
+    const { urls, key } = this.#options;
+    const [url] = urls();
+    const headers = { Authorization: `Bearer ${key}` };
+    for (;;) {
+      const listed = await fetch(`${url}/v1/batches?limit=100&status=${status}`, { headers });
+      const { batches } = (await listed.json()) as { batches: Pick<Batch, 'id'>[] };
+      if (batches.length === 0) return;
+      for (const { id } of batches) await fetch(`${url}/v1/batches/${id}`, { method: 'DELETE', headers });
+    }
   }
 
   get total(): number {
