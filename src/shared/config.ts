@@ -291,8 +291,12 @@ export const SETTINGS = {
     1_000_000,
     'A longer record of a batch becomes an error row, and is not kept.',
   ),
-  MAX_CSV_COLUMNS: setting(int(1, 100_000), 4096, 'Most columns of a CSV.'),
-  MAX_CSV_HEADER_BYTES: setting(int(16, 1e6), 65_536, 'Longest header of a CSV.'),
+  MAX_CSV_COLUMNS: setting(
+    int(1, 100_000),
+    16_384,
+    'Most columns of a CSV; the default is what a spreadsheet can have.',
+  ),
+  MAX_CSV_HEADER_BYTES: setting(int(16, 1e6), 262_144, 'Longest header of a CSV.'),
   BULK_CHUNK_BYTES: setting(
     int(0, 1e8),
     0,
