@@ -52,9 +52,9 @@ export class Admission {
   /** @throws AppError `queue_full` or `redis_disk_full` when a job of so many texts and bytes cannot be taken just now */
   async admit(priority: Priority, model: string, { texts, bytes }: BacklogSize): Promise<void> {
     const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#parts.config;
-    const { sizes, memoryPercent, diskShort } = await this.#recent();
-    if (diskShort) throw redisDiskFull();
-    refuseAbove(MAX_REDIS_MEMORY_PERCENT, marginOf(priority), memoryPercent);
+    const seen = await this.#recent();
+    refuseWithoutRoom(seen, MAX_REDIS_MEMORY_PERCENT, marginOf(priority));
+    const { sizes } = seen;
     const queue = queueName(priority, model);
     const waiting = sizes.get(queue) ?? EMPTY_BACKLOG;
     // What is larger than the whole limit is taken alone, or it would be told to try again for ever.
@@ -78,9 +78,7 @@ export class Admission {
    * @throws AppError `queue_full` or `redis_disk_full` when Redis has too little room left for new work
    */
   async admitOther(): Promise<void> {
-    const { memoryPercent, diskShort } = await this.#recent();
-    if (diskShort) throw redisDiskFull();
-    refuseAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0, memoryPercent);
+    refuseWithoutRoom(await this.#recent(), this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0);
   }
 
   /** Whether Redis has room for new jobs. */
@@ -114,11 +112,16 @@ export class Admission {
 
 const marginOf = (priority: Priority): number => (priority === 'low' ? LOW_MARGIN : 0);
 
-/** @param margin how much sooner than at the limit */
+/**
+ * @param limit in percent of Redis' memory; 0: none
+ * @param margin how much sooner than at the limit
+ * @throws AppError `redis_disk_full`, `queue_full`
+ */
 const isAbove = (limit: number, margin: number, percent: number): boolean =>
   limit !== 0 && percent > limit - margin;
 
-function refuseAbove(limit: number, margin: number, percent: number): void {
+function refuseWithoutRoom({ memoryPercent: percent, diskShort }: Seen, limit: number, margin: number): void {
+  if (diskShort) throw redisDiskFull();
   if (!isAbove(limit, margin, percent)) return;
   throw full(
     `Redis uses ${Math.round(percent)} % of its memory; new work is taken up to ${limit - margin} %`,
