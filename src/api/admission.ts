@@ -112,14 +112,11 @@ export class Admission {
 
 const marginOf = (priority: Priority): number => (priority === 'low' ? LOW_MARGIN : 0);
 
-/**
- * @param limit in percent of Redis' memory; 0: none
- * @param margin how much sooner than at the limit
- * @throws AppError `redis_disk_full`, `queue_full`
- */
+/** @param limit in percent of Redis' memory; 0: none @param margin how much sooner than at the limit */
 const isAbove = (limit: number, margin: number, percent: number): boolean =>
   limit !== 0 && percent > limit - margin;
 
+/** @throws AppError `redis_disk_full`, `queue_full` */
 function refuseWithoutRoom({ memoryPercent: percent, diskShort }: Seen, limit: number, margin: number): void {
   if (diskShort) throw redisDiskFull();
   if (!isAbove(limit, margin, percent)) return;
