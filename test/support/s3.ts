@@ -1,6 +1,6 @@
 /**
  * An S3 server for tests, in this order: TEST_S3_URL, a `versitygw` or `minio` on the PATH, moto (Python) from
- * `.amulet/test-s3` or the PATH, MinIO in a container through testcontainers. TEST_S3=install puts moto into `.amulet/test-s3`
+ * `.amulet/test-s3` or the packages of python3, MinIO in a container through testcontainers. TEST_S3=install puts moto into `.amulet/test-s3`
  * first; TEST_S3=container, versitygw, minio or moto takes just that.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -29,6 +29,22 @@ const PACKAGES = [
   'py-partiql-parser==0.6.3',
   'PyYAML==6.0.3',
 ];
+/**
+ * moto looks whether an object is there and writes it in two steps, on a thread a request: two conditional writes at once
+ * can both succeed, which S3 rules out. One at a time, they cannot.
+ */
+const MOTO_SERVER = `
+import sys, threading
+from moto import server
+answer, lock = server.DomainDispatcherApplication.__call__, threading.Lock()
+def one_conditional_write_at_a_time(self, environ, start_response):
+    if 'HTTP_IF_NONE_MATCH' not in environ:
+        return answer(self, environ, start_response)
+    with lock:
+        return answer(self, environ, start_response)
+server.DomainDispatcherApplication.__call__ = one_conditional_write_at_a_time
+server.main(sys.argv[1:])
+`;
 const IMAGE = 'minio/minio:RELEASE.2025-09-07T16-13-09Z';
 const BUCKET = 'amulet-test';
 const ACCESS = 'amulet-test';
@@ -61,11 +77,13 @@ export async function provideS3(): Promise<TestS3 | string> {
     const problem = installMoto();
     if (problem !== undefined) return problem;
   }
-  const moto = [path.join(VENV, 'bin', 'moto_server'), 'moto_server'].find(
-    (program) => existsSync(program) || onPath(program),
-  );
-  if (moto !== undefined && (may('moto') || choice === 'install')) {
-    return startProcess('moto', (port) => [moto, ['-H', '127.0.0.1', '-p', String(port)], {}]);
+  const python = [path.join(VENV, 'bin', 'python'), 'python3'].find(hasMoto);
+  if (python !== undefined && (may('moto') || choice === 'install')) {
+    return startProcess('moto', (port) => [
+      python,
+      ['-c', MOTO_SERVER, '-H', '127.0.0.1', '-p', String(port)],
+      {},
+    ]);
   }
   if (choice !== '') return `no S3 server (TEST_S3=${choice})`;
   const server = await startContainer();
@@ -75,6 +93,10 @@ export async function provideS3(): Promise<TestS3 | string> {
 
 function onPath(program: string): boolean {
   return spawnSync('sh', ['-c', 'command -v "$1"', 'sh', program], { stdio: 'ignore' }).status === 0;
+}
+
+function hasMoto(python: string): boolean {
+  return spawnSync(python, ['-c', 'import moto.server'], { stdio: 'ignore' }).status === 0;
 }
 
 /** @returns what went wrong */
