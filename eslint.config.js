@@ -53,7 +53,7 @@ export default defineConfig(
         {
           object: 'process',
           property: 'env',
-          message: 'Only src/shared/environment.ts reads the environment.',
+          message: 'Only src/shared/runtime/environment.ts reads the environment.',
         },
       ],
       '@typescript-eslint/no-empty-function': ['error', { allow: ['arrowFunctions'] }],
@@ -68,7 +68,7 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', 'ImportDeclaration'] },
   },
   {
-    files: ['src/shared/environment.ts', 'test/**', 'bench/**', 'examples/**', 'vitest.config.ts'],
+    files: ['src/shared/runtime/environment.ts', 'test/**', 'bench/**', 'examples/**', 'vitest.config.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

@@ -1,5 +1,5 @@
 /** The package.json of the published package. */
-import { PACKAGE } from '../src/shared/names.ts';
+import { PACKAGE } from '../src/shared/contract/names.ts';
 
 /** What it takes from that of the repository. */
 export interface RootManifest {

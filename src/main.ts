@@ -6,11 +6,11 @@
  */
 import path from 'node:path';
 import { sweepLeftovers } from './shared/blobs/blob-store.ts';
-import { blobUrl, loadApiConfig, modelName, settingWarnings, type Config } from './shared/config.ts';
-import { launchedEnvironment, REDIS_FOLDER } from './shared/environment.ts';
-import { StartupError, toError } from './shared/errors.ts';
-import { writeLine } from './shared/logger.ts';
-import { printableLines } from './shared/printable.ts';
+import { blobUrl, loadApiConfig, modelName, settingWarnings, type Config } from './shared/runtime/config.ts';
+import { launchedEnvironment, REDIS_FOLDER } from './shared/runtime/environment.ts';
+import { StartupError, toError } from './shared/contract/problems.ts';
+import { writeLine } from './shared/runtime/logger.ts';
+import { printableLines } from './shared/runtime/printable.ts';
 import { waitForRoom, type WaitOptions } from './launcher/data-dir.ts';
 import { waitForGivenRedis } from './launcher/given-redis.ts';
 import { Part } from './launcher/part.ts';
@@ -21,7 +21,7 @@ import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
 import { holdDataDir } from './launcher/single-instance.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
-import { isOnTerminal } from './shared/shutdown.ts';
+import { isOnTerminal } from './shared/runtime/shutdown.ts';
 
 const NAME_WIDTH = 10;
 const say = (part: string, line: string): void => {

@@ -4,8 +4,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { findChunk, readManifest } from '../shared/batches/input.ts';
-import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/batches/layout.ts';
+import { findChunk, readManifest } from '../shared/store/batches/input.ts';
+import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/store/batches/layout.ts';
 import {
   toBatch,
   type BatchRecord,
@@ -13,15 +13,15 @@ import {
   type LimitReached,
   type StorageLimits,
   type BatchLimits,
-} from '../shared/batches/store.ts';
+} from '../shared/store/batches/batch-store.ts';
 import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
 import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../shared/bulk/input.ts';
-import { defaultQuote } from '../shared/bulk/quoting.ts';
+import { defaultQuote } from '../shared/contract/quoting.ts';
 import { sniff } from '../shared/bulk/sniff.ts';
 import { sniffBytes } from '../shared/bulk/sniff-bytes.ts';
 import { sniffRecords, type Reading } from '../shared/bulk/sniff-records.ts';
-import type { Config } from '../shared/config.ts';
+import type { Config } from '../shared/runtime/config.ts';
 import {
   isFinalBatch,
   type Batch,
@@ -32,11 +32,11 @@ import {
   type CreateBatchQuery,
   type StoredPart,
   type Webhook,
-} from '../shared/contract.ts';
-import { AppError } from '../shared/errors.ts';
-import { batchModel, newBatchId, shownId } from '../shared/ids.ts';
-import { cancelChannel } from '../shared/queues.ts';
-import type { WithRedis } from '../shared/redis.ts';
+} from '../shared/contract/contract.ts';
+import { AppError } from '../shared/contract/problems.ts';
+import { batchModel, newBatchId, shownId } from '../shared/contract/ids.ts';
+import { cancelChannel } from '../shared/store/queues.ts';
+import type { WithRedis } from '../shared/redis/connections.ts';
 import type { Admission } from './admission.ts';
 import type { BatchKeeper } from './batch-keeper.ts';
 import type { ModelCatalog } from './catalog.ts';

@@ -1,6 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { RequestIdVariables } from 'hono/request-id';
-import type { ProblemCode } from '../shared/errors.ts';
+import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { InFlight } from './in-flight.ts';
 
 /** What the server and the middleware leave in the context of a request. */
@@ -12,7 +12,7 @@ export interface AppEnv {
     owner: string;
     /** What it may hold, and all requests together. */
     inFlight: InFlight;
-    /** Its span's, as shared/webhooks/trace.ts writes it; only while tracing is on. */
+    /** Its span's, as shared/runtime/trace-context.ts writes it; only while tracing is on. */
     trace?: string;
     /** `WWW-Authenticate` of a 401, where it is no API key that is missing. */
     challenge?: string;

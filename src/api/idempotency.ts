@@ -1,9 +1,9 @@
 /** `Idempotency-Key`: which id a request was given first, so that a repeat after a crash, a timeout or a race gets the same. */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { Config } from '../shared/config.ts';
-import type { Webhook } from '../shared/contract.ts';
-import { AppError } from '../shared/errors.ts';
+import type { Config } from '../shared/runtime/config.ts';
+import type { Webhook } from '../shared/contract/contract.ts';
+import { AppError } from '../shared/contract/problems.ts';
 
 export class IdempotencyKeys {
   readonly #redis: Redis;

@@ -4,11 +4,11 @@
  * nothing: the earlier keys hold until the file is right again. Each instance of the API looks for itself.
  */
 import { open, stat } from 'node:fs/promises';
-import { KeySet, parseKeyLine, type ApiKey } from '../shared/api-keys.ts';
-import type { Config } from '../shared/config.ts';
-import { StartupError, toError } from '../shared/errors.ts';
-import type { Logger } from '../shared/logger.ts';
-import { decodeText } from '../shared/text-file.ts';
+import { KeySet, parseKeyLine, type ApiKey } from '../shared/runtime/api-keys.ts';
+import type { Config } from '../shared/runtime/config.ts';
+import { StartupError, toError } from '../shared/contract/problems.ts';
+import type { Logger } from '../shared/runtime/logger.ts';
+import { decodeText } from '../shared/runtime/text-file.ts';
 
 const LOOK_MS = 1000;
 const BYTES_PER_KEY = 1000;

@@ -1,7 +1,7 @@
 /** What an instance of the API measures of its requests, and what it reads of the queues when it is asked. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { ProblemCode } from '../shared/errors.ts';
-import type { Priority } from '../shared/ids.ts';
+import type { ProblemCode } from '../shared/contract/problems.ts';
+import type { Priority } from '../shared/contract/ids.ts';
 import type { DiskFigures, DiskWatch } from './disk-watch.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Load, QueueLoad } from './load.ts';

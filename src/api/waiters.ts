@@ -4,10 +4,10 @@
  * connection is down, so every open wait is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
-import type { JobRecord } from '../shared/contract.ts';
-import { toError } from '../shared/errors.ts';
-import type { Logger } from '../shared/logger.ts';
-import { parseDoneMessage, type JobRecords } from '../shared/records.ts';
+import type { JobRecord } from '../shared/contract/contract.ts';
+import { toError } from '../shared/contract/problems.ts';
+import type { Logger } from '../shared/runtime/logger.ts';
+import { parseDoneMessage, type JobRecords } from '../shared/store/jobs/job-records.ts';
 import { ownTurn } from './own-turn.ts';
 import { SharedReads } from './shared-reads.ts';
 

@@ -1,14 +1,18 @@
 /** What callers can do about webhooks: ask for them, look at deliveries, have them sent again, read their secret. */
-import type { Config } from '../shared/config.ts';
-import type { Delivery, EventType, Webhook } from '../shared/contract.ts';
-import { AppError } from '../shared/errors.ts';
-import { isEventId, shownId } from '../shared/ids.ts';
-import { EVERYBODY } from '../shared/owner.ts';
-import { deliveryJobId } from '../shared/queues.ts';
-import type { WithRedis } from '../shared/redis.ts';
+import type { Config } from '../shared/runtime/config.ts';
+import type { Delivery, EventType, Webhook } from '../shared/contract/contract.ts';
+import { AppError } from '../shared/contract/problems.ts';
+import { isEventId, shownId } from '../shared/contract/ids.ts';
+import { EVERYBODY } from '../shared/store/owner.ts';
+import { deliveryJobId } from '../shared/store/queues.ts';
+import type { WithRedis } from '../shared/redis/connections.ts';
 import type { Admission } from './admission.ts';
-import { toDelivery, type DeliveryFilter, type DeliveryStore } from '../shared/webhooks/delivery-store.ts';
-import type { Secret, Secrets } from '../shared/webhooks/secrets.ts';
+import {
+  toDelivery,
+  type DeliveryFilter,
+  type DeliveryStore,
+} from '../shared/store/deliveries/delivery-store.ts';
+import type { Secret, Secrets } from '../shared/store/deliveries/secrets.ts';
 
 export interface WebhookServiceParts {
   config: Config;

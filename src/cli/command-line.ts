@@ -1,8 +1,8 @@
 /** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
-import { commandName } from '../shared/environment.ts';
+import { commandName } from '../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../client/batches.ts';
-import { defaultQuote, type QuoteMode } from '../shared/bulk/quoting.ts';
+import { defaultQuote, type QuoteMode } from '../shared/contract/quoting.ts';
 import { parseStrictly } from './arguments.ts';
 import { UsageError } from './exit.ts';
 import { shellWord } from './units.ts';

@@ -2,8 +2,8 @@
  * The secrets that the `amulet` command sends, and to whom. They come from the environment, or from `.env` in the working
  * folder, and that may be anybody's: unpacked, cloned or shared. An address from there gets no secret from elsewhere.
  */
-import { readVariables, type Variables } from '../shared/environment.ts';
-import { StartupError } from '../shared/errors.ts';
+import { readVariables, type Variables } from '../shared/runtime/environment.ts';
+import { StartupError } from '../shared/contract/problems.ts';
 import { UsageError } from './exit.ts';
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */

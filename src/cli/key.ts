@@ -1,7 +1,7 @@
 /** `amulet key create NAME`: a key for a caller, and what the server has to know of it. Nothing is sent or kept. */
-import { commandName } from '../shared/environment.ts';
-import { checkKeyName, keyLine, newKey } from '../shared/api-keys.ts';
-import { toError } from '../shared/errors.ts';
+import { commandName } from '../shared/runtime/environment.ts';
+import { checkKeyName, keyLine, newKey } from '../shared/runtime/api-keys.ts';
+import { toError } from '../shared/contract/problems.ts';
 import { EXIT, UsageError, type ExitCode } from './exit.ts';
 
 /**

@@ -1,15 +1,15 @@
 /** `amulet listen`: a receiver of webhooks for development. It verifies, prints and answers, and keeps nothing. */
-import { commandName } from '../shared/environment.ts';
+import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Webhook } from 'standardwebhooks';
-import type { WebhookEvent } from '../shared/contract.ts';
-import { toError } from '../shared/errors.ts';
-import { printable } from '../shared/printable.ts';
-import { isSecret } from '../shared/webhooks/secret.ts';
+import type { WebhookEvent } from '../shared/contract/contract.ts';
+import { toError } from '../shared/contract/problems.ts';
+import { printable } from '../shared/runtime/printable.ts';
+import { isSecret } from '../shared/runtime/webhook-secret.ts';
 import { parseStrictly } from './arguments.ts';
 import { CliError, EXIT, UsageError, type ExitCode } from './exit.ts';
 import { shellWord } from './units.ts';

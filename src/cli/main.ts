@@ -1,7 +1,7 @@
 /** Entry of the `amulet` command. */
-import { commandName } from '../shared/environment.ts';
+import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
-import { toError } from '../shared/errors.ts';
+import { toError } from '../shared/contract/problems.ts';
 import { backfill } from './backfill.ts';
 import { parseBackfill } from './command-line.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';

@@ -5,7 +5,7 @@ import { cutParts, takeHeader } from './batch-parts.ts';
 import { newKey } from './key.ts';
 import type { Server } from './server.ts';
 import { orAborted } from './signals.ts';
-import { defaultQuote, scannedDelimiter } from '../shared/bulk/quoting.ts';
+import { defaultQuote, scannedDelimiter } from '../shared/contract/quoting.ts';
 import type { Batch, BatchEventType, InputFormat, QuoteMode } from './types.ts';
 
 /** As docs/bulk.md describes them; what is left out, the server decides. */

@@ -4,8 +4,8 @@
  *
  * Ends with 0 or 1, and says what was answered; `docker inspect` shows that.
  */
-import { environment } from '../shared/environment.ts';
-import { toError } from '../shared/errors.ts';
+import { environment } from '../shared/runtime/environment.ts';
+import { toError } from '../shared/contract/problems.ts';
 
 /** @throws Error when nobody is there, or is not ready */
 async function ask(port: string | undefined): Promise<string> {

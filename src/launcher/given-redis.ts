@@ -1,10 +1,10 @@
 /** The Redis that REDIS_URL names: `npm start` waits for it before it starts what needs it, and says what it waits for. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { Config } from '../shared/config.ts';
-import { StartupError, toError } from '../shared/errors.ts';
-import { redisAt } from '../shared/redis-address.ts';
-import { isTls, withoutPasswords } from '../shared/redis-url.ts';
+import type { Config } from '../shared/runtime/config.ts';
+import { StartupError, toError } from '../shared/contract/problems.ts';
+import { redisAt } from '../shared/redis/address.ts';
+import { isTls, withoutPasswords } from '../shared/runtime/redis-url.ts';
 import { MIN_MAJOR } from './private-redis.ts';
 
 const RETRY_MS = 500;

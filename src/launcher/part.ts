@@ -6,8 +6,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { EXIT_CONFIG } from '../shared/errors.ts';
-import { parseLogLine } from '../shared/log-line.ts';
+import { EXIT_CONFIG } from '../shared/contract/problems.ts';
+import { parseLogLine } from '../shared/runtime/log-line.ts';
 import { RotatingLog, type RotatingLogOptions } from './rotating-log.ts';
 
 export interface PartOptions {

@@ -7,7 +7,7 @@
  */
 import { totalmem } from 'node:os';
 import type { Redis } from 'ioredis';
-import { diskSpace } from '../shared/disk-reserve.ts';
+import { diskSpace } from '../shared/runtime/disk-reserve.ts';
 
 export interface RedisLimits {
   /** `maxmemory` in bytes; 0: a quarter of the memory of the machine, or of the container. */

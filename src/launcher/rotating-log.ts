@@ -1,7 +1,7 @@
 /** A log file that is renamed to `NAME.1` when it is full, `NAME.1` to `NAME.2` and so on; the oldest is removed. */
 import { closeSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { makeFolder } from '../shared/make-folder.ts';
+import { makeFolder } from '../shared/runtime/make-folder.ts';
 
 export interface RotatingLogOptions {
   maxBytes: number;

@@ -1,6 +1,6 @@
 /** When `npm start` may say that Amulet is ready: a worker has classified a text, and the API knows of that worker. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasKeys, type Config } from '../shared/config.ts';
+import { hasKeys, type Config } from '../shared/runtime/config.ts';
 
 const POLL_MS = 100;
 /** A worker that is up is on the API's list within seconds, unless Redis is away. */

@@ -1,9 +1,9 @@
 /** The secret that webhooks are signed with where the settings name none: made once, kept in a file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError, toError } from '../shared/errors.ts';
-import { makeFolder } from '../shared/make-folder.ts';
-import { isSecret, newSecret } from '../shared/webhooks/secret.ts';
+import { StartupError, toError } from '../shared/contract/problems.ts';
+import { makeFolder } from '../shared/runtime/make-folder.ts';
+import { isSecret, newSecret } from '../shared/runtime/webhook-secret.ts';
 
 /**
  * The secret in the file `webhook-secret` of a folder; made when there is none.

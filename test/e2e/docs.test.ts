@@ -1,7 +1,7 @@
 /** `/docs` in a real browser: whatever can be executed without an id of one's own answers 2xx as it is filled in. */
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { findChromium, Pages } from '../support/browser.ts';
 import { operationsOf, type OpenApiDocument } from '../support/openapi.ts';
 import { Stack } from '../support/stack.ts';

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import { PROBLEMS, type ProblemCode } from '../../src/shared/errors.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import { PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
 import { linkedPackage } from '../support/package.ts';
 import { Stack } from '../support/stack.ts';
 

@@ -4,9 +4,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import type { Job, LabelScore } from '../../src/shared/contract.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import type { Job, LabelScore } from '../../src/shared/contract/contract.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { Launcher } from '../support/launcher.ts';
 import { freePort } from '../support/redis.ts';
 import { eventually } from '../support/stack.ts';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { reach } from '../../packaging/reach.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { installPackage, plainNode, run } from '../support/package.ts';
 import { freePort } from '../support/redis.ts';
 import { Stack } from '../support/stack.ts';

@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { findChromium, Pages } from '../support/browser.ts';
 import { eventually, Process, Stack } from '../support/stack.ts';
 import { goEmotions } from '../support/texts.ts';

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Batch, Job, LabelScore, Model } from '../../src/shared/contract.ts';
+import type { Batch, Job, LabelScore, Model } from '../../src/shared/contract/contract.ts';
 import { eventually, Process, Stack } from '../support/stack.ts';
 
 interface Problem {

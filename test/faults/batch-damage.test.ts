@@ -5,10 +5,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { BatchError } from '../../src/client/outcome-errors.ts';
 import { AmuletClient } from '../../src/client/index.ts';
 import { openBlobStore } from '../../src/shared/blobs/blob-store.ts';
-import { readManifest } from '../../src/shared/batches/input.ts';
-import { resultsKey } from '../../src/shared/batches/layout.ts';
-import { encodeChecksum } from '../../src/shared/batches/results.ts';
-import type { Batch } from '../../src/shared/contract.ts';
+import { readManifest } from '../../src/shared/store/batches/input.ts';
+import { resultsKey } from '../../src/shared/store/batches/layout.ts';
+import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
+import type { Batch } from '../../src/shared/contract/contract.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
 import { archive, BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
 import { provideS3 } from '../support/s3.ts';

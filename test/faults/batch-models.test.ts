@@ -7,12 +7,12 @@ import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { ChunkPayload, Model } from '../../src/shared/contract.ts';
-import { BatchStore } from '../../src/shared/batches/store.ts';
+import type { ChunkPayload, Model } from '../../src/shared/contract/contract.ts';
+import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
 import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
-import { loadConfig } from '../../src/shared/config.ts';
-import { bulkQueueName } from '../../src/shared/queues.ts';
-import { ModelRegistry } from '../../src/shared/registry.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { bulkQueueName } from '../../src/shared/store/queues.ts';
+import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { BulkConsumer } from '../../src/worker/inference/bulk-consumer.ts';
 import type { EnginePool } from '../../src/worker/inference/engine-pool.ts';
 import {

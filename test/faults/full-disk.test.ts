@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Batch, Job } from '../../src/shared/contract.ts';
+import type { Batch, Job } from '../../src/shared/contract/contract.ts';
 import { NDJSON } from '../support/batches.ts';
 import { Launcher } from '../support/launcher.ts';
 import { freePort } from '../support/redis.ts';

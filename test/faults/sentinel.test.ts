@@ -4,9 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Job } from '../../src/shared/contract.ts';
-import { parseJobId } from '../../src/shared/ids.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import type { Job } from '../../src/shared/contract/contract.ts';
+import { parseJobId } from '../../src/shared/contract/ids.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { Receiver } from '../support/receiver.ts';

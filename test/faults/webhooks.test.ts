@@ -1,11 +1,17 @@
 /** Faults of webhooks, one at a time; all of them at once: webhooks-chaos.test.ts. */
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Batch, Delivery, DeliveryPayload, Job, WebhookEvent } from '../../src/shared/contract.ts';
-import { JobRecords } from '../../src/shared/records.ts';
-import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/queues.ts';
-import { deliveryKey, outboxKey } from '../../src/shared/webhooks/events.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import type {
+  Batch,
+  Delivery,
+  DeliveryPayload,
+  Job,
+  WebhookEvent,
+} from '../../src/shared/contract/contract.ts';
+import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
+import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/store/queues.ts';
+import { deliveryKey, outboxKey } from '../../src/shared/contract/events.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
 import { answer, Receiver } from '../support/receiver.ts';
 import { freePort, OwnRedis } from '../support/redis.ts';

@@ -6,9 +6,9 @@ import http from 'node:http';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { problemSchema } from '../../src/shared/contract.ts';
-import { PROBLEMS } from '../../src/shared/errors.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { problemSchema } from '../../src/shared/contract/contract.ts';
+import { PROBLEMS } from '../../src/shared/contract/problems.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { fuzz } from '../support/fuzz.ts';
 import { Stack } from '../support/stack.ts';
 

@@ -5,7 +5,7 @@
 import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { fuzz } from '../support/fuzz.ts';
 import {
   Checker,

@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newKey } from '../../src/shared/api-keys.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newKey } from '../../src/shared/runtime/api-keys.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { keyLines } from '../support/key-lines.ts';
 import { fuzz } from '../support/fuzz.ts';
 import {

@@ -6,14 +6,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { storePart } from '../../src/api/upload.ts';
-import { readEntry } from '../../src/shared/batches/layout.ts';
+import { readEntry } from '../../src/shared/store/batches/layout.ts';
 import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { fromStoredHeader, toHeader } from '../../src/shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
-import { AppError } from '../../src/shared/errors.ts';
-import { textProblem } from '../../src/shared/text.ts';
+import { AppError } from '../../src/shared/contract/problems.ts';
+import { textProblem } from '../../src/shared/contract/text.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const PARSE_LIMITS = { maxTextChars: 50, maxIdChars: 5 };

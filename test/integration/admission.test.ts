@@ -1,8 +1,8 @@
 /** What is refused, and when, so that there is room for what was taken. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Batch, Job } from '../../src/shared/contract.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import type { Batch, Job } from '../../src/shared/contract/contract.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { encodeManifest, indexKey, IndexWriter, manifestKey } from '../../src/shared/batches/layout.ts';
-import { BatchStore } from '../../src/shared/batches/store.ts';
+import { encodeManifest, indexKey, IndexWriter, manifestKey } from '../../src/shared/store/batches/layout.ts';
+import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
 import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
-import { newBatchId } from '../../src/shared/ids.ts';
+import { newBatchId } from '../../src/shared/contract/ids.ts';
 import { BatchInputs } from '../../src/worker/inference/batch-inputs.ts';
 
 const PARTS = 100;

@@ -2,7 +2,7 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { AmuletClient, type BatchRow } from '../../src/client/index.ts';
-import { newKey, keyLine } from '../../src/shared/api-keys.ts';
+import { newKey, keyLine } from '../../src/shared/runtime/api-keys.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { freePort } from '../support/redis.ts';
 import { Stack } from '../support/stack.ts';

@@ -1,7 +1,7 @@
 /** Requests, downloads and connections that are held open: how many there are is bounded, and those of no use are ended. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/runtime/api-keys.ts';
 import { keyLines } from '../support/key-lines.ts';
 import { closeConnections, openConnection } from '../support/raw-connection.ts';
 import { eventually, Stack } from '../support/stack.ts';

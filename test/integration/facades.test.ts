@@ -2,7 +2,7 @@
 import { InferenceClient } from '@huggingface/inference';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Job, LabelScore } from '../../src/shared/contract.ts';
+import type { Job, LabelScore } from '../../src/shared/contract/contract.ts';
 import { eventually, Stack } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
 

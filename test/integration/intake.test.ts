@@ -2,7 +2,7 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
-import { parseJobId } from '../../src/shared/ids.ts';
+import { parseJobId } from '../../src/shared/contract/ids.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 interface JobBody {

@@ -2,12 +2,12 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { JobKeeper } from '../../src/api/job-keeper.ts';
-import { QueueSet } from '../../src/api/queue-set.ts';
-import { Backlog } from '../../src/shared/backlog.ts';
-import type { Job, JobList } from '../../src/shared/contract.ts';
-import { newGroupId, newJobId } from '../../src/shared/ids.ts';
-import { EVERYBODY, jobListKey } from '../../src/shared/owner.ts';
-import { JobRecords } from '../../src/shared/records.ts';
+import { QueueSet } from '../../src/shared/store/jobs/queue-set.ts';
+import { Backlog } from '../../src/shared/store/jobs/backlog.ts';
+import type { Job, JobList } from '../../src/shared/contract/contract.ts';
+import { newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
+import { EVERYBODY, jobListKey } from '../../src/shared/store/owner.ts';
+import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { eventually, Stack } from '../support/stack.ts';
 

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, expect, inject, test } from 'vitest';
-import { closeWhenIdle, keepAlive, listen } from '../../src/shared/listen.ts';
+import { closeWhenIdle, keepAlive, listen } from '../../src/shared/runtime/listen.ts';
 
 import { Stack } from '../support/stack.ts';
 

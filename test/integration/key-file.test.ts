@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import type { Batch, Job } from '../../src/shared/contract.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import type { Batch, Job } from '../../src/shared/contract/contract.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 const keys = { alice: newKey(), bob: newKey(), carol: newKey() };

@@ -1,7 +1,7 @@
 /** Metadata comes back as it went in, on every way, or is refused with the place that would change. */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { Receiver } from '../support/receiver.ts';
 import { eventually, Stack } from '../support/stack.ts';
 

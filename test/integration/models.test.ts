@@ -1,9 +1,9 @@
 /** Models without workers: last on the list, named where a caller waits for one, and removed when nothing needs them. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import type { Job, Model } from '../../src/shared/contract.ts';
-import { ModelRegistry } from '../../src/shared/registry.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import type { Job, Model } from '../../src/shared/contract/contract.ts';
+import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 let stack: Stack;

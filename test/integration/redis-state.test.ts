@@ -5,17 +5,17 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/waiters.ts';
-import { encodeChecksum } from '../../src/shared/batches/results.ts';
-import { BatchStore, toBatch } from '../../src/shared/batches/store.ts';
-import { loadConfig } from '../../src/shared/config.ts';
+import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
+import { BatchStore, toBatch } from '../../src/shared/store/batches/batch-store.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
 import {
   BATCH_TRANSITIONS,
   batchStatusSchema,
   type JobRecord,
   type Webhook,
-} from '../../src/shared/contract.ts';
-import { newBatchId, newGroupId, newJobId } from '../../src/shared/ids.ts';
-import { JobRecords, parseDoneMessage } from '../../src/shared/records.ts';
+} from '../../src/shared/contract/contract.ts';
+import { newBatchId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
+import { JobRecords, parseDoneMessage } from '../../src/shared/store/jobs/job-records.ts';
 
 const MODEL = 'm';
 let redis: Redis;

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { composeFile, containerEnvironment } from '../support/compose-file.ts';
 import { Stack, type Process } from '../support/stack.ts';
 

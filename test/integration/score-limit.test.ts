@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Job, LabelScore } from '../../src/shared/contract.ts';
+import type { Job, LabelScore } from '../../src/shared/contract/contract.ts';
 import { BatchCalls, type Problem } from '../support/batches.ts';
 import { Stack } from '../support/stack.ts';
 import { logits, tinyGraph, tinyModel } from '../support/tiny-graph.ts';

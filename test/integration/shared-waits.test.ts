@@ -1,9 +1,9 @@
 /** Many calls for one large job: what Redis sends for all of them is what it sends for a few. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import type { Job, JobRecord } from '../../src/shared/contract.ts';
-import { JobRecords } from '../../src/shared/records.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import type { Job, JobRecord } from '../../src/shared/contract/contract.ts';
+import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';
 

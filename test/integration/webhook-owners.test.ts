@@ -1,7 +1,7 @@
 /** One owner's receivers hang, hundreds of them; another's deliveries go on meanwhile. Real processes and connections. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { JobRecords } from '../../src/shared/records.ts';
+import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { Receiver } from '../support/receiver.ts';
 import { settleJob } from '../support/settled-jobs.ts';
 import { eventually, Stack } from '../support/stack.ts';

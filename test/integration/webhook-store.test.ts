@@ -2,21 +2,21 @@
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Attempt } from '../../src/shared/contract.ts';
-import { eventId, newGroupId, newJobId } from '../../src/shared/ids.ts';
-import type { AppError } from '../../src/shared/errors.ts';
-import { EVERYBODY } from '../../src/shared/owner.ts';
-import { JobRecords, toRecord } from '../../src/shared/records.ts';
-import { redisTime } from '../../src/shared/redis-time.ts';
+import type { Attempt } from '../../src/shared/contract/contract.ts';
+import { eventId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
+import type { AppError } from '../../src/shared/contract/problems.ts';
+import { EVERYBODY } from '../../src/shared/store/owner.ts';
+import { JobRecords, toRecord } from '../../src/shared/store/jobs/job-records.ts';
+import { redisTime } from '../../src/shared/redis/time.ts';
 import {
   DeliveryStore,
   toDelivery,
   type DeliveryRecord,
   type Next,
-} from '../../src/shared/webhooks/delivery-store.ts';
-import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/webhooks/events.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
-import { MAX_SECRETS, Secrets } from '../../src/shared/webhooks/secrets.ts';
+} from '../../src/shared/store/deliveries/delivery-store.ts';
+import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/contract/events.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
+import { MAX_SECRETS, Secrets } from '../../src/shared/store/deliveries/secrets.ts';
 import { renderBody } from '../../src/worker/webhooks/payload.ts';
 
 const DAY_MS = 86_400_000;

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { newKey } from '../../src/shared/api-keys.ts';
+import { newKey } from '../../src/shared/runtime/api-keys.ts';
 import { keyLines } from '../support/key-lines.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { answer, Receiver } from '../support/receiver.ts';

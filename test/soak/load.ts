@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Batch, Job, RowResult } from '../../src/shared/contract.ts';
+import type { Batch, Job, RowResult } from '../../src/shared/contract/contract.ts';
 import type { Violations } from './violations.ts';
 
 export interface LoadOptions {

@@ -1,7 +1,7 @@
 /** Afterwards: reads back everything that was acknowledged, twice, and holds it against what was asked for. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Webhook } from 'standardwebhooks';
-import type { Batch, Job, WebhookEvent } from '../../src/shared/contract.ts';
+import type { Batch, Job, WebhookEvent } from '../../src/shared/contract/contract.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import type { Cluster } from './cluster.ts';
 import type { Load } from './load.ts';

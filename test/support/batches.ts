@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, onTestFailed } from 'vitest';
-import { encodeChecksum } from '../../src/shared/batches/results.ts';
-import { isDone, BatchStore } from '../../src/shared/batches/store.ts';
-import { isFinalBatch, type Batch, type BatchPart } from '../../src/shared/contract.ts';
+import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
+import { isDone, BatchStore } from '../../src/shared/store/batches/batch-store.ts';
+import { isFinalBatch, type Batch, type BatchPart } from '../../src/shared/contract/contract.ts';
 import { eventually, type Process, type Stack } from './stack.ts';
 import { goEmotions } from './texts.ts';
 

@@ -11,8 +11,8 @@ import { readHeader, toHeader } from '../../src/shared/bulk/csv.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords } from '../../src/shared/bulk/split.ts';
-import type { Batch, BatchPart, BatchStatus } from '../../src/shared/contract.ts';
-import { PROBLEMS, type ProblemCode } from '../../src/shared/errors.ts';
+import type { Batch, BatchPart, BatchStatus } from '../../src/shared/contract/contract.ts';
+import { PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
 
 /** What happens to a request instead of what should. */
 export type Fault =

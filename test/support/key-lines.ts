@@ -1,4 +1,4 @@
-import { keyLine } from '../../src/shared/api-keys.ts';
+import { keyLine } from '../../src/shared/runtime/api-keys.ts';
 
 /** The setting API_KEYS for keys by their names. */
 export const keyLines = (keys: Readonly<Record<string, string>>): string =>

@@ -1,7 +1,7 @@
 /** Jobs whose ends are to be told of, without a model and without the API's check of the URL. */
-import { eventId, newGroupId, newJobId } from '../../src/shared/ids.ts';
-import { toRecord, type JobRecords } from '../../src/shared/records.ts';
-import { traceOf } from '../../src/shared/webhooks/trace.ts';
+import { eventId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
+import { toRecord, type JobRecords } from '../../src/shared/store/jobs/job-records.ts';
+import { traceOf } from '../../src/shared/runtime/trace-context.ts';
 
 const RESULT = { label: 'POSITIVE', score: 0.9792585619802988, truncated: false };
 

@@ -1,7 +1,7 @@
 /** API keys: which key is accepted, and which line of the configuration is read. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { checkKeyName, KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
+import { checkKeyName, KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/runtime/api-keys.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const HASH = '0123456789abcdef'.repeat(4);

@@ -10,7 +10,7 @@ import {
   encodeChecksum,
   isPlausible,
   readResults,
-} from '../../src/shared/batches/results.ts';
+} from '../../src/shared/store/batches/results.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'amulet-checksums-'));
 let store: BlobStore;

@@ -1,6 +1,6 @@
 /** The index of a part: 24 bytes a chunk, as workers of every version read them. */
 import { expect, test } from 'vitest';
-import { countEntries, ENTRY_BYTES, IndexWriter, readEntry } from '../../src/shared/batches/layout.ts';
+import { countEntries, ENTRY_BYTES, IndexWriter, readEntry } from '../../src/shared/store/batches/layout.ts';
 
 const entries = Array.from({ length: 1000 }, (_, i) => ({
   offset: i * 5_000_000_000,

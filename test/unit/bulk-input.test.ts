@@ -5,7 +5,7 @@ import { fromStoredHeader, toHeader, toStoredHeader } from '../../src/shared/bul
 import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
-import { textProblem } from '../../src/shared/text.ts';
+import { textProblem } from '../../src/shared/contract/text.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const LIMITS = {

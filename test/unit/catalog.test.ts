@@ -1,8 +1,8 @@
 /** What an API knows of models between two looks into Redis. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ModelCatalog } from '../../src/api/catalog.ts';
-import type { Model } from '../../src/shared/contract.ts';
-import type { ModelRegistry } from '../../src/shared/registry.ts';
+import type { Model } from '../../src/shared/contract/contract.ts';
+import type { ModelRegistry } from '../../src/shared/store/models.ts';
 
 let served: string[];
 let reads: number;

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FileBlobs } from '../../src/shared/blobs/file-blobs.ts';
-import { diskSpace } from '../../src/shared/disk-reserve.ts';
-import { encodeChecksum } from '../../src/shared/batches/results.ts';
+import { diskSpace } from '../../src/shared/runtime/disk-reserve.ts';
+import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
 import { portionsOf, storeResults, type ResultsToStore } from '../../src/worker/inference/chunk-results.ts';
 

@@ -5,7 +5,7 @@ import { Retrier } from '../../src/client/retry.ts';
 import { ErrorRows } from '../../src/cli/error-rows.ts';
 import { followResults } from '../../src/cli/results.ts';
 import type { Output } from '../../src/cli/output.ts';
-import type { Batch } from '../../src/shared/contract.ts';
+import type { Batch } from '../../src/shared/contract/contract.ts';
 
 const signal = new AbortController().signal;
 

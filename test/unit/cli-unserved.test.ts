@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { UnservedModelNotice } from '../../src/cli/unserved.ts';
 import type { BatchClient } from '../../src/client/batches.ts';
-import type { Batch, Model } from '../../src/shared/contract.ts';
+import type { Batch, Model } from '../../src/shared/contract/contract.ts';
 
 const PATIENCE_MS = 20;
 const pass = (ms = 2 * PATIENCE_MS) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -2,8 +2,8 @@
 import { expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
 import type { InputRow } from '../../src/shared/bulk/input.ts';
-import type * as contract from '../../src/shared/contract.ts';
-import type * as errors from '../../src/shared/errors.ts';
+import type * as contract from '../../src/shared/contract/contract.ts';
+import type * as errors from '../../src/shared/contract/problems.ts';
 import type { BatchSubmitOptions, FieldError, SubmitOptions, TextInput } from '../../src/client/index.ts';
 import type * as client from '../../src/client/types.ts';
 

@@ -2,7 +2,7 @@
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import { verifyWebhook, WebhookVerificationError } from '../../src/client/index.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 
 const secret = newSecret();
 const event = { type: 'job.succeeded', thin: false, data: { id: 'j', metadata: { 'é\u2028': '🙂' } } };

@@ -2,10 +2,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments, type YAMLMap } from 'yaml';
-import { keyLine } from '../../src/shared/api-keys.ts';
-import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
+import { keyLine } from '../../src/shared/runtime/api-keys.ts';
+import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/runtime/config.ts';
 import { withoutSecretsOfOthers, type Role } from '../../src/launcher/secrets.ts';
-import { newSecret } from '../../src/shared/webhooks/secret.ts';
+import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { composeFile, containerEnvironment } from '../support/compose-file.ts';
 import { NOT_LISTED } from '../support/settings-docs.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { loadApiConfig, loadConfig, SETTINGS, type SettingName } from '../../src/shared/config.ts';
-import { StartupError } from '../../src/shared/errors.ts';
-import { systemVariables } from '../../src/shared/system-variables.ts';
+import { loadApiConfig, loadConfig, SETTINGS, type SettingName } from '../../src/shared/runtime/config.ts';
+import { StartupError } from '../../src/shared/contract/problems.ts';
+import { systemVariables } from '../../src/shared/runtime/system-variables.ts';
 
 test('defaults are valid, and an empty variable counts as unset', () => {
   const defaults = loadConfig({});

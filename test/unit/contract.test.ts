@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { loadConfig } from '../../src/shared/config.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
 import {
   BATCH_TRANSITIONS,
   batchStatusSchema,
@@ -11,8 +11,8 @@ import {
   jobStatusSchema,
   type JobStatus,
   modelInfoSchema,
-} from '../../src/shared/contract.ts';
-import { PROBLEMS } from '../../src/shared/errors.ts';
+} from '../../src/shared/contract/contract.ts';
+import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 
 const { createJob, predict, hfClassify } = createRequestSchemas(loadConfig({}));
 const nested = (depth: number): unknown => JSON.parse('{"a":'.repeat(depth) + '1' + '}'.repeat(depth));

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { clientKey, hubAccess } from '../../src/cli/credentials.ts';
 import { UsageError } from '../../src/cli/exit.ts';
-import type { Variable, Variables } from '../../src/shared/environment.ts';
+import type { Variable, Variables } from '../../src/shared/runtime/environment.ts';
 
 const given = (environment: Record<string, string>, file: Record<string, string> = {}): Variables => {
   const entries = (record: Record<string, string>, from: Variable['from']) =>

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { parseEnvFile, readEnvFile } from '../../src/shared/env-file.ts';
-import { StartupError } from '../../src/shared/errors.ts';
+import { parseEnvFile, readEnvFile } from '../../src/shared/runtime/env-file.ts';
+import { StartupError } from '../../src/shared/contract/problems.ts';
 
 const values = (text: string | Buffer): Record<string, string> =>
   Object.fromEntries(parseEnvFile(Buffer.from(text)).entries.map(({ name, value }) => [name, value]));
@@ -113,7 +113,7 @@ describe('what cannot be read as it was meant is refused in one line, with a cur
         '--input-type=module',
         '-e',
         script,
-        path.resolve('src/shared/env-file.ts'),
+        path.resolve('src/shared/runtime/env-file.ts'),
       ],
       { cwd: dir, encoding: 'utf8' },
     );

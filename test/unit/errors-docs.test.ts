@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { recordErrorCodes } from '../../src/shared/bulk/input.ts';
-import { rowErrorCodes } from '../../src/shared/contract.ts';
-import { PROBLEMS } from '../../src/shared/errors.ts';
+import { rowErrorCodes } from '../../src/shared/contract/contract.ts';
+import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 
 const [problems = '', rows = ''] = readFileSync(
   new URL('../../docs/errors.md', import.meta.url),

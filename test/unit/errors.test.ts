@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { problemSchema, rowErrorCodes } from '../../src/shared/contract.ts';
+import { problemSchema, rowErrorCodes } from '../../src/shared/contract/contract.ts';
 import {
   AppError,
   EXIT_CONFIG,
@@ -8,7 +8,7 @@ import {
   StartupError,
   toError,
   type ProblemCode,
-} from '../../src/shared/errors.ts';
+} from '../../src/shared/contract/problems.ts';
 
 const EXPECTED: Record<ProblemCode, number> = {
   empty_body: 400,

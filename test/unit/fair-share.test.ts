@@ -1,8 +1,8 @@
 /** What all requests may hold together, and how much of it one owner. */
 import { describe, expect, test } from 'vitest';
 import { FairShare } from '../../src/api/fair-share.ts';
-import { AppError } from '../../src/shared/errors.ts';
-import { EVERYBODY } from '../../src/shared/owner.ts';
+import { AppError } from '../../src/shared/contract/problems.ts';
+import { EVERYBODY } from '../../src/shared/store/owner.ts';
 
 const full = () => new AppError('bodies_full', 'full', { retryAfterS: 1 });
 

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { loadConfig, SETTINGS } from '../../src/shared/config.ts';
-import { createHealthApp, serveHealth } from '../../src/shared/health-server.ts';
-import { createMetrics } from '../../src/shared/metrics.ts';
+import { loadConfig, SETTINGS } from '../../src/shared/runtime/config.ts';
+import { createHealthApp, serveHealth } from '../../src/shared/runtime/health-server.ts';
+import { createMetrics } from '../../src/shared/runtime/metrics.ts';
 import { freePort } from '../support/redis.ts';
 
 const ENTRY = fileURLToPath(new URL('../../src/healthcheck/main.ts', import.meta.url));

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { newGroupId, newJobId, parseJobId } from '../../src/shared/ids.ts';
-import { NAME } from '../../src/shared/names.ts';
+import { newGroupId, newJobId, parseJobId } from '../../src/shared/contract/ids.ts';
+import { NAME } from '../../src/shared/contract/names.ts';
 
 test('ids carry model, priority and time, and sort by time', () => {
   const before = Date.now();

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { numberLoss } from '../../src/shared/exact-number.ts';
-import { endOfString, scanJson } from '../../src/shared/json-scan.ts';
+import { numberLoss } from '../../src/shared/contract/exact-number.ts';
+import { endOfString, scanJson } from '../../src/shared/contract/json-scan.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 describe('numberLoss', () => {

@@ -10,11 +10,11 @@ import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { z } from 'zod';
 import { serviceRoutes, type ServiceParts } from '../../src/api/routes/service.ts';
-import { keyLine, newKey } from '../../src/shared/api-keys.ts';
-import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/config.ts';
-import { modelStatsSchema } from '../../src/shared/contract.ts';
-import { createHealthApp } from '../../src/shared/health-server.ts';
-import { createMetrics } from '../../src/shared/metrics.ts';
+import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
+import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/runtime/config.ts';
+import { modelStatsSchema } from '../../src/shared/contract/contract.ts';
+import { createHealthApp } from '../../src/shared/runtime/health-server.ts';
+import { createMetrics } from '../../src/shared/runtime/metrics.ts';
 
 const ROOT = 'deploy/kubernetes';
 

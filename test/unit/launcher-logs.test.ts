@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RotatingLog, rotateIfFull } from '../../src/launcher/rotating-log.ts';
-import { readableLine } from '../../src/shared/log-line.ts';
+import { readableLine } from '../../src/shared/runtime/log-line.ts';
 
 let dir: string;
 let file: string;
@@ -94,7 +94,7 @@ test.skipIf(!existsSync(FULL_DEVICE)).each([
 });
 
 test('a line that a full disk has cut does not run into the next', () => {
-  const module = JSON.stringify(path.resolve('src/shared/logger.ts'));
+  const module = JSON.stringify(path.resolve('src/shared/runtime/logger.ts'));
   // A limit on the size of a file stands for the full disk: SIGXFSZ is ignored by Node, and the write is cut, then refused.
   const script = `const { writeLine } = await import(${module}); const { ftruncateSync } = await import('node:fs');
     writeLine('x'.repeat(2000)); writeLine('lost'); ftruncateSync(1, 10); writeLine('next');`;

@@ -292,7 +292,7 @@ test.each([
   ['before it has begun to', 'await new Promise((resolve) => process.once("disconnect", resolve));'],
 ])('a part whose launcher is gone %s does not come up', async (_, before) => {
   const [shutdown, logger] = ['shutdown', 'logger'].map((name) =>
-    JSON.stringify(new URL(`../../src/shared/${name}.ts`, import.meta.url)),
+    JSON.stringify(new URL(`../../src/shared/runtime/${name}.ts`, import.meta.url)),
   );
   const script = `
     import { runMain } from ${shutdown};
@@ -311,7 +311,7 @@ test.each([
 
 test('a part that is told to end just when it is up does so', async () => {
   const [shutdown, logger] = ['shutdown', 'logger'].map((name) =>
-    JSON.stringify(new URL(`../../src/shared/${name}.ts`, import.meta.url)),
+    JSON.stringify(new URL(`../../src/shared/runtime/${name}.ts`, import.meta.url)),
   );
   const script = `
     import { onShutdown, runMain } from ${shutdown};

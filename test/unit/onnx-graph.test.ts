@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { encodeModel, type Graph, type Operator } from '../../bench/onnx-writer.ts';
-import { embeddingRows, lastOperator, NotOnnx, readOnnxGraph } from '../../src/shared/onnx-graph.ts';
+import { embeddingRows, lastOperator, NotOnnx, readOnnxGraph } from '../../src/shared/onnx/graph.ts';
 
 let folder: string;
 beforeEach(() => {

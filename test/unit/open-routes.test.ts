@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import { inFlightLimits } from '../../src/api/in-flight.ts';
-import { KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/api-keys.ts';
-import { loadConfig } from '../../src/shared/config.ts';
-import { createLogger } from '../../src/shared/logger.ts';
+import { KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/runtime/api-keys.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { createLogger } from '../../src/shared/runtime/logger.ts';
 
 /** Nothing behind the routes is ever asked: a closed one refuses before, an open one may fail. */
 const unused = undefined as never;

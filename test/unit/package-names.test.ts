@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { commandName } from '../../src/shared/environment.ts';
-import { PACKAGE } from '../../src/shared/names.ts';
+import { commandName } from '../../src/shared/runtime/environment.ts';
+import { PACKAGE } from '../../src/shared/contract/names.ts';
 
 const files = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' })
   .split('\0')
@@ -17,7 +17,7 @@ const FOREIGN = [
   /npm (?:i|install|add) (?:-g )?amulet(?![\w-])/,
 ];
 /** Where it is said that the name is not ours. */
-const WARNINGS = new Set(['src/shared/names.ts', 'docs/client.md']);
+const WARNINGS = new Set(['src/shared/contract/names.ts', 'docs/client.md']);
 
 test('no file sends anybody to a package of others', () => {
   expect(files.length).toBeGreaterThan(200);

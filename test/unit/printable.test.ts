@@ -5,8 +5,8 @@ import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createReporter } from '../../src/cli/reporter.ts';
-import { readableLine } from '../../src/shared/log-line.ts';
-import { printable, printableLines } from '../../src/shared/printable.ts';
+import { readableLine } from '../../src/shared/runtime/log-line.ts';
+import { printable, printableLines } from '../../src/shared/runtime/printable.ts';
 
 const escaped: [string, string[]][] = [
   ['C0', ['\0', '\x07', '\b', '\t', '\n', '\r', '\x1b', '\x1f']],

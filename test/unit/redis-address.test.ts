@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { loadConfig } from '../../src/shared/config.ts';
-import { redisAt } from '../../src/shared/redis-address.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { redisAt } from '../../src/shared/redis/address.ts';
 import { canMakeCertificates, CertificateAuthority } from '../support/certificates.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'amulet-tls-'));

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { loadConfig } from '../../src/shared/config.ts';
-import { parseRedisUrl, withoutPasswords } from '../../src/shared/redis-url.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { parseRedisUrl, withoutPasswords } from '../../src/shared/runtime/redis-url.ts';
 
 test.each([
   ['redis://:secret@h:1/2', 'redis://:secret@h:1/2'],

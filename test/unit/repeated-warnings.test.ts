@@ -1,7 +1,7 @@
 /** An outage fills no log. */
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { repeatedWarnings } from '../../src/shared/repeated-warnings.ts';
+import { repeatedWarnings } from '../../src/shared/runtime/repeated-warnings.ts';
 
 interface Line {
   msg: string;

@@ -1,7 +1,7 @@
 /** What a browser can be made to send to an API without keys, and under which names it is answered. */
 import { describe, expect, test } from 'vitest';
 import { createOriginGuard } from '../../src/api/middleware/same-origin.ts';
-import { loadApiConfig, loadConfig } from '../../src/shared/config.ts';
+import { loadApiConfig, loadConfig } from '../../src/shared/runtime/config.ts';
 import { composeFile, containerEnvironment } from '../support/compose-file.ts';
 
 type Headers = Record<string, string>;

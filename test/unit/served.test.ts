@@ -3,8 +3,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { tryCommand, whenServed } from '../../src/launcher/served.ts';
-import { keyLine } from '../../src/shared/api-keys.ts';
-import { loadConfig } from '../../src/shared/config.ts';
+import { keyLine } from '../../src/shared/runtime/api-keys.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
 
 let server: Server | undefined;
 afterEach(() => server?.close());

@@ -1,7 +1,7 @@
 /** Misspelt settings are named at start; the ordinary variables of a machine are not. */
 import { describe, expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/config.ts';
-import { unknownSettings } from '../../src/shared/setting-names.ts';
+import { SETTINGS } from '../../src/shared/runtime/config.ts';
+import { unknownSettings } from '../../src/shared/runtime/setting-names.ts';
 
 const KNOWN = Object.keys(SETTINGS);
 const inFile = (...file: string[]) => unknownSettings({ file, environment: file }, KNOWN);

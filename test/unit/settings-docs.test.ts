@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/config.ts';
+import { SETTINGS } from '../../src/shared/runtime/config.ts';
 import { envExample, withComposeSettings, withSettingsTable } from '../support/settings-docs.ts';
 
 const HINT = 'run `npm run docs:settings`';

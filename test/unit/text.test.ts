@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countCodePoints, isInvisible, textProblem } from '../../src/shared/text.ts';
+import { countCodePoints, isInvisible, textProblem } from '../../src/shared/contract/text.ts';
 
 test('countCodePoints agrees with the string iterator on any UTF-16', () => {
   fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => countCodePoints(text) === [...text].length));

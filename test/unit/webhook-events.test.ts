@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { batchEvents, jobEvents } from '../../src/shared/contract.ts';
+import { batchEvents, jobEvents } from '../../src/shared/contract/contract.ts';
 import {
   eventId,
   eventTime,
@@ -9,8 +9,8 @@ import {
   newBatchId,
   newGroupId,
   newJobId,
-} from '../../src/shared/ids.ts';
-import { newDelivery, showWebhook, wants } from '../../src/shared/webhooks/events.ts';
+} from '../../src/shared/contract/ids.ts';
+import { newDelivery, showWebhook, wants } from '../../src/shared/contract/events.ts';
 
 const URL = 'https://hooks.example/';
 const newJob = () => newJobId(newGroupId('normal', 'model'));

@@ -5,8 +5,8 @@ import {
   type JobRecord,
   type RowResult,
   type WebhookEvent,
-} from '../../src/shared/contract.ts';
-import type { DeliveryRecord } from '../../src/shared/webhooks/delivery-store.ts';
+} from '../../src/shared/contract/contract.ts';
+import type { DeliveryRecord } from '../../src/shared/store/deliveries/delivery-store.ts';
 import { pointsToSource, renderBody } from '../../src/worker/webhooks/payload.ts';
 
 const JOB = '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-model';

@@ -2,14 +2,14 @@
 import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadConfig } from '../../src/shared/config.ts';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
 import {
   addressProblem,
   parseAllowed,
   readReceiver,
   receiverPolicy,
   type ReceiverPolicy,
-} from '../../src/shared/webhooks/receivers.ts';
+} from '../../src/shared/contract/receivers.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 /** The rules of the default settings, with a few receivers allowed. */

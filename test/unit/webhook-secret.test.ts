@@ -1,7 +1,7 @@
 import { Webhook } from 'standardwebhooks';
 import { Webhook as SvixWebhook } from 'svix';
 import { expect, test } from 'vitest';
-import { isSecret, newSecret } from '../../src/shared/webhooks/secret.ts';
+import { isSecret, newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 
 const secretOf = (bytes: number, fill = 0xfb) => `whsec_${Buffer.alloc(bytes, fill).toString('base64')}`;
 

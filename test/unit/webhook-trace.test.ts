@@ -1,7 +1,7 @@
 /** By the W3C recommendation "Trace Context". */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { childTrace, traceOf } from '../../src/shared/webhooks/trace.ts';
+import { childTrace, traceOf } from '../../src/shared/runtime/trace-context.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';

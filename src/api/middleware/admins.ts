@@ -1,8 +1,8 @@
 /** Who runs the service: holders of a key in `ADMIN_KEYS`, which are good for nothing that callers do. */
 import type { Context } from 'hono';
 import { auth } from 'hono/utils/basic-auth';
-import type { KeySet } from '../../shared/api-keys.ts';
-import { AppError } from '../../shared/errors.ts';
+import type { KeySet } from '../../shared/runtime/api-keys.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
 
 /** The page of the queues (routes/board.ts), whether it is there or not. */

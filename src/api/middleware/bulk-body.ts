@@ -1,8 +1,8 @@
 /** The body of an upload as it streams in: its format by `Content-Type`, and whether it is compressed. */
 import type { Context } from 'hono';
 import { headerTooLong } from '../../shared/bulk/csv.ts';
-import type { BatchSpec } from '../../shared/contract.ts';
-import { AppError } from '../../shared/errors.ts';
+import type { BatchSpec } from '../../shared/contract/contract.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 import type { Upload } from '../batches.ts';
 import type { AppEnv } from '../env.ts';
 import { requireUtf8 } from './charset.ts';

@@ -1,5 +1,5 @@
 /** Bodies are UTF-8. One that says it is something else would be read as other texts, or refused for its bytes. */
-import { AppError } from '../../shared/errors.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 
 const CHARSET = /;\s*charset\s*=\s*"?([^\s;"]*)/i;
 const UTF8 = /^(?:utf-?8|us-ascii)$/i;

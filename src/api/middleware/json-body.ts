@@ -5,9 +5,9 @@
  */
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { Config } from '../../shared/config.ts';
-import { AppError, toError } from '../../shared/errors.ts';
-import { scanJson, type JsonFault } from '../../shared/json-scan.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { AppError, toError } from '../../shared/contract/problems.ts';
+import { scanJson, type JsonFault } from '../../shared/contract/json-scan.ts';
 import type { JsonBodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { ownTurn } from '../own-turn.ts';

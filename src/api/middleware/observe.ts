@@ -1,8 +1,8 @@
 /** Every request: measured, and with a span of its own that goes on from the caller's. */
 import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
-import type { Tracing } from '../../shared/tracing.ts';
-import { traceOf } from '../../shared/webhooks/trace.ts';
+import type { Tracing } from '../../shared/runtime/tracing.ts';
+import { traceOf } from '../../shared/runtime/trace-context.ts';
 import type { AppEnv } from '../env.ts';
 import { UNKNOWN_ROUTE, type ApiMetrics } from '../metrics.ts';
 

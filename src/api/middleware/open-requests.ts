@@ -1,6 +1,6 @@
 /** Requests that are not answered to their end, and their keys: one that is taken away ends its waits, streams and uploads. */
 import type { ServerResponse } from 'node:http';
-import type { ApiKey } from '../../shared/api-keys.ts';
+import type { ApiKey } from '../../shared/runtime/api-keys.ts';
 
 export class OpenRequests {
   readonly #keys = new Map<ServerResponse, ApiKey>();

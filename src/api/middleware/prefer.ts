@@ -1,5 +1,5 @@
 /** How long a request is willing to wait for its answer. */
-import { AppError } from '../../shared/errors.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 
 /**
  * Seconds of `Prefer: wait=N` (RFC 7240 §4.3), or undefined when the header does not ask for it. Other preferences are

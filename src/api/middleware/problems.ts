@@ -5,12 +5,18 @@
 import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
-import { DamagedInput, inputProblem } from '../../shared/batches/input.ts';
+import { DamagedInput, inputProblem } from '../../shared/store/batches/input.ts';
 import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
-import { AppError, PROBLEMS, toError, type FieldError, type ProblemCode } from '../../shared/errors.ts';
-import { shownId } from '../../shared/ids.ts';
-import type { Logger } from '../../shared/logger.ts';
-import { shorten } from '../../shared/text.ts';
+import {
+  AppError,
+  PROBLEMS,
+  toError,
+  type FieldError,
+  type ProblemCode,
+} from '../../shared/contract/problems.ts';
+import { shownId } from '../../shared/contract/ids.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import { shorten } from '../../shared/contract/text.ts';
 import type { AppEnv } from '../env.ts';
 
 const MAX_ERRORS = 20;

@@ -1,6 +1,6 @@
 /** Queries are read as their sender meant them, or refused: Hono leaves a wrong escape as it is, and reads the first of two. */
 import { createMiddleware } from 'hono/factory';
-import type { FieldError } from '../../shared/errors.ts';
+import type { FieldError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest } from './problems.ts';
 

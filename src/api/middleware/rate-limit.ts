@@ -2,9 +2,9 @@
 import type { Context } from 'hono';
 import type { Redis } from 'ioredis';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
-import type { ApiKey } from '../../shared/api-keys.ts';
-import { AppError } from '../../shared/errors.ts';
-import type { WithRedis } from '../../shared/redis.ts';
+import type { ApiKey } from '../../shared/runtime/api-keys.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { AppEnv } from '../env.ts';
 
 const WINDOW_S = 60;

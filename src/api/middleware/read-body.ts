@@ -1,7 +1,7 @@
 /** Reads a whole body into memory, within bounds: its size, how long it may take, and what all bodies may hold together. */
 import type { IncomingMessage } from 'node:http';
 import type { Context } from 'hono';
-import { AppError } from '../../shared/errors.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
 import type { Held } from '../fair-share.ts';
 

@@ -1,7 +1,7 @@
 /** Without keys a browser is a way in: what it can reach, any web page in it can send requests to. */
-import type { Config } from '../../shared/config.ts';
-import { AppError } from '../../shared/errors.ts';
-import { createHostCheck, hostnameOf, isLoopbackName } from '../../shared/request-host.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { createHostCheck, hostnameOf, isLoopbackName } from '../../shared/runtime/request-host.ts';
 
 /** @throws AppError `foreign_origin` for a request that a page of another origin made a browser send */
 export type OriginGuard = (method: string, header: (name: string) => string | undefined) => void;

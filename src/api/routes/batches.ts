@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { Config } from '../../shared/config.ts';
+import type { Config } from '../../shared/runtime/config.ts';
 import {
   batchPartSchema,
   batchSchema,
@@ -10,10 +10,10 @@ import {
   completeBatchSchema,
   type CreateBatchQuery,
   type RequestSchemas,
-} from '../../shared/contract.ts';
-import { AppError, toError } from '../../shared/errors.ts';
-import { BATCH_ID } from '../../shared/ids.ts';
-import type { Logger } from '../../shared/logger.ts';
+} from '../../shared/contract/contract.ts';
+import { AppError, toError } from '../../shared/contract/problems.ts';
+import { BATCH_ID } from '../../shared/contract/ids.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
 import type { BatchService, NewBatch, Upload } from '../batches.ts';
 import type { BatchResults } from '../batch-results.ts';
 import { bodyLimits } from '../body-limits.ts';

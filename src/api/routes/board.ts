@@ -9,13 +9,13 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
-import type { KeySet } from '../../shared/api-keys.ts';
-import { AppError } from '../../shared/errors.ts';
-import { toRedisProblem, type WithRedis } from '../../shared/redis.ts';
+import type { KeySet } from '../../shared/runtime/api-keys.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { toRedisProblem, type WithRedis } from '../../shared/redis/connections.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { AppEnv } from '../env.ts';
 import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
-import type { QueueSet } from '../queue-set.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
 export interface BoardParts {
   admins: KeySet;

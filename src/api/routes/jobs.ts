@@ -2,7 +2,7 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context, TypedResponse } from 'hono';
 import type { JSONParsed } from 'hono/utils/types';
-import type { Config } from '../../shared/config.ts';
+import type { Config } from '../../shared/runtime/config.ts';
 import {
   jobListSchema,
   jobSchema,
@@ -10,9 +10,9 @@ import {
   type CreateJobBody,
   type Job,
   type RequestSchemas,
-} from '../../shared/contract.ts';
-import { AppError } from '../../shared/errors.ts';
-import { JOB_ID } from '../../shared/ids.ts';
+} from '../../shared/contract/contract.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { JOB_ID } from '../../shared/contract/ids.ts';
 import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { jobBody } from '../job-body.ts';

@@ -1,9 +1,9 @@
 /** `DELETE /v1/models/{name}`: forgets a model that no worker serves any more. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { KeySet } from '../../shared/api-keys.ts';
-import { AppError } from '../../shared/errors.ts';
-import { NAME } from '../../shared/names.ts';
-import type { WithRedis } from '../../shared/redis.ts';
+import type { KeySet } from '../../shared/runtime/api-keys.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { NAME } from '../../shared/contract/names.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { AppEnv } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';

@@ -4,16 +4,16 @@
  */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { Config } from '../../shared/config.ts';
+import type { Config } from '../../shared/runtime/config.ts';
 import {
   labelScoreSchema,
   type Job,
   type LabelScore,
   type PredictBody,
   type RequestSchemas,
-} from '../../shared/contract.ts';
-import { AppError, type ProblemCode } from '../../shared/errors.ts';
-import { NAME } from '../../shared/names.ts';
+} from '../../shared/contract/contract.ts';
+import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
+import { NAME } from '../../shared/contract/names.ts';
 import { bodyLimits } from '../body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import type { JobService, NewJob } from '../jobs.ts';

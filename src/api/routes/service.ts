@@ -1,13 +1,13 @@
 /** What the service says about itself: models, limits, health, and its own description. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { Config } from '../../shared/config.ts';
-import { healthSchema, modelSchema, modelStatsSchema } from '../../shared/contract.ts';
-import { toError } from '../../shared/errors.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { healthSchema, modelSchema, modelStatsSchema } from '../../shared/contract/contract.ts';
+import { toError } from '../../shared/contract/problems.ts';
 import type { ModelCatalog } from '../catalog.ts';
 import type { Durability } from '../durability.ts';
 import type { Stats } from '../stats.ts';
 import type { AppEnv } from '../env.ts';
-import type { WithRedis } from '../../shared/redis.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
 

@@ -5,9 +5,9 @@ import {
   deliverySchema,
   deliveryStatusSchema,
   jobEventSchema,
-} from '../../shared/contract.ts';
-import { EVENT_ID } from '../../shared/ids.ts';
-import type { Secret } from '../../shared/webhooks/secrets.ts';
+} from '../../shared/contract/contract.ts';
+import { EVENT_ID } from '../../shared/contract/ids.ts';
+import type { Secret } from '../../shared/store/deliveries/secrets.ts';
 import type { AppEnv } from '../env.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import type { WebhookService } from '../webhooks.ts';

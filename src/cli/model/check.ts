@@ -1,9 +1,9 @@
 /** `amulet model check`: what a worker would make of a model folder. The work is done by a process of the worker's own code. */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { RowResult } from '../../shared/contract.ts';
-import type { ModelReport } from '../../shared/model-report.ts';
-import { printable } from '../../shared/printable.ts';
+import type { RowResult } from '../../shared/contract/contract.ts';
+import type { ModelReport } from '../../shared/contract/model-report.ts';
+import { printable } from '../../shared/runtime/printable.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
 import { bytes, count, entry, percent, plural } from '../units.ts';
 import type { CheckCommand } from './command-line.ts';

@@ -1,5 +1,5 @@
 /** `amulet model …`: from arguments to what is wanted. */
-import { commandName } from '../../shared/environment.ts';
+import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
 import { parseStrictly } from '../arguments.ts';
 import { UsageError } from '../exit.ts';

@@ -1,5 +1,5 @@
 /** The lines of `amulet model check` about what the model's vocabulary has. */
-import type { ModelReport } from '../../shared/model-report.ts';
+import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { entry, percent } from '../units.ts';
 
 /** Columns of a terminal, less those of the label. */

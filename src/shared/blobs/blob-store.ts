@@ -7,9 +7,9 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AppError, PROBLEMS, StartupError, toError } from '../errors.ts';
-import type { MinFree, Purpose } from '../disk-reserve.ts';
-import type { Logger } from '../logger.ts';
+import { AppError, PROBLEMS, StartupError, toError } from '../contract/problems.ts';
+import type { MinFree, Purpose } from '../runtime/disk-reserve.ts';
+import type { Logger } from '../runtime/logger.ts';
 
 /** Bytes `start` up to, but not including, `end`, as in `slice`: beyond the blob's end there is nothing, not an error. */
 export interface ByteRange {

@@ -11,9 +11,9 @@ import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { link, mkdir, open, readdir, rename, rmdir, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { DiskReserve, diskSpace, type MinFree, type Purpose } from '../disk-reserve.ts';
-import { toError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
+import { DiskReserve, diskSpace, type MinFree, type Purpose } from '../runtime/disk-reserve.ts';
+import { toError } from '../contract/problems.ts';
+import { makeFolder } from '../runtime/make-folder.ts';
 import {
   assertKey,
   assertPrefix,

@@ -31,7 +31,7 @@ import {
   type ListObjectsV2CommandOutput,
   type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3';
-import { toError } from '../errors.ts';
+import { toError } from '../contract/problems.ts';
 import {
   assertKey,
   assertPrefix,

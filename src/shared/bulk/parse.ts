@@ -3,8 +3,8 @@
  * place, and its neighbours are not affected; nothing in the bytes makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
-import { numberLoss } from '../exact-number.ts';
-import { textProblem, tooManyChars } from '../text.ts';
+import { numberLoss } from '../contract/exact-number.ts';
+import { textProblem, tooManyChars } from '../contract/text.ts';
 import { csvFields, repeatsHeader, type CsvProblem } from './csv.ts';
 import type { InputRow, InputSpec, RecordError, RecordErrorCode } from './input.ts';
 import { jsonProblem } from './json-problem.ts';

@@ -1,5 +1,5 @@
 /** Members of a JSON object as they are written: repeats and digits, which JSON.parse does not tell. */
-import { endOfString, nameAt } from '../json-scan.ts';
+import { endOfString, nameAt } from '../contract/json-scan.ts';
 
 /**
  * What finds out whether the root object has two members of a name, however they are spelt: `"id"` and `"\u0069d"` are the

@@ -5,7 +5,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { StartupError, toError } from '../../shared/errors.ts';
+import { StartupError, toError } from '../../shared/contract/problems.ts';
 
 export const AMULET_JSON = 'amulet.json';
 

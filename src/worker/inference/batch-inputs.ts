@@ -2,11 +2,11 @@
  * What a worker keeps in memory of the batches that it has chunks of, so that it reads a list of parts once, and not for every
  * chunk. Bounded in batches and in bytes; what was used longest ago is dropped first.
  */
-import { readIndex, readManifest } from '../../shared/batches/input.ts';
-import type { Manifest, PlacedPart } from '../../shared/batches/layout.ts';
-import type { BatchStore } from '../../shared/batches/store.ts';
+import { readIndex, readManifest } from '../../shared/store/batches/input.ts';
+import type { Manifest, PlacedPart } from '../../shared/store/batches/layout.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import type { BatchSpec } from '../../shared/contract.ts';
+import type { BatchSpec } from '../../shared/contract/contract.ts';
 
 /** Default bounds. */
 const MAX_BATCHES = 64;

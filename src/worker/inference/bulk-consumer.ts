@@ -8,16 +8,16 @@
 import { UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { BlobError, toAppError, type LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import { DamagedInput, inputProblem, readRecords } from '../../shared/batches/input.ts';
-import { readEntry, resultsKey } from '../../shared/batches/layout.ts';
-import type { BatchStore } from '../../shared/batches/store.ts';
+import { DamagedInput, inputProblem, readRecords } from '../../shared/store/batches/input.ts';
+import { readEntry, resultsKey } from '../../shared/store/batches/layout.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { fromStoredHeader } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
-import type { Config } from '../../shared/config.ts';
-import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract.ts';
-import { toError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract/contract.ts';
+import { toError } from '../../shared/contract/problems.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
 import {
   addChunks,
   bulkQueueName,
@@ -26,9 +26,9 @@ import {
   chunkJobId,
   openQueue,
   type ChunkQueue,
-} from '../../shared/queues.ts';
-import { inSlices } from '../../shared/in-slices.ts';
-import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
+} from '../../shared/store/queues.ts';
+import { inSlices } from '../../shared/runtime/in-slices.ts';
+import { repeatedWarnings } from '../../shared/runtime/repeated-warnings.ts';
 import { BatchInputs, type BatchInput } from './batch-inputs.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';

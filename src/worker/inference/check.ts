@@ -4,11 +4,11 @@
  */
 import { statSync } from 'node:fs';
 import path from 'node:path';
-import { loadConfig, SETTINGS, type Config } from '../../shared/config.ts';
-import { readVariables } from '../../shared/environment.ts';
-import { StartupError, toError } from '../../shared/errors.ts';
-import { createLogger } from '../../shared/logger.ts';
-import type { ModelReport } from '../../shared/model-report.ts';
+import { loadConfig, SETTINGS, type Config } from '../../shared/runtime/config.ts';
+import { readVariables } from '../../shared/runtime/environment.ts';
+import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { createLogger } from '../../shared/runtime/logger.ts';
+import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { Batcher } from './batcher.ts';
 import { chooseBudgets } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';

@@ -1,5 +1,5 @@
 /** What came of the rows of a chunk, read from its results as they are stored. */
-import type { ChunkDone } from '../../shared/batches/store.ts';
+import type { ChunkDone } from '../../shared/store/batches/batch-store.ts';
 
 // Quotes inside of an id or a label are escaped in JSON, so only a row's own field reads like these.
 const ERROR_FIELD = ',"error":{';

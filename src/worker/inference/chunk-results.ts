@@ -3,10 +3,15 @@
  * of labels a row they are hundreds of megabytes: what is beyond a bound is written while it is made.
  */
 import { BlobNotFound, type BlobStore } from '../../shared/blobs/blob-store.ts';
-import { checksumOf, encodeChecksum, isPlausible, type ChunkCounts } from '../../shared/batches/results.ts';
+import {
+  checksumOf,
+  encodeChecksum,
+  isPlausible,
+  type ChunkCounts,
+} from '../../shared/store/batches/results.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
-import type { RowResult } from '../../shared/contract.ts';
-import { slicesOf } from '../../shared/in-slices.ts';
+import type { RowResult } from '../../shared/contract/contract.ts';
+import { slicesOf } from '../../shared/runtime/in-slices.ts';
 import { countOutcomes } from './chunk-outcomes.ts';
 
 /** Results of up to so many bytes are written as a whole. */

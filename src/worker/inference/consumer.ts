@@ -6,17 +6,22 @@
  */
 import { UnrecoverableError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { Config } from '../../shared/config.ts';
-import { jobGroupSchema, type JobGroup, type JobPayload, type RowResult } from '../../shared/contract.ts';
-import { toError } from '../../shared/errors.ts';
-import type { Priority } from '../../shared/ids.ts';
-import type { Logger } from '../../shared/logger.ts';
-import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/queues.ts';
-import { toRecord, type JobRecords, type Outcome } from '../../shared/records.ts';
-import { redisTime } from '../../shared/redis-time.ts';
-import { repeatedWarnings } from '../../shared/repeated-warnings.ts';
-import { scoresOf, tooManyScores, type ScoreRequest } from '../../shared/score-limit.ts';
-import { NO_TRACING, type Span, type Tracing } from '../../shared/tracing.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import {
+  jobGroupSchema,
+  type JobGroup,
+  type JobPayload,
+  type RowResult,
+} from '../../shared/contract/contract.ts';
+import { toError } from '../../shared/contract/problems.ts';
+import type { Priority } from '../../shared/contract/ids.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/store/queues.ts';
+import { toRecord, type JobRecords, type Outcome } from '../../shared/store/jobs/job-records.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import { repeatedWarnings } from '../../shared/runtime/repeated-warnings.ts';
+import { scoresOf, tooManyScores, type ScoreRequest } from '../../shared/contract/score-limit.ts';
+import { NO_TRACING, type Span, type Tracing } from '../../shared/runtime/tracing.ts';
 import { RowDropped, type Lane } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
 import type { JobRun } from './worker-metrics.ts';

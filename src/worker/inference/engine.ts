@@ -2,9 +2,9 @@
  * The parent's handle on the model child: starts it, hands it batches, and starts it again when it dies.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { systemEnvironment } from '../../shared/environment.ts';
-import { StartupError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
+import { systemEnvironment } from '../../shared/runtime/environment.ts';
+import { StartupError } from '../../shared/contract/problems.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
 import type { ModelInput } from './tokenizer.ts';
 import type { FromChild, GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';
 import type { BatchRun } from './worker-metrics.ts';

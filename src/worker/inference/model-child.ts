@@ -2,7 +2,7 @@
  * Entry of the model child: the process that does nothing but run the session. Its event loop is blocked for the whole of
  * every run (onnxruntime-node's run is synchronous native code), and a native crash takes only this process with it.
  */
-import { StartupError, toError } from '../../shared/errors.ts';
+import { StartupError, toError } from '../../shared/contract/problems.ts';
 import { Model } from './model.ts';
 import type { FromChild, LoadMessage, RunMessage, ToChild } from './protocol.ts';
 

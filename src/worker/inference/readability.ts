@@ -1,5 +1,5 @@
 /** How much of a text a model can read: tokens outside its vocabulary all look alike to it. */
-import { isInvisible } from '../../shared/text.ts';
+import { isInvisible } from '../../shared/contract/text.ts';
 import type { EncodedText } from './tokenizer.ts';
 
 /** Of how many parts of a unit shares are told. */

@@ -8,7 +8,7 @@
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError, toError } from '../../shared/errors.ts';
+import { StartupError, toError } from '../../shared/contract/problems.ts';
 import { parsePythonJson } from './model-config.ts';
 import { Encoder, isShort } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';

@@ -3,9 +3,9 @@
  * it reads, and whether a text's score is the same alone and beside others. What a graph needs for that is found out here:
  * padding where it masks it out, rows of equal length where it does not.
  */
-import type { ApplyFunction } from '../../shared/contract.ts';
-import { PROBLEMS, StartupError, toError } from '../../shared/errors.ts';
-import { embeddingRows, lastOperator } from '../../shared/onnx-graph.ts';
+import type { ApplyFunction } from '../../shared/contract/contract.ts';
+import { PROBLEMS, StartupError, toError } from '../../shared/contract/problems.ts';
+import { embeddingRows, lastOperator } from '../../shared/onnx/graph.ts';
 import type { BatcherOptions } from './batcher.ts';
 import { companyOf, differenceIn, equalCompany, type Difference } from './company.ts';
 import type { Classifier } from './classifier.ts';

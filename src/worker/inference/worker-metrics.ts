@@ -1,7 +1,7 @@
 /** What a worker measures of its jobs and batches. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { FinalStatus } from '../../shared/contract.ts';
-import type { Priority } from '../../shared/ids.ts';
+import type { FinalStatus } from '../../shared/contract/contract.ts';
+import type { Priority } from '../../shared/contract/ids.ts';
 import type { Lane } from './batcher.ts';
 
 /** One run of the model process. */

@@ -5,9 +5,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { toError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
-import { outboxKey } from '../../shared/webhooks/events.ts';
+import { toError } from '../../shared/contract/problems.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import { outboxKey } from '../../shared/contract/events.ts';
 
 const GROUP = 'webhooks';
 const BATCH = 100;

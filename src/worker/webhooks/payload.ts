@@ -1,10 +1,10 @@
 /** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
 import { z } from 'zod';
-import { parseBatchRecord, toBatch } from '../../shared/batches/store.ts';
-import { isBatchEvent, jobRecordSchema, type WebhookEvent } from '../../shared/contract.ts';
-import { toJob } from '../../shared/records.ts';
-import type { DeliveryRecord } from '../../shared/webhooks/delivery-store.ts';
-import { MAX_EVENT_BYTES } from '../../shared/webhooks/events.ts';
+import { parseBatchRecord, toBatch } from '../../shared/store/batches/batch-store.ts';
+import { isBatchEvent, jobRecordSchema, type WebhookEvent } from '../../shared/contract/contract.ts';
+import { toJob } from '../../shared/store/jobs/job-records.ts';
+import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-store.ts';
+import { MAX_EVENT_BYTES } from '../../shared/contract/events.ts';
 
 /** The snapshot of a job (records.ts): its record, or that without the results but with the number of failed ones. */
 const jobSnapshotSchema = jobRecordSchema.extend({ failed: z.int().optional() });

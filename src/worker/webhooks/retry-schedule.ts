@@ -1,6 +1,6 @@
 /** When a delivery is attempted again. Pure. */
-import type { Attempt } from '../../shared/contract.ts';
-import { JITTER } from '../../shared/webhooks/lifetime.ts';
+import type { Attempt } from '../../shared/contract/contract.ts';
+import { JITTER } from '../../shared/store/deliveries/retry-window.ts';
 
 /** A receiver may put an attempt off for a day, but not for ever. */
 const MAX_RETRY_AFTER_S = 86_400;

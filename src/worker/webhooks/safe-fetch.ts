@@ -14,7 +14,7 @@ import {
   readReceiver,
   type Receiver,
   type ReceiverPolicy,
-} from '../../shared/webhooks/receivers.ts';
+} from '../../shared/contract/receivers.ts';
 import { BoundedSocket } from './bounded-socket.ts';
 
 export interface Reply {

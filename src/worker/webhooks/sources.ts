@@ -1,7 +1,7 @@
 /** Keeps what an event is about for as long as it takes to tell of it, and for a reader to fetch it then. */
-import { batchModel } from '../../shared/ids.ts';
-import type { JobRecords } from '../../shared/records.ts';
-import type { BatchStore } from '../../shared/batches/store.ts';
+import { batchModel } from '../../shared/contract/ids.ts';
+import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 
 export class Sources {
   readonly #records: JobRecords;

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
-import { keyLine, newKey } from '../../../src/shared/api-keys.ts';
+import { keyLine, newKey } from '../../../src/shared/runtime/api-keys.ts';
 import type { LoopBlock } from '../loop-probe.ts';
 import { freePort, OwnRedis } from '../redis.ts';
 import { eventually, Process } from '../stack.ts';

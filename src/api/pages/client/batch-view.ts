@@ -1,5 +1,5 @@
 /** A batch as it is shown. */
-import type { Batch, BatchStatus } from '../../../shared/contract.ts';
+import type { Batch, BatchStatus } from '../../../shared/contract/contract.ts';
 import { say } from './dom.ts';
 import { count, duration, plural, rate } from './format.ts';
 import { showPath, type Step } from './path.ts';

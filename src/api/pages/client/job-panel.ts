@@ -1,5 +1,5 @@
 /** One text: a job, its way through the states, and its labels. */
-import type { Job, JobStatus } from '../../../shared/contract.ts';
+import type { Job, JobStatus } from '../../../shared/contract/contract.ts';
 import { urlOf, type Api } from './api.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';

@@ -2,7 +2,7 @@
  * The input of a batch, read back from the blob store. What lies there was written whole, but disks and people damage
  * files: everything is compared with what is known of it, so that damage is named and never taken for input.
  */
-import { BlobNotFound, type BlobStore } from '../blobs/blob-store.ts';
+import { BlobNotFound, type BlobStore } from '../../blobs/blob-store.ts';
 import {
   countEntries,
   dataKey,
@@ -14,8 +14,8 @@ import {
   readEntry,
   type ChunkEntry,
 } from './layout.ts';
-import type { BatchRecord } from './store.ts';
-import type { StoredPart } from '../contract.ts';
+import type { BatchRecord } from './batch-store.ts';
+import type { StoredPart } from '../../contract/contract.ts';
 
 /** A blob of the input is there and is not what was written. `message` names the part; it may be shown to the caller. */
 export class DamagedInput extends Error {

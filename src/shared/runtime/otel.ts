@@ -35,10 +35,10 @@ import {
 import { SpanKind as BullmqSpanKind, type Span as BullmqSpan, type Telemetry } from 'bullmq';
 import { BullMQOtel } from 'bullmq-otel';
 import type { OtlpProtocol } from './environment.ts';
-import { StartupError, toError } from './errors.ts';
+import { StartupError, toError } from '../contract/problems.ts';
 import type { Logger } from './logger.ts';
 import type { Span, SpanOptions, Tracing, TracingOptions } from './tracing.ts';
-import { traceHeaders, type TraceHeaders } from './webhooks/trace.ts';
+import { traceHeaders, type TraceHeaders } from './trace-context.ts';
 
 const NAME = 'amulet';
 /** At its end a process waits so long for an endpoint to take the last spans. */

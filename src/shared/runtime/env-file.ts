@@ -3,7 +3,7 @@
  * word (a byte order mark, UTF-16, a line without `=`, a lone quote) is refused here: a lost `API_KEYS` would let everybody in.
  */
 import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
-import { StartupError, toError } from './errors.ts';
+import { StartupError, toError } from '../contract/problems.ts';
 import { decodeText } from './text-file.ts';
 
 export interface EnvEntry {

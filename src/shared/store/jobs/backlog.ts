@@ -3,15 +3,15 @@
  * one. BullMQ counts groups of jobs, and tells a place in a queue only by walking through it.
  *
  * A backlog is a sorted set of `<job id> <texts> <bytes>`, all with the same score and so in the order of the ids, which is
- * that of time. take-in.lua writes a job down just before it goes into its queue, settle.lua takes it out in the step that
+ * that of time. add-to-backlog.lua writes a job down just before it goes into its queue, settle.lua takes it out in the step that
  * fixes its outcome, and each changes the totals in the same step. What a crash leaves behind in between, the API finds
  * (src/api/job-keeper.ts).
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import { parseJobId } from './ids.ts';
-import { jobListKey, ownersKey } from './owner.ts';
-import { queueName } from './queues.ts';
+import { parseJobId } from '../../contract/ids.ts';
+import { jobListKey, ownersKey } from '../owner.ts';
+import { queueName } from '../queues.ts';
 
 /** Sorted set of the jobs of a queue that have no outcome. */
 export const backlogKey = (prefix: string, queue: string): string => `${prefix}:backlog:${queue}`;
@@ -23,7 +23,7 @@ export const backlogKey = (prefix: string, queue: string): string => `${prefix}:
 export const backlogTotalsKey = (prefix: string): string => `${prefix}:backlog`;
 
 /** The function `leave_backlog` for scripts that end jobs. */
-export const LEAVE_BACKLOG = readScript('leave-backlog');
+export const LEAVE_BACKLOG = readScript('remove-from-backlog');
 
 export interface QueuedJob {
   id: string;
@@ -51,10 +51,10 @@ export class Backlog {
   readonly #prefix: string;
 
   constructor(redis: Redis, prefix: string) {
-    redis.defineCommand('amuletTakeIn', { lua: readScript('take-in') });
+    redis.defineCommand('amuletTakeIn', { lua: readScript('add-to-backlog') });
     redis.defineCommand('amuletForgetBacklog', {
       numberOfKeys: 2,
-      lua: LEAVE_BACKLOG + readScript('forget-backlog'),
+      lua: LEAVE_BACKLOG + readScript('purge-backlog'),
     });
     this.#redis = redis as RedisWithBacklog;
     this.#prefix = prefix;

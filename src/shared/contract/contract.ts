@@ -3,13 +3,13 @@
  * Types are inferred from the schemas; the OpenAPI document is generated from them.
  */
 import { z } from 'zod';
-import type { QuoteMode } from './bulk/quoting.ts';
-import type { Config } from './config.ts';
-import { PROBLEMS, type ProblemCode } from './errors.ts';
+import type { QuoteMode } from './quoting.ts';
+import type { Config } from '../runtime/config.ts';
+import { PROBLEMS, type ProblemCode } from './problems.ts';
 import { scanJson } from './json-scan.ts';
 import { NAME, NAME_RULE } from './names.ts';
 import { textProblem, tooManyChars } from './text.ts';
-import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './webhooks/receivers.ts';
+import { MAX_URL_CHARS, readReceiver, receiverPolicy } from './receivers.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Job states

@@ -16,12 +16,12 @@ import {
   type StoredPart,
   type Webhook,
   webhookSchema,
-} from '../contract.ts';
-import { batchModel, eventId } from '../ids.ts';
-import { redisTime } from '../redis-time.ts';
-import { liveWorkersKey } from '../registry.ts';
-import { deliveryKey, outboxKey, showWebhook } from '../webhooks/events.ts';
-import { InputError } from '../bulk/input.ts';
+} from '../../contract/contract.ts';
+import { batchModel, eventId } from '../../contract/ids.ts';
+import { redisTime } from '../../redis/time.ts';
+import { liveWorkersKey } from '../models.ts';
+import { deliveryKey, outboxKey, showWebhook } from '../../contract/events.ts';
+import { InputError } from '../../bulk/input.ts';
 import { MAX_MANIFEST_BYTES } from './layout.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
 

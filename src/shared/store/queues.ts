@@ -4,8 +4,8 @@
  */
 import { Queue, type JobsOptions, type Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { ChunkPayload } from './contract.ts';
-import type { Priority } from './ids.ts';
+import type { ChunkPayload } from '../contract/contract.ts';
+import type { Priority } from '../contract/ids.ts';
 
 export function queueName(priority: Priority, model: string): string {
   return `${priority === 'low' ? 'low' : 'classify'}-${model}`;

@@ -10,8 +10,8 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
-import { storedPartSchema, type StoredPart } from '../contract.ts';
-import { inSlices } from '../in-slices.ts';
+import { storedPartSchema, type StoredPart } from '../../contract/contract.ts';
+import { inSlices } from '../../runtime/in-slices.ts';
 
 export const batchPrefix = (batch: string): string => `batches/${batch}/`;
 export const partBlob = (batch: string, number: number, upload: string): string =>

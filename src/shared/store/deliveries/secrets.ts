@@ -4,9 +4,9 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import { AppError } from '../errors.ts';
+import { AppError } from '../../contract/problems.ts';
 import { EVERYBODY } from '../owner.ts';
-import { newSecret } from './secret.ts';
+import { newSecret } from '../../runtime/webhook-secret.ts';
 
 /** Every webhook is signed with all of them, in one header. */
 export const MAX_SECRETS = 5;

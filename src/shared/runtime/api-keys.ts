@@ -3,8 +3,8 @@
  * the configuration cannot use what is there.
  */
 import { hash, randomBytes } from 'node:crypto';
-import { NAME, NAME_RULE } from './names.ts';
-import { EVERYBODY } from './owner.ts';
+import { NAME, NAME_RULE } from '../contract/names.ts';
+import { EVERYBODY } from '../store/owner.ts';
 
 export interface ApiKey {
   /** Owner of the jobs, batches and deliveries that are made with it. */

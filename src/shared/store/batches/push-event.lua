@@ -1,6 +1,6 @@
 --[[
 Puts the end of a batch into the outbox, if somebody wants to be told of it. Stands in front of the scripts that end one;
-settle.lua does the same for jobs. The fields of a delivery: ../webhooks/events.ts.
+settle.lua does the same for jobs. The fields of a delivery: shared/contract/events.ts.
 ]]
 local function push_event(batch, outbox, delivery, event, type, source, now)
   local json = redis.call('HGET', batch, 'webhook')

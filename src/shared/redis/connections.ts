@@ -4,9 +4,9 @@
  */
 import type { Writable } from 'node:stream';
 import { Redis, type RedisOptions } from 'ioredis';
-import { AppError, toError } from './errors.ts';
-import type { Logger } from './logger.ts';
-import { retryStrategy, type RedisAddress } from './redis-address.ts';
+import { AppError, toError } from '../contract/problems.ts';
+import type { Logger } from '../runtime/logger.ts';
+import { retryStrategy, type RedisAddress } from './address.ts';
 
 /** BullMQ blocks for 5 s at a time on an idle queue; a socket silent for longer than this is dead. */
 const WORKER_SOCKET_TIMEOUT_MS = 12_000;

@@ -15,9 +15,9 @@ import {
   type JobPayload,
   type JobRecord,
   type RowResult,
-} from './contract.ts';
-import { eventId, parseJobId } from './ids.ts';
-import { queueName } from './queues.ts';
+} from '../../contract/contract.ts';
+import { eventId, parseJobId } from '../../contract/ids.ts';
+import { queueName } from '../queues.ts';
 import {
   deliveryKey,
   MAX_EVENT_BYTES,
@@ -25,7 +25,7 @@ import {
   outboxKey,
   showWebhook,
   wants,
-} from './webhooks/events.ts';
+} from '../../contract/events.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and

@@ -14,11 +14,11 @@ import {
   type Attempt,
   type Delivery,
   type DeliveryStatus,
-} from '../contract.ts';
-import { batchModel, firstEventId, parseJobId } from '../ids.ts';
+} from '../../contract/contract.ts';
+import { batchModel, firstEventId, parseJobId } from '../../contract/ids.ts';
 import { ownersKey } from '../owner.ts';
-import { redisTime } from '../redis-time.ts';
-import { deliveryKey, deliveryUrl, outboxKey } from './events.ts';
+import { redisTime } from '../../redis/time.ts';
+import { deliveryKey, deliveryUrl, outboxKey } from '../../contract/events.ts';
 
 const deliveryRecordSchema = z.object({
   type: z.enum([...jobEvents, ...batchEvents]),

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { RedisOptions } from 'ioredis';
 import { ClusterConnector } from './cluster-connector.ts';
-import type { Config } from './config.ts';
-import { StartupError, toError } from './errors.ts';
-import { isTls, parseRedisUrl } from './redis-url.ts';
+import type { Config } from '../runtime/config.ts';
+import { StartupError, toError } from '../contract/problems.ts';
+import { isTls, parseRedisUrl } from '../runtime/redis-url.ts';
 import { WatchingConnector } from './sentinel-connector.ts';
 
 /** First reconnect after 50 ms, then slower, at least once a second: Redis restarts should go almost unnoticed. */

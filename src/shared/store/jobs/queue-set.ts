@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { jobGroupSchema, type JobGroup } from '../shared/contract.ts';
-import { parseJobId, type Priority } from '../shared/ids.ts';
-import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../shared/queues.ts';
+import { jobGroupSchema, type JobGroup } from '../../contract/contract.ts';
+import { parseJobId, type Priority } from '../../contract/ids.ts';
+import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../queues.ts';
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
@@ -25,7 +25,7 @@ export class QueueSet {
   constructor(redis: Redis, prefix: string, telemetry?: Telemetry) {
     redis.defineCommand('amuletTakeOut', {
       numberOfKeys: 1,
-      lua: readFileSync(new URL('../shared/take-out.lua', import.meta.url), 'utf8'),
+      lua: readFileSync(new URL('./replace-job-data.lua', import.meta.url), 'utf8'),
     });
     this.#redis = redis as RedisWithTakeOut;
     this.#prefix = prefix;

@@ -3,8 +3,8 @@
  * command starts without all that they need.
  */
 import { foreignOwner, readEnvFile } from './env-file.ts';
-import { StartupError } from './errors.ts';
-import { PACKAGE } from './names.ts';
+import { StartupError } from '../contract/problems.ts';
+import { PACKAGE } from '../contract/names.ts';
 import { systemVariables } from './system-variables.ts';
 
 const ENV_FILE = '.env';

@@ -3,7 +3,7 @@
  * gets the whole of what a worker wrote, or an error before the first byte.
  */
 import { createHash } from 'node:crypto';
-import { BlobNotFound, toBuffer, type BlobStore } from '../blobs/blob-store.ts';
+import { BlobNotFound, toBuffer, type BlobStore } from '../../blobs/blob-store.ts';
 
 /**
  * What is recorded of the results of a chunk: 12 bytes, little-endian, because Redis keeps them for every chunk of every batch:
