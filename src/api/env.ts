@@ -1,7 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/contract/problems.ts';
-import type { InFlight } from './in-flight.ts';
+import type { InFlight } from './load/in-flight.ts';
 
 /** What the server and the middleware leave in the context of a request. */
 export interface AppEnv {

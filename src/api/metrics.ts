@@ -2,9 +2,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { Priority } from '../shared/contract/ids.ts';
-import type { DiskFigures, DiskWatch } from './disk-watch.ts';
-import type { InFlight } from './in-flight.ts';
-import type { Load, QueueLoad } from './load.ts';
+import type { DiskFigures, DiskWatch } from './load/disk-watch.ts';
+import type { InFlight } from './load/in-flight.ts';
+import type { Load, QueueLoad } from './load/load.ts';
 
 export interface RequestDone {
   method: string;

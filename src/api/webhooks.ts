@@ -6,7 +6,7 @@ import { isEventId, shownId } from '../shared/contract/ids.ts';
 import { EVERYBODY } from '../shared/store/owner.ts';
 import { deliveryJobId } from '../shared/store/queues.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
-import type { Admission } from './admission.ts';
+import type { Admission } from './load/admission.ts';
 import {
   toDelivery,
   type DeliveryFilter,

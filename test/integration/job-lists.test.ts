@@ -1,7 +1,7 @@
 /** Lists of jobs, how many are ahead of one, and what is kept for both: in step with the jobs, whatever happens to them. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { JobKeeper } from '../../src/api/job-keeper.ts';
+import { JobKeeper } from '../../src/api/jobs/maintenance.ts';
 import { QueueSet } from '../../src/shared/store/jobs/queue-set.ts';
 import { Backlog } from '../../src/shared/store/jobs/backlog.ts';
 import type { Job, JobList } from '../../src/shared/contract/contract.ts';

@@ -2,7 +2,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, inject, test } from 'vitest';
-import { oneAtATime } from '../../src/api/pipelining.ts';
+import { oneAtATime } from '../../src/api/load/pipelining.ts';
 import { Stack } from '../support/stack.ts';
 
 const MAX = 100;

@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import { IdempotencyKeys } from '../../src/api/idempotency.ts';
-import { Waiters } from '../../src/api/waiters.ts';
+import { Waiters } from '../../src/api/jobs/waiters.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { BatchStore, toBatch } from '../../src/shared/store/batches/batch-store.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';

@@ -5,7 +5,7 @@ import { Webhook as SvixWebhook } from 'svix';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { KeySet, keyLine, newKey, parseKeyLine, type ApiKey } from '../../src/shared/runtime/api-keys.ts';
 import { createApp } from '../../src/api/app.ts';
-import { inFlightLimits } from '../../src/api/in-flight.ts';
+import { inFlightLimits } from '../../src/api/load/in-flight.ts';
 import { WebhookService } from '../../src/api/webhooks.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import type { Delivery } from '../../src/shared/contract/contract.ts';

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { bodyLimits } from '../../src/api/body-limits.ts';
+import { bodyLimits } from '../../src/api/load/body-limits.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { completeBatchSchema, createRequestSchemas, MAX_PARTS } from '../../src/shared/contract/contract.ts';
 import { scanJson } from '../../src/shared/contract/json-scan.ts';

@@ -1,6 +1,6 @@
 /** What an API knows of models between two looks into Redis. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { ModelCatalog } from '../../src/api/catalog.ts';
+import { ModelCatalog } from '../../src/api/models.ts';
 import type { Model } from '../../src/shared/contract/contract.ts';
 import type { ModelRegistry } from '../../src/shared/store/models.ts';
 

@@ -1,6 +1,6 @@
 /** What all requests may hold together, and how much of it one owner. */
 import { describe, expect, test } from 'vitest';
-import { FairShare } from '../../src/api/fair-share.ts';
+import { FairShare } from '../../src/api/load/fair-share.ts';
 import { AppError } from '../../src/shared/contract/problems.ts';
 import { EVERYBODY } from '../../src/shared/store/owner.ts';
 

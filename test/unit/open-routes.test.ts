@@ -1,7 +1,7 @@
 /** What the API answers without a key, by its own list of routes: a new one is closed until this test says that it is open. */
 import { describe, expect, test } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
-import { inFlightLimits } from '../../src/api/in-flight.ts';
+import { inFlightLimits } from '../../src/api/load/in-flight.ts';
 import { KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/runtime/api-keys.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { createLogger } from '../../src/shared/runtime/logger.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ownTurn } from '../../src/api/own-turn.ts';
+import { ownTurn } from '../../src/api/load/own-turn.ts';
 
 test('what else is ready runs between two that asked for a turn', async () => {
   const ran: string[] = [];

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { SharedReads } from '../../src/api/shared-reads.ts';
+import { SharedReads } from '../../src/api/jobs/shared-reads.ts';
 
 /** Reads that end when they are let, and tell how many there were. */
 function held() {

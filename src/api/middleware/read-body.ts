@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Context } from 'hono';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
-import type { Held } from '../fair-share.ts';
+import type { Held } from '../load/fair-share.ts';
 
 export interface ReadBodyOptions {
   maxBytes: number;

@@ -14,9 +14,9 @@ import {
 import { AppError, toError } from '../../shared/contract/problems.ts';
 import { BATCH_ID } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
-import type { BatchService, NewBatch, Upload } from '../batches.ts';
-import type { BatchResults } from '../batch-results.ts';
-import { bodyLimits } from '../body-limits.ts';
+import type { BatchService, NewBatch, Upload } from '../batches/batch-service.ts';
+import type { BatchResults } from '../batches/batch-results.ts';
+import { bodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { bulkBody, bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { jsonBody } from '../middleware/json-body.ts';

@@ -13,16 +13,16 @@ import {
 } from '../../shared/contract/contract.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { JOB_ID } from '../../shared/contract/ids.ts';
-import { bodyLimits } from '../body-limits.ts';
+import { bodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';
-import { jobBody } from '../job-body.ts';
-import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs.ts';
-import { ownTurn } from '../own-turn.ts';
+import { jobBody } from '../jobs/job-body.ts';
+import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs/job-service.ts';
+import { ownTurn } from '../load/own-turn.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
 import { onInvalid } from '../middleware/problems.ts';
-import { tellTimings } from '../server-timing.ts';
+import { tellTimings } from '../jobs/server-timing.ts';
 import type { WebhookService } from '../webhooks.ts';
 import {
   BAD_BODY,

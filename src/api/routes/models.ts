@@ -4,11 +4,11 @@ import type { KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../catalog.ts';
+import type { ModelCatalog } from '../models.ts';
 import type { AppEnv } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';
 import { onInvalid } from '../middleware/problems.ts';
-import type { Stats } from '../stats.ts';
+import type { Stats } from '../load/stats.ts';
 import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
 
 export interface ModelRoutesDeps {

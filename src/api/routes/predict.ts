@@ -14,13 +14,13 @@ import {
 } from '../../shared/contract/contract.ts';
 import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
-import { bodyLimits } from '../body-limits.ts';
+import { bodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';
-import type { JobService, NewJob } from '../jobs.ts';
+import type { JobService, NewJob } from '../jobs/job-service.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
-import { RESULT_HEADERS, setResultHeaders } from '../result-headers.ts';
-import { tellTimings } from '../server-timing.ts';
+import { RESULT_HEADERS, setResultHeaders } from '../jobs/result-headers.ts';
+import { tellTimings } from '../jobs/server-timing.ts';
 import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
 
 const ranked = z.array(labelScoreSchema);

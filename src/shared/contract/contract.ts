@@ -309,7 +309,7 @@ export const jobPayloadSchema = z.object({
 });
 export type JobPayload = z.infer<typeof jobPayloadSchema>;
 
-/** The data of one BullMQ job: jobs of ours that came in together travel together (src/api/intake.ts). */
+/** The data of one BullMQ job: jobs of ours that came in together travel together (src/api/jobs/group-commit.ts). */
 export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPayloadSchema) });
 export type JobGroup = z.infer<typeof jobGroupSchema>;
 

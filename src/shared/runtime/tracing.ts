@@ -2,7 +2,7 @@
  * Traces: one from a request to its webhook, through the queue and the model. Off unless OpenTelemetry's own variables name
  * an endpoint; its packages are not even loaded then. What else they can do is in otel.ts.
  *
- * A job travels in a group (src/api/intake.ts), and a BullMQ job has one parent; so BullMQ's spans, by bullmq-otel, are in
+ * A job travels in a group (src/api/jobs/group-commit.ts), and a BullMQ job has one parent; so BullMQ's spans, by bullmq-otel, are in
  * the trace of the first request of a group, and every request has a span of its own for its job, in its own trace:
  *
  *     POST /v1/jobs → add classify-M.classify → process classify-M → classify M → deliver job.succeeded     the first one

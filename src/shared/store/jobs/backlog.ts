@@ -5,7 +5,7 @@
  * A backlog is a sorted set of `<job id> <texts> <bytes>`, all with the same score and so in the order of the ids, which is
  * that of time. add-to-backlog.lua writes a job down just before it goes into its queue, settle.lua takes it out in the step that
  * fixes its outcome, and each changes the totals in the same step. What a crash leaves behind in between, the API finds
- * (src/api/job-keeper.ts).
+ * (src/api/jobs/maintenance.ts).
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';

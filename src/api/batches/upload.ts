@@ -3,15 +3,15 @@
  * chunk, a record and 24 bytes for each chunk, whatever comes, because the blob store takes no faster than it writes.
  */
 import { createHash } from 'node:crypto';
-import { dataKey, indexKey, IndexWriter } from '../shared/store/batches/layout.ts';
-import type { BlobStore } from '../shared/blobs/blob-store.ts';
-import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
-import { toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
-import { InputError, type InputSpec } from '../shared/bulk/input.ts';
-import { SNIFF_BYTES } from '../shared/bulk/sniff.ts';
-import { splitRecords } from '../shared/bulk/split.ts';
-import type { StoredHeader, StoredPart } from '../shared/contract/contract.ts';
-import { AppError } from '../shared/contract/problems.ts';
+import { dataKey, indexKey, IndexWriter } from '../../shared/store/batches/layout.ts';
+import type { BlobStore } from '../../shared/blobs/blob-store.ts';
+import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
+import { toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
+import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
+import { splitRecords } from '../../shared/bulk/split.ts';
+import type { StoredHeader, StoredPart } from '../../shared/contract/contract.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 import { withPace, type UploadPace } from './upload-pace.ts';
 
 /** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */

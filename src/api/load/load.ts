@@ -1,12 +1,12 @@
 /** How much there is to do and how Redis is, read for those who watch the service: a second old is new enough. */
 import type { Redis } from 'ioredis';
-import { EMPTY_BACKLOG, type Backlog } from '../shared/store/jobs/backlog.ts';
-import type { BatchStore } from '../shared/store/batches/batch-store.ts';
-import type { ModelStats } from '../shared/contract/contract.ts';
-import type { Priority } from '../shared/contract/ids.ts';
-import { queueName } from '../shared/store/queues.ts';
-import { redisMemory, type RedisMemory } from '../shared/redis/memory.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
+import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
+import type { ModelStats } from '../../shared/contract/contract.ts';
+import type { Priority } from '../../shared/contract/ids.ts';
+import { queueName } from '../../shared/store/queues.ts';
+import { redisMemory, type RedisMemory } from '../../shared/redis/memory.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Stats } from './stats.ts';
 
 export interface QueueLoad {

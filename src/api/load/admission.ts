@@ -7,14 +7,14 @@
  * beyond them by what they take in within FRESH_MS.
  */
 import type { Redis } from 'ioredis';
-import { EMPTY_BACKLOG, type Backlog, type BacklogSize } from '../shared/store/jobs/backlog.ts';
-import type { Config } from '../shared/runtime/config.ts';
-import type { DiskReserve } from '../shared/runtime/disk-reserve.ts';
-import { AppError } from '../shared/contract/problems.ts';
-import type { Priority } from '../shared/contract/ids.ts';
-import { queueName } from '../shared/store/queues.ts';
-import { redisDiskFull } from '../shared/redis/connections.ts';
-import { redisMemory } from '../shared/redis/memory.ts';
+import { EMPTY_BACKLOG, type Backlog, type BacklogSize } from '../../shared/store/jobs/backlog.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import type { Priority } from '../../shared/contract/ids.ts';
+import { queueName } from '../../shared/store/queues.ts';
+import { redisDiskFull } from '../../shared/redis/connections.ts';
+import { redisMemory } from '../../shared/redis/memory.ts';
 
 /** What is known of Redis is asked for again after so long. */
 const FRESH_MS = 500;

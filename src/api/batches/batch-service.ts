@@ -1,11 +1,11 @@
 /**
  * The life of a batch as callers see it: create, upload, complete, read, cancel, resume. No HTTP in here; how results are
- * read is in batch-results.ts, what happens without a caller in batch-keeper.ts.
+ * read is in batch-results.ts, what happens without a caller in maintenance.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { findChunk, readManifest } from '../shared/store/batches/input.ts';
-import { encodeManifest, manifestKey, partBlob, resultsKey } from '../shared/store/batches/layout.ts';
+import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
+import { encodeManifest, manifestKey, partBlob, resultsKey } from '../../shared/store/batches/layout.ts';
 import {
   toBatch,
   type BatchRecord,
@@ -13,15 +13,15 @@ import {
   type LimitReached,
   type StorageLimits,
   type BatchLimits,
-} from '../shared/store/batches/batch-store.ts';
-import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
-import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../shared/bulk/csv.ts';
-import { InputError, type InputSpec } from '../shared/bulk/input.ts';
-import { defaultQuote } from '../shared/contract/quoting.ts';
-import { sniff } from '../shared/bulk/sniff.ts';
-import { sniffBytes } from '../shared/bulk/sniff-bytes.ts';
-import { sniffRecords, type Reading } from '../shared/bulk/sniff-records.ts';
-import type { Config } from '../shared/runtime/config.ts';
+} from '../../shared/store/batches/batch-store.ts';
+import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
+import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
+import { defaultQuote } from '../../shared/contract/quoting.ts';
+import { sniff } from '../../shared/bulk/sniff.ts';
+import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
+import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
+import type { Config } from '../../shared/runtime/config.ts';
 import {
   isFinalBatch,
   type Batch,
@@ -32,15 +32,15 @@ import {
   type CreateBatchQuery,
   type StoredPart,
   type Webhook,
-} from '../shared/contract/contract.ts';
-import { AppError } from '../shared/contract/problems.ts';
-import { batchModel, newBatchId, shownId } from '../shared/contract/ids.ts';
-import { cancelChannel } from '../shared/store/queues.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
-import type { Admission } from './admission.ts';
-import type { BatchKeeper } from './batch-keeper.ts';
-import type { ModelCatalog } from './catalog.ts';
-import { IdempotencyKeys } from './idempotency.ts';
+} from '../../shared/contract/contract.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { batchModel, newBatchId, shownId } from '../../shared/contract/ids.ts';
+import { cancelChannel } from '../../shared/store/queues.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
+import type { Admission } from '../load/admission.ts';
+import type { BatchKeeper } from './maintenance.ts';
+import type { ModelCatalog } from '../models.ts';
+import { IdempotencyKeys } from '../idempotency.ts';
 import { Reservation } from './reservation.ts';
 import { CHUNK_ROWS, digestUpload, dropPart, storePart } from './upload.ts';
 import type { UploadPace } from './upload-pace.ts';

@@ -8,12 +8,12 @@
  * While a worker is idle a job waits for nothing but the write that is under way. When all are busy, its turn at a model
  * is a tenth of a second off or more, and a little of it is spent waiting for company.
  */
-import type { Backlog, BacklogSize } from '../shared/store/jobs/backlog.ts';
-import type { JobPayload } from '../shared/contract/contract.ts';
-import { newGroupId, newJobId, type Priority } from '../shared/contract/ids.ts';
-import { JOB_NAME, jobOptions, queueName } from '../shared/store/queues.ts';
-import { NO_TRACING, type Tracing } from '../shared/runtime/tracing.ts';
-import type { QueueSet } from '../shared/store/jobs/queue-set.ts';
+import type { Backlog, BacklogSize } from '../../shared/store/jobs/backlog.ts';
+import type { JobPayload } from '../../shared/contract/contract.ts';
+import { newGroupId, newJobId, type Priority } from '../../shared/contract/ids.ts';
+import { JOB_NAME, jobOptions, queueName } from '../../shared/store/queues.ts';
+import { NO_TRACING, type Tracing } from '../../shared/runtime/tracing.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
 /** Texts and characters of one group: a worker that takes it should have done with it soon. */
 const MAX_GROUP_TEXTS = 16;

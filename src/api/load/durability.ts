@@ -1,6 +1,6 @@
 /** What a crash of this Redis may cost, read from its own settings. */
 import type { Redis } from 'ioredis';
-import type { Logger } from '../shared/runtime/logger.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
 
 export interface Durability {
   /** null where the Redis does not let us look (managed ones often refuse CONFIG). */

@@ -1,6 +1,6 @@
 /** What the requests of this process may hold together, each bounded by a setting and shared fairly among owners. */
-import type { Config } from '../shared/runtime/config.ts';
-import { AppError, type ProblemCode } from '../shared/contract/problems.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
 import { FairShare } from './fair-share.ts';
 
 export interface InFlight {

@@ -1,13 +1,13 @@
 /** The results of a batch, read in the order of the input from the blobs that workers wrote, one per chunk. */
 import { EventEmitter, once } from 'node:events';
 import type { Redis } from 'ioredis';
-import { findChunk, inputProblem, readIndex, readManifest } from '../shared/store/batches/input.ts';
-import { countEntries, readEntry, resultsKey, type Manifest } from '../shared/store/batches/layout.ts';
-import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../shared/store/batches/results.ts';
-import { isDone, type BatchRecord, type BatchStore } from '../shared/store/batches/batch-store.ts';
-import type { BlobStore, LazyBlobStore } from '../shared/blobs/blob-store.ts';
-import { isFinalBatch } from '../shared/contract/contract.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
+import { findChunk, inputProblem, readIndex, readManifest } from '../../shared/store/batches/input.ts';
+import { countEntries, readEntry, resultsKey, type Manifest } from '../../shared/store/batches/layout.ts';
+import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../../shared/store/batches/results.ts';
+import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import type { BlobStore, LazyBlobStore } from '../../shared/blobs/blob-store.ts';
+import { isFinalBatch } from '../../shared/contract/contract.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 
 export interface BatchResultsParts {
   withRedis: WithRedis;

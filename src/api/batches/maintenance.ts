@@ -4,19 +4,19 @@
  * to repeat.
  */
 import type { Redis } from 'ioredis';
-import { batchPrefix } from '../shared/store/batches/layout.ts';
-import { isFinalBatch } from '../shared/contract/contract.ts';
-import { isDone, type BatchRecord, type BatchStore } from '../shared/store/batches/batch-store.ts';
-import type { LazyBlobStore } from '../shared/blobs/blob-store.ts';
-import type { Config } from '../shared/runtime/config.ts';
-import { toError } from '../shared/contract/problems.ts';
-import { batchModel } from '../shared/contract/ids.ts';
-import type { Logger } from '../shared/runtime/logger.ts';
-import { addChunks, chunkJobId, isChunkOf } from '../shared/store/queues.ts';
-import { redisTime } from '../shared/redis/time.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
-import { LIFETIME_MS, type ModelRegistry } from '../shared/store/models.ts';
-import type { QueueSet } from '../shared/store/jobs/queue-set.ts';
+import { batchPrefix } from '../../shared/store/batches/layout.ts';
+import { isFinalBatch } from '../../shared/contract/contract.ts';
+import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { toError } from '../../shared/contract/problems.ts';
+import { batchModel } from '../../shared/contract/ids.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import { addChunks, chunkJobId, isChunkOf } from '../../shared/store/queues.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
+import { LIFETIME_MS, type ModelRegistry } from '../../shared/store/models.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
 export interface BatchKeeperParts {
   config: Config;

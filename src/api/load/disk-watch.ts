@@ -1,6 +1,6 @@
 /** The disks of this API: what they have left, for /metrics, and a line in the log when one becomes short of room or has it again. */
-import type { DiskReserve } from '../shared/runtime/disk-reserve.ts';
-import type { Logger } from '../shared/runtime/logger.ts';
+import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
 
 export interface WatchedDisk {
   /** What is on it. */

@@ -3,12 +3,12 @@
  * Any API instance may look after them, at any time.
  */
 import type { Redis } from 'ioredis';
-import type { Backlog } from '../shared/store/jobs/backlog.ts';
-import { parseJobId } from '../shared/contract/ids.ts';
-import { jobListKey, ownersKey } from '../shared/store/owner.ts';
-import type { JobRecords } from '../shared/store/jobs/job-records.ts';
-import { redisTime } from '../shared/redis/time.ts';
-import type { QueueSet } from '../shared/store/jobs/queue-set.ts';
+import type { Backlog } from '../../shared/store/jobs/backlog.ts';
+import { parseJobId } from '../../shared/contract/ids.ts';
+import { jobListKey, ownersKey } from '../../shared/store/owner.ts';
+import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
 /** Jobs that are looked at together. */
 const PAGE = 500;

@@ -4,8 +4,8 @@
  * Every public method runs under one Redis deadline and throws AppErrors.
  */
 import type { Redis } from 'ioredis';
-import type { Backlog } from '../shared/store/jobs/backlog.ts';
-import type { Config } from '../shared/runtime/config.ts';
+import type { Backlog } from '../../shared/store/jobs/backlog.ts';
+import type { Config } from '../../shared/runtime/config.ts';
 import {
   isFinal,
   jobGroupSchema,
@@ -15,22 +15,28 @@ import {
   type JobRecord,
   type JobStatus,
   type Webhook,
-} from '../shared/contract/contract.ts';
-import { AppError } from '../shared/contract/problems.ts';
-import { newGroupId, newJobId, parseJobId, shownId, type Priority } from '../shared/contract/ids.ts';
-import { jobListKey } from '../shared/store/owner.ts';
-import { cancelChannel } from '../shared/store/queues.ts';
-import { selfUrl, toJob, toRecord, type JobRecords, type Outcome } from '../shared/store/jobs/job-records.ts';
-import { redisTime } from '../shared/redis/time.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
-import { tooManyScores } from '../shared/contract/score-limit.ts';
-import type { Tracing } from '../shared/runtime/tracing.ts';
-import { showWebhook } from '../shared/contract/events.ts';
-import type { Admission } from './admission.ts';
-import type { KnownModel, ModelCatalog } from './catalog.ts';
-import { IdempotencyKeys } from './idempotency.ts';
-import { sizeOf, type Added, type Intake, type NewPayload } from './intake.ts';
-import type { QueueSet } from '../shared/store/jobs/queue-set.ts';
+} from '../../shared/contract/contract.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { newGroupId, newJobId, parseJobId, shownId, type Priority } from '../../shared/contract/ids.ts';
+import { jobListKey } from '../../shared/store/owner.ts';
+import { cancelChannel } from '../../shared/store/queues.ts';
+import {
+  selfUrl,
+  toJob,
+  toRecord,
+  type JobRecords,
+  type Outcome,
+} from '../../shared/store/jobs/job-records.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
+import { tooManyScores } from '../../shared/contract/score-limit.ts';
+import type { Tracing } from '../../shared/runtime/tracing.ts';
+import { showWebhook } from '../../shared/contract/events.ts';
+import type { Admission } from '../load/admission.ts';
+import type { KnownModel, ModelCatalog } from '../models.ts';
+import { IdempotencyKeys } from '../idempotency.ts';
+import { sizeOf, type Added, type Intake, type NewPayload } from './group-commit.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 import { SharedReads } from './shared-reads.ts';
 import type { Waiters } from './waiters.ts';
 

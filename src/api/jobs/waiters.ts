@@ -4,11 +4,11 @@
  * connection is down, so every open wait is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
-import type { JobRecord } from '../shared/contract/contract.ts';
-import { toError } from '../shared/contract/problems.ts';
-import type { Logger } from '../shared/runtime/logger.ts';
-import { parseDoneMessage, type JobRecords } from '../shared/store/jobs/job-records.ts';
-import { ownTurn } from './own-turn.ts';
+import type { JobRecord } from '../../shared/contract/contract.ts';
+import { toError } from '../../shared/contract/problems.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import { parseDoneMessage, type JobRecords } from '../../shared/store/jobs/job-records.ts';
+import { ownTurn } from '../load/own-turn.ts';
 import { SharedReads } from './shared-reads.ts';
 
 export type WaitOutcome = JobRecord | 'deleted' | undefined;

@@ -5,8 +5,8 @@
  * So something is free for the next owner, however many came before. A fixed share each would be too much for many owners
  * and too little for one. Without API keys everybody is the same owner, who may have all of it.
  */
-import type { AppError } from '../shared/contract/problems.ts';
-import { EVERYBODY } from '../shared/store/owner.ts';
+import type { AppError } from '../../shared/contract/problems.ts';
+import { EVERYBODY } from '../../shared/store/owner.ts';
 
 /** What one request holds; to be released when it is done with, however it ends. */
 export interface Held {

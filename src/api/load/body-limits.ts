@@ -2,8 +2,8 @@
  * The JSON that each call can need, from what its schema can hold. A schema checks the size of a list after all its items, so
  * these limits are applied to the text before anything is made of it.
  */
-import type { Config } from '../shared/runtime/config.ts';
-import { MAX_PARTS } from '../shared/contract/contract.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import { MAX_PARTS } from '../../shared/contract/contract.ts';
 
 export interface JsonBodyLimits {
   maxBytes: number;

@@ -1,5 +1,5 @@
 /** How slowly an upload may come. */
-import { AppError } from '../shared/contract/problems.ts';
+import { AppError } from '../../shared/contract/problems.ts';
 
 export interface UploadPace {
   /** Time in which something must come, in ms. */

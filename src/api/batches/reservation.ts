@@ -7,9 +7,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BatchStore, LimitReached, StorageLimits } from '../shared/store/batches/batch-store.ts';
-import { AppError } from '../shared/contract/problems.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
+import type { BatchStore, LimitReached, StorageLimits } from '../../shared/store/batches/batch-store.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
 
 /** A step is an eighth of what was sent, within these bounds: near a limit, so much is refused too early. */
 const MIN_STEP_BYTES = 64 * 1024;
