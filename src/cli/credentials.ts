@@ -4,7 +4,7 @@
  */
 import { readVariables, type Variables } from '../shared/runtime/environment.ts';
 import { StartupError } from '../shared/contract/problems.ts';
-import { UsageError } from './exit.ts';
+import { UsageError } from './terminal/exit.ts';
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
 const SECRET = /^[\x21-\x7e]+$/;

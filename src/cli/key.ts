@@ -2,7 +2,7 @@
 import { commandName } from '../shared/runtime/environment.ts';
 import { checkKeyName, keyLine, newKey } from '../shared/runtime/api-keys.ts';
 import { toError } from '../shared/contract/problems.ts';
-import { EXIT, UsageError, type ExitCode } from './exit.ts';
+import { EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 
 /**
  * @param args behind `key`

@@ -10,9 +10,9 @@ import type { WebhookEvent } from '../shared/contract/contract.ts';
 import { toError } from '../shared/contract/problems.ts';
 import { printable } from '../shared/runtime/printable.ts';
 import { isSecret } from '../shared/runtime/webhook-secret.ts';
-import { parseStrictly } from './arguments.ts';
-import { CliError, EXIT, UsageError, type ExitCode } from './exit.ts';
-import { shellWord } from './units.ts';
+import { parseStrictly } from './terminal/arguments.ts';
+import { CliError, EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
+import { shellWord } from './terminal/units.ts';
 
 export interface ListenCommand {
   port: number;

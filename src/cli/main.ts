@@ -2,13 +2,13 @@
 import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
 import { toError } from '../shared/contract/problems.ts';
-import { backfill } from './backfill.ts';
-import { parseBackfill } from './command-line.ts';
-import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './exit.ts';
+import { backfill } from './backfill/backfill.ts';
+import { parseBackfill } from './backfill/command-line.ts';
+import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './terminal/exit.ts';
 import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
-import { isClosedPipe } from './output.ts';
-import { createReporter } from './reporter.ts';
-import { print, printError } from './terminal.ts';
+import { isClosedPipe } from './backfill/output.ts';
+import { createReporter } from './terminal/reporter.ts';
+import { print, printError } from './terminal/print.ts';
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
 const SAME_PRESS_MS = 500;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { EXIT } from '../../src/cli/exit.ts';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { BatchClient } from '../../src/client/batches.ts';
 import { HttpClient } from '../../src/client/http.ts';
 import { CliProcess, runBackfill } from '../support/cli.ts';

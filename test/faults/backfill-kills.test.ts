@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { EXIT } from '../../src/cli/exit.ts';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/cli.ts';
 import { freePort } from '../support/redis.ts';
 import { Stack } from '../support/stack.ts';

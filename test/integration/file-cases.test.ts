@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { EXIT } from '../../src/cli/exit.ts';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { AmuletClient, type BatchSubmitOptions } from '../../src/client/index.ts';
 import { fromFile } from '../../src/client/node.ts';
 import type { Batch } from '../../src/shared/contract/contract.ts';

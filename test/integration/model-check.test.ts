@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { encodeModel } from '../../bench/onnx-writer.ts';
-import { EXIT } from '../../src/cli/exit.ts';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
 import type { ModelReport } from '../../src/shared/contract/model-report.ts';
 import { CliProcess } from '../support/cli.ts';
 import { tinyModels } from '../support/goldens.ts';

@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { EXIT } from '../../src/cli/exit.ts';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { CliProcess } from '../support/cli.ts';
 import { cutAfter, cutList, FakeHub, refuse } from '../support/hub.ts';
 import { eventually } from '../support/stack.ts';

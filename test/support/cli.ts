@@ -1,11 +1,11 @@
 /** The `amulet` command, in this process or in one of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { backfill } from '../../src/cli/backfill.ts';
-import { parseBackfill } from '../../src/cli/command-line.ts';
-import { CliError } from '../../src/cli/exit.ts';
-import { progressLine } from '../../src/cli/progress-line.ts';
-import type { Reporter } from '../../src/cli/reporter.ts';
+import { backfill } from '../../src/cli/backfill/backfill.ts';
+import { parseBackfill } from '../../src/cli/backfill/command-line.ts';
+import { CliError } from '../../src/cli/terminal/exit.ts';
+import { progressLine } from '../../src/cli/terminal/progress-line.ts';
+import type { Reporter } from '../../src/cli/terminal/reporter.ts';
 
 export interface Outcome {
   code: number | null;

@@ -1,10 +1,10 @@
 /** `amulet backfill …`: what is understood, and the one line that says what is not. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/command-line.ts';
-import { EXIT, UsageError } from '../../src/cli/exit.ts';
+import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/backfill/command-line.ts';
+import { EXIT, UsageError } from '../../src/cli/terminal/exit.ts';
 import { BACKFILL_HELP, HELP } from '../../src/cli/help.ts';
-import { connectTo } from '../../src/cli/server.ts';
-import { restartCommand, restartWith, resumeCommand } from '../../src/cli/suggest.ts';
+import { connectTo } from '../../src/cli/backfill/server.ts';
+import { restartCommand, restartWith, resumeCommand } from '../../src/cli/backfill/suggested-commands.ts';
 
 const parse = (...args: string[]) => parseBackfill(args) as BackfillCommand;
 

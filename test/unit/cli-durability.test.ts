@@ -4,8 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { openDestination } from '../../src/cli/destination.ts';
-import type { BackfillState } from '../../src/cli/state.ts';
+import { openDestination } from '../../src/cli/backfill/destination.ts';
+import type { BackfillState } from '../../src/cli/backfill/state.ts';
 
 /** What is done to files, in order, as `write out.partial`. */
 const { calls } = vi.hoisted(() => ({ calls: [] as string[] }));

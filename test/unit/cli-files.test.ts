@@ -6,12 +6,12 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openDestination } from '../../src/cli/destination.ts';
-import { UnreadableInputError } from '../../src/cli/exit.ts';
-import { fromStream, openInput } from '../../src/cli/input.ts';
-import { beginOf, takeLock } from '../../src/cli/lock.ts';
-import { moveInto, PartialFile } from '../../src/cli/output.ts';
-import { StateFile, type BackfillState } from '../../src/cli/state.ts';
+import { openDestination } from '../../src/cli/backfill/destination.ts';
+import { UnreadableInputError } from '../../src/cli/terminal/exit.ts';
+import { fromStream, openInput } from '../../src/cli/backfill/input.ts';
+import { beginOf, takeLock } from '../../src/cli/terminal/lock.ts';
+import { moveInto, PartialFile } from '../../src/cli/backfill/output.ts';
+import { StateFile, type BackfillState } from '../../src/cli/backfill/state.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -230,7 +230,7 @@ describe('the lock', () => {
   });
 
   test('of a process that lives is respected', async () => {
-    const script = `const { takeLock } = await import(${JSON.stringify(new URL('../../src/cli/lock.ts', import.meta.url))});
+    const script = `const { takeLock } = await import(${JSON.stringify(new URL('../../src/cli/terminal/lock.ts', import.meta.url))});
       takeLock(process.argv[1]); process.stdout.write('held'); setInterval(() => {}, 1000);`;
     const { spawn } = await import('node:child_process');
     const child = spawn(process.execPath, ['--input-type=module', '-e', script, at('lock')], {

@@ -1,6 +1,6 @@
 /** `amulet model`: the command line, which files of a repository are taken, and who the hub is. */
 import { describe, expect, test } from 'vitest';
-import { CliError, UsageError } from '../../src/cli/exit.ts';
+import { CliError, UsageError } from '../../src/cli/terminal/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
 import {
   chooseExternalFiles,

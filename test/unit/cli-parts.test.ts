@@ -1,9 +1,9 @@
 /** The parts of an upload: nothing of the input is lost or moved, and the server reads from them what it would from the whole. */
 import fc from 'fast-check';
 import { expect, describe, test } from 'vitest';
-import { BufferPool } from '../../src/cli/buffer-pool.ts';
-import { takeHeader } from '../../src/cli/header.ts';
-import { cutParts } from '../../src/cli/parts.ts';
+import { BufferPool } from '../../src/cli/backfill/buffer-pool.ts';
+import { takeHeader } from '../../src/cli/backfill/header.ts';
+import { cutParts } from '../../src/cli/backfill/parts.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { toHeader } from '../../src/shared/bulk/csv.ts';

@@ -1,9 +1,9 @@
 /** What the command shows while it works. */
 import { describe, expect, test } from 'vitest';
-import { progressLine, type Progress } from '../../src/cli/progress-line.ts';
-import { RateMeter } from '../../src/cli/rate-meter.ts';
-import { createReporter } from '../../src/cli/reporter.ts';
-import { bytes, count, duration, percent, plural, rate, shellWord } from '../../src/cli/units.ts';
+import { progressLine, type Progress } from '../../src/cli/terminal/progress-line.ts';
+import { RateMeter } from '../../src/cli/terminal/rate-meter.ts';
+import { createReporter } from '../../src/cli/terminal/reporter.ts';
+import { bytes, count, duration, percent, plural, rate, shellWord } from '../../src/cli/terminal/units.ts';
 
 const STYLE = { done: (cells: string) => cells, left: (cells: string) => cells };
 const line = (progress: Progress, columns: number) => progressLine(progress, columns, STYLE);

@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import type { BatchClient } from '../../src/client/batches.ts';
 import { Retrier } from '../../src/client/retry.ts';
-import { ErrorRows } from '../../src/cli/error-rows.ts';
-import { followResults } from '../../src/cli/results.ts';
-import type { Output } from '../../src/cli/output.ts';
+import { ErrorRows } from '../../src/cli/backfill/error-rows.ts';
+import { followResults } from '../../src/cli/backfill/results.ts';
+import type { Output } from '../../src/cli/backfill/output.ts';
 import type { Batch } from '../../src/shared/contract/contract.ts';
 
 const signal = new AbortController().signal;

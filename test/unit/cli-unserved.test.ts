@@ -1,6 +1,6 @@
 /** A backfill whose model no worker serves says so once, and what is served instead. */
 import { expect, test } from 'vitest';
-import { UnservedModelNotice } from '../../src/cli/unserved.ts';
+import { UnservedModelNotice } from '../../src/cli/backfill/unserved.ts';
 import type { BatchClient } from '../../src/client/batches.ts';
 import type { Batch, Model } from '../../src/shared/contract/contract.ts';
 

@@ -1,7 +1,7 @@
 /** Which secrets of the environment and of `.env` the `amulet` command sends, and to whom. */
 import { describe, expect, test } from 'vitest';
 import { clientKey, hubAccess } from '../../src/cli/credentials.ts';
-import { UsageError } from '../../src/cli/exit.ts';
+import { UsageError } from '../../src/cli/terminal/exit.ts';
 import type { Variable, Variables } from '../../src/shared/runtime/environment.ts';
 
 const given = (environment: Record<string, string>, file: Record<string, string> = {}): Variables => {

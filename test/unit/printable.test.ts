@@ -4,7 +4,7 @@ import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createReporter } from '../../src/cli/reporter.ts';
+import { createReporter } from '../../src/cli/terminal/reporter.ts';
 import { readableLine } from '../../src/shared/runtime/log-line.ts';
 import { printable, printableLines } from '../../src/shared/runtime/printable.ts';
 

@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract/contract.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { printable } from '../../shared/runtime/printable.ts';
-import { CliError, EXIT, Interrupted, type ExitCode } from '../exit.ts';
-import { bytes, count, entry, percent, plural } from '../units.ts';
+import { CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
+import { bytes, count, entry, percent, plural } from '../terminal/units.ts';
 import type { CheckCommand } from './command-line.ts';
 import { vocabulary } from './vocabulary.ts';
 

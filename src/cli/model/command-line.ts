@@ -1,9 +1,9 @@
 /** `amulet model …`: from arguments to what is wanted. */
 import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
-import { parseStrictly } from '../arguments.ts';
-import { UsageError } from '../exit.ts';
-import { shellWord } from '../units.ts';
+import { parseStrictly } from '../terminal/arguments.ts';
+import { UsageError } from '../terminal/exit.ts';
+import { shellWord } from '../terminal/units.ts';
 
 export interface PullCommand {
   kind: 'pull';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ConnectionError } from '../../client/errors.ts';
 import type { Retrier } from '../../client/retry.ts';
-import { CliError, EXIT } from '../exit.ts';
+import { CliError, EXIT } from '../terminal/exit.ts';
 import type { HubFile } from './hub-files.ts';
 import type { Hub, Repository } from './hub.ts';
 

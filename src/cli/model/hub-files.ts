@@ -1,6 +1,6 @@
 /** Which files of a repository make a model folder. Pure. */
 import { posix } from 'node:path';
-import { CliError, EXIT } from '../exit.ts';
+import { CliError, EXIT } from '../terminal/exit.ts';
 
 /** A file of a repository at one commit. */
 export interface HubFile {

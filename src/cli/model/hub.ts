@@ -4,8 +4,8 @@ import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
 import type { HubAccess } from '../credentials.ts';
-import { CliError, EXIT } from '../exit.ts';
-import { bytes, count } from '../units.ts';
+import { CliError, EXIT } from '../terminal/exit.ts';
+import { bytes, count } from '../terminal/units.ts';
 import type { HubFile } from './hub-files.ts';
 
 const infoSchema = z.object({ sha: z.string().regex(/^[0-9a-f]{40}$/, 'is not the hash of a commit') });

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { UsageError } from '../exit.ts';
+import { UsageError } from '../terminal/exit.ts';
 import type { Repository } from './hub.ts';
 
 /** What is written into manifest.json, which a worker checks the files against (src/worker/inference/model-folder.ts). */

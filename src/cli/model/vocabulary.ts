@@ -1,6 +1,6 @@
 /** The lines of `amulet model check` about what the model's vocabulary has. */
 import type { ModelReport } from '../../shared/contract/model-report.ts';
-import { entry, percent } from '../units.ts';
+import { entry, percent } from '../terminal/units.ts';
 
 /** Columns of a terminal, less those of the label. */
 const WIDTH = 80 - entry('', '').length;

@@ -1,9 +1,9 @@
 /** Commands that the user may want to type next. */
-import type { BatchOptions } from '../client/batches.ts';
-import { defaultQuote } from '../shared/contract/quoting.ts';
+import type { BatchOptions } from '../../client/batches.ts';
+import { defaultQuote } from '../../shared/contract/quoting.ts';
 import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
-import { commandName } from '../shared/runtime/environment.ts';
-import { shellWord } from './units.ts';
+import { commandName } from '../../shared/runtime/environment.ts';
+import { shellWord } from '../terminal/units.ts';
 
 /** Goes on with what was begun; its options need not be said again. @param url of the server, if it is another now */
 export function resumeCommand({ file, out, deleteBatch }: BackfillCommand, url?: URL): string {

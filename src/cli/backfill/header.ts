@@ -1,8 +1,8 @@
 /** The header of a CSV file, which the parts of an upload go without. */
-import { content, recordScanner, withoutMark } from '../shared/bulk/records.ts';
-import { readHeader } from '../shared/bulk/csv.ts';
-import { InputError, type InputSpec } from '../shared/bulk/input.ts';
-import { UsageError } from './exit.ts';
+import { content, recordScanner, withoutMark } from '../../shared/bulk/records.ts';
+import { readHeader } from '../../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
+import { UsageError } from '../terminal/exit.ts';
 import { before } from './peek.ts';
 
 export interface CsvHeader {

@@ -2,8 +2,8 @@
 import { open, rename, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorRows } from './error-rows.ts';
-import { CliError, EXIT, Interrupted } from './exit.ts';
-import { printRows } from './terminal.ts';
+import { CliError, EXIT, Interrupted } from '../terminal/exit.ts';
+import { printRows } from '../terminal/print.ts';
 
 /** Takes whole lines, in order. */
 export interface Output {

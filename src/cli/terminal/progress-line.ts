@@ -1,5 +1,5 @@
 /** How far it is, in one line of any width. */
-import { printable } from '../shared/runtime/printable.ts';
+import { printable } from '../../shared/runtime/printable.ts';
 import { bytes, count, duration, LABEL_WIDTH, rate } from './units.ts';
 
 export interface Progress {

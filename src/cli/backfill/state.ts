@@ -1,7 +1,7 @@
 /** What a run leaves for the next one: `OUT.resume.json`. Written whole or not at all. */
 import { open, readFile, rename, rm } from 'node:fs/promises';
-import type { BatchOptions } from '../client/batches.ts';
-import { UsageError } from './exit.ts';
+import type { BatchOptions } from '../../client/batches.ts';
+import { UsageError } from '../terminal/exit.ts';
 import type { InputIdentity } from './input.ts';
 
 export interface BackfillState {

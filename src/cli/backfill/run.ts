@@ -1,11 +1,11 @@
 /** What all steps of a run share. */
-import type { BatchClient } from '../client/batches.ts';
-import type { Retrier, Trouble } from '../client/retry.ts';
+import type { BatchClient } from '../../client/batches.ts';
+import type { Retrier, Trouble } from '../../client/retry.ts';
 import type { BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
-import type { Reporter } from './reporter.ts';
+import type { Reporter } from '../terminal/reporter.ts';
 import type { BackfillState } from './state.ts';
-import { duration } from './units.ts';
+import { duration } from '../terminal/units.ts';
 
 export interface Run {
   readonly command: BackfillCommand;

@@ -1,7 +1,7 @@
 /** What a failure means for the user: the line to show, how to go on, and the exit code. */
-import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../client/errors.ts';
-import { GaveUpError } from '../client/retry.ts';
-import { diskProblem } from './disk.ts';
+import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../client/errors.ts';
+import { GaveUpError } from '../../client/retry.ts';
+import { diskProblem } from '../terminal/disk.ts';
 import {
   BatchEndedError,
   CliError,
@@ -10,10 +10,10 @@ import {
   Interrupted,
   UnreadableInputError,
   UsageError,
-} from './exit.ts';
+} from '../terminal/exit.ts';
 import type { Run } from './run.ts';
-import { restartWith, resumeCommand } from './suggest.ts';
-import { duration } from './units.ts';
+import { restartWith, resumeCommand } from './suggested-commands.ts';
+import { duration } from '../terminal/units.ts';
 import { OtherInputError } from './upload.ts';
 
 /** @returns a CliError; or the error itself when it is a bug */

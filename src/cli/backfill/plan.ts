@@ -1,14 +1,14 @@
 /** Whether a run begins or goes on, and with what. Everything that can be wrong with a command is found here. */
 import { stat } from 'node:fs/promises';
-import type { BatchOptions } from '../client/batches.ts';
+import type { BatchOptions } from '../../client/batches.ts';
 import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
-import { UsageError } from './exit.ts';
+import { UsageError } from '../terminal/exit.ts';
 import { openInput, type Input, type InputIdentity } from './input.ts';
-import { restartCommand, restartWith, resumeCommand } from './suggest.ts';
+import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { shellWord } from './units.ts';
+import { shellWord } from '../terminal/units.ts';
 
 export type Plan =
   | {

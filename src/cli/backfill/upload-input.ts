@@ -1,16 +1,16 @@
 /** The way up: from the input to a batch that has all of it. */
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { BatchOptions } from '../client/batches.ts';
-import { ApiError } from '../client/errors.ts';
-import type { Batch } from '../shared/contract/contract.ts';
-import { abandon, batchUrl } from './abandon.ts';
+import type { BatchOptions } from '../../client/batches.ts';
+import { ApiError } from '../../client/errors.ts';
+import type { Batch } from '../../shared/contract/contract.ts';
+import { abandon, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { sniff, SNIFF_BYTES } from '../shared/bulk/sniff.ts';
-import { missingField } from '../shared/bulk/sniff-fields.ts';
-import type { Reading } from '../shared/bulk/sniff-records.ts';
-import { BatchEndedError, UsageError } from './exit.ts';
-import { notCanceled } from './explain.ts';
+import { sniff, SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
+import { missingField } from '../../shared/bulk/sniff-fields.ts';
+import type { Reading } from '../../shared/bulk/sniff-records.ts';
+import { BatchEndedError, UsageError } from '../terminal/exit.ts';
+import { notCanceled } from './errors.ts';
 import { takeHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
@@ -19,7 +19,7 @@ import type { Abandoned, Plan } from './plan.ts';
 import { troubleText, type Run } from './run.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { bytes, duration, entry, plural, shellWord } from './units.ts';
+import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
 import { UploadMeter } from './upload-meter.ts';
 import { OtherInputError, uploadParts } from './upload.ts';
 

@@ -1,22 +1,22 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
-import { BatchClient, hasDamagedResults, resuming } from '../client/batches.ts';
-import { Retrier } from '../client/retry.ts';
-import type { Batch } from '../shared/contract/contract.ts';
-import { abandon, batchUrl } from './abandon.ts';
-import { beginBatch, goOnUploading } from './bring-input.ts';
-import { bringRows, finished, nothingLabelled } from './bring-rows.ts';
+import { BatchClient, hasDamagedResults, resuming } from '../../client/batches.ts';
+import { Retrier } from '../../client/retry.ts';
+import type { Batch } from '../../shared/contract/contract.ts';
+import { abandon, batchUrl } from './cancel-batch.ts';
+import { beginBatch, goOnUploading } from './upload-input.ts';
+import { bringRows, finished, nothingLabelled } from './download-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
-import { clientKey } from './credentials.ts';
+import { clientKey } from '../credentials.ts';
 import { openDestination, type Destination } from './destination.ts';
-import { diskProblem } from './disk.ts';
-import { BadInputError, CliError, EXIT, type ExitCode } from './exit.ts';
-import { explain } from './explain.ts';
+import { diskProblem } from '../terminal/disk.ts';
+import { BadInputError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
+import { explain } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
-import type { Reporter } from './reporter.ts';
+import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';
 import { connectTo, proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { entry, plural } from './units.ts';
+import { entry, plural } from '../terminal/units.ts';
 
 /**
  * @param signal ends it at once, with an Interrupted as its reason

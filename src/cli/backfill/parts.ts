@@ -5,9 +5,9 @@
  * Memory is that of a BufferPool, whatever is in the input: a record that fits into no part is replaced by one of the size
  * of a part that has as many lines. It is an errored row in any case; 8 MB are many times what the server takes for a record.
  */
-import { isEmptyLine, recordScanner } from '../shared/bulk/records.ts';
-import type { InputSpec } from '../shared/bulk/input.ts';
-import { BadInputError } from './exit.ts';
+import { isEmptyLine, recordScanner } from '../../shared/bulk/records.ts';
+import type { InputSpec } from '../../shared/bulk/input.ts';
+import { BadInputError } from '../terminal/exit.ts';
 import type { BufferPool } from './buffer-pool.ts';
 
 /** The server's largest part number. */

@@ -1,7 +1,7 @@
 /** How far an upload is, in bytes of the input as it is stored. */
 import type { Input } from './input.ts';
 import type { Part } from './parts.ts';
-import { RateMeter } from './rate-meter.ts';
+import { RateMeter } from '../terminal/rate-meter.ts';
 
 export class UploadMeter {
   readonly #input: Input;

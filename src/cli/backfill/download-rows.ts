@@ -1,16 +1,16 @@
 /** The way down: from a batch that has all its input to the finished output. */
-import type { Batch } from '../shared/contract/contract.ts';
-import { abandon } from './abandon.ts';
+import type { Batch } from '../../shared/contract/contract.ts';
+import { abandon } from './cancel-batch.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
 import type { ErrorRow } from './error-rows.ts';
-import { BatchEndedError, CliError, EXIT, type ExitCode } from './exit.ts';
+import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
 import type { Output } from './output.ts';
-import type { Progress } from './progress-line.ts';
+import type { Progress } from '../terminal/progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { since, troubleText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
 import { UnservedModelNotice } from './unserved.ts';
-import { count, duration, entry, percent, plural, rate, shellWord } from './units.ts';
+import { count, duration, entry, percent, plural, rate, shellWord } from '../terminal/units.ts';
 
 const POLL_MS = 1000;
 

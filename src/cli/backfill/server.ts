@@ -1,8 +1,8 @@
 /** The way to a server, with the API key, and whether an address that was left in a file may have that key. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { HttpClient } from '../client/http.ts';
+import { HttpClient } from '../../client/http.ts';
 import { DEFAULT_URL } from './command-line.ts';
-import { clientKey } from './credentials.ts';
+import { clientKey } from '../credentials.ts';
 import type { BackfillState } from './state.ts';
 
 /** @throws UsageError when the key cannot be sent */

@@ -48,7 +48,7 @@ export function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-export { shellWord } from '../shared/bulk/convert.ts';
+export { shellWord } from '../../shared/bulk/convert.ts';
 
 /** As long as the longest label of a line. */
 export const LABEL_WIDTH = 'Classifying'.length;

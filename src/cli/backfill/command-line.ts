@@ -1,11 +1,11 @@
 /** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
-import { commandName } from '../shared/runtime/environment.ts';
+import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
-import type { BatchOptions } from '../client/batches.ts';
-import { defaultQuote, type QuoteMode } from '../shared/contract/quoting.ts';
-import { parseStrictly } from './arguments.ts';
-import { UsageError } from './exit.ts';
-import { shellWord } from './units.ts';
+import type { BatchOptions } from '../../client/batches.ts';
+import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
+import { parseStrictly } from '../terminal/arguments.ts';
+import { UsageError } from '../terminal/exit.ts';
+import { shellWord } from '../terminal/units.ts';
 
 /** What is wanted of a run that may have been begun before. */
 export type Mode = 'begin' | 'resume' | 'restart';

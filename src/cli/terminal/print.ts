@@ -1,5 +1,5 @@
 /** All that the command writes to its streams, but for the lines of the reporter (reporter.ts). Nothing of it steers a terminal. */
-import { printable, printableLines } from '../shared/runtime/printable.ts';
+import { printable, printableLines } from '../../shared/runtime/printable.ts';
 
 /** Text of the command itself, or JSON, to standard output. */
 export function print(text: string): void {

@@ -1,7 +1,7 @@
 /** Says, once in a line that stays, that a batch waits for a model that no worker serves, and which models are served. */
-import type { Batch } from '../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/contract.ts';
 import type { Run } from './run.ts';
-import { duration } from './units.ts';
+import { duration } from '../terminal/units.ts';
 
 /** A worker that is started again, or a rollout, is over in less. */
 const PATIENCE_MS = 10_000;

@@ -1,6 +1,6 @@
 /** A last request about a batch: if it fails, the batch goes on, or expires, by itself. */
-import { BatchClient } from '../client/batches.ts';
-import { urlOf } from '../client/exchange.ts';
+import { BatchClient } from '../../client/batches.ts';
+import { urlOf } from '../../client/exchange.ts';
 import { connectTo } from './server.ts';
 
 const LIMIT_MS = 3000;

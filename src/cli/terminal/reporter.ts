@@ -1,6 +1,6 @@
 /** Tells the user on standard error: a line redrawn in place on a terminal, a line now and then elsewhere, or nothing. */
 import { styleText } from 'node:util';
-import { printable } from '../shared/runtime/printable.ts';
+import { printable } from '../../shared/runtime/printable.ts';
 import { progressLine, type BarStyle, type Progress } from './progress-line.ts';
 
 export interface Reporter {

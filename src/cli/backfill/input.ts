@@ -4,9 +4,9 @@ import * as fs from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { BadInputError, UnreadableInputError, UsageError } from './exit.ts';
-import { gunzip, GzipError, type GzipProblem } from '../shared/bulk/gunzip.ts';
-import { toError } from '../shared/contract/problems.ts';
+import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
+import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
+import { toError } from '../../shared/contract/problems.ts';
 import { peek } from './peek.ts';
 
 /** Enough of a file to notice that it is another one. Modification time in Unix ms. */
