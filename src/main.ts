@@ -13,13 +13,13 @@ import { writeLine } from './shared/runtime/logger.ts';
 import { printableLines } from './shared/runtime/printable.ts';
 import { waitForRoom, type WaitOptions } from './launcher/data-dir.ts';
 import { waitForGivenRedis } from './launcher/given-redis.ts';
-import { Part } from './launcher/part.ts';
+import { Part } from './launcher/supervised-process.ts';
 import { privateRedisFolder } from './launcher/private-redis.ts';
 import { RedisSupervisor } from './launcher/redis-supervisor.ts';
 import type { RotatingLogOptions } from './launcher/rotating-log.ts';
 import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
 import { tryCommand, whenServed } from './launcher/served.ts';
-import { holdDataDir } from './launcher/single-instance.ts';
+import { holdDataDir } from './launcher/data-dir-lock.ts';
 import { keepWebhookSecret } from './launcher/webhook-secret.ts';
 import { isOnTerminal } from './shared/runtime/shutdown.ts';
 

@@ -17,12 +17,12 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Part } from '../../src/launcher/part.ts';
+import { Part } from '../../src/launcher/supervised-process.ts';
 import { makeDataDir } from '../../src/launcher/data-dir.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
 import { maxMemory } from '../../src/launcher/redis-limits.ts';
 import { RedisSupervisor } from '../../src/launcher/redis-supervisor.ts';
-import { holdDataDir } from '../../src/launcher/single-instance.ts';
+import { holdDataDir } from '../../src/launcher/data-dir-lock.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { SmallDisk } from '../support/small-disk.ts';
 import { eventually } from '../support/stack.ts';
@@ -272,7 +272,7 @@ test.each(['nothing', 'the socket of a launcher that was killed'])(
   async (before) => {
     const dataDir = path.join(folder, 'data');
     if (before !== 'nothing') {
-      const url = JSON.stringify(new URL('../../src/launcher/single-instance.ts', import.meta.url));
+      const url = JSON.stringify(new URL('../../src/launcher/data-dir-lock.ts', import.meta.url));
       const hold = `const { holdDataDir } = await import(${url}); await holdDataDir(${JSON.stringify(dataDir)});`;
       const killed = spawnSync(process.execPath, [
         '--input-type=module',

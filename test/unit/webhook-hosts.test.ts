@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { Hosts, type Destination } from '../../src/worker/webhooks/hosts.ts';
+import { Hosts, type Destination } from '../../src/worker/webhooks/host-limiter.ts';
 
 const called: string[] = [];
 const make = (options: Partial<ConstructorParameters<typeof Hosts>[0]> = {}) =>

@@ -18,11 +18,11 @@ import type { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import type { Span, Tracing } from '../../shared/runtime/tracing.ts';
 import { pendingMs } from '../../shared/store/deliveries/retry-window.ts';
 import { childTrace, traceHeaders } from '../../shared/runtime/trace-context.ts';
-import { Hosts, type Destination } from './hosts.ts';
+import { Hosts, type Destination } from './host-limiter.ts';
 import { isLarge, pointsToSource, renderBody, type PayloadOptions } from './payload.ts';
 import { parseRetryAfter, retryDelayMs } from './retry-schedule.ts';
 import { Blocked, TimedOut, type Reply, type SafeFetch } from './safe-fetch.ts';
-import type { Sources } from './sources.ts';
+import type { Sources } from './retention.ts';
 
 /** After SIGTERM, attempts under way may go on for so long; then they are broken off, and made again by another process. */
 const DRAIN_MS = 3000;

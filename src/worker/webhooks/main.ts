@@ -19,7 +19,7 @@ import { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import { Deliverer } from './deliverer.ts';
 import { Outbox } from './outbox.ts';
 import { SafeFetch } from './safe-fetch.ts';
-import { Sources } from './sources.ts';
+import { Sources } from './retention.ts';
 import { WebhookMetrics } from './webhook-metrics.ts';
 
 /** How often deliveries beyond WEBHOOK_MAX_KEPT are forgotten, and ids of those that have expired taken out of the lists. */
