@@ -1,7 +1,7 @@
 /** A client of the batches API, for measuring: uploads from memory, and reads results only to count them. */
 import { request } from 'node:http';
 import { Readable } from 'node:stream';
-import type { Batch } from '../src/shared/contract/contract.ts';
+import type { Batch } from '../src/shared/contract/batches.ts';
 
 /** Uploads records and resolves to the batch once they are stored. */
 export function submitBatch(url: string, pieces: Iterable<Buffer>): Promise<Batch> {

@@ -2,7 +2,7 @@
  * 1,000 texts of 2,000 characters in one worker: does its event loop stay free for lock renewals and health checks, and does
  * /health/live answer?
  */
-import type { Job } from '../src/shared/contract/contract.ts';
+import type { Job } from '../src/shared/contract/jobs.ts';
 import { Stack } from '../test/support/stack.ts';
 import { longText } from '../test/support/texts.ts';
 import type { Figures } from './main.ts';

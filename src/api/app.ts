@@ -6,7 +6,7 @@ import { secureHeaders } from 'hono/secure-headers';
 import { KeySet } from '../shared/runtime/api-keys.ts';
 import { PACKAGE } from '../shared/contract/names.ts';
 import { AppError } from '../shared/contract/problems.ts';
-import { createRequestSchemas } from '../shared/contract/contract.ts';
+import { createRequestSchemas } from './requests.ts';
 import type { Logger } from '../shared/runtime/logger.ts';
 import type { AppEnv } from './env.ts';
 import type { InFlight } from './load/in-flight.ts';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
-import type { Webhook } from '../shared/contract/contract.ts';
+import type { Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
 
 export class IdempotencyKeys {

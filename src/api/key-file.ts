@@ -6,7 +6,8 @@
 import { open, stat } from 'node:fs/promises';
 import { KeySet, parseKeyLine, type ApiKey } from '../shared/runtime/api-keys.ts';
 import type { Config } from '../shared/runtime/config.ts';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import type { Logger } from '../shared/runtime/logger.ts';
 import { decodeText } from '../shared/runtime/text-file.ts';
 

@@ -10,7 +10,7 @@ import { blobFolder, lazyBlobStore, reportBlobStore } from '../shared/blobs/blob
 import { blobUrl, hasKeys, loadApiConfig, reportSettings } from '../shared/runtime/config.ts';
 import { DiskReserve } from '../shared/runtime/disk-reserve.ts';
 import { redisFolder } from '../shared/runtime/environment.ts';
-import { toError } from '../shared/contract/problems.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { serveHealth } from '../shared/runtime/health-server.ts';
 import { closeWhenIdle, keepAlive, listen } from '../shared/runtime/listen.ts';
 import { createLogger } from '../shared/runtime/logger.ts';

@@ -1,7 +1,7 @@
 /** The models a request may name. A short-lived copy of the registry, so that not every request asks Redis. */
 import { AppError } from '../shared/contract/problems.ts';
 import { shownId } from '../shared/contract/ids.ts';
-import type { Model } from '../shared/contract/contract.ts';
+import type { Model } from '../shared/contract/models.ts';
 import type { ModelRegistry } from '../shared/store/models.ts';
 
 /** Old enough to spare Redis, young enough that a worker's coming and going is seen at once. */

@@ -1,9 +1,9 @@
 /** What callers can do about webhooks: ask for them, look at deliveries, have them sent again, read their secret. */
 import type { Config } from '../shared/runtime/config.ts';
-import type { Delivery, EventType, Webhook } from '../shared/contract/contract.ts';
+import type { Delivery, EventType, Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import { isEventId, shownId } from '../shared/contract/ids.ts';
-import { EVERYBODY } from '../shared/store/owner.ts';
+import { EVERYBODY } from '../shared/contract/owner.ts';
 import { deliveryJobId } from '../shared/store/queues.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
 import type { Admission } from './load/admission.ts';

@@ -3,7 +3,7 @@
  * folder, and that may be anybody's: unpacked, cloned or shared. An address from there gets no secret from elsewhere.
  */
 import { readVariables, type Variables } from '../shared/runtime/environment.ts';
-import { StartupError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
 import { UsageError } from './terminal/exit.ts';
 
 /** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */

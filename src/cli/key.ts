@@ -1,7 +1,7 @@
 /** `amulet key create NAME`: a key for a caller, and what the server has to know of it. Nothing is sent or kept. */
 import { commandName } from '../shared/runtime/environment.ts';
 import { checkKeyName, keyLine, newKey } from '../shared/runtime/api-keys.ts';
-import { toError } from '../shared/contract/problems.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 
 /**

@@ -1,7 +1,7 @@
 /** Entry of the `amulet` command. */
 import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
-import { toError } from '../shared/contract/problems.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { backfill } from './backfill/backfill.ts';
 import { parseBackfill } from './backfill/command-line.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './terminal/exit.ts';

@@ -5,7 +5,7 @@
  * Ends with 0 or 1, and says what was answered; `docker inspect` shows that.
  */
 import { environment } from '../shared/runtime/environment.ts';
-import { toError } from '../shared/contract/problems.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 
 /** @throws Error when nobody is there, or is not ready */
 async function ask(port: string | undefined): Promise<string> {

@@ -3,7 +3,8 @@ import { lstatSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { temporarySocket } from './data-dir.ts';
 
 /**

@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { makeFolder } from '../shared/runtime/make-folder.ts';
 
 /** sun_path holds 108 bytes on Linux, 104 on macOS. */

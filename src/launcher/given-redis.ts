@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { redisAt } from '../shared/redis/address.ts';
 import { isTls, withoutPasswords } from '../shared/runtime/redis-url.ts';
 import { MIN_MAJOR } from './private-redis.ts';

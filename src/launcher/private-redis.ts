@@ -8,7 +8,8 @@ import { chmodSync, closeSync, lstatSync, openSync, readdirSync, readFileSync, r
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { systemEnvironment } from '../shared/runtime/environment.ts';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { makeFolder } from '../shared/runtime/make-folder.ts';
 import { MAX_SOCKET_PATH, temporarySocket } from './data-dir.ts';
 import { adjustLimits, type RedisLimits } from './redis-limits.ts';

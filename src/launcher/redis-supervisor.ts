@@ -3,7 +3,7 @@
  * long as that takes. Nothing acknowledged is lost meanwhile: it ends before it acknowledges what it cannot write.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { toError } from '../shared/contract/problems.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { makeDataDir, NoRoom, waitForRoom, type WaitOptions } from './data-dir.ts';
 import { startPrivateRedis, type PrivateRedis, type PrivateRedisOptions } from './private-redis.ts';
 

@@ -6,7 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { EXIT_CONFIG } from '../shared/contract/problems.ts';
+import { EXIT_CONFIG } from '../shared/runtime/startup-error.ts';
 import { parseLogLine } from '../shared/runtime/log-line.ts';
 import { RotatingLog, type RotatingLogOptions } from './rotating-log.ts';
 

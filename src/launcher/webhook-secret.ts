@@ -1,7 +1,8 @@
 /** The secret that webhooks are signed with where the settings name none: made once, kept in a file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError, toError } from '../shared/contract/problems.ts';
+import { StartupError } from '../shared/runtime/startup-error.ts';
+import { toError } from '../shared/runtime/to-error.ts';
 import { makeFolder } from '../shared/runtime/make-folder.ts';
 import { isSecret, newSecret } from '../shared/runtime/webhook-secret.ts';
 

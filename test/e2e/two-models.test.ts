@@ -3,7 +3,10 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Batch, Job, LabelScore, Model } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { LabelScore } from '../../src/shared/contract/results.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import { eventually, Process, Stack } from '../support/stack.ts';
 
 interface Problem {

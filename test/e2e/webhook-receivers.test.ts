@@ -1,7 +1,7 @@
 /** The receivers that docs/webhooks.md shows, each sent a real webhook of a real job, and what is none. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Webhook } from 'standardwebhooks';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { receiverPrograms, RunningReceiver } from '../support/receiver-programs.ts';
 import { eventually, Stack } from '../support/stack.ts';

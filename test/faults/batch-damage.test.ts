@@ -8,7 +8,7 @@ import { openBlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { readManifest } from '../../src/shared/store/batches/input.ts';
 import { resultsKey } from '../../src/shared/store/batches/layout.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
 import { archive, BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
 import { provideS3 } from '../support/s3.ts';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import {
   archive,
   BatchCalls,

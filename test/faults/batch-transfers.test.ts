@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import {
   archive,
   BatchCalls,

@@ -1,7 +1,8 @@
 /** On a Redis Cluster, whose slot with the keys changes its owner while there is work. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Batch, Job } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/batches.ts';
 import { whatIsLeft } from '../support/invariants.ts';

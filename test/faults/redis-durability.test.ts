@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { cannotLosePower, MortalRedis } from '../support/power-failure.ts';
 import { OwnRedis } from '../support/redis.ts';

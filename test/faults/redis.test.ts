@@ -1,6 +1,6 @@
 /** What callers and workers see when Redis is cut off, frozen, black-holed, killed or not there from the start. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { FaultProxy } from '../support/proxy.ts';
 import { freePort, OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { whatIsLeft } from '../support/invariants.ts';

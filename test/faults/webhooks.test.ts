@@ -1,13 +1,10 @@
 /** Faults of webhooks, one at a time; all of them at once: webhooks-chaos.test.ts. */
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type {
-  Batch,
-  Delivery,
-  DeliveryPayload,
-  Job,
-  WebhookEvent,
-} from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Delivery, DeliveryPayload } from '../../src/shared/contract/webhooks.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/store/queues.ts';
 import { deliveryKey, outboxKey } from '../../src/shared/contract/events.ts';

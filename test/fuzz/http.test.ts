@@ -6,7 +6,7 @@ import http from 'node:http';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { problemSchema } from '../../src/shared/contract/contract.ts';
+import { problemSchema } from '../../src/shared/contract/responses.ts';
 import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { fuzz } from '../support/fuzz.ts';

@@ -4,7 +4,7 @@ import { Queue } from 'bullmq';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, onTestFailed, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { outboxKey } from '../../src/shared/contract/events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { answer, Receiver } from '../support/receiver.ts';

@@ -2,7 +2,7 @@
 import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readReceiver, type ReceiverPolicy } from '../../src/shared/contract/receivers.ts';
+import { readReceiver, type ReceiverPolicy } from '../../src/shared/runtime/receivers.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 const POLICY: ReceiverPolicy = { schemes: ['http', 'https'], ports: [80, 443], allowed: [] };

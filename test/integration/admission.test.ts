@@ -1,7 +1,8 @@
 /** What is refused, and when, so that there is room for what was taken. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Batch, Job } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Batch, BatchPart } from '../../src/shared/contract/contract.ts';
+import type { Batch, BatchPart } from '../../src/shared/contract/batches.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 let stack: Stack;

@@ -1,7 +1,7 @@
 /** The board at `/admin/queues`: who may see it, what it shows, and that it changes nothing. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 const admin = newKey();

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
 import type { TextRow } from '../../src/worker/inference/classifier.ts';
 import { EnginePool } from '../../src/worker/inference/engine-pool.ts';

@@ -2,7 +2,8 @@
 import { InferenceClient } from '@huggingface/inference';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Job, LabelScore } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { LabelScore } from '../../src/shared/contract/results.ts';
 import { eventually, Stack } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
 

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { AmuletClient, type BatchSubmitOptions } from '../../src/client/index.ts';
 import { fromFile } from '../../src/client/node.ts';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import { CliProcess, runBackfill } from '../support/cli.ts';
 import { Stack } from '../support/stack.ts';
 

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import { waitForGivenRedis } from '../../src/launcher/given-redis.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { freePort, OwnRedis } from '../support/redis.ts';
 import { eventually, Process } from '../support/stack.ts';
 

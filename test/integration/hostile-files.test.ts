@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import { CliProcess } from '../support/cli.ts';
 import { Stack } from '../support/stack.ts';
 

@@ -4,9 +4,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { JobKeeper } from '../../src/api/jobs/maintenance.ts';
 import { QueueSet } from '../../src/shared/store/jobs/queue-set.ts';
 import { Backlog } from '../../src/shared/store/jobs/backlog.ts';
-import type { Job, JobList } from '../../src/shared/contract/contract.ts';
+import type { Job, JobList } from '../../src/shared/contract/jobs.ts';
 import { newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
-import { EVERYBODY, jobListKey } from '../../src/shared/store/owner.ts';
+import { EVERYBODY } from '../../src/shared/contract/owner.ts';
+import { jobListKey } from '../../src/shared/redis/keys.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import { eventually, Stack } from '../support/stack.ts';

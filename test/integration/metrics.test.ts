@@ -1,6 +1,6 @@
 /** What the three kinds of process export: every metric with its labels, as docs/metrics.md lists them, and the figures. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { documentedMetrics, mergeMetrics, metricRow, parseMetrics } from '../support/metrics.ts';
 import { freePort, OwnRedis } from '../support/redis.ts';
 import { answer, Receiver } from '../support/receiver.ts';

@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { goldenTexts, tinyModels } from '../support/goldens.ts';
 import { difference, scoresOf, serveModel, type ServedModel } from '../support/served-model.ts';
 import { inputs, logits, tinyGraph, tinyModel, type TinyGraph, WORDS } from '../support/tiny-graph.ts';

@@ -2,7 +2,8 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import type { Job, Model } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { eventually, Stack } from '../support/stack.ts';
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { Stack } from '../support/stack.ts';
 import { goEmotions } from '../support/texts.ts';
 

@@ -8,12 +8,10 @@ import { Waiters } from '../../src/api/jobs/waiters.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { BatchStore, toBatch } from '../../src/shared/store/batches/batch-store.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
-import {
-  BATCH_TRANSITIONS,
-  batchStatusSchema,
-  type JobRecord,
-  type Webhook,
-} from '../../src/shared/contract/contract.ts';
+import { BATCH_TRANSITIONS } from '../../src/shared/contract/states.ts';
+import { batchStatusSchema } from '../../src/shared/contract/batches.ts';
+import type { JobRecord } from '../../src/shared/contract/jobs.ts';
+import type { Webhook } from '../../src/shared/contract/webhooks.ts';
 import { newBatchId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
 import { JobRecords, parseDoneMessage } from '../../src/shared/store/jobs/job-records.ts';
 

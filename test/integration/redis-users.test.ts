@@ -3,7 +3,7 @@ import { readdirSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/batches.ts';

@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import type { Job, JobRecord } from '../../src/shared/contract/contract.ts';
+import type { Job, JobRecord } from '../../src/shared/contract/jobs.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { OwnRedis } from '../support/redis.ts';
 import { eventually, Stack } from '../support/stack.ts';

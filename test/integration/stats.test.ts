@@ -1,6 +1,6 @@
 /** `GET /v1/stats`: what waits for a model, in jobs and batches, and what has been done. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { ModelStats } from '../../src/shared/contract/contract.ts';
+import type { ModelStats } from '../../src/shared/contract/models.ts';
 import { eventually, Stack } from '../support/stack.ts';
 
 let stack: Stack;

@@ -3,7 +3,7 @@ import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { startOtel } from '../../src/shared/runtime/otel.ts';
 import { OtlpCollector, type CollectedSpan } from '../support/otlp-collector.ts';
 import { Receiver } from '../support/receiver.ts';

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Attempt } from '../../src/shared/contract/contract.ts';
+import type { Attempt } from '../../src/shared/contract/webhooks.ts';
 import { eventId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
 import type { AppError } from '../../src/shared/contract/problems.ts';
-import { EVERYBODY } from '../../src/shared/store/owner.ts';
+import { EVERYBODY } from '../../src/shared/contract/owner.ts';
 import { JobRecords, toRecord } from '../../src/shared/store/jobs/job-records.ts';
 import { redisTime } from '../../src/shared/redis/time.ts';
 import {

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 import { eventually, Process, Stack } from '../support/stack.ts';
 import { longText } from '../support/texts.ts';
 

@@ -1,5 +1,5 @@
 /** A caller with another key that attacks one API instance after the other while the load and the faults go on. */
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import { Attacker } from '../support/attacks/attacker.ts';
 import { ATTACKS, type Attack } from '../support/attacks/attacks.ts';
 import type { Violations } from './violations.ts';

@@ -4,7 +4,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Batch, Job, RowResult } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { RowResult } from '../../src/shared/contract/results.ts';
 import type { Violations } from './violations.ts';
 
 export interface LoadOptions {

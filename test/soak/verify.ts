@@ -1,7 +1,9 @@
 /** Afterwards: reads back everything that was acknowledged, twice, and holds it against what was asked for. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Webhook } from 'standardwebhooks';
-import type { Batch, Job, WebhookEvent } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { whatIsLeft } from '../support/invariants.ts';
 import type { Cluster } from './cluster.ts';
 import type { Load } from './load.ts';

@@ -5,7 +5,8 @@ import { Redis } from 'ioredis';
 import { expect, onTestFailed } from 'vitest';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { isDone, BatchStore } from '../../src/shared/store/batches/batch-store.ts';
-import { isFinalBatch, type Batch, type BatchPart } from '../../src/shared/contract/contract.ts';
+import { isFinal } from '../../src/shared/contract/states.ts';
+import type { Batch, BatchPart } from '../../src/shared/contract/batches.ts';
 import { eventually, type Process, type Stack } from './stack.ts';
 import { goEmotions } from './texts.ts';
 
@@ -117,7 +118,7 @@ export class BatchCalls {
   }
 
   finished(id: string): Promise<Batch> {
-    return this.until(id, ({ status }) => isFinalBatch(status));
+    return this.until(id, ({ status }) => isFinal(status));
   }
 
   /** Waits until so many rows more are finished than now, or all are. */

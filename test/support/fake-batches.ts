@@ -11,7 +11,8 @@ import { readHeader, toHeader } from '../../src/shared/bulk/csv.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords } from '../../src/shared/bulk/split.ts';
-import type { Batch, BatchPart, BatchStatus } from '../../src/shared/contract/contract.ts';
+import type { Batch, BatchPart } from '../../src/shared/contract/batches.ts';
+import type { BatchStatus } from '../../src/shared/contract/states.ts';
 import { PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
 
 /** What happens to a request instead of what should. */

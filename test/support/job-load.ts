@@ -1,7 +1,7 @@
 /** Callers that submit jobs without end, and again under the same key whenever they were not told that one was taken. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Job } from '../../src/shared/contract/contract.ts';
+import type { Job } from '../../src/shared/contract/jobs.ts';
 
 const RETRY_MS = 200;
 

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { toError } from '../../src/shared/contract/problems.ts';
+import { toError } from '../../src/shared/runtime/to-error.ts';
 import { freePort } from './redis.ts';
 
 export interface TestS3 {

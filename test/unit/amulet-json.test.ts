@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { readAmuletJson } from '../../src/worker/inference/amulet-json.ts';
 import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
 

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { bodyLimits } from '../../src/api/load/body-limits.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
-import { completeBatchSchema, createRequestSchemas, MAX_PARTS } from '../../src/shared/contract/contract.ts';
+import { completeBatchSchema, createRequestSchemas } from '../../src/api/requests.ts';
+import { MAX_PARTS } from '../../src/shared/contract/batches.ts';
 import { scanJson } from '../../src/shared/contract/json-scan.ts';
 import { fuzz } from '../support/fuzz.ts';
 

@@ -1,7 +1,7 @@
 /** What an API knows of models between two looks into Redis. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ModelCatalog } from '../../src/api/models.ts';
-import type { Model } from '../../src/shared/contract/contract.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import type { ModelRegistry } from '../../src/shared/store/models.ts';
 
 let served: string[];

@@ -1,6 +1,6 @@
 /** From a text to its result, around a tokenizer that counts letters and a model that answers with what it read. */
 import { describe, expect, test } from 'vitest';
-import type { JobPayload } from '../../src/shared/contract/contract.ts';
+import type { JobPayload } from '../../src/shared/contract/jobs.ts';
 import { Batcher, RowDropped } from '../../src/worker/inference/batcher.ts';
 import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';

@@ -5,7 +5,7 @@ import { Retrier } from '../../src/client/retry.ts';
 import { ErrorRows } from '../../src/cli/backfill/error-rows.ts';
 import { followResults } from '../../src/cli/backfill/results.ts';
 import type { Output } from '../../src/cli/backfill/output.ts';
-import type { Batch } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 
 const signal = new AbortController().signal;
 

@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest';
 import { UnservedModelNotice } from '../../src/cli/backfill/unserved.ts';
 import type { BatchClient } from '../../src/client/batches.ts';
-import type { Batch, Model } from '../../src/shared/contract/contract.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 
 const PATIENCE_MS = 20;
 const pass = (ms = 2 * PATIENCE_MS) => new Promise((resolve) => setTimeout(resolve, ms));

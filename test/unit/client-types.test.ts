@@ -2,35 +2,41 @@
 import { expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
 import type { InputRow } from '../../src/shared/bulk/input.ts';
-import type * as contract from '../../src/shared/contract/contract.ts';
+import type { CreateBatchQuery, RequestSchemas } from '../../src/api/requests.ts';
+import type { Batch, BatchPart } from '../../src/shared/contract/batches.ts';
+import type { Job, JobList } from '../../src/shared/contract/jobs.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
+import type { RowError, RowResult } from '../../src/shared/contract/results.ts';
+import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
+import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import type * as errors from '../../src/shared/contract/problems.ts';
 import type { BatchSubmitOptions, FieldError, SubmitOptions, TextInput } from '../../src/client/index.ts';
 import type * as client from '../../src/client/types.ts';
 
 test('what is answered', () => {
-  expectTypeOf<client.Job>().toEqualTypeOf<contract.Job>();
-  expectTypeOf<client.ListedJob>().toEqualTypeOf<contract.JobList['jobs'][number]>();
-  expectTypeOf<client.RowResult>().toEqualTypeOf<contract.RowResult>();
-  expectTypeOf<client.Batch>().toEqualTypeOf<contract.Batch>();
-  expectTypeOf<client.BatchPart>().toEqualTypeOf<contract.BatchPart>();
-  expectTypeOf<client.Delivery>().toEqualTypeOf<contract.Delivery>();
-  expectTypeOf<client.Model>().toEqualTypeOf<contract.Model>();
-  expectTypeOf<client.WebhookEvent>().toEqualTypeOf<contract.WebhookEvent>();
+  expectTypeOf<client.Job>().toEqualTypeOf<Job>();
+  expectTypeOf<client.ListedJob>().toEqualTypeOf<JobList['jobs'][number]>();
+  expectTypeOf<client.RowResult>().toEqualTypeOf<RowResult>();
+  expectTypeOf<client.Batch>().toEqualTypeOf<Batch>();
+  expectTypeOf<client.BatchPart>().toEqualTypeOf<BatchPart>();
+  expectTypeOf<client.Delivery>().toEqualTypeOf<Delivery>();
+  expectTypeOf<client.Model>().toEqualTypeOf<Model>();
+  expectTypeOf<client.WebhookEvent>().toEqualTypeOf<WebhookEvent>();
 });
 
 test('what the rows of a batch may say', () => {
   type Unreadable = Extract<InputRow, { error: unknown }>['error']['code'];
-  expectTypeOf<client.BatchRowError['code']>().toEqualTypeOf<Unreadable | contract.RowError['code']>();
+  expectTypeOf<client.BatchRowError['code']>().toEqualTypeOf<Unreadable | RowError['code']>();
 });
 
 test('what is asked', () => {
   type Wire = Omit<SubmitOptions, 'signal' | 'idempotencyKey'> & { texts: TextInput[] };
-  type Body = z.input<contract.RequestSchemas['createJob']>;
+  type Body = z.input<RequestSchemas['createJob']>;
   expectTypeOf<keyof Wire>().toEqualTypeOf<Exclude<keyof Body, 'text'>>();
   expectTypeOf<DeepMutable<Wire>>().toExtend<Body>();
 
   type Query = Omit<BatchSubmitOptions, 'signal' | 'idempotencyKey'>;
-  type Accepted = Exclude<keyof contract.CreateBatchQuery, 'open' | 'first_line' | 'webhook_events'>;
+  type Accepted = Exclude<keyof CreateBatchQuery, 'open' | 'first_line' | 'webhook_events'>;
   expectTypeOf<keyof Query>().toEqualTypeOf<Accepted>();
 });
 

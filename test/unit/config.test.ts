@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { loadApiConfig, loadConfig, SETTINGS, type SettingName } from '../../src/shared/runtime/config.ts';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { systemVariables } from '../../src/shared/runtime/system-variables.ts';
 
 test('defaults are valid, and an empty variable counts as unset', () => {

@@ -2,16 +2,15 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import {
   BATCH_TRANSITIONS,
-  batchStatusSchema,
   type BatchStatus,
-  createRequestSchemas,
   isFinal,
-  isFinalBatch,
   JOB_TRANSITIONS,
-  jobStatusSchema,
   type JobStatus,
-  modelInfoSchema,
-} from '../../src/shared/contract/contract.ts';
+} from '../../src/shared/contract/states.ts';
+import { batchStatusSchema } from '../../src/shared/contract/batches.ts';
+import { createRequestSchemas } from '../../src/api/requests.ts';
+import { jobStatusSchema } from '../../src/shared/contract/jobs.ts';
+import { modelInfoSchema } from '../../src/shared/contract/models.ts';
 import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 
 const { createJob, predict, hfClassify } = createRequestSchemas(loadConfig({}));
@@ -244,7 +243,7 @@ describe('JOB_TRANSITIONS', () => {
 });
 
 test('a batch is final once it has ended; only resuming it leads out of that', () => {
-  const final: BatchStatus[] = batchStatusSchema.options.filter(isFinalBatch);
+  const final: BatchStatus[] = batchStatusSchema.options.filter(isFinal);
   expect(final).toEqual(['completed', 'failed', 'canceled', 'expired']);
   for (const status of batchStatusSchema.options) {
     const others = BATCH_TRANSITIONS[status].filter((next) => next !== 'queued');

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { makeDataDir, temporarySocket, waitForRoom } from '../../src/launcher/data-dir.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { SmallDisk } from '../support/small-disk.ts';
 
 let dir: string;

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { parseEnv } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseEnvFile, readEnvFile } from '../../src/shared/runtime/env-file.ts';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 
 const values = (text: string | Buffer): Record<string, string> =>
   Object.fromEntries(parseEnvFile(Buffer.from(text)).entries.map(({ name, value }) => [name, value]));

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { recordErrorCodes } from '../../src/shared/bulk/input.ts';
-import { rowErrorCodes } from '../../src/shared/contract/contract.ts';
+import { rowErrorCodes } from '../../src/shared/contract/results.ts';
 import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 
 const [problems = '', rows = ''] = readFileSync(

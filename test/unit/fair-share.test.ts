@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { FairShare } from '../../src/api/load/fair-share.ts';
 import { AppError } from '../../src/shared/contract/problems.ts';
-import { EVERYBODY } from '../../src/shared/store/owner.ts';
+import { EVERYBODY } from '../../src/shared/contract/owner.ts';
 
 const full = () => new AppError('bodies_full', 'full', { retryAfterS: 1 });
 

@@ -12,7 +12,7 @@ import type { z } from 'zod';
 import { serviceRoutes, type ServiceParts } from '../../src/api/routes/service.ts';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/runtime/config.ts';
-import { modelStatsSchema } from '../../src/shared/contract/contract.ts';
+import { modelStatsSchema } from '../../src/shared/contract/models.ts';
 import { createHealthApp } from '../../src/shared/runtime/health-server.ts';
 import { createMetrics } from '../../src/shared/runtime/metrics.ts';
 

@@ -1,7 +1,7 @@
 /** A process that cannot listen says which setting to change. */
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { isPortTaken, listen } from '../../src/shared/runtime/listen.ts';
 
 const servers: Server[] = [];

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { labelsOf, readModelFolder } from '../../src/worker/inference/model-folder.ts';
 
 let folder: string;

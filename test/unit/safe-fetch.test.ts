@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { parseAllowed, type ReceiverPolicy } from '../../src/shared/contract/receivers.ts';
+import { parseAllowed, type ReceiverPolicy } from '../../src/shared/runtime/receivers.ts';
 import { BoundedSocket } from '../../src/worker/webhooks/bounded-socket.ts';
 import {
   Blocked,

@@ -2,7 +2,7 @@
 import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 import { tokenizerFolder, type Json } from '../support/tokenizer-goldens.ts';
 

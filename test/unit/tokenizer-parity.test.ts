@@ -4,7 +4,7 @@
  */
 import { rmSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
-import { StartupError } from '../../src/shared/contract/problems.ts';
+import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { Encoder } from '../../src/worker/inference/tokenizer/encoder.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 import { named } from '../support/goldens.ts';

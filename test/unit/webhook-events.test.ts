@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { batchEvents, jobEvents } from '../../src/shared/contract/contract.ts';
+import { batchEvents, jobEvents } from '../../src/shared/contract/webhooks.ts';
 import {
   eventId,
   eventTime,

@@ -1,11 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import {
-  webhookEventSchema,
-  type EventType,
-  type JobRecord,
-  type RowResult,
-  type WebhookEvent,
-} from '../../src/shared/contract/contract.ts';
+import { webhookEventSchema, type WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
+import type { EventType } from '../../src/shared/contract/webhooks.ts';
+import type { JobRecord } from '../../src/shared/contract/jobs.ts';
+import type { RowResult } from '../../src/shared/contract/results.ts';
 import type { DeliveryRecord } from '../../src/shared/store/deliveries/delivery-store.ts';
 import { pointsToSource, renderBody } from '../../src/worker/webhooks/payload.ts';
 

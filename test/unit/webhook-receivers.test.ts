@@ -9,7 +9,7 @@ import {
   readReceiver,
   receiverPolicy,
   type ReceiverPolicy,
-} from '../../src/shared/contract/receivers.ts';
+} from '../../src/shared/runtime/receivers.ts';
 import { fuzz } from '../support/fuzz.ts';
 
 /** The rules of the default settings, with a few receivers allowed. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { attemptOutcomes } from '../../src/shared/contract/contract.ts';
+import { attemptOutcomes } from '../../src/shared/contract/webhooks.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { scheduleMs } from '../../src/shared/store/deliveries/retry-window.ts';
 import { parseRetryAfter, retryDelayMs } from '../../src/worker/webhooks/retry-schedule.ts';

@@ -6,7 +6,7 @@ import { countEntries, readEntry, resultsKey, type Manifest } from '../../shared
 import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../../shared/store/batches/results.ts';
 import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { BlobStore, LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import { isFinalBatch } from '../../shared/contract/contract.ts';
+import { isFinal } from '../../shared/contract/states.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 
 export interface BatchResultsParts {
@@ -73,7 +73,7 @@ export class BatchResults {
     const wait = () => this.#grown(id, signal, heartbeatMs);
     let record = first;
     while (record.manifest === undefined) {
-      if (!follow || isFinalBatch(record.status)) return;
+      if (!follow || isFinal(record.status)) return;
       await wait();
       if (isSilent()) {
         yield HEARTBEAT;
@@ -196,7 +196,7 @@ export class BatchResults {
 }
 
 /** A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now. */
-const hasEnded = ({ status }: BatchRecord): boolean => isFinalBatch(status) && status !== 'failed';
+const hasEnded = ({ status }: BatchRecord): boolean => isFinal(status) && status !== 'failed';
 
 /** A chunk in words, with as much as can be found out: its input may be damaged, too. */
 async function placeOf(store: BlobStore, id: string, record: BatchRecord, chunk: number): Promise<string> {

@@ -22,17 +22,10 @@ import { sniff } from '../../shared/bulk/sniff.ts';
 import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
 import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import {
-  isFinalBatch,
-  type Batch,
-  type BatchPart,
-  type BatchSpec,
-  type BatchStatus,
-  type CompleteBatchBody,
-  type CreateBatchQuery,
-  type StoredPart,
-  type Webhook,
-} from '../../shared/contract/contract.ts';
+import { isFinal, type BatchStatus } from '../../shared/contract/states.ts';
+import type { Batch, BatchPart, BatchSpec, StoredPart } from '../../shared/contract/batches.ts';
+import type { CompleteBatchBody, CreateBatchQuery } from '../requests.ts';
+import type { Webhook } from '../../shared/contract/webhooks.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { batchModel, newBatchId, shownId } from '../../shared/contract/ids.ts';
 import { cancelChannel } from '../../shared/store/queues.ts';
@@ -234,7 +227,7 @@ export class BatchService {
     return this.#parts.withRedis(async () => {
       const { batches, redis, config, keeper } = this.#parts;
       const record = await this.#findOwn(owner, id);
-      if (isFinalBatch(record.status)) {
+      if (isFinal(record.status)) {
         await this.#remove(id);
         return undefined;
       }
@@ -452,7 +445,7 @@ export class BatchService {
   async #show(id: string, record: BatchRecord): Promise<Batch> {
     const { batches, catalog } = this.#parts;
     const batch = toBatch(id, record, await batches.removalTime(id));
-    if (isFinalBatch(batch.status)) return batch;
+    if (isFinal(batch.status)) return batch;
     return { ...batch, model: { ...batch.model, workers: await catalog.workersOf(batch.model.name) } };
   }
 }

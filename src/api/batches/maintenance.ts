@@ -5,11 +5,11 @@
  */
 import type { Redis } from 'ioredis';
 import { batchPrefix } from '../../shared/store/batches/layout.ts';
-import { isFinalBatch } from '../../shared/contract/contract.ts';
+import { isFinal } from '../../shared/contract/states.ts';
 import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { batchModel } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { addChunks, chunkJobId, isChunkOf } from '../../shared/store/queues.ts';
@@ -98,7 +98,7 @@ export class BatchKeeper {
     await addChunks(await queues.getBulk(model, record.revision), id, missing);
     // Ended just now, by one who could not find these yet.
     const { status } = (await batches.read(id)) ?? record;
-    if (isFinalBatch(status)) await this.takeOut(id, record);
+    if (isFinal(status)) await this.takeOut(id, record);
   }
 
   /** Takes the chunks of a batch that has ended out of its queues. Workers skip those that they have in hand. */

@@ -10,7 +10,7 @@ import { toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
 import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
 import { splitRecords } from '../../shared/bulk/split.ts';
-import type { StoredHeader, StoredPart } from '../../shared/contract/contract.ts';
+import type { StoredHeader, StoredPart } from '../../shared/contract/batches.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { withPace, type UploadPace } from './upload-pace.ts';
 

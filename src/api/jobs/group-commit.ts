@@ -9,7 +9,7 @@
  * is a tenth of a second off or more, and a little of it is spent waiting for company.
  */
 import type { Backlog, BacklogSize } from '../../shared/store/jobs/backlog.ts';
-import type { JobPayload } from '../../shared/contract/contract.ts';
+import type { JobPayload } from '../../shared/contract/jobs.ts';
 import { newGroupId, newJobId, type Priority } from '../../shared/contract/ids.ts';
 import { JOB_NAME, jobOptions, queueName } from '../../shared/store/queues.ts';
 import { NO_TRACING, type Tracing } from '../../shared/runtime/tracing.ts';

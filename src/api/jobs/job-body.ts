@@ -1,4 +1,4 @@
-import type { Job } from '../../shared/contract/contract.ts';
+import type { Job } from '../../shared/contract/jobs.ts';
 
 /** From so many characters on, the answers to all who wait for a job are one body. */
 const MIN_SHARED_CHARS = 16_384;

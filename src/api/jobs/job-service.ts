@@ -6,19 +6,18 @@
 import type { Redis } from 'ioredis';
 import type { Backlog } from '../../shared/store/jobs/backlog.ts';
 import type { Config } from '../../shared/runtime/config.ts';
+import { isFinal, type JobStatus } from '../../shared/contract/states.ts';
 import {
-  isFinal,
   jobGroupSchema,
   type Job,
   type JobList,
   type JobPayload,
   type JobRecord,
-  type JobStatus,
-  type Webhook,
-} from '../../shared/contract/contract.ts';
+} from '../../shared/contract/jobs.ts';
+import type { Webhook } from '../../shared/contract/webhooks.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { newGroupId, newJobId, parseJobId, shownId, type Priority } from '../../shared/contract/ids.ts';
-import { jobListKey } from '../../shared/store/owner.ts';
+import { jobListKey } from '../../shared/redis/keys.ts';
 import { cancelChannel } from '../../shared/store/queues.ts';
 import {
   selfUrl,

@@ -5,7 +5,7 @@
 import type { Redis } from 'ioredis';
 import type { Backlog } from '../../shared/store/jobs/backlog.ts';
 import { parseJobId } from '../../shared/contract/ids.ts';
-import { jobListKey, ownersKey } from '../../shared/store/owner.ts';
+import { jobListKey, ownersKey } from '../../shared/redis/keys.ts';
 import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';

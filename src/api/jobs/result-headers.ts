@@ -1,6 +1,6 @@
 /** What `/predict` and `/hf` tell of their results beside the labels: their bodies have the shapes of others. */
 import type { Context } from 'hono';
-import type { Job } from '../../shared/contract/contract.ts';
+import type { Job } from '../../shared/contract/jobs.ts';
 
 const TRUNCATED = 'Amulet-Truncated';
 const UNKNOWN = 'Amulet-Unknown';

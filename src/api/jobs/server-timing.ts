@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import type { Job } from '../../shared/contract/contract.ts';
+import type { Job } from '../../shared/contract/jobs.ts';
 
 /** `Server-Timing` on the answer about a job that has ended: its `timings_ms`, as browsers and proxies understand them. */
 export function tellTimings(c: Context, { timings_ms: timings }: Job): void {

@@ -4,8 +4,8 @@
  * connection is down, so every open wait is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
-import type { JobRecord } from '../../shared/contract/contract.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import type { JobRecord } from '../../shared/contract/jobs.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { parseDoneMessage, type JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { ownTurn } from '../load/own-turn.ts';

@@ -3,7 +3,7 @@
  * these limits are applied to the text before anything is made of it.
  */
 import type { Config } from '../../shared/runtime/config.ts';
-import { MAX_PARTS } from '../../shared/contract/contract.ts';
+import { MAX_PARTS } from '../../shared/contract/batches.ts';
 
 export interface JsonBodyLimits {
   maxBytes: number;

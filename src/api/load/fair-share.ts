@@ -6,7 +6,7 @@
  * and too little for one. Without API keys everybody is the same owner, who may have all of it.
  */
 import type { AppError } from '../../shared/contract/problems.ts';
-import { EVERYBODY } from '../../shared/store/owner.ts';
+import { EVERYBODY } from '../../shared/contract/owner.ts';
 
 /** What one request holds; to be released when it is done with, however it ends. */
 export interface Held {

@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis';
 import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
 import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
-import type { ModelStats } from '../../shared/contract/contract.ts';
+import type { ModelStats } from '../../shared/contract/models.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import { redisMemory, type RedisMemory } from '../../shared/redis/memory.ts';

@@ -1,7 +1,7 @@
 /** What waits for each model, and how fast batches get on: for people who watch, so a second old is new enough. */
 import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
 import { toBatch, type BatchStore } from '../../shared/store/batches/batch-store.ts';
-import type { ModelStats } from '../../shared/contract/contract.ts';
+import type { ModelStats } from '../../shared/contract/models.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { ModelCatalog } from '../models.ts';

@@ -1,7 +1,7 @@
 /** Who makes a request, by its API key. */
 import type { ApiKey, KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
-import { EVERYBODY } from '../../shared/store/owner.ts';
+import { EVERYBODY } from '../../shared/contract/owner.ts';
 
 /** What tells nothing about anybody: probes, the descriptions of the service, and the page, which asks for a key itself. */
 const OPEN = /^\/(docs(\/.*)?|page\/[^/]+|openapi\.json|health(\/(live|ready))?)?$/;

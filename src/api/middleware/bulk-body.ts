@@ -1,7 +1,7 @@
 /** The body of an upload as it streams in: its format by `Content-Type`, and whether it is compressed. */
 import type { Context } from 'hono';
 import { headerTooLong } from '../../shared/bulk/csv.ts';
-import type { BatchSpec } from '../../shared/contract/contract.ts';
+import type { BatchSpec } from '../../shared/contract/batches.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { Upload } from '../batches/batch-service.ts';
 import type { AppEnv } from '../env.ts';

@@ -6,7 +6,8 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { Config } from '../../shared/runtime/config.ts';
-import { AppError, toError } from '../../shared/contract/problems.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { scanJson, type JsonFault } from '../../shared/contract/json-scan.ts';
 import type { JsonBodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';

@@ -7,13 +7,8 @@ import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
 import { DamagedInput, inputProblem } from '../../shared/store/batches/input.ts';
 import { BlobError, toAppError } from '../../shared/blobs/blob-store.ts';
-import {
-  AppError,
-  PROBLEMS,
-  toError,
-  type FieldError,
-  type ProblemCode,
-} from '../../shared/contract/problems.ts';
+import { AppError, PROBLEMS, type FieldError, type ProblemCode } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { shownId } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { shorten } from '../../shared/contract/text.ts';

@@ -3,15 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Config } from '../../shared/runtime/config.ts';
-import {
-  batchPartSchema,
-  batchSchema,
-  batchStatusSchema,
-  completeBatchSchema,
-  type CreateBatchQuery,
-  type RequestSchemas,
-} from '../../shared/contract/contract.ts';
-import { AppError, toError } from '../../shared/contract/problems.ts';
+import { batchPartSchema, batchSchema, batchStatusSchema } from '../../shared/contract/batches.ts';
+import { completeBatchSchema, type CreateBatchQuery, type RequestSchemas } from '../requests.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { BATCH_ID } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import type { BatchService, NewBatch, Upload } from '../batches/batch-service.ts';

@@ -3,14 +3,8 @@ import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context, TypedResponse } from 'hono';
 import type { JSONParsed } from 'hono/utils/types';
 import type { Config } from '../../shared/runtime/config.ts';
-import {
-  jobListSchema,
-  jobSchema,
-  jobStatusSchema,
-  type CreateJobBody,
-  type Job,
-  type RequestSchemas,
-} from '../../shared/contract/contract.ts';
+import { jobListSchema, jobSchema, jobStatusSchema, type Job } from '../../shared/contract/jobs.ts';
+import type { CreateJobBody, RequestSchemas } from '../requests.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { JOB_ID } from '../../shared/contract/ids.ts';
 import { bodyLimits } from '../load/body-limits.ts';

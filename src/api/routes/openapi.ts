@@ -1,6 +1,6 @@
 /** What several routes say of themselves, and ask of a request, in the same words. */
 import { z } from '@hono/zod-openapi';
-import { problemSchema } from '../../shared/contract/contract.ts';
+import { problemSchema } from '../../shared/contract/responses.ts';
 import { NAME, NAME_RULE } from '../../shared/contract/names.ts';
 
 export const json = <S extends z.ZodType>(description: string, schema: S) => ({

@@ -5,13 +5,9 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Config } from '../../shared/runtime/config.ts';
-import {
-  labelScoreSchema,
-  type Job,
-  type LabelScore,
-  type PredictBody,
-  type RequestSchemas,
-} from '../../shared/contract/contract.ts';
+import { labelScoreSchema, type LabelScore } from '../../shared/contract/results.ts';
+import type { Job } from '../../shared/contract/jobs.ts';
+import type { PredictBody, RequestSchemas } from '../requests.ts';
 import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import { bodyLimits } from '../load/body-limits.ts';

@@ -1,8 +1,9 @@
 /** What the service says about itself: models, limits, health, and its own description. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/runtime/config.ts';
-import { healthSchema, modelSchema, modelStatsSchema } from '../../shared/contract/contract.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { healthSchema } from '../../shared/contract/responses.ts';
+import { modelSchema, modelStatsSchema } from '../../shared/contract/models.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import type { ModelCatalog } from '../models.ts';
 import type { Durability } from '../load/durability.ts';
 import type { Stats } from '../load/stats.ts';

@@ -1,11 +1,7 @@
 /** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import {
-  batchEventSchema,
-  deliverySchema,
-  deliveryStatusSchema,
-  jobEventSchema,
-} from '../../shared/contract/contract.ts';
+import { batchEventSchema, jobEventSchema } from '../../shared/contract/webhook-events.ts';
+import { deliverySchema, deliveryStatusSchema } from '../../shared/contract/webhooks.ts';
 import { EVENT_ID } from '../../shared/contract/ids.ts';
 import type { Secret } from '../../shared/store/deliveries/secrets.ts';
 import type { AppEnv } from '../env.ts';

@@ -1,7 +1,7 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
 import { BatchClient, hasDamagedResults, resuming } from '../../client/batches.ts';
 import { Retrier } from '../../client/retry.ts';
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 import { abandon, batchUrl } from './cancel-batch.ts';
 import { beginBatch, goOnUploading } from './upload-input.ts';
 import { bringRows, finished, nothingLabelled } from './download-rows.ts';

@@ -1,5 +1,5 @@
 /** The way down: from a batch that has all its input to the finished output. */
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 import { abandon } from './cancel-batch.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
 import type { ErrorRow } from './error-rows.ts';

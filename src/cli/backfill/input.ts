@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { peek } from './peek.ts';
 
 /** Enough of a file to notice that it is another one. Modification time in Unix ms. */

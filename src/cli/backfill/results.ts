@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasDamagedResults, isFinal, type BatchClient } from '../../client/batches.ts';
 import { ConnectionError, ProtocolError } from '../../client/errors.ts';
 import type { Retrier } from '../../client/retry.ts';
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 import { DamagedResultsError } from '../terminal/exit.ts';
 import type { Output } from './output.ts';
 

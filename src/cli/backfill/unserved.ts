@@ -1,5 +1,5 @@
 /** Says, once in a line that stays, that a batch waits for a model that no worker serves, and which models are served. */
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 import type { Run } from './run.ts';
 import { duration } from '../terminal/units.ts';
 

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
 import { ApiError } from '../../client/errors.ts';
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 import { abandon, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { sniff, SNIFF_BYTES } from '../../shared/bulk/sniff.ts';

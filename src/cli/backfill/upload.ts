@@ -5,8 +5,8 @@ import { gzip } from 'node:zlib';
 import { ApiError } from '../../client/errors.ts';
 import type { BatchClient } from '../../client/batches.ts';
 import type { Retrier } from '../../client/retry.ts';
-import { toError } from '../../shared/contract/problems.ts';
-import type { BatchPart } from '../../shared/contract/contract.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
+import type { BatchPart } from '../../shared/contract/batches.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { LineRange, MultilineRows, Part } from './parts.ts';
 

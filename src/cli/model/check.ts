@@ -1,7 +1,7 @@
 /** `amulet model check`: what a worker would make of a model folder. The work is done by a process of the worker's own code. */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { RowResult } from '../../shared/contract/contract.ts';
+import type { RowResult } from '../../shared/contract/results.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { printable } from '../../shared/runtime/printable.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';

@@ -1,5 +1,5 @@
 /** How the command ends, other than by finishing its work. */
-import type { Batch } from '../../shared/contract/contract.ts';
+import type { Batch } from '../../shared/contract/batches.ts';
 
 /** The exit codes, as `--help` and docs/backfill-cli.md document them. */
 export const EXIT = {

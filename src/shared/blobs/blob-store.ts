@@ -7,7 +7,9 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AppError, PROBLEMS, StartupError, toError } from '../contract/problems.ts';
+import { AppError, PROBLEMS } from '../contract/problems.ts';
+import { StartupError } from '../runtime/startup-error.ts';
+import { toError } from '../runtime/to-error.ts';
 import type { MinFree, Purpose } from '../runtime/disk-reserve.ts';
 import type { Logger } from '../runtime/logger.ts';
 

@@ -12,7 +12,7 @@ import type { Dirent } from 'node:fs';
 import { link, mkdir, open, readdir, rename, rmdir, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskReserve, diskSpace, type MinFree, type Purpose } from '../runtime/disk-reserve.ts';
-import { toError } from '../contract/problems.ts';
+import { toError } from '../runtime/to-error.ts';
 import { makeFolder } from '../runtime/make-folder.ts';
 import {
   assertKey,

@@ -31,7 +31,7 @@ import {
   type ListObjectsV2CommandOutput,
   type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3';
-import { toError } from '../contract/problems.ts';
+import { toError } from '../runtime/to-error.ts';
 import {
   assertKey,
   assertPrefix,

@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { CsvError, parse } from 'csv-parse/sync';
-import type { CsvHeader, StoredHeader } from '../contract/contract.ts';
+import type { CsvHeader, StoredHeader } from '../contract/batches.ts';
 import { InputError, type InputSpec } from './input.ts';
 
 type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;

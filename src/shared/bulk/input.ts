@@ -5,7 +5,7 @@
  * ends of records, so that chunks of whole records can be stored as the bytes they came as. `parse.ts` runs in a worker,
  * on one chunk, and reads the fields. Here is what both need to know.
  */
-import type { CsvHeader, inputFormats } from '../contract/contract.ts';
+import type { CsvHeader, inputFormats } from '../contract/batches.ts';
 import { AppError } from '../contract/problems.ts';
 import type { QuoteMode } from '../contract/quoting.ts';
 

@@ -6,7 +6,7 @@
  * the source's buffers would keep those alive, one per byte if a client so wishes. Chunks depend on the bytes alone, not
  * on how they were cut into buffers, so the same upload gives the same chunks again.
  */
-import type { CsvHeader } from '../contract/contract.ts';
+import type { CsvHeader } from '../contract/batches.ts';
 import { headerTooLong, readHeader, toHeader, type HeaderLimits } from './csv.ts';
 import { InputError, type InputSpec } from './input.ts';
 import {

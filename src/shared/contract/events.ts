@@ -2,8 +2,7 @@
  * What happened, on its way into the outbox. The script that fixes an outcome also writes the delivery of its event, as a
  * hash with the fields below, and its id into a stream; the webhook process does the rest (delivery-store.ts and there).
  */
-import type { EventType, ShownWebhook, Webhook } from './contract.ts';
-import { batchEvents, jobEvents } from './contract.ts';
+import { type EventType, type ShownWebhook, type Webhook, batchEvents, jobEvents } from './webhooks.ts';
 
 /** A larger body is sent without the results, and with the URL to fetch them from: Standard Webhooks' advice. */
 export const MAX_EVENT_BYTES = 20 * 1024;

@@ -5,7 +5,6 @@
  * are ordered by time, name their queue and their group, and any API instance finds a job from its id alone; and nobody
  * can guess one job's id from another's.
  */
-import { randomUUID } from 'node:crypto';
 import { NAME_PATTERN } from './names.ts';
 
 /** How urgent a job is. `normal` is answered first, `low` never starves. */
@@ -98,5 +97,5 @@ export function shownId(id: string): string {
 
 /** 40 random bits. Those of a UUID come from a pool: a tenth of what randomBytes costs. */
 function tenDigits(): string {
-  return randomUUID().slice(-10);
+  return crypto.randomUUID().slice(-10);
 }

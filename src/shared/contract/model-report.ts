@@ -1,5 +1,6 @@
 /** What `amulet model check` finds out about a model folder: made by src/worker/inference/check.ts, shown by the CLI. */
-import type { ApplyFunction, RowResult } from './contract.ts';
+import type { ApplyFunction } from './jobs.ts';
+import type { RowResult } from './results.ts';
 
 export interface ModelReport {
   folder: string;

@@ -4,7 +4,8 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { RedisOptions } from 'ioredis';
 import { ClusterConnector } from './cluster-connector.ts';
 import type { Config } from '../runtime/config.ts';
-import { StartupError, toError } from '../contract/problems.ts';
+import { StartupError } from '../runtime/startup-error.ts';
+import { toError } from '../runtime/to-error.ts';
 import { isTls, parseRedisUrl } from '../runtime/redis-url.ts';
 import { WatchingConnector } from './sentinel-connector.ts';
 

@@ -9,7 +9,7 @@ import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
-import { toError } from '../contract/problems.ts';
+import { toError } from '../runtime/to-error.ts';
 
 export interface ClusterOptions {
   /** Nodes to ask; they need not be all there are. */

@@ -4,7 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import { Redis, type RedisOptions } from 'ioredis';
-import { AppError, toError } from '../contract/problems.ts';
+import { AppError } from '../contract/problems.ts';
+import { toError } from '../runtime/to-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { retryStrategy, type RedisAddress } from './address.ts';
 

@@ -4,7 +4,7 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import { NAME, NAME_RULE } from '../contract/names.ts';
-import { EVERYBODY } from '../store/owner.ts';
+import { EVERYBODY } from '../contract/owner.ts';
 
 export interface ApiKey {
   /** Owner of the jobs, batches and deliveries that are made with it. */

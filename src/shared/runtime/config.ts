@@ -7,15 +7,16 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { KeySet, parseKeyLine } from './api-keys.ts';
-import { MAX_PARTS } from '../contract/contract.ts';
+import { MAX_PARTS } from '../contract/batches.ts';
 import type { MinFree } from './disk-reserve.ts';
 import { environment, envFileReport, isLaunched } from './environment.ts';
-import { StartupError, toError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
+import { toError } from './to-error.ts';
 import { NAME, NAME_RULE, PACKAGE } from '../contract/names.ts';
 import { parseRedisUrl, withoutPasswords } from './redis-url.ts';
 import { isLoopback } from './request-host.ts';
 import { unknownSettings } from './setting-names.ts';
-import { parseAllowed } from '../contract/receivers.ts';
+import { parseAllowed } from './receivers.ts';
 import { isSecret } from './webhook-secret.ts';
 
 interface Setting<S extends z.ZodType> {

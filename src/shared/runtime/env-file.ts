@@ -3,7 +3,8 @@
  * word (a byte order mark, UTF-16, a line without `=`, a lone quote) is refused here: a lost `API_KEYS` would let everybody in.
  */
 import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
-import { StartupError, toError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
+import { toError } from './to-error.ts';
 import { decodeText } from './text-file.ts';
 
 export interface EnvEntry {

@@ -3,7 +3,7 @@
  * command starts without all that they need.
  */
 import { foreignOwner, readEnvFile } from './env-file.ts';
-import { StartupError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
 import { PACKAGE } from '../contract/names.ts';
 import { systemVariables } from './system-variables.ts';
 

@@ -1,6 +1,6 @@
 import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
-import { StartupError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
 
 /** What the names of the settings for an address and a port begin with. */
 export type ListenPrefix = '' | 'METRICS_' | 'WORKER_' | 'WEBHOOK_HEALTH_';

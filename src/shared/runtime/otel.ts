@@ -35,7 +35,8 @@ import {
 import { SpanKind as BullmqSpanKind, type Span as BullmqSpan, type Telemetry } from 'bullmq';
 import { BullMQOtel } from 'bullmq-otel';
 import type { OtlpProtocol } from './environment.ts';
-import { StartupError, toError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
+import { toError } from './to-error.ts';
 import type { Logger } from './logger.ts';
 import type { Span, SpanOptions, Tracing, TracingOptions } from './tracing.ts';
 import { traceHeaders, type TraceHeaders } from './trace-context.ts';

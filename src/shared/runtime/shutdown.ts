@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { EXIT_CONFIG, StartupError, toError } from '../contract/problems.ts';
+import { EXIT_CONFIG, StartupError } from './startup-error.ts';
+import { toError } from './to-error.ts';
 import type { Logger } from './logger.ts';
 
 /** npm passes a terminal's Ctrl-C on to a child that already got it: repeats this soon are the same key press. */

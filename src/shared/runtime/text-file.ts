@@ -1,5 +1,5 @@
 /** A small file that people write, in whichever encoding their editor has left it: read as UTF-8, or refused in one line. */
-import { StartupError } from '../contract/problems.ts';
+import { StartupError } from './startup-error.ts';
 
 const UTF16 = 'is not UTF-8 but UTF-16, as PowerShell and "Unicode" in Notepad write it: save it as UTF-8';
 

@@ -4,7 +4,7 @@
  * a sorted set of live workers, each with its revision, scored by the time at which they count as dead.
  */
 import type { Redis } from 'ioredis';
-import { modelInfoSchema, type ModelInfo } from '../contract/contract.ts';
+import { modelInfoSchema, type ModelInfo } from '../contract/models.ts';
 import { redisTime } from '../redis/time.ts';
 
 /** A worker repeats its sign of life this often… */

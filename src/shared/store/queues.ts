@@ -4,7 +4,7 @@
  */
 import { Queue, type JobsOptions, type Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { ChunkPayload } from '../contract/contract.ts';
+import type { ChunkPayload } from '../contract/batches.ts';
 import type { Priority } from '../contract/ids.ts';
 
 export function queueName(priority: Priority, model: string): string {

@@ -5,7 +5,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 
 export const AMULET_JSON = 'amulet.json';
 

@@ -6,7 +6,7 @@ import { readIndex, readManifest } from '../../shared/store/batches/input.ts';
 import type { Manifest, PlacedPart } from '../../shared/store/batches/layout.ts';
 import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import type { BatchSpec } from '../../shared/contract/contract.ts';
+import type { BatchSpec } from '../../shared/contract/batches.ts';
 
 /** Default bounds. */
 const MAX_BATCHES = 64;

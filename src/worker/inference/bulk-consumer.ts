@@ -15,8 +15,9 @@ import { fromStoredHeader } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import { chunkPayloadSchema, isFinalBatch, type BatchSpec } from '../../shared/contract/contract.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { chunkPayloadSchema, type BatchSpec } from '../../shared/contract/batches.ts';
+import { isFinal } from '../../shared/contract/states.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import {
   addChunks,
@@ -272,7 +273,7 @@ export class BulkConsumer {
   async #handOver(batch: string, chunk: number, revision: string): Promise<void> {
     await this.#add(batch, [chunk], revision);
     const record = await this.#options.batches.read(batch);
-    if (record && !isFinalBatch(record.status)) return;
+    if (record && !isFinal(record.status)) return;
     // Whoever ended it may have emptied that queue just before, and it may have no worker to find out.
     await (await this.#openQueue(revision)).remove(chunkJobId(batch, chunk)).catch(() => 0);
   }

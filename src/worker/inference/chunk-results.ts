@@ -10,7 +10,7 @@ import {
   type ChunkCounts,
 } from '../../shared/store/batches/results.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
-import type { RowResult } from '../../shared/contract/contract.ts';
+import type { RowResult } from '../../shared/contract/results.ts';
 import { slicesOf } from '../../shared/runtime/in-slices.ts';
 import { countOutcomes } from './chunk-outcomes.ts';
 

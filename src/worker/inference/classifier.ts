@@ -2,8 +2,10 @@
  * One text → one result: tokenise, batch, score. Everything about a text that can go wrong ends here as an errored row;
  * what is thrown is about the worker, not the text.
  */
-import { PROBLEMS, toError } from '../../shared/contract/problems.ts';
-import type { ApplyFunction, JobPayload, RowError, RowResult } from '../../shared/contract/contract.ts';
+import { PROBLEMS } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
+import type { ApplyFunction, JobPayload } from '../../shared/contract/jobs.ts';
+import type { RowError, RowResult } from '../../shared/contract/results.ts';
 import type { AmuletJson } from './amulet-json.ts';
 import { RowDropped, type Batcher, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';

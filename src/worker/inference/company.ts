@@ -1,5 +1,5 @@
 /** Rows alone and in company: how much of a score is due to the other rows of its batch. */
-import { StartupError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { ModelInput } from './tokenizer.ts';

@@ -7,13 +7,9 @@
 import { UnrecoverableError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/runtime/config.ts';
-import {
-  jobGroupSchema,
-  type JobGroup,
-  type JobPayload,
-  type RowResult,
-} from '../../shared/contract/contract.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { jobGroupSchema, type JobGroup, type JobPayload } from '../../shared/contract/jobs.ts';
+import type { RowResult } from '../../shared/contract/results.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { cancelChannel, JOB_ATTEMPTS, queueName } from '../../shared/store/queues.ts';

@@ -3,7 +3,7 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { systemEnvironment } from '../../shared/runtime/environment.ts';
-import { StartupError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import type { ModelInput } from './tokenizer.ts';
 import type { FromChild, GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';

@@ -5,7 +5,7 @@ import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
 import { blobUrl, type Config, loadConfig, reportSettings } from '../../shared/runtime/config.ts';
-import { StartupError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { createHealthApp, serveHealth } from '../../shared/runtime/health-server.ts';
 import { createLogger, type Logger } from '../../shared/runtime/logger.ts';
 import { createMetrics } from '../../shared/runtime/metrics.ts';

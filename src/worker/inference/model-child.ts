@@ -2,7 +2,8 @@
  * Entry of the model child: the process that does nothing but run the session. Its event loop is blocked for the whole of
  * every run (onnxruntime-node's run is synchronous native code), and a native crash takes only this process with it.
  */
-import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { Model } from './model.ts';
 import type { FromChild, LoadMessage, RunMessage, ToChild } from './protocol.ts';
 

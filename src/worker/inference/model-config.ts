@@ -5,7 +5,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 
 /** No model reads more tokens; tokenizers without a limit say so with 1e30. */
 const MAX_LIMIT = 1e9;

@@ -1,7 +1,7 @@
 /** Which folder, and which ONNX file in it, is meant. */
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
 
 /** Taken in this order when none is named, as `amulet model pull` does. */
 export const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];

@@ -1,6 +1,7 @@
 /** The ONNX session and the tensors that go in and out of it. Lives in the model child. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { float16ToFloat32 } from './float16.ts';
 import type { GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';
 

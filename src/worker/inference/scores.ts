@@ -1,5 +1,6 @@
 /** Logits → scores → labels. Pure. */
-import type { ApplyFunction, LabelScore } from '../../shared/contract/contract.ts';
+import type { ApplyFunction } from '../../shared/contract/jobs.ts';
+import type { LabelScore } from '../../shared/contract/results.ts';
 
 /** softmax(x)_i = e^(x_i − max x) / Σ_j e^(x_j − max x); the shift keeps the exponentials from overflowing. */
 function softmax(logits: Float32Array): number[] {

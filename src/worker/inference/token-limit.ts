@@ -1,5 +1,5 @@
 /** How many tokens a graph reads: tried, because what config.json says is not always so. */
-import { StartupError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { ModelFolder } from './model-folder.ts';

@@ -8,7 +8,8 @@
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { StartupError, toError } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { parsePythonJson } from './model-config.ts';
 import { Encoder, isShort } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';

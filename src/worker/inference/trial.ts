@@ -3,8 +3,10 @@
  * it reads, and whether a text's score is the same alone and beside others. What a graph needs for that is found out here:
  * padding where it masks it out, rows of equal length where it does not.
  */
-import type { ApplyFunction } from '../../shared/contract/contract.ts';
-import { PROBLEMS, StartupError, toError } from '../../shared/contract/problems.ts';
+import type { ApplyFunction } from '../../shared/contract/jobs.ts';
+import { PROBLEMS } from '../../shared/contract/problems.ts';
+import { StartupError } from '../../shared/runtime/startup-error.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { embeddingRows, lastOperator } from '../../shared/onnx/graph.ts';
 import type { BatcherOptions } from './batcher.ts';
 import { companyOf, differenceIn, equalCompany, type Difference } from './company.ts';

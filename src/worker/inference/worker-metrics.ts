@@ -1,6 +1,6 @@
 /** What a worker measures of its jobs and batches. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { FinalStatus } from '../../shared/contract/contract.ts';
+import type { FinalStatus } from '../../shared/contract/states.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import type { Lane } from './batcher.ts';
 

@@ -2,7 +2,7 @@
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { loadConfig, publicUrl, reportSettings } from '../../shared/runtime/config.ts';
-import { toError } from '../../shared/contract/problems.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { createHealthApp, serveHealth } from '../../shared/runtime/health-server.ts';
 import { createLogger } from '../../shared/runtime/logger.ts';
 import { createMetrics } from '../../shared/runtime/metrics.ts';
@@ -14,7 +14,7 @@ import { startTracing } from '../../shared/runtime/tracing.ts';
 import { DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
 import { outboxKey } from '../../shared/contract/events.ts';
 import { pendingMs } from '../../shared/store/deliveries/retry-window.ts';
-import { receiverPolicy } from '../../shared/contract/receivers.ts';
+import { receiverPolicy } from '../../shared/runtime/receivers.ts';
 import { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import { Deliverer } from './deliverer.ts';
 import { Outbox } from './outbox.ts';

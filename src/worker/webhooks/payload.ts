@@ -1,12 +1,14 @@
 /** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
 import { z } from 'zod';
 import { parseBatchRecord, toBatch } from '../../shared/store/batches/batch-store.ts';
-import { isBatchEvent, jobRecordSchema, type WebhookEvent } from '../../shared/contract/contract.ts';
+import { isBatchEvent } from '../../shared/contract/webhooks.ts';
+import { jobRecordSchema } from '../../shared/contract/jobs.ts';
+import type { WebhookEvent } from '../../shared/contract/webhook-events.ts';
 import { toJob } from '../../shared/store/jobs/job-records.ts';
 import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-store.ts';
 import { MAX_EVENT_BYTES } from '../../shared/contract/events.ts';
 
-/** The snapshot of a job (records.ts): its record, or that without the results but with the number of failed ones. */
+/** The snapshot of a job (job-records.ts): its record, or that without the results but with the number of failed ones. */
 const jobSnapshotSchema = jobRecordSchema.extend({ failed: z.int().optional() });
 /** The snapshot of a batch (push-event.lua): names and values of the fields of its hash. */
 const batchSnapshotSchema = z.array(z.string());

@@ -1,5 +1,5 @@
 /** When a delivery is attempted again. Pure. */
-import type { Attempt } from '../../shared/contract/contract.ts';
+import type { Attempt } from '../../shared/contract/webhooks.ts';
 import { JITTER } from '../../shared/store/deliveries/retry-window.ts';
 
 /** A receiver may put an attempt off for a day, but not for ever. */

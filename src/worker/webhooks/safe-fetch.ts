@@ -14,7 +14,7 @@ import {
   readReceiver,
   type Receiver,
   type ReceiverPolicy,
-} from '../../shared/contract/receivers.ts';
+} from '../../shared/runtime/receivers.ts';
 import { BoundedSocket } from './bounded-socket.ts';
 
 export interface Reply {

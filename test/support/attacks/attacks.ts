@@ -5,7 +5,8 @@
 import { statfsSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import type { Batch, Job } from '../../../src/shared/contract/contract.ts';
+import type { Batch } from '../../../src/shared/contract/batches.ts';
+import type { Job } from '../../../src/shared/contract/jobs.ts';
 import type { Attacker, Call } from './attacker.ts';
 import type { AttackedOptions } from './attacked-stack.ts';
 import { emptyMembers, gzipBomb, JSON_BOMBS, repeated, wideCsv, type JsonRoute } from './bodies.ts';

@@ -1,5 +1,5 @@
 /** A file: its upload, the progress of its batch, and the results. Which batch it is stands in the address of the page. */
-import type { Batch } from '../../../shared/contract/contract.ts';
+import type { Batch } from '../../../shared/contract/batches.ts';
 import { urlOf, type Api } from './api.ts';
 import { batchInput } from './batch-input.ts';
 import { allFailed, isAllFailed, isFinal, problemOf, showBatch } from './batch-view.ts';

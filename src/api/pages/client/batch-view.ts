@@ -1,5 +1,6 @@
 /** A batch as it is shown. */
-import type { Batch, BatchStatus } from '../../../shared/contract/contract.ts';
+import type { Batch } from '../../../shared/contract/batches.ts';
+import type { BatchStatus } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
 import { count, duration, plural, rate } from './format.ts';
 import { showPath, type Step } from './path.ts';

@@ -1,5 +1,6 @@
 /** One text: a job, its way through the states, and its labels. */
-import type { Job, JobStatus } from '../../../shared/contract/contract.ts';
+import type { Job } from '../../../shared/contract/jobs.ts';
+import type { JobStatus } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';

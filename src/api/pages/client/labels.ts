@@ -1,5 +1,5 @@
 /** The labels of a text as bars, best first. */
-import type { LabelScore } from '../../../shared/contract/contract.ts';
+import type { LabelScore } from '../../../shared/contract/results.ts';
 import { create } from './dom.ts';
 import { score } from './format.ts';
 

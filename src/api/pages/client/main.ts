@@ -1,5 +1,5 @@
 /** Puts the page together. */
-import type { Model } from '../../../shared/contract/contract.ts';
+import type { Model } from '../../../shared/contract/models.ts';
 import { Api } from './api.ts';
 import { BatchPanel } from './batch-panel.ts';
 import { enableCopying } from './copy.ts';

@@ -1,5 +1,5 @@
 /** The choice of a model, in both forms. */
-import type { Model } from '../../../shared/contract/contract.ts';
+import type { Model } from '../../../shared/contract/models.ts';
 import { create, element } from './dom.ts';
 
 export class ModelChoice {

@@ -1,6 +1,6 @@
 /** What goes wrong, in words for the person in front of the page. */
 import type { z } from 'zod';
-import type { problemSchema } from '../../../shared/contract/contract.ts';
+import type { problemSchema } from '../../../shared/contract/responses.ts';
 import { create } from './dom.ts';
 import { clock } from './format.ts';
 

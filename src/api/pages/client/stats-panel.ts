@@ -1,5 +1,5 @@
 /** What goes on just now, of all callers together. Asked for only while somebody can see it. */
-import type { ModelStats } from '../../../shared/contract/contract.ts';
+import type { ModelStats } from '../../../shared/contract/models.ts';
 import type { Api } from './api.ts';
 import { element, say } from './dom.ts';
 import { rate, shortCount } from './format.ts';

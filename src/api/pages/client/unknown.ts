@@ -1,5 +1,5 @@
 /** What the labels of a text, or of a file, do not rest on. */
-import type { Batch } from '../../../shared/contract/contract.ts';
+import type { Batch } from '../../../shared/contract/batches.ts';
 import { percent, plural } from './format.ts';
 
 /** Beside the labels of a text; empty when all of it was read. */

@@ -11,12 +11,10 @@ import {
   storedPartSchema,
   type Batch,
   type BatchSpec,
-  type BatchStatus,
-  type FinalBatchStatus,
   type StoredPart,
-  type Webhook,
-  webhookSchema,
-} from '../../contract/contract.ts';
+} from '../../contract/batches.ts';
+import type { BatchStatus, FinalBatchStatus } from '../../contract/states.ts';
+import { type Webhook, webhookSchema } from '../../contract/webhooks.ts';
 import { batchModel, eventId } from '../../contract/ids.ts';
 import { redisTime } from '../../redis/time.ts';
 import { liveWorkersKey } from '../models.ts';

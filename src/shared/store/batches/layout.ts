@@ -10,7 +10,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
-import { storedPartSchema, type StoredPart } from '../../contract/contract.ts';
+import { storedPartSchema, type StoredPart } from '../../contract/batches.ts';
 import { inSlices } from '../../runtime/in-slices.ts';
 
 export const batchPrefix = (batch: string): string => `batches/${batch}/`;

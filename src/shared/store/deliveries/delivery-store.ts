@@ -13,10 +13,10 @@ import {
   jobEvents,
   type Attempt,
   type Delivery,
-  type DeliveryStatus,
-} from '../../contract/contract.ts';
+} from '../../contract/webhooks.ts';
+import type { DeliveryStatus } from '../../contract/states.ts';
 import { batchModel, firstEventId, parseJobId } from '../../contract/ids.ts';
-import { ownersKey } from '../owner.ts';
+import { ownersKey } from '../../redis/keys.ts';
 import { redisTime } from '../../redis/time.ts';
 import { deliveryKey, deliveryUrl, outboxKey } from '../../contract/events.ts';
 

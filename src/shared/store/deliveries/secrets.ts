@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { AppError } from '../../contract/problems.ts';
-import { EVERYBODY } from '../owner.ts';
+import { EVERYBODY } from '../../contract/owner.ts';
 import { newSecret } from '../../runtime/webhook-secret.ts';
 
 /** Every webhook is signed with all of them, in one header. */

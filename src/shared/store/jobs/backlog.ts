@@ -10,7 +10,7 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { parseJobId } from '../../contract/ids.ts';
-import { jobListKey, ownersKey } from '../owner.ts';
+import { jobListKey, ownersKey } from '../../redis/keys.ts';
 import { queueName } from '../queues.ts';
 
 /** Sorted set of the jobs of a queue that have no outcome. */

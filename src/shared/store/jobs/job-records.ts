@@ -5,17 +5,10 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { backlogKey, backlogTotalsKey, LEAVE_BACKLOG } from './backlog.ts';
-import {
-  JOB_TRANSITIONS,
-  jobRecordSchema,
-  type Job,
-  type FinalStatus,
-  type jobEvents,
-  type JobStatus,
-  type JobPayload,
-  type JobRecord,
-  type RowResult,
-} from '../../contract/contract.ts';
+import { JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
+import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
+import type { jobEvents } from '../../contract/webhooks.ts';
+import type { RowResult } from '../../contract/results.ts';
 import { eventId, parseJobId } from '../../contract/ids.ts';
 import { queueName } from '../queues.ts';
 import {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { jobGroupSchema, type JobGroup } from '../../contract/contract.ts';
+import { jobGroupSchema, type JobGroup } from '../../contract/jobs.ts';
 import { parseJobId, type Priority } from '../../contract/ids.ts';
 import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../queues.ts';
 

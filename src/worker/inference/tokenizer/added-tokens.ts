@@ -2,7 +2,7 @@
  * Tokens that were added to a model's vocabulary. They are cut out of a text before the model sees it: those that are not
  * normalised from the text itself, the others from the normalised text.
  */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import type { JsonObject } from './json.ts';
 import { escapeRegExp } from './patterns.ts';
 import { WORD_CHARACTER } from './pre-tokenizers.ts';

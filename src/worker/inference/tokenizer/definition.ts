@@ -2,7 +2,7 @@
  * What may stand in tokenizer.json: every type and field that was compared with Python (test/fixtures/goldens/tokenizers.json.gz).
  * Anything else is refused by name, unless its value switches it off.
  */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, isId, type JsonObject } from './json.ts';
 
 interface Field {

@@ -2,7 +2,7 @@
  * Normalisers of tokenizer.json: as in the tokenizers package of Python, with which models are trained. Where JavaScript has
  * the same function under the same name its result is nearly but not always the same.
  */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { toByteCharacters } from './byte-level.ts';
 import { orderLongRuns } from './canonical-order.ts';
 import { asRecord, type JsonObject } from './json.ts';

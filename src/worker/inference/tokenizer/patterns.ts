@@ -3,7 +3,7 @@
  * leaves out or takes otherwise is rewritten here before, or refused.
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord } from './json.ts';
 
 /**

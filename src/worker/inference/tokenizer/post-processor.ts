@@ -1,5 +1,5 @@
 /** Post-processors of tokenizer.json: the special tokens around a text. */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, isId, type JsonObject } from './json.ts';
 
 export interface Frame {

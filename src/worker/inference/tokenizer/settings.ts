@@ -3,7 +3,7 @@
  * `PreTrainedTokenizerFast`: tokenizer_config.json (and the older special_tokens_map.json), then the sections of
  * tokenizer.json, then the defaults of the tokenizer's class.
  */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, contentOf, isId, type JsonObject } from './json.ts';
 
 export type Side = 'right' | 'left';

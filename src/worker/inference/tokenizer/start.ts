@@ -2,7 +2,7 @@
  * Metaspace with `prepend_scheme` first asks whether a piece is the beginning of the text. Python answers by where its first
  * character stood before the normalisers, which here is only known for the normalisers that go with it in practice.
  */
-import { StartupError } from '../../../shared/contract/problems.ts';
+import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, type JsonObject } from './json.ts';
 
 /** They leave each character what it is, or where it is. */

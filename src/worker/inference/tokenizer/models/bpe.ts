@@ -1,4 +1,4 @@
-import { StartupError } from '../../../../shared/contract/problems.ts';
+import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 import { BYTE_CHARACTERS } from '../byte-level.ts';
 import type { JsonObject } from '../json.ts';
 import { BLOCK_UNITS, finish, isLowSurrogate } from '../steps.ts';

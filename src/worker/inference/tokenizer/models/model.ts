@@ -1,5 +1,5 @@
 /** What the models of tokenizer.json have in common: they turn a piece of text into ids. */
-import { StartupError } from '../../../../shared/contract/problems.ts';
+import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 
 export interface TokenModel {
   /** Tokens to ids, without those that were added to the vocabulary. */

@@ -1,4 +1,4 @@
-import { StartupError } from '../../../../shared/contract/problems.ts';
+import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 import type { JsonObject } from '../json.ts';
 import { BLOCK_UNITS, isHighSurrogate } from '../steps.ts';
 import { byteTokens, toBytes } from './bytes.ts';

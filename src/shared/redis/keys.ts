@@ -1,5 +1,4 @@
-/** Owner of every job while there are no API keys. */
-export const EVERYBODY = 'everybody';
+/** Names of keys and channels in Redis. */
 
 /** Set of everybody who ever owned a job or a delivery: whose lists are to be looked after. */
 export const ownersKey = (prefix: string): string => `${prefix}:owners`;

@@ -1,0 +1,143 @@
+/** Batches, their parts and their chunks (docs/bulk.md). */
+import { z } from 'zod';
+import { metadataValues, servedBy, shownMetadata, time } from './fields.ts';
+import type { QuoteMode } from './quoting.ts';
+import { batchStatuses } from './states.ts';
+import { shownWebhookSchema } from './webhooks.ts';
+
+export const batchStatusSchema = z
+  .enum(batchStatuses)
+  .meta({ id: 'BatchStatus', description: '`completed`, `failed`, `canceled` and `expired` are final.' });
+
+export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
+/** What quotes mean in CSV. */
+export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
+
+/** A CSV header without the names of its columns, which may take a thousand times the space. */
+export const csvHeaderSchema = z.object({
+  /** Columns. */
+  width: z.int().min(1),
+  /** Index of the column with the text; -1: there is none. */
+  text: z.int().min(-1),
+  /** Index of the column with the caller's ids. */
+  id: z.int().min(0).optional(),
+  /** Of the names, to recognise a record that repeats them. */
+  digest: z.string(),
+});
+export type CsvHeader = z.infer<typeof csvHeaderSchema>;
+
+/** How a CSV header is kept: by its names while they are few bytes, which workers of version 0.1 need, else as a CsvHeader. */
+const storedHeader = {
+  columns: z.array(z.string()).optional(),
+  header: csvHeaderSchema.optional(),
+};
+export interface StoredHeader {
+  columns?: string[] | undefined;
+  header?: CsvHeader | undefined;
+}
+
+/** What a batch was made with. It never changes. */
+export const batchSpecSchema = z.object({
+  format: z.enum(inputFormats),
+  text_field: z.string(),
+  id_field: z.string().optional(),
+  delimiter: z.string().optional(),
+  /** CSV: missing in batches of older versions, which had `"`. */
+  quote: z.enum(quoteModes).optional(),
+  /** CSV: the header, when it is not in the input. */
+  ...storedHeader,
+  top_k: z.int().min(1).nullable(),
+  first_line: z.int(),
+  /** Bytes of a chunk. */
+  chunk_bytes: z.int(),
+  metadata: metadataValues.optional(),
+});
+export type BatchSpec = z.infer<typeof batchSpecSchema>;
+
+/** One part of a batch's input. */
+export const batchPartSchema = z
+  .object({
+    number: z.int(),
+    sha256: z.string().meta({ description: 'Of the content without `Content-Encoding`, in hex.' }),
+    bytes: z.int().meta({ description: 'Of the content without `Content-Encoding`.' }),
+    rows: z.int(),
+    lines: z.int().meta({ description: 'Physical lines, empty ones and headers included.' }),
+  })
+  .meta({ id: 'BatchPart' });
+export type BatchPart = z.infer<typeof batchPartSchema>;
+
+/** A part as the service keeps it. */
+export const storedPartSchema = batchPartSchema.extend({
+  /** First part of the keys of its blobs (batches/layout.ts). */
+  blob: z.string(),
+  chunks: z.int(),
+  ...storedHeader,
+  /** Records with a quoted field over several lines; missing in parts of older versions. */
+  multiline_rows: z.int().optional(),
+});
+export type StoredPart = z.infer<typeof storedPartSchema>;
+
+const passingProblemSchema = z.object({ code: z.string(), message: z.string(), since: time });
+
+export const batchSchema = z
+  .object({
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm' }),
+    status: batchStatusSchema,
+    model: z.object({
+      name: z.string(),
+      revision: z.string().nullable().meta({ description: 'Which weights answer; null until they have.' }),
+      workers: servedBy,
+    }),
+    created_at: time,
+    queued_at: time.nullable().meta({ description: 'When its input was whole.' }),
+    started_at: time.nullable(),
+    finished_at: time.nullable(),
+    expires_at: time
+      .nullable()
+      .meta({ description: 'When it is removed, with its data, if nothing happens.' }),
+    input: z.object({
+      format: z.enum(inputFormats),
+      text_field: z.string(),
+      id_field: z.string().nullable(),
+      bytes: z.int(),
+      parts: z.int(),
+      multiline_rows: z.int().optional().meta({
+        description:
+          'CSV: records with a quoted field that spans lines. More than you expect, and a quote is missing.',
+      }),
+    }),
+    top_k: z.int().nullable(),
+    rows: z.object({
+      total: z.int().meta({ description: 'While the batch is open: so far.' }),
+      finished: z.int(),
+      failed: z.int().meta({ description: 'How many of the finished ones are errors.' }),
+      with_unknown: z.int().meta({
+        description: "How many of the finished ones have labels, but tokens outside the model's vocabulary.",
+      }),
+      mean_unknown: z.number().nullable().meta({
+        description: 'Mean of `unknown` over those rows; null while there are none.',
+      }),
+    }),
+    rows_per_second: z.number().nullable(),
+    eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),
+    problem: passingProblemSchema.nullable().meta({
+      description:
+        'Trouble that passes, after which the batch goes on by itself; or `results_damaged`, which resuming the batch repairs, or `input_damaged`.',
+    }),
+    error: z
+      .object({ code: z.string(), message: z.string() })
+      .nullable()
+      .meta({ description: 'Why the batch came to an end without being completed.' }),
+    metadata: shownMetadata,
+    webhook: shownWebhookSchema,
+    urls: z.object({ self: z.string(), results: z.string() }),
+  })
+  .meta({ id: 'Batch' });
+export type Batch = z.infer<typeof batchSchema>;
+
+/** Parts that a batch can have. */
+export const MAX_PARTS = 10_000;
+
+/** The BullMQ data of a chunk. */
+export const chunkPayloadSchema = z.object({ v: z.literal(1), batch: z.string(), chunk: z.int().min(0) });
+export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;

@@ -1,0 +1,114 @@
+/** Jobs as they are shown, as they wait in BullMQ, and as their records are stored in Redis. */
+import { z } from 'zod';
+import { metadataValues, servedBy, shownMetadata, time } from './fields.ts';
+import { rowResultSchema } from './results.ts';
+import { jobStatuses } from './states.ts';
+import { shownWebhookSchema, webhookSchema } from './webhooks.ts';
+
+export const jobStatusSchema = z
+  .enum(jobStatuses)
+  .meta({ id: 'JobStatus', description: '`succeeded`, `failed`, `canceled` and `expired` are final.' });
+
+export const jobSchema = z
+  .object({
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm' }),
+    status: jobStatusSchema,
+    model: z.object({
+      name: z.string(),
+      revision: z.string().nullable().meta({ description: 'Which weights answered; null until they have.' }),
+      workers: servedBy,
+    }),
+    created_at: time,
+    started_at: time.nullable(),
+    finished_at: time.nullable(),
+    expires_at: time.nullable().meta({
+      description: 'When it expires unless it was started before; null without `expires_in`.',
+    }),
+    priority: z.enum(['normal', 'low']),
+    text_count: z.int().nullable().meta({
+      description: 'How many texts it has; null when it ended without results under an earlier version.',
+    }),
+    results: z.array(rowResultSchema).nullable().meta({
+      description: 'One entry per text, in the order they were sent; null until the job has finished.',
+    }),
+    failed_texts: z.int().meta({ description: 'How many results are errors.' }),
+    ahead: z.int().optional().meta({
+      description:
+        'Jobs of the same model and priority that came in before and have no outcome yet; not there any more when it was begun.',
+    }),
+    error: z
+      .object({ code: z.string(), message: z.string() })
+      .nullable()
+      .meta({ description: 'Why the job as a whole has no results.' }),
+    metadata: shownMetadata,
+    webhook: shownWebhookSchema,
+    timings_ms: z.object({ queue: z.number(), inference: z.number(), total: z.number() }).nullable().meta({
+      description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.',
+    }),
+    urls: z.object({ self: z.string() }),
+  })
+  .meta({ id: 'Job' });
+export type Job = z.infer<typeof jobSchema>;
+
+export const jobListSchema = z
+  .object({
+    jobs: z.array(
+      jobSchema.omit({ results: true }).meta({ id: 'ListedJob', description: 'A job without its results.' }),
+    ),
+    next: z.string().nullable().meta({ description: 'What the next page comes `after`; null on the last.' }),
+  })
+  .meta({ id: 'JobList' });
+export type JobList = z.infer<typeof jobListSchema>;
+
+/**
+ * A finished job as it is kept in Redis. Millions of these fill a Redis, so what follows from the id or from other members
+ * is left out; `toJob` in records.ts makes the job that is shown.
+ */
+export const jobRecordSchema = z.object({
+  v: z.literal(1),
+  owner: z.string(),
+  status: jobStatusSchema,
+  /** Unix ms, like the other times. */
+  created: z.number(),
+  started: z.number().optional(),
+  finished: z.number(),
+  /** Until when it had to be started. */
+  expires: z.number().optional(),
+  revision: z.string().optional(),
+  /** How many texts it had; left out where `results` tell. */
+  texts: z.number().optional(),
+  results: z.array(rowResultSchema).optional(),
+  error: z.object({ code: z.string(), message: z.string() }).optional(),
+  metadata: metadataValues.optional(),
+  webhook: webhookSchema.optional(),
+});
+export type JobRecord = z.infer<typeof jobRecordSchema>;
+
+/** How logits become scores; unset: what the model's config says. */
+export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
+export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
+
+/** A job that waits. Short: this is what fills Redis meanwhile. */
+export const jobPayloadSchema = z.object({
+  id: z.string(),
+  owner: z.string(),
+  texts: z.array(z.object({ id: z.string().optional(), text: z.string() })).min(1),
+  top_k: z.int().min(1).nullable(),
+  apply: applyFunctionSchema.optional(),
+  truncate: z.enum(['right', 'left', 'never']).optional(),
+  metadata: metadataValues.optional(),
+  webhook: webhookSchema.optional(),
+  /** Unix ms. */
+  created_at: z.number(),
+  /** Unix ms until which it must have been started. */
+  expires_at: z.number().optional(),
+  /** Redis channel of the API instance that waits for the outcome. */
+  notify: z.string().optional(),
+  /** Trace of the request, as webhooks/trace.ts writes it; only while tracing is on. */
+  trace: z.string().optional(),
+});
+export type JobPayload = z.infer<typeof jobPayloadSchema>;
+
+/** The data of one BullMQ job: jobs of ours that came in together travel together (src/api/jobs/group-commit.ts). */
+export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPayloadSchema) });
+export type JobGroup = z.infer<typeof jobGroupSchema>;

@@ -1,0 +1,2 @@
+/** Owner of every job while there are no API keys. */
+export const EVERYBODY = 'everybody';

@@ -1,0 +1,44 @@
+/** Labels and scores of a text, or the error in their place. */
+import { z } from 'zod';
+import type { ProblemCode } from './problems.ts';
+
+export const labelScoreSchema = z
+  .object({ label: z.string(), score: z.number() })
+  .meta({ id: 'LabelScore', description: 'A label of the model and its score.' });
+export type LabelScore = z.infer<typeof labelScoreSchema>;
+
+export const rowErrorCodes = [
+  'poison_input',
+  'inference_failed',
+  'text_too_long',
+  'unreadable_text',
+] as const satisfies ProblemCode[];
+export const rowErrorSchema = z
+  .object({ code: z.enum(rowErrorCodes), message: z.string() })
+  .meta({ id: 'RowError', description: 'Why one text of a job has no label; the others are not affected.' });
+export type RowError = z.infer<typeof rowErrorSchema>;
+
+const rowId = z.string().optional().meta({ description: 'The id that the caller gave this text.' });
+
+export const rowResultSchema = z
+  .union([
+    z.object({
+      id: rowId,
+      label: z.string(),
+      score: z.number(),
+      labels: z
+        .array(labelScoreSchema)
+        .optional()
+        .meta({ description: 'The best `top_k` labels, best first; only when `top_k` is not 1.' }),
+      truncated: z
+        .boolean()
+        .meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
+      unknown: z.number().optional().meta({
+        description:
+          "Share of the text's tokens that are not in the model's vocabulary, up to 1; left out when there are none.",
+      }),
+    }),
+    z.object({ id: rowId, error: rowErrorSchema }),
+  ])
+  .meta({ id: 'RowResult', description: 'The outcome of one text: labels, or an error in its place.' });
+export type RowResult = z.infer<typeof rowResultSchema>;
