@@ -2,35 +2,70 @@ import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-/** Which folders of src/ a folder may import from, besides itself. Everything may use shared; shared uses nothing. */
+/**
+ * Which rooms of src/ a room may import from, besides itself. A room is a folder of src/, or a layer of src/shared; an entry
+ * with a file name opens that file alone.
+ */
 const ARROWS = {
-  shared: [],
+  'shared/contract': [],
+  'shared/onnx': [],
+  'shared/bulk': ['shared/contract'],
+  'shared/runtime': ['shared/contract'],
+  'shared/redis': ['shared/contract', 'shared/runtime'],
+  'shared/blobs': ['shared/contract', 'shared/runtime'],
+  'shared/store': ['shared/contract', 'shared/runtime', 'shared/redis', 'shared/blobs', 'shared/bulk'],
   api: ['shared'],
   worker: ['shared'],
-  launcher: ['shared'],
-  healthcheck: ['shared'],
-  client: ['shared'],
-  cli: ['shared', 'client'],
+  launcher: ['shared/runtime', 'shared/redis', 'shared/contract'],
+  healthcheck: ['shared/runtime'],
+  client: [
+    'shared/contract/states',
+    'shared/contract/quoting',
+    'shared/bulk/record-scanner',
+    'shared/bulk/gunzip',
+  ],
+  cli: ['client', 'shared/bulk', 'shared/contract', 'shared/onnx', 'shared/runtime'],
 };
-const folders = Object.keys(ARROWS);
+const rooms = Object.keys(ARROWS);
 
-/** Reports imports against the arrows. Only relative imports can cross folders here: there are no path aliases. */
-const arrows = folders.map((folder) => ({
-  files: [`src/${folder}/**/*.ts`],
+/** Packages and modules of Node that a layer does without: what crosses a boundary can be used on both of its sides. */
+const BANNED = { 'shared/contract': ['ioredis', 'bullmq', 'node:*'] };
+
+/** Reports imports against the arrows. Only relative imports can cross rooms here: there are no path aliases. */
+const arrows = rooms.map((room) => ({
+  files: [`src/${room}/**/*.ts`],
   rules: {
-    'no-restricted-imports': [
-      'error',
-      {
-        patterns: folders
-          .filter((other) => other !== folder && !ARROWS[folder].includes(other))
-          .map((other) => ({
-            regex: `^(\\.\\./)+${other}/`,
-            message: `src/${folder} must not import from src/${other}.`,
-          })),
-      },
-    ],
+    'no-restricted-imports': ['error', { patterns: [...outside(room), ...banned(room)] }],
   },
 }));
+
+/** Imports of every other room but those that the arrows of this one lead to. */
+function outside(room) {
+  const from = room.startsWith('shared/') ? 'shared/' : '';
+  return rooms
+    .filter((other) => other !== room)
+    .map((other) => {
+      // From one layer of src/shared to another, a specifier does not name src/shared.
+      const target = from && other.startsWith(from) ? other.slice(from.length) : other;
+      const open = ARROWS[room]
+        .filter(
+          (entry) => entry === other || `${other}/`.startsWith(`${entry}/`) || entry.startsWith(`${other}/`),
+        )
+        .map((entry) => (entry.startsWith(`${other}/`) ? `${entry.slice(other.length + 1)}\\.ts$` : ''));
+      if (open.includes('')) return undefined;
+      const except = open.length > 0 ? `(?!${open.join('|')})` : '';
+      return {
+        regex: `^(\\.\\./)+${target}/${except}`,
+        message: `src/${room} must not import this from src/${other}: see ARROWS in eslint.config.js.`,
+      };
+    })
+    .filter((pattern) => pattern !== undefined);
+}
+
+function banned(room) {
+  const names = BANNED[room];
+  return names ? [{ group: names, message: `src/${room} imports none of ${names.join(', ')}.` }] : [];
+}
 
 export default defineConfig(
   { ignores: ['node_modules', '.amulet', 'coverage', 'dist', 'models/prepare/.venv'] },
