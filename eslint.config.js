@@ -103,11 +103,18 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', 'ImportDeclaration'] },
   },
   {
-    files: ['src/shared/runtime/environment.ts', 'test/**', 'bench/**', 'examples/**', 'vitest.config.ts'],
+    files: [
+      'src/shared/runtime/environment.ts',
+      'test/**',
+      'tools/**',
+      'bench/**',
+      'examples/**',
+      'vitest.config.ts',
+    ],
     rules: { 'no-restricted-properties': 'off' },
   },
   {
-    files: ['test/**', 'bench/**', 'examples/**'],
+    files: ['test/**', 'tools/**', 'bench/**', 'examples/**'],
     rules: {
       'no-console': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',

@@ -7,7 +7,7 @@ const TIMEOUT_MS = 180_000 * Math.max(1, Number(process.env.FUZZ_RUNS ?? 1));
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: 'test/support/global-redis.ts',
+    globalSetup: 'test/support/redis/global-redis.ts',
     testTimeout: TIMEOUT_MS,
     hookTimeout: TIMEOUT_MS,
     // The processes that tests start are up in half the time when Node finds its sources compiled already.

@@ -3,7 +3,7 @@
  * as the archive grows. `ingest` is the upload alone.
  */
 import path from 'node:path';
-import { Stack } from '../test/support/stack.ts';
+import { Stack } from '../test/support/processes/stack.ts';
 import { archiveSize, archiveTexts, asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';

@@ -3,8 +3,8 @@
  * /health/live answer?
  */
 import type { Job } from '../src/shared/contract/jobs.ts';
-import { Stack } from '../test/support/stack.ts';
-import { longText } from '../test/support/texts.ts';
+import { Stack } from '../test/support/processes/stack.ts';
+import { longText } from '../test/support/inputs/texts.ts';
 import type { Figures } from './main.ts';
 import { percentile } from './statistics.ts';
 

@@ -3,8 +3,8 @@
  * tokenizer and model as the worker measures them; the rest is the queue, there and back.
  */
 import { Agent } from 'node:http';
-import { Stack } from '../test/support/stack.ts';
-import { goEmotions } from '../test/support/texts.ts';
+import { Stack } from '../test/support/processes/stack.ts';
+import { goEmotions } from '../test/support/inputs/texts.ts';
 import { send } from './clients.ts';
 import type { Figures } from './main.ts';
 import { percentile, round } from './statistics.ts';

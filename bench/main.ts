@@ -25,7 +25,7 @@ import { scale } from './scale.ts';
 import { sessions } from './sessions.ts';
 import { tokenizer } from './tokenizer.ts';
 import { webhooks } from './webhooks.ts';
-import { provideRedis } from '../test/support/redis.ts';
+import { provideRedis } from '../test/support/redis/redis.ts';
 
 /** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
 export type Figures = Record<string, number | string>;

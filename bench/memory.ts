@@ -1,8 +1,8 @@
 /** Resident memory of every process at rest and after work, and bytes in Redis per finished job. */
 import { Redis } from 'ioredis';
 import type { Job } from '../src/shared/contract/jobs.ts';
-import { eventually, Stack } from '../test/support/stack.ts';
-import { goEmotions } from '../test/support/texts.ts';
+import { eventually, Stack } from '../test/support/processes/stack.ts';
+import { goEmotions } from '../test/support/inputs/texts.ts';
 import type { Figures } from './main.ts';
 import { residentMb } from './processes.ts';
 

@@ -2,7 +2,7 @@
  * What urgent texts wait while the machine is full: one client's /predict on an idle service, then again during a backfill,
  * with the rate at which that goes on; and a batch of ten rows that comes meanwhile.
  */
-import { Stack } from '../test/support/stack.ts';
+import { Stack } from '../test/support/processes/stack.ts';
 import { archiveTexts, asNdjson } from './archive.ts';
 import { countResults, deleteBatch, readBatch, submitBatch } from './batch-client.ts';
 import type { Figures } from './main.ts';

@@ -6,7 +6,7 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
-import { Stack } from '../test/support/stack.ts';
+import { Stack } from '../test/support/processes/stack.ts';
 import { cpuSeconds } from './cpu.ts';
 import type { Figures } from './main.ts';
 import { predictAll, predictions, type Prediction } from './peers/clients.ts';

@@ -1,7 +1,7 @@
 /** The processes of a stack, and what they use. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
-import type { Stack } from '../test/support/stack.ts';
+import type { Stack } from '../test/support/processes/stack.ts';
 import { cpuSeconds } from './cpu.ts';
 
 /** Process ids by kind. */

@@ -4,7 +4,7 @@
  */
 import type { Agent } from 'node:http';
 import path from 'node:path';
-import { Stack } from '../test/support/stack.ts';
+import { Stack } from '../test/support/processes/stack.ts';
 import { runClients, send, submitAndWait } from './clients.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import type { Figures } from './main.ts';

@@ -7,7 +7,7 @@
  */
 import type { Agent } from 'node:http';
 import { Redis } from 'ioredis';
-import { Stack } from '../test/support/stack.ts';
+import { Stack } from '../test/support/processes/stack.ts';
 import { asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { runClients, send, submitAndWait } from './clients.ts';

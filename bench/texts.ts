@@ -2,7 +2,7 @@
  * Texts to measure with: ordinary words, in lengths that are like those of real data. SST-2 itself may not be passed on,
  * but how long its sentences are may be said.
  */
-import { goEmotions } from '../test/support/texts.ts';
+import { goEmotions } from '../test/support/inputs/texts.ts';
 
 /** Tokens of the SST-2 dev sentences under a WordPiece tokenizer, at every fourth percentile from 0 to 100. */
 // prettier-ignore

@@ -3,8 +3,8 @@
  * longest step in which it holds the event loop, for the worst of them beside prose.
  */
 import { Encoder } from '../src/worker/inference/tokenizer/encoder.ts';
-import { HOSTILE_TEXTS } from '../test/support/hostile-texts.ts';
-import { tokenizerGoldens } from '../test/support/tokenizer-goldens.ts';
+import { HOSTILE_TEXTS } from '../test/support/inputs/hostile-texts.ts';
+import { tokenizerGoldens } from '../test/support/models/tokenizer-goldens.ts';
 import type { Figures } from './main.ts';
 
 /** Code points: the limits of texts in jobs, and of those in batches that DESIGN names. */

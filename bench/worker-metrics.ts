@@ -1,5 +1,5 @@
 /** What the workers of a stack say about their batches, summed up, from their /metrics. */
-import type { Stack } from '../test/support/stack.ts';
+import type { Stack } from '../test/support/processes/stack.ts';
 
 const NAMES = {
   batches: 'amulet_batch_rows_count',

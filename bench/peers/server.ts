@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../../test/support/redis.ts';
+import { freePort } from '../../test/support/redis/redis.ts';
 import { predictions } from './clients.ts';
 
 const START_TIMEOUT_MS = 90_000;

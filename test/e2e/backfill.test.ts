@@ -7,11 +7,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { BatchClient } from '../../src/client/batches.ts';
 import { HttpClient } from '../../src/client/http.ts';
-import { CliProcess, runBackfill } from '../support/cli.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { freePort } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
-import { goEmotions } from '../support/texts.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
+import { goEmotions } from '../support/inputs/texts.ts';
 
 let stack: Stack;
 let dir: string;

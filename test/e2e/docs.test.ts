@@ -2,9 +2,9 @@
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import { findChromium, Pages } from '../support/browser.ts';
-import { operationsOf, type OpenApiDocument } from '../support/openapi.ts';
-import { Stack } from '../support/stack.ts';
+import { findChromium, Pages } from '../support/processes/browser.ts';
+import { operationsOf, type OpenApiDocument } from '../support/api/openapi.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const chromium = findChromium();
 if (chromium === undefined)

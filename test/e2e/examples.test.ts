@@ -7,8 +7,8 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
-import { linkedPackage } from '../support/package.ts';
-import { Stack } from '../support/stack.ts';
+import { linkedPackage } from '../support/processes/package.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const apiKey = newKey();
 let stack: Stack;

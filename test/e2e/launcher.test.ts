@@ -8,10 +8,10 @@ import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { Launcher } from '../support/launcher.ts';
-import { freePort } from '../support/redis.ts';
-import { eventually } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { Launcher } from '../support/processes/launcher.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { eventually } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 let dataDir: string;
 let env: Record<string, string>;

@@ -5,9 +5,9 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { CliProcess } from '../support/cli.ts';
-import { freePort } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const secret = newSecret();
 let stack: Stack;

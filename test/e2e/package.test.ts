@@ -6,9 +6,9 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { reach } from '../../packaging/reach.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { installPackage, plainNode, run } from '../support/package.ts';
-import { freePort } from '../support/redis.ts';
-import { Stack } from '../support/stack.ts';
+import { installPackage, plainNode, run } from '../support/processes/package.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const installed = installPackage();
 const { folder, files, missing } = installed;

@@ -8,9 +8,9 @@ import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import { findChromium, Pages } from '../support/browser.ts';
-import { eventually, Process, Stack } from '../support/stack.ts';
-import { goEmotions } from '../support/texts.ts';
+import { findChromium, Pages } from '../support/processes/browser.ts';
+import { eventually, Process, Stack } from '../support/processes/stack.ts';
+import { goEmotions } from '../support/inputs/texts.ts';
 
 const chromium = findChromium();
 if (chromium === undefined)

@@ -7,7 +7,7 @@ import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
-import { eventually, Process, Stack } from '../support/stack.ts';
+import { eventually, Process, Stack } from '../support/processes/stack.ts';
 
 interface Problem {
   code: string;

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Webhook } from 'standardwebhooks';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { receiverPrograms, RunningReceiver } from '../support/receiver-programs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { receiverPrograms, RunningReceiver } from '../support/webhooks/receiver-programs.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const secret = newSecret();
 const programs = receiverPrograms();

@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
-import { CliProcess, runBackfill } from '../support/cli.ts';
-import { freePort } from '../support/redis.ts';
-import { Stack } from '../support/stack.ts';
-import { goEmotions } from '../support/texts.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { Stack } from '../support/processes/stack.ts';
+import { goEmotions } from '../support/inputs/texts.ts';
 
 const KILLS = Number(process.env.CHAOS_KILLS ?? 10);
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 1_000_000);

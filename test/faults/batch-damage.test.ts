@@ -10,9 +10,9 @@ import { resultsKey } from '../../src/shared/store/batches/layout.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
-import { archive, BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
-import { provideS3 } from '../support/s3.ts';
-import { Stack } from '../support/stack.ts';
+import { archive, BatchCalls, Inside, tellOnFailure } from '../support/api/batches.ts';
+import { provideS3 } from '../support/storage/s3.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const input = archive(60);
 const s3 = await provideS3();

@@ -23,9 +23,9 @@ import {
   expectUndisturbed,
   Inside,
   tellOnFailure,
-} from '../support/batches.ts';
-import { fragileModel } from '../support/fragile-model.ts';
-import { eventually, Process, Stack } from '../support/stack.ts';
+} from '../support/api/batches.ts';
+import { fragileModel } from '../support/models/fragile-model.ts';
+import { eventually, Process, Stack } from '../support/processes/stack.ts';
 
 describe('two revisions of one model', () => {
   const SHIPPED = 'models/sst2-minilm';

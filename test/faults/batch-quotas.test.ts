@@ -3,8 +3,8 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { request, type ClientRequest } from 'node:http';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { BatchCalls, Inside, tellOnFailure, type Problem } from '../support/batches.ts';
-import { eventually, Stack, type Process } from '../support/stack.ts';
+import { BatchCalls, Inside, tellOnFailure, type Problem } from '../support/api/batches.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
 
 const STORED = 2_000_000;
 const BATCH = 1_500_000;

@@ -14,11 +14,11 @@ import {
   tellOnFailure,
   type Answer,
   type Problem,
-} from '../support/batches.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { provideS3 } from '../support/s3.ts';
-import { SmallDisk } from '../support/small-disk.ts';
-import { eventually, Stack, type StackOptions } from '../support/stack.ts';
+} from '../support/api/batches.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { provideS3 } from '../support/storage/s3.ts';
+import { SmallDisk } from '../support/storage/small-disk.ts';
+import { eventually, Stack, type StackOptions } from '../support/processes/stack.ts';
 
 const input = archive(900);
 const s3 = await provideS3();

@@ -17,8 +17,8 @@ import {
   Inside,
   tellOnFailure,
   type Problem,
-} from '../support/batches.ts';
-import { eventually, Stack } from '../support/stack.ts';
+} from '../support/api/batches.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const MB = 1_000_000;
 const input = archive(900);
@@ -27,7 +27,7 @@ let calls: BatchCalls;
 let undisturbed: string;
 
 beforeAll(async () => {
-  const preload = new URL('../support/short-timeouts.ts', import.meta.url).href;
+  const preload = new URL('../support/processes/short-timeouts.ts', import.meta.url).href;
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     env: {

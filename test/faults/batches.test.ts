@@ -16,9 +16,9 @@ import {
   seeded,
   tellOnFailure,
   type Archive,
-} from '../support/batches.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack, type Process } from '../support/stack.ts';
+} from '../support/api/batches.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
 
 const seed = Number(process.env.FAULT_SEED ?? Date.now() % 1_000_000);
 const random = seeded(seed);

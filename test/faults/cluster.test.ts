@@ -4,12 +4,12 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls } from '../support/batches.ts';
-import { whatIsLeft } from '../support/invariants.ts';
-import { Receiver } from '../support/receiver.ts';
-import { RedisCluster } from '../support/redis-cluster.ts';
-import type { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { BatchCalls } from '../support/api/batches.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { RedisCluster } from '../support/redis/redis-cluster.ts';
+import type { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const PREFIX = '{cluster-test}';
 /** Jobs before and after. */

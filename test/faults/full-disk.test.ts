@@ -5,11 +5,11 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { NDJSON } from '../support/batches.ts';
-import { Launcher } from '../support/launcher.ts';
-import { freePort } from '../support/redis.ts';
-import { SmallDisk } from '../support/small-disk.ts';
-import { eventually } from '../support/stack.ts';
+import { NDJSON } from '../support/api/batches.ts';
+import { Launcher } from '../support/processes/launcher.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { SmallDisk } from '../support/storage/small-disk.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 const FULL = /redis +waiting: .*the disk is full: make room/;
 const UP = /^redis +redis-server, appendfsync always/gm;

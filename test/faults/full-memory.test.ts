@@ -5,9 +5,9 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { Launcher } from '../support/launcher.ts';
-import { freePort } from '../support/redis.ts';
-import { eventually } from '../support/stack.ts';
+import { Launcher } from '../support/processes/launcher.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 /** Below what an idle Redis uses. */
 const LIMIT_BYTES = 900_000;

@@ -13,12 +13,12 @@ import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { Consumer } from '../../src/worker/inference/consumer.ts';
-import { fragileModel } from '../support/fragile-model.ts';
-import { whatIsLeft } from '../support/invariants.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack, type Process } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { fragileModel } from '../support/models/fragile-model.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000', RESULT_TTL_S: '600' };
 /** Jobs that a worker has its hands full with for a while. */
@@ -342,7 +342,7 @@ test('everything is restarted, one after the other, under load: no job is lost, 
 
 describe('a clock that is wrong', () => {
   const DAY_MS = 86_400_000;
-  const preload = [new URL('../support/clock-jump.ts', import.meta.url)];
+  const preload = [new URL('../support/processes/clock-jump.ts', import.meta.url)];
   const jump = async ({ child }: Process, clockJumpMs: number) => {
     const done = new Promise<void>((resolve) => {
       child.on('message', (message: { clock?: number }) => {

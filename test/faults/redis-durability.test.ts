@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { whatIsLeft } from '../support/invariants.ts';
-import { cannotLosePower, MortalRedis } from '../support/power-failure.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
+import { cannotLosePower, MortalRedis } from '../support/redis/power-failure.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let redis: { stop: () => Promise<void> };
 let stack: Stack;

@@ -1,9 +1,9 @@
 /** What callers and workers see when Redis is cut off, frozen, black-holed, killed or not there from the start. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { freePort, OwnRedis } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { freePort, OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let redis: OwnRedis;
 let proxy: FaultProxy;

@@ -7,12 +7,12 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { whatIsLeft } from '../support/invariants.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { Receiver } from '../support/receiver.ts';
-import type { OwnRedis } from '../support/redis.ts';
-import { RedisGroup } from '../support/sentinel.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import type { OwnRedis } from '../support/redis/redis.ts';
+import { RedisGroup } from '../support/redis/sentinel.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 /** Jobs before and after. */
 const ENOUGH = 40;

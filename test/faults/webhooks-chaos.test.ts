@@ -17,11 +17,11 @@ import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { DELIVERIES_QUEUE } from '../../src/shared/store/queues.ts';
 import { outboxKey } from '../../src/shared/contract/events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { seeded, tellOnFailure } from '../support/batches.ts';
-import { Receiver, type Received } from '../support/receiver.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack, type Process } from '../support/stack.ts';
-import { goEmotions } from '../support/texts.ts';
+import { seeded, tellOnFailure } from '../support/api/batches.ts';
+import { Receiver, type Received } from '../support/webhooks/receiver.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import { goEmotions } from '../support/inputs/texts.ts';
 
 const JOBS = Number(process.env.CHAOS_WEBHOOKS ?? 300);
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 1_000_000);

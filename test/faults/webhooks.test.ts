@@ -9,11 +9,11 @@ import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/store/queues.ts';
 import { deliveryKey, outboxKey } from '../../src/shared/contract/events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls, Inside, tellOnFailure } from '../support/batches.ts';
-import { answer, Receiver } from '../support/receiver.ts';
-import { freePort, OwnRedis } from '../support/redis.ts';
-import { settleJob } from '../support/settled-jobs.ts';
-import { eventually, Stack, type Process } from '../support/stack.ts';
+import { BatchCalls, Inside, tellOnFailure } from '../support/api/batches.ts';
+import { answer, Receiver } from '../support/webhooks/receiver.ts';
+import { freePort, OwnRedis } from '../support/redis/redis.ts';
+import { settleJob } from '../support/api/settled-jobs.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
 
 const GROUP = 'webhooks';
 /** The default. */

@@ -9,8 +9,8 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { problemSchema } from '../../src/shared/contract/responses.ts';
 import { PROBLEMS } from '../../src/shared/contract/problems.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { fuzz } from '../support/fuzz.ts';
-import { Stack } from '../support/stack.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 /** Without a worker: what is accepted stays, and `/predict` says at once that nobody is there. */
 let stack: Stack;

@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 import {
   Checker,
   nearMiss,
@@ -15,8 +15,8 @@ import {
   type OpenApiDocument,
   type Operation,
   type Schema,
-} from '../support/openapi.ts';
-import { Stack } from '../support/stack.ts';
+} from '../support/api/openapi.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 /** Requests at once. */
 const TOGETHER = 16;

@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { keyLines } from '../support/key-lines.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { keyLines } from '../support/api/key-lines.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 import {
   Checker,
   nearMiss,
@@ -16,9 +16,9 @@ import {
   type OpenApiDocument,
   type Operation,
   type Schema,
-} from '../support/openapi.ts';
-import { Receiver } from '../support/receiver.ts';
-import { Stack } from '../support/stack.ts';
+} from '../support/api/openapi.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const keys = { alice: newKey(), bob: newKey() };
 /** Requests at once. */

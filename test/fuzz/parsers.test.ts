@@ -14,7 +14,7 @@ import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { AppError } from '../../src/shared/contract/problems.ts';
 import { textProblem } from '../../src/shared/contract/text.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const PARSE_LIMITS = { maxTextChars: 50, maxIdChars: 5 };
 const HEADER_LIMITS = { columns: 10, bytes: 60 };

@@ -7,10 +7,10 @@ import { afterAll, beforeAll, expect, inject, onTestFailed, test } from 'vitest'
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { outboxKey } from '../../src/shared/contract/events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { answer, Receiver } from '../support/receiver.ts';
-import { tellOnFailure } from '../support/batches.ts';
-import { fuzz } from '../support/fuzz.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { answer, Receiver } from '../support/webhooks/receiver.ts';
+import { tellOnFailure } from '../support/api/batches.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 let receiver: Receiver;

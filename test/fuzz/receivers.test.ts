@@ -3,7 +3,7 @@ import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readReceiver, type ReceiverPolicy } from '../../src/shared/runtime/receivers.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const POLICY: ReceiverPolicy = { schemes: ['http', 'https'], ports: [80, 443], allowed: [] };
 

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const folder = readModelFolder('models/sst2-minilm', undefined);
 const MAX_TOKENS = 32;

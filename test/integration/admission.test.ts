@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 interface Refusal {
   code: string;

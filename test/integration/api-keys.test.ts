@@ -8,9 +8,9 @@ import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { CliProcess } from '../support/cli.ts';
-import { Receiver } from '../support/receiver.ts';
-import { eventually, Process, Stack } from '../support/stack.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { eventually, Process, Stack } from '../support/processes/stack.ts';
 
 const keys = { alice: newKey(), bob: newKey(), slow: newKey() };
 type Name = keyof typeof keys;

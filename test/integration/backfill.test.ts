@@ -7,9 +7,9 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { EXIT, Interrupted } from '../../src/cli/terminal/exit.ts';
 import type { BackfillState } from '../../src/cli/backfill/state.ts';
-import { CliProcess, runBackfill } from '../support/cli.ts';
-import { FakeBatches } from '../support/fake-batches.ts';
-import { eventually } from '../support/stack.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { FakeBatches } from '../support/api/fake-batches.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 let dir: string;
 let fake: FakeBatches;

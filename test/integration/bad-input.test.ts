@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 let redis: Redis;

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
-import { BatchCalls, Inside, type Problem } from '../support/batches.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { BatchCalls, Inside, type Problem } from '../support/api/batches.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 describe('a CSV header', () => {
   let stack: Stack;

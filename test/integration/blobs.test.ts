@@ -12,8 +12,8 @@ import { inspect } from 'node:util';
 import { CreateMultipartUploadCommand, S3Client } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openBlobStore, parseS3Url, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { provideS3 } from '../support/s3.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { provideS3 } from '../support/storage/s3.ts';
 
 const MB = 1024 * 1024;
 const NOW = -60_000;

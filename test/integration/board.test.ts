@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const admin = newKey();
 const caller = newKey();

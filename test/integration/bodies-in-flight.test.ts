@@ -1,9 +1,9 @@
 /** Request bodies that do not come to an end: what they hold is bounded, shared among keys, and given back in time. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
-import { keyLines } from '../support/key-lines.ts';
-import { closeConnections, openConnection, type RawConnection } from '../support/raw-connection.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { keyLines } from '../support/api/key-lines.ts';
+import { closeConnections, openConnection, type RawConnection } from '../support/network/raw-connection.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 const BUDGET = 200_000;

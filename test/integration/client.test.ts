@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { AmuletClient, type BatchRow } from '../../src/client/index.ts';
 import { newKey, keyLine } from '../../src/shared/runtime/api-keys.ts';
-import { FaultProxy } from '../support/proxy.ts';
-import { freePort } from '../support/redis.ts';
-import { Stack } from '../support/stack.ts';
+import { FaultProxy } from '../support/network/proxy.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const apiKey = newKey();
 let stack: Stack;

@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
-import { keyLines } from '../support/key-lines.ts';
-import { closeConnections, openConnection } from '../support/raw-connection.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { keyLines } from '../support/api/key-lines.ts';
+import { closeConnections, openConnection } from '../support/network/raw-connection.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 const MAX_CONNECTIONS = 12;

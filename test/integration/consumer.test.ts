@@ -10,7 +10,7 @@ import { JOB_NAME, jobOptions, queueName } from '../../src/shared/store/queues.t
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import type { Classifier } from '../../src/worker/inference/classifier.ts';
 import { Consumer } from '../../src/worker/inference/consumer.ts';
-import { eventually } from '../support/stack.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 const MODEL = 'held';
 const JOBS = 120;

@@ -24,9 +24,9 @@ import {
   ModelCrashed,
   type EngineOptions,
 } from '../../src/worker/inference/engine.ts';
-import { eventually } from '../support/stack.ts';
+import { eventually } from '../support/processes/stack.ts';
 
-const CHILD = new URL('../support/crashing-child.ts', import.meta.url);
+const CHILD = new URL('../support/models/crashing-child.ts', import.meta.url);
 let engine: Engine | undefined;
 afterEach(async () => {
   vi.useRealTimers();

@@ -4,8 +4,8 @@ import { appendFileSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { freePort } from '../support/redis.ts';
-import { eventually } from '../support/stack.ts';
+import { freePort } from '../support/redis/redis.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const NODE = ['--disable-warning=ExperimentalWarning'];

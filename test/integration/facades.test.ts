@@ -4,8 +4,8 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
-import { eventually, Stack } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 const REVIEW = 'a stirring, funny and finally transporting re-imagining of beauty and the beast';
 let stack: Stack;

@@ -11,8 +11,8 @@ import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { AmuletClient, type BatchSubmitOptions } from '../../src/client/index.ts';
 import { fromFile } from '../../src/client/node.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
-import { CliProcess, runBackfill } from '../support/cli.ts';
-import { Stack } from '../support/stack.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const CASES = path.resolve('test/fixtures/cases');
 

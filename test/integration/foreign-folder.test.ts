@@ -8,9 +8,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { canMakeCertificates, CertificateAuthority } from '../support/certificates.ts';
-import { CliProcess } from '../support/cli.ts';
-import { FakeHub } from '../support/hub.ts';
+import { canMakeCertificates, CertificateAuthority } from '../support/network/certificates.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { FakeHub } from '../support/models/hub.ts';
 
 const SECRET = 'the-secret-of-the-user';
 

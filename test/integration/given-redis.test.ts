@@ -9,8 +9,8 @@ import { afterEach, describe, expect, inject, test } from 'vitest';
 import { waitForGivenRedis } from '../../src/launcher/given-redis.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
-import { freePort, OwnRedis } from '../support/redis.ts';
-import { eventually, Process } from '../support/stack.ts';
+import { freePort, OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Process } from '../support/processes/stack.ts';
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {

@@ -5,8 +5,8 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
-import { CliProcess } from '../support/cli.ts';
-import { Stack } from '../support/stack.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const MB = 1_000_000;
 

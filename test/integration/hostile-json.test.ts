@@ -1,6 +1,6 @@
 /** Bodies, paths, queries and headers made to cost as much as possible. Each limit is tried at its value and one beyond it. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 

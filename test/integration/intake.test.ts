@@ -3,7 +3,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 interface JobBody {
   id: string;

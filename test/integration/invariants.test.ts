@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { whatIsLeft } from '../support/invariants.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
 
 let redis: Redis;
 let prefix: string;

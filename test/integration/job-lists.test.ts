@@ -9,8 +9,8 @@ import { newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
 import { EVERYBODY } from '../../src/shared/contract/owner.ts';
 import { jobListKey } from '../../src/shared/redis/keys.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
-import { whatIsLeft } from '../support/invariants.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { whatIsLeft } from '../support/redis/invariants.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const QUEUE = 'classify-sst2-minilm';
 const TTL_S = 600;

@@ -1,8 +1,8 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 let stack: Stack;
 let redis: Redis;

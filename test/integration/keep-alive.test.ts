@@ -4,7 +4,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, expect, inject, test } from 'vitest';
 import { closeWhenIdle, keepAlive, listen } from '../../src/shared/runtime/listen.ts';
 
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 /** Longer than Node keeps an idle connection by default, its margin included. */
 const NODES_OWN_MS = 7000;

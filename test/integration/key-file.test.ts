@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const keys = { alice: newKey(), bob: newKey(), carol: newKey() };
 type Name = keyof typeof keys;

@@ -1,7 +1,7 @@
 /** What an operator can read in the logs: never a text, whatever goes wrong with it in hand. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const TEXT = 'what nobody else may read';
 

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { Receiver } from '../support/receiver.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 let receiver: Receiver;

@@ -1,10 +1,10 @@
 /** What the three kinds of process export: every metric with its labels, as docs/metrics.md lists them, and the figures. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { documentedMetrics, mergeMetrics, metricRow, parseMetrics } from '../support/metrics.ts';
-import { freePort, OwnRedis } from '../support/redis.ts';
-import { answer, Receiver } from '../support/receiver.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { documentedMetrics, mergeMetrics, metricRow, parseMetrics } from '../support/telemetry/metrics.ts';
+import { freePort, OwnRedis } from '../support/redis/redis.ts';
+import { answer, Receiver } from '../support/webhooks/receiver.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const MODEL = 'sst2-minilm';
 

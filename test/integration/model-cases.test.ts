@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
-import { goldenTexts, tinyModels } from '../support/goldens.ts';
-import { difference, scoresOf, serveModel, type ServedModel } from '../support/served-model.ts';
-import { inputs, logits, tinyGraph, tinyModel, type TinyGraph, WORDS } from '../support/tiny-graph.ts';
+import { goldenTexts, tinyModels } from '../support/models/goldens.ts';
+import { difference, scoresOf, serveModel, type ServedModel } from '../support/models/served-model.ts';
+import { inputs, logits, tinyGraph, tinyModel, type TinyGraph, WORDS } from '../support/models/tiny-graph.ts';
 
 const CASES = 'test/fixtures/cases';
 let folder: string;

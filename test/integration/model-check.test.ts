@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { encodeModel } from '../../bench/onnx-writer.ts';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import type { ModelReport } from '../../src/shared/contract/model-report.ts';
-import { CliProcess } from '../support/cli.ts';
-import { tinyModels } from '../support/goldens.ts';
-import { Process } from '../support/stack.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { tinyModels } from '../support/models/goldens.ts';
+import { Process } from '../support/processes/stack.ts';
 
 const SHIPPED = ['sst2-minilm', 'goemotions-minilm'].map((name) => `models/${name}`);
 const TINY = tinyModels().map((name) => `test/fixtures/models/${name}`);

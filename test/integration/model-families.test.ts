@@ -14,7 +14,14 @@ import { labelsOf, readModelFolder } from '../../src/worker/inference/model-fold
 import { Model } from '../../src/worker/inference/model.ts';
 import type { LoadMessage } from '../../src/worker/inference/protocol.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { goldenOf, goldenTexts, modelFolder, named, scoreTolerance, tinyModels } from '../support/goldens.ts';
+import {
+  goldenOf,
+  goldenTexts,
+  modelFolder,
+  named,
+  scoreTolerance,
+  tinyModels,
+} from '../support/models/goldens.ts';
 
 const THREE = ['negative', 'neutral', 'positive'];
 const EMOTIONS = ['anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise'];

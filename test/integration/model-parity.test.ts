@@ -16,7 +16,7 @@ import {
   named,
   scoreTolerance,
   tinyModels,
-} from '../support/goldens.ts';
+} from '../support/models/goldens.ts';
 
 /** One of each kind of tokenizer: these are compared on all texts, the others on every twelfth. */
 const FAMILIES = ['bert-uncased', 'distilbert-cased', 'roberta', 'xlm-roberta', 'sst2-minilm'];

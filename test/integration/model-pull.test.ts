@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
-import { CliProcess } from '../support/cli.ts';
-import { cutAfter, cutList, FakeHub, refuse } from '../support/hub.ts';
-import { eventually } from '../support/stack.ts';
+import { CliProcess } from '../support/processes/cli.ts';
+import { cutAfter, cutList, FakeHub, refuse } from '../support/models/hub.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 const SHIPPED = 'models/goemotions-minilm';
 const MODEL = 'onnx/model_quantized.onnx';

@@ -5,7 +5,7 @@ import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 let redis: Redis;

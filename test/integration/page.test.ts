@@ -1,7 +1,7 @@
 /** `/` and its files, as any client gets them; test/e2e/page.test.ts is about what they do in a browser. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 beforeAll(async () => {

@@ -4,8 +4,8 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { Stack } from '../support/stack.ts';
-import { goEmotions } from '../support/texts.ts';
+import { Stack } from '../support/processes/stack.ts';
+import { goEmotions } from '../support/inputs/texts.ts';
 
 const MODEL = process.env.MODEL_DIR ?? 'models/sst2-minilm';
 const readJson = (name: string) => JSON.parse(readFileSync(`${MODEL}/${name}`, 'utf8')) as object;

@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import { oneAtATime } from '../../src/api/load/pipelining.ts';
-import { Stack } from '../support/stack.ts';
+import { Stack } from '../support/processes/stack.ts';
 
 const MAX = 100;
 let server: Server | undefined;

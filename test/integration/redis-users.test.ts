@@ -6,12 +6,12 @@ import { expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls } from '../support/batches.ts';
-import { canMakeCertificates } from '../support/certificates.ts';
-import { Receiver } from '../support/receiver.ts';
-import { freePort, OwnRedis } from '../support/redis.ts';
-import { SecureRedis } from '../support/secure-redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { BatchCalls } from '../support/api/batches.ts';
+import { canMakeCertificates } from '../support/network/certificates.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { freePort, OwnRedis } from '../support/redis/redis.ts';
+import { SecureRedis } from '../support/redis/secure-redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 test.skipIf(!canMakeCertificates())(
   'TLS with an authority of its own, and users with the least rights',

@@ -4,8 +4,8 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { composeFile, containerEnvironment } from '../support/compose-file.ts';
-import { Stack, type Process } from '../support/stack.ts';
+import { composeFile, containerEnvironment } from '../support/processes/compose-file.ts';
+import { Stack, type Process } from '../support/processes/stack.ts';
 
 let stack: Stack;
 let metricsPort: number;

@@ -5,9 +5,9 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
-import { BatchCalls, type Problem } from '../support/batches.ts';
-import { Stack } from '../support/stack.ts';
-import { logits, tinyGraph, tinyModel } from '../support/tiny-graph.ts';
+import { BatchCalls, type Problem } from '../support/api/batches.ts';
+import { Stack } from '../support/processes/stack.ts';
+import { logits, tinyGraph, tinyModel } from '../support/models/tiny-graph.ts';
 
 const LABELS = 1000;
 const folder = mkdtempSync(path.join(tmpdir(), 'amulet-labels-'));

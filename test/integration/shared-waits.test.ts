@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job, JobRecord } from '../../src/shared/contract/jobs.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
-import { OwnRedis } from '../support/redis.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { OwnRedis } from '../support/redis/redis.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const KEYS = { alice: newKey(), bob: newKey() };
 const CALLS = 200;

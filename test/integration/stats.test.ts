@@ -1,7 +1,7 @@
 /** `GET /v1/stats`: what waits for a model, in jobs and batches, and what has been done. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { ModelStats } from '../../src/shared/contract/models.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 let stack: Stack;
 beforeAll(async () => {

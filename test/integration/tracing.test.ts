@@ -5,9 +5,9 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { startOtel } from '../../src/shared/runtime/otel.ts';
-import { OtlpCollector, type CollectedSpan } from '../support/otlp-collector.ts';
-import { Receiver } from '../support/receiver.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { OtlpCollector, type CollectedSpan } from '../support/telemetry/otlp-collector.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const MODEL = 'sst2-minilm';
 const CALLER = { trace: '4bf92f3577b34da6a3ce929d0e0e4736', span: '00f067aa0ba902b7' };

@@ -8,10 +8,10 @@ import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore, RowResult } from '../../src/shared/contract/results.ts';
 import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls } from '../support/batches.ts';
-import { Receiver } from '../support/receiver.ts';
-import { eventually, Stack } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { BatchCalls } from '../support/api/batches.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 /** Text, and share of its tokens that are unknown; `unreadable` when there is no other, `invisible` when nothing is seen. */
 const CASES: [text: string, expected: number | 'unreadable' | 'invisible'][] = [

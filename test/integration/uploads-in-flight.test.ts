@@ -1,9 +1,9 @@
 /** Uploads that do not come to an end: how many there are is bounded and shared among keys, and those that hardly send are ended. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
-import { keyLines } from '../support/key-lines.ts';
-import { closeConnections, openConnection, type RawConnection } from '../support/raw-connection.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { keyLines } from '../support/api/key-lines.ts';
+import { closeConnections, openConnection, type RawConnection } from '../support/network/raw-connection.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const KEYS = { slow: newKey(), other: newKey() };
 let stack: Stack;

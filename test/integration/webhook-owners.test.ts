@@ -2,9 +2,9 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
-import { Receiver } from '../support/receiver.ts';
-import { settleJob } from '../support/settled-jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { Receiver } from '../support/webhooks/receiver.ts';
+import { settleJob } from '../support/api/settled-jobs.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const PLACES = 40;
 /** Four times as many as are left, less the last one. */

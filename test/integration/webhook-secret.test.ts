@@ -16,10 +16,10 @@ import { createRedisGuard } from '../../src/shared/redis/connections.ts';
 import { DeliveryStore } from '../../src/shared/store/deliveries/delivery-store.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { Secrets } from '../../src/shared/store/deliveries/secrets.ts';
-import type { Problem } from '../support/batches.ts';
-import { answer, Receiver, type Received } from '../support/receiver.ts';
-import { settleJob } from '../support/settled-jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import type { Problem } from '../support/api/batches.ts';
+import { answer, Receiver, type Received } from '../support/webhooks/receiver.ts';
+import { settleJob } from '../support/api/settled-jobs.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 interface ShownSecrets {
   secrets: { secret: string; valid_until: string | null }[];

@@ -13,12 +13,12 @@ import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls } from '../support/batches.ts';
-import { canMakeCertificates, CertificateAuthority } from '../support/certificates.ts';
-import { DnsServer, type DnsAnswer } from '../support/dns-server.ts';
-import { answer, Receiver, type Behaviour } from '../support/receiver.ts';
-import { settleJob } from '../support/settled-jobs.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { BatchCalls } from '../support/api/batches.ts';
+import { canMakeCertificates, CertificateAuthority } from '../support/network/certificates.ts';
+import { DnsServer, type DnsAnswer } from '../support/network/dns-server.ts';
+import { answer, Receiver, type Behaviour } from '../support/webhooks/receiver.ts';
+import { settleJob } from '../support/api/settled-jobs.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 /** Three attempts. */
 const RETRY_S = '0.1,0.1';

@@ -8,9 +8,9 @@ import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { BatchCalls, type Problem } from '../support/batches.ts';
-import { answer, Receiver, type Received } from '../support/receiver.ts';
-import { eventually, Stack } from '../support/stack.ts';
+import { BatchCalls, type Problem } from '../support/api/batches.ts';
+import { answer, Receiver, type Received } from '../support/webhooks/receiver.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 const SECRETS = [newSecret(), newSecret()] as const;
 let receiver: Receiver;

@@ -4,8 +4,8 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Process, Stack } from '../support/stack.ts';
-import { longText } from '../support/texts.ts';
+import { eventually, Process, Stack } from '../support/processes/stack.ts';
+import { longText } from '../support/inputs/texts.ts';
 
 const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
 let stack: Stack;

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { checkKeyName, KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/runtime/api-keys.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const HASH = '0123456789abcdef'.repeat(4);
 

@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { completeBatchSchema, createRequestSchemas } from '../../src/api/requests.ts';
 import { MAX_PARTS } from '../../src/shared/contract/batches.ts';
 import { scanJson } from '../../src/shared/contract/json-scan.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const schemas = createRequestSchemas(loadConfig({}));
 const bodies = { ...schemas, completeBatch: completeBatchSchema };

@@ -6,7 +6,7 @@ import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { textProblem } from '../../src/shared/contract/text.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const LIMITS = {
   chunkRows: 1000,

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vit
 import { makeDataDir, temporarySocket, waitForRoom } from '../../src/launcher/data-dir.ts';
 import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
-import { SmallDisk } from '../support/small-disk.ts';
+import { SmallDisk } from '../support/storage/small-disk.ts';
 
 let dir: string;
 beforeEach(() => {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createNormalizers, normalizeAll } from '../../src/worker/inference/tokenizer/normalizers.ts';
 import { precompiledNormalizer } from '../../src/worker/inference/tokenizer/precompiled.ts';
-import { goldenNfkc, modelFolder } from '../support/goldens.ts';
+import { goldenNfkc, modelFolder } from '../support/models/goldens.ts';
 
 const normalize = (config: Record<string, unknown>) => (text: string) =>
   normalizeAll(createNormalizers(config), text);

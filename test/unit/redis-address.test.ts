@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { redisAt } from '../../src/shared/redis/address.ts';
-import { canMakeCertificates, CertificateAuthority } from '../support/certificates.ts';
+import { canMakeCertificates, CertificateAuthority } from '../support/network/certificates.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'amulet-tls-'));
 afterAll(() => rmSync(dir, { recursive: true }));

@@ -12,7 +12,7 @@ import {
   type Reply,
   type Request,
 } from '../../src/worker/webhooks/safe-fetch.ts';
-import { DnsServer, type DnsAnswer } from '../support/dns-server.ts';
+import { DnsServer, type DnsAnswer } from '../support/network/dns-server.ts';
 
 /** Longer than any test may take: what does not end by itself fails the test. */
 const ENDLESS_MS = 600_000;

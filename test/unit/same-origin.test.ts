@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { createOriginGuard } from '../../src/api/middleware/same-origin.ts';
 import { loadApiConfig, loadConfig } from '../../src/shared/runtime/config.ts';
-import { composeFile, containerEnvironment } from '../support/compose-file.ts';
+import { composeFile, containerEnvironment } from '../support/processes/compose-file.ts';
 
 type Headers = Record<string, string>;
 

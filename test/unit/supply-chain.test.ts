@@ -1,10 +1,10 @@
 /** The pure parts of `npm run supply-chain`. */
 import { describe, expect, test } from 'vitest';
-import { readAudit } from '../supply-chain/audit.ts';
-import { licenceProblems, licenceTable } from '../supply-chain/licences.ts';
-import { lockedPackages, productionPackages, type LockedPackage } from '../supply-chain/packages.ts';
-import { missingFrom, onlyProduction } from '../supply-chain/sbom.ts';
-import { permits } from '../supply-chain/spdx.ts';
+import { readAudit } from '../../tools/supply-chain/audit.ts';
+import { licenceProblems, licenceTable } from '../../tools/supply-chain/licences.ts';
+import { lockedPackages, productionPackages, type LockedPackage } from '../../tools/supply-chain/packages.ts';
+import { missingFrom, onlyProduction } from '../../tools/supply-chain/sbom.ts';
+import { permits } from '../../tools/supply-chain/spdx.ts';
 
 describe('a licence expression', () => {
   const allowed = new Set(['MIT', 'Apache-2.0']);

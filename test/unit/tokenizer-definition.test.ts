@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { tokenizerFolder, type Json } from '../support/tokenizer-goldens.ts';
+import { tokenizerFolder, type Json } from '../support/models/tokenizer-goldens.ts';
 
 const MODEL = { type: 'WordLevel', unk_token: '[UNK]', vocab: { '[UNK]': 0, a: 1 } };
 const BPE = {

@@ -5,8 +5,8 @@ import { orderLongRuns } from '../../src/worker/inference/tokenizer/canonical-or
 import { createNormalizers, STARTER } from '../../src/worker/inference/tokenizer/normalizers.ts';
 import { JOINING } from '../../src/worker/inference/tokenizer/precompiled.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { HOSTILE_TEXTS } from '../support/hostile-texts.ts';
-import { tokenizerGoldens } from '../support/tokenizer-goldens.ts';
+import { HOSTILE_TEXTS } from '../support/inputs/hostile-texts.ts';
+import { tokenizerGoldens } from '../support/models/tokenizer-goldens.ts';
 
 /** Beyond what is encoded without steps. */
 const CHARACTERS = 5000;

@@ -7,8 +7,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { Encoder } from '../../src/worker/inference/tokenizer/encoder.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { named } from '../support/goldens.ts';
-import { tokenizerFolder, tokenizerGoldens, type Json } from '../support/tokenizer-goldens.ts';
+import { named } from '../support/models/goldens.ts';
+import { tokenizerFolder, tokenizerGoldens, type Json } from '../support/models/tokenizer-goldens.ts';
 
 const { texts, tokenizers, truncated, configured, rejected } = tokenizerGoldens;
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
 import { readSettings, type TokenizerSettings } from '../../src/worker/inference/tokenizer/settings.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { modelFolder } from '../support/goldens.ts';
+import { modelFolder } from '../support/models/goldens.ts';
 
 const VOCABULARY: Record<string, number> = { '[PAD]': 0, '[UNK]': 1, '<|pad|>': 32 };
 

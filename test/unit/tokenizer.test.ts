@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
-import { tokenizerFolder } from '../support/tokenizer-goldens.ts';
+import { tokenizerFolder } from '../support/models/tokenizer-goldens.ts';
 
 const FOLDER = 'models/sst2-minilm';
 const MAX_TOKENS = 8;

@@ -10,7 +10,7 @@ import {
   receiverPolicy,
   type ReceiverPolicy,
 } from '../../src/shared/runtime/receivers.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 /** The rules of the default settings, with a few receivers allowed. */
 function policy(allow = '', env: Record<string, string> = {}): ReceiverPolicy {

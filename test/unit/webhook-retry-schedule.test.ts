@@ -4,7 +4,7 @@ import { attemptOutcomes } from '../../src/shared/contract/webhooks.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { scheduleMs } from '../../src/shared/store/deliveries/retry-window.ts';
 import { parseRetryAfter, retryDelayMs } from '../../src/worker/webhooks/retry-schedule.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 const DAY_S = 86_400;
 /** Neither early nor late. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { numberLiteral, repeatFinder } from '../../src/shared/bulk/written-members.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/inputs/fuzz.ts';
 
 test.each([
   ['{"id":1.0}', '1.0'],

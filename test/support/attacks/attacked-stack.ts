@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { keyLine, newKey } from '../../../src/shared/runtime/api-keys.ts';
-import type { LoopBlock } from '../loop-probe.ts';
-import { freePort, OwnRedis } from '../redis.ts';
-import { eventually, Process } from '../stack.ts';
+import type { LoopBlock } from '../processes/loop-probe.ts';
+import { freePort, OwnRedis } from '../redis/redis.ts';
+import { eventually, Process } from '../processes/stack.ts';
 
 export interface AttackedOptions {
   /** `--max-old-space-size` of the API, MB. */
@@ -21,7 +21,7 @@ export interface AttackedOptions {
   disk?: string | undefined;
 }
 
-const PROBE = [new URL('../loop-probe.ts', import.meta.url)];
+const PROBE = [new URL('../processes/loop-probe.ts', import.meta.url)];
 
 export class AttackedStack {
   readonly keys = { mallory: newKey(), alice: newKey() };

@@ -1,0 +1,90 @@
+/** A model folder served as by a worker, in this process: model processes, trial, batcher and classifier, without the queue. */
+import { pino } from 'pino';
+import { Batcher } from '../../../src/worker/inference/batcher.ts';
+import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';
+import { EnginePool } from '../../../src/worker/inference/engine-pool.ts';
+import { labelsOf, readModelFolder, type ModelFolder } from '../../../src/worker/inference/model-folder.ts';
+import { TextTokenizer } from '../../../src/worker/inference/tokenizer.ts';
+import { batcherOptions, classifyFirstText, tryModel, type Trial } from '../../../src/worker/inference/trial.ts';
+
+export interface ServedModel {
+  model: ModelFolder;
+  labels: string[];
+  trial: Trial;
+  /** The result of one text, in the interactive lane. */
+  classify: (text: string, options?: Options) => ReturnType<Classifier['classify']>;
+  /** Of several at once, in the lane of batches. */
+  classifyAll: (texts: string[]) => ReturnType<Classifier['classifyAll']>;
+  stop: () => Promise<void>;
+}
+
+type Options = Partial<Parameters<Classifier['classify']>[1]>;
+
+/** @throws StartupError, as a worker does */
+export async function serveModel(
+  place: string,
+  invariance: 'measured' | 'strict' = 'measured',
+): Promise<ServedModel> {
+  const model = readModelFolder(place, undefined);
+  const engines = await EnginePool.start(1, {
+    load: {
+      onnxFile: model.onnxFile,
+      executionProviders: ['cpu'],
+      intraOpThreads: 1,
+      maxTokens: model.maxTokens,
+      firstPosition: model.firstPosition,
+    },
+    runTimeoutMs: 30_000,
+    logger: pino({ level: 'silent' }),
+    onGiveUp: () => {},
+  });
+  try {
+    const named = labelsOf(model, engines.outputs);
+    const trial = await tryModel({
+      model,
+      tokenizer: new TextTokenizer(model.folder, model.maxTokens),
+      engines,
+      apply: named.apply,
+      invariance,
+    });
+    const budgets = { interactive: 256, low: 256, bulk: 256 };
+    const classifier = new Classifier({
+      tokenizer: trial.tokenizer,
+      labels: named.labels,
+      apply: trial.apply,
+      applied: trial.applied,
+      maxTokens: trial.maxTokens,
+      unreadable: 'classify',
+      batcher: new Batcher<TextRow, Float32Array>({
+        run: oncePerText((rows, lane) => engines.run(rows, lane === 'interactive')),
+        budgets,
+        ...batcherOptions(trial, engines, budgets.bulk),
+      }),
+    });
+    await classifyFirstText(classifier);
+    const { signal } = new AbortController();
+    return {
+      model,
+      labels: named.labels,
+      trial,
+      classify: (text, options) =>
+        classifier.classify({ text }, { top_k: null, ...options }, 'interactive', signal),
+      classifyAll: (texts) => classifier.classifyAll(texts, { top_k: null }, signal, () => {}),
+      stop: () => engines.stop(),
+    };
+  } catch (error) {
+    await engines.stop();
+    throw error;
+  }
+}
+
+/** Scores by label. @throws when the text has an error in its place */
+export function scoresOf(result: Awaited<ReturnType<ServedModel['classify']>>): Record<string, number> {
+  if ('error' in result) throw new Error(result.error.message);
+  return Object.fromEntries((result.labels ?? []).map(({ label, score }) => [label, score]));
+}
+
+/** The largest difference between the scores of two results. */
+export function difference(a: Record<string, number>, b: Record<string, number>): number {
+  return Math.max(...Object.keys(a).map((label) => Math.abs((a[label] ?? NaN) - (b[label] ?? NaN))));
+}
