@@ -29,9 +29,9 @@ import { pageRoutes } from './routes/page.ts';
 import { predictRoutes } from './routes/predict.ts';
 import { documentWebhooks, webhookRoutes } from './routes/webhooks.ts';
 import type { WebhookService } from './webhooks.ts';
-import { serviceRoutes, type ServiceParts } from './routes/service.ts';
+import { serviceRoutes, type ServiceRoutesDeps } from './routes/service.ts';
 
-export interface AppParts extends ServiceParts {
+export interface AppDeps extends ServiceRoutesDeps {
   jobs: JobService;
   batches: BatchService;
   results: BatchResults;
@@ -50,16 +50,16 @@ export interface AppParts extends ServiceParts {
   logger: Logger;
 }
 
-export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
+export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const { jobs, batches, results, webhooks, config, stopping, logger, keys, requests, limit, inFlight } =
-    parts;
+    deps;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
-  app.use(parts.observe);
+  app.use(deps.observe);
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
-  const { board } = parts;
+  const { board } = deps;
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
   const admins = new KeySet(config.ADMIN_KEYS);
   const hasOwnKeys = (method: string, path: string) =>
@@ -76,7 +76,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
     c.set('owner', owner);
     c.set('inFlight', inFlight);
     // Probes are answered under any load.
-    const held = open ? undefined : inFlight.requests.hold(owner, 1);
+    const lease = open ? undefined : inFlight.requests.acquire(owner, 1);
     try {
       if (key) {
         // Not there when a test calls app.request().
@@ -92,7 +92,7 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
         'request',
       );
     } finally {
-      held?.release();
+      lease?.release();
     }
   });
   for (const path of ['/v1/*', '/predict', '/hf/*']) app.use(path, strictQuery);
@@ -102,18 +102,18 @@ export function createApp(parts: AppParts): OpenAPIHono<AppEnv> {
   app.route('/', webhookRoutes(webhooks));
   documentWebhooks(app);
   app.route('/', predictRoutes(jobs, schemas, config));
-  app.route('/', serviceRoutes(parts));
-  app.route('/', modelRoutes({ ...parts, admins, hasKeys: keys !== undefined }));
+  app.route('/', serviceRoutes(deps));
+  app.route('/', modelRoutes({ ...deps, admins, hasKeys: keys !== undefined }));
   app.route(
     '/',
     docsRoutes(app, {
-      version: parts.version,
+      version: deps.version,
       keys: keys !== undefined,
       guarded: refuseForeign !== undefined,
       webhooks: keys !== undefined || config.WEBHOOK_SECRET.length > 0,
     }),
   );
-  app.route('/', pageRoutes(parts.version));
+  app.route('/', pageRoutes(deps.version));
   if (board) app.route(BOARD_PATH, board);
   else app.all(`${BOARD_PATH}/*`, noBoard);
   app.notFound(onNotFound(app.routes));

@@ -18,7 +18,7 @@ const MAX_NAMES = 50;
 
 type KeyConfig = Pick<Config, 'API_KEYS' | 'API_KEYS_FILE' | 'MAX_API_KEYS'>;
 
-export interface KeyFileOptions {
+export interface ReloadableKeysDeps {
   config: KeyConfig;
   logger: Logger;
   /** After each change, with the keys that hold now. */
@@ -26,8 +26,8 @@ export interface KeyFileOptions {
 }
 
 /** Keys that change while the process runs. */
-export class LiveKeys {
-  readonly #options: KeyFileOptions;
+export class ReloadableKeys {
+  readonly #deps: ReloadableKeysDeps;
   #keys: KeySet;
   /** What the file looked like when it was read, and when it was last looked at. */
   #read: string;
@@ -38,16 +38,16 @@ export class LiveKeys {
   #trouble: string | undefined;
 
   /** @throws StartupError when there is no key, or one cannot be used */
-  static async open(options: KeyFileOptions): Promise<LiveKeys> {
-    const file = options.config.API_KEYS_FILE;
+  static async open(deps: ReloadableKeysDeps): Promise<ReloadableKeys> {
+    const file = deps.config.API_KEYS_FILE;
     const fingerprint = file === undefined ? '' : await fingerprintOf(file);
-    const keys = await readKeys(options.config);
+    const keys = await readKeys(deps.config);
     if (keys.size === 0) throw new StartupError(`API_KEYS_FILE=${file}: it has no keys`);
-    return new LiveKeys(options, keys, fingerprint);
+    return new ReloadableKeys(deps, keys, fingerprint);
   }
 
-  private constructor(options: KeyFileOptions, keys: KeySet, fingerprint: string) {
-    this.#options = options;
+  private constructor(deps: ReloadableKeysDeps, keys: KeySet, fingerprint: string) {
+    this.#deps = deps;
     this.#keys = keys;
     this.#read = this.#seen = fingerprint;
   }
@@ -67,14 +67,14 @@ export class LiveKeys {
 
   /** Begins to look at the file, unless it is a pipe or a device, which is read once. */
   watch(): void {
-    if (this.#options.config.API_KEYS_FILE === undefined || this.#read === NOT_A_FILE) return;
+    if (this.#deps.config.API_KEYS_FILE === undefined || this.#read === NOT_A_FILE) return;
     this.#timer = setInterval(() => void this.#queue(() => this.#look()), LOOK_MS);
     this.#timer.unref();
   }
 
   /** Reads the file now, whether it seems to have changed or not. */
   reload(): Promise<void> {
-    const { config, logger } = this.#options;
+    const { config, logger } = this.#deps;
     const { API_KEYS_FILE: file } = config;
     if (file === undefined || this.#read === NOT_A_FILE) {
       logger.warn(
@@ -96,7 +96,7 @@ export class LiveKeys {
   }
 
   async #look(): Promise<void> {
-    const { API_KEYS_FILE: file = '' } = this.#options.config;
+    const { API_KEYS_FILE: file = '' } = this.#deps.config;
     const now = await fingerprintOf(file);
     const isSettled = now === this.#seen;
     const isDue = now !== this.#read || this.#trouble !== undefined;
@@ -107,7 +107,7 @@ export class LiveKeys {
 
   /** @param fingerprint of the file before it is read: what changes meanwhile is seen the next time */
   async #take(fingerprint: string): Promise<void> {
-    const { config, logger, onChange } = this.#options;
+    const { config, logger, onChange } = this.#deps;
     let keys: KeySet;
     try {
       keys = await readKeys(config);
@@ -131,7 +131,7 @@ export class LiveKeys {
   }
 
   #report(before: KeySet): void {
-    const { logger } = this.#options;
+    const { logger } = this.#deps;
     const now = this.#keys;
     const limits = new Map([...before].map(({ hash, perMinute }) => [hash, perMinute]));
     const added = [...now].filter((key) => !before.has(key));

@@ -30,19 +30,19 @@ import { BatchKeeper } from './batches/maintenance.ts';
 import { BatchResults } from './batches/batch-results.ts';
 import { BatchService } from './batches/batch-service.ts';
 import { ModelCatalog } from './models.ts';
-import { boundConnections, withoutHangers } from './load/connections.ts';
+import { limitConnections, closingStuckConnections } from './load/connections.ts';
 import { DiskWatch } from './load/disk-watch.ts';
 import { readDurability, reportDurability, type Durability } from './load/durability.ts';
 import { inFlightLimits } from './load/in-flight.ts';
-import { JobKeeper } from './jobs/maintenance.ts';
+import { JobMaintenance } from './jobs/maintenance.ts';
 import { JobService } from './jobs/job-service.ts';
-import { LiveKeys } from './key-file.ts';
+import { ReloadableKeys } from './key-file.ts';
 import { loadReader } from './load/load.ts';
 import { ApiMetrics } from './metrics.ts';
 import { observe } from './middleware/observe.ts';
 import { OpenRequests } from './middleware/open-requests.ts';
 import { rateLimit } from './middleware/rate-limit.ts';
-import { Intake } from './jobs/group-commit.ts';
+import { GroupCommit } from './jobs/group-commit.ts';
 import { oneAtATime } from './load/pipelining.ts';
 import { QueueSet } from '../shared/store/jobs/queue-set.ts';
 import { Stats } from './load/stats.ts';
@@ -69,7 +69,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const metrics = new ApiMetrics(figures);
   const requests = new OpenRequests();
   const keys = hasKeys(config)
-    ? await LiveKeys.open({
+    ? await ReloadableKeys.open({
         config,
         logger,
         onChange: (now) => {
@@ -126,7 +126,7 @@ await runMain(createLogger('api', 'info'), async () => {
     withRedis,
     records,
     queues,
-    intake: new Intake(queues, backlog, config.RESULT_TTL_S, tracing),
+    groupCommit: new GroupCommit(queues, backlog, config.RESULT_TTL_S, tracing),
     backlog,
     admission,
     catalog,
@@ -134,7 +134,7 @@ await runMain(createLogger('api', 'info'), async () => {
     tracing,
     onSubmit: (model, priority, texts) => metrics.submitted(model, priority, texts),
   });
-  const jobKeeper = new JobKeeper({
+  const jobMaintenance = new JobMaintenance({
     redis,
     prefix: config.REDIS_PREFIX,
     records,
@@ -195,7 +195,7 @@ await runMain(createLogger('api', 'info'), async () => {
   }, SWEEP_MS);
 
   const housekeeping = setInterval(() => {
-    void disks.look();
+    void disks.check();
     keeper
       .keep()
       .catch((error: unknown) =>
@@ -204,8 +204,8 @@ await runMain(createLogger('api', 'info'), async () => {
   }, KEEP_MS);
 
   const jobKeeping = setInterval(() => {
-    jobKeeper
-      .keep()
+    jobMaintenance
+      .run()
       .catch((error: unknown) =>
         logger.debug({ reason: toError(error).message }, 'lists of jobs are looked after later'),
       );
@@ -251,9 +251,9 @@ await runMain(createLogger('api', 'info'), async () => {
     logger,
   });
   const answer = getRequestListener(app.fetch);
-  const handle = withoutHangers((request, response) => void answer(request, response));
+  const handle = closingStuckConnections((request, response) => void answer(request, response));
   const server = createServer(oneAtATime(handle, config.MAX_PIPELINED_REQUESTS));
-  boundConnections(server, {
+  limitConnections(server, {
     maxConnections: config.MAX_CONNECTIONS,
     answerIdleMs: config.ANSWER_IDLE_S * 1000,
   });
@@ -261,7 +261,7 @@ await runMain(createLogger('api', 'info'), async () => {
   // Node's default ends every request after 5 minutes, and with it long uploads; upload.ts watches those itself.
   if ('requestTimeout' in server) server.requestTimeout = 0;
   await reportBlobStore(blobs, logger);
-  await disks.look();
+  await disks.check();
   const scraped = await serveHealth(createMetricsApp(figures), config, 'METRICS_');
   await listen(server, { host: config.HOST, port: config.PORT, prefix: '' });
   const address = server.address();

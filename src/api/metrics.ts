@@ -2,7 +2,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { Priority } from '../shared/contract/ids.ts';
-import type { DiskFigures, DiskWatch } from './load/disk-watch.ts';
+import type { DiskReading, DiskWatch } from './load/disk-watch.ts';
 import type { InFlight } from './load/in-flight.ts';
 import type { Load, QueueLoad } from './load/load.ts';
 
@@ -111,7 +111,7 @@ export class ApiMetrics {
       '1 while API_KEYS_FILE cannot be used and the earlier keys hold, else 0',
       () => (keys()?.isFileUsable === false ? 1 : 0),
     );
-    const ofDisks = (name: string, help: string, value: (figures: DiskFigures) => number) => {
+    const ofDisks = (name: string, help: string, value: (figures: DiskReading) => number) => {
       const read: Gauge = new Gauge<string>({
         name,
         help,
@@ -119,7 +119,7 @@ export class ApiMetrics {
         registers,
         collect: () => {
           read.reset();
-          for (const figures of disks.figures) read.set({ disk: figures.disk }, value(figures));
+          for (const figures of disks.readings) read.set({ disk: figures.disk }, value(figures));
         },
       });
     };

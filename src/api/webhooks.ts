@@ -14,12 +14,12 @@ import {
 } from '../shared/store/deliveries/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/store/deliveries/secrets.ts';
 
-export interface WebhookServiceParts {
+export interface WebhookServiceDeps {
   config: Config;
   withRedis: WithRedis;
   deliveries: DeliveryStore;
   secrets: Secrets;
-  admission?: Pick<Admission, 'admitOther'>;
+  admission?: Pick<Admission, 'requireRoom'>;
   /** Takes a job out of the queue of deliveries, if it is there and nobody works on it. */
   dequeue?: (jobId: string) => Promise<void>;
   /** Told of every delivery that was canceled. */
@@ -27,10 +27,10 @@ export interface WebhookServiceParts {
 }
 
 export class WebhookService {
-  readonly #parts: WebhookServiceParts;
+  readonly #deps: WebhookServiceDeps;
 
-  constructor(parts: WebhookServiceParts) {
-    this.#parts = parts;
+  constructor(deps: WebhookServiceDeps) {
+    this.#deps = deps;
   }
 
   /**
@@ -44,7 +44,7 @@ export class WebhookService {
     trace: string,
   ): Webhook | undefined {
     if (!wish) return undefined;
-    if (owner === EVERYBODY && this.#parts.config.WEBHOOK_SECRET.length === 0) {
+    if (owner === EVERYBODY && this.#deps.config.WEBHOOK_SECRET.length === 0) {
       const message = 'this server sends no webhooks: WEBHOOK_SECRET is not set, so nothing could be signed';
       throw new AppError('invalid_request', message, { errors: [{ path: 'webhook', message }] });
     }
@@ -55,8 +55,8 @@ export class WebhookService {
   /** @throws AppError `delivery_not_found` */
   async get(owner: string, id: string): Promise<Delivery> {
     if (!isEventId(id)) throw notFound(id);
-    return this.#parts.withRedis(async () => {
-      const record = await this.#parts.deliveries.read(id);
+    return this.#deps.withRedis(async () => {
+      const record = await this.#deps.deliveries.read(id);
       if (record?.owner !== owner) throw notFound(id);
       return toDelivery(id, record);
     });
@@ -67,16 +67,16 @@ export class WebhookService {
     owner: string,
     { limit, after, ...filter }: DeliveryFilter & { limit: number; after: string | undefined },
   ): Promise<{ deliveries: Delivery[]; next: string | null }> {
-    return this.#parts.withRedis(async () => {
+    return this.#deps.withRedis(async () => {
       if (filter.model !== undefined || (filter.status !== undefined && filter.status !== 'failed')) {
-        const page = await this.#parts.deliveries.filtered(owner, { ...filter, limit, after });
+        const page = await this.#deps.deliveries.filtered(owner, { ...filter, limit, after });
         return {
           deliveries: page.found.map(({ id, record }) => toDelivery(id, record)),
           next: page.atEnd ? null : (page.last ?? null),
         };
       }
       const failed = filter.status === 'failed';
-      const found = await this.#parts.deliveries.list(owner, { failed, limit: limit + 1, after });
+      const found = await this.#deps.deliveries.list(owner, { failed, limit: limit + 1, after });
       const page = found.slice(0, limit);
       return {
         deliveries: page.map(({ id, record }) => toDelivery(id, record)),
@@ -91,8 +91,8 @@ export class WebhookService {
    */
   async cancel(owner: string, id: string): Promise<Delivery> {
     await this.get(owner, id);
-    return this.#parts.withRedis(async () => {
-      const { deliveries, config, dequeue, onCancel } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { deliveries, config, dequeue, onCancel } = this.#deps;
       const ended = await deliveries.cancel(id, config.WEBHOOK_TTL_S);
       if (!ended) throw notFound(id);
       if (ended.status !== 'canceled') {
@@ -112,9 +112,9 @@ export class WebhookService {
    */
   async redeliver(owner: string, id: string): Promise<Delivery> {
     await this.get(owner, id);
-    return this.#parts.withRedis(async () => {
-      await this.#parts.admission?.admitOther();
-      if (!(await this.#parts.deliveries.redeliver(id, owner))) throw notFound(id);
+    return this.#deps.withRedis(async () => {
+      await this.#deps.admission?.requireRoom();
+      if (!(await this.#deps.deliveries.redeliver(id, owner))) throw notFound(id);
       return this.get(owner, id);
     });
   }
@@ -122,13 +122,13 @@ export class WebhookService {
   /** The secrets of an API key, the current one first. @throws AppError `no_api_key` */
   async secrets(owner: string): Promise<Secret[]> {
     requireKey(owner);
-    return this.#parts.withRedis(() => this.#parts.secrets.of(owner));
+    return this.#deps.withRedis(() => this.#deps.secrets.of(owner));
   }
 
   /** Replaces the secret of an API key. @throws AppError `no_api_key`; `rate_limited` after many replacements */
   async rotate(owner: string): Promise<Secret[]> {
     requireKey(owner);
-    return this.#parts.withRedis(() => this.#parts.secrets.rotate(owner));
+    return this.#deps.withRedis(() => this.#deps.secrets.rotate(owner));
   }
 }
 

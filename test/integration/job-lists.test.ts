@@ -1,7 +1,7 @@
 /** Lists of jobs, how many are ahead of one, and what is kept for both: in step with the jobs, whatever happens to them. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { JobKeeper } from '../../src/api/jobs/maintenance.ts';
+import { JobMaintenance } from '../../src/api/jobs/maintenance.ts';
 import { QueueSet } from '../../src/shared/store/jobs/queue-set.ts';
 import { Backlog } from '../../src/shared/store/jobs/backlog.ts';
 import type { Job, JobList } from '../../src/shared/contract/jobs.ts';
@@ -19,7 +19,7 @@ let stack: Stack;
 let redis: Redis;
 let backlog: Backlog;
 let queues: QueueSet;
-let keeper: JobKeeper;
+let maintenance: JobMaintenance;
 
 beforeAll(async () => {
   stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
@@ -28,7 +28,7 @@ beforeAll(async () => {
   backlog = new Backlog(redis, prefix);
   queues = new QueueSet(redis, prefix);
   const records = new JobRecords(redis, prefix, TTL_S);
-  keeper = new JobKeeper({ redis, prefix, records, queues, backlog, resultTtlS: TTL_S });
+  maintenance = new JobMaintenance({ redis, prefix, records, queues, backlog, resultTtlS: TTL_S });
 });
 afterAll(async () => {
   await queues.close();
@@ -147,7 +147,7 @@ describe('the list of jobs', () => {
     const [gone, waiting] = [old('000000000001'), await submit({ text: 'a' })];
     const key = jobListKey(stack.prefix, EVERYBODY);
     await redis.zadd(key, 0, gone);
-    await keeper.keep();
+    await maintenance.run();
     expect(await redis.zrange(key, '0', '-1')).toEqual([waiting.id]);
   });
 
@@ -165,7 +165,7 @@ describe('the list of jobs', () => {
     test('one round drops them all', async () => {
       await addGone(30_000);
       const { id } = await submit({ text: 'a' });
-      await keeper.keep();
+      await maintenance.run();
       expect(await redis.zrange(key(), '0', '-1')).toEqual([id]);
     });
 
@@ -186,12 +186,12 @@ describe('the list of jobs', () => {
 
   test('keeps a job that waits longer than any result is kept', async () => {
     const { id } = await submit({ text: 'a' });
-    const patient = new JobKeeper({
+    const patient = new JobMaintenance({
       ...{ redis, prefix: stack.prefix, queues, backlog },
       records: new JobRecords(redis, stack.prefix, TTL_S),
       resultTtlS: -60,
     });
-    await patient.keep();
+    await patient.run();
     expect((await list()).jobs.map((job) => job.id)).toEqual([id]);
   });
 });
@@ -322,7 +322,7 @@ describe('a job that waits', () => {
       [lost, young].map((id) => ({ id, owner: 'a', texts: 5, bytes: 50 })),
     );
     expect((await get(waiting.id)).ahead).toBe(1);
-    await keeper.keep();
+    await maintenance.run();
     // One that came in just now may be on its way.
     expect(await size()).toEqual({ texts: 6, bytes: 51 });
     expect((await get(waiting.id)).ahead).toBe(0);

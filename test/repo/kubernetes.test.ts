@@ -9,7 +9,7 @@ import { parseEnv } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { z } from 'zod';
-import { serviceRoutes, type ServiceParts } from '../../src/api/routes/service.ts';
+import { serviceRoutes, type ServiceRoutesDeps } from '../../src/api/routes/service.ts';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { loadApiConfig, loadConfig, SETTINGS } from '../../src/shared/runtime/config.ts';
 import { modelStatsSchema } from '../../src/shared/contract/models.ts';
@@ -180,7 +180,7 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
   test('has probes that are answered, on a port that it has', () => {
     const app =
       name === 'api'
-        ? serviceRoutes({ config } as ServiceParts)
+        ? serviceRoutes({ config } as ServiceRoutesDeps)
         : createHealthApp(() => ({ notReady: undefined }), createMetrics('worker'));
     const paths = app.routes.map((route) => route.path);
     const probes = [container.startupProbe, container.readinessProbe, container.livenessProbe];

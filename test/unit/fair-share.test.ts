@@ -8,10 +8,10 @@ const full = () => new AppError('bodies_full', 'full', { retryAfterS: 1 });
 
 /** How much an owner gets in pieces of `piece` until it is refused. */
 function takeAll(share: FairShare, owner: string, piece = 1): number {
-  const held = share.hold(owner);
+  const lease = share.acquire(owner);
   for (let taken = 0; ; taken += piece) {
     try {
-      held.take(piece);
+      lease.add(piece);
     } catch (error) {
       expect(error).toBeInstanceOf(AppError);
       return taken;
@@ -35,7 +35,7 @@ describe('a fair share', () => {
     let refused = 0;
     for (let request = 0; request < 100; request++) {
       try {
-        share.hold('a', 1);
+        share.acquire('a', 1);
       } catch {
         refused++;
       }
@@ -46,24 +46,24 @@ describe('a fair share', () => {
   test('is everything while there are no API keys, and not one more', () => {
     const share = new FairShare(100, full);
     expect(takeAll(share, EVERYBODY)).toBe(100);
-    expect(() => share.hold(EVERYBODY, 1)).toThrow(AppError);
+    expect(() => share.acquire(EVERYBODY, 1)).toThrow(AppError);
   });
 
   test('of one alone is for whoever comes first', () => {
     const share = new FairShare(1, full);
-    const held = share.hold('a', 1);
-    expect(() => share.hold('b', 1)).toThrow(AppError);
-    held.release();
-    share.hold('b', 1);
+    const lease = share.acquire('a', 1);
+    expect(() => share.acquire('b', 1)).toThrow(AppError);
+    lease.release();
+    share.acquire('b', 1);
   });
 
   test('is whole again when everything is released, once', () => {
     const share = new FairShare(100, full);
-    const [a, b] = [share.hold('a', 30), share.hold('b', 30)];
+    const [a, b] = [share.acquire('a', 30), share.acquire('b', 30)];
     a.release();
     a.release();
     expect(share.total).toBe(30);
-    expect(() => share.hold('b', 50)).toThrow(AppError);
+    expect(() => share.acquire('b', 50)).toThrow(AppError);
     b.release();
     expect(share.total).toBe(0);
     expect(takeAll(share, 'b', 10)).toBe(50);

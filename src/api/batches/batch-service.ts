@@ -273,7 +273,7 @@ export class BatchService {
     return this.#parts.withRedis(async () => {
       const { catalog, batches, admission, config } = this.#parts;
       const model = await catalog.resolve(input.model);
-      await admission.admitOther();
+      await admission.requireRoom();
       const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes), headerLimits(config));
       const { idempotencyKey, ...request } = input;
       const limits = { open: config.MAX_OPEN_BATCHES, kept: config.MAX_KEPT_BATCHES };
@@ -311,7 +311,7 @@ export class BatchService {
       const found = await batches.read(id);
       if (!found) throw notFound(id);
       const part = await batches.part(id, number);
-      if (found.status === 'open' && part === undefined) await admission.admitOther();
+      if (found.status === 'open' && part === undefined) await admission.requireRoom();
       return { record: found, earlier: part };
     });
     if (earlier !== undefined || record.status !== 'open') {

@@ -23,11 +23,11 @@ const MAX_GROUP_CHARS = 32_768;
  * While all workers are busy, so many jobs are waited for, but not longer than this. The jobs of one batch come back together
  * as new ones, so five are there after 8 ms with a small model and after 25 ms with a slow one, whose queue is longer.
  */
-const GATHER_JOBS = 5;
-const GATHER_MS = 30;
+const FLUSH_JOBS = 5;
+const MAX_WAIT_MS = 30;
 
 /** What is known of the workers that serve a model. */
-export interface Load {
+export interface WorkerLoad {
   workers: number;
   /** All of them have more to do than they can batch at once. */
   busyWorkers: boolean;
@@ -51,7 +51,7 @@ interface Group {
   reject: (error: unknown) => void;
 }
 
-interface Lane {
+interface PendingQueue {
   priority: Priority;
   model: string;
   /** Not sent yet. */
@@ -61,17 +61,17 @@ interface Lane {
   /** Jobs in the open groups. */
   jobs: number;
   /** The workers are busy: there is time to wait for company. */
-  gather: boolean;
+  waitForMore: boolean;
   /** Ends that wait. */
-  hurry: (() => void) | undefined;
+  flush: (() => void) | undefined;
 }
 
-export class Intake {
+export class GroupCommit {
   readonly #queues: QueueSet;
   readonly #backlog: Backlog;
   readonly #resultTtlS: number;
   readonly #tracing: Tracing;
-  readonly #lanes = new Map<string, Lane>();
+  readonly #pending = new Map<string, PendingQueue>();
 
   /** @param resultTtlS how long a job that could not even be settled stays readable */
   constructor(queues: QueueSet, backlog: Backlog, resultTtlS: number, tracing = NO_TRACING) {
@@ -89,21 +89,21 @@ export class Intake {
     priority: Priority,
     model: string,
     payload: NewPayload,
-    { workers, busyWorkers }: Load,
+    { workers, busyWorkers }: WorkerLoad,
   ): { id: string; added: Promise<Added> } {
-    const lane = this.#lane(priority, model);
+    const queue = this.#pendingQueue(priority, model);
     const texts = payload.texts.length;
     const chars = payload.texts.reduce((sum, { text }) => sum + text.length, 0);
     // A burst is spread over idle workers, or one would run it all; busy ones are fed in as few groups as will do.
-    const group = placeFor(lane, texts, chars, busyWorkers ? 1 : workers);
+    const group = groupFor(queue, texts, chars, busyWorkers ? 1 : workers);
     const id = newJobId(group.id);
     group.jobs.push({ id, ...payload });
     group.texts += texts;
     group.chars += chars;
-    lane.gather = busyWorkers;
-    lane.jobs++;
-    if (!lane.sending) this.#schedule(lane);
-    else if (lane.jobs === GATHER_JOBS) lane.hurry?.();
+    queue.waitForMore = busyWorkers;
+    queue.jobs++;
+    if (!queue.sending) this.#schedule(queue);
+    else if (queue.jobs === FLUSH_JOBS) queue.flush?.();
     return { id, added: group.added };
   }
 
@@ -127,54 +127,54 @@ export class Intake {
     return { ahead };
   }
 
-  #lane(priority: Priority, model: string): Lane {
+  #pendingQueue(priority: Priority, model: string): PendingQueue {
     const key = `${priority} ${model}`;
-    const known = this.#lanes.get(key);
+    const known = this.#pending.get(key);
     if (known) return known;
-    const lane: Lane = {
+    const queue: PendingQueue = {
       priority,
       model,
       open: [],
       sending: false,
       jobs: 0,
-      gather: false,
-      hurry: undefined,
+      waitForMore: false,
+      flush: undefined,
     };
-    this.#lanes.set(key, lane);
-    return lane;
+    this.#pending.set(key, queue);
+    return queue;
   }
 
-  #schedule(lane: Lane): void {
-    lane.sending = true;
+  #schedule(queue: PendingQueue): void {
+    queue.sending = true;
     // What else came in with this turn of the event loop joins in any case.
-    const send = () => setImmediate(() => void this.#send(lane));
-    if (!lane.gather || lane.jobs >= GATHER_JOBS) {
+    const send = () => setImmediate(() => void this.#send(queue));
+    if (!queue.waitForMore || queue.jobs >= FLUSH_JOBS) {
       send();
       return;
     }
-    const timer = setTimeout(() => lane.hurry?.(), GATHER_MS);
-    lane.hurry = () => {
+    const timer = setTimeout(() => queue.flush?.(), MAX_WAIT_MS);
+    queue.flush = () => {
       clearTimeout(timer);
-      lane.hurry = undefined;
+      queue.flush = undefined;
       send();
     };
   }
 
-  async #send(lane: Lane): Promise<void> {
-    const groups = lane.open;
-    lane.open = [];
-    lane.jobs = 0;
+  async #send(queue: PendingQueue): Promise<void> {
+    const groups = queue.open;
+    queue.open = [];
+    queue.jobs = 0;
     await Promise.all(
       groups.map(async ({ id, jobs, resolve, reject }) => {
         try {
-          resolve(await this.#add(lane.priority, lane.model, id, jobs));
+          resolve(await this.#add(queue.priority, queue.model, id, jobs));
         } catch (error) {
           reject(error);
         }
       }),
     );
-    lane.sending = false;
-    if (lane.open.length > 0) this.#schedule(lane);
+    queue.sending = false;
+    if (queue.open.length > 0) this.#schedule(queue);
   }
 }
 
@@ -184,11 +184,11 @@ export function sizeOf(texts: readonly { text: string }[]): BacklogSize {
 }
 
 /** The group with the fewest texts, once there are enough to spread over; a new one where there is no room. */
-function placeFor(lane: Lane, texts: number, chars: number, spread: number): Group {
-  const room = lane.open.filter(
+function groupFor(queue: PendingQueue, texts: number, chars: number, spread: number): Group {
+  const room = queue.open.filter(
     (group) => group.texts + texts <= MAX_GROUP_TEXTS && group.chars + chars <= MAX_GROUP_CHARS,
   );
-  if (lane.open.length >= Math.max(1, spread)) {
+  if (queue.open.length >= Math.max(1, spread)) {
     const smallest = room.reduce<Group | undefined>(
       (least, group) => (least && least.texts <= group.texts ? least : group),
       undefined,
@@ -199,7 +199,7 @@ function placeFor(lane: Lane, texts: number, chars: number, spread: number): Gro
   // Everybody who submitted a job of the group hears of a failure; nobody may be left to.
   added.catch(() => {});
   const group: Group = {
-    id: newGroupId(lane.priority, lane.model),
+    id: newGroupId(queue.priority, queue.model),
     jobs: [],
     texts: 0,
     chars: 0,
@@ -207,6 +207,6 @@ function placeFor(lane: Lane, texts: number, chars: number, spread: number): Gro
     resolve,
     reject,
   };
-  lane.open.push(group);
+  queue.open.push(group);
   return group;
 }

@@ -34,18 +34,18 @@ import { showWebhook } from '../../shared/contract/events.ts';
 import type { Admission } from '../load/admission.ts';
 import type { KnownModel, ModelCatalog } from '../models.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
-import { sizeOf, type Added, type Intake, type NewPayload } from './group-commit.ts';
+import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 import { SharedReads } from './shared-reads.ts';
 import type { Waiters } from './waiters.ts';
 
-export interface JobServiceParts {
+export interface JobServiceDeps {
   config: Config;
   redis: Redis;
   withRedis: WithRedis;
   records: JobRecords;
   queues: QueueSet;
-  intake: Intake;
+  groupCommit: GroupCommit;
   backlog: Backlog;
   admission: Admission;
   catalog: ModelCatalog;
@@ -104,13 +104,13 @@ const LIST_PAGE = 200;
 const LIST_LOOKS = 2000;
 
 export class JobService {
-  readonly #parts: JobServiceParts;
+  readonly #deps: JobServiceDeps;
   readonly #idempotencyKeys: IdempotencyKeys;
   readonly #reads = new SharedReads((id) => this.#read(id));
 
-  constructor(parts: JobServiceParts) {
-    this.#parts = parts;
-    this.#idempotencyKeys = new IdempotencyKeys(parts, { kind: 'idem', content: 'body' });
+  constructor(deps: JobServiceDeps) {
+    this.#deps = deps;
+    this.#idempotencyKeys = new IdempotencyKeys(deps, { kind: 'idem', content: 'body' });
   }
 
   /**
@@ -124,8 +124,8 @@ export class JobService {
   async submit(owner: string, input: NewJob, own = false): Promise<Submitted> {
     let abandoned = false;
     let expected: string | undefined;
-    const submitted = this.#parts.withRedis(async () => {
-      const { catalog, config, redis, records, intake, admission, waiters } = this.#parts;
+    const submitted = this.#deps.withRedis(async () => {
+      const { catalog, config, redis, records, groupCommit, admission, waiters } = this.#deps;
       const model = await catalog.resolve(input.model);
       if (input.needsWorker && model.workers === 0) {
         throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
@@ -141,7 +141,7 @@ export class JobService {
         await admit();
         const { workers } = model;
         const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
-        ({ id, added } = intake.add(priority, model.name, payload, { workers, busyWorkers }));
+        ({ id, added } = groupCommit.add(priority, model.name, payload, { workers, busyWorkers }));
       } else {
         const fresh = newJobId(newGroupId(priority, model.name));
         const { idempotencyKey, ...request } = input;
@@ -160,7 +160,7 @@ export class JobService {
         if (reserved !== undefined) announced = false;
         id = reserved ?? fresh;
         const group = parseJobId(id)?.group ?? id;
-        added = intake.addAlone(priority, model.name, group, { id, ...payload });
+        added = groupCommit.addAlone(priority, model.name, group, { id, ...payload });
       }
       if (announced) {
         waiters.expect(id);
@@ -177,7 +177,7 @@ export class JobService {
         waiters.forget(id);
         throw error;
       }
-      this.#parts.onSubmit(model.name, priority, payload.texts.length);
+      this.#deps.onSubmit(model.name, priority, payload.texts.length);
       // Added after the deadline: the caller has its 503 already, and nobody will come to wait.
       if (abandoned) waiters.forget(id);
       const job = await this.#show(id, { status: 'queued', payload, startedAt: null }, ahead);
@@ -186,14 +186,14 @@ export class JobService {
     return submitted.catch((error: unknown) => {
       abandoned = true;
       // It may have been added all the same, but the caller does not know its id.
-      if (expected !== undefined) this.#parts.waiters.forget(expected);
+      if (expected !== undefined) this.#deps.waiters.forget(expected);
       throw error;
     });
   }
 
   /** @throws AppError `job_not_found` when it is unknown, past its retention, deleted, or another owner's */
   async get(owner: string, id: string): Promise<Job> {
-    return this.#parts.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
+    return this.#deps.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
   }
 
   /** An owner's jobs that are still known, newest first, from the one behind `after` on. */
@@ -203,8 +203,8 @@ export class JobService {
     after?: string,
     { status, model }: JobFilter = {},
   ): Promise<JobList> {
-    return this.#parts.withRedis(async () => {
-      const { redis, config } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { redis, config } = this.#deps;
       const key = jobListKey(config.REDIS_PREFIX, owner);
       const jobs: Job[] = [];
       let from = after;
@@ -233,7 +233,7 @@ export class JobService {
 
   /** Those jobs that are still known, and have the status. */
   async #showAll(ids: string[], status: JobStatus | undefined): Promise<Job[]> {
-    const { records } = this.#parts;
+    const { records } = this.#deps;
     if (ids.length === 0) return [];
     if (status !== undefined && isFinal(status)) {
       // One that waits is not looked for in its queue: it is not what is asked for.
@@ -252,7 +252,7 @@ export class JobService {
 
   /** The job once it is final, or as it is after `timeoutMs`; undefined when the caller hung up. */
   async wait(owner: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job | undefined> {
-    const { withRedis, waiters } = this.#parts;
+    const { withRedis, waiters } = this.#deps;
     let own = false;
     // Where somebody waits already, the owner is known, and waiters look up whether it has ended.
     if (timeoutMs <= 0 || !waiters.waitsFor(id, owner)) {
@@ -276,7 +276,7 @@ export class JobService {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<Job | undefined> {
-    const { waiters } = this.#parts;
+    const { waiters } = this.#deps;
     const outcome = await waiters.wait(id, { owner, own: waiters.expects(id), timeoutMs, signal });
     if (outcome === 'deleted') throw notFound(id);
     return outcome && this.#show(id, outcome);
@@ -284,7 +284,7 @@ export class JobService {
 
   /** Waits end early because the server shuts down. */
   get stopping(): boolean {
-    return this.#parts.waiters.closed;
+    return this.#deps.waiters.closed;
   }
 
   /**
@@ -292,8 +292,8 @@ export class JobService {
    * @returns the canceled job (or, when it finished at the same moment, the finished one); undefined when deleted
    */
   async cancel(owner: string, id: string): Promise<Job | undefined> {
-    return this.#parts.withRedis(async () => {
-      const { records } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { records } = this.#deps;
       const found = await this.#findOwn(owner, id);
       if ('v' in found) {
         await records.delete(id);
@@ -305,8 +305,8 @@ export class JobService {
 
   /** Settles the jobs whose time to start has passed. Any API instance may do it, at any time. */
   async sweepExpired(): Promise<void> {
-    await this.#parts.withRedis(async () => {
-      const { redis, records } = this.#parts;
+    await this.#deps.withRedis(async () => {
+      const { redis, records } = this.#deps;
       const { deadlinesKey } = records;
       const until = performance.now() + SWEEP_MS;
       let due: string[];
@@ -322,7 +322,7 @@ export class JobService {
 
   async #payload(owner: string, input: NewJob, own: boolean): Promise<NewPayload> {
     const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
-    const trace = this.#parts.tracing.current();
+    const trace = this.#deps.tracing.current();
     return {
       owner,
       texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
@@ -334,8 +334,8 @@ export class JobService {
       created_at: Date.now(),
       ...(expiresIn === undefined
         ? {}
-        : { expires_at: (await redisTime(this.#parts.redis)) + expiresIn * 1000 }),
-      ...(own ? { notify: this.#parts.waiters.channel } : {}),
+        : { expires_at: (await redisTime(this.#deps.redis)) + expiresIn * 1000 }),
+      ...(own ? { notify: this.#deps.waiters.channel } : {}),
       ...(trace === undefined ? {} : { trace }),
     };
   }
@@ -353,7 +353,7 @@ export class JobService {
   }
 
   async #read(id: string): Promise<JobRecord | Unfinished | 'deleted' | undefined> {
-    const { redis, records, queues, catalog } = this.#parts;
+    const { redis, records, queues, catalog } = this.#deps;
     const parts = parseJobId(id);
     if (!parts) return undefined;
     const [record] = await records.read([id]);
@@ -398,7 +398,7 @@ export class JobService {
     { payload, startedAt }: Unfinished,
     outcome: Pick<Outcome, 'status' | 'error'>,
   ): Promise<JobRecord> {
-    const { records, redis, queues, config } = this.#parts;
+    const { records, redis, queues, config } = this.#deps;
     const record = toRecord(payload, {
       ...outcome,
       startedAt,
@@ -422,11 +422,11 @@ export class JobService {
     const { status, payload, startedAt } = found;
     const parts = parseJobId(id);
     const name = parts?.model ?? '';
-    const ahead = status === 'queued' ? (known ?? (await this.#parts.backlog.ahead(id))) : undefined;
+    const ahead = status === 'queued' ? (known ?? (await this.#deps.backlog.ahead(id))) : undefined;
     return {
       id,
       status,
-      model: { name, revision: null, workers: await this.#parts.catalog.workersOf(name) },
+      model: { name, revision: null, workers: await this.#deps.catalog.workersOf(name) },
       created_at: new Date(payload.created_at).toISOString(),
       started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
       finished_at: null,

@@ -17,7 +17,7 @@ const PAGES = 40;
 /** What is younger may be on its way into its queue just now. */
 const SETTLING_MS = 60_000;
 
-export interface JobKeeperParts {
+export interface JobMaintenanceDeps {
   redis: Redis;
   prefix: string;
   records: JobRecords;
@@ -41,29 +41,29 @@ interface Sweep {
   dropped: readonly State[];
 }
 
-export class JobKeeper {
-  readonly #parts: JobKeeperParts;
+export class JobMaintenance {
+  readonly #deps: JobMaintenanceDeps;
   /** Where the last round stopped, by key. */
   readonly #positions = new Map<string, string>();
-  #keeping = false;
+  #running = false;
 
-  constructor(parts: JobKeeperParts) {
-    this.#parts = parts;
+  constructor(deps: JobMaintenanceDeps) {
+    this.#deps = deps;
   }
 
   /** One round, unless one is under way. A list that is longer than that is gone on with in the next. */
-  async keep(): Promise<void> {
-    if (this.#keeping) return;
-    this.#keeping = true;
+  async run(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
     try {
       await this.#round();
     } finally {
-      this.#keeping = false;
+      this.#running = false;
     }
   }
 
   async #round(): Promise<void> {
-    const { redis, prefix, backlog, resultTtlS } = this.#parts;
+    const { redis, prefix, backlog, resultTtlS } = this.#deps;
     const now = await redisTime(redis);
     for (const owner of await redis.smembers(ownersKey(prefix))) {
       const key = jobListKey(prefix, owner);
@@ -105,7 +105,7 @@ export class JobKeeper {
   }
 
   async #states(ids: readonly string[]): Promise<State[]> {
-    const { redis, records, queues } = this.#parts;
+    const { redis, records, queues } = this.#deps;
     // The queue first: a job has its record before it leaves.
     const waiting = await Promise.all(
       ids.map(async (id) => {

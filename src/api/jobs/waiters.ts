@@ -36,7 +36,7 @@ const RECHECK_MS = 2000;
 /** Jobs in one MGET: many may have ended while the connection was down, with megabytes of results each. */
 const LOOK_UPS = 16;
 
-export interface WaitersOptions {
+export interface WaitersDeps {
   /** Used for nothing but subscriptions. */
   subscriber: Redis;
   records: JobRecords;
@@ -48,7 +48,7 @@ export interface WaitersOptions {
 }
 
 export class Waiters {
-  readonly #options: WaitersOptions;
+  readonly #deps: WaitersDeps;
   readonly #waiting = new Map<string, Wait>();
   /** Jobs that will be waited for as soon as they are in the queue, and what was heard of them meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
@@ -56,9 +56,9 @@ export class Waiters {
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
-  constructor(options: WaitersOptions) {
-    this.#options = options;
-    const { subscriber, records, channel } = options;
+  constructor(deps: WaitersDeps) {
+    this.#deps = deps;
+    const { subscriber, records, channel } = deps;
     subscriber.on('message', (from: string, message: string) => {
       if (from === channel || records.isDoneChannel(from)) this.#onMessage(message);
     });
@@ -82,7 +82,7 @@ export class Waiters {
   }
 
   get channel(): string {
-    return this.#options.channel;
+    return this.#deps.channel;
   }
 
   /**
@@ -112,12 +112,12 @@ export class Waiters {
    */
   async wait(id: string, options: WaitOptions): Promise<WaitOutcome> {
     const outcome = await this.#wait(id, options);
-    this.#options.onEnd?.(outcome !== undefined);
+    this.#deps.onEnd?.(outcome !== undefined);
     return outcome;
   }
 
   async #wait(id: string, { owner, own, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
-    const { subscriber, records } = this.#options;
+    const { subscriber, records } = this.#deps;
     const expected = this.#expected.has(id);
     const heard = this.#expected.get(id);
     this.#expected.delete(id);
@@ -174,7 +174,7 @@ export class Waiters {
         else void this.#recheck(id);
       }
     } catch (error) {
-      this.#options.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
+      this.#deps.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
     }
   }
 
@@ -199,7 +199,7 @@ export class Waiters {
 
   async #lookUp(ids: string[]): Promise<void> {
     try {
-      const outcomes = await this.#options.records.read(ids);
+      const outcomes = await this.#deps.records.read(ids);
       outcomes.forEach((outcome, i) => {
         if (outcome !== undefined) this.#resolve(ids[i] as string, outcome);
       });

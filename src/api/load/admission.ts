@@ -23,7 +23,7 @@ const RETRY_S = 5;
 /** Low-priority jobs are refused when Redis has this much less room, in percent, so that the others find some. */
 const LOW_MARGIN = 10;
 
-export interface AdmissionParts {
+export interface AdmissionDeps {
   config: Pick<Config, 'MAX_QUEUED_TEXTS' | 'MAX_QUEUED_BYTES' | 'MAX_REDIS_MEMORY_PERCENT'>;
   redis: Redis;
   backlog: Backlog;
@@ -40,18 +40,18 @@ interface Seen {
 }
 
 export class Admission {
-  readonly #parts: AdmissionParts;
+  readonly #deps: AdmissionDeps;
   #seen: Seen = { sizes: new Map(), memoryPercent: 0, diskShort: false };
   #seenAt = -Infinity;
   #looking: Promise<Seen> | undefined;
 
-  constructor(parts: AdmissionParts) {
-    this.#parts = parts;
+  constructor(deps: AdmissionDeps) {
+    this.#deps = deps;
   }
 
   /** @throws AppError `queue_full` or `redis_disk_full` when a job of so many texts and bytes cannot be taken just now */
   async admit(priority: Priority, model: string, { texts, bytes }: BacklogSize): Promise<void> {
-    const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#parts.config;
+    const { MAX_QUEUED_TEXTS, MAX_QUEUED_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#deps.config;
     const seen = await this.#recent();
     refuseWithoutRoom(seen, MAX_REDIS_MEMORY_PERCENT, marginOf(priority));
     const { sizes } = seen;
@@ -77,15 +77,15 @@ export class Admission {
    * taken in does not ask.
    * @throws AppError `queue_full` or `redis_disk_full` when Redis has too little room left for new work
    */
-  async admitOther(): Promise<void> {
-    refuseWithoutRoom(await this.#recent(), this.#parts.config.MAX_REDIS_MEMORY_PERCENT, 0);
+  async requireRoom(): Promise<void> {
+    refuseWithoutRoom(await this.#recent(), this.#deps.config.MAX_REDIS_MEMORY_PERCENT, 0);
   }
 
   /** Whether Redis has room for new jobs. */
   async hasRoom(priority: Priority): Promise<boolean> {
     const { memoryPercent, diskShort } = await this.#recent();
     return (
-      !diskShort && !isAbove(this.#parts.config.MAX_REDIS_MEMORY_PERCENT, marginOf(priority), memoryPercent)
+      !diskShort && !isAbove(this.#deps.config.MAX_REDIS_MEMORY_PERCENT, marginOf(priority), memoryPercent)
     );
   }
 
@@ -97,7 +97,7 @@ export class Admission {
   }
 
   async #look(): Promise<Seen> {
-    const { redis, backlog, redisDisk } = this.#parts;
+    const { redis, backlog, redisDisk } = this.#deps;
     const [sizes, { usedBytes, maxBytes }, shortage] = await Promise.all([
       backlog.sizes(),
       redisMemory(redis),

@@ -8,7 +8,7 @@ export interface ConnectionLimits {
   answerIdleMs: number;
 }
 
-export function boundConnections(server: Server, { maxConnections, answerIdleMs }: ConnectionLimits): void {
+export function limitConnections(server: Server, { maxConnections, answerIdleMs }: ConnectionLimits): void {
   server.maxConnections = maxConnections;
   // Those between two requests make room for the next one.
   server.on('drop', () => server.closeIdleConnections());
@@ -16,7 +16,7 @@ export function boundConnections(server: Server, { maxConnections, answerIdleMs 
 }
 
 /** Gives up connections that would stay open without being of use to anybody. */
-export function withoutHangers(handle: RequestListener): RequestListener {
+export function closingStuckConnections(handle: RequestListener): RequestListener {
   return (request, response) => {
     // Nobody reads it, so nobody ends it either when it does not come to its end.
     if (hasUnreadBody(request)) response.shouldKeepAlive = false;

@@ -8,7 +8,7 @@ export interface WatchedDisk {
   reserve: DiskReserve;
 }
 
-export interface DiskFigures {
+export interface DiskReading {
   disk: string;
   freeBytes: number;
   /** To be kept free. */
@@ -19,7 +19,7 @@ export class DiskWatch {
   readonly #disks: readonly WatchedDisk[];
   readonly #logger: Logger;
   readonly #short = new Set<string>();
-  #figures: readonly DiskFigures[] = [];
+  #readings: readonly DiskReading[] = [];
 
   constructor(disks: readonly WatchedDisk[], logger: Logger) {
     this.#disks = disks;
@@ -27,20 +27,20 @@ export class DiskWatch {
   }
 
   /** As of the last look, so that a disk that hangs holds up no scrape; without those whose folder is not there. */
-  get figures(): readonly DiskFigures[] {
-    return this.#figures;
+  get readings(): readonly DiskReading[] {
+    return this.#readings;
   }
 
   /** To be called now and then. */
-  async look(): Promise<void> {
+  async check(): Promise<void> {
     const all = await Promise.all(
       this.#disks.map(async ({ disk, reserve }) => {
         const room = await reserve.room();
         return room === undefined ? [] : [{ disk, ...room }];
       }),
     );
-    this.#figures = all.flat();
-    for (const { disk, freeBytes, reserveBytes } of this.#figures) {
+    this.#readings = all.flat();
+    for (const { disk, freeBytes, reserveBytes } of this.#readings) {
       const isShort = freeBytes < reserveBytes;
       if (isShort === this.#short.has(disk)) continue;
       const bytes = { disk, freeBytes, MIN_FREE_DISK_BYTES: reserveBytes };

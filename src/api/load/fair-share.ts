@@ -1,51 +1,54 @@
 /**
- * A bound on what all requests of this process hold together, be it bytes or uploads, which no owner can use up alone.
+ * Fair share: limits what all requests of this process hold together (bytes or uploads), and keeps one owner from using all of it.
  *
- * An owner may hold at most as much as then is free: half of it alone, a third beside another one that takes all it may.
- * So something is free for the next owner, however many came before. A fixed share each would be too much for many owners
- * and too little for one. Without API keys everybody is the same owner, who may have all of it.
+ * An owner may hold at most as much as is then still free: half of the limit alone, a third beside another owner who takes all
+ * that is allowed. So the next owner always finds something free. A fixed share per owner would be too much with many owners and
+ * too little with one. Without API keys all callers are one owner, who may hold everything.
  */
 import type { AppError } from '../../shared/contract/problems.ts';
 import { EVERYBODY } from '../../shared/contract/owner.ts';
 
-/** What one request holds; to be released when it is done with, however it ends. */
-export interface Held {
-  /** Holds so much more. @throws AppError when that is more than there is, or than the owner may have */
-  take(amount: number): void;
-  /** Gives back everything; a second time does nothing. */
+/** The amount that one request holds; must be released when the request ends, however it ends. */
+export interface Lease {
+  /** Holds `amount` more. @throws AppError when less is free, or when the owner may not hold that much */
+  add(amount: number): void;
+  /** Gives back everything; a second call does nothing. */
   release(): void;
 }
 
+/** Whose limit was reached: that of one owner, or that of the whole process. */
+export type ReachedLimit = 'owner' | 'process';
+
 export class FairShare {
   readonly #limit: number;
-  readonly #full: (own: boolean) => AppError;
+  readonly #toError: (reached: ReachedLimit) => AppError;
   readonly #held = new Map<string, number>();
   #total = 0;
 
-  /** @param full says what to answer when there is no room: none that this owner may have (`own`), or none at all */
-  constructor(limit: number, full: (own: boolean) => AppError) {
+  /** @param toError makes the error for a refused amount */
+  constructor(limit: number, toError: (reached: ReachedLimit) => AppError) {
     this.#limit = limit;
-    this.#full = full;
+    this.#toError = toError;
   }
 
-  /** What is held now. */
+  /** The amount that all requests hold now. */
   get total(): number {
     return this.#total;
   }
 
   /**
-   * @param amount to begin with
-   * @throws AppError when that is more than there is, or than the owner may have
+   * @param amount held from the start
+   * @throws AppError when less is free, or when the owner may not hold that much
    */
-  hold(owner: string, amount = 0): Held {
+  acquire(owner: string, amount = 0): Lease {
     let held = 0;
-    const take = (more: number) => {
+    const add = (more: number) => {
       this.#take(owner, more);
       held += more;
     };
-    take(amount);
+    add(amount);
     return {
-      take,
+      add,
       release: () => {
         this.#release(owner, held);
         held = 0;
@@ -56,8 +59,8 @@ export class FairShare {
   #take(owner: string, amount: number): void {
     const free = this.#limit - this.#total;
     const held = (this.#held.get(owner) ?? 0) + amount;
-    if (amount > free) throw this.#full(false);
-    if (held > free && owner !== EVERYBODY) throw this.#full(true);
+    if (amount > free) throw this.#toError('process');
+    if (held > free && owner !== EVERYBODY) throw this.#toError('owner');
     this.#held.set(owner, held);
     this.#total += amount;
   }

@@ -28,7 +28,7 @@ export interface Load {
   reservedBytes: number;
 }
 
-export interface LoadParts {
+export interface LoadDeps {
   redis: Redis;
   withRedis: WithRedis;
   backlog: Backlog;
@@ -40,21 +40,21 @@ export interface LoadParts {
 const FRESH_MS = 1000;
 
 /** @returns what reads the load; it rejects while Redis is away */
-export function loadReader(parts: LoadParts): () => Promise<Load> {
+export function loadReader(deps: LoadDeps): () => Promise<Load> {
   let reading: Promise<Load> | undefined;
   let readAt = -Infinity;
   return () => {
     const now = performance.now();
     if (!reading || now - readAt >= FRESH_MS) {
       readAt = now;
-      reading = parts.withRedis(() => readLoad(parts));
+      reading = deps.withRedis(() => readLoad(deps));
       reading.catch(() => {});
     }
     return reading;
   };
 }
 
-async function readLoad({ redis, backlog, batches, stats }: LoadParts): Promise<Load> {
+async function readLoad({ redis, backlog, batches, stats }: LoadDeps): Promise<Load> {
   const start = performance.now();
   await redis.ping();
   const pingMs = performance.now() - start;

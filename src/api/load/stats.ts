@@ -9,7 +9,7 @@ import type { ModelCatalog } from '../models.ts';
 /** However many watch, Redis is asked once in so long. */
 const FRESH_MS = 1000;
 
-export interface StatsParts {
+export interface StatsDeps {
   withRedis: WithRedis;
   backlog: Backlog;
   batches: BatchStore;
@@ -17,12 +17,12 @@ export interface StatsParts {
 }
 
 export class Stats {
-  readonly #parts: StatsParts;
+  readonly #deps: StatsDeps;
   #read: Promise<ModelStats[]> | undefined;
   #readAt = -Infinity;
 
-  constructor(parts: StatsParts) {
-    this.#parts = parts;
+  constructor(deps: StatsDeps) {
+    this.#deps = deps;
   }
 
   /** Of every known model, by name. */
@@ -30,7 +30,7 @@ export class Stats {
     const now = performance.now();
     if (this.#read && now - this.#readAt < FRESH_MS) return this.#read;
     this.#readAt = now;
-    const reading = this.#parts.withRedis(() => this.#look());
+    const reading = this.#deps.withRedis(() => this.#look());
     this.#read = reading;
     // What failed is not kept.
     reading.catch(() => {
@@ -41,11 +41,11 @@ export class Stats {
 
   /** The same, of this moment. */
   fresh(): Promise<ModelStats[]> {
-    return this.#parts.withRedis(() => this.#look());
+    return this.#deps.withRedis(() => this.#look());
   }
 
   async #look(): Promise<ModelStats[]> {
-    const { backlog, batches, catalog } = this.#parts;
+    const { backlog, batches, catalog } = this.#deps;
     const [models, sizes, ended, ids] = await Promise.all([
       catalog.list(),
       backlog.sizes(),

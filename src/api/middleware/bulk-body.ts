@@ -57,16 +57,16 @@ export async function headerBody(
   if (TYPES[type]?.format !== 'csv' || !hasBody) return undefined;
   if (bulkBody(c).gzip)
     throw new AppError('unsupported_media_type', 'send the header of the CSV without Content-Encoding');
-  const held = c.get('inFlight').bodyBytes.hold(c.get('owner'));
+  const lease = c.get('inFlight').bodyBytes.acquire(c.get('owner'));
   const tooLarge = () => headerTooLong({ bytes: maxBytes });
   try {
-    const bytes = await readBody(c, { maxBytes: maxBytes + MAX_ENDING_BYTES, tooLarge, timeoutS, held });
+    const bytes = await readBody(c, { maxBytes: maxBytes + MAX_ENDING_BYTES, tooLarge, timeoutS, lease });
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replace(/\r*\n?$/, '');
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new AppError('invalid_request', 'the header of the CSV is not valid UTF-8');
   } finally {
-    held.release();
+    lease.release();
   }
 }
 

@@ -29,9 +29,9 @@ export function jsonBody(config: Config, limits: JsonBodyLimits) {
   const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
   return createMiddleware<AppEnv>(async (c, next) => {
     // Until the answer: as long as the request waits for a result, what was parsed is in memory.
-    const held = c.get('inFlight').bodyBytes.hold(c.get('owner'));
+    const lease = c.get('inFlight').bodyBytes.acquire(c.get('owner'));
     try {
-      const bytes = await readBody(c, { maxBytes, tooLarge, timeoutS: config.BODY_TIMEOUT_S, held });
+      const bytes = await readBody(c, { maxBytes, tooLarge, timeoutS: config.BODY_TIMEOUT_S, lease });
       requireJson(bytes, c);
       if (bytes.length > LARGE_BYTES) await ownTurn();
       const parsed: unknown = parse(bytes, config, limits);
@@ -39,7 +39,7 @@ export function jsonBody(config: Config, limits: JsonBodyLimits) {
       c.req.json = <T>() => Promise.resolve(parsed as T);
       await next();
     } finally {
-      held.release();
+      lease.release();
     }
   });
 }

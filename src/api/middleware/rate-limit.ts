@@ -9,7 +9,7 @@ import type { AppEnv } from '../env.ts';
 
 const WINDOW_S = 60;
 
-export interface RateLimitParts {
+export interface RateLimitDeps {
   redis: Redis;
   withRedis: WithRedis;
   prefix: string;
@@ -20,7 +20,7 @@ export interface RateLimitParts {
 /** Sets `RateLimit-Limit`, `-Remaining` and `-Reset`. Rejects with `rate_limited` when there are none left. */
 export type RateLimit = (c: Context<AppEnv>, key: ApiKey) => Promise<void>;
 
-export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitParts): RateLimit {
+export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps): RateLimit {
   const limiters = new Map<number, RateLimiterRedis>();
   const limiterOf = (points: number) => {
     const known = limiters.get(points);

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Context } from 'hono';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
-import type { Held } from '../load/fair-share.ts';
+import type { Lease } from '../load/fair-share.ts';
 
 export interface ReadBodyOptions {
   maxBytes: number;
@@ -12,7 +12,7 @@ export interface ReadBodyOptions {
   /** Seconds in which all of it must have come. */
   timeoutS: number;
   /** Of InFlight.bodyBytes: holds the bytes that have come, also when this throws. */
-  held: Held;
+  lease: Lease;
 }
 
 /**
@@ -31,10 +31,10 @@ export async function readBody(c: Context<AppEnv>, limits: ReadBodyOptions): Pro
 }
 
 /** All of it came with the headers, as small bodies do: no listener and no timer. */
-function takeBuffered(incoming: IncomingMessage, { maxBytes, tooLarge, held }: ReadBodyOptions): Uint8Array {
+function takeBuffered(incoming: IncomingMessage, { maxBytes, tooLarge, lease }: ReadBodyOptions): Uint8Array {
   const bytes = (incoming.read() as Buffer | null) ?? NOTHING;
   if (bytes.length > maxBytes) throw tooLarge();
-  held.take(bytes.length);
+  lease.add(bytes.length);
   return bytes;
 }
 
@@ -42,7 +42,7 @@ const NOTHING = Buffer.alloc(0);
 
 function collect(
   incoming: IncomingMessage,
-  { maxBytes, tooLarge, timeoutS, held }: ReadBodyOptions,
+  { maxBytes, tooLarge, timeoutS, lease }: ReadBodyOptions,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const bytes = new GrowingBuffer();
@@ -57,7 +57,7 @@ function collect(
     const onData = (piece: Buffer) => {
       try {
         if (bytes.length + piece.length > maxBytes) throw tooLarge();
-        held.take(piece.length);
+        lease.add(piece.length);
         bytes.append(piece);
       } catch (error) {
         fail(error as Error);

@@ -277,10 +277,10 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
   app.openapi(readResults, async (c) => {
     const { id: batch } = c.req.valid('param');
     const { after = 0, follow } = c.req.valid('query');
-    const held = c.get('inFlight').downloads.hold(c.get('owner'), 1);
+    const lease = c.get('inFlight').downloads.acquire(c.get('owner'), 1);
     // When the answer has been sent or its client is gone. A stream that nobody has begun to read ends without a word.
-    if (c.env.outgoing.destroyed) held.release();
-    else c.env.outgoing.once('close', () => held.release());
+    if (c.env.outgoing.destroyed) lease.release();
+    else c.env.outgoing.once('close', () => lease.release());
     const record = await batches.read(c.get('owner'), batch);
     const signal = AbortSignal.any([c.req.raw.signal, stopping]);
     const pieces = await results.open(batch, record, {
@@ -349,11 +349,11 @@ export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
  * @throws AppError `uploads_full`; those of bulkBody() and of `store`
  */
 async function uploading<T>(c: Context<AppEnv>, store: (upload: Upload) => Promise<T>): Promise<T> {
-  const held = c.get('inFlight').uploads.hold(c.get('owner'), 1);
+  const lease = c.get('inFlight').uploads.acquire(c.get('owner'), 1);
   try {
     return await store(bulkBody(c));
   } finally {
-    held.release();
+    lease.release();
   }
 }
 

@@ -17,7 +17,7 @@ import type { AppEnv } from '../env.ts';
 import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
-export interface BoardParts {
+export interface BoardDeps {
   admins: KeySet;
   catalog: ModelCatalog;
   queues: QueueSet;
@@ -40,7 +40,7 @@ const POLICY = {
   frameAncestors: [NONE],
 };
 
-export function createBoard({ admins, catalog, queues, withRedis }: BoardParts): Hono<AppEnv> {
+export function createBoard({ admins, catalog, queues, withRedis }: BoardDeps): Hono<AppEnv> {
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(BOARD_PATH);
   const board = createBullBoard({

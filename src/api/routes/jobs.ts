@@ -16,7 +16,7 @@ import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
 import { onInvalid } from '../middleware/problems.ts';
-import { tellTimings } from '../jobs/server-timing.ts';
+import { setServerTiming } from '../jobs/server-timing.ts';
 import type { WebhookService } from '../webhooks.ts';
 import {
   BAD_BODY,
@@ -175,7 +175,7 @@ export function jobRoutes(
       }
     }
     c.header('Location', job.urls.self);
-    tellTimings(c, job);
+    setServerTiming(c, job);
     if (isFinished(job)) return answer(c, job);
     c.header('Retry-After', String(POLL_AFTER_S));
     return c.json(job, 202);
@@ -199,7 +199,7 @@ export function jobRoutes(
     // Nobody is there to read an answer.
     if (!job) return c.body(null, 200) as never;
     if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
-    tellTimings(c, job);
+    setServerTiming(c, job);
     return answer(c, job);
   });
 

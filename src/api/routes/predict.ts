@@ -16,7 +16,7 @@ import type { JobService, NewJob } from '../jobs/job-service.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { RESULT_HEADERS, setResultHeaders } from '../jobs/result-headers.ts';
-import { tellTimings } from '../jobs/server-timing.ts';
+import { setServerTiming } from '../jobs/server-timing.ts';
 import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
 
 const ranked = z.array(labelScoreSchema);
@@ -107,7 +107,7 @@ export function predictRoutes(
     const { job: submitted } = await jobs.submit(owner, { ...input, needsWorker: true }, true);
     const job = await jobs.waitOwn(owner, submitted.id, config.PREDICT_TIMEOUT_MS, signal);
     if (job) {
-      tellTimings(c, job);
+      setServerTiming(c, job);
       const labels = toLabels(job, pathOf);
       setResultHeaders(c, job);
       return labels;

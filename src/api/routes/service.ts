@@ -12,7 +12,7 @@ import type { WithRedis } from '../../shared/redis/connections.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
 
-export interface ServiceParts {
+export interface ServiceRoutesDeps {
   config: Config;
   catalog: ModelCatalog;
   stats: Stats;
@@ -35,7 +35,7 @@ export function serviceRoutes({
   withRedis,
   durability,
   version,
-}: ServiceParts): OpenAPIHono<AppEnv> {
+}: ServiceRoutesDeps): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const models = () => withRedis(() => catalog.list());
 
