@@ -29,7 +29,7 @@ import { createApp } from './app.ts';
 import { BatchKeeper } from './batches/maintenance.ts';
 import { BatchResults } from './batches/batch-results.ts';
 import { BatchService } from './batches/batch-service.ts';
-import { ModelCatalog } from './models.ts';
+import { ModelCatalog } from './model-catalog.ts';
 import { limitConnections, closingStuckConnections } from './load/connections.ts';
 import { DiskWatch } from './load/disk-watch.ts';
 import { readDurability, reportDurability, type Durability } from './load/durability.ts';

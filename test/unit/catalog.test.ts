@@ -1,6 +1,6 @@
 /** What an API knows of models between two looks into Redis. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { ModelCatalog } from '../../src/api/models.ts';
+import { ModelCatalog } from '../../src/api/model-catalog.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import type { ModelRegistry } from '../../src/shared/store/models.ts';
 

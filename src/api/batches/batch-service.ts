@@ -32,7 +32,7 @@ import { cancelChannel } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Admission } from '../load/admission.ts';
 import type { BatchKeeper } from './maintenance.ts';
-import type { ModelCatalog } from '../models.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { Reservation } from './reservation.ts';
 import { CHUNK_ROWS, digestUpload, dropPart, storePart } from './upload.ts';

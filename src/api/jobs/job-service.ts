@@ -32,7 +32,7 @@ import { tooManyScores } from '../../shared/contract/score-limit.ts';
 import type { Tracing } from '../../shared/runtime/tracing.ts';
 import { showWebhook } from '../../shared/contract/events.ts';
 import type { Admission } from '../load/admission.ts';
-import type { KnownModel, ModelCatalog } from '../models.ts';
+import type { KnownModel, ModelCatalog } from '../model-catalog.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';

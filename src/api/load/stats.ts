@@ -4,7 +4,7 @@ import { toBatch, type BatchStore } from '../../shared/store/batches/batch-store
 import type { ModelStats } from '../../shared/contract/models.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../models.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
 
 /** However many watch, Redis is asked once in so long. */
 const FRESH_MS = 1000;

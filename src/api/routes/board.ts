@@ -12,7 +12,7 @@ import { secureHeaders } from 'hono/secure-headers';
 import type { KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { toRedisProblem, type WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../models.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
 import type { AppEnv } from '../env.ts';
 import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';

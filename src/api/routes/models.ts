@@ -4,7 +4,7 @@ import type { KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../models.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
 import type { AppEnv } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';
 import { onInvalid } from '../middleware/problems.ts';

@@ -4,7 +4,7 @@ import type { Config } from '../../shared/runtime/config.ts';
 import { healthSchema } from '../../shared/contract/responses.ts';
 import { modelSchema, modelStatsSchema } from '../../shared/contract/models.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { ModelCatalog } from '../models.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
 import type { Durability } from '../load/durability.ts';
 import type { Stats } from '../load/stats.ts';
 import type { AppEnv } from '../env.ts';
