@@ -46,7 +46,9 @@ describe('a queue', () => {
       'queue_full',
       '5',
     ]);
-    expect(refused.body.detail).toBe('9 texts of priority normal wait for sst2-minilm; at most 10 may');
+    expect(refused.body.detail).toBe(
+      '9 texts of priority normal wait for sst2-minilm, of at most 10; this job has 2',
+    );
     expect((await submit(stack, { texts: nine }, { 'idempotency-key': 'first' })).body.id).toBe(
       first.body.id,
     );
@@ -70,7 +72,9 @@ describe('a queue', () => {
     );
     const refused = await submit(stack, { text: 'y', ...low });
     expect([refused.status, refused.body.code]).toEqual([429, 'queue_full']);
-    expect(refused.body.detail).toBe('1500 bytes of priority low wait for sst2-minilm; at most 1000 may');
+    expect(refused.body.detail).toBe(
+      '1500 bytes of text of priority low wait for sst2-minilm, of at most 1000; this job has 1',
+    );
   });
 
   test('takes one job of more texts than the limit alone', async () => {
@@ -80,7 +84,7 @@ describe('a queue', () => {
     const refused = await submit(stack, { text: 'one more' });
     expect([refused.status, refused.body.detail]).toEqual([
       429,
-      '11 texts of priority normal wait for sst2-minilm; at most 10 may',
+      '11 texts of priority normal wait for sst2-minilm, of at most 10; this job has 1',
     ]);
   });
 });
@@ -126,7 +130,7 @@ test('a Redis that is nearly full: low jobs are refused first, then all new work
     await fill(95);
     await become([429, 429, 429]);
     const { detail } = (await submit(stack, { text: 'x' })).body;
-    expect(detail).toMatch(/^Redis uses 9\d % of its memory; new work is taken up to 80 %$/);
+    expect(detail).toMatch(/^Redis uses 9\d % of its memory; new work is accepted up to 80 %$/);
     const job = (await (await stack.fetch(`/v1/jobs/${body.id}?wait=30`)).json()) as Job;
     expect(job.status).toBe('succeeded');
     // Neither keys of refused requests nor refused parts stay; what was taken is completed.

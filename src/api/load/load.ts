@@ -1,4 +1,4 @@
-/** How much there is to do and how Redis is, read for those who watch the service: a second old is new enough. */
+/** Load: the size and age of each queue, the stored bytes, and the health of Redis, for /metrics. */
 import type { Redis } from 'ioredis';
 import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
 import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
@@ -7,15 +7,16 @@ import type { Priority } from '../../shared/contract/ids.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import { redisMemory, type RedisMemory } from '../../shared/redis/memory.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
+import { CachedFor } from '../cached-for.ts';
 import type { Stats } from './stats.ts';
 
 export interface QueueLoad {
   model: string;
   priority: Priority;
-  /** Of jobs without an outcome; bytes as UTF-8. */
+  /** Of the jobs without an outcome; bytes as UTF-8. */
   texts: number;
   bytes: number;
-  /** Age of the oldest of them, 0 when there is none. */
+  /** Age of the oldest of these jobs; 0 without any. */
   oldestMs: number;
 }
 
@@ -23,7 +24,7 @@ export interface Load {
   queues: QueueLoad[];
   models: ModelStats[];
   redis: RedisMemory & { pingMs: number };
-  /** Bytes of batches' input that are stored, and that uploads under way have reserved. */
+  /** Bytes of stored batch input, and those that running uploads have reserved. */
   storedBytes: number;
   reservedBytes: number;
 }
@@ -36,22 +37,13 @@ export interface LoadDeps {
   stats: Stats;
 }
 
-/** All gauges of a scrape are of one reading, and so are those of several scrapers. */
+/** One reading serves all gauges of a scrape, and several scrapers. */
 const FRESH_MS = 1000;
 
-/** @returns what reads the load; it rejects while Redis is away */
+/** @returns a function that reads the load; it rejects while Redis is away */
 export function loadReader(deps: LoadDeps): () => Promise<Load> {
-  let reading: Promise<Load> | undefined;
-  let readAt = -Infinity;
-  return () => {
-    const now = performance.now();
-    if (!reading || now - readAt >= FRESH_MS) {
-      readAt = now;
-      reading = deps.withRedis(() => readLoad(deps));
-      reading.catch(() => {});
-    }
-    return reading;
-  };
+  const cached = new CachedFor(FRESH_MS, () => deps.withRedis(() => readLoad(deps)));
+  return () => cached.get();
 }
 
 async function readLoad({ redis, backlog, batches, stats }: LoadDeps): Promise<Load> {

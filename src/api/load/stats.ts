@@ -1,12 +1,13 @@
-/** What waits for each model, and how fast batches get on: for people who watch, so a second old is new enough. */
+/** Stats: per model, the texts that wait and the speed of its batches, for the page and `GET /v1/stats`. */
 import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
 import { toBatch, type BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { ModelStats } from '../../shared/contract/models.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
+import { CachedFor } from '../cached-for.ts';
 import type { ModelCatalog } from '../model-catalog.ts';
 
-/** However many watch, Redis is asked once in so long. */
+/** Redis is read at most once in this time, however many callers there are. */
 const FRESH_MS = 1000;
 
 export interface StatsDeps {
@@ -18,33 +19,24 @@ export interface StatsDeps {
 
 export class Stats {
   readonly #deps: StatsDeps;
-  #read: Promise<ModelStats[]> | undefined;
-  #readAt = -Infinity;
+  readonly #cached: CachedFor<ModelStats[]>;
 
   constructor(deps: StatsDeps) {
     this.#deps = deps;
+    this.#cached = new CachedFor(FRESH_MS, () => this.readNow());
   }
 
-  /** Of every known model, by name. */
+  /** The stats of every known model, by name; up to a second old. */
   models(): Promise<ModelStats[]> {
-    const now = performance.now();
-    if (this.#read && now - this.#readAt < FRESH_MS) return this.#read;
-    this.#readAt = now;
-    const reading = this.#deps.withRedis(() => this.#look());
-    this.#read = reading;
-    // What failed is not kept.
-    reading.catch(() => {
-      if (this.#read === reading) this.#read = undefined;
-    });
-    return reading;
+    return this.#cached.get();
   }
 
-  /** The same, of this moment. */
-  fresh(): Promise<ModelStats[]> {
-    return this.#deps.withRedis(() => this.#look());
+  /** The same as of this moment. */
+  readNow(): Promise<ModelStats[]> {
+    return this.#deps.withRedis(() => this.#read());
   }
 
-  async #look(): Promise<ModelStats[]> {
+  async #read(): Promise<ModelStats[]> {
     const { backlog, batches, catalog } = this.#deps;
     const [models, sizes, ended, ids] = await Promise.all([
       catalog.list(),

@@ -60,7 +60,7 @@ export function modelRoutes({
       const known = (await withRedis(() => catalog.list())).find((model) => model.name === name);
       if (!known) throw new AppError('model_not_found', `there is no model ${name}`);
       // Not a copy: what came in since it was made would be forgotten.
-      const load = (await stats.fresh()).find((model) => model.name === name);
+      const load = (await stats.readNow()).find((model) => model.name === name);
       const texts = (load?.texts.normal ?? 0) + (load?.texts.low ?? 0);
       const batches = load?.batches.running ?? 0;
       const reasons = [
