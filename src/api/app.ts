@@ -3,7 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
-import { KeySet } from '../shared/runtime/api-keys.ts';
+import type { KeySet } from '../shared/runtime/api-keys.ts';
 import { PACKAGE } from '../shared/contract/names.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import { createRequestSchemas } from './requests.ts';
@@ -11,6 +11,7 @@ import type { Logger } from '../shared/runtime/logger.ts';
 import type { AppEnv } from './env.ts';
 import type { InFlight } from './load/in-flight.ts';
 import type { JobService } from './jobs/job-service.ts';
+import type { JobSubmission } from './jobs/job-submission.ts';
 import { BOARD_PATH } from './middleware/admins.ts';
 import { authenticate, isOpen, ownerOf, type KeyLookup } from './middleware/api-keys.ts';
 import type { Observe } from './middleware/observe.ts';
@@ -33,11 +34,14 @@ import { serviceRoutes, type ServiceRoutesDeps } from './routes/service.ts';
 
 export interface AppDeps extends ServiceRoutesDeps {
   jobs: JobService;
+  submission: JobSubmission;
   batches: BatchService;
   results: BatchResults;
   webhooks: WebhookService;
   /** Those who may call; undefined: everybody may, as one owner. */
   keys: KeyLookup | undefined;
+  /** Keys of those who run the service: ADMIN_KEYS. */
+  admins: KeySet;
   /** Told of every request with a key. */
   requests?: OpenRequests;
   limit: RateLimit;
@@ -51,8 +55,8 @@ export interface AppDeps extends ServiceRoutesDeps {
 }
 
 export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
-  const { jobs, batches, results, webhooks, config, stopping, logger, keys, requests, limit, inFlight } =
-    deps;
+  const { jobs, submission, batches, results, webhooks, config, stopping, logger } = deps;
+  const { keys, admins, requests, limit, inFlight } = deps;
   const schemas = createRequestSchemas(config);
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
@@ -61,7 +65,6 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   app.use(secureHeaders({ strictTransportSecurity: false }));
   const { board } = deps;
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
-  const admins = new KeySet(config.ADMIN_KEYS);
   const hasOwnKeys = (method: string, path: string) =>
     (board !== undefined && isBoard(path)) || (admins.size > 0 && isModelRemoval(method, path));
   const refuseForeign = createOriginGuard(config, keys !== undefined);
@@ -97,11 +100,11 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   });
   for (const path of ['/v1/*', '/predict', '/hf/*']) app.use(path, strictQuery);
   app.onError(onError(logger));
-  app.route('/', jobRoutes(jobs, webhooks, schemas, config));
+  app.route('/', jobRoutes({ jobs, submission, webhooks, schemas, config }));
   app.route('/', batchRoutes({ batches, results, webhooks, schemas, config, stopping, logger }));
   app.route('/', webhookRoutes(webhooks));
   documentWebhooks(app);
-  app.route('/', predictRoutes(jobs, schemas, config));
+  app.route('/', predictRoutes({ jobs, submission, schemas, config }));
   app.route('/', serviceRoutes(deps));
   app.route('/', modelRoutes({ ...deps, admins, hasKeys: keys !== undefined }));
   app.route(

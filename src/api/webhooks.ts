@@ -6,6 +6,7 @@ import { isEventId, shownId } from '../shared/contract/ids.ts';
 import { EVERYBODY } from '../shared/contract/owner.ts';
 import { deliveryJobId } from '../shared/store/queues.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
+import { toPage } from './list-page.ts';
 import type { Admission } from './load/admission.ts';
 import {
   toDelivery,
@@ -67,21 +68,19 @@ export class WebhookService {
     owner: string,
     { limit, after, ...filter }: DeliveryFilter & { limit: number; after: string | undefined },
   ): Promise<{ deliveries: Delivery[]; next: string | null }> {
-    return this.#deps.withRedis(async () => {
-      if (filter.model !== undefined || (filter.status !== undefined && filter.status !== 'failed')) {
-        const page = await this.#deps.deliveries.filtered(owner, { ...filter, limit, after });
-        return {
-          deliveries: page.found.map(({ id, record }) => toDelivery(id, record)),
-          next: page.atEnd ? null : (page.last ?? null),
-        };
-      }
-      const failed = filter.status === 'failed';
-      const found = await this.#deps.deliveries.list(owner, { failed, limit: limit + 1, after });
-      const page = found.slice(0, limit);
-      return {
-        deliveries: page.map(({ id, record }) => toDelivery(id, record)),
-        next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
-      };
+    const { withRedis, deliveries } = this.#deps;
+    // Failed deliveries have a list of their own.
+    const failed = filter.status === 'failed';
+    const filtered = filter.model !== undefined || (filter.status !== undefined && !failed);
+    // The store fills a page by itself: one slice is enough.
+    const page = { limit, after, filtered: false, maxLooked: 1 };
+    return withRedis(async () => {
+      const { entries, next } = await toPage(page, async (from, count) => {
+        if (filtered) return deliveries.filtered(owner, { ...filter, limit: count, after: from });
+        const found = await deliveries.list(owner, { failed, limit: count, after: from });
+        return { found, last: found.at(-1)?.id, atEnd: found.length < count };
+      });
+      return { deliveries: entries.map(({ id, record }) => toDelivery(id, record)), next };
     });
   }
 

@@ -99,7 +99,7 @@ describe('the outcomes of jobs', () => {
     const waiters = new Waiters({ subscriber, records, channel: 'instance', logger });
     const id = newId();
     waiters.expect(id);
-    const outcome = waiters.wait(id, { owner: 'alice', own: true, timeoutMs: 10_000 });
+    const outcome = waiters.wait(id, { owner: 'alice', onInstanceChannel: true, timeoutMs: 10_000 });
     await records.settle(id, succeeded('a'));
     vi.advanceTimersByTime(2000);
     expect(await outcome).toEqual(succeeded('a'));

@@ -19,14 +19,14 @@ interface Wait {
   readonly owner: string;
   readonly waiters: Set<Waiter>;
   /** The channel on which its end is announced: this instance's, or the job's own, which is listened to as long as they wait. */
-  hears: 'instance' | 'job' | undefined;
+  listensOn: 'instance' | 'job' | undefined;
 }
 
 export interface WaitOptions {
   /** Whose job it is. */
   owner: string;
   /** The job announces itself on this instance's channel. */
-  own: boolean;
+  onInstanceChannel: boolean;
   timeoutMs: number;
   /** The caller hung up. */
   signal?: AbortSignal | undefined;
@@ -116,7 +116,10 @@ export class Waiters {
     return outcome;
   }
 
-  async #wait(id: string, { owner, own, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
+  async #wait(
+    id: string,
+    { owner, onInstanceChannel, timeoutMs, signal }: WaitOptions,
+  ): Promise<WaitOutcome> {
     const { subscriber, records } = this.#deps;
     const expected = this.#expected.has(id);
     const heard = this.#expected.get(id);
@@ -124,7 +127,7 @@ export class Waiters {
     if (heard !== undefined) return heard;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const jobChannel = records.doneChannel(id);
-    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), hears: undefined };
+    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), listensOn: undefined };
     this.#waiting.set(id, wait);
     const { waiters } = wait;
     const outcome = new Promise<WaitOutcome>((resolve) => {
@@ -134,7 +137,7 @@ export class Waiters {
         signal?.removeEventListener('abort', giveUp);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
-          if (wait.hears === 'job') subscriber.unsubscribe(jobChannel).catch(() => {});
+          if (wait.listensOn === 'job') subscriber.unsubscribe(jobChannel).catch(() => {});
         }
         resolve(result);
       };
@@ -145,11 +148,11 @@ export class Waiters {
       waiters.add(finish);
     });
     // Unless it was expected, the job may have finished before anybody listened: look once, when somebody does.
-    if (own) wait.hears ??= 'instance';
-    if (wait.hears !== undefined) {
+    if (onInstanceChannel) wait.listensOn ??= 'instance';
+    if (wait.listensOn !== undefined) {
       if (!expected) void this.#recheck(id);
     } else {
-      wait.hears = 'job';
+      wait.listensOn = 'job';
       subscriber.subscribe(jobChannel).then(
         () => void this.#recheck(id),
         () => {},

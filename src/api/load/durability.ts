@@ -1,9 +1,9 @@
-/** What a crash of this Redis may cost, read from its own settings. */
+/** Durability: how much a crash of this Redis can lose, as its own settings tell. */
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
 export interface Durability {
-  /** null where the Redis does not let us look (managed ones often refuse CONFIG). */
+  /** null when Redis refuses CONFIG, as managed ones often do. */
   appendonly: boolean | null;
   appendfsync: string | null;
   maxmemory_policy: string | null;
@@ -11,7 +11,22 @@ export interface Durability {
   note: string;
 }
 
-export async function readDurability(redis: Redis): Promise<Durability> {
+/** Reads the settings at every new connection, and logs them when they have changed. @returns what was read last */
+export function watchDurability(redis: Redis, logger: Logger): () => Durability | undefined {
+  let durability: Durability | undefined;
+  redis.on('ready', () => {
+    readDurability(redis).then(
+      (read) => {
+        if (durability?.note !== read.note) reportDurability(read, logger);
+        durability = read;
+      },
+      () => {},
+    );
+  });
+  return () => durability;
+}
+
+async function readDurability(redis: Redis): Promise<Durability> {
   const get = async (name: string): Promise<string | null> => {
     try {
       const reply: unknown = await redis.call('CONFIG', 'GET', name);
@@ -40,14 +55,13 @@ function describe(appendonly: string | null, appendfsync: string | null, policy:
   if (policy !== null && policy !== 'noeviction') {
     return `maxmemory-policy is ${policy}: Redis may drop accepted jobs when memory is short; set it to noeviction`;
   }
-  if (appendonly === null) return 'this Redis does not tell its persistence settings';
+  if (appendonly === null) return 'this Redis does not reveal its persistence settings';
   if (appendonly !== 'yes') return 'appendonly is off: a Redis crash loses accepted jobs';
   if (appendfsync === 'always') return 'every accepted job is on disk before it is acknowledged';
   return `appendfsync is ${appendfsync}: a Redis crash may lose up to two seconds of accepted jobs`;
 }
 
-/** Logs what an operator should know, once per connection. */
-export function reportDurability(durability: Durability, logger: Logger): void {
+function reportDurability(durability: Durability, logger: Logger): void {
   const { maxmemory_policy: policy, appendfsync, appendonly, note } = durability;
   const risky =
     (policy !== null && policy !== 'noeviction') ||

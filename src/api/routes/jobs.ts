@@ -4,13 +4,15 @@ import type { Context, TypedResponse } from 'hono';
 import type { JSONParsed } from 'hono/utils/types';
 import type { Config } from '../../shared/runtime/config.ts';
 import { jobListSchema, jobSchema, jobStatusSchema, type Job } from '../../shared/contract/jobs.ts';
+import { isFinal } from '../../shared/contract/states.ts';
 import type { CreateJobBody, RequestSchemas } from '../requests.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { JOB_ID } from '../../shared/contract/ids.ts';
 import { bodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';
 import { jobBody } from '../jobs/job-body.ts';
-import { isFinished, POLL_AFTER_S, type JobService, type NewJob } from '../jobs/job-service.ts';
+import { POLL_AFTER_S, type JobService } from '../jobs/job-service.ts';
+import type { JobSubmission, NewJob } from '../jobs/job-submission.ts';
 import { ownTurn } from '../load/own-turn.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
@@ -46,12 +48,21 @@ const EXAMPLES = {
   },
 };
 
-export function jobRoutes(
-  jobs: JobService,
-  webhooks: WebhookService,
-  schemas: RequestSchemas,
-  config: Config,
-): OpenAPIHono<AppEnv> {
+export interface JobRoutesDeps {
+  jobs: JobService;
+  submission: JobSubmission;
+  webhooks: WebhookService;
+  schemas: RequestSchemas;
+  config: Config;
+}
+
+export function jobRoutes({
+  jobs,
+  submission,
+  webhooks,
+  schemas,
+  config,
+}: JobRoutesDeps): OpenAPIHono<AppEnv> {
   const waitQuery = z.strictObject({
     wait: z
       .string()
@@ -151,39 +162,23 @@ export function jobRoutes(
     const body = c.req.valid('json');
     const webhook = webhooks.accept(owner, body.webhook, traceOfRequest(c));
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
-    const { job: submitted, replayed } = await jobs.submit(
-      owner,
-      { ...toNewJob(body), webhook, idempotencyKey },
-      waitS !== undefined,
-    );
-    let job: Job = submitted;
+    const input = { ...toNewJob(body), webhook, idempotencyKey };
+    const { job, replayed } =
+      waitS === undefined
+        ? await submission.submit(owner, input)
+        : await submission.submitAndWait(owner, input, { timeoutMs: waitS * 1000, signal: c.req.raw.signal });
     if (replayed) c.header(REPLAYED, 'true');
-    if (waitS !== undefined) {
-      c.header('Preference-Applied', `wait=${waitS}`);
-      if (!isFinished(job)) {
-        const { signal } = c.req.raw;
-        const ended = await jobs.waitOwn(owner, submitted.id, waitS * 1000, signal);
-        if (ended) job = ended;
-        // Otherwise nobody is there to read an answer.
-        else if (!signal.aborted) {
-          job = await jobs.get(owner, submitted.id).catch((error: unknown) => {
-            // It is in the queue, whatever has become of Redis meanwhile.
-            if (error instanceof AppError && error.code === 'redis_unavailable') return submitted;
-            throw error;
-          });
-        }
-      }
-    }
+    if (waitS !== undefined) c.header('Preference-Applied', `wait=${waitS}`);
     c.header('Location', job.urls.self);
     setServerTiming(c, job);
-    if (isFinished(job)) return answer(c, job);
+    if (isFinal(job.status)) return answer(c, job);
     c.header('Retry-After', String(POLL_AFTER_S));
     return c.json(job, 202);
   });
 
   app.openapi(list, async (c) => {
-    const { limit = DEFAULT_PAGE, after, ...filter } = c.req.valid('query');
-    return c.json(await jobs.list(c.get('owner'), limit, after, filter), 200);
+    const { limit = DEFAULT_PAGE, ...query } = c.req.valid('query');
+    return c.json(await jobs.list(c.get('owner'), { ...query, limit }), 200);
   });
 
   app.openapi(read, async (c) => {
@@ -195,10 +190,10 @@ export function jobRoutes(
     const job =
       waitS === undefined
         ? await jobs.get(owner, id)
-        : await jobs.wait(owner, id, waitS * 1000, c.req.raw.signal);
-    // Nobody is there to read an answer.
+        : await jobs.wait(owner, id, { timeoutMs: waitS * 1000, signal: c.req.raw.signal });
+    // The caller hung up: nothing will be read.
     if (!job) return c.body(null, 200) as never;
-    if (!isFinished(job)) c.header('Retry-After', String(POLL_AFTER_S));
+    if (!isFinal(job.status)) c.header('Retry-After', String(POLL_AFTER_S));
     setServerTiming(c, job);
     return answer(c, job);
   });

@@ -12,7 +12,9 @@ import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import { bodyLimits } from '../load/body-limits.ts';
 import type { AppEnv } from '../env.ts';
-import type { JobService, NewJob } from '../jobs/job-service.ts';
+import { isFinal } from '../../shared/contract/states.ts';
+import type { JobService } from '../jobs/job-service.ts';
+import type { JobSubmission, NewJob } from '../jobs/job-submission.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { onInvalid } from '../middleware/problems.ts';
 import { RESULT_HEADERS, setResultHeaders } from '../jobs/result-headers.ts';
@@ -40,11 +42,14 @@ const EXAMPLES = {
   },
 };
 
-export function predictRoutes(
-  jobs: JobService,
-  schemas: RequestSchemas,
-  config: Config,
-): OpenAPIHono<AppEnv> {
+export interface PredictRoutesDeps {
+  jobs: JobService;
+  submission: JobSubmission;
+  schemas: RequestSchemas;
+  config: Config;
+}
+
+export function predictRoutes({ jobs, submission, schemas, config }: PredictRoutesDeps): OpenAPIHono<AppEnv> {
   const predict = createRoute({
     method: 'post',
     path: '/predict',
@@ -104,30 +109,27 @@ export function predictRoutes(
   ): Promise<LabelScore[][]> {
     const owner = c.get('owner');
     const { signal } = c.req.raw;
-    const { job: submitted } = await jobs.submit(owner, { ...input, needsWorker: true }, true);
-    const job = await jobs.waitOwn(owner, submitted.id, config.PREDICT_TIMEOUT_MS, signal);
-    if (job) {
+    const limits = { timeoutMs: config.PREDICT_TIMEOUT_MS, signal };
+    const { job } = await submission.submitAndWait(owner, { ...input, needsWorker: true }, limits);
+    if (isFinal(job.status)) {
       setServerTiming(c, job);
       const labels = toLabels(job, pathOf);
       setResultHeaders(c, job);
       return labels;
     }
-    if (signal.aborted) {
-      // Nobody is there to read the answer: spare the model the work.
-      await jobs.cancel(owner, submitted.id).catch(() => {});
-    }
+    // The caller hung up: spare the model the work.
+    if (signal.aborted) await jobs.cancel(owner, job.id).catch(() => {});
+    const extra = { job_id: job.id, urls: job.urls };
     if (jobs.stopping) {
-      throw new AppError('shutting_down', `the server is shutting down; read ${submitted.urls.self} later`, {
+      throw new AppError('shutting_down', `the server is shutting down; read ${job.urls.self} later`, {
         retryAfterS: 1,
-        extra: { job_id: submitted.id, urls: submitted.urls },
+        extra,
       });
     }
     throw new AppError(
       'predict_timeout',
-      `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${submitted.urls.self} later`,
-      {
-        extra: { job_id: submitted.id, urls: submitted.urls },
-      },
+      `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${job.urls.self} later`,
+      { extra },
     );
   }
 

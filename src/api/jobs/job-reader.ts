@@ -1,0 +1,121 @@
+/** Reads a job as it is now, from its record or else from its BullMQ queue, and shows it as callers see it. Writes nothing. */
+import type { Redis } from 'ioredis';
+import { showWebhook } from '../../shared/contract/events.ts';
+import { parseJobId } from '../../shared/contract/ids.ts';
+import { jobGroupSchema, type Job, type JobRecord } from '../../shared/contract/jobs.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import type { JobStatus } from '../../shared/contract/states.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import type { Backlog } from '../../shared/store/jobs/backlog.ts';
+import { selfUrl, toJob, type JobRecords, type Outcome } from '../../shared/store/jobs/job-records.ts';
+import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
+import type { ModelCatalog } from '../model-catalog.ts';
+import type { NewPayload } from './group-commit.ts';
+import { SharedReads } from './shared-reads.ts';
+
+export type JobEnd = Pick<Outcome, 'status' | 'error'>;
+
+/** A job that has no record yet. */
+export interface UnfinishedJob {
+  status: JobStatus;
+  payload: NewPayload;
+  /** Unix ms; null while it waits. */
+  startedAt: number | null;
+  /** No worker will finish it: its deadline has passed, or its queue gave it up. This is how it has to be settled. */
+  settleAs?: JobEnd;
+}
+
+/** `deleted` while it is known that there was such a job, undefined afterwards. */
+export type FoundJob = JobRecord | UnfinishedJob | 'deleted' | undefined;
+
+export interface JobReaderDeps {
+  redis: Redis;
+  records: JobRecords;
+  queues: QueueSet;
+  backlog: Backlog;
+  catalog: ModelCatalog;
+}
+
+const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };
+
+export class JobReader {
+  readonly #deps: JobReaderDeps;
+  readonly #reads = new SharedReads((id) => this.#read(id));
+
+  constructor(deps: JobReaderDeps) {
+    this.#deps = deps;
+  }
+
+  read(id: string): Promise<FoundJob> {
+    return this.#reads.read(id);
+  }
+
+  async #read(id: string): Promise<FoundJob> {
+    const { records, queues } = this.#deps;
+    const parsed = parseJobId(id);
+    if (!parsed) return undefined;
+    const [record] = await records.read([id]);
+    if (record) return record;
+    // Ids come from callers: only models that exist get a queue object.
+    if (!(await this.#isKnownModel(parsed.model))) return undefined;
+    const queue = await queues.get(parsed.priority, parsed.model);
+    const job = await queue.getJob(parsed.group);
+    const payload = jobGroupSchema.safeParse(job?.data).data?.jobs.find((member) => member.id === id);
+    const state = job && payload ? await job.getState() : 'unknown';
+    if (!job || !payload || state === 'unknown' || state === 'completed') {
+      // A worker may have settled it and removed it from the queue since the first read.
+      return (await records.read([id]))[0];
+    }
+    const unfinished: UnfinishedJob =
+      state === 'active'
+        ? { status: 'processing', payload, startedAt: job.processedOn ?? null }
+        : { status: 'queued', payload, startedAt: null };
+    if (state === 'failed') {
+      const error = { code: 'internal_error', message: job.failedReason };
+      return { ...unfinished, settleAs: { status: 'failed', error } };
+    }
+    const deadline = job.processedOn === undefined ? payload.expires_at : undefined;
+    if (deadline !== undefined && deadline < (await redisTime(this.#deps.redis)))
+      return { ...unfinished, settleAs: { status: 'expired', error: EXPIRED } };
+    return unfinished;
+  }
+
+  async #isKnownModel(name: string): Promise<boolean> {
+    try {
+      await this.#deps.catalog.resolve(name);
+      return true;
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'model_not_found') return false;
+      throw error;
+    }
+  }
+
+  /** @param ahead how many jobs are ahead of it, if that was just found out */
+  async show(id: string, found: JobRecord | UnfinishedJob, ahead?: number): Promise<Job> {
+    if ('v' in found) return toJob(id, found);
+    const { status, payload, startedAt } = found;
+    const { backlog, catalog } = this.#deps;
+    const parsed = parseJobId(id);
+    const name = parsed?.model ?? '';
+    const place = status === 'queued' ? (ahead ?? (await backlog.ahead(id))) : undefined;
+    return {
+      id,
+      status,
+      model: { name, revision: null, workers: await catalog.workersOf(name) },
+      created_at: new Date(payload.created_at).toISOString(),
+      started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
+      finished_at: null,
+      expires_at: payload.expires_at === undefined ? null : new Date(payload.expires_at).toISOString(),
+      priority: parsed?.priority ?? 'normal',
+      text_count: payload.texts.length,
+      results: null,
+      failed_texts: 0,
+      ...(place === undefined ? {} : { ahead: place }),
+      error: null,
+      metadata: payload.metadata ?? null,
+      webhook: showWebhook('job', payload.webhook, undefined),
+      timings_ms: null,
+      urls: { self: selfUrl(id) },
+    };
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * Submits jobs, and waits for those that their callers want at once. No HTTP in here.
+ *
+ * Once submit() has resolved, the job is in Redis and will reach a final state.
+ */
+import type { Redis } from 'ioredis';
+import { newGroupId, newJobId, parseJobId, type Priority } from '../../shared/contract/ids.ts';
+import type { Job, JobPayload } from '../../shared/contract/jobs.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { tooManyScores } from '../../shared/contract/score-limit.ts';
+import { isFinal } from '../../shared/contract/states.ts';
+import type { Webhook } from '../../shared/contract/webhooks.ts';
+import type { WithRedis } from '../../shared/redis/connections.ts';
+import { redisTime } from '../../shared/redis/time.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import type { Tracing } from '../../shared/runtime/tracing.ts';
+import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
+import { IdempotencyKeys } from '../idempotency.ts';
+import type { Admission } from '../load/admission.ts';
+import type { KnownModel, ModelCatalog } from '../model-catalog.ts';
+import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
+import type { JobReader } from './job-reader.ts';
+import { jobNotFound, type JobService, type WaitLimits } from './job-service.ts';
+import type { Waiters } from './waiters.ts';
+
+export interface JobSubmissionDeps {
+  config: Config;
+  redis: Redis;
+  withRedis: WithRedis;
+  records: JobRecords;
+  reader: JobReader;
+  groupCommit: GroupCommit;
+  admission: Admission;
+  catalog: ModelCatalog;
+  waiters: Waiters;
+  jobs: JobService;
+  tracing: Tracing;
+  /** Called for every job that was accepted. */
+  onSubmit: (model: string, priority: Priority, texts: number) => void;
+}
+
+export interface NewJob {
+  texts: { id?: string | undefined; text: string }[];
+  topK: number | null;
+  model?: string | undefined;
+  metadata?: Record<string, unknown> | undefined;
+  priority?: Priority;
+  /** Seconds within which it must be started. */
+  expiresIn?: number | undefined;
+  apply?: JobPayload['apply'];
+  truncate?: JobPayload['truncate'];
+  webhook?: Webhook | undefined;
+  /** Refuse with `no_worker` while no worker serves the model. */
+  needsWorker?: boolean;
+  idempotencyKey?: string | undefined;
+}
+
+/** A job that was accepted, now or by an earlier request with the same idempotency key. */
+export interface Submitted {
+  job: Job;
+  /** An earlier request made it. */
+  replayed: boolean;
+}
+
+/** A job on its way into its queue. */
+interface Entry {
+  model: KnownModel;
+  priority: Priority;
+  payload: NewPayload;
+}
+
+/** With more jobs per worker that callers wait for, every worker has more than it can batch at once. */
+const BUSY_JOBS_PER_WORKER = 8;
+
+export class JobSubmission {
+  readonly #deps: JobSubmissionDeps;
+  readonly #idempotencyKeys: IdempotencyKeys;
+
+  constructor(deps: JobSubmissionDeps) {
+    this.#deps = deps;
+    this.#idempotencyKeys = new IdempotencyKeys(deps, { kind: 'idem', content: 'body' });
+  }
+
+  async submit(owner: string, input: NewJob): Promise<Submitted> {
+    const { withRedis } = this.#deps;
+    return withRedis(() => this.#submit(owner, input, undefined));
+  }
+
+  /**
+   * Submits a job and waits for its end.
+   * @returns the job, final unless the time is over, the caller hung up, or the server shuts down
+   */
+  async submitAndWait(owner: string, input: NewJob, { timeoutMs, signal }: WaitLimits): Promise<Submitted> {
+    const { withRedis, waiters, reader } = this.#deps;
+    const expectation = new Expectation(waiters);
+    const submitted = await withRedis(() => this.#submit(owner, input, expectation)).catch(
+      (error: unknown) => {
+        // The job may have been added all the same, but the caller does not know its id.
+        expectation.abandon();
+        throw error;
+      },
+    );
+    const { job } = submitted;
+    if (isFinal(job.status)) return submitted;
+    // A repeat of an earlier request may have been accepted by any instance.
+    const onInstanceChannel = waiters.expects(job.id);
+    const outcome = await waiters.wait(job.id, { owner, onInstanceChannel, timeoutMs, signal });
+    if (outcome === 'deleted') throw jobNotFound(job.id);
+    if (outcome) return { ...submitted, job: await reader.show(job.id, outcome) };
+    // The caller hung up: nothing will be read.
+    if (signal?.aborted) return submitted;
+    return { ...submitted, job: await this.#readAgain(owner, job) };
+  }
+
+  /** The job as it is after a wait; as it was submitted, when Redis cannot be reached: it is in the queue all the same. */
+  async #readAgain(owner: string, submitted: Job): Promise<Job> {
+    try {
+      return await this.#deps.jobs.get(owner, submitted.id);
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'redis_unavailable') return submitted;
+      throw error;
+    }
+  }
+
+  /** @param expectation of the caller that will wait; undefined: the caller will not */
+  async #submit(owner: string, input: NewJob, expectation: Expectation | undefined): Promise<Submitted> {
+    const { catalog, config } = this.#deps;
+    const model = await catalog.resolve(input.model);
+    if (input.needsWorker && model.workers === 0)
+      throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
+    assertScores(input, model, config.MAX_SCORES_PER_JOB);
+    const payload = await this.#payload(owner, input, expectation !== undefined);
+    const entry = { model, priority: input.priority ?? 'normal', payload };
+    const { idempotencyKey, ...request } = input;
+    return idempotencyKey === undefined
+      ? this.#add(entry, expectation)
+      : this.#addOnce(entry, { idempotencyKey, request }, expectation);
+  }
+
+  async #add(entry: Entry, expectation: Expectation | undefined): Promise<Submitted> {
+    const { groupCommit, waiters } = this.#deps;
+    await this.#admit(entry);
+    const { model, priority, payload } = entry;
+    const { workers } = model;
+    const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
+    const { id, added } = groupCommit.add(priority, model.name, payload, { workers, busyWorkers });
+    expectation?.begin(id);
+    return this.#finish(entry, id, added);
+  }
+
+  /**
+   * Adds a job under the id that is reserved for its idempotency key. The id is reserved before anything is added, so a repeat
+   * after a crash, a timeout or a race adds under the same id, which BullMQ does only once.
+   */
+  async #addOnce(
+    entry: Entry,
+    { idempotencyKey, request }: { idempotencyKey: string; request: NewJob },
+    expectation: Expectation | undefined,
+  ): Promise<Submitted> {
+    const { admission, groupCommit, jobs, reader } = this.#deps;
+    const { model, priority, payload } = entry;
+    const { owner } = payload;
+    const fresh = newJobId(newGroupId(priority, model.name));
+    // A request that is refused below must not leave its key in a Redis that is nearly full.
+    const reserved = (await admission.hasRoom(priority))
+      ? await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request)
+      : await this.#idempotencyKeys.find(owner, idempotencyKey, request);
+    if (reserved !== undefined) {
+      const found = await jobs.readAndSettle(reserved);
+      if (found === 'deleted')
+        throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
+      if (found) return { job: await reader.show(reserved, found), replayed: true };
+    }
+    await this.#admit(entry);
+    const id = reserved ?? fresh;
+    // The request that reserved the id may be adding the job, too, and have its end announced on another channel.
+    if (reserved === undefined) expectation?.begin(id);
+    const group = parseJobId(id)?.group ?? id;
+    return this.#finish(entry, id, groupCommit.addAlone(priority, model.name, group, { id, ...payload }));
+  }
+
+  async #admit({ model, priority, payload }: Entry): Promise<void> {
+    await this.#deps.admission.admit(priority, model.name, sizeOf(payload.texts));
+  }
+
+  async #finish({ model, priority, payload }: Entry, id: string, added: Promise<Added>): Promise<Submitted> {
+    const { redis, records, reader, onSubmit } = this.#deps;
+    const { expires_at } = payload;
+    const [{ ahead }] = await Promise.all([
+      added,
+      expires_at === undefined ? undefined : redis.zadd(records.deadlinesKey, expires_at, id),
+    ]);
+    onSubmit(model.name, priority, payload.texts.length);
+    const job = await reader.show(id, { status: 'queued', payload, startedAt: null }, ahead);
+    return { job, replayed: false };
+  }
+
+  /** @param notify whether this instance is to be told of the job's end */
+  async #payload(owner: string, input: NewJob, notify: boolean): Promise<NewPayload> {
+    const { redis, tracing, waiters } = this.#deps;
+    const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
+    const trace = tracing.current();
+    return {
+      owner,
+      texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
+      top_k: topK,
+      ...(apply === undefined ? {} : { apply }),
+      ...(truncate === undefined ? {} : { truncate }),
+      ...(metadata === undefined ? {} : { metadata }),
+      ...(webhook === undefined ? {} : { webhook }),
+      created_at: Date.now(),
+      ...(expiresIn === undefined ? {} : { expires_at: (await redisTime(redis)) + expiresIn * 1000 }),
+      ...(notify ? { notify: waiters.channel } : {}),
+      ...(trace === undefined ? {} : { trace }),
+    };
+  }
+}
+
+/**
+ * Has the end of a job recorded from before it is added until its caller waits for it. A caller whose deadline passed meanwhile
+ * will never wait: nothing may be recorded for it.
+ */
+class Expectation {
+  readonly #waiters: Waiters;
+  #id: string | undefined;
+  #abandoned = false;
+
+  constructor(waiters: Waiters) {
+    this.#waiters = waiters;
+  }
+
+  begin(id: string): void {
+    if (this.#abandoned) return;
+    this.#id = id;
+    this.#waiters.expect(id);
+  }
+
+  abandon(): void {
+    this.#abandoned = true;
+    if (this.#id !== undefined) this.#waiters.forget(this.#id);
+  }
+}
+
+/** While the labels of the model are not known, the worker checks instead. @throws AppError `too_many_scores` */
+function assertScores({ texts, topK }: NewJob, { labels }: KnownModel, limit: number): void {
+  if (labels === undefined) return;
+  const problem = tooManyScores({ texts: texts.length, topK, labels: labels.length }, limit);
+  if (problem !== undefined) throw new AppError('too_many_scores', problem);
+}

@@ -1,0 +1,38 @@
+/** Timers of an API instance: what it does without a caller. A run that fails, mostly because Redis is away, is repeated. */
+import type { Logger } from '../shared/runtime/logger.ts';
+import { toError } from '../shared/runtime/to-error.ts';
+import type { BatchKeeper } from './batches/maintenance.ts';
+import type { JobService } from './jobs/job-service.ts';
+import type { JobMaintenance } from './jobs/maintenance.ts';
+import type { DiskWatch } from './load/disk-watch.ts';
+
+const EXPIRE_S = 1;
+const DISKS_S = 5;
+const BATCHES_S = 5;
+const JOBS_S = 60;
+
+export interface MaintenanceDeps {
+  jobs: JobService;
+  jobMaintenance: JobMaintenance;
+  batchMaintenance: BatchKeeper;
+  disks: DiskWatch;
+  logger: Logger;
+}
+
+/** @returns ends it */
+export function startMaintenance(deps: MaintenanceDeps): () => void {
+  const { jobs, jobMaintenance, batchMaintenance, disks, logger } = deps;
+  const every = (seconds: number, work: string, run: () => Promise<void>) =>
+    setInterval(() => {
+      run().catch((error: unknown) =>
+        logger.debug({ reason: toError(error).message }, `${work} failed; retrying in ${seconds} s`),
+      );
+    }, seconds * 1000);
+  const timers = [
+    every(EXPIRE_S, 'expiring overdue jobs', () => jobs.expireOverdue()),
+    every(DISKS_S, 'checking the disks', () => disks.check()),
+    every(BATCHES_S, 'batch maintenance', () => batchMaintenance.keep()),
+    every(JOBS_S, 'job maintenance', () => jobMaintenance.run()),
+  ];
+  return () => timers.forEach((timer) => clearInterval(timer));
+}
