@@ -19,7 +19,8 @@ export interface ClientKey {
 export function clientKey({ values, warnings }: Variables = read(['AMULET_API_KEY'])): ClientKey {
   const key = values.get('AMULET_API_KEY');
   // What no header can carry would look like a lost connection, and be tried again.
-  if (key && !SECRET.test(key.value)) throw new UsageError('AMULET_API_KEY has characters that no key has');
+  if (key && !SECRET.test(key.value))
+    throw new UsageError('AMULET_API_KEY contains characters that are not allowed in a key');
   // Whoever has left it there could read what is uploaded with it.
   const note = key?.from === '.env' ? ['AMULET_API_KEY is taken from .env in this folder'] : [];
   return { value: key?.value, notes: [...warnings, ...note] };
@@ -42,17 +43,19 @@ export function hubAccess({ values, warnings }: Variables = read(['HF_ENDPOINT',
   const endpoint = (address?.value ?? 'https://huggingface.co').replace(/\/+$/, '');
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url && url.username + url.password !== '')
-    throw new UsageError('HF_ENDPOINT must be without a user; set HF_TOKEN');
-  if (!/^https?:$/.test(url?.protocol ?? '')) throw new UsageError(`HF_ENDPOINT=${endpoint}: must be a URL`);
+    throw new UsageError('HF_ENDPOINT must not contain a user name or password; set HF_TOKEN instead');
+  if (!/^https?:$/.test(url?.protocol ?? ''))
+    throw new UsageError(`HF_ENDPOINT=${endpoint}: must be an http or https URL`);
   const token = values.get('HF_TOKEN');
-  if (token && !SECRET.test(token.value)) throw new UsageError('HF_TOKEN has characters that no token has');
+  if (token && !SECRET.test(token.value))
+    throw new UsageError('HF_TOKEN contains characters that are not allowed in a token');
   const access = { endpoint, token: token?.value, tokenCure: 'set HF_TOKEN', notes: warnings };
   if (address?.from !== '.env') return access;
   const note = `HF_ENDPOINT is taken from .env in this folder: ${endpoint}`;
   if (token?.from !== 'environment') return { ...access, notes: [...warnings, note] };
   const tokenCure = 'set HF_ENDPOINT in the environment for HF_TOKEN to be sent';
   const kept =
-    'HF_TOKEN of the environment is not sent there: if it should be, set HF_ENDPOINT in the environment, too';
+    'HF_TOKEN from the environment is not sent to it; to send it, set HF_ENDPOINT in the environment, too';
   return { endpoint, token: undefined, tokenCure, notes: [...warnings, note, kept] };
 }
 

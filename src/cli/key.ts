@@ -15,8 +15,8 @@ export function createKey(
   say: (line: string) => void,
 ): ExitCode {
   const [command, name, ...others] = args;
-  if (command !== 'create') throw new UsageError(`usage: ${commandName()} key create NAME`);
-  if (name === undefined || others.length > 0) throw new UsageError('which NAME? Such as reviews');
+  if (command !== 'create' || name === undefined || others.length > 0)
+    throw new UsageError(`usage: ${commandName()} key create NAME`);
   try {
     checkKeyName(name);
   } catch (error) {
@@ -24,8 +24,10 @@ export function createKey(
   }
   const key = newKey();
   write(key);
-  say(`This key is shown once. It goes into the header Authorization: Bearer …, or into AMULET_API_KEY.`);
-  say(`For API_KEYS, or a line of API_KEYS_FILE, of the server:`);
+  say(
+    `This key is shown only once. Clients send it as Authorization: Bearer …; this command reads it from AMULET_API_KEY.`,
+  );
+  say(`Add this to API_KEYS of the server, or as a line to its API_KEYS_FILE:`);
   say(`  ${keyLine(name, key)}`);
   return EXIT.ok;
 }

@@ -47,7 +47,8 @@ export function parseListen(args: readonly string[]): ListenCommand | 'help' {
   );
   if (values.help === true) return 'help';
   const { secret, json = false } = values;
-  if (secret !== undefined && !isSecret(secret)) throw new UsageError('--secret: must be whsec_ and base64');
+  if (secret !== undefined && !isSecret(secret))
+    throw new UsageError('--secret must be whsec_ followed by base64');
   return {
     port: number('port', values.port, DEFAULT_PORT, 0, 65_535),
     secret,
@@ -94,7 +95,7 @@ export async function receiveWebhooks(
   await start(server, port);
   const { port: actual } = server.address() as AddressInfo;
   say(
-    `Listening on http://127.0.0.1:${actual}/ and answering ${status}. For a server on this machine to come here:`,
+    `Listening on http://127.0.0.1:${actual}/, answering with ${status}. To let a server on this machine deliver here:`,
   );
   say(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${actual} npm start`);
   if (!signal.aborted)
@@ -108,7 +109,7 @@ function ownSecret(): string {
   try {
     return readFileSync(SECRET_FILE, 'utf8').trim();
   } catch {
-    throw new UsageError(`which --secret? There is no ${SECRET_FILE} here, which npm start makes`);
+    throw new UsageError(`missing --secret: this folder has no ${SECRET_FILE} (npm start writes one)`);
   }
 }
 
@@ -152,7 +153,7 @@ function describe({ type, data, ...event }: WebhookEvent, id: string, repeated: 
 }
 
 function results({ results: rows, error }: JobData, thin: boolean): string {
-  if (thin) return 'results are to be fetched';
+  if (thin) return 'thin event: fetch the results';
   if (error) return error.code;
   const [first, ...others] = rows ?? [];
   if (!first) return 'no results';

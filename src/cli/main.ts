@@ -47,7 +47,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       default:
         throw new UsageError(
           command === undefined
-            ? `which command? See ${commandName()} --help`
+            ? `missing command; see ${commandName()} --help`
             : `unknown command ${command}; see ${commandName()} --help`,
         );
     }

@@ -93,7 +93,7 @@ function parseBase(url: string | URL): URL {
     throw new TypeError(`url: ${JSON.stringify(url)} is not a URL like http://127.0.0.1:3000`);
   }
   if (base.username !== '' || base.password !== '') {
-    throw new TypeError('url: must not have a user name or password in it; a key is given as apiKey');
+    throw new TypeError('url: must not contain a user name or password; pass a key as apiKey');
   }
   if (!/^https?:$/.test(base.protocol)) throw new TypeError(`${base.href} is neither http: nor https:`);
   return base;
@@ -101,7 +101,8 @@ function parseBase(url: string | URL): URL {
 
 /** Checked here: what the runtime says of a header that it does not like has the key in it. @throws TypeError */
 function bearer(apiKey: string): string {
-  if (!/^[\x21-\x7e]*$/.test(apiKey.trim())) throw new TypeError('apiKey: has characters that no key has');
+  if (!/^[\x21-\x7e]*$/.test(apiKey.trim()))
+    throw new TypeError('apiKey: contains characters that are not allowed in a key');
   return `Bearer ${apiKey.trim()}`;
 }
 

@@ -38,7 +38,7 @@ export interface OpenedInput {
 /** Reads as far as it takes to know what it is. */
 export async function openInput(input: BatchInput): Promise<OpenedInput> {
   if (typeof input === 'string') {
-    throw new TypeError('one text is no batch; for a file there is fromFile(path) of amulet-classify/node');
+    throw new TypeError('one text is not a batch; for a file, use fromFile(path) of amulet-classify/node');
   }
   const items = iterate(input);
   const close = () => items.return();

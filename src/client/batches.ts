@@ -87,7 +87,7 @@ export class BatchClient {
   async listParts(id: string, signal?: AbortSignal): Promise<BatchPart[]> {
     const answer = await this.#http.json({ method: 'GET', path: `${batchPath(id)}/parts`, signal });
     const { parts } = (answer ?? {}) as { parts?: BatchPart[] };
-    if (!Array.isArray(parts)) throw new ProtocolError('the list of parts is no list');
+    if (!Array.isArray(parts)) throw new ProtocolError('the list of parts is not a list');
     return parts;
   }
 
@@ -95,7 +95,7 @@ export class BatchClient {
   async listModels(signal?: AbortSignal): Promise<Model[]> {
     const answer = await this.#http.json({ method: 'GET', path: '/v1/models', signal });
     const { models } = (answer ?? {}) as { models?: Model[] };
-    if (!Array.isArray(models)) throw new ProtocolError('the list of models is no list');
+    if (!Array.isArray(models)) throw new ProtocolError('the list of models is not a list');
     return models;
   }
 
@@ -179,5 +179,5 @@ const batchPath = (id: string): string => `/v1/batches/${encodeURIComponent(id)}
 function asBatch(value: unknown): Batch {
   const { id, status, rows } = (value ?? {}) as Partial<Batch>;
   if (typeof id === 'string' && typeof status === 'string' && typeof rows === 'object') return value as Batch;
-  throw new ProtocolError('the answer is no batch: is this an Amulet server?');
+  throw new ProtocolError('the answer is not a batch: is this an Amulet server?');
 }

@@ -69,8 +69,7 @@ async function* gunzip(compressed: AsyncGenerator<Uint8Array>): AsyncGenerator<U
     yield* read(stream.pipeThrough(new DecompressionStream('gzip')));
   } catch (error) {
     if ('error' in source) throw source.error;
-    const reason =
-      'it is damaged, breaks off, or is of several members, which fromFile() reads and this cannot';
+    const reason = 'it is damaged or truncated, or has several members, which only fromFile() can read';
     throw badGzip(reason, error);
   }
 }

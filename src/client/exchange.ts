@@ -84,7 +84,7 @@ export async function readText(
   let bytes = 0;
   for await (const piece of body) {
     bytes += piece.length;
-    if (bytes > maxBytes) throw new ProtocolError('the answer is longer than any of Amulet');
+    if (bytes > maxBytes) throw new ProtocolError('the answer is longer than any that Amulet sends');
     text += decoder.decode(piece, { stream: true });
   }
   return text + decoder.decode();

@@ -41,16 +41,16 @@ export async function verifyWebhook(
   const [id, timestamp, signatures] = ['id', 'timestamp', 'signature'].map((name) => {
     const value = header(headers, `webhook-${name}`);
     if (value !== undefined && value !== '') return value;
-    throw new WebhookVerificationError(`there is no webhook-${name}`);
+    throw new WebhookVerificationError(`missing header webhook-${name}`);
   }) as [string, string, string];
   const ageS = now / 1000 - Number(timestamp);
   if (!/^\d+$/.test(timestamp) || Math.abs(ageS) > TOLERANCE_S)
-    throw new WebhookVerificationError('webhook-timestamp is not of the last five minutes');
+    throw new WebhookVerificationError('webhook-timestamp is not within five minutes of now');
 
   const text = typeof body === 'string' ? body : new TextDecoder('utf-8', { ignoreBOM: true }).decode(body);
   const signed = new TextEncoder().encode(`${id}.${timestamp}.${text}`);
   if (!(await matchesAny(signatures.split(' '), keys, signed)))
-    throw new WebhookVerificationError('no signature is right');
+    throw new WebhookVerificationError('no signature matches');
   try {
     return JSON.parse(text) as WebhookEvent;
   } catch {
@@ -77,7 +77,7 @@ async function matchesAny(
 
 function importSecret(secret: string): Promise<Key> {
   const key = secret.startsWith(SECRET_PREFIX) ? fromBase64(secret.slice(SECRET_PREFIX.length)) : undefined;
-  if (!key || key.length === 0) throw new TypeError('the secret must be whsec_ and base64');
+  if (!key || key.length === 0) throw new TypeError('the secret must be whsec_ followed by base64');
   return crypto.subtle.importKey('raw', key, HMAC, false, ['verify']);
 }
 

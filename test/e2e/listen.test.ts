@@ -107,7 +107,7 @@ describe('what is no webhook of this server', () => {
 test.each([
   [['--port', 'x'], '--port x: must be a number from 0 to 65535'],
   [['--status', '99'], '--status 99: must be a number from 200 to 599'],
-  [['--secret', 'abc'], '--secret: must be whsec_ and base64'],
+  [['--secret', 'abc'], '--secret must be whsec_ followed by base64'],
 ])('refuses %j', async (args, message) => {
   const { code, said } = await new CliProcess(['listen', ...args], folder).ended;
   expect([code, said]).toEqual([2, `amulet: ${message}\n`]);
@@ -115,7 +115,7 @@ test.each([
 
 test('says where a secret could come from, and that a port is in use', async () => {
   const nowhere = await new CliProcess(['listen'], tmpdir()).ended;
-  expect(nowhere.said).toContain('which --secret? There is no .amulet/webhook-secret here');
+  expect(nowhere.said).toContain('missing --secret: this folder has no .amulet/webhook-secret');
   const cli = await listen();
   const second = await new CliProcess(['listen', '--port', String(port)], folder).ended;
   expect([second.code, second.said]).toEqual([1, `amulet: port ${port} is in use\n`]);

@@ -163,7 +163,7 @@ describe.skipIf(missing !== undefined)(
         });
         const check = await amulet('model', 'check', 'models/a');
         expect(check).toMatchObject({ code: 1, stdout: '' });
-        expect(check.stderr).toMatch(/^amulet: model check is done by the code of a worker, .*\n$/);
+        expect(check.stderr).toMatch(/^amulet: model check needs the worker, .*\n$/);
       });
     });
   },

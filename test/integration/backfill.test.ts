@@ -232,7 +232,7 @@ describe('trouble that passes', () => {
     await fake.restart(600);
     const { code, said } = await running;
     expect(code).toBe(EXIT.ok);
-    expect(said).toMatch(/127\.0\.0\.1:\d+: connection (refused|lost) for 0:0\d; trying again/);
+    expect(said).toMatch(/127\.0\.0\.1:\d+: connection (refused|lost) for 0:0\d; retrying/);
     expectBig();
   });
 
@@ -338,7 +338,7 @@ describe('going on', () => {
     stop.abort(new Interrupted(EXIT.terminated));
     const { code, said } = await running;
     expect(code).toBe(EXIT.terminated);
-    expect(said).toMatch(/^interrupted with [\d,]+ of 4,600 rows done\nThe batch goes on on the server\./m);
+    expect(said).toMatch(/^interrupted with [\d,]+ of 4,600 rows done\nThe batch continues on the server\./m);
     expect(left()).toEqual(['out.partial', 'out.resume.json']);
     // Half a line, as a crash in the middle of a write leaves it.
     fs.appendFileSync(at('out.partial'), '{"line":');
@@ -411,7 +411,7 @@ describe('going on', () => {
     ]) {
       const { code, said } = await run([file, '-o', at('out'), '--resume', ...changed]);
       expect(code).toBe(EXIT.usage);
-      expect(said).toMatch(new RegExp(`^${changed[0]} was (2|left out|csv) when this was begun`));
+      expect(said).toMatch(new RegExp(`^${changed[0]} was (2|not given|csv) in the earlier run`));
     }
     // The address is known, too.
     expect(await runBackfill([file, '-o', at('out'), '--resume', '--top-k', '2'])).toMatchObject({
@@ -425,7 +425,7 @@ describe('going on', () => {
     fs.appendFileSync(file, '{"text":"c"}\n');
     const { code, said } = await run([file, '-o', at('out'), '--resume']);
     expect(code).toBe(EXIT.usage);
-    expect(said).toContain('has changed since this was begun');
+    expect(said).toContain('has changed since the earlier run');
     expect(said).toContain('--restart');
   });
 
@@ -441,7 +441,7 @@ describe('going on', () => {
     fs.utimesSync(file, 1e9, 1e9);
     const { code, said } = await run([file, '-o', at('out'), '--resume']);
     expect(code).toBe(EXIT.usage);
-    expect(said).toContain('is not what was uploaded before: part 1 differs');
+    expect(said).toContain('is not the input that was uploaded before: part 1 differs');
   });
 
   test('with nothing to go on with, it begins', async () => {
@@ -479,7 +479,7 @@ describe('going on', () => {
     const { code, said } = await run([file, '-o', at('out'), '--restart']);
     expect(code).toBe(EXIT.ok);
     expect(said).toContain(
-      `The batch could not be canceled, and may go on. To cancel it: DELETE http://127.0.0.1:1/v1/batches/${id}`,
+      `The batch could not be canceled and may continue. To cancel it: DELETE http://127.0.0.1:1/v1/batches/${id}`,
     );
   });
 
@@ -505,7 +505,7 @@ describe('going on', () => {
     for (const extra of [[], ['--resume']]) {
       const { code, said } = await run([file, '-o', at('out'), ...extra]);
       expect(code).toBe(EXIT.usage);
-      expect(said).toContain('begin anew with --restart');
+      expect(said).toContain('start over with --restart');
     }
     expect(await run([file, '-o', at('out'), '--restart'])).toMatchObject({ code: EXIT.ok });
   });
@@ -515,14 +515,14 @@ describe('going on', () => {
     write('out', 'precious');
     expect(await run([file, '-o', at('out')])).toMatchObject({
       code: EXIT.usage,
-      said: expect.stringContaining('exists already; --force replaces it'),
+      said: expect.stringContaining('already exists; --force replaces it'),
     });
     expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.usage });
     expect(content('out')).toBe('precious');
     expect(fake.requests).toEqual([]);
     expect(await run([file, '-o', file, '--force'])).toMatchObject({
       code: EXIT.usage,
-      said: `${file} is the input`,
+      said: `${file} is the input file`,
     });
     expect(await run([file, '-o', at('out'), '--force'])).toMatchObject({ code: EXIT.ok });
     expect(content('out')).toMatch(/^\{"line":1/);
@@ -553,7 +553,7 @@ describe('going on', () => {
     expect(fake.batches.size).toBe(1);
   });
 
-  describe('a batch that was begun again with other weights', () => {
+  describe('a batch that was restarted with other model weights', () => {
     test('between two runs: no row of the first ones is left', async () => {
       fake.rowsPerSecond = 2000;
       const file = write('in.jsonl', big);
@@ -590,7 +590,7 @@ describe('going on', () => {
       await fake.restart(10);
       const { code } = await child.ended;
       expect(code).toBe(EXIT.failed);
-      expect(child.stderr).toContain('begun again with other weights');
+      expect(child.stderr).toContain('restarted with other model weights');
       expect(child.stdout).not.toContain('second');
     });
   });
@@ -609,7 +609,7 @@ describe('going on', () => {
       });
       const { code, said } = await run([file, '-o', at('out'), '--resume']);
       expect(code).toBe(EXIT.ok);
-      expect(said).toContain('The batch had failed: no worker has revision 1. It is told to go on.');
+      expect(said).toContain('The batch had failed: no worker has revision 1. Resuming it.');
       expect(left()).toEqual(['out']);
     });
 
@@ -622,14 +622,14 @@ describe('going on', () => {
       [
         'failed',
         { code: 'input_lost', message: 'it is gone' },
-        /^the batch has failed: it is gone \(input_lost\)\nTo begin anew:\n.*--restart$/m,
+        /^the batch has failed: it is gone \(input_lost\)\nTo start over:\n.*--restart$/m,
       ],
       [
         'canceled',
         { code: 'batch_canceled', message: 'the batch was canceled' },
-        /^the batch was canceled: .*\nTo begin anew/m,
+        /^the batch was canceled: .*\nTo start over/m,
       ],
-      ['expired', null, /^the batch was expired\nTo begin anew/m],
+      ['expired', null, /^the batch was expired\nTo start over/m],
     ] as const)('%s, under way: %j', async (status, error, expected) => {
       fake.rowsPerSecond = 1;
       const file = write('in.txt', 'a\n'.repeat(100));
@@ -658,7 +658,7 @@ describe('going on', () => {
       await fake.restart(0);
       const { code, said } = await running;
       expect(code).toBe(EXIT.failed);
-      expect(said).toContain(`${message}\nTo have these rows labelled again:\n`);
+      expect(said).toContain(`${message}\nTo label these rows again:\n`);
       expect(said).toMatch(/--resume$/);
       expect(fs.existsSync(at('out'))).toBe(false);
 
@@ -666,7 +666,7 @@ describe('going on', () => {
       const resumed = await run([file, '-o', at('out'), '--resume']);
       expect(resumed).toMatchObject({
         code: EXIT.ok,
-        said: expect.stringContaining('They are labelled again.'),
+        said: expect.stringContaining('Labelling them again.'),
       });
       expect(fs.readFileSync(at('out'), 'utf8').match(/\n/g)?.length).toBe(150);
     });
@@ -688,7 +688,7 @@ describe('going on', () => {
       fake.end(fake.only.batch.id, 'canceled', { code: 'batch_canceled', message: 'the batch was canceled' });
       const { code, said } = await running;
       expect(code).toBe(EXIT.failed);
-      expect(said).toMatch(/the batch was canceled: .*\nTo begin anew:\n/);
+      expect(said).toMatch(/the batch was canceled: .*\nTo start over:\n/);
     });
   });
 });
@@ -717,7 +717,9 @@ describe('what cannot work', () => {
     const file = write('in.txt', 'a\n');
     const { code, said } = await run([file, '-o', at('out'), '--model', 'none']);
     expect(code).toBe(EXIT.failed);
-    expect(said).toMatch(/the server refuses: No such model\nthere is no model none; there is fake$/);
+    expect(said).toMatch(
+      /the server refused the request: No such model\nthere is no model none; there is fake$/,
+    );
     expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
   });
 
@@ -738,7 +740,7 @@ describe('what cannot work', () => {
     const file = write('in.txt.gz', gzip.subarray(0, -1000));
     const { code, said } = await run([file, '-o', at('out')]);
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('in.txt.gz ends in the middle of its gzip data: is it whole?');
+    expect(said).toContain('in.txt.gz ends within its gzip data: is it complete?');
     expect(left()).toEqual([]);
     expect(fake.only.batch.status).toBe('canceled');
     // The same command does when the file is there as a whole.
@@ -751,7 +753,7 @@ describe('what cannot work', () => {
     fake.loseRows = 1;
     const { code, said } = await run([file, '-o', at('out')]);
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('the server gave 9 of 10 rows');
+    expect(said).toContain('the server sent 9 of 10 rows');
     expect(left()).toEqual(['out.partial', 'out.resume.json']);
   });
 
@@ -809,7 +811,7 @@ describe('as a process', () => {
     // At once: the server goes on for 100 s.
     expect(fake.only.batch.status).toBe('processing');
     expect(child.stderr).toMatch(
-      /\namulet: interrupted with \d+ of 500 rows done\nThe batch goes on on the server\. Get the rest here with:\n {2}amulet backfill in\.txt --out out --resume\n$/,
+      /\namulet: interrupted with \d+ of 500 rows done\nThe batch continues on the server\. Download the rest with:\n {2}amulet backfill in\.txt --out out --resume\n$/,
     );
     fake.rowsPerSecond = Infinity;
     expect(await start('in.txt', '--out', 'out', '--resume').ended).toMatchObject({ code: EXIT.ok });
@@ -868,7 +870,7 @@ describe('as a process', () => {
     expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({ code: EXIT.ok, said: '' });
     expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({
       code: EXIT.usage,
-      said: 'amulet: out exists already; --force replaces it\n',
+      said: 'amulet: out already exists; --force replaces it\n',
     });
   });
 
@@ -885,7 +887,7 @@ describe('as a process', () => {
       '',
     ]);
     expect(await outcome('backfill', '--help')).toEqual([0, expect.stringContaining('Exit codes'), '']);
-    expect(await outcome()).toEqual([2, '', 'amulet: which command? See amulet --help\n']);
+    expect(await outcome()).toEqual([2, '', 'amulet: missing command; see amulet --help\n']);
     expect(await outcome('fill')).toEqual([2, '', 'amulet: unknown command fill; see amulet --help\n']);
   });
 });

@@ -69,9 +69,11 @@ describe('HF_ENDPOINT of .env', () => {
     expect(tokens()).toEqual([undefined]);
     expect(said).toContain(`HF_ENDPOINT is taken from .env in this folder: ${hub.url}\n`);
     expect(said).toContain(
-      'HF_TOKEN of the environment is not sent there: if it should be, set HF_ENDPOINT in the environment, too\n',
+      'HF_TOKEN from the environment is not sent to it; to send it, set HF_ENDPOINT in the environment, too\n',
     );
-    expect(said).toContain('needs a token: set HF_ENDPOINT in the environment for HF_TOKEN to be sent');
+    expect(said).toContain(
+      'requires a token for it: set HF_ENDPOINT in the environment for HF_TOKEN to be sent',
+    );
     expect(said).not.toContain(SECRET);
   });
 
@@ -206,7 +208,7 @@ describe('the URL in a resume file', () => {
     expect(code).not.toBe(0);
     if (args.startsWith('--resume')) {
       expect(said).toContain(
-        `out.jsonl.resume.json names a server, ${foreignUrl}/, to which this AMULET_API_KEY`,
+        `out.jsonl.resume.json names the server ${foreignUrl}/, which has not been sent this AMULET_API_KEY before`,
       );
       expect(said).toContain(`--url ${foreignUrl} `);
     }

@@ -143,7 +143,7 @@ test('for people: what it is, a sample, and the speed', async () => {
   expect(out).toMatch(
     /^Labels +28: admiration, .*, … \(sigmoid; problem_type multi_label_classification\)$/m,
   );
-  expect(out).toMatch(/^Limit +256 tokens a text$/m);
+  expect(out).toMatch(/^Limit +256 tokens per text$/m);
   expect(out).toMatch(/^Inputs +input_ids int64, attention_mask int64, token_type_ids int64$/m);
   expect(out).toMatch(/^Sample +"Thank you so much!" \(7 tokens\): gratitude 0\.\d{3}, /m);
   expect(out).toMatch(/^ +2,048 +[\d.]+ +[\d.]+/m);
@@ -157,10 +157,10 @@ test('for people: what is unusual is a line of its own', async () => {
   );
   expect([int8!.problems, unmasked!.problems, probabilities!.problems]).toEqual(['', '', '']);
   expect(int8!.out).toMatch(
-    /^Batches +of any texts; scores differ by up to 0\.0\d+ from those alone \(BATCH_INV/m,
+    /^Batches +of any texts; scores differ by up to 0\.0\d+ from those of the text alone \(BATCH_INV/m,
   );
   expect(unmasked!.out).toMatch(
-    /^Batches +of texts with the same number of tokens, .*; a score is the same alone and in company$/m,
+    /^Batches +of texts with the same number of tokens, .*; a text scores the same alone and in a batch$/m,
   );
   expect(probabilities!.out).toMatch(/^Labels +2: NEG, POS \(softmax is applied by the graph itself; /m);
 });
@@ -322,7 +322,7 @@ describe('what cannot be served', () => {
     edit('tokenizer_config.json', (config) => delete config.model_max_length);
     const { code, out } = await check([folder, '--text', 'word '.repeat(300)]);
     expect(code).toBe(EXIT.ok);
-    expect(out).toMatch(/^Limit +96 tokens a text$/m);
+    expect(out).toMatch(/^Limit +96 tokens per text$/m);
     expect(out).toMatch(
       /^Warning +.* allow 200 tokens \(max_position_embeddings in config\.json\), but the graph fails beyond 96: /m,
     );
@@ -376,8 +376,8 @@ describe('what cannot be served', () => {
 });
 
 test.each([
-  [[], 'which folder? Such as models/sst2-minilm'],
-  [['a', 'b'], 'one at a time: a b'],
+  [[], 'missing FOLDER, such as models/sst2-minilm'],
+  [['a', 'b'], 'only one FOLDER is allowed: a b'],
   [['a', '--what'], 'unknown option --what; see amulet model --help'],
 ])('wrong usage: %j', async (args, message) => {
   expect(await check(args)).toMatchObject({ code: EXIT.usage, problems: `amulet: ${message}\n` });

@@ -85,7 +85,7 @@ test('again: it is there already, and nothing is fetched', async () => {
   hub.requests.length = 0;
   const { code, said } = await pull();
   expect(code).toBe(EXIT.ok);
-  expect(said).toMatch(/^There +models\/some-model is somebody\/some-model at c0ffee000000 already$/m);
+  expect(said).toMatch(/^Present +models\/some-model already holds somebody\/some-model at c0ffee000000$/m);
   expect(hub.requests.filter(({ path: name }) => name.includes('/resolve/'))).toEqual([]);
 });
 
@@ -96,7 +96,7 @@ test('another commit replaces what is there only when asked to', async () => {
   hub.files.set('config.json', Buffer.from(`${hub.files.get('config.json')!.toString()}\n`));
   const refused = await pull();
   expect(refused.code).toBe(EXIT.usage);
-  expect(refused.said).toContain('amulet: models/some-model is there already; --force replaces it\n');
+  expect(refused.said).toContain('amulet: models/some-model already exists; --force replaces it\n');
   expect(manifest().revision).toBe(before);
   expect((await pull(['--force'])).code).toBe(EXIT.ok);
   expectWhole();
@@ -136,7 +136,7 @@ describe('a connection that is cut', () => {
     const { code, said } = await pull(['--patience', '1']);
     expect(code).toBe(EXIT.temporary);
     expect(said).toContain('gave up after 0:01 without success: 503 Service Unavailable');
-    expect(said).toContain('Go on with:\n  amulet model pull somebody/some-model --patience 1\n');
+    expect(said).toContain('Resume with:\n  amulet model pull somebody/some-model --patience 1\n');
     expect(left()).toEqual(['some-model.partial']);
     hub.reset();
     expect((await pull()).code).toBe(EXIT.ok);
@@ -180,7 +180,7 @@ describe('a connection that is cut', () => {
     const { code, said } = await running.ended;
     expect(code).toBe(EXIT.interrupted);
     expect(said).toContain(
-      'amulet: interrupted\nWhat has come is kept. Go on with:\n  amulet model pull somebody/some-model\n',
+      'amulet: interrupted\nThe downloaded data is kept. Resume with:\n  amulet model pull somebody/some-model\n',
     );
     expect(left()).toEqual(['some-model.partial']);
   });
@@ -201,7 +201,7 @@ describe('bytes that are not those of the hub', () => {
     hub.wrongHash = createHash('sha256').update('something else').digest('hex');
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain(`amulet: ${MODEL} arrives with another content than the hub lists\n`);
+    expect(said).toContain(`amulet: ${MODEL} does not have the content that the hub lists\n`);
     expect(said).toContain(`expected SHA-256 ${hub.wrongHash}`);
     expect(left()).toEqual(['some-model.partial']);
     expect(hub.requests.filter(({ at: where }) => where === 'storage')).toHaveLength(2);
@@ -218,7 +218,7 @@ describe('bytes that are not those of the hub', () => {
     );
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('config.json arrives with another content than the hub lists');
+    expect(said).toContain('config.json does not have the content that the hub lists');
   });
 });
 
@@ -247,7 +247,7 @@ describe('a repository that is not to be had', () => {
   };
 
   test('it does not exist', async () => {
-    expect(await refused(['somebody/nothing'])).toBe(`amulet: there is no somebody/nothing at ${hub.url}\n`);
+    expect(await refused(['somebody/nothing'])).toBe(`amulet: ${hub.url} has no somebody/nothing\n`);
   });
 
   test('it has no such revision', async () => {
@@ -259,9 +259,9 @@ describe('a repository that is not to be had', () => {
   test('it needs a token; with one it is there, and the token goes to the hub alone', async () => {
     hub.token = 'secret-token';
     const said = await refused([hub.id]);
-    expect(said).toBe(`amulet: there is no ${hub.id} at ${hub.url}, or it needs a token: set HF_TOKEN\n`);
+    expect(said).toBe(`amulet: ${hub.url} has no ${hub.id}, or requires a token for it: set HF_TOKEN\n`);
     const wrong = await refused([hub.id], { HF_TOKEN: 'another-token' });
-    expect(wrong).toBe(`amulet: ${hub.url} does not accept HF_TOKEN, or there is no ${hub.id}\n`);
+    expect(wrong).toBe(`amulet: ${hub.url} does not accept HF_TOKEN, or has no ${hub.id}\n`);
     expect(wrong).not.toContain('another-token');
 
     hub.requests.length = 0;
@@ -275,12 +275,15 @@ describe('a repository that is not to be had', () => {
 
   test('a token that no header can carry is refused, and not shown', async () => {
     const { code, said } = await pull([], { HF_TOKEN: 'secret\ntoken' });
-    expect([code, said]).toEqual([EXIT.usage, 'amulet: HF_TOKEN has characters that no token has\n']);
+    expect([code, said]).toEqual([
+      EXIT.usage,
+      'amulet: HF_TOKEN contains characters that are not allowed in a token\n',
+    ]);
   });
 
   test.each([
     ['strangers', 401, {}, 'then set HF_TOKEN'],
-    ['somebody without access', 403, { HF_TOKEN: 'secret-token' }, 'HF_TOKEN does not have it yet'],
+    ['somebody without access', 403, { HF_TOKEN: 'secret-token' }, 'HF_TOKEN has no access yet'],
   ])('it is gated, for %s', async (_, status, env, hint) => {
     // As the hub does: what there is, is for everybody to see.
     hub.plan(/^hub .*resolve/, refuse(status, { 'x-error-code': 'GatedRepo' }), 1000);
@@ -295,7 +298,7 @@ describe('a repository that is not to be had', () => {
     ['something else in JSON', (response: ServerResponse) => response.end('{"status": "ok"}')],
   ])('what answers is no hub: %s', async (_, answer) => {
     hub.plan(/^hub/, (_request, response) => (answer(response), true), 1000);
-    expect(await refused([hub.id])).toBe(`amulet: ${hub.url} does not answer as a hub of models does\n`);
+    expect(await refused([hub.id])).toBe(`amulet: ${hub.url} does not answer like a model hub\n`);
   });
 
   test('nobody answers', async () => {
@@ -306,7 +309,10 @@ describe('a repository that is not to be had', () => {
 
   test('HF_ENDPOINT is no URL', async () => {
     const { code, said } = await pull([], { HF_ENDPOINT: 'nonsense' });
-    expect([code, said]).toEqual([EXIT.usage, 'amulet: HF_ENDPOINT=nonsense: must be a URL\n']);
+    expect([code, said]).toEqual([
+      EXIT.usage,
+      'amulet: HF_ENDPOINT=nonsense: must be an http or https URL\n',
+    ]);
   });
 });
 
@@ -317,7 +323,7 @@ describe('a repository without what a worker needs', () => {
     expect(code).toBe(EXIT.failed);
     expect(said).toBe(
       `amulet: ${hub.id} has no ONNX file\n` +
-        'A checkpoint is made into a model folder by Python (see models/prepare/README.md):\n' +
+        'To convert a checkpoint into a model folder (see models/prepare/README.md):\n' +
         `  cd models/prepare && python prepare.py ${hub.id} ../some-model --texts texts.txt\n`,
     );
     expect(left()).toEqual([]);
@@ -334,7 +340,7 @@ describe('a repository without what a worker needs', () => {
     hub.files.delete(MODEL);
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('It has these; choose one with --file:\n');
+    expect(said).toContain('Choose one of its ONNX files with --file:\n');
     for (const name of ['onnx/model_uint8.onnx', 'onnx/model_O3.onnx'])
       expect(said).toContain(`\n  ${name}\n`);
     const { said: placed } = await pull(['--file', 'onnx/model_uint8.onnx', '--out', 'models/other']);
@@ -376,7 +382,7 @@ describe('what lies there from before', () => {
     const refused = await pull();
     expect(refused.code).toBe(EXIT.usage);
     expect(refused.said).toContain(
-      `amulet: models/some-model is there already, but ${MODEL} is damaged or missing; --force replaces it\n`,
+      `amulet: models/some-model already exists, but ${MODEL} is damaged or missing; --force replaces it\n`,
     );
     expect((await pull(['--force'])).code).toBe(EXIT.ok);
     expectWhole();
@@ -407,7 +413,7 @@ describe('what lies there from before', () => {
     fs.writeFileSync(at('some-model.partial', 'mine.txt'), 'mine');
     const { code, said } = await pull();
     expect(code).toBe(EXIT.usage);
-    expect(said).toContain('some-model.partial is there, and not from an earlier pull: move it away\n');
+    expect(said).toContain('some-model.partial exists and is not from an earlier pull: move it away\n');
     expect(fs.readdirSync(at('some-model.partial'))).toEqual(['mine.txt']);
   });
 });
@@ -422,7 +428,7 @@ test.skipIf(!mountable)(
       const before = await pull();
       expect(before.code).toBe(EXIT.temporary);
       expect(before.said).toMatch(
-        /amulet: \S+some-model\.partial: [\d.]+ MB are to come, and [\d.]+ MB are free\n/,
+        /amulet: \S+some-model\.partial: [\d.]+ MB of free space needed, [\d.]+ MB available\n/,
       );
       expect(hub.requests.filter(({ path: asked }) => asked.includes('/resolve/'))).toEqual([]);
 
@@ -432,7 +438,7 @@ test.skipIf(!mountable)(
       const { code, said } = await pull();
       expect(code).toBe(EXIT.temporary);
       expect(said).toContain(
-        'amulet: models/some-model: no space left on the disk\nWhat has come is kept. Go on with:\n',
+        'amulet: models/some-model: no space left on the disk\nThe downloaded data is kept. Resume with:\n',
       );
       expect(left()).toEqual(['some-model.partial']);
       hub.requests.length = 0;
@@ -479,7 +485,7 @@ test('a name that leads out of the folder is refused', async () => {
   hub.files.set(evil, Buffer.from('evil'));
   const { code, said } = await pull();
   expect(code).toBe(EXIT.failed);
-  expect(said).toContain(`has a file with the name "${evil}"`);
+  expect(said).toContain(`has a file with an unsafe name: "${evil}"`);
   expect(fs.existsSync(path.join(cwd, 'evil'))).toBe(false);
   expect(left()).toEqual([]);
 });
@@ -509,7 +515,7 @@ describe('a hub without end', () => {
     const { code, said } = await pull();
     expect([code, said]).toEqual([
       EXIT.failed,
-      `amulet: ${hub.url} lists files of ${hub.id} on more than 1,000 pages\n`,
+      `amulet: ${hub.url}: the list of files of ${hub.id} has more than 1,000 pages\n`,
     ]);
     expect(pages).toBeLessThanOrEqual(1000);
   });
@@ -517,7 +523,10 @@ describe('a hub without end', () => {
   test('a page that is its own next one', async () => {
     hub.plan(/\/tree/, ({ path: asked }, response) => page(response, asked), 1e9);
     const { code, said } = await pull();
-    expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} lists files of ${hub.id} in a circle\n`]);
+    expect([code, said]).toEqual([
+      EXIT.failed,
+      `amulet: ${hub.url}: the list of files of ${hub.id} repeats a page\n`,
+    ]);
   });
 
   test('a page of endless JSON', async () => {
@@ -525,7 +534,7 @@ describe('a hub without end', () => {
     const { code, said } = await pull();
     expect([code, said]).toEqual([
       EXIT.failed,
-      `amulet: ${hub.url} lists files of ${hub.id} in more than 32.0 MB\n`,
+      `amulet: ${hub.url}: the list of files of ${hub.id} is larger than 32.0 MB\n`,
     ]);
   });
 
@@ -539,14 +548,14 @@ describe('a hub without end', () => {
       1e9,
     );
     const { code, said } = await pull();
-    expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} redirects without end\n`]);
+    expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} redirects endlessly\n`]);
   });
 
   test('a file of more bytes than are listed', async () => {
     hub.plan(/resolve.*config\.json/, (_, response) => pour(response, 'x'.repeat(65_536)), 1e9);
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
-    expect(said).toContain('config.json arrives with another content than the hub lists');
+    expect(said).toContain('config.json does not have the content that the hub lists');
     expect(left()).toEqual(['some-model.partial']);
   });
 
@@ -555,7 +564,7 @@ describe('a hub without end', () => {
       response.end(JSON.stringify([{ type: 'file', path: 'config.json', size, oid: '0' }]));
       return true;
     });
-    expect((await pull()).said).toBe(`amulet: ${hub.url} does not answer as a hub of models does\n`);
+    expect((await pull()).said).toBe(`amulet: ${hub.url} does not answer like a model hub\n`);
   });
 });
 

@@ -52,25 +52,25 @@ test('what is not said is left open', () => {
 
 describe('one line each', () => {
   test.each<[string, string[]]>([
-    ['which FILE? (- is standard input)', ['--out', 'o']],
+    ['missing FILE (use - for standard input)', ['--out', 'o']],
     ['FILE must not be empty', ['', '--out', 'o']],
-    ["one FILE at a time: a 'b c'", ['a', 'b c', '--out', 'o']],
-    ['where to? --out OUT is missing (- is standard output)', ['f']],
-    ['where to? --out OUT is missing (- is standard output)', ['f', '--out', '']],
+    ["only one FILE is allowed: a 'b c'", ['a', 'b c', '--out', 'o']],
+    ['missing --out OUT (use - for standard output)', ['f']],
+    ['missing --out OUT (use - for standard output)', ['f', '--out', '']],
     ['unknown option --textfield; see amulet backfill --help', ['f', '--textfield', 'x']],
     ['unknown option -x; see amulet backfill --help', ['f', '-x']],
     ['--out needs a value', ['f', '--out']],
     ['--model needs a value', ['f', '--model', '--out', 'o']],
     ['--force takes no value', ['f', '--out', 'o', '--force=yes']],
-    ['--resume and --restart exclude each other', ['f', '--out', 'o', '--resume', '--restart']],
-    ['--out - keeps nothing: it cannot be used with --resume', ['f', '--out', '-', '--resume']],
+    ['--resume and --restart cannot be used together', ['f', '--out', 'o', '--resume', '--restart']],
+    ['--out - cannot be used with --resume', ['f', '--out', '-', '--resume']],
     [
-      '--url localhost:3000: must be like http://127.0.0.1:3000',
+      '--url localhost:3000: must be a URL such as http://127.0.0.1:3000',
       ['f', '--out', 'o', '--url', 'localhost:3000'],
     ],
-    ["--url '': must be like", ['f', '--out', 'o', '--url', '']],
-    ["--url 'http://a/?b': must be like", ['f', '--out', 'o', '--url', 'http://a/?b']],
-    ['--url must not have a user name', ['f', '--out', 'o', '--url', 'http://me:secret@host']],
+    ["--url '': must be a URL such as", ['f', '--out', 'o', '--url', '']],
+    ["--url 'http://a/?b': must be a URL such as", ['f', '--out', 'o', '--url', 'http://a/?b']],
+    ['--url must not contain a user name', ['f', '--out', 'o', '--url', 'http://me:secret@host']],
     ['--format json: must be ndjson, csv or lines', ['f', '--out', 'o', '--format', 'json']],
     ['--top-k 0: must be a number from 1 to 999999, or all', ['f', '--out', 'o', '--top-k', '0']],
     ["--delimiter '||': must be tab or one ASCII character", ['f', '--out', 'o', '--delimiter', '||']],
@@ -114,9 +114,9 @@ describe('the format', () => {
   });
 
   test.each<[string, string, object]>([
-    ['which format has a.json? Say --format ndjson, csv or lines', 'a.json', {}],
-    ['which format has a.gz?', 'a.gz', {}],
-    ['which format has standard input?', '-', {}],
+    ['unknown format of a.json: use --format ndjson, csv or lines', 'a.json', {}],
+    ['unknown format of a.gz:', 'a.gz', {}],
+    ['unknown format of standard input:', '-', {}],
     ['--delimiter is for CSV only', 'a.txt', { delimiter: ';' }],
     ['plain lines have no fields', 'a.txt', { id_field: 'id' }],
   ])('%s', (message, file, given) => {
@@ -174,7 +174,9 @@ describe('the key of the environment', () => {
   test.each(['amk_secret\namk_secret', 'Bearer amk_secret', 'amk_sécret'])('%j is no key', (key) => {
     vi.stubEnv('AMULET_API_KEY', key);
     const connect = () => connectTo(new URL('http://127.0.0.1:3000'));
-    expect(connect).toThrow(new UsageError('AMULET_API_KEY has characters that no key has'));
+    expect(connect).toThrow(
+      new UsageError('AMULET_API_KEY contains characters that are not allowed in a key'),
+    );
   });
 
   test('may have a line end behind it, or be empty', () => {

@@ -72,15 +72,15 @@ describe('input', () => {
   });
 
   test.each<[string, (gzip: Buffer) => Buffer]>([
-    ['ends in the middle of its gzip data', (gzip) => gzip.subarray(0, -5)],
-    ['ends in the middle of its gzip data', (gzip) => gzip.subarray(0, 12)],
+    ['ends within its gzip data', (gzip) => gzip.subarray(0, -5)],
+    ['ends within its gzip data', (gzip) => gzip.subarray(0, 12)],
     ['has damaged gzip data', (gzip) => Buffer.from(gzip.map((byte, i) => (i === 500 ? byte ^ 255 : byte)))],
     [
-      'has a hole of zeros in its gzip data',
+      'has zero bytes between its gzip members',
       (gzip) => Buffer.concat([gzip, Buffer.alloc(512), gzipSync('and more\n')]),
     ],
     [
-      'has a hole of zeros in its gzip data',
+      'has zero bytes between its gzip members',
       (gzip) => Buffer.concat([gzip, Buffer.alloc(300_000), Buffer.from('x')]),
     ],
     [
@@ -212,7 +212,7 @@ describe('the state file', () => {
 
   test.each(['', '{', 'null', '[]', '{"v":2}'])('%j is refused', async (content) => {
     write('state', content);
-    await expect(new StateFile(at('state')).read()).rejects.toThrow('begin anew with --restart');
+    await expect(new StateFile(at('state')).read()).rejects.toThrow('start over with --restart');
   });
 });
 
@@ -301,7 +301,7 @@ describe('a destination', () => {
   test.each([
     ['is a folder', () => dir],
     ['the folder', () => at('none/out')],
-    ['is no file; --out - writes to standard output', () => '/dev/null'],
+    ['is not a regular file; use --out - for standard output', () => '/dev/null'],
   ])('that %s is refused', async (message, out) => {
     await expect(openDestination(out())).rejects.toMatchObject({
       exitCode: 2,

@@ -58,17 +58,17 @@ describe('the command line', () => {
   });
 
   test.each([
-    [[], 'model what? See amulet model --help'],
+    [[], 'missing command: model pull or model check; see amulet model --help'],
     [['push'], 'unknown command model push; see amulet model --help'],
-    [['pull'], 'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
-    [['pull', ''], 'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
-    [['pull', 'a/b', 'c/d'], 'one at a time: a/b c/d'],
-    [['pull', 'a/b/c'], 'a/b/c is not the id of a model, such as owner/name'],
-    [['pull', '../b'], '../b is not the id of a model, such as owner/name'],
-    [['pull', 'a/..'], 'a/.. is not the id of a model, such as owner/name'],
+    [['pull'], 'missing ID, such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
+    [['pull', ''], 'missing ID, such as Xenova/distilbert-base-uncased-finetuned-sst-2-english'],
+    [['pull', 'a/b', 'c/d'], 'only one ID is allowed: a/b c/d'],
+    [['pull', 'a/b/c'], 'a/b/c is not a model ID such as owner/name'],
+    [['pull', '../b'], '../b is not a model ID such as owner/name'],
+    [['pull', 'a/..'], 'a/.. is not a model ID such as owner/name'],
     [
       ['pull', 'https://huggingface.co/a/b'],
-      'https://huggingface.co/a/b is not the id of a model, such as owner/name',
+      'https://huggingface.co/a/b is not a model ID such as owner/name',
     ],
     [['pull', 'a/b', '--out', ''], '--out must not be empty'],
     [['pull', 'a/b', '--revision', ''], '--revision must not be empty'],
@@ -154,7 +154,7 @@ describe('the files that are taken', () => {
     ['onnx/model.onnx_data/com1'],
   ])('%j is refused', (path) => {
     expect(() => choose(['onnx/model.onnx', path])).toThrow(
-      `a/b has a file with the name ${JSON.stringify(path)}`,
+      `a/b has a file with an unsafe name: ${JSON.stringify(path)}`,
     );
   });
 
@@ -179,7 +179,7 @@ describe('the files that are taken', () => {
       expect(choose(['onnx/model.onnx', path]).others).toContain(path);
     for (const path of [name(256), long(1026)]) {
       expect(() => choose(['onnx/model.onnx', path])).toThrow(
-        `a/b has a file with the name ${JSON.stringify(path.slice(0, 300))}`,
+        `a/b has a file with an unsafe name: ${JSON.stringify(path.slice(0, 300))}`,
       );
     }
   });
@@ -203,7 +203,7 @@ describe('the files that are taken', () => {
     expect(() => choose([])).toThrow('a/b has no ONNX file');
     expect(() => choose(['onnx/x.onnx', 'onnx/y.onnx'])).toThrow(
       expect.objectContaining({
-        hints: ['It has these; choose one with --file:', '  onnx/x.onnx', '  onnx/y.onnx'],
+        hints: ['Choose one of its ONNX files with --file:', '  onnx/x.onnx', '  onnx/y.onnx'],
       }) as CliError,
     );
   });
@@ -217,9 +217,9 @@ describe('the files that are taken', () => {
     expect(() => external('x.bin')).toThrow('a/b has no onnx/x.bin, where onnx/m.onnx has its weights');
     expect(() =>
       chooseExternalFiles('a/b', [file('manifest.json')], file('model.onnx'), ['manifest.json']),
-    ).toThrow('has a file with the name "manifest.json"');
+    ).toThrow('has a file with an unsafe name: "manifest.json"');
     for (const location of ['../w.bin', '/etc/passwd', 'sub/../w.bin', ''])
-      expect(() => external(location)).toThrow(`has a file with the name ${JSON.stringify(location)}`);
+      expect(() => external(location)).toThrow(`has a file with an unsafe name: ${JSON.stringify(location)}`);
   });
 });
 

@@ -186,7 +186,7 @@ describe('records that are too long', () => {
   test('more lines than a part has bytes', async () => {
     const file = Buffer.from(`a\n"${'\n'.repeat(3000)}`);
     await expect(cut(inPieces(file), { ...SPECS.csv, ...COLUMNS }, 1000, 7)).rejects.toThrow(
-      'the record that begins on line 8 has 3000 lines: is a quote missing?',
+      'the record that begins on line 8 spans 3000 lines: is a quote missing?',
     );
   });
 });

@@ -47,7 +47,7 @@ test('that there is no worker at all', async () => {
   await notice.look(batch(0));
   await pass();
   await notice.look(batch(0));
-  expect(said).toEqual([expect.stringContaining('No worker is there at all')]);
+  expect(said).toEqual([expect.stringContaining('No worker is running')]);
 });
 
 test('not of a batch that has ended, or that is worked on', async () => {

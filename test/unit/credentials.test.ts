@@ -46,12 +46,18 @@ describe('the hub', () => {
   });
 
   test.each([
-    [{ HF_ENDPOINT: 'hub.example' }, 'HF_ENDPOINT=hub.example: must be a URL'],
-    [{ HF_ENDPOINT: 'ftp://hub.example' }, 'HF_ENDPOINT=ftp://hub.example: must be a URL'],
-    [{ HF_ENDPOINT: 'https://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
-    [{ HF_ENDPOINT: 'ftp://me:secret@hub.example' }, 'HF_ENDPOINT must be without a user; set HF_TOKEN'],
-    [{ HF_TOKEN: 'sec\nret' }, 'HF_TOKEN has characters that no token has'],
-    [{ HF_TOKEN: 'sécret' }, 'HF_TOKEN has characters that no token has'],
+    [{ HF_ENDPOINT: 'hub.example' }, 'HF_ENDPOINT=hub.example: must be an http or https URL'],
+    [{ HF_ENDPOINT: 'ftp://hub.example' }, 'HF_ENDPOINT=ftp://hub.example: must be an http or https URL'],
+    [
+      { HF_ENDPOINT: 'https://me:secret@hub.example' },
+      'HF_ENDPOINT must not contain a user name or password; set HF_TOKEN instead',
+    ],
+    [
+      { HF_ENDPOINT: 'ftp://me:secret@hub.example' },
+      'HF_ENDPOINT must not contain a user name or password; set HF_TOKEN instead',
+    ],
+    [{ HF_TOKEN: 'sec\nret' }, 'HF_TOKEN contains characters that are not allowed in a token'],
+    [{ HF_TOKEN: 'sécret' }, 'HF_TOKEN contains characters that are not allowed in a token'],
   ])('%j cannot be used', (env, message) => {
     expect(() => hubAccess(given(env))).toThrow(new UsageError(message));
   });
@@ -59,6 +65,6 @@ describe('the hub', () => {
 
 test('a key with what no header can carry is refused, without it in the message', () => {
   expect(() => clientKey(given({ AMULET_API_KEY: 'sec\nret' }))).toThrow(
-    new UsageError('AMULET_API_KEY has characters that no key has'),
+    new UsageError('AMULET_API_KEY contains characters that are not allowed in a key'),
   );
 });

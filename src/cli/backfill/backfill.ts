@@ -105,12 +105,10 @@ async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on
     await destination.save(state);
   }
   if (batch.status === 'failed') {
-    reporter.say(
-      `The batch had failed: ${batch.error?.message ?? 'for no known reason'}. It is told to go on.`,
-    );
+    reporter.say(`The batch had failed: ${batch.error?.message ?? 'unknown reason'}. Resuming it.`);
     batch = await retrier.run(resuming(client, id, signal));
   } else if (hasDamagedResults(batch) && batch.status !== 'canceled') {
-    reporter.say('Rows of the batch are damaged on the server. They are labelled again.');
+    reporter.say('Some rows of the batch are damaged on the server. Labelling them again.');
     batch = await retrier.run(resuming(client, id, signal));
   }
   if (batch.status !== 'open') state.uploaded = true;

@@ -62,16 +62,16 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
   const { values, positionals } = parse(args);
   if (values.help === true) return 'help';
   const [file, ...others] = positionals;
-  if (file === undefined) throw new UsageError('which FILE? (- is standard input)');
+  if (file === undefined) throw new UsageError('missing FILE (use - for standard input)');
   if (file === '') throw new UsageError('FILE must not be empty');
-  if (others.length > 0) throw new UsageError(`one FILE at a time: ${positionals.map(shellWord).join(' ')}`);
+  if (others.length > 0)
+    throw new UsageError(`only one FILE is allowed: ${positionals.map(shellWord).join(' ')}`);
   const { out } = values;
-  if (out === undefined || out === '')
-    throw new UsageError('where to? --out OUT is missing (- is standard output)');
+  if (out === undefined || out === '') throw new UsageError('missing --out OUT (use - for standard output)');
   const { resume = false, restart = false, force = false } = values;
-  if (resume && restart) throw new UsageError('--resume and --restart exclude each other');
+  if (resume && restart) throw new UsageError('--resume and --restart cannot be used together');
   if (out === '-' && (resume || restart || force)) {
-    throw new UsageError('--out - keeps nothing: it cannot be used with --resume, --restart or --force');
+    throw new UsageError('--out - cannot be used with --resume, --restart or --force');
   }
   return {
     file,
@@ -151,10 +151,10 @@ function checkMetadata(json: string): void {
 function parseUrl(value: string): URL {
   const url = URL.canParse(value) ? new URL(value) : undefined;
   if (!url || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
-    throw new UsageError(`--url ${shellWord(value)}: must be like http://127.0.0.1:3000`);
+    throw new UsageError(`--url ${shellWord(value)}: must be a URL such as http://127.0.0.1:3000`);
   }
   if (url.username !== '' || url.password !== '') {
-    throw new UsageError('--url must not have a user name or password in it');
+    throw new UsageError('--url must not contain a user name or password');
   }
   return url;
 }
@@ -187,7 +187,7 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
   const byName = given.format === undefined ? formatByName(file) : { format: given.format };
   if (byName === undefined) {
     const name = file === '-' ? 'standard input' : file;
-    throw new UsageError(`which format has ${name}? Say --format ndjson, csv or lines`);
+    throw new UsageError(`unknown format of ${name}: use --format ndjson, csv or lines`);
   }
   const options = { ...byName, ...given };
   if (options.format !== 'csv' && options.delimiter !== undefined) {

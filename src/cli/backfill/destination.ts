@@ -87,7 +87,7 @@ async function check(out: string): Promise<void> {
   const stats = await stat(out).catch(() => undefined);
   if (stats?.isDirectory() === true) throw new UsageError(`--out ${out} is a folder`);
   if (stats && !stats.isFile())
-    throw new UsageError(`--out ${out} is no file; --out - writes to standard output`);
+    throw new UsageError(`--out ${out} is not a regular file; use --out - for standard output`);
   if ((await stat(folder).catch(() => undefined))?.isDirectory() !== true) {
     throw new UsageError(`--out ${out}: the folder ${folder} does not exist`);
   }

@@ -27,7 +27,7 @@ export async function bringRows(run: Run, state: BackfillState, batch: Batch): P
     const { total, failed } = ended.rows;
     if (output.rows !== total) {
       const rows = `${count(output.rows)} of ${plural(total, 'row')}`;
-      throw new CliError(EXIT.failed, `the server gave ${rows}: this is a bug`);
+      throw new CliError(EXIT.failed, `the server sent ${rows}: this is a bug`);
     }
     await destination.finish(state, { rows: total, failed }, output);
     reporter.unwatch();
@@ -47,7 +47,7 @@ export async function finished(
   failed: number,
 ): Promise<ExitCode> {
   if (command.deleteBatch && batch !== null && !(await abandon(url, batch))) {
-    reporter.say('The batch could not be removed from the server; it expires by itself.');
+    reporter.say('The batch could not be removed from the server; it will expire by itself.');
   }
   return failed > 0 ? EXIT.rowErrors : EXIT.ok;
 }

@@ -27,7 +27,7 @@ export function explain(error: unknown, run: Run): unknown {
 
 /** Of a batch that nobody wants any more. @param batch its URL */
 export function notCanceled(batch: string): string {
-  return `The batch could not be canceled, and may go on. To cancel it: DELETE ${batch}`;
+  return `The batch could not be canceled and may continue. To cancel it: DELETE ${batch}`;
 }
 
 function meaning(error: unknown, run: Run): unknown {
@@ -39,7 +39,7 @@ function meaning(error: unknown, run: Run): unknown {
   }
   if (error instanceof OtherInputError) {
     return new UsageError(
-      `${run.command.file} is not what was uploaded before: ${error.message}`,
+      `${run.command.file} is not the input that was uploaded before: ${error.message}`,
       beginAnew(run),
     );
   }
@@ -47,7 +47,7 @@ function meaning(error: unknown, run: Run): unknown {
     return new CliError(EXIT.temporary, error.message, goOn(run), error);
   if (error instanceof BatchEndedError) return ended(error, run);
   if (error instanceof DamagedResultsError) {
-    const hints = run.destination.resumable ? ['To have these rows labelled again:', ...again(run)] : [];
+    const hints = run.destination.resumable ? ['To label these rows again:', ...again(run)] : [];
     return new CliError(EXIT.failed, error.message, hints, error);
   }
   if (error instanceof ApiError) return refused(error, run);
@@ -64,10 +64,10 @@ function interrupted({ exitCode }: Interrupted, run: Run): CliError {
   const message = `interrupted ${run.whereabouts()}`;
   if (!run.state) return new CliError(exitCode, message);
   if (!run.destination.resumable)
-    return new CliError(exitCode, message, run.leftBehind === undefined ? ['The batch is canceled.'] : []);
+    return new CliError(exitCode, message, run.leftBehind === undefined ? ['The batch was canceled.'] : []);
   const goesOn = run.state.uploaded
-    ? ['The batch goes on on the server. Get the rest here with:']
-    : ['What is uploaded is kept on the server for some time. Go on with:'];
+    ? ['The batch continues on the server. Download the rest with:']
+    : ['The server keeps the uploaded parts for some time. Resume with:'];
   return new CliError(exitCode, message, [...goesOn, ...again(run)]);
 }
 
@@ -76,7 +76,9 @@ function ended({ batch }: BatchEndedError, run: Run): CliError {
   const message = `the batch ${batch.status === 'failed' ? 'has failed' : `was ${batch.status}`}${why}`;
   // The server has lost what it would need to go on.
   const resumable = batch.status === 'failed' && batch.error?.code !== 'input_lost';
-  const hints = resumable ? ['When the cause is gone:', ...again(run), ...beginAnew(run)] : beginAnew(run);
+  const hints = resumable
+    ? ['To resume, once the cause is fixed:', ...again(run), ...beginAnew(run)]
+    : beginAnew(run);
   return new CliError(EXIT.failed, message, hints);
 }
 
@@ -91,7 +93,12 @@ function refused(error: ApiError, run: Run): CliError {
     return new CliError(EXIT.failed, `${run.url.href}: no valid API key`, [hint, ...goOn(run)], error);
   }
   const hints = run.state && isTemporary(error) ? goOn(run) : [];
-  return new CliError(EXIT.failed, `the server refuses: ${error.title}`, [...detail, ...hints], error);
+  return new CliError(
+    EXIT.failed,
+    `the server refused the request: ${error.title}`,
+    [...detail, ...hints],
+    error,
+  );
 }
 
 function local(error: unknown, run: Run): unknown {
@@ -101,7 +108,7 @@ function local(error: unknown, run: Run): unknown {
 }
 
 function goOn(run: Run): string[] {
-  return run.state && run.destination.resumable ? ['Go on with:', ...again(run)] : [];
+  return run.state && run.destination.resumable ? ['Resume with:', ...again(run)] : [];
 }
 
 function again({ command, state, url }: Run): string[] {
@@ -113,5 +120,5 @@ function again({ command, state, url }: Run): string[] {
 
 function beginAnew({ command, state, url, destination }: Run): string[] {
   if (!state || !destination.resumable) return [];
-  return ['To begin anew:', `  ${restartWith(command, url, state.options)}`];
+  return ['To start over:', `  ${restartWith(command, url, state.options)}`];
 }

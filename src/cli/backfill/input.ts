@@ -37,12 +37,12 @@ const HEAD_BYTES = 64 * 1024;
 const READ_BYTES = 128 * 1024;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const GZIP_PROBLEMS: Record<GzipProblem, string> = {
-  cut: 'ends in the middle of its gzip data: is it whole?',
+  cut: 'ends within its gzip data: is it complete?',
   damaged: 'has damaged gzip data',
   trailing:
-    'has something else behind its gzip data (are two files in one?): unpack it with gunzip -c, and send that',
-  hole: 'has a hole of zeros in its gzip data: what lies behind it would be lost',
-  members: 'consists of too many tiny gzip members: pack it again, with zcat FILE | gzip',
+    'has other data after its gzip data (two files in one?): unpack it with gunzip -c and send the result',
+  hole: 'has zero bytes between its gzip members: the data after them would be lost',
+  members: 'consists of too many tiny gzip members: repack it with zcat FILE | gzip',
 };
 const BOM = Buffer.from('\ufeff');
 

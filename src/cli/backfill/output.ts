@@ -151,7 +151,8 @@ export class StandardOutput implements Output {
   }
 
   clear(): Promise<void> {
-    const message = 'the batch was begun again with other weights: what is written is of those before';
+    const message =
+      'the batch was restarted with other model weights: the rows already written come from the earlier ones';
     return Promise.reject(new CliError(EXIT.failed, message));
   }
 

@@ -146,7 +146,7 @@ function standIn(
   const inside = ended ? lineFeeds - 1 : lineFeeds;
   if (inside > buffer.length - 3) {
     throw new BadInputError(
-      `the record that begins on line ${line} has ${inside} lines: is a quote missing?`,
+      `the record that begins on line ${line} spans ${inside} lines: is a quote missing?`,
     );
   }
   buffer.fill(0);

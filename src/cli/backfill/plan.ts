@@ -44,7 +44,7 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   // Not of a run that was begun: an earlier version may have, under any name.
   refuseOtherFormat(out);
   if (!command.force && (await destination.exists())) {
-    throw new UsageError(`${out} exists already; --force replaces it`);
+    throw new UsageError(`${out} already exists; --force replaces it`);
   }
   const options = completeOptions(command.file, command.options);
   await refuseSameFile(command.file, out);
@@ -58,10 +58,10 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
 }
 
 function alreadyBegun(command: BackfillCommand): UsageError {
-  return new UsageError(`${command.out} was begun by an earlier run`, [
-    'To go on with that:',
+  return new UsageError(`${command.out} has an unfinished earlier run`, [
+    'To resume it:',
     `  ${resumeCommand(command)}`,
-    'To begin anew:',
+    'To start over:',
     `  ${restartCommand(command)}`,
   ]);
 }
@@ -72,25 +72,25 @@ async function goOn(command: BackfillCommand, state: BackfillState): Promise<Pla
   const asksServer = state.finished === null || command.deleteBatch;
   if (asksServer && !command.url && !mayHaveKey(state)) {
     throw new UsageError(
-      `${command.out}.resume.json names a server, ${url.href}, to which this AMULET_API_KEY was not sent before`,
-      ['If it is to have the key:', `  ${resumeCommand(command, url)}`],
+      `${command.out}.resume.json names the server ${url.href}, which has not been sent this AMULET_API_KEY before`,
+      ['To send it the key:', `  ${resumeCommand(command, url)}`],
     );
   }
   if (state.finished !== null) return { kind: 'finish', url, state, finished: state.finished };
   const restart = [
-    'To begin anew:',
+    'To start over:',
     `  ${restartWith(command, url, { ...state.options, ...command.options })}`,
   ];
   for (const [name, value] of Object.entries(command.options)) {
     const before = state.options[name as keyof BatchOptions];
     if (value === before) continue;
-    const was = before === undefined ? 'left out' : String(before);
-    throw new UsageError(`--${name.replace('_', '-')} was ${was} when this was begun`, restart);
+    const was = before === undefined ? 'not given' : String(before);
+    throw new UsageError(`--${name.replace('_', '-')} was ${was} in the earlier run`, restart);
   }
   const input = await inputToGoOnWith(command.file, state);
   if (input?.identity && state.input && !sameInput(input.identity, state.input)) {
     input.close();
-    throw new UsageError(`${command.file} has changed since this was begun`, restart);
+    throw new UsageError(`${command.file} has changed since the earlier run`, restart);
   }
   return { kind: 'go on', url, state, batch: state.batch ?? '', input };
 }
@@ -116,7 +116,7 @@ function refuseOtherFormat(out: string): void {
   if (extension === undefined) return;
   const better = out.replace(/(?:\.(?:jsonl|ndjson|json))?\.[^.]+$/i, '.jsonl');
   throw new UsageError(
-    `--out ${out}: the labels are written as JSON Lines, uncompressed, which ${extension} does not say; ` +
+    `--out ${out}: the output is uncompressed JSON Lines, not ${extension}; ` +
       `use a name that ends in .jsonl, .ndjson or .json: --out ${shellWord(better)}`,
   );
 }
@@ -124,6 +124,6 @@ function refuseOtherFormat(out: string): void {
 async function refuseSameFile(file: string, out: string): Promise<void> {
   const [input, output] = await Promise.all([file, out].map((name) => stat(name).catch(() => undefined)));
   if (input !== undefined && input.ino === output?.ino && input.dev === output.dev) {
-    throw new UsageError(`${out} is the input`);
+    throw new UsageError(`${out} is the input file`);
   }
 }

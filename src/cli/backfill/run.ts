@@ -28,7 +28,7 @@ export interface Run {
 
 /** What the progress line shows in place of figures. */
 export function troubleText({ trouble, url }: Run): string | undefined {
-  return trouble && `${url.host}: ${trouble.reason} for ${since(trouble.since)}; trying again`;
+  return trouble && `${url.host}: ${trouble.reason} for ${since(trouble.since)}; retrying`;
 }
 
 /** How long ago that was. @param time Unix ms */

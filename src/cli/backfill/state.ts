@@ -48,7 +48,7 @@ export class StateFile {
       // Said below.
     }
     if (state?.v === 1) return state as BackfillState;
-    throw new UsageError(`${this.path} is not from this version of amulet: begin anew with --restart`);
+    throw new UsageError(`${this.path} was not written by this version of amulet: start over with --restart`);
   }
 
   async write(state: BackfillState): Promise<void> {

@@ -34,10 +34,10 @@ export class UnservedModelNotice {
     const models = await client.listModels(signal);
     const served = models.filter(({ workers }) => workers > 0).map(({ name }) => name);
     reporter.say(
-      `No worker has served the model ${model.name} for ${duration(waited / 1000)}: the batch waits until one starts. ` +
+      `No worker has served the model ${model.name} for ${duration(waited / 1000)}: the batch waits until one does. ` +
         (served.length > 0
-          ? `Served now: ${served.join(', ')} (--model NAME, with --restart).`
-          : 'No worker is there at all: start one.'),
+          ? `Served now: ${served.join(', ')} (choose one with --restart --model NAME).`
+          : 'No worker is running: start one.'),
     );
   }
 }

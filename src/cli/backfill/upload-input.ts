@@ -47,7 +47,7 @@ export async function beginBatch(
   if (abandoned) await cancelEarlier(run, abandoned);
   await destination.discard();
   if (first.done === true) {
-    run.reporter.say(entry('Input', `${input.name} has no records, nothing to label`));
+    run.reporter.say(entry('Input', `${input.name} has no records: nothing to label`));
     return undefined;
   }
 
@@ -226,8 +226,8 @@ async function upload(
   }
   if (unclosed) {
     const { from, to } = unclosed;
-    const where = `begins on line ${from} and is not closed until the end of the file, line ${to}`;
-    reporter.say(entry('Unclosed', `a quoted field ${where}; one error row stands for these lines`));
+    const text = `the quoted field that begins on line ${from} is never closed; one error row stands for lines ${from} to ${to}`;
+    reporter.say(entry('Unclosed', text));
   }
   return batch;
 }

@@ -89,7 +89,7 @@ export async function uploadParts(
     throw stop.signal.reason;
   }
   await Promise.all(uploads);
-  if (present.size > 0) throw new OtherInputError(`it had ${target.present.length} parts or more`);
+  if (present.size > 0) throw new OtherInputError(`it has fewer than ${target.present.length} parts`);
   return uploaded;
 }
 

@@ -24,8 +24,8 @@ export async function check(
   write: (line: string) => void,
 ): Promise<ExitCode> {
   if (!existsSync(ENTRY)) {
-    const reason = 'model check is done by the code of a worker, which is not in this package';
-    throw new CliError(EXIT.failed, `${reason}: run it in a checkout, or in the image, of Amulet`);
+    const reason = 'model check needs the worker, which this package does not contain';
+    throw new CliError(EXIT.failed, `${reason}: run it in a checkout or the image of Amulet`);
   }
   const report = await examine(command, signal);
   if (command.json) {
@@ -99,11 +99,17 @@ export function describe(report: ModelReport): string[] {
     files?.map(({ name, bytes: size }) => `${name}, ${bytes(size)}`).join('; '),
   );
   if (family !== undefined)
-    say('Family', [family ?? 'not said', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '));
+    say(
+      'Family',
+      [family ?? 'not declared', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '),
+    );
   say('Labels', labels && `${listed(labels)} (${scores(report)})`);
-  say('Limit', maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} a text${tried(report)}`);
+  say(
+    'Limit',
+    maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} per text${tried(report)}`,
+  );
   say('Inputs', graph?.inputs.map(({ name, type }) => `${name} ${type}`).join(', '));
-  say('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} a text`);
+  say('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} per text`);
   say('Batches', batches(report));
   for (const warning of report.warnings ?? []) say('Warning', warning);
   say(
@@ -115,7 +121,7 @@ export function describe(report: ModelReport): string[] {
   }
   if (report.vocabulary) lines.push(...vocabulary(report.vocabulary));
   if (report.unreadable_text === 'classify')
-    say('Unreadable', 'texts get labels all the same (unreadable_text in amulet.json)');
+    say('Unreadable', 'texts get labels anyway (unreadable_text in amulet.json)');
   if (report.calibration) lines.push(...calibration(report.calibration, report.budgets ?? undefined));
   return lines;
 }
@@ -135,16 +141,16 @@ function batches({ batching, batch_dependence: dependence = 0 }: ModelReport): s
   const which = {
     mixed: 'of any texts',
     equal_lengths: 'of texts with the same number of tokens, as scores depend on padding',
-    row_by_row: 'of one text, as scores depend on company',
+    row_by_row: 'of one text, as scores depend on the other texts',
   }[batching];
-  if (dependence === 0) return `${which}; a score is the same alone and in company`;
-  return `${which}; scores differ by up to ${dependence} from those alone (BATCH_INVARIANCE=strict: not at all)`;
+  if (dependence === 0) return `${which}; a text scores the same alone and in a batch`;
+  return `${which}; scores differ by up to ${dependence} from those of the text alone (BATCH_INVARIANCE=strict: not at all)`;
 }
 
 function scores({ apply, applied, problem_type: type }: ModelReport): string {
-  if (applied) return `${applied} is applied by the graph itself; problem_type ${type ?? 'not said'}`;
-  const how = apply === 'none' ? 'the numbers themselves' : String(apply);
-  return `${how}; problem_type ${type ?? 'not said'}`;
+  if (applied) return `${applied} is applied by the graph itself; problem_type ${type ?? 'not declared'}`;
+  const how = apply === 'none' ? 'raw outputs' : String(apply);
+  return `${how}; problem_type ${type ?? 'not declared'}`;
 }
 
 function outcome(result: RowResult): string {
@@ -165,7 +171,7 @@ function calibration(
   return [
     entry(
       'Speed',
-      `of one process: tokens a batch, ms, µs a token${budgets ? ', and what a worker would choose' : ''}`,
+      `of one process: tokens per batch, ms, µs per token${budgets ? ', and the sizes that a worker would choose' : ''}`,
     ),
     ...rows.map(({ tokens, ms, us_per_token: micros }) =>
       `${''.padEnd(12)}${count(tokens).padStart(6)}${ms.toFixed(1).padStart(9)}${micros.toFixed(1).padStart(8)}  ${mark(tokens)}`.trimEnd(),

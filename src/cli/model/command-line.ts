@@ -43,7 +43,9 @@ export function parseModel([command, ...args]: readonly string[]): PullCommand |
   if (command === 'pull') return parsePull(args);
   if (command === 'check') return parseCheck(args);
   throw new UsageError(
-    command === undefined ? `model what? See ${HELP}` : `unknown command model ${command}; see ${HELP}`,
+    command === undefined
+      ? `missing command: model pull or model check; see ${HELP}`
+      : `unknown command model ${command}; see ${HELP}`,
   );
 }
 
@@ -62,11 +64,8 @@ function parsePull(args: readonly string[]): PullCommand | 'help' {
     parseArgs({ args: [...args], options: PULL_FLAGS, allowPositionals: true }),
   );
   if (values.help === true) return 'help';
-  const id = single(
-    positionals,
-    'which model? Such as Xenova/distilbert-base-uncased-finetuned-sst-2-english',
-  );
-  if (!ID.test(id)) throw new UsageError(`${shellWord(id)} is not the id of a model, such as owner/name`);
+  const id = single(positionals, 'ID', 'Xenova/distilbert-base-uncased-finetuned-sst-2-english');
+  if (!ID.test(id)) throw new UsageError(`${shellWord(id)} is not a model ID such as owner/name`);
   const { revision = 'main', file, out = `models/${id.slice(id.lastIndexOf('/') + 1)}` } = values;
   for (const [name, value] of Object.entries({ revision, file, out })) {
     if (value === '') throw new UsageError(`--${name} must not be empty`);
@@ -97,15 +96,16 @@ function parseCheck(args: readonly string[]): CheckCommand | 'help' {
     parseArgs({ args: [...args], options: CHECK_FLAGS, allowPositionals: true }),
   );
   if (values.help === true) return 'help';
-  const folder = single(positionals, 'which folder? Such as models/sst2-minilm');
+  const folder = single(positionals, 'FOLDER', 'models/sst2-minilm');
   const { file, text: texts = [], json = false } = values;
   return { kind: 'check', folder, file, texts, json };
 }
 
-function single(positionals: readonly string[], question: string): string {
+function single(positionals: readonly string[], name: string, example: string): string {
   const [first, ...others] = positionals;
-  if (first === undefined || first === '') throw new UsageError(question);
-  if (others.length > 0) throw new UsageError(`one at a time: ${positionals.map(shellWord).join(' ')}`);
+  if (first === undefined || first === '') throw new UsageError(`missing ${name}, such as ${example}`);
+  if (others.length > 0)
+    throw new UsageError(`only one ${name} is allowed: ${positionals.map(shellWord).join(' ')}`);
   return first;
 }
 

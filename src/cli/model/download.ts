@@ -36,7 +36,7 @@ export async function download(file: HubFile, folder: string, options: Download)
     await truncate(target, 0);
     if (attempt === 2) {
       const { algorithm, hex } = file.hash;
-      throw new CliError(EXIT.failed, `${file.path} arrives with another content than the hub lists`, [
+      throw new CliError(EXIT.failed, `${file.path} does not have the content that the hub lists`, [
         `expected ${algorithm === 'sha256' ? 'SHA-256' : 'git blob'} ${hex}`,
       ]);
     }

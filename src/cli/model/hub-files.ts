@@ -127,7 +127,7 @@ function refuseStrange(repository: string, path: string): void {
   ) {
     throw new CliError(
       EXIT.failed,
-      `${repository} has a file with the name ${JSON.stringify(path.slice(0, 300))}`,
+      `${repository} has a file with an unsafe name: ${JSON.stringify(path.slice(0, 300))}`,
     );
   }
 }
@@ -141,7 +141,7 @@ function noModel(repository: string, onnx: string[], wanted: string | undefined)
       ? `${repository} has none of ${ONNX_FILES.join(', ')}`
       : `${repository} has no file ${wanted}`;
   return new CliError(EXIT.failed, message, [
-    'It has these; choose one with --file:',
+    'Choose one of its ONNX files with --file:',
     ...onnx.slice(0, MAX_SHOWN).map((path) => `  ${path}`),
     ...(onnx.length > MAX_SHOWN ? [`  and ${onnx.length - MAX_SHOWN} more`] : []),
   ]);
@@ -150,7 +150,7 @@ function noModel(repository: string, onnx: string[], wanted: string | undefined)
 function exportHint(repository: string): string[] {
   const name = repository.slice(repository.lastIndexOf('/') + 1);
   return [
-    'A checkpoint is made into a model folder by Python (see models/prepare/README.md):',
+    'To convert a checkpoint into a model folder (see models/prepare/README.md):',
     `  cd models/prepare && python prepare.py ${repository} ../${name} --texts texts.txt`,
   ];
 }

@@ -74,7 +74,7 @@ export class Hub {
       // The library takes an answer for what it should be, and stumbles over any other.
       const stumbled = [SyntaxError, TypeError, RangeError, z.ZodError].some((kind) => error instanceof kind);
       if (!stumbled) throw error;
-      const message = `${this.#access.endpoint} does not answer as a hub of models does`;
+      const message = `${this.#access.endpoint} does not answer like a model hub`;
       throw new CliError(EXIT.failed, message, [], error);
     }
   }
@@ -108,14 +108,14 @@ export class Hub {
     const begins = response.status === 206 && Number(from) === offset && Number(size) === listed ? offset : 0;
     if (response.status === 206 && begins !== offset) {
       await response.body?.cancel();
-      throw new ApiError(502, { title: `another part of ${path} than was asked for` });
+      throw new ApiError(502, { title: `the hub sent another part of ${path} than requested` });
     }
     return { from: begins, body: this.#chunks(response, silence) };
   }
 
   async *#chunks({ body }: Response, silence: AbortController): AsyncGenerator<Uint8Array> {
     const timer = setTimeout(
-      () => silence.abort(new ConnectionError('ETIMEDOUT', 'nothing came for a minute')),
+      () => silence.abort(new ConnectionError('ETIMEDOUT', 'no data for a minute')),
       SILENCE_MS,
     );
     try {
@@ -144,13 +144,13 @@ export class Hub {
   ): Promise<Response> {
     const { endpoint } = this.#access;
     const endless = (how: string) =>
-      new CliError(EXIT.failed, `${endpoint} lists files of ${what.id} ${how}`);
-    if (list.pages.has(url.href)) throw endless('in a circle');
+      new CliError(EXIT.failed, `${endpoint}: the list of files of ${what.id} ${how}`);
+    if (list.pages.has(url.href)) throw endless('repeats a page');
     list.pages.add(url.href);
-    if (list.pages.size > MAX_PAGES) throw endless(`on more than ${count(MAX_PAGES)} pages`);
+    if (list.pages.size > MAX_PAGES) throw endless(`has more than ${count(MAX_PAGES)} pages`);
     const late = new AbortController();
     const timer = setTimeout(
-      () => late.abort(new ConnectionError('ETIMEDOUT', 'no whole answer within a minute')),
+      () => late.abort(new ConnectionError('ETIMEDOUT', 'no complete answer within a minute')),
       PAGE_MS,
     );
     try {
@@ -158,7 +158,7 @@ export class Hub {
       const pieces: Uint8Array[] = [];
       for await (const piece of (response.body ?? []) as AsyncIterable<Uint8Array>) {
         list.bytes += piece.length;
-        if (list.bytes > MAX_LIST_BYTES) throw endless(`in more than ${bytes(MAX_LIST_BYTES)}`);
+        if (list.bytes > MAX_LIST_BYTES) throw endless(`is larger than ${bytes(MAX_LIST_BYTES)}`);
         pieces.push(piece);
       }
       return new Response(Buffer.concat(pieces), { headers: response.headers });
@@ -197,7 +197,7 @@ export class Hub {
     const { endpoint, token, tokenCure } = this.#access;
     const say = (message: string) => new CliError(EXIT.failed, message);
     if (problem === 'GatedRepo') {
-      const then = token === undefined ? `then ${tokenCure}` : 'HF_TOKEN does not have it yet';
+      const then = token === undefined ? `then ${tokenCure}` : 'HF_TOKEN has no access yet';
       return say(`${id} is gated: ask for access at ${endpoint}/${id}; ${then}`);
     }
     switch (status) {
@@ -205,8 +205,8 @@ export class Hub {
         // The hub does not tell strangers which of the two it is.
         return say(
           token === undefined
-            ? `there is no ${id} at ${endpoint}, or it needs a token: ${tokenCure}`
-            : `${endpoint} does not accept HF_TOKEN, or there is no ${id}`,
+            ? `${endpoint} has no ${id}, or requires a token for it: ${tokenCure}`
+            : `${endpoint} does not accept HF_TOKEN, or has no ${id}`,
         );
       case 403:
         return say(
@@ -215,7 +215,7 @@ export class Hub {
       case 404:
         return problem === 'RevisionNotFound'
           ? say(`${id} has no revision ${revision}`)
-          : say(`there is no ${id} at ${endpoint}`);
+          : say(`${endpoint} has no ${id}`);
       default: {
         const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
         return new ApiError(
@@ -233,7 +233,7 @@ export class Hub {
     const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
     if (!(error instanceof TypeError)) return error;
     if (cause?.message === 'redirect count exceeded')
-      return new CliError(EXIT.failed, `${this.#access.endpoint} redirects without end`, [], error);
+      return new CliError(EXIT.failed, `${this.#access.endpoint} redirects endlessly`, [], error);
     const code = cause?.code ?? 'ECONNRESET';
     return new ConnectionError(code, CONNECTION[code] ?? cause?.message ?? error.message, error);
   }

@@ -62,13 +62,13 @@ async function bring(
     const listed = repository.files.filter(({ path }) => present.files[path]);
     const damaged = await firstDamaged(listed, staging.target, signal);
     if (damaged === undefined) {
-      reporter.say(entry('There', `${command.out} is ${described(repository)} already`));
+      reporter.say(entry('Present', `${command.out} already holds ${described(repository)}`));
       return EXIT.ok;
     }
     damage = `, but ${damaged.path} is damaged or missing`;
   }
   if (!command.force && (present !== undefined || (await exists(staging.target)))) {
-    throw new UsageError(`${command.out} is there already${damage}; --force replaces it`);
+    throw new UsageError(`${command.out} already exists${damage}; --force replaces it`);
   }
 
   staging.begin(repository);
@@ -87,7 +87,7 @@ async function bring(
       total,
       rate: perSecond,
       etaS: perSecond ? (total - done()) / perSecond : undefined,
-      trouble: trouble && `${trouble.reason} for ${since(trouble.since)}; trying again`,
+      trouble: trouble && `${trouble.reason} for ${since(trouble.since)}; retrying`,
     };
   });
   let before: number | undefined;
@@ -153,7 +153,7 @@ async function firstDamaged(
 function report({ out, file }: PullCommand, model: HubFile, revision: string, total: number): string[] {
   const named = file === undefined ? '' : `MODEL_FILE=${shellWord(model.path)} `;
   return [
-    entry('Placed', `${out}: ${bytes(total)}, revision ${revision}`),
+    entry('Saved to', `${out}: ${bytes(total)}, revision ${revision}`),
     entry(
       'Check',
       `${commandName()} model check ${shellWord(out)}${file === undefined ? '' : ` --file ${shellWord(file)}`}`,
@@ -167,7 +167,7 @@ const described = ({ id, commit }: Repository): string => `${id} at ${commit.sli
 /** @returns a CliError; or the error itself when it is a bug */
 function explain(error: unknown, { out, id, args, patienceMs }: PullCommand, { folder }: Staging): unknown {
   if (error instanceof CliError) return error;
-  const kept = existsSync(folder) ? 'What has come is kept. Go on with:' : 'Try again with:';
+  const kept = existsSync(folder) ? 'The downloaded data is kept. Resume with:' : 'Try again with:';
   const again = [kept, `  ${commandName()} ${['model', 'pull', ...args].map(shellWord).join(' ')}`];
   if (error instanceof Interrupted) {
     return error.exitCode === EXIT.closedPipe

@@ -62,7 +62,7 @@ export class Staging {
     if (existsSync(file)) {
       if (readFileSync(file, 'utf8') === origin) return;
     } else if (existsSync(this.folder) && readdirSync(this.folder).length > 0) {
-      throw new UsageError(`${this.folder} is there, and not from an earlier pull: move it away`);
+      throw new UsageError(`${this.folder} exists and is not from an earlier pull: move it away`);
     }
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });

@@ -28,5 +28,8 @@ export async function checkRoom(folder: string, needed: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   if (needed <= free) return;
-  throw new CliError(EXIT.temporary, `${folder}: ${bytes(needed)} are to come, and ${bytes(free)} are free`);
+  throw new CliError(
+    EXIT.temporary,
+    `${folder}: ${bytes(needed)} of free space needed, ${bytes(free)} available`,
+  );
 }

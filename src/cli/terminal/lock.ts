@@ -96,7 +96,7 @@ function refuseIfHeld(path: string, text: string, command: string): void {
   const holder = holderOf(text);
   if (holder === undefined) return;
   throw new UsageError(`another ${command} (process ${holder}) is writing there`, [
-    `If it is not, remove ${path}`,
+    `If that process has ended, remove ${path}`,
   ]);
 }
 
