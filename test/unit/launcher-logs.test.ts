@@ -81,7 +81,7 @@ test.skipIf(!existsSync(FULL_DEVICE)).each([
   ['a logger', 'logger.ts', 'module.createLogger("api", "info").info("line")'],
   ['the launcher', 'logger.ts', 'module.writeLine("line")'],
 ])('a full disk under standard output does not end %s', (_, file, call) => {
-  const module = JSON.stringify(path.resolve('src/shared', file));
+  const module = JSON.stringify(path.resolve('src/shared/runtime', file));
   const script = `const module = await import(${module}); for (let i = 0; i < 3; i++) ${call}; process.exitCode = 7;`;
   const full = openSync(FULL_DEVICE, 'w');
   const { status, stderr } = spawnSync(

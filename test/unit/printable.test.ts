@@ -86,8 +86,8 @@ test('the command writes to its streams in two places, which escape', () => {
     const code = readFileSync(path.join(folder, name), 'utf8');
     return /std(out|err)\.(write|end)|stream\.write|console\.|fd: [12]\b/.test(code);
   });
-  expect(writers.sort()).toEqual(['reporter.ts', 'terminal.ts']);
-  const reporter = readFileSync(path.join(folder, 'reporter.ts'), 'utf8');
+  expect(writers.sort()).toEqual(['terminal/print.ts', 'terminal/reporter.ts']);
+  const reporter = readFileSync(path.join(folder, 'terminal/reporter.ts'), 'utf8');
   for (const [line] of reporter.matchAll(/^.*stream\.write\(.*$/gm))
     expect(line).toMatch(/printable\(|warning\(|#line\(|`\\r\$\{CLEAR_REST\}`/);
 });
