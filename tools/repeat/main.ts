@@ -1,4 +1,4 @@
-/** `npm run test:faults [-- --repeat N] [-- FILE…]`: all fault scenarios, N times over; ends at the first failure. */
+/** `npm run test:faults [-- --repeat N] [-- FILE…]`: runs all fault scenarios N times; ends at the first failure. */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 
@@ -9,10 +9,11 @@ const { values, positionals } = parseArgs({
 const times = Number(values.repeat);
 if (!Number.isInteger(times) || times < 1)
   throw new Error(`--repeat ${values.repeat}: must be a whole number`);
-const files = positionals.length > 0 ? positionals : ['test/faults'];
 const start = Date.now();
 for (let i = 1; i <= times; i++) {
-  const { status } = spawnSync('vitest', ['run', ...files], { stdio: 'inherit' });
+  const { status } = spawnSync('vitest', ['run', '--project', 'faults', ...positionals], {
+    stdio: 'inherit',
+  });
   const minutes = ((Date.now() - start) / 60_000).toFixed(1);
   process.stdout.write(
     `run ${i} of ${times}: ${status === 0 ? 'passed' : 'FAILED'}, ${minutes} min so far\n`,

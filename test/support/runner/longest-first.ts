@@ -1,0 +1,27 @@
+/** Order of the test files in a run: the longest first, so that no core is idle while the last one ends. */
+import { statSync } from 'node:fs';
+import path from 'node:path';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+import seconds from './seconds.json' with { type: 'json' };
+
+/** Files that are not listed are ordered by size, after those that are. */
+const SECONDS: Readonly<Record<string, number>> = seconds;
+const BYTES_PER_SECOND = 1_000_000;
+
+export class LongestFirst extends BaseSequencer {
+  override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return Promise.resolve(
+      files
+        .map((file) => ({ file, rank: rank(file) }))
+        .sort((a, b) => b.rank - a.rank)
+        .map(({ file }) => file),
+    );
+  }
+}
+
+/** Files that share a process come last and together: a process can be kept only for the next file in the queue. */
+function rank({ moduleId, project }: TestSpecification): number {
+  const name = path.relative(project.config.root, moduleId);
+  const length = SECONDS[name] ?? statSync(moduleId).size / BYTES_PER_SECOND;
+  return project.config.isolate ? length : length - (project.name === 'unit' ? 1000 : 2000);
+}
