@@ -10,7 +10,7 @@ import type { Logger } from '../shared/runtime/logger.ts';
 import type { Tracing } from '../shared/runtime/tracing.ts';
 import { BatchStore } from '../shared/store/batches/batch-store.ts';
 import { DeliveryStore } from '../shared/store/deliveries/delivery-store.ts';
-import { pendingMs } from '../shared/store/deliveries/retry-window.ts';
+import { deliveryWindowMs } from '../shared/store/deliveries/retry-window.ts';
 import { Secrets } from '../shared/store/deliveries/secrets.ts';
 import { Backlog } from '../shared/store/jobs/backlog.ts';
 import { JobRecords } from '../shared/store/jobs/job-records.ts';
@@ -54,7 +54,7 @@ export function createServices({
   logger,
 }: ServicesDeps) {
   const prefix = config.REDIS_PREFIX;
-  const retryWindowS = pendingMs(config.WEBHOOK_RETRY_S) / 1000;
+  const retryWindowS = deliveryWindowMs(config.WEBHOOK_RETRY_S) / 1000;
   const records = new JobRecords(redis, prefix, config.RESULT_TTL_S, retryWindowS);
   const queues = new QueueSet(redis, prefix, tracing.bullmq);
   const backlog = new Backlog(redis, prefix);

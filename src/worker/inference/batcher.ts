@@ -11,7 +11,7 @@
  * - The oldest row of the lane leads, and rows of about its length join in arrival order: those that make the batch at most
  *   MAX_JOIN_PADDING tokens longer than themselves, while it stays within the lane's token budget. The head always leaves
  *   with the next batch of its lane, so nothing starves. A row longer than the budget travels alone.
- * - Interactive first, but every EIGHTH turn goes to the other lanes, in rotation: they progress under any load, and an
+ * - Interactive first, but every BACKGROUND_EVERY-th turn goes to the other lanes, in rotation: they progress under any load, and an
  *   interactive row waits for at most one of their batches.
  * - While nothing interactive has come for a while (quiet), background batches get a larger budget, and each executor one
  *   ahead of time, so that it need not wait for the next. An executor runs interactive batches before those it has ahead.
@@ -89,8 +89,8 @@ interface Waiting<Row, Result> {
  */
 const MAX_JOIN_PADDING = 4;
 
-/** Every so many turns one goes to the lanes behind the interactive one. */
-const EIGHTH = 8;
+/** One turn in this many goes to the lanes behind the interactive one. */
+const BACKGROUND_EVERY = 8;
 
 const DEFAULT_MAX_ROWS = 64;
 
@@ -199,7 +199,7 @@ export class Batcher<Row extends BatchRow, Result> {
     const background = this.#mayGo(first) ? first : this.#mayGo(second) ? second : undefined;
     const interactive = this.#mayGo('interactive');
     if (background === undefined) return interactive ? 'interactive' : undefined;
-    this.#turn = (this.#turn + 1) % EIGHTH;
+    this.#turn = (this.#turn + 1) % BACKGROUND_EVERY;
     if (interactive && this.#turn !== 0) return 'interactive';
     this.#background = background === first ? [second, first] : this.#background;
     return background;

@@ -5,6 +5,11 @@
  * batch outgrows the caches. The budget is the smallest one whose cost per token is within TOLERANCE of the best, so
  * that a row waits for as little as possible, and no batch may take longer than the lane's limit.
  */
+import type { Config } from '../../shared/runtime/config.ts';
+import type { Logger } from '../../shared/runtime/logger.ts';
+import type { Lane } from './batcher.ts';
+import type { EnginePool } from './engine-pool.ts';
+import type { Trial } from './trial.ts';
 
 /** Milliseconds that batches of `tokens` padded tokens took, one value a repetition. */
 export interface Sample {
@@ -78,7 +83,7 @@ export function chooseBudgets(
     micros: (Math.min(...ms) / tokens) * 1000,
   }));
   const best = Math.min(...costs.map(({ micros }) => micros));
-  const problem = distrust(costs, best);
+  const problem = implausibleReason(costs, best);
   if (problem !== undefined) {
     return {
       interactive: FALLBACK_TOKENS,
@@ -100,8 +105,11 @@ export function chooseBudgets(
   };
 }
 
-/** Why these figures cannot be right, or undefined. */
-function distrust(costs: { tokens: number; ms: number; micros: number }[], best: number): string | undefined {
+/** Why these measurements cannot be right; undefined when they are plausible. */
+function implausibleReason(
+  costs: { tokens: number; ms: number; micros: number }[],
+  best: number,
+): string | undefined {
   if (!costs.every(({ ms }) => Number.isFinite(ms) && ms > 0)) return 'a batch took no time at all';
   const falls = costs.find(({ ms }, i) => i > 0 && ms < (costs[i - 1]?.ms ?? 0) * 0.8);
   if (falls) return `${falls.tokens} tokens were faster than fewer of them`;
@@ -111,4 +119,52 @@ function distrust(costs: { tokens: number; ms: number; micros: number }[], best:
   if (worst > best * MAX_SPREAD)
     return `the cost of a token varied from ${best.toFixed(0)} to ${worst.toFixed(0)} µs`;
   return undefined;
+}
+
+/** Times batches of synthetic rows on the model itself. */
+export function timeBatches(
+  engines: EnginePool,
+  { maxTokens, batching }: Pick<Trial, 'maxTokens' | 'batching'>,
+): Promise<Sample[]> {
+  const run = async (count: number, tokens: number): Promise<void> => {
+    const row = { ids: new Int32Array(tokens).fill(1), typeIds: undefined };
+    const rows = Array.from({ length: count }, () => row);
+    if (batching === 'row_by_row') for (const each of rows) await engines.run([each]);
+    else await engines.run(rows);
+  };
+  const tokens = engines.graph?.fixed?.tokens;
+  return measure(run, tokens ?? maxTokens, undefined, tokens);
+}
+
+/** Bytes of bulk input per token, with the syntax around the texts. Used only to estimate how long a chunk takes. */
+const BYTES_PER_TOKEN = 6;
+
+export interface Calibrated {
+  /** Token budget of each lane: from the settings, else as measured on this machine. */
+  budgets: Record<Lane, number>;
+  /** Bytes of bulk input that one model process classifies in about a second; undefined when nothing was measured. */
+  chunkBytes?: number;
+}
+
+/** Chooses the token budgets of a worker: from the settings where they are set, else by timing batches. */
+export async function calibrate(
+  engines: EnginePool,
+  trial: Pick<Trial, 'maxTokens' | 'batching'>,
+  config: Config,
+  logger: Logger,
+): Promise<Calibrated> {
+  const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
+  if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
+    return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
+  }
+  const samples = await timeBatches(engines, trial);
+  const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
+  const interactive = BATCH_TOKENS ?? measured.interactive;
+  const background = BULK_BATCH_TOKENS ?? measured.background;
+  const figures = { interactive, background, us_per_token: Math.round(measured.microsPerToken * 10) / 10 };
+  if (measured.fallback !== undefined)
+    logger.warn({ ...figures, reason: measured.fallback }, 'calibration not used');
+  else logger.info(figures, 'calibrated');
+  const chunkBytes = Math.round((1e6 / measured.microsPerToken) * BYTES_PER_TOKEN);
+  return { budgets: { interactive, low: background, bulk: background }, chunkBytes };
 }

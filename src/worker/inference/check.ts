@@ -11,10 +11,10 @@ import { toError } from '../../shared/runtime/to-error.ts';
 import { createLogger } from '../../shared/runtime/logger.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { Batcher } from './batcher.ts';
-import { chooseBudgets } from './calibration.ts';
+import { chooseBudgets, timeBatches } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { ModelCrashed } from './engine.ts';
-import { EnginePool, timeBatches } from './engine-pool.ts';
+import { EnginePool } from './engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
 import { coverageOf } from './scripts.ts';
 import { TextTokenizer } from './tokenizer.ts';
@@ -162,7 +162,7 @@ async function calibrate(
   { maxTokens, batching }: Trial,
   { MAX_BATCH_MS, MAX_BULK_BATCH_MS }: Config,
 ): Promise<void> {
-  const samples = await timeBatches(engines, maxTokens, batching === 'row_by_row');
+  const samples = await timeBatches(engines, { maxTokens, batching });
   report.calibration = samples.map(({ tokens, ms }) => {
     const best = Math.min(...ms);
     return { tokens, ms: Math.round(best * 100) / 100, us_per_token: Math.round((best * 1e4) / tokens) / 10 };

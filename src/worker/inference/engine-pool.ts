@@ -6,7 +6,6 @@
  * of 4.7, CPU of the workers 365 µs a job instead of 500, of everything together 3.6 ms instead of 4.0; and one process of
  * 185 MB less for every core but the first.
  */
-import { measure, type Sample } from './calibration.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { GraphInfo, Padding } from './protocol.ts';
 import type { ModelInput } from './tokenizer.ts';
@@ -76,20 +75,4 @@ export class EnginePool {
   async stop(): Promise<void> {
     await Promise.all(this.#engines.map((engine) => engine.stop()));
   }
-}
-
-/**
- * Calibrates on made-up rows.
- * @param maxTokens that the model reads of a row
- * @param rowByRow the model takes one row at a time
- */
-export function timeBatches(engines: EnginePool, maxTokens: number, rowByRow = false): Promise<Sample[]> {
-  const run = async (count: number, tokens: number): Promise<void> => {
-    const row = { ids: new Int32Array(tokens).fill(1), typeIds: undefined };
-    const rows = Array.from({ length: count }, () => row);
-    if (rowByRow) for (const each of rows) await engines.run([each]);
-    else await engines.run(rows);
-  };
-  const tokens = engines.graph?.fixed?.tokens;
-  return measure(run, tokens ?? maxTokens, undefined, tokens);
 }

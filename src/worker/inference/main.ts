@@ -4,7 +4,7 @@ import path from 'node:path';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
-import { blobUrl, type Config, loadConfig, reportSettings } from '../../shared/runtime/config.ts';
+import { blobUrl, loadConfig, reportSettings } from '../../shared/runtime/config.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { createHealthApp, serveHealth } from '../../shared/runtime/health-server.ts';
 import { createLogger, type Logger } from '../../shared/runtime/logger.ts';
@@ -16,20 +16,17 @@ import { redisAt } from '../../shared/redis/address.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/store/models.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
 import { startTracing } from '../../shared/runtime/tracing.ts';
-import { pendingMs } from '../../shared/store/deliveries/retry-window.ts';
+import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';
-import { chooseBudgets } from './calibration.ts';
+import { calibrate } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
-import { EnginePool, timeBatches } from './engine-pool.ts';
+import { EnginePool } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, classifyFirstText, tryModel, type Trial } from './trial.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
-
-/** Bytes of input, with the syntax around the texts, for a token. Only to guess how long a chunk takes. */
-const BYTES_PER_TOKEN = 6;
 
 const bootLogger = createLogger('worker', 'info');
 
@@ -157,7 +154,7 @@ await runMain(bootLogger, async () => {
     redis,
     config.REDIS_PREFIX,
     config.RESULT_TTL_S,
-    pendingMs(config.WEBHOOK_RETRY_S) / 1000,
+    deliveryWindowMs(config.WEBHOOK_RETRY_S) / 1000,
   );
   const interactive = new Consumer({
     config,
@@ -227,13 +224,6 @@ await runMain(bootLogger, async () => {
   );
 });
 
-interface Calibrated {
-  /** The token budget of every lane: what the settings say, else what this machine is measured to be good at. */
-  budgets: Record<Lane, number>;
-  /** Bytes of bulk input that one model process classifies in about a second; undefined when nothing was measured. */
-  chunkBytes?: number;
-}
-
 /** Says once what is unusual about the model. */
 function reportTrial(trial: Trial, logger: Logger): void {
   const { batching, batchDependence, applied, warnings, maxTokens, triedTokens } = trial;
@@ -253,26 +243,4 @@ function reportTrial(trial: Trial, logger: Logger): void {
       { max_tokens: maxTokens, tried_tokens: triedTokens },
       'the limit was tried in part, for lack of time',
     );
-}
-
-async function calibrate(
-  engines: EnginePool,
-  { maxTokens, batching }: Trial,
-  config: Config,
-  logger: Logger,
-): Promise<Calibrated> {
-  const { BATCH_TOKENS, BULK_BATCH_TOKENS, MAX_BATCH_MS, MAX_BULK_BATCH_MS } = config;
-  if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
-    return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
-  }
-  const samples = await timeBatches(engines, maxTokens, batching === 'row_by_row');
-  const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
-  const interactive = BATCH_TOKENS ?? measured.interactive;
-  const background = BULK_BATCH_TOKENS ?? measured.background;
-  const figures = { interactive, background, us_per_token: Math.round(measured.microsPerToken * 10) / 10 };
-  if (measured.fallback !== undefined)
-    logger.warn({ ...figures, reason: measured.fallback }, 'calibration not used');
-  else logger.info(figures, 'calibrated');
-  const chunkBytes = Math.round((1e6 / measured.microsPerToken) * BYTES_PER_TOKEN);
-  return { budgets: { interactive, low: background, bulk: background }, chunkBytes };
 }

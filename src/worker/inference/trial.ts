@@ -9,7 +9,7 @@ import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { embeddingRows, lastOperator } from '../../shared/onnx/graph.ts';
 import type { BatcherOptions } from './batcher.ts';
-import { companyOf, differenceIn, equalCompany, type Difference } from './company.ts';
+import { equalLengthRows, measureDependence, mixedLengthRows, type Dependence } from './batch-dependence.ts';
 import type { Classifier } from './classifier.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
@@ -30,7 +30,7 @@ export interface Trial {
   /** The largest number that was tried; smaller than maxTokens where that would take too long. */
   triedTokens: number;
   batching: Batching;
-  /** Largest difference between a score alone and in company; 0: none. */
+  /** Largest difference between a score of a text run alone and in a batch; 0: none. */
   batchDependence: number;
   /** The function that the graph has applied already: it is not applied again. */
   applied: 'softmax' | 'sigmoid' | undefined;
@@ -102,7 +102,7 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
   engines.padding = padding;
   const applied = appliedByGraph(model, engines, logits);
   const apply = applied === undefined ? options.apply : 'none';
-  const company = companyOf(
+  const mixedRows = mixedLengthRows(
     texts.map(({ row }) => row),
     {
       ids: Math.min(rows ?? Infinity, vocabulary.largest + 1),
@@ -110,7 +110,7 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
       maxTokens: limit.maxTokens,
     },
   );
-  const batching = await chooseBatching(options, company, apply);
+  const batching = await chooseBatching(options, mixedRows, apply);
   const { maxTokens, triedTokens } = limit;
   return { maxTokens, triedTokens, tokenizer, ...batching, applied, apply, warnings };
 }
@@ -251,8 +251,8 @@ async function chooseBatching(
   const fixed = engines.graph?.fixed;
   if (fixed?.rows === 1) return { batching: 'row_by_row', batchDependence: 0 };
   const scores = (logits: Float32Array) => toScores(logits, apply);
-  const measure = (company: readonly ModelInput[]) => differenceIn(engines, company, scores);
-  const holds = ({ score, logit }: Difference) => score <= MAX_DIFFERENCE && logit <= MAX_LOGIT_DIFFERENCE;
+  const measure = (some: readonly ModelInput[]) => measureDependence(engines, some, scores);
+  const holds = ({ score, logit }: Dependence) => score <= MAX_DIFFERENCE && logit <= MAX_LOGIT_DIFFERENCE;
   const dynamic = [...(model.graph?.operators ?? [])].some((operator) =>
     operator.startsWith('DynamicQuantize'),
   );
@@ -264,7 +264,7 @@ async function chooseBatching(
   let batching: Batching = 'mixed';
   let found = mixed;
   if (!mixed || !holds(mixed)) {
-    const equal = await measure(equalCompany(rows));
+    const equal = await measure(equalLengthRows(rows));
     const padding = !mixed || holds(equal) || mixed.score > Math.max(0.05, 3 * equal.score);
     if (padding) [batching, found] = ['equal_lengths', equal];
     if (!holds(equal) && !dynamic && equal.score > MAX_COARSE_DIFFERENCE) {

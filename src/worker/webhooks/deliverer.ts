@@ -16,7 +16,7 @@ import { repeatedWarnings } from '../../shared/runtime/repeated-warnings.ts';
 import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/store/deliveries/delivery-store.ts';
 import type { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import type { Span, Tracing } from '../../shared/runtime/tracing.ts';
-import { pendingMs } from '../../shared/store/deliveries/retry-window.ts';
+import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import { childTrace, traceHeaders } from '../../shared/runtime/trace-context.ts';
 import { Hosts, type Destination } from './host-limiter.ts';
 import { isLarge, pointsToSource, renderBody, type PayloadOptions } from './payload.ts';
@@ -358,7 +358,7 @@ export class Deliverer {
   /** Older than any delivery gets whose receiver has turns for it. One that was asked for again has all the time it needs. */
   #isTooOld(id: string, run: number): boolean {
     const { WEBHOOK_RETRY_S } = this.#options.config;
-    return run === 0 && Date.now() - eventTime(id) > pendingMs(WEBHOOK_RETRY_S);
+    return run === 0 && Date.now() - eventTime(id) > deliveryWindowMs(WEBHOOK_RETRY_S);
   }
 }
 

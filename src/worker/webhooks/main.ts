@@ -13,7 +13,7 @@ import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdow
 import { startTracing } from '../../shared/runtime/tracing.ts';
 import { DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
 import { outboxKey } from '../../shared/contract/events.ts';
-import { pendingMs } from '../../shared/store/deliveries/retry-window.ts';
+import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import { receiverPolicy } from '../../shared/runtime/receivers.ts';
 import { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import { Deliverer } from './deliverer.ts';
@@ -93,7 +93,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
     config,
     'WEBHOOK_HEALTH_',
   );
-  const longestMs = pendingMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
+  const longestMs = deliveryWindowMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
   const trim = () => {
     if (redis.status !== 'ready') return;
     deliveries

@@ -1,50 +1,51 @@
-/** Rows alone and in company: how much of a score is due to the other rows of its batch. */
+/** Batch dependence: how much a row's scores change with the other rows of its batch. */
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { ModelInput } from './tokenizer.ts';
 
-/** Largest differences between a row alone and in company: of a score, and of a logit relative to the row's largest. */
-export interface Difference {
+/** Largest differences between a row run alone and in a batch: of a score, and of a logit relative to the row's largest. */
+export interface Dependence {
   score: number;
   logit: number;
 }
 
-/** Tokens of the made-up rows: as short as a word, and about as long as most texts. */
-const MADE_UP_TOKENS = [1, 4, 13, 29, 47];
-/** Tokens of a row that takes part: more cost time at every start. */
+/** Lengths of the synthetic rows, in tokens: from one word to the length of most texts. */
+const SYNTHETIC_TOKENS = [1, 4, 13, 29, 47];
+/** Longest row that is measured, in tokens: longer ones would slow down every start. */
 const MAX_ROW_TOKENS = 64;
-/** Rows of equal length, and their length. */
+/** Number and length of the rows of equal length. */
 const EQUAL_ROWS = 6;
 const EQUAL_TOKENS = 16;
 
 /**
- * The rows of some texts, cut to be short, and made-up ones: a vocabulary of another script has one token for all of a text.
- * @param ids the first of these ids are used
+ * Rows of different lengths: those of some texts, cut short, and synthetic ones, because a vocabulary of another script may
+ * have a single token for a whole text.
+ * @param ids synthetic rows use the token ids below this one
  */
-export function companyOf(
+export function mixedLengthRows(
   texts: readonly ModelInput[],
   { ids, padId, maxTokens }: { ids: number; padId: number; maxTokens: number },
 ): ModelInput[] {
-  const room = Math.min(maxTokens, MAX_ROW_TOKENS);
+  const maxLength = Math.min(maxTokens, MAX_ROW_TOKENS);
   const real = texts.map(({ ids: all, typeIds }) => ({
-    ids: all.subarray(0, room),
-    typeIds: typeIds?.subarray(0, room),
+    ids: all.subarray(0, maxLength),
+    typeIds: typeIds?.subarray(0, maxLength),
   }));
   const next = random(ids);
-  const madeUp = MADE_UP_TOKENS.filter((tokens) => tokens <= room).map((tokens) => ({
+  const synthetic = SYNTHETIC_TOKENS.filter((tokens) => tokens <= maxLength).map((tokens) => ({
     ids: Int32Array.from({ length: tokens }, () => {
       const id = next();
-      // A row that has the padding id as text is another question.
+      // Some graphs treat the padding id inside a text differently, which is not what is measured here.
       return id === padId ? (id + 1) % Math.max(ids, 1) : id;
     }),
     typeIds: undefined,
   }));
-  return [...real, ...madeUp].filter((row) => row.ids.length > 0);
+  return [...real, ...synthetic].filter((row) => row.ids.length > 0);
 }
 
-/** Of rows of any length, as many of one length. */
-export function equalCompany(rows: readonly ModelInput[]): ModelInput[] {
+/** The same tokens cut into rows of one length. */
+export function equalLengthRows(rows: readonly ModelInput[]): ModelInput[] {
   const all = rows.flatMap((row) => [...row.ids]);
   const tokens = Math.min(EQUAL_TOKENS, Math.floor(all.length / EQUAL_ROWS));
   return Array.from({ length: EQUAL_ROWS }, (_, i) => ({
@@ -54,25 +55,25 @@ export function equalCompany(rows: readonly ModelInput[]): ModelInput[] {
 }
 
 /**
- * Runs each row alone, then in batches of several sizes, beside shorter and longer ones.
- * @throws StartupError when a batch fails whose rows did not
+ * Runs each row alone, then in batches with shorter and longer rows.
+ * @throws StartupError when a batch fails although each of its rows succeeds alone
  */
-export async function differenceIn(
+export async function measureDependence(
   engines: EnginePool,
   rows: readonly ModelInput[],
   scoresOf: (logits: Float32Array) => number[],
-): Promise<Difference> {
+): Promise<Dependence> {
   const tried = await Promise.allSettled(rows.map(async (row) => (await engines.run([row], true, true))[0]));
   const alone = rows.flatMap((row, i) => {
     const result = tried[i];
-    if (result?.status === 'rejected' && isAboutModel(result.reason)) throw result.reason;
-    // A made-up row may be one that no text makes, and that the graph refuses.
+    if (result?.status === 'rejected' && isModelFailure(result.reason)) throw result.reason;
+    // The graph may reject a synthetic row that no real text produces.
     return result?.status === 'fulfilled' && result.value ? [{ row, logits: result.value }] : [];
   });
   alone.sort((a, b) => a.row.ids.length - b.row.ids.length);
   const [first, last] = [alone[0], alone.at(-1)];
   const batches = [alone, alone.toReversed(), first && last && first !== last ? [last, first] : []];
-  const worst: Difference = { score: 0, logit: 0 };
+  const worst: Dependence = { score: 0, logit: 0 };
   await Promise.all(
     batches.map(async (batch) => {
       if (batch.length < 2) return;
@@ -91,8 +92,8 @@ export async function differenceIn(
   return worst;
 }
 
-/** Not about a row. */
-const isAboutModel = (error: unknown): boolean =>
+/** Whether the model process failed, and not a single row. */
+const isModelFailure = (error: unknown): boolean =>
   error instanceof EngineStopped || error instanceof ModelCrashed || error instanceof StartupError;
 
 async function runBatch(engines: EnginePool, rows: ModelInput[]): Promise<Float32Array[]> {
@@ -101,13 +102,13 @@ async function runBatch(engines: EnginePool, rows: ModelInput[]): Promise<Float3
   } catch (error) {
     if (error instanceof EngineStopped) throw error;
     throw new StartupError(
-      `a batch of ${rows.length} texts fails, each of which the model takes alone: ${(error as Error).message}`,
+      `the model fails on a batch of ${rows.length} texts, though it runs each of them alone: ${(error as Error).message}`,
       { cause: error },
     );
   }
 }
 
-/** The largest difference; a value that is missing or not a number differs by all there is. */
+/** The largest difference; Infinity when a value is missing or not a number. */
 function largest(a: readonly number[], b: readonly number[]): number {
   return a.reduce((most, value, i) => {
     const difference = Math.abs(value - (b[i] ?? Number.NaN));
@@ -115,7 +116,7 @@ function largest(a: readonly number[], b: readonly number[]): number {
   }, 0);
 }
 
-/** The same numbers below `limit` at every start (Lehmer's generator). */
+/** Pseudorandom numbers below `limit`, the same at every start (Lehmer's generator). */
 function random(limit: number): () => number {
   let state = 20_240_229;
   return () => {
