@@ -114,7 +114,7 @@ describe('the blob store', () => {
     await calls.resume(id);
     expect(await calls.finished(id)).toMatchObject({ status: 'failed', error: { code: 'input_lost' } });
     // Whatever a worker still has of it would find the input missing, and say so.
-    await eventually(async () => ((await inside.chunksInHand()) === 0 ? true : undefined));
+    await eventually(async () => ((await inside.chunksInFlight()) === 0 ? true : undefined));
     renameSync(`${parts}-away`, parts);
     expect((await calls.resume(id)).status).toBe(202);
     await expectUndisturbed(calls, inside, id, input, undisturbed);
@@ -265,7 +265,7 @@ describe('a full Redis', () => {
     await eventually(() =>
       Promise.resolve(worker!.output.split('heartbeat failed').length > 2 ? true : undefined),
     );
-    expect(worker!.output).toContain('chunk not done');
+    expect(worker!.output).toContain('chunk attempt failed');
     await inside.redis.config('SET', 'maxmemory', '0');
 
     for (const id of [running, ready]) await expectUndisturbed(calls, inside, id, input, undisturbed);

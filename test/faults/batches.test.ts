@@ -249,7 +249,7 @@ test('SIGTERM: chunks in hand are finished or go back at once, and another worke
       await own.progress(id);
       await moment(0, 100);
       expect(await patient.workers[0]!.end('SIGTERM')).toBe(0);
-      expect(await ownInside.chunksInHand()).toBe(0);
+      expect(await ownInside.chunksInFlight()).toBe(0);
       expect((await own.get(id)).body.status).toBe('processing');
       patient.workers = [patient.startWorker()];
     }

@@ -237,7 +237,7 @@ describe('a text that the model dies of, every time', () => {
       for (const other of others) expect(other).toMatchObject({ status: 'succeeded', failed_texts: 0 });
       // Nobody took a job away from a worker whose model was being started again.
       expect(pool.restarts).toBeGreaterThanOrEqual(2);
-      expect(consumer.jobsInHand).toBe(0);
+      expect(consumer.jobsInFlight).toBe(0);
       await eventually(async () =>
         (await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined,
       );

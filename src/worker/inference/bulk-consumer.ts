@@ -1,11 +1,11 @@
 /**
- * Chunks of batches in, blobs of results out: the bulk side of an inference process.
+ * Consumes the chunk queues of one model: reads a chunk of a batch, classifies its rows and writes their results to a blob.
  *
- * A chunk's results are written before it is counted, each once; a worker that dies in between only makes another one do
- * the same again, with the same bytes. Counting it hands out the numbers of the next chunks, so a batch has only as many
- * in the queue as its workers need, however large it is.
+ * A chunk's results are written before the chunk is counted, each once. When a worker dies in between, another one does the same
+ * again, with the same bytes. Counting a chunk returns the numbers of the next ones, so a batch has only as many in the queue as
+ * its workers need, however large it is.
  */
-import { UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
+import { UnrecoverableError, WaitingError, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { BlobError, toAppError, type LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import { DamagedInput, inputProblem, readRecords } from '../../shared/store/batches/input.ts';
@@ -19,6 +19,7 @@ import { chunkPayloadSchema, type BatchSpec } from '../../shared/contract/batche
 import { isFinal } from '../../shared/contract/states.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
+import { openWorker, type OpenWorker } from '../../shared/store/open-worker.ts';
 import {
   addChunks,
   bulkQueueName,
@@ -29,16 +30,13 @@ import {
   type ChunkQueue,
 } from '../../shared/store/queues.ts';
 import { inSlices } from '../../shared/runtime/in-slices.ts';
-import { repeatedWarnings } from '../../shared/runtime/repeated-warnings.ts';
 import { BatchInputs, type BatchInput } from './batch-inputs.ts';
 import { RowDropped } from './batcher.ts';
 import type { Classifier } from './classifier.ts';
 import { portionsOf, resultLines, storeResults } from './chunk-results.ts';
 import type { ChunkRun } from './worker-metrics.ts';
 
-/** Takeovers of a chunk whose worker was gone before its batch is given up; see consumer.ts. */
-const MAX_STALLED_COUNT = 10;
-/** Chunks in hand that have begun may go on for so long after SIGTERM. */
+/** Time that started chunks have to finish after SIGTERM. */
 const DRAIN_MS = 5000;
 
 export interface BulkConsumerOptions {
@@ -49,25 +47,25 @@ export interface BulkConsumerOptions {
   classifier: Classifier;
   model: { name: string; revision: string };
   logger: Logger;
-  /** Told of every chunk that was finished here. */
+  /** Called for every chunk that was finished here. */
   onChunk: (chunk: ChunkRun) => void;
 }
 
-interface InHand {
+interface InFlight {
   batch: string;
   abort: AbortController;
   /** Some of its rows are done. */
-  begun: boolean;
+  started: boolean;
 }
 
-/** Why a chunk in hand was let go. */
+/** The reason to abort a chunk that goes back to the queue. */
 class Stopping extends Error {}
 
 export class BulkConsumer {
   readonly #options: BulkConsumerOptions;
-  readonly #workers: Worker<unknown>[];
+  readonly #workers: readonly OpenWorker[];
   readonly #queues = new Map<string, Promise<ChunkQueue>>();
-  readonly #inHand = new Set<InHand>();
+  readonly #inFlight = new Set<InFlight>();
   readonly #inputs: BatchInputs;
   #draining = false;
 
@@ -76,39 +74,34 @@ export class BulkConsumer {
     this.#inputs = new BatchInputs(options);
     const { name, revision } = options.model;
     this.#workers = [bulkQueueName(name), bulkQueueName(name, revision)].map((queue) =>
-      this.#createWorker(queue),
+      this.#openWorker(queue),
     );
   }
 
-  get chunksInHand(): number {
-    return this.#inHand.size;
+  get chunksInFlight(): number {
+    return this.#inFlight.size;
   }
 
-  /** One for each model process, and one that is being read and tokenised meanwhile. */
+  /** One chunk per model process, and one that is read and tokenised meanwhile. */
   get #concurrency(): number {
     return this.#options.config.MODEL_PROCESSES + 1;
   }
 
-  /** Starts fetching. `subscriber` has the channel of cancellations. */
+  /** Starts fetching. @param subscriber subscribed to the channel of cancellations */
   start(subscriber: Redis): void {
     subscriber.on('message', (_channel: string, id: string) => {
-      for (const chunk of this.#inHand) if (chunk.batch === id) chunk.abort.abort(new RowDropped('canceled'));
+      for (const chunk of this.#inFlight)
+        if (chunk.batch === id) chunk.abort.abort(new RowDropped('canceled'));
     });
-    for (const worker of this.#workers) {
-      void worker
-        .run()
-        .catch((error: unknown) =>
-          this.#options.logger.error({ err: toError(error) }, 'bulk queue loop ended'),
-        );
-    }
+    for (const { start } of this.#workers) start();
   }
 
-  /** Fetches no more chunks. Those that have not begun go back to the queue, the others are finished, or go back, too. */
+  /** Fetches no more chunks. Chunks that have not started go back to the queue at once, the others after DRAIN_MS. */
   async drain(): Promise<void> {
     this.#draining = true;
-    const closed = Promise.all(this.#workers.map((worker) => worker.close()));
+    const closed = Promise.all(this.#workers.map(({ worker }) => worker.close()));
     const giveBack = (all: boolean) => {
-      for (const { begun, abort } of this.#inHand) if (all || !begun) abort.abort(new Stopping());
+      for (const { started, abort } of this.#inFlight) if (all || !started) abort.abort(new Stopping());
     };
     giveBack(false);
     const timer = setTimeout(() => giveBack(true), DRAIN_MS);
@@ -117,70 +110,60 @@ export class BulkConsumer {
     await Promise.all([...this.#queues.values()].map(async (queue) => (await queue).close()));
   }
 
-  #createWorker(queue: string): Worker<unknown> {
+  #openWorker(queue: string): OpenWorker {
     const { config, redis, logger } = this.#options;
-    const worker: Worker<unknown> = new Worker<unknown>(
-      queue,
-      async (job: Job<unknown>, token?: string) => {
-        await this.#process(job, token);
+    const opened = openWorker(queue, (job, token) => this.#process(job, token), {
+      redis,
+      config,
+      logger,
+      label: 'bulk queue',
+      concurrency: this.#concurrency,
+      settings: {
+        backoffStrategy: (attemptsMade: number, type?: string) =>
+          type === CHUNK_BACKOFF ? chunkBackoffMs(attemptsMade) : 0,
       },
-      {
-        connection: redis,
-        prefix: config.REDIS_PREFIX,
-        autorun: false,
-        concurrency: this.#concurrency,
-        lockDuration: config.LOCK_DURATION_MS,
-        stalledInterval: config.STALLED_INTERVAL_MS,
-        maxStalledCount: MAX_STALLED_COUNT,
-        runRetryDelay: 500,
-        settings: {
-          backoffStrategy: (attemptsMade: number, type?: string) =>
-            type === CHUNK_BACKOFF ? chunkBackoffMs(attemptsMade) : 0,
-        },
-      },
-    );
-    worker.on('error', repeatedWarnings(logger, 'bulk queue'));
-    // What cannot be tried again, or was taken over too often: without this chunk the batch cannot be completed.
-    worker.on('failed', (job, error) => {
+    });
+    // A chunk that cannot be retried, or was taken over too often: without it the batch cannot be completed.
+    opened.worker.on('failed', (job, error) => {
       if (!job || !(error instanceof UnrecoverableError || error.message.includes('stalled'))) return;
       const payload = chunkPayloadSchema.safeParse(job.data).data;
       logger.error({ job: job.id, reason: error.message }, 'chunk failed');
       if (payload) void this.#fail(payload.batch, { code: 'internal_error', message: error.message });
     });
-    return worker;
+    return opened;
   }
 
   async #process(job: Job<unknown>, token: string | undefined): Promise<void> {
     const parsed = chunkPayloadSchema.safeParse(job.data);
     if (!parsed.success) {
-      throw new UnrecoverableError('the payload of this chunk is not one that this version understands');
+      throw new UnrecoverableError('this version does not understand the payload of the chunk');
     }
     const { batch, chunk } = parsed.data;
-    const inHand: InHand = { batch, abort: new AbortController(), begun: false };
-    this.#inHand.add(inHand);
-    // Fetched just before that was over.
-    if (this.#draining) inHand.abort.abort(new Stopping());
+    const inFlight: InFlight = { batch, abort: new AbortController(), started: false };
+    this.#inFlight.add(inFlight);
+    // Fetched just before the worker was closed.
+    if (this.#draining) inFlight.abort.abort(new Stopping());
     try {
-      await this.#run(batch, chunk, inHand);
+      await this.#run(batch, chunk, inFlight);
     } catch (error) {
       if (error instanceof RowDropped) {
-        if (!(inHand.abort.signal.reason instanceof Stopping)) return;
+        if (!(inFlight.abort.signal.reason instanceof Stopping)) return;
         await job.moveToWait(token);
         throw new WaitingError();
       }
-      await this.#onTrouble(batch, chunk, toError(error));
+      await this.#handleError(batch, chunk, toError(error));
     } finally {
-      this.#inHand.delete(inHand);
+      this.#inFlight.delete(inFlight);
     }
   }
 
-  async #run(batch: string, chunk: number, inHand: InHand): Promise<void> {
+  async #run(batch: string, chunk: number, inFlight: InFlight): Promise<void> {
     const { batches, model, onChunk } = this.#options;
     const { status, revision, done } = await batches.startChunk(batch, chunk);
     if (status !== 'processing') this.#inputs.drop(batch);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
-      await this.#handOver(batch, chunk, revision);
+      await this.#moveToRevision(batch, chunk, revision);
       return;
     }
     const input = await this.#inputs.get(batch);
@@ -191,9 +174,9 @@ export class BulkConsumer {
     const key = resultsKey(batch, model.revision, chunk);
     const { outcomes, checksum } = await storeResults(blobs, {
       key,
-      ndjson: this.#classify(rows, options, inHand),
+      ndjson: this.#classify(rows, options, inFlight),
       rows,
-      // Results that are counted must stay as they are.
+      // Results of a counted chunk must not change.
       assertWanted: async () => {
         if ((await batches.startChunk(batch, chunk)).done) throw new RowDropped('done elsewhere');
       },
@@ -210,16 +193,16 @@ export class BulkConsumer {
     if (next.outcome === 'completed' || next.outcome === 'ended') this.#inputs.drop(batch);
     if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
     else if (next.outcome === 'revision') {
-      // Others were faster to begin with their weights.
-      await this.#handOver(batch, chunk, next.revision);
+      // Workers of other weights were the first to start the batch.
+      await this.#moveToRevision(batch, chunk, next.revision);
       await blobs.delete([key]);
     } else if (next.outcome === 'ended' && !(await batches.read(batch))) {
-      // Removed, with its blobs, before this one was written.
+      // The batch was deleted, with its blobs, before this blob was written.
       await blobs.delete([key]);
     }
   }
 
-  /** The records of a chunk, and how they are to be classified. */
+  /** The records of a chunk, and the options to classify them with. */
   async #read(
     batch: string,
     { spec, manifest }: BatchInput,
@@ -254,13 +237,13 @@ export class BulkConsumer {
   async *#classify(
     rows: readonly InputRow[],
     { top_k }: BatchSpec,
-    inHand: InHand,
+    inFlight: InFlight,
   ): AsyncGenerator<Buffer, void> {
     const { classifier } = this.#options;
     for (const portion of portionsOf(rows, classifier.labelCount)) {
       const texts = portion.flatMap((row) => ('text' in row ? [row.text] : []));
-      const settled = () => (inHand.begun = true);
-      const results = await classifier.classifyEach(texts, { top_k }, inHand.abort.signal, settled);
+      const settled = () => (inFlight.started = true);
+      const results = await classifier.classifyEach(texts, { top_k }, inFlight.abort.signal, settled);
       yield* resultLines(portion, results);
     }
   }
@@ -269,12 +252,12 @@ export class BulkConsumer {
     if (chunks.length > 0) await addChunks(await this.#openQueue(revision), batch, chunks);
   }
 
-  /** Gives a chunk to the workers of the weights that its batch is pinned to. */
-  async #handOver(batch: string, chunk: number, revision: string): Promise<void> {
+  /** Moves a chunk to the queue of the revision that its batch is pinned to. */
+  async #moveToRevision(batch: string, chunk: number, revision: string): Promise<void> {
     await this.#add(batch, [chunk], revision);
     const record = await this.#options.batches.read(batch);
     if (record && !isFinal(record.status)) return;
-    // Whoever ended it may have emptied that queue just before, and it may have no worker to find out.
+    // The batch has ended: its queue may have been emptied just before, and may have no worker that would drop the chunk.
     await (await this.#openQueue(revision)).remove(chunkJobId(batch, chunk)).catch(() => 0);
   }
 
@@ -289,27 +272,30 @@ export class BulkConsumer {
     return queue;
   }
 
-  /** Ends the batch, or says what is wrong and has the chunk tried again. */
-  async #onTrouble(batch: string, chunk: number, error: Error): Promise<void> {
+  /** Fails the batch when its input is lost; otherwise reports the problem and throws, so that the chunk is retried. */
+  async #handleError(batch: string, chunk: number, error: Error): Promise<void> {
     const { batches, logger } = this.#options;
-    logger.warn({ batch, chunk, reason: error.message }, 'chunk not done');
+    logger.warn(
+      { batch, chunk, reason: error.message },
+      'chunk attempt failed',
+    );
     const lost = inputProblem(error);
     if (lost) {
-      // Before the end: what is damaged stays visible as a problem beside the error.
+      // Before the batch ends: the damage stays visible as a problem beside the error.
       if (lost.code === 'input_damaged') await batches.reportDamage(batch, lost);
       await this.#fail(batch, lost);
-      // Nothing more to come from this chunk: 'failed' would end the batch a second time, when it may be resumed already.
+      // Not thrown: the 'failed' handler would end the batch a second time, when it may be resumed already.
       return;
     }
-    // Another attempt follows, for as long as it takes: whoever looks at the batch must see why it does not get on.
+    // The chunk is retried without limit, so the batch must show why it makes no progress.
     const { code, message } =
       error instanceof BlobError
         ? toAppError(error)
         : {
             code: 'internal_error',
-            message: `chunk ${chunk} fails on its workers and is tried again; their logs say why`,
+            message: `chunk ${chunk} fails and is retried; the logs of the workers say why`,
           };
-    // Redis may be what is wrong.
+    // Redis itself may be what fails.
     await batches.reportProblem(batch, { code, message }).catch(() => {});
     throw error;
   }

@@ -50,8 +50,8 @@ await runMain(bootLogger, async () => {
   const tracing = await startTracing({ role: 'worker', version: packageJson.version, logger });
   const registry = createMetrics('worker', { model: name });
   const metrics = new WorkerMetrics(registry, () => ({
-    texts: consumer?.rowsInHand ?? 0,
-    chunks: bulk?.chunksInHand ?? 0,
+    texts: consumer?.rowsInFlight ?? 0,
+    chunks: bulk?.chunksInFlight ?? 0,
     restarts: engines?.restarts ?? 0,
   }));
   const health = await serveHealth(
@@ -62,9 +62,9 @@ await runMain(bootLogger, async () => {
           (engines?.up ? undefined : 'the model process is being started again') ??
           (redis.status === 'ready' ? undefined : 'Redis is away'),
         model,
-        rows_in_hand: consumer?.rowsInHand ?? 0,
-        jobs_in_hand: consumer?.jobsInHand ?? 0,
-        chunks_in_hand: bulk?.chunksInHand ?? 0,
+        rows_in_hand: consumer?.rowsInFlight ?? 0,
+        jobs_in_hand: consumer?.jobsInFlight ?? 0,
+        chunks_in_hand: bulk?.chunksInFlight ?? 0,
         batch_tokens: budgets,
         model_restarts: engines?.restarts ?? 0,
         model_pids: engines?.pids ?? [],
@@ -92,7 +92,7 @@ await runMain(bootLogger, async () => {
     variables: config.MODEL_ENV,
     logger,
     onGiveUp: (error) => {
-      logger.fatal({ err: error }, 'ending: other workers take over the jobs in hand');
+      logger.fatal({ err: error }, 'worker ends because its model cannot be restarted; other workers take over its jobs');
       process.exit(1);
     },
     // Trial and calibration are no work.
@@ -189,8 +189,8 @@ await runMain(bootLogger, async () => {
     state.notReady = 'the worker is stopping';
     clearInterval(heartbeat);
     if (redis.status === 'ready') await models.withdraw(workerId, model);
-    // Without Redis and without work in hand there is nothing to wait for.
-    if (redis.status === 'ready' || interactive.rowsInHand + chunks.chunksInHand > 0)
+    // Nothing to wait for without Redis and without work in flight.
+    if (redis.status === 'ready' || interactive.rowsInFlight + chunks.chunksInFlight > 0)
       await Promise.all([interactive.drain(), chunks.drain()]);
     await running.stop();
     await health.close();

@@ -1,4 +1,4 @@
-/** What a worker measures of its jobs and batches. */
+/** Prometheus metrics of an inference worker. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { FinalStatus } from '../../shared/contract/states.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
@@ -39,8 +39,8 @@ export interface ChunkRun {
   ms: number;
 }
 
-/** What a worker has in hand. */
-export interface InHand {
+/** State of a worker at the time of a scrape. */
+export interface WorkerState {
   texts: number;
   chunks: number;
   restarts: number;
@@ -63,7 +63,7 @@ export class WorkerMetrics {
   readonly #chunks: Histogram;
   readonly #unknown: Counter<'source'>;
 
-  constructor(registry: Registry, inHand: () => InHand) {
+  constructor(registry: Registry, state: () => WorkerState) {
     const registers = [registry];
     this.#jobs = new Counter({
       name: 'amulet_jobs_total',
@@ -149,7 +149,7 @@ export class WorkerMetrics {
       help: 'Texts of jobs that the worker has fetched and not ended',
       registers,
       collect() {
-        this.set(inHand().texts);
+        this.set(state().texts);
       },
     });
     new Gauge({
@@ -157,7 +157,7 @@ export class WorkerMetrics {
       help: 'Chunks of batches that the worker has fetched and not ended',
       registers,
       collect() {
-        this.set(inHand().chunks);
+        this.set(state().chunks);
       },
     });
     new Counter({
@@ -166,7 +166,7 @@ export class WorkerMetrics {
       registers,
       collect() {
         this.reset();
-        this.inc(inHand().restarts);
+        this.inc(state().restarts);
       },
     });
   }
