@@ -111,7 +111,7 @@ describe('a worker with long queues', () => {
     expect(interactive).toBeLessThanOrEqual(MAX_ROWS / 2);
     release();
     await eventually(async () =>
-      (await redis.keys(`${prefix}:job:*`)).length === JOBS && consumer.rowsInHand === 0 ? true : undefined,
+      (await redis.keys(`${prefix}:job:*`)).length === JOBS && consumer.rowsInFlight === 0 ? true : undefined,
     );
   });
 
@@ -133,7 +133,7 @@ test('all jobs of both queues come to an end', async () => {
   await consumer.start(subscriber);
   release();
   await eventually(async () =>
-    (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInHand === 0 ? true : undefined,
+    (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInFlight === 0 ? true : undefined,
   );
 });
 

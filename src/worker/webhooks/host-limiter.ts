@@ -1,58 +1,58 @@
 /**
- * Limits how many attempts are under way to each host, so that one that hangs or is down holds up no other; and how many each
- * owner has, so that nobody can hold up the others with a thousand hosts that hang. Owners share nothing but the total: a host
- * counts for each of them alone, and failures that one has there are no other's.
+ * Per-host concurrency limit, so that a slow or dead receiver cannot block the others; and a share per owner, so that one owner
+ * cannot block the others with a thousand hosts that hang. Owners share only the total: each has its own limit and its own
+ * failure count at a host.
  *
- * A host starts with a few places and gets more with every success, up to the limit. Once it only fails it has a single
- * one, with a growing pause behind every attempt, so that what waits for it is there when it is back.
+ * A host starts with a few slots and gets one more with every success, up to the limit. A host that only fails has a single
+ * slot, with a growing pause after every attempt, so that its deliveries are still there when it recovers.
  *
- * Deliveries that find no place wait in line, in memory. Places and the room for lines are given out by dynamic thresholds
- * (Choudhury and Hahne 1998): an owner may have so many times what is still free. One alone gets most of the places, and
- * there are always some left for the next one, who does not have to wait until a place is given back. Of the room, an owner
- * may have half, two a third each; and a line what is left of its owner's part. Deliveries that find no room
- * either are parked elsewhere, and called when the line has become short.
+ * Deliveries without a slot wait in a queue per host, in memory. Slots and queue places are given out by dynamic thresholds
+ * (Choudhury and Hahne 1998): an owner may use a multiple of what is still free. A single owner gets most of the slots, and
+ * some are always left for the next owner, who need not wait until a slot is released. Of the queue places, one owner may use
+ * half, two owners a third each; a host's queue may use what is left of its owner's part. Deliveries that do not fit into a
+ * queue are deferred: they wait in Redis, and are resumed once the queue is short.
  */
 
-export interface HostOptions {
-  /** Most attempts under way to one host. */
+export interface HostLimiterOptions {
+  /** Most attempts in flight to one host. */
   perHost: number;
-  /** Most attempts under way to all hosts. */
+  /** Most attempts in flight to all hosts. */
   total: number;
-  /** Most that wait in line, at all hosts. */
-  room: number;
-  /** Has parked deliveries come. A failure costs time only: they come by themselves after a while. */
-  call: (ids: string[]) => Promise<void>;
+  /** Most deliveries that wait in memory, in the queues of all hosts. */
+  queueLimit: number;
+  /** Has deferred deliveries processed now. A failure costs only time: each of them is processed later anyway. */
+  resume: (ids: string[]) => Promise<void>;
 }
 
-/** Where a delivery goes, and whose it is. */
+/** Receiver and owner of a delivery. */
 export interface Destination {
   owner: string;
   /** Host and port of the receiver. */
   host: string;
 }
 
-/** What an owner has of what all share. */
+/** How much of the shared limits an owner uses. */
 interface Owner {
   inFlight: number;
   waiting: number;
-  parked: number;
+  deferred: number;
 }
 
 interface Host {
   owner: Owner;
   inFlight: number;
   limit: number;
-  /** In a row. */
+  /** Failures in a row. */
   failures: number;
-  /** Set while it only fails. Times are those of performance.now(). */
+  /** Set while the host only fails. Times are those of performance.now(). */
   failing: { since: number; pauseMs: number; until: number } | undefined;
-  line: Waiter[];
-  /** Runs while the line waits for the end of a pause. */
+  queue: Waiter[];
+  /** Runs while the queue waits for the end of a pause. */
   timer: NodeJS.Timeout | undefined;
-  /** In the order in which they are to be called. */
-  parked: Set<string>;
-  /** Some have been called, and are given a moment to arrive. */
-  calling: boolean;
+  /** Deferred deliveries, in the order in which they are resumed. */
+  deferred: Set<string>;
+  /** Some deliveries were just resumed; no more until they have had time to arrive. */
+  resuming: boolean;
 }
 
 interface Waiter {
@@ -60,103 +60,103 @@ interface Waiter {
   refuse: (reason: Error) => void;
 }
 
-/** An owner may have so many times as many attempts under way as places are free: alone four fifths of them, with another four ninths. */
+/** An owner may have this many times as many attempts in flight as slots are free: alone four fifths of all, with another four ninths. */
 const SHARE = 4;
-const FIRST_PLACES = 2;
-/** Failures in a row after which a host counts as failing, if it does not have more places: one that answers some is not down. */
+const FIRST_SLOTS = 2;
+/** Failures in a row after which a host counts as failing, or as many as it has slots if those are more: a host that answers some attempts is not down. */
 const FAILING = 3;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5000;
-/** A line is short when fewer wait in it. */
-const SHORT_LINE = 50;
-/** So many parked ones are called at once, and then none for a while. */
-const CALLED = 100;
-const CALL_PAUSE_MS = 100;
-/** Parked ones that are remembered; the others come by themselves. */
-const MAX_PARKED = 50_000;
-/** Hosts that are remembered; idle ones that nobody used for longest go first. */
+/** A queue with fewer waiting deliveries is short. */
+const SHORT_QUEUE = 50;
+/** Deliveries that are resumed at once, and the pause before more of them. */
+const RESUMED_AT_ONCE = 100;
+const RESUME_PAUSE_MS = 100;
+/** Deferred deliveries that are remembered; the others are processed when their delay in Redis is over. */
+const MAX_DEFERRED = 50_000;
+/** Hosts that are remembered; idle hosts are forgotten first, least recently used first. */
 const MAX_HOSTS = 10_000;
-/** Of the hosts beyond that, so many are looked at for an idle one. */
+/** Hosts that are examined, beyond MAX_HOSTS, to find an idle one to forget. */
 const FORGET_AT_ONCE = 10;
 
-export class Hosts {
-  readonly #options: HostOptions;
-  /** By owner and name; the one that was used last comes last. */
+export class HostLimiter {
+  readonly #options: HostLimiterOptions;
+  /** By owner and host; the most recently used comes last. */
   readonly #hosts = new Map<string, Host>();
-  /** As many as there are API keys. */
+  /** One per API key. */
   readonly #owners = new Map<string, Owner>();
-  /** Those with a line, next to be served first. */
-  readonly #lines = new Set<Host>();
+  /** Hosts with a queue, in the order in which they are served. */
+  readonly #queued = new Set<Host>();
   #inFlight = 0;
   #waiting = 0;
-  #parked = 0;
-  /** A host with a place of its own has found none among those that all share. */
+  #deferred = 0;
+  /** A host below its own limit got no slot because of the shared ones. */
   #scarce = false;
   #closed: Error | undefined;
 
-  constructor(options: HostOptions) {
+  constructor(options: HostLimiterOptions) {
     this.#options = options;
   }
 
-  /** Hosts that are tried one at a time. */
+  /** Hosts that only fail, and get one attempt at a time. */
   get failing(): number {
     let count = 0;
     for (const { failing } of this.#hosts.values()) if (failing) count++;
     return count;
   }
 
-  /** Deliveries in line. */
+  /** Deliveries that wait in memory for a slot. */
   get waiting(): number {
     return this.#waiting;
   }
 
   /**
-   * Takes a place at a host for a delivery; give it back with leave().
-   * @returns resolved when it is there, rejected by close(); undefined when there is no room to wait for it
+   * Takes a slot at a host for a delivery; release() gives it back.
+   * @returns resolved once there is a slot, rejected by close(); undefined when the queue is full
    */
-  enter(to: Destination, id: string): Promise<void> | undefined {
+  acquire(to: Destination, id: string): Promise<void> | undefined {
     if (this.#closed) return Promise.reject(this.#closed);
     const host = this.#host(to);
-    this.#unpark(host, id);
-    if (host.line.length === 0 && this.#hasPlace(host)) {
+    this.#forgetDeferred(host, id);
+    if (host.queue.length === 0 && this.#hasSlot(host)) {
       this.#take(host);
       return Promise.resolve();
     }
-    if (!this.#hasRoom(host.owner, host.line.length)) return undefined;
-    const turn = new Promise<void>((admit, refuse) => host.line.push({ admit, refuse }));
+    if (!this.#hasQueuePlace(host.owner, host.queue.length)) return undefined;
+    const slot = new Promise<void>((admit, refuse) => host.queue.push({ admit, refuse }));
     this.#waiting++;
     host.owner.waiting++;
     this.#serve(host);
-    return turn;
+    return slot;
   }
 
-  /** Whether there is no room to wait for a place at a host. */
+  /** Whether the queue for a slot at a host is full. */
   isFull(to: Destination): boolean {
     const owner = this.#owners.get(to.owner) ?? { waiting: 0 };
-    return !this.#hasRoom(owner, this.#hosts.get(keyOf(to))?.line.length ?? 0);
+    return !this.#hasQueuePlace(owner, this.#hosts.get(keyOf(to))?.queue.length ?? 0);
   }
 
-  /** Deliveries of a host that are remembered to be called. */
-  parkedAt(to: Destination): number {
-    return this.#hosts.get(keyOf(to))?.parked.size ?? 0;
+  /** Number of deferred deliveries of a host that are remembered. */
+  deferredAt(to: Destination): number {
+    return this.#hosts.get(keyOf(to))?.deferred.size ?? 0;
   }
 
-  /** Remembers a delivery that is to be called when there is room for it. */
-  park(to: Destination, id: string): void {
+  /** Remembers a delivery to resume it when the queue of its host is short. */
+  defer(to: Destination, id: string): void {
     if (this.#closed) return;
     const host = this.#host(to);
     const { owner } = host;
-    if (host.parked.has(id)) return;
-    if (owner.parked < MAX_PARKED - this.#parked) {
-      host.parked.add(id);
-      this.#parked++;
-      owner.parked++;
+    if (host.deferred.has(id)) return;
+    if (owner.deferred < MAX_DEFERRED - this.#deferred) {
+      host.deferred.add(id);
+      this.#deferred++;
+      owner.deferred++;
     }
-    this.#callSome(host);
+    this.#resumeSome(host);
   }
 
-  /** Gives a place back. @param attempt what it was used for: ms that it took, and whether the receiver is up */
-  leave(to: Destination, attempt?: { ms: number; success: boolean }): void {
+  /** Gives a slot back. @param attempt how long the attempt took, and whether the receiver is up */
+  release(to: Destination, attempt?: { ms: number; success: boolean }): void {
     const host = this.#host(to);
     host.inFlight--;
     host.owner.inFlight--;
@@ -164,18 +164,18 @@ export class Hosts {
     if (attempt) this.#learn(host, attempt);
     if (this.#scarce) this.#serveAll(host);
     else this.#serve(host);
-    this.#callSome(host);
+    this.#resumeSome(host);
   }
 
-  /** Nobody gets a place any more. @param reason what those in line are told */
+  /** Gives out no more slots. @param reason for which waiting deliveries are rejected */
   close(reason: Error): void {
     this.#closed = reason;
-    for (const host of this.#lines) {
+    for (const host of this.#queued) {
       clearTimeout(host.timer);
-      host.owner.waiting -= host.line.length;
-      for (const { refuse } of host.line.splice(0)) refuse(reason);
+      host.owner.waiting -= host.queue.length;
+      for (const { refuse } of host.queue.splice(0)) refuse(reason);
     }
-    this.#lines.clear();
+    this.#queued.clear();
     this.#waiting = 0;
   }
 
@@ -192,17 +192,17 @@ export class Hosts {
     if (host.failing === undefined) {
       host.failing = { since: now, pauseMs: FIRST_PAUSE_MS, until: now + FIRST_PAUSE_MS };
     } else if (now - ms >= host.failing.since) {
-      // Attempts that were under way when it broke down say nothing new.
+      // Attempts that were already in flight when the host broke down say nothing new.
       host.failing.pauseMs = Math.min(MAX_PAUSE_MS, host.failing.pauseMs * 2);
       host.failing.until = now + host.failing.pauseMs;
     }
   }
 
-  /** Gives what is free to all lines, that of the host which had it last: one that always has a line would keep it for ever. */
+  /** Gives free slots to all queues, last to the host that just released one: with a queue that never empties it would keep it for ever. */
   #serveAll(last: Host): void {
     this.#scarce = false;
-    if (this.#lines.delete(last)) this.#lines.add(last);
-    for (const host of [...this.#lines]) {
+    if (this.#queued.delete(last)) this.#queued.add(last);
+    for (const host of [...this.#queued]) {
       if (this.#inFlight >= this.#options.total) {
         this.#scarce = true;
         break;
@@ -211,20 +211,20 @@ export class Hosts {
     }
   }
 
-  /** Gives its free places to those in line, and calls others into it. */
+  /** Gives free slots of a host to its queue, and resumes deferred deliveries. */
   #serve(host: Host): void {
-    while (host.line.length > 0 && this.#hasPlace(host)) {
-      const waiter = host.line.shift();
+    while (host.queue.length > 0 && this.#hasSlot(host)) {
+      const waiter = host.queue.shift();
       this.#waiting--;
       host.owner.waiting--;
       this.#take(host);
       waiter?.admit();
     }
-    this.#callSome(host);
-    // Behind the others, who may wait for a place of the total.
-    this.#lines.delete(host);
-    if (host.line.length === 0) return;
-    this.#lines.add(host);
+    this.#resumeSome(host);
+    // Behind the other hosts, which may be waiting for one of the shared slots.
+    this.#queued.delete(host);
+    if (host.queue.length === 0) return;
+    this.#queued.add(host);
     const pauseMs = (host.failing?.until ?? 0) - performance.now();
     if (pauseMs > 0 && host.timer === undefined) {
       host.timer = setTimeout(() => {
@@ -234,24 +234,24 @@ export class Hosts {
     }
   }
 
-  #callSome(host: Host): void {
-    if (host.calling || host.parked.size === 0 || host.line.length >= SHORT_LINE) return;
-    if (!this.#hasRoom(host.owner, host.line.length)) return;
-    const ids = [...host.parked].slice(0, CALLED);
-    for (const id of ids) this.#unpark(host, id);
-    host.calling = true;
-    const goOn = () => {
-      host.calling = false;
-      this.#callSome(host);
+  #resumeSome(host: Host): void {
+    if (host.resuming || host.deferred.size === 0 || host.queue.length >= SHORT_QUEUE) return;
+    if (!this.#hasQueuePlace(host.owner, host.queue.length)) return;
+    const ids = [...host.deferred].slice(0, RESUMED_AT_ONCE);
+    for (const id of ids) this.#forgetDeferred(host, id);
+    host.resuming = true;
+    const again = () => {
+      host.resuming = false;
+      this.#resumeSome(host);
     };
-    const pause = () => setTimeout(goOn, CALL_PAUSE_MS).unref();
-    void this.#options.call(ids).then(pause, pause);
+    const pause = () => setTimeout(again, RESUME_PAUSE_MS).unref();
+    void this.#options.resume(ids).then(pause, pause);
   }
 
-  #unpark(host: Host, id: string): void {
-    if (!host.parked.delete(id)) return;
-    this.#parked--;
-    host.owner.parked--;
+  #forgetDeferred(host: Host, id: string): void {
+    if (!host.deferred.delete(id)) return;
+    this.#deferred--;
+    host.owner.deferred--;
   }
 
   #take(host: Host): void {
@@ -260,19 +260,19 @@ export class Hosts {
     this.#inFlight++;
   }
 
-  #hasPlace({ owner, inFlight, limit, failing }: Host): boolean {
+  #hasSlot({ owner, inFlight, limit, failing }: Host): boolean {
     if (inFlight >= limit || (failing !== undefined && failing.until > performance.now())) return false;
-    // The last place is for an owner that has none.
+    // The last slot is for an owner that has none.
     const free = this.#options.total - this.#inFlight;
     if (owner.inFlight === 0 ? free > 0 : owner.inFlight < SHARE * (free - 1)) return true;
     this.#scarce = true;
     return false;
   }
 
-  /** Whether one more may wait in a line of this length. */
-  #hasRoom({ waiting }: Pick<Owner, 'waiting'>, line: number): boolean {
-    const free = this.#options.room - this.#waiting;
-    return waiting < free && line < free - waiting;
+  /** Whether one more delivery may wait in a queue of this length. */
+  #hasQueuePlace({ waiting }: Pick<Owner, 'waiting'>, queued: number): boolean {
+    const free = this.#options.queueLimit - this.#waiting;
+    return waiting < free && queued < free - waiting;
   }
 
   #host(to: Destination): Host {
@@ -286,19 +286,19 @@ export class Hosts {
     if (this.#hosts.size >= MAX_HOSTS) this.#forgetIdle();
     let owner = this.#owners.get(to.owner);
     if (!owner) {
-      owner = { inFlight: 0, waiting: 0, parked: 0 };
+      owner = { inFlight: 0, waiting: 0, deferred: 0 };
       this.#owners.set(to.owner, owner);
     }
     const host: Host = {
       owner,
       inFlight: 0,
-      limit: Math.min(FIRST_PLACES, this.#options.perHost),
+      limit: Math.min(FIRST_SLOTS, this.#options.perHost),
       failures: 0,
       failing: undefined,
-      line: [],
+      queue: [],
       timer: undefined,
-      parked: new Set(),
-      calling: false,
+      deferred: new Set(),
+      resuming: false,
     };
     this.#hosts.set(key, host);
     return host;
@@ -307,7 +307,8 @@ export class Hosts {
   #forgetIdle(): void {
     let looked = 0;
     for (const [key, host] of this.#hosts) {
-      if (host.inFlight + host.line.length + host.parked.size === 0 && !host.calling) this.#hosts.delete(key);
+      if (host.inFlight + host.queue.length + host.deferred.size === 0 && !host.resuming)
+        this.#hosts.delete(key);
       if (++looked === FORGET_AT_ONCE) return;
     }
   }

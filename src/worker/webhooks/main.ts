@@ -19,7 +19,7 @@ import { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import { Deliverer } from './deliverer.ts';
 import { Outbox } from './outbox.ts';
 import { SafeFetch } from './safe-fetch.ts';
-import { Sources } from './retention.ts';
+import { SourceRetention } from './retention.ts';
 import { WebhookMetrics } from './webhook-metrics.ts';
 
 /** How often deliveries beyond WEBHOOK_MAX_KEPT are forgotten, and ids of those that have expired taken out of the lists. */
@@ -58,7 +58,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       bytes: config.WEBHOOK_MAX_RESPONSE_BYTES,
       interim: config.WEBHOOK_MAX_INTERIM_RESPONSES,
     }),
-    sources: new Sources(records, batches, { resultTtlS: config.RESULT_TTL_S }),
+    retention: new SourceRetention(records, batches, { resultTtlS: config.RESULT_TTL_S }),
     payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
     version: packageJson.version,
     tracing,

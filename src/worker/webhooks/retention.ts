@@ -1,9 +1,9 @@
-/** Keeps what an event is about for as long as it takes to tell of it, and for a reader to fetch it then. */
+/** Keeps a job or batch readable until its webhook is delivered, and for as long again as any result. */
 import { batchModel } from '../../shared/contract/ids.ts';
 import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 
-export class Sources {
+export class SourceRetention {
   readonly #records: JobRecords;
   readonly #batches: BatchStore;
   readonly #resultTtlMs: number;
@@ -14,15 +14,15 @@ export class Sources {
     this.#resultTtlMs = resultTtlS * 1000;
   }
 
-  /** @param attemptAt Unix ms at which somebody may hear of it */
-  async keep(source: string, attemptAt: number): Promise<void> {
+  /** @param attemptAt Unix ms of the next attempt to deliver the webhook */
+  async extendRetention(source: string, attemptAt: number): Promise<void> {
     const keepUntil = attemptAt + this.#resultTtlMs;
     if (batchModel(source) === undefined) await this.#records.keepUntil(source, keepUntil);
     else await this.#batches.keepUntil(source, keepUntil);
   }
 
-  /** Nobody is told of it any more. A job was kept for as long as that could take; a batch is kept for longer anyway. */
-  async release(source: string): Promise<void> {
+  /** Ends the longer retention of a job after the last attempt. A batch is kept for longer than that anyway. */
+  async endRetention(source: string): Promise<void> {
     if (batchModel(source) !== undefined) return;
     await this.#records.keepNoLongerThan(source, Date.now() + this.#resultTtlMs);
   }

@@ -205,7 +205,7 @@ export class Inside {
   }
 
   /** How many chunks workers hold, in all queues. */
-  async chunksInHand(): Promise<number> {
+  async chunksInFlight(): Promise<number> {
     const queues = await this.redis.keys(`${this.#prefix}:bulk-*:active`);
     const counts = await Promise.all(queues.map((key) => this.redis.llen(key)));
     return counts.reduce((sum, count) => sum + count, 0);
