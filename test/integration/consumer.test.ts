@@ -133,7 +133,9 @@ test('all jobs of both queues come to an end', async () => {
   await consumer.start(subscriber);
   release();
   await eventually(async () =>
-    (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInFlight === 0 ? true : undefined,
+    (await redis.keys(`${prefix}:job:*`)).length === 2 * JOBS && consumer.rowsInFlight === 0
+      ? true
+      : undefined,
   );
 });
 

@@ -275,10 +275,7 @@ export class BulkConsumer {
   /** Fails the batch when its input is lost; otherwise reports the problem and throws, so that the chunk is retried. */
   async #handleError(batch: string, chunk: number, error: Error): Promise<void> {
     const { batches, logger } = this.#options;
-    logger.warn(
-      { batch, chunk, reason: error.message },
-      'chunk attempt failed',
-    );
+    logger.warn({ batch, chunk, reason: error.message }, 'chunk attempt failed');
     const lost = inputProblem(error);
     if (lost) {
       // Before the batch ends: the damage stays visible as a problem beside the error.

@@ -92,7 +92,10 @@ await runMain(bootLogger, async () => {
     variables: config.MODEL_ENV,
     logger,
     onGiveUp: (error) => {
-      logger.fatal({ err: error }, 'worker ends because its model cannot be restarted; other workers take over its jobs');
+      logger.fatal(
+        { err: error },
+        'worker ends because its model cannot be restarted; other workers take over its jobs',
+      );
       process.exit(1);
     },
     // Trial and calibration are no work.

@@ -11,4 +11,5 @@ export function scheduleMs(scheduleS: readonly number[]): number {
 }
 
 /** The longest that a delivery is pending which nobody asks for again, in milliseconds. */
-export const deliveryWindowMs = (scheduleS: readonly number[]): number => scheduleMs(scheduleS) + MAX_PARKED_MS;
+export const deliveryWindowMs = (scheduleS: readonly number[]): number =>
+  scheduleMs(scheduleS) + MAX_PARKED_MS;
