@@ -332,7 +332,7 @@ describe('what cannot be served', () => {
     const preload = at('bug.cjs');
     fs.writeFileSync(
       preload,
-      `if (process.argv[1]?.endsWith('check.ts')) Array.prototype.flatMap = () => { throw new TypeError('a bug\\n    at somewhere'); };`,
+      `if (process.argv[1]?.endsWith('model-check/main.ts')) Array.prototype.flatMap = () => { throw new TypeError('a bug\\n    at somewhere'); };`,
     );
     const { code, problems } = await check([folder], { NODE_OPTIONS: `--require ${preload}` });
     expect(code).toBe(EXIT.failed);

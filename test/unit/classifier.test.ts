@@ -15,17 +15,15 @@ const BEST: Options = { top_k: 1 };
 const UNKNOWN = '?'.charCodeAt(0);
 
 /** One token a character. */
-const tokenizer = {
-  truncationSide: 'right',
-  encode: (text: string, side: TruncationSide): Promise<EncodedText> => {
-    if (text === 'untokenizable') return Promise.reject(new Error('no such token'));
-    const ids = Int32Array.from(Buffer.from(text));
-    const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
-    const unknown = kept.filter((id) => id === UNKNOWN).length;
-    const counts = { own: kept.length, unknown, blank: 0 };
-    return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS, ...counts });
-  },
-} as unknown as TextTokenizer;
+const encode = (text: string, side: TruncationSide): Promise<EncodedText> => {
+  if (text === 'untokenizable') return Promise.reject(new Error('no such token'));
+  const ids = Int32Array.from(Buffer.from(text));
+  const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
+  const unknown = kept.filter((id) => id === UNKNOWN).length;
+  const counts = { own: kept.length, unknown, blank: 0 };
+  return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS, ...counts });
+};
+const tokenizer = { truncationSide: 'right', encode, encodeInBackground: encode } as unknown as TextTokenizer;
 
 const read = ({ ids }: EncodedText) => String.fromCharCode(...ids);
 type Model = (text: string) => Float32Array;

@@ -32,6 +32,7 @@ function setUp(unreadable?: 'error' | 'classify') {
     tokenizer: {
       truncationSide: 'right',
       encode: (text: string) => Promise.resolve(encode(text)),
+      encodeInBackground: (text: string) => Promise.resolve(encode(text)),
     } as unknown as TextTokenizer,
     batcher: new Batcher<TextRow, Float32Array>({
       run: oncePerText((rows) => {

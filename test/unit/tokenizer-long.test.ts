@@ -129,7 +129,7 @@ describe('the event loop', () => {
       if (!order.includes('long')) setImmediate(count);
     };
     setImmediate(count);
-    const archive = tokenizer.encode('archive', 'right', true).then(note('archive'));
+    const archive = tokenizer.encodeInBackground('archive', 'right').then(note('archive'));
     await tokenizer.encode('short').then(note('short'));
     expect(order).toEqual(['short']);
     await Promise.all([long, archive]);

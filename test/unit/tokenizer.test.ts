@@ -17,7 +17,7 @@ describe('texts that wait', () => {
   test('are encoded in their order, those of archives behind all others', async () => {
     const order: string[] = [];
     const encode = (text: string, background: boolean) =>
-      tokenizer.encode(text, 'right', background).then(() => order.push(text));
+      (background ? tokenizer.encodeInBackground(text) : tokenizer.encode(text)).then(() => order.push(text));
     await Promise.all([
       encode('archive 1', true),
       encode('job 1', false),
@@ -33,7 +33,7 @@ describe('texts that wait', () => {
     const order: number[] = [];
     const encoded = await Promise.all(
       texts.map((text, i) =>
-        tokenizer.encode(text, 'right', i % 2 === 0).then((result) => {
+        (i % 2 === 0 ? tokenizer.encodeInBackground(text) : tokenizer.encode(text)).then((result) => {
           order.push(i);
           return result;
         }),

@@ -9,7 +9,7 @@ import { bytes, count, entry, percent, plural } from '../terminal/units.ts';
 import type { CheckCommand } from './command-line.ts';
 import { vocabulary } from './vocabulary.ts';
 
-const ENTRY = new URL('../../worker/inference/check.ts', import.meta.url);
+const ENTRY = new URL('../../worker/model-check/main.ts', import.meta.url);
 /** Labels that are listed; of more, the first few. */
 const MAX_LISTED = 12;
 

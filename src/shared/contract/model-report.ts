@@ -1,4 +1,4 @@
-/** What `amulet model check` finds out about a model folder: made by src/worker/inference/check.ts, shown by the CLI. */
+/** What `amulet model check` finds out about a model folder: made by src/worker/model-check, shown by the CLI. */
 import type { ApplyFunction } from './jobs.ts';
 import type { RowResult } from './results.ts';
 

@@ -63,7 +63,9 @@ export async function measureDependence(
   rows: readonly ModelInput[],
   scoresOf: (logits: Float32Array) => number[],
 ): Promise<Dependence> {
-  const tried = await Promise.allSettled(rows.map(async (row) => (await engines.run([row], true, true))[0]));
+  const tried = await Promise.allSettled(
+    rows.map(async (row) => (await engines.run([row], { silent: true }))[0]),
+  );
   const alone = rows.flatMap((row, i) => {
     const result = tried[i];
     if (result?.status === 'rejected' && isModelFailure(result.reason)) throw result.reason;
@@ -98,7 +100,7 @@ const isModelFailure = (error: unknown): boolean =>
 
 async function runBatch(engines: EnginePool, rows: ModelInput[]): Promise<Float32Array[]> {
   try {
-    return await engines.run(rows, true, true);
+    return await engines.run(rows, { silent: true });
   } catch (error) {
     if (error instanceof EngineStopped) throw error;
     throw new StartupError(

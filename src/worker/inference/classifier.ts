@@ -131,7 +131,7 @@ export class Classifier {
     const encoded = await Promise.all(
       texts.map(async (text, index) => {
         try {
-          const row = toRow(text, side, await tokenizer.encode(text, side, true));
+          const row = toRow(text, side, await tokenizer.encodeInBackground(text, side));
           const unreadable = this.#unreadable(text, row.encoded);
           if (!unreadable) return { index, row };
           results[index] = { error: unreadable };

@@ -6,7 +6,7 @@
  * of 4.7, CPU of the workers 365 µs a job instead of 500, of everything together 3.6 ms instead of 4.0; and one process of
  * 185 MB less for every core but the first.
  */
-import { Engine, type EngineOptions } from './engine.ts';
+import { Engine, type EngineOptions, type RunOptions } from './engine.ts';
 import type { GraphInfo, Padding } from './protocol.ts';
 import type { ModelInput } from './tokenizer.ts';
 
@@ -60,16 +60,14 @@ export class EnginePool {
   }
 
   /**
-   * Runs one batch, on the process with the fewest.
-   * @param urgent before those that wait there
-   * @param quiet ONNX Runtime is not to log why it fails: that is what is being tried
+   * Runs one batch, on the process that has the fewest.
    * @throws ModelCrashed, EngineStopped, or an Error with the model's own message
    */
-  run(rows: readonly ModelInput[], urgent = true, quiet = false): Promise<Float32Array[]> {
-    // One that is just being started again would make the batch wait.
+  run(rows: readonly ModelInput[], options?: RunOptions): Promise<Float32Array[]> {
+    // A process that is being restarted would make the batch wait.
     const load = (engine: Engine) => engine.inFlight + (engine.up ? 0 : 0.5);
     const engine = this.#engines.reduce((best, other) => (load(other) < load(best) ? other : best));
-    return engine.run(rows, urgent, quiet);
+    return engine.run(rows, options);
   }
 
   async stop(): Promise<void> {

@@ -34,6 +34,13 @@ export interface EngineOptions {
   childEntry?: URL;
 }
 
+export interface RunOptions {
+  /** Whether the batch overtakes those that are not urgent; true by default. */
+  urgent?: boolean;
+  /** Whether ONNX Runtime logs no failure, because one is expected; false by default. */
+  silent?: boolean;
+}
+
 /** A model file that loaded once may be gone or half-written for a moment, but not for this many tries. */
 const MAX_FAILED_STARTS = 5;
 const FIRST_BACKOFF_MS = 100;
@@ -106,18 +113,17 @@ export class Engine {
   }
 
   /**
-   * Runs one batch, when those before it have been run.
-   * @param urgent it overtakes those that are not
-   * @param quiet ONNX Runtime is not to log why it fails: that is what is being tried
+   * Runs one batch, after those that were sent before.
    * @returns the logits of each row, shape [outputs]
    * @throws ModelCrashed when the child died while it had this batch, EngineStopped, or an Error with the model's own message
    */
-  async run(rows: readonly ModelInput[], urgent = true, quiet = false): Promise<Float32Array[]> {
+  async run(rows: readonly ModelInput[], options: RunOptions = {}): Promise<Float32Array[]> {
+    const { urgent = true, silent = false } = options;
     this.#inFlight++;
     try {
       const child = await this.#up;
       if (this.#stopped) throw new EngineStopped('the worker is stopping');
-      return await this.#send(child, { ...pack(rows), urgent, quiet });
+      return await this.#send(child, { ...pack(rows), urgent, silent });
     } finally {
       this.#inFlight--;
     }

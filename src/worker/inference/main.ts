@@ -129,7 +129,7 @@ await runMain(bootLogger, async () => {
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
-    run: oncePerText((rows, lane) => running.run(rows, lane === 'interactive')),
+    run: oncePerText((rows, lane) => running.run(rows, { urgent: lane === 'interactive' })),
     executors: running.size,
     budgets,
     quietBudget: budgets.interactive,

@@ -14,10 +14,10 @@ const WARM_UP_TOKENS = [8, 64, 256];
 /** Where padding is masked out, any id that every vocabulary has will do. */
 const DEFAULT_PADDING: Padding = { id: 0, side: 'right' };
 
-/** Logs nothing but fatal errors. */
-const QUIET = { logSeverityLevel: 4 } as const;
+/** Run options: log only fatal errors. */
+const SILENT = { logSeverityLevel: 4 } as const;
 
-type Rows = Pick<RunMessage, 'ids' | 'lengths' | 'typeIds' | 'padding' | 'quiet'>;
+type Rows = Pick<RunMessage, 'ids' | 'lengths' | 'typeIds' | 'padding' | 'silent'>;
 
 export interface Logits {
   /** Shape [rows × outputs]. */
@@ -93,7 +93,7 @@ export class Model {
       const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0)).fill(1);
       let logits: Logits;
       try {
-        logits = await this.run({ ids, lengths, typeIds: undefined, quiet: width > 0 });
+        logits = await this.run({ ids, lengths, typeIds: undefined, silent: width > 0 });
       } catch (error) {
         if (width > 0 && !(error instanceof StartupError)) break;
         throw new StartupError(`the warm-up run failed: ${oneLine(error)}`, { cause: error });
@@ -121,7 +121,7 @@ export class Model {
     for (const [name, type] of this.#inputTypes) {
       feeds[name] = inputTensor(type, batch, [rows, width], this.#filler(name, batch));
     }
-    const output = (await this.#session.run(feeds, [this.#output], batch.quiet ? QUIET : {}))[this.#output];
+    const output = (await this.#session.run(feeds, [this.#output], batch.silent ? SILENT : {}))[this.#output];
     if (!output) throw new Error(`the graph returned no ${this.#output}`);
     const { dims } = output;
     // A model with one label may leave its dimension out.

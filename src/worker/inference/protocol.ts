@@ -28,8 +28,8 @@ export interface RunMessage {
   id: number;
   /** To be run before those that are not. */
   urgent: boolean;
-  /** A failure is expected, and not to be logged by ONNX Runtime. */
-  quiet?: boolean;
+  /** ONNX Runtime logs no failure, because one is expected. */
+  silent?: boolean;
   /** Token ids of all rows; shape [Σ lengths]. */
   ids: Int32Array;
   /** Tokens of each row; shape [rows]. */

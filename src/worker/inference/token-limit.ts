@@ -66,7 +66,7 @@ export async function findTokenLimit(
 async function tryRow(engines: EnginePool, tokens: number, ids: Int32Array): Promise<boolean> {
   const row = Int32Array.from({ length: tokens }, (_, i) => ids[i % ids.length] ?? 0);
   try {
-    const [logits] = await engines.run([{ ids: row, typeIds: undefined }], true, true);
+    const [logits] = await engines.run([{ ids: row, typeIds: undefined }], { silent: true });
     return logits?.every(Number.isFinite) ?? false;
   } catch (error) {
     if (error instanceof EngineStopped) throw error;

@@ -81,9 +81,9 @@ export class TextTokenizer {
   /** Segment ids are worth sending: some are not 0. */
   readonly #segmented: boolean;
   readonly #observe: (ms: number) => void;
-  readonly #short = new Backlog();
-  readonly #long = new Backlog();
-  readonly #background = new Backlog();
+  readonly #short = new Fifo();
+  readonly #long = new Fifo();
+  readonly #background = new Fifo();
   /** The first of #long and of #background, taken out. One of each at a time: a long text in work takes megabytes. */
   #startedLong: Pending | undefined;
   #startedBackground: Pending | undefined;
@@ -133,14 +133,21 @@ export class TextTokenizer {
   }
 
   /**
-   * Encodes one text when its turn comes.
-   * @param side where a text that is too long is cut; the tokenizer's own `truncationSide` by default
-   * @param background wait behind all texts that are not: a chunk of an archive holds thousands
+   * Encodes one text in a later slice.
+   * @param side where a text that is too long is cut; `truncationSide` by default
    */
-  encode(text: string, side?: Side, background = false): Promise<EncodedText> {
+  encode(text: string, side: Side = this.truncationSide): Promise<EncodedText> {
+    return this.#enqueue(isShort(text) ? this.#short : this.#long, text, side);
+  }
+
+  /** As encode(), but behind all texts of encode(): a chunk of a batch has thousands. */
+  encodeInBackground(text: string, side: Side = this.truncationSide): Promise<EncodedText> {
+    return this.#enqueue(this.#background, text, side);
+  }
+
+  #enqueue(queue: Fifo, text: string, side: Side): Promise<EncodedText> {
     return new Promise((resolve, reject) => {
-      const backlog = background ? this.#background : isShort(text) ? this.#short : this.#long;
-      backlog.push({ text, side: side ?? this.truncationSide, ms: 0, resolve, reject });
+      queue.push({ text, side, ms: 0, resolve, reject });
       this.#schedule();
     });
   }
@@ -247,11 +254,11 @@ export class TextTokenizer {
   }
 }
 
-/** Items already taken that a backlog keeps before it moves the others up. */
+/** Items taken from a Fifo before the others are moved up. */
 const MAX_TAKEN = 1024;
 
-/** First in, first out, without moving what is behind at every step. */
-class Backlog {
+/** A first-in-first-out queue that does not move the remaining items at every step. */
+class Fifo {
   readonly #items: Pending[] = [];
   #next = 0;
 

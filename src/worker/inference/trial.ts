@@ -163,7 +163,7 @@ function encodeAll(tokenizer: TextTokenizer): { text: string; row: ModelInput }[
 
 async function runText(engines: EnginePool, text: string, row: ModelInput): Promise<Float32Array> {
   try {
-    const [logits] = await engines.run([row], true, true);
+    const [logits] = await engines.run([row], { silent: true });
     if (!logits?.every(Number.isFinite)) throw new Error('the model gave a score that is not a number');
     return logits;
   } catch (error) {
@@ -186,7 +186,7 @@ async function choosePadding({ engines, tokenizer, model }: TrialOptions) {
 /** Whether a batch gets through; a model that dies of it is no answer. */
 async function runs(engines: EnginePool, rows: ModelInput[]): Promise<boolean> {
   try {
-    await engines.run(rows, true, true);
+    await engines.run(rows, { silent: true });
     return true;
   } catch (error) {
     if (error instanceof EngineStopped) throw error;

@@ -30,7 +30,7 @@ export async function fragileModel(): Promise<{ pool: EnginePool; classifier: Cl
     });
   };
   const classifier = new Classifier({
-    tokenizer: { encode } as unknown as TextTokenizer,
+    tokenizer: { encode, encodeInBackground: encode } as unknown as TextTokenizer,
     batcher: new Batcher<TextRow, Float32Array>({
       run: oncePerText((rows) => pool.run(rows)),
       executors: pool.size,

@@ -56,7 +56,7 @@ export async function serveModel(
       maxTokens: trial.maxTokens,
       unreadable: 'classify',
       batcher: new Batcher<TextRow, Float32Array>({
-        run: oncePerText((rows, lane) => engines.run(rows, lane === 'interactive')),
+        run: oncePerText((rows, lane) => engines.run(rows, { urgent: lane === 'interactive' })),
         budgets,
         ...batcherOptions(trial, engines, budgets.bulk),
       }),

@@ -1,12 +1,12 @@
-/** Which scripts the vocabulary of a model has, tried with a sample of each. */
-import { unknownShare } from './readability.ts';
-import type { TextTokenizer } from './tokenizer.ts';
+/** How much of each script a model's vocabulary covers, measured with one sample text per script. */
+import { unknownShare } from '../inference/readability.ts';
+import type { TextTokenizer } from '../inference/tokenizer.ts';
 
 export interface ScriptCoverage {
   script: string;
-  /** The sample's own tokens. */
+  /** Tokens of the sample, without special tokens. */
   tokens: number;
-  /** Share of them that are not in the vocabulary, from 0 to 1. */
+  /** Share of these tokens that the vocabulary lacks, from 0 to 1. */
   unknown: number;
 }
 

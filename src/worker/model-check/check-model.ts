@@ -1,7 +1,4 @@
-/**
- * Entry of the process behind `amulet model check`: does with a model folder what a worker does at its start, step by step,
- * and sends a ModelReport to its parent. A model that crashes natively takes only its own process with it, as always.
- */
+/** Checks a model folder: loads and tries the model as a worker does at its start, and reports every problem it finds. */
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { loadConfig, SETTINGS, type Config } from '../../shared/runtime/config.ts';
@@ -10,38 +7,48 @@ import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { createLogger } from '../../shared/runtime/logger.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
-import { Batcher } from './batcher.ts';
-import { chooseBudgets, timeBatches } from './calibration.ts';
-import { Classifier, oncePerText, type TextRow } from './classifier.ts';
-import { ModelCrashed } from './engine.ts';
-import { EnginePool } from './engine-pool.ts';
-import { labelsOf, readModelFolder, type ModelFolder } from './model-folder.ts';
-import { coverageOf } from './scripts.ts';
-import { TextTokenizer } from './tokenizer.ts';
-import { batcherOptions, tryModel, type Trial } from './trial.ts';
+import { Batcher } from '../inference/batcher.ts';
+import { chooseBudgets, timeBatches } from '../inference/calibration.ts';
+import { Classifier, oncePerText, type TextRow } from '../inference/classifier.ts';
+import { ModelCrashed } from '../inference/engine.ts';
+import { EnginePool } from '../inference/engine-pool.ts';
+import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
+import { coverageOf } from './script-coverage.ts';
+import { TextTokenizer } from '../inference/tokenizer.ts';
+import { batcherOptions, tryModel, type Trial } from '../inference/trial.ts';
 
-/** Short, and not all in one script. */
+/** Samples that are classified by default: short, and not all in one script. */
 const TEXTS = ['I love this.', 'What a waste of time!', 'Когда начинается концерт? 图书馆在哪里？'];
 
-const [folder = '', file = '', ...texts] = process.argv.slice(2);
-const report: ModelReport = { folder, problems: [] };
-await attempt(() => check(report, file === '' ? undefined : file, texts.length > 0 ? texts : TEXTS));
-process.send?.(report, undefined, undefined, () => process.exit(0));
+/**
+ * @param folder the model folder, or an ONNX file in it
+ * @param file the ONNX file to use; undefined: the usual one
+ * @param texts to classify; none: a few samples
+ */
+export async function checkModel(
+  folder: string,
+  file: string | undefined,
+  texts: readonly string[],
+): Promise<ModelReport> {
+  const report: ModelReport = { folder, problems: [] };
+  await attempt(report, () => check(report, file, texts.length > 0 ? texts : TEXTS));
+  return report;
+}
 
 /**
- * Settings alone, of the environment and `.env`: a model may be checked in a folder that somebody else has made. Such a folder
- * does not say which variables of the user the model gets.
+ * The settings from the environment and `.env`. Not MODEL_ENV from `.env`: a model may be checked in a folder made by somebody
+ * else, and its files must not decide which environment variables of the user the model gets.
  */
-function settingsHere(): Record<string, string> {
+function readSettings(report: ModelReport): Record<string, string> {
   const { values, warnings } = readVariables(Object.keys(SETTINGS));
   report.warnings = [...warnings];
   const taken = [...values].filter(([name, { from }]) => from === 'environment' || name !== 'MODEL_ENV');
   return Object.fromEntries(taken.map(([name, { value }]) => [name, value]));
 }
 
-async function check(report: ModelReport, file: string | undefined, texts: string[]): Promise<void> {
-  const config = await attempt(() => loadConfig(settingsHere()));
-  const model = await attempt(() => readModelFolder(report.folder, file));
+async function check(report: ModelReport, file: string | undefined, texts: readonly string[]): Promise<void> {
+  const config = await attempt(report, () => loadConfig(readSettings(report)));
+  const model = await attempt(report, () => readModelFolder(report.folder, file));
   if (!config || !model) return;
   report.files = model.weightFiles.map((name) => ({
     name: path.relative(model.folder, name),
@@ -53,26 +60,26 @@ async function check(report: ModelReport, file: string | undefined, texts: strin
   report.max_tokens = model.maxTokens;
   report.unreadable_text = model.amulet.unreadable_text;
 
-  const tokenizer = await attempt(() => new TextTokenizer(model.folder, model.maxTokens));
+  const tokenizer = await attempt(report, () => new TextTokenizer(model.folder, model.maxTokens));
   if (tokenizer) report.tokenizer = tokenizer.kind;
   const start = performance.now();
-  const engines = await attempt(() => open(model, config));
+  const engines = await attempt(report, () => startEngine(report, model, config));
   if (!engines) return;
   report.load_ms = Math.round(performance.now() - start);
   if (engines.graph) report.graph = engines.graph;
   try {
-    const labels = await attempt(() => labelsOf(model, engines.outputs));
+    const labels = await attempt(report, () => labelsOf(model, engines.outputs));
     if (labels) Object.assign(report, labels);
     if (!tokenizer || !labels) return;
     const invariance = config.BATCH_INVARIANCE;
-    const trial = await attempt(() =>
+    const trial = await attempt(report, () =>
       tryModel({ model, tokenizer, engines, apply: labels.apply, invariance }),
     );
     if (!trial) return;
     const { warnings = [] } = report;
     Object.assign(report, toReport(trial), { warnings: [...warnings, ...trial.warnings] });
     await classify(report, texts, { model, engines, labels: labels.labels, trial });
-    if (report.problems.length === 0) await attempt(() => calibrate(report, engines, trial, config));
+    if (report.problems.length === 0) await attempt(report, () => calibrate(report, engines, trial, config));
   } finally {
     await engines.stop();
   }
@@ -89,20 +96,20 @@ function toReport(trial: Trial): Partial<ModelReport> {
   };
 }
 
-/** @returns undefined when a worker would refuse to start here, which is then in the report */
-async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
+/** Runs a step. @returns undefined when it fails, which is then a problem in the report */
+async function attempt<T>(report: ModelReport, step: () => T | Promise<T>): Promise<T | undefined> {
   try {
     return await step();
   } catch (error) {
     const known = error instanceof StartupError || error instanceof ModelCrashed;
     const { name, message } = toError(error);
-    // Whatever it is, one line: a stack says nothing to the owner of a model.
+    // One line without the stack, which is of no use to the owner of a model.
     report.problems.push(known ? message : `the check failed: ${name}: ${message.replace(/\s+/g, ' ')}`);
     return undefined;
   }
 }
 
-function open(model: ModelFolder, config: Config): Promise<EnginePool> {
+function startEngine(report: ModelReport, model: ModelFolder, config: Config): Promise<EnginePool> {
   return EnginePool.start(1, {
     load: {
       onnxFile: model.onnxFile,
@@ -118,15 +125,15 @@ function open(model: ModelFolder, config: Config): Promise<EnginePool> {
   });
 }
 
-interface Parts {
+interface ClassifyDeps {
   model: ModelFolder;
   engines: EnginePool;
   labels: string[];
   trial: Trial;
 }
 
-async function classify(report: ModelReport, texts: string[], parts: Parts): Promise<void> {
-  const { model, engines, labels, trial } = parts;
+async function classify(report: ModelReport, texts: readonly string[], deps: ClassifyDeps): Promise<void> {
+  const { model, engines, labels, trial } = deps;
   const { tokenizer, maxTokens, apply, applied } = trial;
   const budgets = { interactive: 256, low: 256, bulk: 256 };
   const classifier = new Classifier({
@@ -149,7 +156,7 @@ async function classify(report: ModelReport, texts: string[], parts: Parts): Pro
     const result = await classifier.classify({ text }, options, 'interactive', new AbortController().signal);
     const { ids } = await tokenizer.encode(text);
     report.samples.push({ text, tokens: ids.length, result });
-    // A sample in a script that the model does not know keeps it from serving nothing else.
+    // Not for a sample in a script that the model cannot read: the model can still serve other texts.
     if ('error' in result && result.error.code !== 'unreadable_text')
       report.problems.push(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);
   }
