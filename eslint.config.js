@@ -21,6 +21,7 @@ const ARROWS = {
   client: [
     'shared/contract/states',
     'shared/contract/quoting',
+    'shared/bulk/file-formats',
     'shared/bulk/record-scanner',
     'shared/bulk/gunzip',
   ],

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { batchInput, formatByName, type BatchOptions } from '../../src/api/pages/client/batch-input.ts';
+import { batchInput, proposedFormat, type BatchOptions } from '../../src/api/pages/client/batch-input.ts';
 import { Curl } from '../../src/api/pages/client/curl.ts';
 import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/client/format.ts';
 import { doubtOf, findFields, readHead } from '../../src/api/pages/client/peek.ts';
@@ -63,11 +63,13 @@ describe('a file', () => {
     ['a.NDJSON.gz', 'ndjson'],
     ['a.b.csv', 'csv'],
     ['a.tsv.gz', 'tsv'],
+    ['a.json', 'ndjson'],
     ['a.txt', 'lines'],
+    ['a.constructor', 'lines'],
     ['csv', 'lines'],
     ['a.gz', 'lines'],
   ])('%s has the format %s', (name, format) => {
-    expect(formatByName(name)).toBe(format);
+    expect(proposedFormat(name)).toBe(format);
   });
 
   test('is asked for with nothing that goes without saying', () => {

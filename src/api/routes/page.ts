@@ -8,9 +8,16 @@ import type { AppEnv } from '../env.ts';
 import { page } from '../pages/page.ts';
 
 const PAGES = new URL('../pages/', import.meta.url);
-/** Modules of bulk input that run in browsers, too: the page looks at a file with the same eyes as the API. */
-const SHARED = new URL('../../shared/bulk/', import.meta.url);
-const SHARED_MODULES = ['convert.ts', 'json-problem.ts', 'sniff.ts', 'sniff-bytes.ts', 'sniff-records.ts'];
+/** The modules of src/shared that the page runs, so that it judges files and states as the API does. */
+const SHARED_MODULES = [
+  'bulk/convert.ts',
+  'bulk/file-formats.ts',
+  'bulk/json-problem.ts',
+  'bulk/sniff-bytes.ts',
+  'bulk/sniff-records.ts',
+  'bulk/sniff.ts',
+  'contract/states.ts',
+];
 const SELF = "'self'";
 const NONE = "'none'";
 
@@ -62,7 +69,8 @@ async function readAsset(name: string): Promise<Asset | undefined> {
   const [, extension = ''] = /^[a-z-]+\.([a-z]+)$/.exec(name) ?? [];
   const kind = KINDS.get(extension);
   if (!kind) return undefined;
-  const file = SHARED_MODULES.includes(name) ? new URL(name, SHARED) : new URL(kind.folder + name, PAGES);
+  const shared = SHARED_MODULES.find((module) => module.endsWith(`/${name}`));
+  const file = new URL(shared ? `../../shared/${shared}` : kind.folder + name, PAGES);
   const asset = assets.get(name) ?? load(file, kind.type);
   assets.set(name, asset);
   return asset.catch((error: unknown) => {
@@ -76,7 +84,7 @@ async function readAsset(name: string): Promise<Asset | undefined> {
 async function load(file: URL, type: string): Promise<Asset> {
   const content = await readFile(file, 'utf8');
   if (!file.pathname.endsWith('.ts')) return { content, type };
-  // All modules lie side by side below /page.
-  const script = stripTypeScriptTypes(content).replaceAll(/(from ')(?:\.\.\/)+shared\/bulk\//g, '$1./');
+  // Below /page all modules are in one folder.
+  const script = stripTypeScriptTypes(content).replaceAll(/(from ')(?:\.\.\/)+shared\/[a-z]+\//g, '$1./');
   return { content: script, type };
 }

@@ -1,4 +1,5 @@
-/** A file as `POST /v1/batches` takes it (docs/bulk.md). */
+/** The request that submits a file as a batch: `POST /v1/batches` (docs/bulk.md). */
+import { formatByName } from '../../../shared/bulk/file-formats.ts';
 
 export const fileFormats = ['ndjson', 'csv', 'csv-semicolons', 'tsv', 'lines'] as const;
 export type FileFormat = (typeof fileFormats)[number];
@@ -6,17 +7,17 @@ export type FileFormat = (typeof fileFormats)[number];
 export interface BatchOptions {
   format: FileFormat;
   gzip: boolean;
-  /** What quotes mean in CSV; undefined: what is usual for the format. */
+  /** How quotes in CSV are read; undefined: the default of the format. */
   quote?: '"' | 'none' | 'line' | undefined;
   textField: string;
   /** How many labels per text, or `all`. */
   topK: string;
-  /** undefined: the default one. */
+  /** undefined: the default model. */
   model: string | undefined;
 }
 
 export interface BatchInput {
-  /** With its query. */
+  /** With the query. */
   path: string;
   headers: Record<string, string>;
 }
@@ -29,15 +30,7 @@ const TYPES: Readonly<Record<FileFormat, string>> = {
   lines: 'text/plain',
 };
 
-const EXTENSIONS: Readonly<Record<string, FileFormat>> = {
-  jsonl: 'ndjson',
-  ndjson: 'ndjson',
-  json: 'ndjson',
-  csv: 'csv',
-  tsv: 'tsv',
-};
-
-/** Of CSV, between its fields; undefined for formats without them. */
+/** The character between the fields of a CSV; undefined for formats without fields. */
 export const delimiters: Readonly<Partial<Record<FileFormat, string>>> = {
   csv: ',',
   'csv-semicolons': ';',
@@ -47,13 +40,13 @@ export const delimiters: Readonly<Partial<Record<FileFormat, string>>> = {
 const DEFAULT_FIELD = 'text';
 const DEFAULT_TOP_K = '1';
 
-/** What a file's name says of its format. */
-export function formatByName(name: string): FileFormat {
-  const [, extension = ''] = /\.([^.]+?)(?:\.gz)?$/i.exec(name) ?? [];
-  return EXTENSIONS[extension.toLowerCase()] ?? 'lines';
+/** The format that the form proposes for a file; the person sees it and can choose another. */
+export function proposedFormat(name: string): FileFormat {
+  const { format = 'lines', delimiter } = formatByName(name) ?? {};
+  return delimiter === '\t' ? 'tsv' : format;
 }
 
-/** The request, with nothing said that goes without saying. */
+/** The request, without options that equal their defaults. */
 export function batchInput({ format, gzip, quote, textField, topK, model }: BatchOptions): BatchInput {
   const query = new URLSearchParams();
   if (format === 'csv-semicolons') query.set('delimiter', ';');

@@ -1,8 +1,9 @@
 /** A file: its upload, the progress of its batch, and the results. Which batch it is stands in the address of the page. */
 import type { Batch } from '../../../shared/contract/batches.ts';
+import { isFinal } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
 import { batchInput } from './batch-input.ts';
-import { allFailed, isAllFailed, isFinal, problemOf, showBatch } from './batch-view.ts';
+import { allFailed, isAllFailed, problemOf, showBatch } from './batch-view.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
 import { download, needsMemory } from './download.ts';
@@ -162,7 +163,7 @@ export class BatchPanel {
         const batch = await this.#api.json<Batch>(path, { signal });
         this.#show(batch);
         if (isAllFailed(batch)) await this.#showErrors(batch, signal);
-        if (isFinal(batch)) return;
+        if (isFinal(batch.status)) return;
       } catch (error) {
         if (signal.aborted) return;
         showProblem(this.#problem, explain(error));
@@ -187,7 +188,7 @@ export class BatchPanel {
     });
     const failed = isAllFailed(batch);
     showProblem(this.#problem, this.#failure ?? (failed ? allFailed(batch, this.#errors) : problemOf(batch)));
-    const final = isFinal(batch);
+    const final = isFinal(batch.status);
     const { rows, urls } = batch;
     this.#cancel.hidden = final;
     this.#remove.hidden = !final;
@@ -228,7 +229,7 @@ export class BatchPanel {
       this.#backToForm('The upload was canceled.');
       return;
     }
-    if (isFinal(this.#batch) && !confirm('Remove the batch, with its texts and results?')) return;
+    if (isFinal(this.#batch.status) && !confirm('Remove the batch, with its texts and results?')) return;
     this.#failure = undefined;
     const { signal } = this.#running;
     try {

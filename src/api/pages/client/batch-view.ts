@@ -1,17 +1,15 @@
 /** A batch as it is shown. */
 import type { Batch } from '../../../shared/contract/batches.ts';
-import type { BatchStatus } from '../../../shared/contract/states.ts';
+import { isFinal } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
 import { count, duration, plural, rate } from './format.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
 import { unknownRows } from './unknown.ts';
 
-const FINAL: readonly BatchStatus[] = ['completed', 'failed', 'canceled', 'expired'];
 /** Completed, without a single label. */
 export const isAllFailed = ({ status, rows }: Batch): boolean =>
   status === 'completed' && rows.total > 0 && rows.failed === rows.total;
-export const isFinal = ({ status }: Batch): boolean => FINAL.includes(status);
 
 export interface BatchPlaces {
   path: HTMLOListElement;
@@ -35,7 +33,7 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
     status,
     isAllFailed(batch)
       ? `The batch has no labels: ${rows.failed === 1 ? 'its row is an error' : `all ${count(rows.failed)} rows are errors`}.`
-      : isFinal(batch)
+      : isFinal(batch.status)
         ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
         : `The batch is ${batch.status}: ${spoken} %.`,
   );
@@ -85,7 +83,7 @@ function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): str
 
 function stepsOf(batch: Batch): Step[] {
   const { status, created_at: created, started_at: started, finished_at: finished } = batch;
-  if (isFinal(batch)) {
+  if (isFinal(status)) {
     const seconds = finished === null ? undefined : (Date.parse(finished) - Date.parse(created)) / 1000;
     return [
       { state: 'uploaded', is: 'past' },

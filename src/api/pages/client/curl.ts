@@ -1,10 +1,6 @@
 /** The requests of this page as command lines, for a POSIX shell. */
+import { shellWord } from '../../../shared/bulk/convert.ts';
 import type { BatchInput } from './batch-input.ts';
-
-/** As the shell takes it back as one word. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}
 
 export class Curl {
   readonly #base: string;

@@ -1,6 +1,6 @@
 /** The choice of a file, and how it is to be read. */
 import { sniff } from '../../../shared/bulk/sniff.ts';
-import { delimiters, fileFormats, formatByName, type BatchOptions } from './batch-input.ts';
+import { delimiters, fileFormats, proposedFormat, type BatchOptions } from './batch-input.ts';
 import { create, element, say } from './dom.ts';
 import { bytes } from './format.ts';
 import type { ModelChoice } from './models.ts';
@@ -136,7 +136,7 @@ export class FileForm {
     this.#chosen = { file, head };
     say(this.#name, file.name);
     say(this.#size, bytes(file.size) + (head.gzip ? ', gzip' : ''));
-    this.#format.value = formatByName(file.name);
+    this.#format.value = proposedFormat(file.name);
     this.#suggestField();
     this.show();
     element('start', HTMLButtonElement).focus();

@@ -1,6 +1,6 @@
 /** One text: a job, its way through the states, and its labels. */
 import type { Job } from '../../../shared/contract/jobs.ts';
-import type { JobStatus } from '../../../shared/contract/states.ts';
+import { isFinal } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
@@ -16,9 +16,6 @@ import { labelHint } from './unknown.ts';
 const WAIT_MS = 2000;
 /** From one question to the next, where answers are not held. */
 const SOONEST_MS = 300;
-
-const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
-const isFinal = ({ status }: Job): boolean => FINAL.includes(status);
 
 export class JobPanel {
   readonly #api: Api;
@@ -95,14 +92,14 @@ export class JobPanel {
     this.#cancel.onclick = () => void this.#end(job, signal);
     let troubled = false;
     this.#show(job);
-    while (!isFinal(job)) {
+    while (!isFinal(job.status)) {
       const waitS = Math.ceil(this.#api.pace(WAIT_MS) / 1000);
       try {
         // Where answers are not held as long as that (MAX_WAIT_S, or the server stops), it would ask without a pause.
         const soonest = sleep(this.#api.pace(SOONEST_MS), signal);
         soonest.catch(() => {});
         job = await this.#api.json<Job>(`${job.urls.self}?wait=${waitS}`, { signal });
-        if (!isFinal(job)) await soonest;
+        if (!isFinal(job.status)) await soonest;
         if (troubled) showProblem(this.#problem, undefined);
         troubled = false;
       } catch (error) {
@@ -129,7 +126,7 @@ export class JobPanel {
   #show(job: Job): void {
     this.#empty.hidden = true;
     this.#result.hidden = false;
-    this.#cancel.hidden = isFinal(job);
+    this.#cancel.hidden = isFinal(job.status);
     showPath(this.#path, stepsOf(job));
     const [row] = job.results ?? [];
     if (row && 'label' in row) {
@@ -158,7 +155,7 @@ function stepsOf(job: Job): Step[] {
     : ahead > 0
       ? `${plural(ahead, 'job')} ahead`
       : 'next in line';
-  if (!isFinal(job)) {
+  if (!isFinal(status)) {
     const processing = status === 'processing';
     return [
       { state: 'queued', is: processing ? 'past' : 'now', note: processing ? '' : queued },
