@@ -1,7 +1,7 @@
 /** Timers of an API instance: what it does without a caller. A run that fails, mostly because Redis is away, is repeated. */
 import type { Logger } from '../shared/runtime/logger.ts';
 import { toError } from '../shared/runtime/to-error.ts';
-import type { BatchKeeper } from './batches/maintenance.ts';
+import type { BatchMaintenance } from './batches/maintenance.ts';
 import type { JobService } from './jobs/job-service.ts';
 import type { JobMaintenance } from './jobs/maintenance.ts';
 import type { DiskWatch } from './load/disk-watch.ts';
@@ -14,7 +14,7 @@ const JOBS_S = 60;
 export interface MaintenanceDeps {
   jobs: JobService;
   jobMaintenance: JobMaintenance;
-  batchMaintenance: BatchKeeper;
+  batchMaintenance: BatchMaintenance;
   disks: DiskWatch;
   logger: Logger;
 }
@@ -31,7 +31,7 @@ export function startMaintenance(deps: MaintenanceDeps): () => void {
   const timers = [
     every(EXPIRE_S, 'expiring overdue jobs', () => jobs.expireOverdue()),
     every(DISKS_S, 'checking the disks', () => disks.check()),
-    every(BATCHES_S, 'batch maintenance', () => batchMaintenance.keep()),
+    every(BATCHES_S, 'batch maintenance', () => batchMaintenance.run()),
     every(JOBS_S, 'job maintenance', () => jobMaintenance.run()),
   ];
   return () => timers.forEach((timer) => clearInterval(timer));

@@ -18,7 +18,7 @@ import { QueueSet } from '../shared/store/jobs/queue-set.ts';
 import { ModelRegistry } from '../shared/store/models.ts';
 import { BatchResults } from './batches/batch-results.ts';
 import { BatchService } from './batches/batch-service.ts';
-import { BatchKeeper } from './batches/maintenance.ts';
+import { BatchMaintenance } from './batches/maintenance.ts';
 import { GroupCommit } from './jobs/group-commit.ts';
 import { JobReader } from './jobs/job-reader.ts';
 import { JobService } from './jobs/job-service.ts';
@@ -102,13 +102,13 @@ export function createServices({
     ttlS: config.BATCH_TTL_S,
     openTtlS: config.OPEN_BATCH_TTL_S,
   });
-  const common = { config, redis, withRedis, batches: batchStore, blobs };
-  const batchMaintenance = new BatchKeeper({ ...common, queues, registry: modelRegistry, logger });
+  const common = { config, redis, withRedis, batchStore, blobs };
+  const batchMaintenance = new BatchMaintenance({ ...common, queues, registry: modelRegistry, logger });
   const batches = new BatchService({
     ...common,
     catalog,
     admission,
-    keeper: batchMaintenance,
+    maintenance: batchMaintenance,
     onUpload: (bytes) => metrics.uploaded(bytes),
   });
   const results = new BatchResults({ ...common, subscriber });

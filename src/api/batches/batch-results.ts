@@ -9,9 +9,9 @@ import type { BlobStore, LazyBlobStore } from '../../shared/blobs/blob-store.ts'
 import { isFinal } from '../../shared/contract/states.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 
-export interface BatchResultsParts {
+export interface BatchResultsDeps {
   withRedis: WithRedis;
-  batches: BatchStore;
+  batchStore: BatchStore;
   blobs: LazyBlobStore;
   /** Used for nothing but subscriptions. */
   subscriber: Redis;
@@ -36,18 +36,18 @@ const HEARTBEAT = Buffer.from('\n');
 const CHECKSUMS_AT_ONCE = 1024;
 
 export class BatchResults {
-  readonly #parts: BatchResultsParts;
+  readonly #deps: BatchResultsDeps;
   /** An event per batch whose results have grown, by its id. */
   readonly #progress = new EventEmitter().setMaxListeners(0);
 
-  constructor(parts: BatchResultsParts) {
-    this.#parts = parts;
-    const { subscriber, batches } = parts;
-    const subscribe = () => void subscriber.subscribe(batches.progressChannel).catch(() => {});
+  constructor(deps: BatchResultsDeps) {
+    this.#deps = deps;
+    const { subscriber, batchStore } = deps;
+    const subscribe = () => void subscriber.subscribe(batchStore.progressChannel).catch(() => {});
     subscriber.on('ready', subscribe);
     if (subscriber.status === 'ready') subscribe();
     subscriber.on('message', (channel: string, id: string) => {
-      if (channel === batches.progressChannel) this.#progress.emit(id);
+      if (channel === batchStore.progressChannel) this.#progress.emit(id);
     });
   }
 
@@ -131,7 +131,7 @@ export class BatchResults {
 
   /** The chunk in which reading begins; undefined while the input is not whole. */
   async #firstChunk(id: string, record: BatchRecord, after: number): Promise<number | undefined> {
-    const store = await this.#parts.blobs();
+    const store = await this.#deps.blobs();
     try {
       const manifest = await readManifest(store, id, record);
       return manifest && (await chunkBehind(store, manifest, after));
@@ -149,7 +149,7 @@ export class BatchResults {
   async #chunkReader(
     id: string,
   ): Promise<(record: BatchRecord & { revision: string }, chunk: number) => AsyncGenerator<Uint8Array>> {
-    const { withRedis, batches, blobs } = this.#parts;
+    const { withRedis, batchStore, blobs } = this.#deps;
     const store = await blobs();
     let known: { first: number; bytes: Buffer } = { first: 0, bytes: Buffer.alloc(0) };
     const digestFor = async (chunk: number): Promise<Buffer | undefined> => {
@@ -158,7 +158,7 @@ export class BatchResults {
       if (inside) return inside;
       known = {
         first: chunk,
-        bytes: await withRedis(() => batches.checksums(id, chunk, CHECKSUMS_AT_ONCE)),
+        bytes: await withRedis(() => batchStore.checksums(id, chunk, CHECKSUMS_AT_ONCE)),
       };
       return find();
     };
@@ -177,7 +177,7 @@ export class BatchResults {
             : `POST /v1/batches/${id}/resume has these rows labelled again`;
         const message = `the results of ${place} are damaged in the blob store: ${error.message}. ${cure}`;
         await withRedis(() =>
-          batches.reportDamage(id, { code: 'results_damaged', message }, { chunk, revision }),
+          batchStore.reportDamage(id, { code: 'results_damaged', message }, { chunk, revision }),
         );
         throw new DamagedResults(message);
       }
@@ -185,12 +185,12 @@ export class BatchResults {
   }
 
   #look(id: string): Promise<{ record: BatchRecord; bits: Buffer }> {
-    const { withRedis, batches } = this.#parts;
+    const { withRedis, batchStore } = this.#deps;
     return withRedis(async () => {
       // In this order: what is final in the record has all its bits.
-      const record = await batches.read(id);
+      const record = await batchStore.read(id);
       if (!record) throw new Error(`batch ${id} was removed while its results were read`);
-      return { record, bits: await batches.doneBits(id) };
+      return { record, bits: await batchStore.doneBits(id) };
     });
   }
 }

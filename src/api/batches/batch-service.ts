@@ -31,22 +31,22 @@ import { batchModel, newBatchId, shownId } from '../../shared/contract/ids.ts';
 import { cancelChannel } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Admission } from '../load/admission.ts';
-import type { BatchKeeper } from './maintenance.ts';
+import type { BatchMaintenance } from './maintenance.ts';
 import type { ModelCatalog } from '../model-catalog.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { Reservation } from './reservation.ts';
 import { CHUNK_ROWS, digestUpload, dropPart, storePart } from './upload.ts';
 import type { UploadPace } from './upload-pace.ts';
 
-export interface BatchServiceParts {
+export interface BatchServiceDeps {
   config: Config;
   redis: Redis;
   withRedis: WithRedis;
-  batches: BatchStore;
+  batchStore: BatchStore;
   blobs: LazyBlobStore;
   catalog: ModelCatalog;
   admission: Admission;
-  keeper: BatchKeeper;
+  maintenance: BatchMaintenance;
   /** Told of every upload that was stored, in bytes without gzip. */
   onUpload: (bytes: number) => void;
 }
@@ -95,13 +95,13 @@ const MAX_KEEP_OPEN_MS = 60_000;
 const RECOUNT_MS = 10_000;
 
 export class BatchService {
-  readonly #parts: BatchServiceParts;
+  readonly #deps: BatchServiceDeps;
   #recountedAt = -Infinity;
   readonly #idempotencyKeys: IdempotencyKeys;
 
-  constructor(parts: BatchServiceParts) {
-    this.#parts = parts;
-    this.#idempotencyKeys = new IdempotencyKeys(parts, { kind: 'idem-batch', content: 'query' });
+  constructor(deps: BatchServiceDeps) {
+    this.#deps = deps;
+    this.#idempotencyKeys = new IdempotencyKeys(deps, { kind: 'idem-batch', content: 'query' });
   }
 
   /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */
@@ -137,28 +137,28 @@ export class BatchService {
     number: number,
     upload: Upload,
   ): Promise<{ part: BatchPart; added: boolean }> {
-    await this.#parts.withRedis(() => this.#findOwn(owner, id));
+    await this.#deps.withRedis(() => this.#findOwn(owner, id));
     const { part, added } = await this.#upload(id, number, upload);
     return { part: shownPart(part), added };
   }
 
   async parts(owner: string, id: string): Promise<BatchPart[]> {
-    return this.#parts.withRedis(async () => {
-      const { batches, blobs } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { batchStore, blobs } = this.#deps;
       const record = await this.#findOwn(owner, id);
       const manifest = await readManifest(await blobs(), id, record);
-      return (manifest?.parts ?? (await batches.parts(id))).map(shownPart);
+      return (manifest?.parts ?? (await batchStore.parts(id))).map(shownPart);
     });
   }
 
   /** The input is whole. @throws AppError `parts_mismatch`, `batch_not_open`, `invalid_request` for an empty one */
   async complete(owner: string, id: string, { parts: wanted }: CompleteBatchBody): Promise<Batch> {
-    const { withRedis, batches, blobs, keeper } = this.#parts;
+    const { withRedis, batchStore, blobs, maintenance } = this.#deps;
     const store = await blobs();
     for (;;) {
       const { record, parts } = await withRedis(async () => ({
         record: await this.#findOwn(owner, id),
-        parts: await batches.parts(id),
+        parts: await batchStore.parts(id),
       }));
       if (record.status !== 'open') return this.#completedBefore(owner, id, record.status);
       compareParts(wanted, parts);
@@ -168,7 +168,7 @@ export class BatchService {
       const manifest = String(parts.length);
       await store.put(manifestKey(id, manifest), encodeManifest(parts));
       const completed = await withRedis(() =>
-        batches.complete(id, { parts: parts.length, chunks, manifest }),
+        batchStore.complete(id, { parts: parts.length, chunks, manifest }),
       );
       if (completed.outcome === 'changed') {
         // It would stay for as long as the batch.
@@ -179,20 +179,20 @@ export class BatchService {
         if (completed.status === undefined) throw notFound(id);
         return this.#completedBefore(owner, id, completed.status);
       }
-      // Should this fail, the keeper does it a little later.
-      await withRedis(() => keeper.topUp(id)).catch(() => {});
+      // If this fails, maintenance does it a little later.
+      await withRedis(() => maintenance.enqueueMissingChunks(id)).catch(() => {});
       return this.get(owner, id);
     }
   }
 
   /** @throws AppError `batch_not_found` when it is unknown, removed, or another owner's */
   async get(owner: string, id: string): Promise<Batch> {
-    return this.#parts.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
+    return this.#deps.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
   }
 
   /** @throws AppError `batch_not_found` */
   async read(owner: string, id: string): Promise<BatchRecord> {
-    return this.#parts.withRedis(() => this.#findOwn(owner, id));
+    return this.#deps.withRedis(() => this.#findOwn(owner, id));
   }
 
   /** @returns a page, newest first, and the id that the next one comes after */
@@ -202,7 +202,7 @@ export class BatchService {
     after?: string,
     { status, model }: BatchFilter = {},
   ): Promise<{ batches: Batch[]; next: string | null }> {
-    return this.#parts.withRedis(async () => {
+    return this.#deps.withRedis(async () => {
       const found: { id: string; record: BatchRecord }[] = [];
       const wanted = (id: string) => model === undefined || batchModel(id) === model;
       const pageSize = status === undefined && model === undefined ? limit + 1 : LIST_PAGE;
@@ -210,7 +210,7 @@ export class BatchService {
       let atEnd = false;
       // One more than asked for tells whether there is another page.
       for (let looked = 0; found.length <= limit && looked < LIST_LOOKS && !atEnd; looked += pageSize) {
-        const page = await this.#parts.batches.page(owner, pageSize, from, wanted);
+        const page = await this.#deps.batchStore.page(owner, pageSize, from, wanted);
         found.push(...page.found.filter(({ record }) => status === undefined || record.status === status));
         ({ atEnd } = page);
         from = page.last ?? from;
@@ -224,16 +224,16 @@ export class BatchService {
 
   /** Cancels a batch that is not final; removes one that is. @returns undefined when removed */
   async cancel(owner: string, id: string): Promise<Batch | undefined> {
-    return this.#parts.withRedis(async () => {
-      const { batches, redis, config, keeper } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { batchStore, redis, config, maintenance } = this.#deps;
       const record = await this.#findOwn(owner, id);
       if (isFinal(record.status)) {
         await this.#remove(id);
         return undefined;
       }
-      if (await batches.end(id, 'canceled', CANCELED)) {
+      if (await batchStore.end(id, 'canceled', CANCELED)) {
         await redis.publish(cancelChannel(config.REDIS_PREFIX), id);
-        await keeper.takeOut(id, record);
+        await maintenance.dequeueChunks(id, record);
       }
       return this.#show(id, await this.#findOwn(owner, id));
     });
@@ -244,7 +244,7 @@ export class BatchService {
    * also of a batch that is completed or worked on.
    */
   async resume(owner: string, id: string, restart: boolean): Promise<Batch> {
-    const { withRedis, batches, blobs, keeper } = this.#parts;
+    const { withRedis, batchStore, blobs, maintenance } = this.#deps;
     const record = await this.read(owner, id);
     const { status, revision } = record;
     const damaged = status === 'canceled' || revision === undefined ? [] : (record.damaged ?? []);
@@ -257,21 +257,21 @@ export class BatchService {
       await store.delete(damaged.map((chunk) => resultsKey(id, revision as string, chunk)));
     }
     return withRedis(async () => {
-      if (!(await batches.resume(id, restart, again))) {
+      if (!(await batchStore.resume(id, restart, again))) {
         throw new AppError(
           'batch_not_failed',
           `the batch is ${status}; only a failed one, or one with damaged results, can be resumed`,
         );
       }
-      // Should this fail, the keeper does it a little later.
-      await keeper.topUp(id).catch(() => {});
+      // If this fails, maintenance does it a little later.
+      await maintenance.enqueueMissingChunks(id).catch(() => {});
       return this.#show(id, await this.#findOwn(owner, id));
     });
   }
 
   async #create(owner: string, input: NewBatch): Promise<{ id: string; existed: boolean }> {
-    return this.#parts.withRedis(async () => {
-      const { catalog, batches, admission, config } = this.#parts;
+    return this.#deps.withRedis(async () => {
+      const { catalog, batchStore, admission, config } = this.#deps;
       const model = await catalog.resolve(input.model);
       await admission.requireRoom();
       const spec = toSpec(input, this.#chunkBytes(model.chunk_bytes), headerLimits(config));
@@ -286,31 +286,31 @@ export class BatchService {
             ? undefined
             : await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
         const id = reserved ?? fresh;
-        const existed = reserved !== undefined && (await batches.read(id)) !== undefined;
-        const outcome = await batches.create(id, owner, spec, input.webhook, redisKey, limits);
+        const existed = reserved !== undefined && (await batchStore.read(id)) !== undefined;
+        const outcome = await batchStore.create(id, owner, spec, input.webhook, redisKey, limits);
         if (outcome === 'created') return { id, existed };
         // Whoever reserved it may have died before there was a batch.
         if (outcome === 'unreserved') continue;
         if (outcome === 'kept' || performance.now() - this.#recountedAt < RECOUNT_MS)
           throw tooManyBatches(outcome, config);
         this.#recountedAt = performance.now();
-        await batches.forgetClosed(owner);
+        await batchStore.forgetClosed(owner);
       }
     });
   }
 
   #chunkBytes(measured: number | undefined): number {
-    const { BULK_CHUNK_BYTES } = this.#parts.config;
+    const { BULK_CHUNK_BYTES } = this.#deps.config;
     if (BULK_CHUNK_BYTES > 0) return BULK_CHUNK_BYTES;
     return Math.min(Math.max(measured ?? DEFAULT_CHUNK_BYTES, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
   }
 
   async #upload(id: string, number: number, upload: Upload): Promise<{ part: StoredPart; added: boolean }> {
-    const { withRedis, batches, admission, config } = this.#parts;
+    const { withRedis, batchStore, admission, config } = this.#deps;
     const { record, earlier } = await withRedis(async () => {
-      const found = await batches.read(id);
+      const found = await batchStore.read(id);
       if (!found) throw notFound(id);
-      const part = await batches.part(id, number);
+      const part = await batchStore.part(id, number);
       if (found.status === 'open' && part === undefined) await admission.requireRoom();
       return { record: found, earlier: part };
     });
@@ -319,7 +319,7 @@ export class BatchService {
       return { part: await this.#repeat(known, upload), added: false };
     }
     const reservation = new Reservation({
-      batches,
+      batchStore,
       withRedis,
       batch: id,
       limits: storageLimits(config),
@@ -337,7 +337,7 @@ export class BatchService {
 
   /** Another upload of a part that is there: it is read, to see whether it is the same, and not stored. */
   async #repeat(known: StoredPart, { body, gzip }: Upload): Promise<StoredPart> {
-    const pace = paceOf(this.#parts.config);
+    const pace = paceOf(this.#deps.config);
     return requireSame(known, await digestUpload(body, { gzip, pace, maxBytes: known.bytes }));
   }
 
@@ -348,7 +348,7 @@ export class BatchService {
     { body, gzip, formatNamed }: Upload,
     reservation: Reservation,
   ): Promise<{ part: StoredPart; added: boolean }> {
-    const { withRedis, batches, blobs, config } = this.#parts;
+    const { withRedis, batchStore, blobs, config } = this.#deps;
     const store = await blobs();
     const blob = partBlob(id, number, randomUUID().slice(-12));
     const uploaded = await storePart(store, body, {
@@ -367,14 +367,14 @@ export class BatchService {
       pace: paceOf(config),
       onBytes: this.#keepOpen(id),
     });
-    this.#parts.onUpload(uploaded.bytes);
+    this.#deps.onUpload(uploaded.bytes);
     const part: StoredPart = { number, ...uploaded };
     const limits = {
       ...storageLimits(config),
       batchChunks: config.MAX_BATCH_CHUNKS,
       openParts: config.MAX_OPEN_PARTS,
     };
-    const adding = withRedis(() => batches.addPart(id, part, limits, reservation.upload));
+    const adding = withRedis(() => batchStore.addPart(id, part, limits, reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
       if (error instanceof AppError && /^redis_(disk_)?full$/.test(error.code))
@@ -398,13 +398,13 @@ export class BatchService {
 
   /** @returns to be called while an upload goes on: however long it takes, its batch stays open for it */
   #keepOpen(id: string): () => void {
-    const { batches, withRedis, config } = this.#parts;
+    const { batchStore, withRedis, config } = this.#deps;
     const intervalMs = Math.min(MAX_KEEP_OPEN_MS, (config.OPEN_BATCH_TTL_S * 1000) / 4);
     let last = -Infinity;
     return () => {
       if (performance.now() - last < intervalMs) return;
       last = performance.now();
-      withRedis(() => batches.keepOpen(id)).catch(() => {});
+      withRedis(() => batchStore.keepOpen(id)).catch(() => {});
     };
   }
 
@@ -414,8 +414,8 @@ export class BatchService {
    */
   async #closedPart(id: string, number: number, status: BatchStatus | undefined): Promise<StoredPart> {
     if (status === undefined) throw notFound(id);
-    const { batches, blobs, withRedis } = this.#parts;
-    const record = await withRedis(() => batches.read(id));
+    const { batchStore, blobs, withRedis } = this.#deps;
+    const record = await withRedis(() => batchStore.read(id));
     const manifest = record && (await readManifest(await blobs(), id, record));
     const part = manifest?.parts.find((other) => other.number === number);
     if (!part) throw notOpen(id, status);
@@ -431,20 +431,20 @@ export class BatchService {
 
   async #findOwn(owner: string, id: string): Promise<BatchRecord> {
     if (batchModel(id) === undefined) throw notFound(id);
-    const record = await this.#parts.batches.read(id);
+    const record = await this.#deps.batchStore.read(id);
     if (record?.owner !== owner) throw notFound(id);
     return record;
   }
 
   async #remove(id: string): Promise<void> {
-    const { batches, keeper } = this.#parts;
-    await batches.remove(id);
-    keeper.removeBlobsSoon();
+    const { batchStore, maintenance } = this.#deps;
+    await batchStore.remove(id);
+    maintenance.removeBlobsSoon();
   }
 
   async #show(id: string, record: BatchRecord): Promise<Batch> {
-    const { batches, catalog } = this.#parts;
-    const batch = toBatch(id, record, await batches.removalTime(id));
+    const { batchStore, catalog } = this.#deps;
+    const batch = toBatch(id, record, await batchStore.removalTime(id));
     if (isFinal(batch.status)) return batch;
     return { ...batch, model: { ...batch.model, workers: await catalog.workersOf(batch.model.name) } };
   }

@@ -18,11 +18,11 @@ import type { WithRedis } from '../../shared/redis/connections.ts';
 import { LIFETIME_MS, type ModelRegistry } from '../../shared/store/models.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
-export interface BatchKeeperParts {
+export interface BatchMaintenanceDeps {
   config: Config;
   redis: Redis;
   withRedis: WithRedis;
-  batches: BatchStore;
+  batchStore: BatchStore;
   blobs: LazyBlobStore;
   queues: QueueSet;
   registry: ModelRegistry;
@@ -39,26 +39,26 @@ const REMOVE_LIMIT = 100;
 /** Rounds between two sweeps of what crashed writers left in the blob store. */
 const SWEEP_EVERY = 60;
 
-export class BatchKeeper {
-  readonly #parts: BatchKeeperParts;
+export class BatchMaintenance {
+  readonly #deps: BatchMaintenanceDeps;
   #round = 0;
   #removing: Promise<void> | undefined;
 
-  constructor(parts: BatchKeeperParts) {
-    this.#parts = parts;
+  constructor(deps: BatchMaintenanceDeps) {
+    this.#deps = deps;
   }
 
   /** One round of everything; what fails keeps nothing else from being done. @throws the first failure */
-  async keep(): Promise<void> {
-    const { withRedis, batches, blobs } = this.#parts;
+  async run(): Promise<void> {
+    const { withRedis, batchStore, blobs } = this.#deps;
     const failures: unknown[] = [];
     const attempt = (step: () => Promise<unknown>) => step().catch((error: unknown) => failures.push(error));
     // First, because a full Redis refuses most of the rest.
-    for (const id of await withRedis(() => batches.due(REMOVE_LIMIT))) {
+    for (const id of await withRedis(() => batchStore.due(REMOVE_LIMIT))) {
       await attempt(() => withRedis(() => this.#endDue(id)));
     }
-    for (const id of await withRedis(() => batches.running())) {
-      await attempt(() => withRedis(() => this.topUp(id)));
+    for (const id of await withRedis(() => batchStore.running())) {
+      await attempt(() => withRedis(() => this.enqueueMissingChunks(id)));
     }
     await attempt(() => this.removeBlobs());
     if (this.#round++ % SWEEP_EVERY === SWEEP_EVERY - 1) await attempt(async () => (await blobs()).sweep());
@@ -66,23 +66,23 @@ export class BatchKeeper {
   }
 
   /** Puts those chunks of a batch into its queue that should be there and are not. */
-  async topUp(id: string): Promise<void> {
-    const { batches, queues, redis } = this.#parts;
-    const handed = await batches.handOut(id, FIRST_CHUNKS);
+  async enqueueMissingChunks(id: string): Promise<void> {
+    const { batchStore, queues, redis } = this.#deps;
+    const handed = await batchStore.handOut(id, FIRST_CHUNKS);
     if (handed.outcome !== 'more') return;
-    const record = await batches.read(id);
+    const record = await batchStore.read(id);
     const model = batchModel(id);
     if (!record || model === undefined) return;
     if (await this.#revisionIsGone(model, record)) {
-      await batches.end(id, 'failed', {
+      await batchStore.end(id, 'failed', {
         code: 'revision_gone',
         message: `it was begun with revision ${record.revision} of ${model}, which no worker serves any more`,
       });
       // Nobody else would.
-      await this.takeOut(id, record);
+      await this.dequeueChunks(id, record);
       return;
     }
-    const bits = await batches.doneBits(id);
+    const bits = await batchStore.doneBits(id);
     const open = openChunks(record, bits);
     if (open.length === 0) return;
     // A chunk that a worker moves between the two queues just now may be found in neither: it is then run twice.
@@ -97,16 +97,16 @@ export class BatchKeeper {
     }
     await addChunks(await queues.getBulk(model, record.revision), id, missing);
     // Ended just now, by one who could not find these yet.
-    const { status } = (await batches.read(id)) ?? record;
-    if (isFinal(status)) await this.takeOut(id, record);
+    const { status } = (await batchStore.read(id)) ?? record;
+    if (isFinal(status)) await this.dequeueChunks(id, record);
   }
 
   /** Takes the chunks of a batch that has ended out of its queues. Workers skip those that they have in hand. */
-  async takeOut(id: string, record: BatchRecord): Promise<void> {
-    const { batches, queues } = this.#parts;
+  async dequeueChunks(id: string, record: BatchRecord): Promise<void> {
+    const { batchStore, queues } = this.#deps;
     const model = batchModel(id);
     if (model === undefined || record.manifest === undefined) return;
-    const chunks = openChunks(record, await batches.doneBits(id));
+    const chunks = openChunks(record, await batchStore.doneBits(id));
     for (const revision of new Set([record.revision, undefined])) {
       const queue = await queues.getBulk(model, revision);
       const jobs = new Set(chunks.map((chunk) => chunkJobId(id, chunk)));
@@ -119,7 +119,7 @@ export class BatchKeeper {
 
   removeBlobsSoon(): void {
     void this.removeBlobs().catch((error: unknown) =>
-      this.#parts.logger.warn({ reason: toError(error).message }, 'blobs of removed batches stay for now'),
+      this.#deps.logger.warn({ reason: toError(error).message }, 'blobs of removed batches stay for now'),
     );
   }
 
@@ -130,25 +130,25 @@ export class BatchKeeper {
   }
 
   async #removeBlobs(): Promise<void> {
-    const { withRedis, batches, blobs } = this.#parts;
-    for (const id of await withRedis(() => batches.leftovers())) {
+    const { withRedis, batchStore, blobs } = this.#deps;
+    for (const id of await withRedis(() => batchStore.leftovers())) {
       await (await blobs()).deletePrefix(batchPrefix(id));
-      await withRedis(() => batches.blobsRemoved(id));
+      await withRedis(() => batchStore.blobsRemoved(id));
     }
   }
 
   async #endDue(id: string): Promise<void> {
-    const { batches } = this.#parts;
-    const record = await batches.read(id);
+    const { batchStore } = this.#deps;
+    const record = await batchStore.read(id);
     // An expired one can be asked about for as long as a finished one; its data goes at once.
-    if (record?.status === 'open') await batches.end(id, 'expired', EXPIRED);
-    else await batches.removeDue(id);
+    if (record?.status === 'open') await batchStore.end(id, 'expired', EXPIRED);
+    else await batchStore.removeDue(id);
   }
 
   /** Other weights have taken its place: while there is no worker at all, it may come back. */
   async #revisionIsGone(model: string, { revision }: BatchRecord): Promise<boolean> {
     if (revision === undefined) return false;
-    const { registry, redis, config } = this.#parts;
+    const { registry, redis, config } = this.#deps;
     const seen = await registry.lastSeen(model, revision);
     // A live worker repeats its sign only now and then.
     const graceMs = Math.max(config.REVISION_GRACE_S * 1000, LIFETIME_MS);

@@ -18,7 +18,7 @@ const MAX_STEP_BYTES = 1024 * 1024;
 const RETRY_MS = 500;
 
 export interface ReservationOptions {
-  batches: BatchStore;
+  batchStore: BatchStore;
   withRedis: WithRedis;
   /** Id of the batch. */
   batch: string;
@@ -66,9 +66,9 @@ export class Reservation {
   /** Gives back what is not counted. To be called when nothing is stored any more. */
   async release(): Promise<void> {
     clearInterval(this.#renewal);
-    const { withRedis, batches } = this.#options;
+    const { withRedis, batchStore } = this.#options;
     // If this fails, it ends by itself.
-    if (this.#bytes > 0) await withRedis(() => batches.release(this.upload)).catch(() => {});
+    if (this.#bytes > 0) await withRedis(() => batchStore.release(this.upload)).catch(() => {});
   }
 
   async #grow(needed: number): Promise<void> {
@@ -92,7 +92,7 @@ export class Reservation {
   }
 
   #reserve(needed: number, wanted: number) {
-    const { withRedis, batches, ttlMs, limits } = this.#options;
-    return withRedis(() => batches.reserve(this.upload, { needed, wanted, ttlMs }, limits));
+    const { withRedis, batchStore, ttlMs, limits } = this.#options;
+    return withRedis(() => batchStore.reserve(this.upload, { needed, wanted, ttlMs }, limits));
   }
 }

@@ -34,7 +34,7 @@ import {
   wholeNumber,
 } from './openapi.ts';
 
-export interface BatchRouteParts {
+export interface BatchRouteDeps {
   batches: BatchService;
   results: BatchResults;
   webhooks: WebhookService;
@@ -82,8 +82,8 @@ const BAD_UPLOAD = {
   507: problem('The disk of batches or of Redis has too little room.'),
 };
 
-export function batchRoutes(parts: BatchRouteParts): OpenAPIHono<AppEnv> {
-  const { batches, results, webhooks, schemas, config, stopping, logger } = parts;
+export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
+  const { batches, results, webhooks, schemas, config, stopping, logger } = deps;
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
