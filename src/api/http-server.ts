@@ -18,7 +18,7 @@ export function createHttpServer(fetch: Parameters<typeof getRequestListener>[0]
     answerIdleMs: config.ANSWER_IDLE_S * 1000,
   });
   keepAlive(server, config.KEEP_ALIVE_S);
-  // Node's default ends every request after 5 minutes, long uploads included; batches/upload.ts times those itself.
+  // Node's default ends every request after 5 minutes, long uploads included; batches/upload-pace.ts times those.
   server.requestTimeout = 0;
   return server;
 }

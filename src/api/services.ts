@@ -16,9 +16,12 @@ import { Backlog } from '../shared/store/jobs/backlog.ts';
 import { JobRecords } from '../shared/store/jobs/job-records.ts';
 import { QueueSet } from '../shared/store/jobs/queue-set.ts';
 import { ModelRegistry } from '../shared/store/models.ts';
+import { BatchQueue } from './batches/batch-queue.ts';
 import { BatchResults } from './batches/batch-results.ts';
 import { BatchService } from './batches/batch-service.ts';
+import { BlobRemoval } from './batches/blob-removal.ts';
 import { BatchMaintenance } from './batches/maintenance.ts';
+import { PartUploads } from './batches/part-uploads.ts';
 import { GroupCommit } from './jobs/group-commit.ts';
 import { JobReader } from './jobs/job-reader.ts';
 import { JobService } from './jobs/job-service.ts';
@@ -103,13 +106,16 @@ export function createServices({
     openTtlS: config.OPEN_BATCH_TTL_S,
   });
   const common = { config, redis, withRedis, batchStore, blobs };
-  const batchMaintenance = new BatchMaintenance({ ...common, queues, registry: modelRegistry, logger });
+  const batchQueue = new BatchQueue({ ...common, queues, registry: modelRegistry });
+  const blobRemoval = new BlobRemoval({ ...common, logger });
+  const batchMaintenance = new BatchMaintenance({ ...common, queue: batchQueue, blobRemoval });
   const batches = new BatchService({
     ...common,
     catalog,
     admission,
-    maintenance: batchMaintenance,
-    onUpload: (bytes) => metrics.uploaded(bytes),
+    queue: batchQueue,
+    uploads: new PartUploads({ ...common, admission, onUpload: (bytes) => metrics.uploaded(bytes) }),
+    blobRemoval,
   });
   const results = new BatchResults({ ...common, subscriber });
 

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { storePart } from '../../src/api/batches/upload.ts';
+import { storePart } from '../../src/api/batches/store-part.ts';
 import { readEntry } from '../../src/shared/store/batches/layout.ts';
 import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { fromStoredHeader, toHeader } from '../../src/shared/bulk/csv.ts';

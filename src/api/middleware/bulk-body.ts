@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import { headerTooLong } from '../../shared/bulk/csv.ts';
 import type { BatchSpec } from '../../shared/contract/batches.ts';
 import { AppError } from '../../shared/contract/problems.ts';
-import type { Upload } from '../batches/batch-service.ts';
+import type { Upload } from '../batches/part-uploads.ts';
 import type { AppEnv } from '../env.ts';
 import { requireUtf8 } from './charset.ts';
 import { incomingPieces } from './incoming-pieces.ts';

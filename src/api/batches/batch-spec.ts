@@ -1,0 +1,115 @@
+/** The specification of a batch: how its input is read, from the options of the request that creates it. */
+import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
+import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
+import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
+import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
+import { sniff } from '../../shared/bulk/sniff.ts';
+import type { BatchSpec } from '../../shared/contract/batches.ts';
+import { AppError } from '../../shared/contract/problems.ts';
+import { defaultQuote } from '../../shared/contract/quoting.ts';
+import type { Webhook } from '../../shared/contract/webhooks.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import type { CreateBatchQuery } from '../requests.ts';
+
+/** How the input of a batch is to be read, and everything else its maker may say. */
+export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'webhook_events'> & {
+  format: BatchSpec['format'];
+  webhook: Webhook | undefined;
+  idempotencyKey?: string | undefined;
+};
+
+const DEFAULT_CHUNK_BYTES = 256 * 1024;
+/** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
+const MIN_CHUNK_BYTES = 16 * 1024;
+const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+
+/** What a batch is kept with. @throws AppError `invalid_request` for options that do not go together */
+export function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): BatchSpec {
+  const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
+  if (format !== 'csv') {
+    for (const [name, value] of Object.entries({ delimiter, quote, columns })) {
+      if (value !== undefined) throw goesWithCsv(name);
+    }
+  }
+  if (format === 'lines') {
+    for (const [name, value] of Object.entries({ text_field, id_field })) {
+      if (value === undefined) continue;
+      const message = 'does not go with plain lines, which have no fields';
+      throw new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
+    }
+  }
+  const quoting = quote ?? defaultQuote(delimiter);
+  const spec: BatchSpec = {
+    format,
+    text_field: text_field ?? 'text',
+    ...(id_field === undefined ? {} : { id_field }),
+    ...(delimiter === undefined ? {} : { delimiter }),
+    ...(format !== 'csv' || quoting === '"' ? {} : { quote: quoting }),
+    top_k: top_k === undefined ? 1 : top_k,
+    first_line: first_line ?? 1,
+    chunk_bytes: chunkBytes,
+    ...(metadata === undefined ? {} : { metadata }),
+  };
+  if (columns === undefined) return spec;
+  const finding = sniffRecords(columns, true, readingOf(spec), ANY_FILE);
+  if (finding !== undefined) throw new InputError(`the header ${finding}`);
+  const names = readHeader(Buffer.from(columns), inputOf(spec), limits);
+  return { ...spec, ...toStoredHeader(names, inputOf(spec)) };
+}
+
+/** @param measured chunk size that the workers' calibration suggests */
+export function chunkBytesFor({ BULK_CHUNK_BYTES }: Config, measured = DEFAULT_CHUNK_BYTES): number {
+  if (BULK_CHUNK_BYTES > 0) return BULK_CHUNK_BYTES;
+  return Math.min(Math.max(measured, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
+}
+
+export function headerLimits({ MAX_CSV_COLUMNS, MAX_CSV_HEADER_BYTES }: Config): HeaderLimits {
+  return { columns: MAX_CSV_COLUMNS, bytes: MAX_CSV_HEADER_BYTES };
+}
+
+export function inputOf(spec: BatchSpec): InputSpec {
+  const input = {
+    format: spec.format,
+    textField: spec.text_field,
+    idField: spec.id_field,
+    delimiter: spec.delimiter,
+    quote: spec.quote,
+  };
+  return { ...input, header: fromStoredHeader(spec, input) };
+}
+
+/** Its name is not known here. */
+const ANY_FILE = { gzip: false };
+
+function readingOf(spec: BatchSpec, explicit = true): Reading {
+  return {
+    format: spec.format,
+    delimiter: spec.delimiter,
+    textField: spec.text_field,
+    explicit,
+    option: (name, value) => `${name}=${value === '\t' ? 'tab' : encodeURIComponent(value)}`,
+  };
+}
+
+interface PartHead {
+  head: Uint8Array;
+  whole: boolean;
+  gzip: boolean;
+  formatNamed: boolean | undefined;
+}
+
+/** What keeps a part from being read. The beginning of a file is in the first one; its header may be in the options. */
+export function sniffPart(
+  spec: BatchSpec,
+  number: number,
+  { head, whole, gzip, formatNamed }: PartHead,
+): string | undefined {
+  const file = { gzip };
+  if (number > 1 || (spec.columns ?? spec.header) !== undefined) return sniffBytes(head, whole, file);
+  return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
+}
+
+function goesWithCsv(name: string): AppError {
+  const message = 'goes with CSV only';
+  return new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
+}
