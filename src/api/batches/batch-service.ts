@@ -80,7 +80,10 @@ export class BatchService {
     const { id } = await this.#create(owner, input);
     try {
       const { part, added } = await this.#deps.uploads.add(id, 1, upload);
-      const batch = await this.complete(owner, id, { parts: [{ number: 1, sha256: part.sha256 }] });
+      // A part that was stored just now needs no comparison with what Redis has, unless another one was added meanwhile.
+      const batch =
+        (added ? await this.#queueParts(owner, id, [part]) : undefined) ??
+        (await this.complete(owner, id, { parts: [{ number: 1, sha256: part.sha256 }] }));
       return { batch, replayed: !added };
     } catch (error) {
       if (error instanceof AppError && error.code === 'part_conflict') {
@@ -116,10 +119,12 @@ export class BatchService {
     });
   }
 
-  /** The input is whole. @throws AppError `parts_mismatch`, `batch_not_open`, `invalid_request` for an empty one */
+  /**
+   * Closes the input and queues the batch.
+   * @throws AppError `parts_mismatch`, `batch_not_open`, `invalid_request` for an input without a record
+   */
   async complete(owner: string, id: string, { parts: wanted }: CompleteBatchBody): Promise<Batch> {
-    const { withRedis, batchStore, blobs, queue } = this.#deps;
-    const store = await blobs();
+    const { withRedis, batchStore } = this.#deps;
     for (;;) {
       const { record, parts } = await withRedis(async () => ({
         record: await this.#findOwn(owner, id),
@@ -127,26 +132,8 @@ export class BatchService {
       }));
       if (record.status !== 'open') return this.#completedBefore(owner, id, record.status);
       requireSameParts(wanted, parts);
-      const chunks = parts.reduce((sum, part) => sum + part.chunks, 0);
-      if (chunks === 0) throw new InputError('there is no record in the input');
-      // Its name is the number of parts it has, so one that is written too late overwrites no other.
-      const manifest = String(parts.length);
-      await store.put(manifestKey(id, manifest), encodeManifest(parts));
-      const completed = await withRedis(() =>
-        batchStore.complete(id, { parts: parts.length, chunks, manifest }),
-      );
-      if (completed.outcome === 'changed') {
-        // It would stay for as long as the batch.
-        await store.delete([manifestKey(id, manifest)]).catch(() => {});
-        continue;
-      }
-      if (completed.outcome === 'ended') {
-        if (completed.status === undefined) throw notFound(id);
-        return this.#completedBefore(owner, id, completed.status);
-      }
-      // If this fails, maintenance does it a little later.
-      await withRedis(() => queue.enqueueMissingChunks(id)).catch(() => {});
-      return this.get(owner, id);
+      const batch = await this.#queueParts(owner, id, parts);
+      if (batch) return batch;
     }
   }
 
@@ -262,6 +249,32 @@ export class BatchService {
         await batchStore.forgetClosed(owner);
       }
     });
+  }
+
+  /** @returns undefined when the open batch has another number of parts by now: nothing has changed then */
+  async #queueParts(owner: string, id: string, parts: readonly StoredPart[]): Promise<Batch | undefined> {
+    const { withRedis, batchStore, blobs, queue } = this.#deps;
+    const chunks = parts.reduce((sum, part) => sum + part.chunks, 0);
+    if (chunks === 0) throw new InputError('there is no record in the input');
+    const store = await blobs();
+    // Its name is the number of parts it has, so one that is written too late overwrites no other.
+    const manifest = String(parts.length);
+    await store.put(manifestKey(id, manifest), encodeManifest(parts));
+    const completed = await withRedis(() =>
+      batchStore.complete(id, { parts: parts.length, chunks, manifest }),
+    );
+    if (completed.outcome === 'changed') {
+      // It would stay for as long as the batch.
+      await store.delete([manifestKey(id, manifest)]).catch(() => {});
+      return undefined;
+    }
+    if (completed.outcome === 'ended') {
+      if (completed.status === undefined) throw notFound(id);
+      return this.#completedBefore(owner, id, completed.status);
+    }
+    // If this fails, maintenance does it a little later.
+    await withRedis(() => queue.enqueueMissingChunks(id)).catch(() => {});
+    return this.get(owner, id);
   }
 
   /** A repeated `complete`: fine, unless the batch ended without one. */
