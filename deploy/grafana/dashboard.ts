@@ -1,21 +1,21 @@
-/** The dashboard amulet.json, for Grafana 11 and newer: rows of panels, each with the PromQL that it shows. */
+/** Makes amulet.json, the dashboard for Grafana 11 and newer: rows of panels, each with its PromQL. */
 
 interface Query {
   expr: string;
-  /** Name of each of its lines; labels as `{{model}}`. */
+  /** Name of each line in the panel; `{{model}}` is replaced by the label. */
   legend: string;
 }
 
 interface Panel {
   title: string;
-  /** What it tells, and what to do about it. */
+  /** Description shown in Grafana: what the panel shows, and what to do about it. */
   about: string;
-  /** As Grafana names them: `s`, `bytes`, `reqps`, `percentunit`, … */
+  /** Grafana's name of the unit: `s`, `bytes`, `reqps`, `percentunit`, … */
   unit: string;
   queries: Query[];
   kind?: 'timeseries' | 'stat';
   stacked?: boolean;
-  /** Values from which a figure is yellow, and red. */
+  /** Thresholds of a stat: yellow from the first value on, red from the second. */
   limits?: [number, number];
 }
 
@@ -33,7 +33,7 @@ const MODEL = 'model=~"$model"';
 
 const query = (legend: string, expr: string): Query => ({ expr, legend });
 
-/** Every API tells the same of Redis. */
+/** Every API instance exports the same figures about Redis, so the instances are not added up. */
 const ofQueues = (metric: string, by: string) =>
   `max by (${by}) (sum by (instance, ${by}) (${metric}{${MODEL}}))`;
 const rate = (metric: string, by: string, labels = '') =>
@@ -48,18 +48,18 @@ const percentiles = (metric: string, labels = '', by = '') =>
 
 const ROWS: Row[] = [
   {
-    title: 'Just now',
+    title: 'Now',
     panels: [
       {
         title: 'Texts waiting',
-        about: 'Texts of jobs without an outcome, those worked on included.',
+        about: 'Texts of queued and running jobs.',
         unit: 'short',
         kind: 'stat',
         queries: [query('texts', `sum(${ofQueues('amulet_queued_texts', 'model')})`)],
       },
       {
         title: 'Oldest job',
-        about: 'Age of the oldest job of normal priority without an outcome.',
+        about: 'Age of the oldest unfinished job of normal priority.',
         unit: 's',
         kind: 'stat',
         limits: [60, 300],
@@ -74,7 +74,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Texts a second',
-        about: 'Texts of jobs and rows of batches that were done.',
+        about: 'Texts of jobs and rows of batches finished per second.',
         unit: 'short',
         kind: 'stat',
         queries: [
@@ -86,14 +86,14 @@ const ROWS: Row[] = [
       },
       {
         title: 'Live workers',
-        about: 'Workers that gave a sign of life within the last seconds.',
+        about: 'Workers whose last heartbeat is at most some seconds old.',
         unit: 'short',
         kind: 'stat',
         queries: [query('{{model}}', `max by (model) (amulet_live_workers{${MODEL}})`)],
       },
       {
-        title: 'Answers with 5xx',
-        about: 'Share of all requests. The reasons are in “Problems by code”.',
+        title: 'Share of 5xx responses',
+        about: 'Share of all requests. “Problems by code” shows the error codes.',
         unit: 'percentunit',
         kind: 'stat',
         limits: [0.01, 0.05],
@@ -112,7 +112,7 @@ const ROWS: Row[] = [
       {
         title: 'In and out',
         about:
-          'Texts that come in against those that are done. While the first line is higher, the queue grows.',
+          'Texts submitted and texts done, per second. While more are submitted than done, the queue grows.',
         unit: 'short',
         queries: [
           query('in, {{priority}}', rate('amulet_submitted_texts_total', 'priority', MODEL)),
@@ -121,14 +121,14 @@ const ROWS: Row[] = [
       },
       {
         title: 'Queue',
-        about: 'Texts without an outcome, of each model and priority.',
+        about: 'Texts of unfinished jobs, by model and priority.',
         unit: 'short',
         stacked: true,
         queries: [query('{{model}} {{priority}}', ofQueues('amulet_queued_texts', 'model, priority'))],
       },
       {
         title: 'Age of the oldest job',
-        about: 'What callers wait for at worst.',
+        about: 'The longest that a caller is waiting.',
         unit: 's',
         queries: [
           query('{{model}} {{priority}}', `max by (model, priority) (amulet_queue_oldest_seconds{${MODEL}})`),
@@ -136,19 +136,20 @@ const ROWS: Row[] = [
       },
       {
         title: 'From submission to outcome',
-        about: 'Time of jobs of normal priority as a whole.',
+        about: 'Total time of jobs of normal priority.',
         unit: 's',
         queries: percentiles('amulet_job_seconds', `priority="normal", ${MODEL}`),
       },
       {
         title: 'From submission to start',
-        about: 'Of that, the time in the queue. If it is most of it, more workers help.',
+        about: 'Time in the queue. If it is most of the total time, add workers.',
         unit: 's',
         queries: percentiles('amulet_queue_seconds', `priority="normal", ${MODEL}`),
       },
       {
-        title: 'Jobs by how they ended',
-        about: 'succeeded, failed, expired, as workers settled them. Canceled ones are settled by the API.',
+        title: 'Finished jobs by status',
+        about:
+          'Jobs that workers settled: succeeded, failed, expired. The API settles canceled jobs, which are not counted here.',
         unit: 'short',
         stacked: true,
         queries: [query('{{status}}', rate('amulet_jobs_total', 'status', MODEL))],
@@ -160,14 +161,14 @@ const ROWS: Row[] = [
     panels: [
       {
         title: 'Requests by route',
-        about: 'Requests a second.',
+        about: 'Requests per second.',
         unit: 'reqps',
         stacked: true,
         queries: [query('{{method}} {{route}}', rate('amulet_http_request_seconds_count', 'method, route'))],
       },
       {
-        title: 'Time until the answer begins',
-        about: 'p95 by route. What callers asked to wait (Prefer: wait, /predict) is in it.',
+        title: 'Time to first byte',
+        about: 'p95 by route. It includes the time that callers asked to wait (Prefer: wait, /predict).',
         unit: 's',
         queries: [
           query(
@@ -178,26 +179,26 @@ const ROWS: Row[] = [
       },
       {
         title: 'Problems by code',
-        about: 'Requests answered with an error, by the code in its body.',
+        about: 'Requests answered with an error, by the error code in the response.',
         unit: 'reqps',
         stacked: true,
         queries: [query('{{code}}', rate('amulet_http_problems_total', 'code'))],
       },
       {
-        title: 'Waiting callers',
-        about: 'Jobs that somebody waits for just now.',
+        title: 'Open waits',
+        about: 'Requests that hold their response until a job ends.',
         unit: 'short',
         queries: [query('{{instance}}', 'sum by (instance) (amulet_open_waits)')],
       },
       {
-        title: 'Waits that ended',
-        about: 'With the outcome, or without it because their time was over.',
+        title: 'Ended waits by outcome',
+        about: 'Waits that returned the final job, and waits that timed out.',
         unit: 'short',
         queries: [query('{{outcome}}', rate('amulet_waits_total', 'outcome'))],
       },
       {
         title: 'Uploads',
-        about: 'Bytes of input for batches, uncompressed.',
+        about: 'Uncompressed bytes of batch input per second.',
         unit: 'Bps',
         queries: [query('input', 'sum(rate(amulet_upload_bytes_total[$__rate_interval]))')],
       },
@@ -207,14 +208,14 @@ const ROWS: Row[] = [
     title: 'Model',
     panels: [
       {
-        title: 'Batches inside the model',
-        about: 'Time of each batch. Urgent texts wait for at most one that is running.',
+        title: 'Inference time of a micro-batch',
+        about: 'Time in the model. A text of a job waits for at most one running micro-batch.',
         unit: 's',
         queries: percentiles('amulet_inference_seconds', MODEL),
       },
       {
-        title: 'Rows of a batch',
-        about: 'Mean. One row each means that there is nothing to batch.',
+        title: 'Rows per micro-batch',
+        about: 'Mean. A value of 1 means that no two texts wait at the same time.',
         unit: 'short',
         queries: [
           query(
@@ -225,7 +226,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Padding',
-        about: 'Tokens that the model ran against those of texts. 1 is the best there is.',
+        about: 'Tokens that the model ran, divided by the tokens of the texts. 1 means no padding.',
         unit: 'short',
         queries: [
           query(
@@ -235,28 +236,28 @@ const ROWS: Row[] = [
         ],
       },
       {
-        title: 'Idle although there is work',
-        about: 'Of one model process, the share of time in which a batch was on its way to or from it.',
+        title: 'Idle model process while texts wait',
+        about: 'Share of the time that a model process waits for a micro-batch on its way to or from it.',
         unit: 'percentunit',
         queries: [query('{{instance}}', rate('amulet_model_idle_seconds_total', 'instance', MODEL))],
       },
       {
         title: 'Tokenizer',
-        about: 'Time for each text.',
+        about: 'Time per text.',
         unit: 's',
         queries: percentiles('amulet_tokenize_seconds', MODEL),
       },
       {
         title: 'Texts with unknown tokens',
         about:
-          "Texts a second that got labels although the model's vocabulary lacks some of their tokens: emoji, other scripts.",
+          "Texts per second that got labels although the model's vocabulary lacks some of their tokens, such as emoji or other scripts.",
         unit: 'short',
         stacked: true,
         queries: [query('{{source}}', rate('amulet_unknown_texts_total', 'source', MODEL))],
       },
       {
-        title: 'Model processes that died',
-        about: 'Each was started again. Its rows were run once more, alone.',
+        title: 'Crashes of model processes',
+        about: 'The worker restarted each process and ran its rows again, one at a time.',
         unit: 'short',
         queries: [
           query(
@@ -272,20 +273,20 @@ const ROWS: Row[] = [
     panels: [
       {
         title: 'Running batches',
-        about: 'Their input is whole, and they have not ended.',
+        about: 'Batches with a complete input that have not ended.',
         unit: 'short',
         queries: [query('{{model}}', `max by (model) (amulet_running_batches{${MODEL}})`)],
       },
       {
         title: 'Rows a second',
-        about: 'Rows of batches that were finished; failed are those with an error in their place.',
+        about: 'Finished rows of batches. A failed row has an error in place of labels.',
         unit: 'short',
         stacked: true,
         queries: [query('{{outcome}}', rate('amulet_bulk_rows_total', 'outcome', MODEL))],
       },
       {
         title: 'Time of a chunk',
-        about: 'From reading to counting it. About a second is meant.',
+        about: 'From reading a chunk to recording its results. The target is about one second.',
         unit: 's',
         queries: percentiles('amulet_bulk_chunk_seconds', MODEL),
       },
@@ -296,26 +297,26 @@ const ROWS: Row[] = [
     panels: [
       {
         title: 'Attempts by outcome',
-        about: 'Requests to receivers.',
+        about: 'Requests to receivers per second.',
         unit: 'reqps',
         stacked: true,
         queries: [query('{{outcome}}', rate('amulet_webhook_attempts_total', 'outcome'))],
       },
       {
         title: 'Time of an attempt',
-        about: 'What receivers take to answer.',
+        about: 'Response time of receivers.',
         unit: 's',
         queries: percentiles('amulet_webhook_attempt_seconds'),
       },
       {
-        title: 'What is still to be delivered',
+        title: 'Pending deliveries',
         about:
-          'Events that no webhook process has taken yet; deliveries that wait for an attempt; attempts under way.',
+          'Events that no webhook process has picked up, deliveries that wait for an attempt, attempts in flight, and hosts that fail.',
         unit: 'short',
         queries: [
           query('in the outbox', 'max(amulet_webhook_outbox)'),
           query('waiting', 'max(amulet_webhook_pending)'),
-          query('under way', 'sum(amulet_webhook_in_flight)'),
+          query('in flight', 'sum(amulet_webhook_in_flight)'),
           query('failing receivers', 'max(amulet_webhook_failing_hosts)'),
         ],
       },
@@ -326,22 +327,22 @@ const ROWS: Row[] = [
     panels: [
       {
         title: 'Memory of Redis',
-        about: 'New work is refused above MAX_REDIS_MEMORY_PERCENT of what it may use.',
+        about: 'New work is refused above MAX_REDIS_MEMORY_PERCENT of maxmemory.',
         unit: 'bytes',
         queries: [
           query('used', 'max(amulet_redis_memory_bytes)'),
-          query('may use', 'max(amulet_redis_max_memory_bytes) > 0'),
+          query('maxmemory', 'max(amulet_redis_max_memory_bytes) > 0'),
         ],
       },
       {
         title: 'PING to Redis',
-        about: 'As the APIs see it. With appendfsync always a slow disk shows here.',
+        about: 'Round trip from each API. With appendfsync always a slow disk shows here.',
         unit: 's',
         queries: [query('{{instance}}', 'max by (instance) (amulet_redis_ping_seconds)')],
       },
       {
         title: 'Event-loop lag',
-        about: 'p99. A process that lags answers late, and its jobs may be taken for dead.',
+        about: 'p99. A process that lags answers late, and other workers may take over its jobs.',
         unit: 's',
         queries: [
           query('{{role}} {{instance}}', 'max by (role, instance) (amulet_nodejs_eventloop_lag_p99_seconds)'),
@@ -349,7 +350,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'CPU',
-        about: 'Cores. Model processes are not in it: see the container or the machine.',
+        about: 'Cores. Model processes are not counted: see the container or the machine.',
         unit: 'short',
         queries: [
           query(
@@ -360,7 +361,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Memory',
-        about: 'Resident size. Model processes are not in it.',
+        about: 'Resident size. Model processes are not counted.',
         unit: 'bytes',
         queries: [
           query('{{role}} {{instance}}', 'max by (role, instance) (amulet_process_resident_memory_bytes)'),
@@ -368,7 +369,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Open files',
-        about: 'Connections are among them.',
+        about: 'File descriptors, connections included.',
         unit: 'short',
         queries: [query('{{role}} {{instance}}', 'max by (role, instance) (amulet_process_open_fds)')],
       },
@@ -376,7 +377,7 @@ const ROWS: Row[] = [
   },
 ];
 
-/** Datasource and models are chosen at the top. */
+/** Selectors at the top of the dashboard. */
 const VARIABLES = [
   { name: 'datasource', label: 'Prometheus', type: 'datasource', query: 'prometheus' },
   {
@@ -393,7 +394,7 @@ const VARIABLES = [
   },
 ];
 
-/** The whole file. */
+/** The text of amulet.json. */
 export function dashboard(): string {
   const panels: object[] = [];
   let y = 0;
