@@ -1,3 +1,4 @@
+/** Serialises a job as the body of a response. */
 import type { Job } from '../../shared/contract/jobs.ts';
 
 /** From so many characters on, the answers to all who wait for a job are one body. */

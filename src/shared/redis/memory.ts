@@ -1,3 +1,4 @@
+/** Reads how much memory Redis uses and may use. */
 import type { Redis } from 'ioredis';
 
 export interface RedisMemory {

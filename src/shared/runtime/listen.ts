@@ -1,3 +1,4 @@
+/** Opens the listening socket of an HTTP server, and sets its timeouts for idle connections and slow headers. */
 import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
 import { StartupError } from './startup-error.ts';

@@ -1,3 +1,4 @@
+/** The logger of every process: JSON lines for machines, plain lines on a terminal, never a text. */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { pino, stdSerializers, type Logger } from 'pino';

@@ -1,3 +1,4 @@
+/** Limits how often the log repeats a warning with the same reason. */
 import type { Logger } from './logger.ts';
 
 /** What goes on is said again after so long. */

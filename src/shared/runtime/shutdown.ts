@@ -1,3 +1,4 @@
+/** Handles signals: stops a process once on SIGTERM or SIGINT, and reloads on SIGHUP. */
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { EXIT_CONFIG, StartupError } from './startup-error.ts';

@@ -1,3 +1,4 @@
+/** The tokenizer model BPE (byte-pair encoding). */
 import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 import { BYTE_CHARACTERS } from '../byte-level.ts';
 import type { JsonObject } from '../json.ts';

@@ -1,3 +1,4 @@
+/** Creates the tokenizer model that a tokenizer.json names. */
 import type { JsonObject } from '../json.ts';
 import { BpeModel } from './bpe.ts';
 import type { TokenModel } from './model.ts';

@@ -1,3 +1,4 @@
+/** The tokenizer model Unigram, as SentencePiece trains it. */
 import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 import type { JsonObject } from '../json.ts';
 import { BLOCK_UNITS, isHighSurrogate } from '../steps.ts';

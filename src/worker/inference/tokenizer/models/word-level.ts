@@ -1,3 +1,4 @@
+/** The tokenizer model WordLevel: one token per word. */
 import type { JsonObject } from '../json.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
 

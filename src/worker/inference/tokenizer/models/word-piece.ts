@@ -1,3 +1,4 @@
+/** The tokenizer model WordPiece, as BERT uses it. */
 import type { JsonObject } from '../json.ts';
 import { isLowSurrogate } from '../steps.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
