@@ -14,7 +14,7 @@ import { Attacker, type Outcome } from '../test/support/attacks/attacker.ts';
 import { ATTACKS, type Attack } from '../test/support/attacks/attacks.ts';
 import type { BystanderOptions, Observed } from './abuse/bystander.ts';
 import { cpuSeconds } from './cpu.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { percentile, round } from './statistics.ts';
 
 export interface AbuseOptions {

@@ -7,10 +7,10 @@ import { Stack } from '../test/support/processes/stack.ts';
 import { archiveSize, archiveTexts, asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
-import type { Figures } from './main.ts';
+import { type Figures, prefixed } from './figures.ts';
 import { cpuBy, cpuPerRow, PeakWatch, processesOf } from './processes.ts';
 import { Raw } from './raw.ts';
-import { GENERATED, prefixed, SHIPPED } from './saturate.ts';
+import { GENERATED, SHIPPED } from './models.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { between, readBatches } from './worker-metrics.ts';
 

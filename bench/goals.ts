@@ -1,6 +1,6 @@
 /** What the service is to reach (ratios within one run, CPU before wall clock), and where the figures come from. */
 import { MAX_ANSWER_BYTES, MAX_BLOCK_MS } from './abuse.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 
 interface Goal {
   /** As everybody calls it: the key in the JSON file. */

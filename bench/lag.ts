@@ -5,7 +5,7 @@
 import type { Job } from '../src/shared/contract/jobs.ts';
 import { Stack } from '../test/support/processes/stack.ts';
 import { longText } from '../test/support/inputs/texts.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { percentile } from './statistics.ts';
 
 interface WorkerHealth {

@@ -6,7 +6,7 @@ import { Agent } from 'node:http';
 import { Stack } from '../test/support/processes/stack.ts';
 import { goEmotions } from '../test/support/inputs/texts.ts';
 import { send } from './clients.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { percentile, round } from './statistics.ts';
 import { between, readBatches } from './worker-metrics.ts';
 

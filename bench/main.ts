@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { abuse, attackRows, useAttacks } from './abuse.ts';
 import { useArchive } from './archive.ts';
 import { archives, backfill, ingest } from './backfill.ts';
+import type { Figures } from './figures.ts';
 import { reached } from './goals.ts';
 import { lag } from './lag.ts';
 import { latency } from './latency.ts';
@@ -26,9 +27,6 @@ import { sessions } from './sessions.ts';
 import { tokenizer } from './tokenizer.ts';
 import { webhooks } from './webhooks.ts';
 import { provideRedis } from '../test/support/redis/redis.ts';
-
-/** Rows of a scenario's table: what was measured → its value, with its unit in the name. */
-export type Figures = Record<string, number | string>;
 
 const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   raw,

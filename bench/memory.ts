@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import type { Job } from '../src/shared/contract/jobs.ts';
 import { eventually, Stack } from '../test/support/processes/stack.ts';
 import { goEmotions } from '../test/support/inputs/texts.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { residentMb } from './processes.ts';
 
 const JOBS = 2000;

@@ -1,6 +1,6 @@
 /** What a piece of work takes that is done several times: time, CPU by kind of process, and what passes through Redis. */
 import { Redis } from 'ioredis';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { cpuBy, cpuPerRow, type Processes } from './processes.ts';
 import { median, round } from './statistics.ts';
 

@@ -5,7 +5,7 @@
 import { Stack } from '../test/support/processes/stack.ts';
 import { archiveTexts, asNdjson } from './archive.ts';
 import { countResults, deleteBatch, readBatch, submitBatch } from './batch-client.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { percentile, round } from './statistics.ts';
 import { sentences } from './texts.ts';
 import { between, longestMs, readBatches } from './worker-metrics.ts';

@@ -2,7 +2,7 @@
 import { FaultProxy } from '../test/support/network/proxy.ts';
 import { freePort, OwnRedis } from '../test/support/redis/redis.ts';
 import { eventually, Stack } from '../test/support/processes/stack.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 
 const ID = '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm';
 

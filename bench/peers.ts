@@ -8,7 +8,8 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/processes/stack.ts';
 import { cpuSeconds } from './cpu.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
+import { SHIPPED } from './models.ts';
 import { predictAll, predictions, type Prediction } from './peers/clients.ts';
 import {
   nodePackages,
@@ -24,7 +25,7 @@ import { mixedLengths, sentences } from './texts.ts';
 /** Fewer give no 95 % interval for a median. */
 const ROUNDS = 6;
 const CLIENTS = 64;
-const MODEL = path.resolve('models/sst2-minilm');
+const MODEL = path.resolve(SHIPPED);
 const SERVICES = path.join(import.meta.dirname, 'peers');
 
 const TEXTS: Record<string, string[]> = {

@@ -10,7 +10,8 @@ import { oncePerText, type TextRow } from '../src/worker/inference/classifier.ts
 import { Engine } from '../src/worker/inference/engine.ts';
 import { readModelFolder } from '../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../src/worker/inference/tokenizer.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
+import { SHIPPED } from './models.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
 
@@ -22,7 +23,7 @@ const IN_HAND = 512;
 type Policy = (rows: TextRow[]) => Promise<void>;
 
 export async function policies(): Promise<Figures> {
-  const folder = readModelFolder(path.resolve('models/sst2-minilm'), undefined);
+  const folder = readModelFolder(path.resolve(SHIPPED), undefined);
   const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
   const engine = await Engine.start({
     load: { onnxFile: folder.onnxFile, executionProviders: ['cpu'], intraOpThreads: 1 },

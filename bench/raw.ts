@@ -2,7 +2,8 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { cpuSeconds } from './cpu.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
+import { SHIPPED } from './models.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
 
@@ -10,7 +11,7 @@ const ROUNDS = 7;
 
 /** The limit by itself, for the shipped model. */
 export async function raw(): Promise<Figures> {
-  const processes = await Raw.start('models/sst2-minilm');
+  const processes = await Raw.start(SHIPPED);
   try {
     const figures: Figures = {};
     for (const [set, texts] of [

@@ -7,7 +7,8 @@ import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
 import { runClients, send, submitAndWait } from './clients.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
-import type { Figures } from './main.ts';
+import { prefixed, type Figures } from './figures.ts';
+import { GENERATED, SHIPPED } from './models.ts';
 import { cpuBy, cpuPerRow, processesOf } from './processes.ts';
 import { Raw } from './raw.ts';
 import { median, percentile, round, withInterval } from './statistics.ts';
@@ -18,9 +19,6 @@ const ROUNDS = 7;
 const CLIENTS = 64;
 /** Until then the JIT compilers of API and worker are at work, and a job costs up to twice as much. */
 const WARM_UP = 2500;
-export const SHIPPED = 'models/sst2-minilm';
-/** Where the DistilBERT-sized model with random weights is kept between runs. */
-export const GENERATED = '.amulet/bench';
 
 type Client = (url: string, text: string, agent: Agent) => Promise<void>;
 
@@ -55,9 +53,6 @@ async function submitAndPoll(url: string, text: string, agent: Agent): Promise<v
     if (status !== 'queued' && status !== 'processing') throw new Error(answer.body);
   }
 }
-
-export const prefixed = (name: string, figures: Figures): Figures =>
-  Object.fromEntries(Object.entries(figures).map(([what, value]) => [`${name}: ${what}`, value]));
 
 async function compare(redisUrl: string, model: string, texts: string[], client: Client): Promise<Figures> {
   const raw = await Raw.start(model);

@@ -11,10 +11,9 @@ import { Stack } from '../test/support/processes/stack.ts';
 import { asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { runClients, send, submitAndWait } from './clients.ts';
-import type { Figures } from './main.ts';
+import { type Figures, prefixed } from './figures.ts';
 import { meter, type Work } from './meter.ts';
 import { processesOf } from './processes.ts';
-import { prefixed } from './saturate.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { sentences } from './texts.ts';
 

@@ -16,7 +16,8 @@ import type { InferenceSession } from 'onnxruntime-node';
 import { readModelFolder } from '../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../src/worker/inference/tokenizer.ts';
 import { cpuSeconds } from './cpu.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
+import { SHIPPED } from './models.ts';
 import type { BatchShape, SessionSetup } from './sessions-child.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
@@ -135,7 +136,7 @@ function answer(child: ChildProcess): Promise<void> {
 }
 
 export async function sessions(): Promise<Figures> {
-  const { folder, onnxFile, maxTokens } = readModelFolder(path.resolve('models/sst2-minilm'), undefined);
+  const { folder, onnxFile, maxTokens } = readModelFolder(path.resolve(SHIPPED), undefined);
   const tokenizer = new TextTokenizer(folder, maxTokens);
   const batches = sorted(
     [...sentences(400), ...mixedLengths(80)].map((t) => tokenizer.encodeNow(t).ids.length),

@@ -5,7 +5,7 @@
 import { Encoder } from '../src/worker/inference/tokenizer/encoder.ts';
 import { HOSTILE_TEXTS } from '../test/support/inputs/hostile-texts.ts';
 import { tokenizerGoldens } from '../test/support/models/tokenizer-goldens.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 
 /** Code points: the limits of texts in jobs, and of those in batches that DESIGN names. */
 const SIZES = [5000, 100_000];

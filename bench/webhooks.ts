@@ -13,7 +13,7 @@ import { newSecret } from '../src/shared/runtime/webhook-secret.ts';
 import { settleJob } from '../test/support/api/settled-jobs.ts';
 import { Process } from '../test/support/processes/stack.ts';
 import { cpuSeconds } from './cpu.ts';
-import type { Figures } from './main.ts';
+import type { Figures } from './figures.ts';
 import { median, percentile, round, withInterval } from './statistics.ts';
 
 const ROUNDS = 3;
