@@ -1,7 +1,7 @@
 /**
- * What one caller can do to the service and to the others, an attack a row (test/support/attacks): how long the API's loop is
- * blocked at a stretch, what is answered, memory, CPU, what stays in Redis and on the disk, and how another key fares
- * meanwhile. Every attack has a stack of its own with little memory: one that dies ends nothing but its row.
+ * Effect of each attack by one key (test/support/attacks), a table row each: longest block of the API's event loop, size of
+ * responses, memory, CPU, data left in Redis and on the disk, and latency of another key meanwhile. Each attack runs on a fresh
+ * stack with little memory, so a process that dies affects only that row.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
@@ -24,15 +24,15 @@ export interface AbuseOptions {
   workerHeapMb: number;
 }
 
-/** For any body, ms: what the bars of goals.ts say. */
+/** Limits that goals.ts sets for every attack. */
 export const MAX_BLOCK_MS = 300;
-export const MAX_ANSWER_BYTES = 65_536;
+export const MAX_RESPONSE_BYTES = 65_536;
 
 const ALONE_MS = 2000;
 const SAMPLE_MS = 50;
-/** Every how many samples Redis is asked, too. */
+/** Redis is read in one of so many samples. */
 const REDIS_EVERY = 5;
-/** How long a blocked process is waited for after the attack. */
+/** Longest wait for a blocked process after the attack, ms. */
 const SETTLE_MS = 30_000;
 
 let options: AbuseOptions = { only: [''], apiHeapMb: 512, workerHeapMb: 400 };
@@ -41,7 +41,7 @@ export function useAttacks(given: Partial<AbuseOptions>): void {
   options = { ...options, ...given };
 }
 
-/** Every figure of every attack, by its name. */
+/** All figures, by the name of the attack. */
 export const attackRows: Record<string, Figures> = {};
 
 export async function abuse(): Promise<Figures> {
@@ -57,22 +57,22 @@ export async function abuse(): Promise<Figures> {
   }
   const rows = Object.values(attackRows);
   const largest = (figure: string) => Math.max(...rows.map((row) => Number(row[figure])));
-  const with_ = (figure: string) => rows.filter((row) => Number(row[figure] ?? 0) > 0).length;
+  const countWith = (figure: string) => rows.filter((row) => Number(row[figure] ?? 0) > 0).length;
   return {
     attacks: rows.length,
     'longest block of the API (ms of CPU)': largest('block (ms of CPU)'),
-    'largest answer (bytes)': largest('largest answer (bytes)'),
+    'largest response (bytes)': largest('largest response (bytes)'),
     'attacks that ended a process': rows.filter(({ ended }) => ended !== '').length,
-    'attacks without an answer in time': with_('no answer'),
-    "attacks during which another key's calls failed": with_('others: failed'),
-    'attacks that miss a bar': rows.filter(({ misses }) => misses !== '').length,
+    'attacks without a response in time': countWith('no response'),
+    "attacks during which another key's calls failed": countWith('others: failed'),
+    'attacks that miss a goal': rows.filter(({ misses }) => misses !== '').length,
   };
 }
 
 const COLUMNS: [title: string, width: number, value: (row: Figures) => number | string | undefined][] = [
   ['attack', 70, () => ''],
-  ['answers', 26, (row) => row.answers],
-  ['bytes', 10, (row) => row['largest answer (bytes)']],
+  ['responses', 26, (row) => row.responses],
+  ['bytes', 10, (row) => row['largest response (bytes)']],
   ['block CPU ms', 12, (row) => row['block (ms of CPU)']],
   ['block ms', 9, (row) => row['block (ms)']],
   ['API MB', 7, (row) => row['API peak (MB)']],
@@ -100,7 +100,7 @@ const line = (name: string, row: Figures): string =>
 
 async function withStack(attack: Attack): Promise<Figures> {
   const disk = attack.stack?.diskMb === undefined ? undefined : mountDisk(attack.stack.diskMb);
-  if (disk === 'none') return { misses: '', answers: 'skipped: no disk could be mounted', ended: '' };
+  if (disk === 'none') return { misses: '', responses: 'skipped: cannot mount a disk', ended: '' };
   const stack = await AttackedStack.start({
     apiHeapMb: options.apiHeapMb,
     workerHeapMb: options.workerHeapMb,
@@ -125,7 +125,7 @@ async function measure(attack: Attack, stack: AttackedStack): Promise<Figures> {
   try {
     bystander.begin();
     await sleep(ALONE_MS);
-    // The first calls find cold code.
+    // The first calls run cold code.
     await bystander.end();
     bystander.begin();
     await sleep(ALONE_MS);
@@ -146,9 +146,9 @@ async function measure(attack: Attack, stack: AttackedStack): Promise<Figures> {
     const ended = await stack.ended();
     const figures: Figures = {
       seconds: round(seconds, 1),
-      answers: summary(outcomes),
-      'no answer': outcomes.filter(({ status }) => status === 'no answer').length,
-      'largest answer (bytes)': Math.max(0, ...outcomes.map(({ bytes }) => bytes)),
+      responses: summary(outcomes),
+      'no response': outcomes.filter(({ status }) => status === 'no answer').length,
+      'largest response (bytes)': Math.max(0, ...outcomes.map(({ bytes }) => bytes)),
       ...watched,
       'Redis left (MB)': megabytes(redisLeft),
       'disk left (MB)': megabytes(stack.blobBytes() - diskBefore),
@@ -171,13 +171,13 @@ async function measure(attack: Attack, stack: AttackedStack): Promise<Figures> {
   }
 }
 
-/** Which bars the figures of an attack miss. */
+/** Goals that the figures of an attack miss. */
 function misses(figures: Figures): string {
   const block = Number(figures['block (ms of CPU)']);
   const found = [
     block > MAX_BLOCK_MS || Number.isNaN(block) ? 'block' : '',
-    Number(figures['largest answer (bytes)']) > MAX_ANSWER_BYTES ? 'answer' : '',
-    Number(figures['no answer']) > 0 ? 'no answer' : '',
+    Number(figures['largest response (bytes)']) > MAX_RESPONSE_BYTES ? 'response' : '',
+    Number(figures['no response']) > 0 ? 'no response' : '',
     Number(figures['others: failed']) > 0 ? 'others failed' : '',
     figures.ended === '' ? '' : `${figures.ended} ended`,
   ];
@@ -194,7 +194,7 @@ async function attackOnce(
   const attacker = new Attacker(stack, stack.keys.mallory, over.signal);
   const start = performance.now();
   try {
-    // An attack that needs an answer to go on, and does not get it, has done what it can.
+    // An attack whose next step needs a response that does not come ends here.
     await attacker.attack(attack.run);
     return { outcomes: attacker.outcomes, seconds: (performance.now() - start) / 1000 };
   } finally {
@@ -204,7 +204,7 @@ async function attackOnce(
   }
 }
 
-/** Waits until the API answers again and does not use its CPU any more. */
+/** Waits until the API responds and its CPU is idle. */
 async function settled(stack: AttackedStack): Promise<void> {
   const end = performance.now() + SETTLE_MS;
   while (stack.api.running && performance.now() < end) {
@@ -237,7 +237,7 @@ function summary(outcomes: readonly Outcome[]): string {
     .join(', ');
 }
 
-/** Memory, CPU and blocked loops of the processes while they are attacked. */
+/** Records memory, CPU and blocked event loops of the processes during an attack. */
 class Watch {
   readonly #stack: AttackedStack;
   readonly #peakKb: Record<string, number> = {};
@@ -254,7 +254,7 @@ class Watch {
   async begin(): Promise<void> {
     for (const [name, { child }] of Object.entries(this.#stack.processes)) {
       await askLoop(child, 5000);
-      // The largest that it has been is from now on.
+      // Resets the peak (VmHWM) to the present size.
       writeFileSync(`/proc/${child.pid}/clear_refs`, '5');
       this.#cpuBefore[name] = cpuOf(child.pid);
     }
@@ -268,7 +268,7 @@ class Watch {
     for (const [name, { child }] of Object.entries(this.#stack.processes)) {
       const loop = await askLoop(child, SETTLE_MS);
       const prefix = name === 'API' ? '' : `${name}: `;
-      // Without an answer, what it was blocked for is not known.
+      // A process that does not respond cannot report its block.
       figures[`${prefix}block (ms of CPU)`] = loop ? Math.round(loop.blockCpuMs) : Number.NaN;
       figures[`${prefix}block (ms)`] = loop ? Math.round(loop.blockMs) : Number.NaN;
       figures[`${name} peak (MB)`] = Math.round((this.#peakKb[name] ?? Number.NaN) / 1000);
@@ -293,13 +293,13 @@ class Watch {
         this.#peakKb[name] = Number(kb);
         this.#cpuS[name] = cpuSeconds(child.pid ?? 0);
       } catch {
-        // It has ended; the last figures stand.
+        // The process has ended; its last figures stay.
       }
     }
   }
 }
 
-/** Another key's calls, made in a thread. */
+/** Calls of another key, made in a thread. */
 class Bystander {
   readonly #thread: Worker;
 
@@ -335,7 +335,7 @@ class Bystander {
   }
 }
 
-/** A file system of its own in memory. @returns its folder, or `none` where nothing may be mounted */
+/** Mounts a file system in memory. @returns its folder, or `none` without the right to mount */
 function mountDisk(megabytesOfIt: number): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'amulet-disk-'));
   const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytesOfIt}m`, 'tmpfs', folder]);

@@ -1,6 +1,6 @@
 /**
- * Texts for bulk work: an archive of your own (`--archive FILE`, NDJSON with a field `text`, may be gzip), over and over when
- * it is too short, else sentences as long as SST-2's.
+ * Texts for bulk scenarios: from a file (`--archive FILE`, NDJSON with a field `text`, may be gzip), repeated when it is too
+ * short; without it, sentences as long as those of SST-2.
  */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
@@ -8,7 +8,7 @@ import { sentences } from './texts.ts';
 
 let archive: string[] | undefined;
 
-/** @throws when the file is not what it should be */
+/** @throws when the file cannot be read or parsed */
 export function useArchive(file: string): void {
   const bytes = readFileSync(file);
   const content = bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes) : bytes;
@@ -19,7 +19,7 @@ export function useArchive(file: string): void {
     .map((line) => (JSON.parse(line) as { text: string }).text);
 }
 
-/** How many different texts there are to measure with. */
+/** Number of different texts. */
 export function archiveSize(): number {
   return archive?.length ?? 309_431;
 }

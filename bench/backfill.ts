@@ -1,6 +1,6 @@
 /**
- * Bulk work from upload to the last result, against the machine's limit in alternating rounds; and what it takes of memory
- * as the archive grows. `ingest` is the upload alone.
+ * Throughput of a batch from upload to the last result, against the limit of the machine (raw.ts) in alternating rounds; and
+ * peak memory for archives of growing size. `ingest` measures the upload alone.
  */
 import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
@@ -24,7 +24,7 @@ export async function backfill(redisUrl: string): Promise<Figures> {
   };
 }
 
-/** The same once for archives of growing size: does memory grow with them? */
+/** One batch each of growing size: does memory grow with it? */
 export async function archives(redisUrl: string): Promise<Figures> {
   const figures: Figures = {};
   for (const rows of new Set([10_000, 30_000, 100_000, archiveSize()])) {
@@ -107,7 +107,7 @@ async function run(stack: Stack, texts: readonly string[]): Promise<void> {
   await deleteBatch(stack.url, id);
 }
 
-/** API, workers and Redis, by the row. */
+/** CPU of API, workers and Redis per row. */
 function outside(cost: Record<string, number>): number {
   return round(cost.API! + cost.workers! + cost.Redis!, 0);
 }
@@ -145,10 +145,10 @@ async function compare(redisUrl: string, model: string, rows: number): Promise<F
         Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
       ),
       'CPU outside the model processes (µs/row)': round(median(outsides), 0),
-      'of it tokenising (µs/row)': round((ran.tokenizeSeconds / ran.texts) * 1e6, 0),
+      'of that, the tokenizer (µs/row)': round((ran.tokenizeSeconds / ran.texts) * 1e6, 0),
       'rows/s': round(median(rates), 0),
       'ratio to raw, median [95 %]': withInterval(ratios),
-      'rows per batch': round(ran.rows / ran.batches, 1),
+      'rows per micro-batch': round(ran.rows / ran.batches, 1),
       'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
       'model process idle while rows wait (%)': round(
         (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),

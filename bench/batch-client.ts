@@ -1,4 +1,4 @@
-/** A client of the batches API, for measuring: uploads from memory, and reads results only to count them. */
+/** A minimal client of the batches API: uploads from memory, and counts the lines of results. */
 import { request } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Batch } from '../src/shared/contract/batches.ts';
@@ -23,10 +23,10 @@ export function submitBatch(url: string, pieces: Iterable<Buffer>): Promise<Batc
   });
 }
 
-/** Follows the results to their end; resolves to how many lines there were. */
+/** Follows the results to their end. @returns number of lines */
 export function countResults(url: string, id: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    // Exactly this type: rows without heartbeats.
+    // Exactly this type gets rows without heartbeats.
     const headers = { Accept: 'application/x-ndjson' };
     request(new URL(`/v1/batches/${id}/results?follow=true`, url), { headers }, (response) => {
       let lines = 0;

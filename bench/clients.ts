@@ -1,7 +1,7 @@
-/** Load: clients that call an API over keep-alive connections, each one call at a time. */
+/** Clients that call an API over keep-alive connections, each one call at a time. */
 import { Agent, request } from 'node:http';
 
-/** One call: what is sent, and what makes of an answer that it is done. */
+/** One request to the API. */
 export interface Call {
   path: string;
   method: 'GET' | 'POST';
@@ -16,7 +16,7 @@ export interface Answer {
 
 /**
  * Runs `work` on every text, `clients` at a time.
- * @returns how long each took, in ms
+ * @returns duration of each call, in ms
  */
 export async function runClients(
   texts: readonly string[],
@@ -42,7 +42,7 @@ export async function runClients(
   return times;
 }
 
-/** Submits a text as a job of its own and waits in the same call. */
+/** Submits a job of one text and waits for it in the same call. */
 export async function submitAndWait(url: string, text: string, agent: Agent): Promise<void> {
   const answer = await send(
     url,
@@ -52,7 +52,7 @@ export async function submitAndWait(url: string, text: string, agent: Agent): Pr
   if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
 }
 
-/** node:http rather than fetch: clients share the machine with what is measured, and fetch costs four times as much. */
+/** Sends a request by node:http: clients share the machine with the measured processes, and fetch costs four times as much CPU. */
 export function send(url: string, { path, method, body, headers = {} }: Call, agent: Agent): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));

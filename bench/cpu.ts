@@ -1,10 +1,10 @@
-/** CPU time of processes, from /proc: what a noisy neighbour does to the wall clock it does not do to this. */
+/** CPU time of processes, from /proc. Other load on the machine distorts the wall clock, but not CPU time. */
 import { readFileSync } from 'node:fs';
 
 /** USER_HZ, which is 100 on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
 
-/** Seconds of user and system time that a process has used so far. */
+/** User and system time of a process since its start, in seconds. */
 export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The second field is the name in brackets and may contain anything; the times are the 14th and 15th.

@@ -1,6 +1,6 @@
 /**
- * A classifier of DistilBERT's shape with random weights, made on the spot: it costs what a quantised DistilBERT costs and
- * knows nothing. For measuring what a larger model does to the service, without a download and without Python.
+ * Generates a classifier of DistilBERT's shape with random weights: it costs as much CPU as a quantised DistilBERT. Measures the
+ * service with a larger model, without a download and without Python.
  *
  * The graph is that of models/prepare/quantise.py: u8 activations with fixed scales, s8 weights of 7 bits with one scale a
  * channel, QAttention and MatMulIntegerToFloat with their biases, s8 word embeddings gathered first and scaled afterwards;

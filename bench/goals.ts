@@ -1,9 +1,9 @@
-/** What the service is to reach (ratios within one run, CPU before wall clock), and where the figures come from. */
-import { MAX_ANSWER_BYTES, MAX_BLOCK_MS } from './abuse.ts';
+/** Goals of the service (ratios within one run, CPU before wall clock), each with the figure that it bounds. */
+import { MAX_BLOCK_MS, MAX_RESPONSE_BYTES } from './abuse.ts';
 import type { Figures } from './figures.ts';
 
 interface Goal {
-  /** As everybody calls it: the key in the JSON file. */
+  /** Key in the JSON file. */
   name: string;
   scenario: string;
   figure: string;
@@ -38,7 +38,7 @@ const GOALS: Goal[] = [
     atLeast: 0.95,
   },
   {
-    name: 'backfill: all CPU outside the model child (µs/row)',
+    name: 'backfill: all CPU outside the model processes (µs/row)',
     scenario: 'backfill',
     figure: 'MiniLM: CPU outside the model processes (µs/row)',
     atMost: 80,
@@ -56,7 +56,7 @@ const GOALS: Goal[] = [
     atMost: 1.1,
   },
   {
-    name: 'model child idle while rows wait (%)',
+    name: 'model process idle while rows wait (%)',
     scenario: 'saturate',
     figure: 'sentences: model process idle while rows wait (%)',
     atMost: 2,
@@ -68,19 +68,19 @@ const GOALS: Goal[] = [
     atMost: 4,
   },
   {
-    name: 'interactive p99 under backfill: (p99 − idle p99) ÷ longest bulk batch',
+    name: 'interactive p99 during a backfill: (p99 − idle p99) ÷ longest micro-batch',
     scenario: 'mixed',
-    figure: '(p99 during a backfill − idle p99) ÷ longest batch',
+    figure: '(p99 during a backfill − idle p99) ÷ longest micro-batch',
     atMost: 1.5,
   },
   {
-    name: "worker parent's loop lag p99 while saturated (ms)",
+    name: "worker's loop lag p99 while saturated (ms)",
     scenario: 'lag',
     figure: 'loop lag p99, worst 10 s window (ms)',
     atMost: 20,
   },
   {
-    name: 'deliveries: p99 beside a receiver that hangs ÷ p99 alone',
+    name: 'deliveries: p99 beside a hanging receiver ÷ p99 alone',
     scenario: 'webhooks',
     figure: 'p99 beside ÷ alone, median [95 %]',
     atMost: 2,
@@ -104,10 +104,10 @@ const GOALS: Goal[] = [
     atMost: MAX_BLOCK_MS,
   },
   {
-    name: 'attacks by one key: largest answer (bytes)',
+    name: 'attacks by one key: largest response (bytes)',
     scenario: 'abuse',
-    figure: 'largest answer (bytes)',
-    atMost: MAX_ANSWER_BYTES,
+    figure: 'largest response (bytes)',
+    atMost: MAX_RESPONSE_BYTES,
   },
   {
     name: 'attacks by one key that end a process',
@@ -129,7 +129,7 @@ export interface Reached {
   met?: boolean;
 }
 
-/** The goals that the scenarios of this run say something about, by name. */
+/** The goals for which this run has a figure, by name. */
 export function reached(report: Record<string, Figures>): Record<string, Reached> {
   const found: Record<string, Reached> = {};
   for (const { name, scenario, figure, atLeast, atMost } of GOALS) {

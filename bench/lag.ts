@@ -1,6 +1,6 @@
 /**
- * 1,000 texts of 2,000 characters in one worker: does its event loop stay free for lock renewals and health checks, and does
- * /health/live answer?
+ * Event-loop lag of a worker with 1,000 texts of 2,000 characters: is the loop free for lock renewals and health checks, and how
+ * fast does /health/live respond?
  */
 import type { Job } from '../src/shared/contract/jobs.ts';
 import { Stack } from '../test/support/processes/stack.ts';
@@ -47,7 +47,7 @@ export async function lag(redisUrl: string): Promise<Figures> {
       'loop lag p50, worst 10 s window (ms)': round(Math.max(...lags.map(({ p50 }) => p50))),
       'loop lag p99, worst 10 s window (ms)': round(Math.max(...lags.map(({ p99 }) => p99))),
       'loop lag max (ms)': round(Math.max(...lags.map(({ max }) => max))),
-      '/health/live answered': answers.length,
+      '/health/live responses': answers.length,
       '/health/live p50 (ms)': round(percentile(answers, 50)),
       '/health/live p99 (ms)': round(percentile(answers, 99)),
     };

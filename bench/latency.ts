@@ -1,6 +1,6 @@
 /**
- * One client, one text at a time through /predict, beside the bare cost of HTTP (/health/live), and where the time goes:
- * tokenizer and model as the worker measures them; the rest is the queue, there and back.
+ * Latency of /predict with one client and one text at a time, and its parts: bare HTTP (/health/live), tokenizer and model as the
+ * worker measures them, and the queue as the rest.
  */
 import { Agent } from 'node:http';
 import { Stack } from '../test/support/processes/stack.ts';
@@ -44,11 +44,11 @@ export async function latency(redisUrl: string): Promise<Figures> {
       calls: CALLS,
       '/predict p50 (ms)': round(p50),
       '/predict p99 (ms)': round(percentile(predict, 99)),
-      'of it HTTP alone, p50 (ms)': round(bare),
-      'of it tokenizer, mean (ms)': round(tokenize),
-      'of it one inference, mean (ms)': round(inference),
-      'of it to the model process and back, mean (ms)': round(handover),
-      'of it queue: the rest (ms)': round(p50 - bare - tokenize - inference - handover),
+      'of that, HTTP alone, p50 (ms)': round(bare),
+      'of that, tokenizer, mean (ms)': round(tokenize),
+      'of that, one inference, mean (ms)': round(inference),
+      'of that, to the model process and back, mean (ms)': round(handover),
+      'of that, queue (the rest) (ms)': round(p50 - bare - tokenize - inference - handover),
       '/predict p50 − one inference (ms)': round(p50 - inference),
     };
   } finally {

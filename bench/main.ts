@@ -1,9 +1,8 @@
 /**
- * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables;
- * `--json FILE` writes every figure, and how far the goals (goals.ts) are met; `--archive FILE` has bulk work measured on texts
- * of your own; `--attack TEXT`, once or more, takes only the attacks of `abuse` whose names contain it, `--api-heap` and
- * `--worker-heap` set the heaps (MB) of what is attacked. Figures of one run belong together; this is no place for absolute
- * promises.
+ * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables.
+ * `--json FILE` writes every figure, and which goals (goals.ts) are met. `--archive FILE` takes the texts of bulk scenarios from a
+ * file. `--attack TEXT`, once or more, runs only the attacks of `abuse` whose names contain it; `--api-heap` and
+ * `--worker-heap` set the heaps (MB) of the attacked processes. Compare only figures of the same run.
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
@@ -68,7 +67,7 @@ if (values.archive !== undefined) useArchive(values.archive);
 const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
 const unknown = wanted.find((name) => !(name in SCENARIOS));
 if (unknown !== undefined) {
-  console.error(`no scenario ${unknown}; there are ${Object.keys(SCENARIOS).join(', ')}`);
+  console.error(`unknown scenario ${unknown}; scenarios: ${Object.keys(SCENARIOS).join(', ')}`);
   process.exit(2);
 }
 

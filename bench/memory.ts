@@ -28,7 +28,7 @@ export async function memory(redisUrl: string): Promise<Figures> {
     };
     rss('at rest');
     const texts = goEmotions();
-    // What the first jobs make Redis keep for good (scripts, buffers) is not theirs.
+    // Scripts and buffers that Redis allocates for the first jobs stay, and do not count.
     await submit(stack, texts, WARM_UP_JOBS);
     const usedBefore = await usedMemory(redis);
     await submit(stack, texts, JOBS);
@@ -44,7 +44,7 @@ export async function memory(redisUrl: string): Promise<Figures> {
   }
 }
 
-/** Has so many jobs done, each of one text. */
+/** Submits jobs of one text each, and waits for them. */
 async function submit(stack: Stack, texts: readonly string[], jobs: number): Promise<void> {
   const pending = Array.from({ length: jobs }, (_, i) => i);
   await Promise.all(

@@ -1,4 +1,4 @@
-/** What a piece of work takes that is done several times: time, CPU by kind of process, and what passes through Redis. */
+/** Measures repeated work: its rate, CPU by kind of process, and bytes through Redis. */
 import { Redis } from 'ioredis';
 import type { Figures } from './figures.ts';
 import { cpuBy, cpuPerRow, type Processes } from './processes.ts';
@@ -7,14 +7,14 @@ import { median, round } from './statistics.ts';
 const ROUNDS = 5;
 
 export interface Work {
-  /** What is counted, for the names of the figures: `job` or `row`. */
+  /** Unit of `count`, for the names of the figures: `job` or `row`. */
   unit: string;
-  /** How many of them one round has. */
+  /** Units in one round. */
   count: number;
   run: () => Promise<void>;
 }
 
-/** Does the work once to warm up, then in rounds. */
+/** Runs the work once to warm up, then in rounds. */
 export async function meter(
   processes: Processes,
   redisUrl: string,
@@ -22,7 +22,7 @@ export async function meter(
 ): Promise<Figures> {
   const redis = new Redis(redisUrl);
   try {
-    // A rewritten file has become shorter.
+    // A rewrite during the measurement would shorten the file.
     await redis.config('SET', 'auto-aof-rewrite-percentage', '0');
     await run();
     const rates: number[] = [];
@@ -46,7 +46,7 @@ export async function meter(
           round(median(values), 1),
         ]),
       ),
-      [`to and from Redis (bytes/${unit})`]: perUnit('network'),
+      [`network of Redis (bytes/${unit})`]: perUnit('network'),
       [`append-only file (bytes/${unit})`]: perUnit('file'),
     };
   } finally {

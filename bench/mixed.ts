@@ -1,6 +1,6 @@
 /**
- * What urgent texts wait while the machine is full: one client's /predict on an idle service, then again during a backfill,
- * with the rate at which that goes on; and a batch of ten rows that comes meanwhile.
+ * Latency of interactive texts on a full machine: /predict of one client on an idle service, then during a backfill, with the
+ * rate of that backfill; and the time of a batch of ten rows submitted meanwhile.
  */
 import { Stack } from '../test/support/processes/stack.ts';
 import { archiveTexts, asNdjson } from './archive.ts';
@@ -11,7 +11,7 @@ import { sentences } from './texts.ts';
 import { between, longestMs, readBatches } from './worker-metrics.ts';
 
 const CALLS = 600;
-/** More than is done meanwhile. */
+/** More rows than the machine finishes during the measurement. */
 const BACKFILL_ROWS = 100_000;
 
 export async function mixed(redisUrl: string): Promise<Figures> {
@@ -56,8 +56,8 @@ export async function mixed(redisUrl: string): Promise<Figures> {
       'during a backfill p99 (ms)': round(busyP99),
       'backfill meanwhile (rows/s)': round(rate, 0),
       'a batch of 10 rows, meanwhile (ms)': round(smallMs, 0),
-      'longest batch, at most (ms)': longest,
-      '(p99 during a backfill − idle p99) ÷ longest batch': round((busyP99 - idleP99) / longest),
+      'longest micro-batch, at most (ms)': longest,
+      '(p99 during a backfill − idle p99) ÷ longest micro-batch': round((busyP99 - idleP99) / longest),
     };
   } finally {
     await stack.stop();

@@ -1,4 +1,4 @@
-/** How long callers wait for their 503 while Redis is cut off, frozen, black-holed or absent. */
+/** Time until callers get a 503 while Redis is cut off, frozen, black-holed or absent. */
 import { FaultProxy } from '../test/support/network/proxy.ts';
 import { freePort, OwnRedis } from '../test/support/redis/redis.ts';
 import { eventually, Stack } from '../test/support/processes/stack.ts';
@@ -42,7 +42,7 @@ export async function outage(): Promise<Figures> {
       await new Promise<number>((resolve) => setTimeout(() => resolve(slowest()), 1000)),
     );
     end();
-    figures[`${name}: a job is done again after (ms)`] = Math.round(await recovered());
+    figures[`${name}: first job done after recovery (ms)`] = Math.round(await recovered());
   };
   try {
     await recovered();

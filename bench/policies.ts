@@ -1,6 +1,6 @@
 /**
- * The batching policies side by side on one model process: no batching, first in first out in batches of 32 rows (what
- * model servers ship), and ours. A backlog of texts, tokenised beforehand; rounds in turn.
+ * Batching policies compared on one model process: no batching, first in first out in micro-batches of 32 rows (the default of
+ * model servers), and ours. The texts are tokenised beforehand; the policies alternate.
  */
 import path from 'node:path';
 import { pino } from 'pino';

@@ -1,4 +1,4 @@
-/** The processes of a stack, and what they use. */
+/** The processes of a stack, their CPU time and memory. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import type { Stack } from '../test/support/processes/stack.ts';
@@ -35,7 +35,7 @@ function childrenOf(pid: number): number[] {
     .map(Number);
 }
 
-/** Seconds of CPU that each kind has used so far. */
+/** CPU seconds of each kind since its start. */
 export function cpuBy(processes: Processes): Record<string, number> {
   return Object.fromEntries(
     Object.entries(processes).map(([name, pids]) => [
@@ -45,7 +45,7 @@ export function cpuBy(processes: Processes): Record<string, number> {
   );
 }
 
-/** µs of CPU that each kind has used per row between two looks. */
+/** CPU of each kind between two readings, in µs per row. */
 export function cpuPerRow(
   before: Record<string, number>,
   after: Record<string, number>,
@@ -61,14 +61,14 @@ export function residentMb(pid: number): number {
   return Math.round(Number(kb) / 1000);
 }
 
-/** The largest that each kind (summed up) and Redis's data have been, looked at four times a second. */
+/** Samples peak memory four times a second: of each kind of process (summed), and of the data in Redis. */
 export class PeakWatch {
   readonly #processes: Processes;
   readonly #timer: NodeJS.Timeout;
   readonly #redis: Redis;
   readonly #baseKb: Promise<number>;
   readonly peakMb: Record<string, number> = {};
-  /** Above what was there when the watch began. */
+  /** Above the size at the start of the watch. */
   redisPeakKb = 0;
 
   constructor(processes: Processes, redisUrl: string) {
@@ -78,7 +78,7 @@ export class PeakWatch {
     this.#timer = setInterval(() => void this.#look().catch(() => {}), 250);
   }
 
-  /** Looks a last time. */
+  /** Takes the last sample. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#look();

@@ -1,6 +1,6 @@
 /**
- * The machine's limit, one process of it: tokenise everything, sort by length, run batches, as a plain loop without queue,
- * HTTP or anybody waiting. Answers every message with the rows it did and the seconds it took.
+ * One process of raw.ts: tokenises everything, sorts by length and runs batches, in a plain loop without queue, HTTP or
+ * callers. Responds to every message with its rows and seconds.
  */
 import path from 'node:path';
 import { Model } from '../src/worker/inference/model.ts';

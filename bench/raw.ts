@@ -1,4 +1,4 @@
-/** The machine's limit: as many 1-thread loops as there are cores. */
+/** The limit of the machine: one single-threaded inference loop per core, without a service around it. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { cpuSeconds } from './cpu.ts';
@@ -9,7 +9,7 @@ import { mixedLengths, sentences } from './texts.ts';
 
 const ROUNDS = 7;
 
-/** The limit by itself, for the shipped model. */
+/** The limit alone, for the shipped model. */
 export async function raw(): Promise<Figures> {
   const processes = await Raw.start(SHIPPED);
   try {
@@ -57,7 +57,7 @@ export class Raw {
     return new Raw(children);
   }
 
-  /** Has the texts classified once, shared out among the processes. */
+  /** Classifies the texts once, divided among the processes. */
   async round(texts: string[]): Promise<RawRound> {
     const cpu = () => this.#children.reduce((sum, child) => sum + cpuSeconds(child.pid!), 0);
     const cpuBefore = cpu();

@@ -1,6 +1,6 @@
 /**
- * 64 clients that submit one text and wait for it, against the machine's limit, in alternating rounds; and what each kind of
- * process costs per row.
+ * Throughput of 64 clients that each submit one text and wait for it, against the limit of the machine (raw.ts) in alternating
+ * rounds; and CPU per row of each kind of process.
  */
 import type { Agent } from 'node:http';
 import path from 'node:path';
@@ -17,12 +17,12 @@ import { between, readBatches } from './worker-metrics.ts';
 
 const ROUNDS = 7;
 const CLIENTS = 64;
-/** Until then the JIT compilers of API and worker are at work, and a job costs up to twice as much. */
+/** Jobs before the measurement: until the JIT compilers of API and worker are done, a job costs up to twice as much. */
 const WARM_UP = 2500;
 
 type Client = (url: string, text: string, agent: Agent) => Promise<void>;
 
-/** One call a job: `Prefer: wait`. */
+/** Clients that make one call per job: `Prefer: wait`. */
 export async function saturate(redisUrl: string): Promise<Figures> {
   return {
     ...prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(3000), submitAndWait)),
@@ -34,7 +34,7 @@ export async function saturate(redisUrl: string): Promise<Figures> {
   };
 }
 
-/** The same with clients that submit and then ask every POLL_MS. */
+/** Clients that submit, then poll every POLL_MS. */
 export async function poll(redisUrl: string): Promise<Figures> {
   return prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(2000), submitAndPoll));
 }
@@ -103,7 +103,7 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
       'ratio to raw, median [95 %]': withInterval(ratios),
       'p50 (ms)': round(percentile(waits, 50), 1),
       'p99 (ms)': round(percentile(waits, 99), 1),
-      'rows per batch': round(ran.rows / ran.batches, 1),
+      'rows per micro-batch': round(ran.rows / ran.batches, 1),
       'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
       'model process idle while rows wait (%)': round(
         (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),

@@ -1,9 +1,8 @@
 /**
- * The queue's own part, without a model: a stub (stub-session.ts) takes the place of ONNX Runtime.
+ * Capacity of the queue without a model: a stub (stub-session.ts) replaces ONNX Runtime.
  *
- * A stub that takes its time, as a model on cores of its own would: do 3 workers do three times the work of one? And a stub
- * that takes none: how much can one API, one worker and one Redis move, what does each of them use for a job, and how much
- * memory, network and disk does Redis need?
+ * A slow stub acts like a model on separate cores: do 3 workers do three times the work of one? A stub that takes no time shows
+ * the limits of one API, one worker and one Redis, their CPU per job, and the memory, network and disk that Redis needs.
  */
 import type { Agent } from 'node:http';
 import { Redis } from 'ioredis';
@@ -21,12 +20,12 @@ const STUB = new URL('./stub-onnxruntime.ts', import.meta.url).href;
 /** So slow that a worker has about 100 sentences a second, and three of them and their callers fit into two cores. */
 const SLOW_US_PER_TOKEN = 350;
 const MOST_WORKERS = 3;
-/** As many as three workers hold at a time. */
+/** Jobs that three workers prefetch together. */
 const CLIENTS = 192;
 const ROUNDS = 5;
-/** Jobs in a round for every worker: some five seconds. */
+/** Jobs per worker in a round: about five seconds. */
 const JOBS_PER_WORKER = 500;
-/** What the calibration chooses for the shipped model. */
+/** The size that calibration chooses for the shipped model. */
 const CHUNK_BYTES = 90_000;
 const BULK_ROWS = 20_000;
 const TEXTS_PER_JOB = 256;
@@ -44,7 +43,7 @@ export async function scale(redisUrl: string): Promise<Figures> {
   };
 }
 
-/** A stack whose workers have a stub for a model. */
+/** Starts a stack whose workers run the stub. */
 async function start(
   redisUrl: string,
   { workers = 1, microsPerToken = 0, chunkBytes = CHUNK_BYTES } = {},
@@ -57,7 +56,7 @@ async function start(
   return stack;
 }
 
-/** 1, 2 and 3 workers that wait for their model, in alternating rounds. */
+/** Rates of 1, 2 and 3 workers with the slow stub, in alternating rounds. */
 async function workersAlone(redisUrl: string): Promise<Figures> {
   const stacks: Stack[] = [];
   try {
@@ -87,7 +86,7 @@ async function workersAlone(redisUrl: string): Promise<Figures> {
   }
 }
 
-/** One API and one worker, whose model takes no time. */
+/** One API and one worker with a stub that takes no time. */
 async function queueAlone(redisUrl: string): Promise<Figures> {
   const stack = await start(redisUrl);
   try {
@@ -122,7 +121,7 @@ async function largeChunks(redisUrl: string): Promise<Figures> {
   }
 }
 
-/** The same jobs over several APIs: fewer of them meet in one, to travel together. */
+/** The same jobs over several APIs, where fewer of them meet to form a group. */
 async function more(redisUrl: string): Promise<Figures> {
   const stack = await start(redisUrl, { workers: MOST_WORKERS });
   const apis = Array.from({ length: MOST_WORKERS - 1 }, () => stack.startApi());
@@ -141,7 +140,7 @@ async function more(redisUrl: string): Promise<Figures> {
   }
 }
 
-/** What Redis keeps of a job that nobody has taken yet. */
+/** Bytes in Redis of a job that waits for a worker. */
 async function waiting(redisUrl: string): Promise<Figures> {
   const stack = await Stack.start({ redisUrl, workers: 0 });
   const redis = new Redis(redisUrl);

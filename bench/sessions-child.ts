@@ -1,6 +1,6 @@
 /**
- * One process with an ONNX session of the given options, for sessions.ts. It does what the model child does with a batch,
- * but answers only when a whole list of batches is done, so that nothing but the session is measured.
+ * A process with an ONNX session of the given options, for sessions.ts. It runs batches like a model process, but responds
+ * only after a whole list of batches, so that only the session is measured.
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 
@@ -9,7 +9,7 @@ export interface SessionSetup {
   options: InferenceSession.SessionOptions;
 }
 
-/** Rows of one length each: what is measured is padded tokens, and a made-up id costs what a real one costs. */
+/** Rows and length of a batch. Cost depends on padded tokens alone, so the ids are arbitrary. */
 export type BatchShape = [rows: number, tokens: number];
 
 const { onnxFile, options } = JSON.parse(process.argv[2]!) as SessionSetup;

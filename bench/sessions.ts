@@ -1,10 +1,10 @@
 /**
- * Where the session's settings come from: each one changed alone, against what the model child uses (a process a core, one
- * thread each, no spinning, arena and memory pattern on, all graph optimisations). Speed as a ratio inside one run, in
- * rounds that take turns; memory after thousands of batches of changing shapes, because an arena that grows for every new
- * shape would only show then.
+ * Session settings of ONNX Runtime, each changed alone against the defaults of the model process (a process per core, one
+ * thread each, no spinning, arena and memory pattern on, all graph optimisations). Speed is a ratio inside one run, in
+ * alternating rounds; memory is read after thousands of batches of changing shapes, because an arena that grows for every new
+ * shape shows only then.
  *
- * On a machine that others use, believe CPU ÷ default: there, rows/s flatters variants with many threads, to whom the
+ * On a shared machine, trust CPU ÷ default: there, rows/s flatters variants with many threads, to which the
  * scheduler gives a larger share. onnxruntime-node has no way to ask for memory.enable_memory_arena_shrinkage: it drops
  * `extra` of run options (1.30.0 takes a device that does not exist without a word).
  */
@@ -74,8 +74,8 @@ const VARIANTS: Record<string, Variant> = {
 };
 
 /**
- * Those that may change how memory is held. Prepacking and session.use_device_allocator_for_initializers do not: RSS within
- * 5 MB of the default's 168.
+ * Variants that may change memory. Prepacking and session.use_device_allocator_for_initializers do not: RSS within 5 MB of
+ * the default's 168.
  */
 const MEMORY = [DEFAULT, 'arena off', 'memory pattern off'];
 
@@ -98,7 +98,7 @@ class Sessions {
     return new Sessions(children);
   }
 
-  /** Runs the batches, shared out among the processes. */
+  /** Runs the batches, divided among the processes. */
   async run(batches: BatchShape[]): Promise<{ seconds: number; cpu: number }> {
     const cpu = () => this.#children.reduce((sum, child) => sum + cpuSeconds(child.pid!), 0);
     const cpuBefore = cpu();
@@ -126,7 +126,7 @@ class Sessions {
 
 function answer(child: ChildProcess): Promise<void> {
   return new Promise((resolve, reject) => {
-    const gone = () => reject(new Error('a session could not be made; see above'));
+    const gone = () => reject(new Error('a session could not be created; see the output above'));
     child.once('exit', gone);
     child.once('message', () => {
       child.off('exit', gone);
@@ -158,7 +158,7 @@ async function speeds(onnxFile: string, batches: BatchShape[]): Promise<Figures>
         // The first round warms up.
         if (i > 0) (results[name] ??= []).push(result);
       }
-      // Everybody goes first once: a neighbour that comes and goes hits different ones.
+      // Each variant goes first in turn, so that short load on the machine hits different ones.
       running.push(running.shift()!);
     }
     const base = results[DEFAULT]!;
@@ -180,7 +180,7 @@ async function speeds(onnxFile: string, batches: BatchShape[]): Promise<Figures>
   }
 }
 
-/** All at the same time: memory does not mind who else is computing. */
+/** Measures all variants at the same time: CPU load does not affect memory. */
 async function memories(onnxFile: string): Promise<Figures> {
   const shapes = changingShapes(SHAPES);
   const rows = await Promise.all(

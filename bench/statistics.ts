@@ -1,3 +1,5 @@
+/** Percentiles, medians and their intervals. */
+
 /** The `p`-th percentile (0 to 100) of some values, by the nearest rank. */
 export function percentile(values: readonly number[], p: number): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -12,7 +14,7 @@ export function median(values: readonly number[]): number {
 
 /**
  * A 95 % interval for the median, by order statistics: no assumption about the shape of the noise. With 7 values it is
- * their whole range (98 %), with 12 it leaves out two on each side.
+ * their whole range (98 %), with 12 it omits two on each side.
  */
 export function medianInterval(values: readonly number[]): [low: number, high: number] {
   const sorted = [...values].sort((a, b) => a - b);

@@ -1,6 +1,6 @@
 /**
- * Preloaded (`NODE_OPTIONS=--import=…`) into a worker and its model processes: they get stub-session.ts for ONNX Runtime.
- * Everything else of them is what is shipped.
+ * Preloaded (`NODE_OPTIONS=--import=…`) into a worker and its model processes: replaces ONNX Runtime by stub-session.ts and
+ * leaves everything else as shipped.
  */
 import { registerHooks } from 'node:module';
 

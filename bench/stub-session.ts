@@ -1,10 +1,10 @@
 /**
- * In place of onnxruntime-node: a session that computes nothing and takes its time, STUB_US_PER_TOKEN for every padded token,
- * without a core. So the model is as slow as wanted, as if it ran on cores of its own, and what is measured is all the rest.
+ * Replaces onnxruntime-node by a session that computes nothing and sleeps STUB_US_PER_TOKEN for every padded token. Like a model
+ * on separate cores it takes time but no CPU, so a bench measures everything but the model.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** As many as the shipped model, whose tokenizer and labels are in use. */
+/** Labels of the shipped model, whose tokenizer and labels are in use. */
 const LABELS = 2;
 
 const microsPerToken = Number(process.env.STUB_US_PER_TOKEN ?? 0);

@@ -1,6 +1,6 @@
 /**
- * Texts to measure with: ordinary words, in lengths that are like those of real data. SST-2 itself may not be passed on,
- * but how long its sentences are may be said.
+ * Texts for measurements: ordinary words, in lengths like those of real data. The licence of SST-2 forbids passing on its
+ * sentences, not their lengths.
  */
 import { goEmotions } from '../test/support/inputs/texts.ts';
 
@@ -8,7 +8,7 @@ import { goEmotions } from '../test/support/inputs/texts.ts';
 // prettier-ignore
 const SST2_TOKENS = [3, 8, 10, 11, 13, 14, 15, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 33, 34, 37, 39, 43, 53];
 
-/** Words of one token each, more or less: short lower-case words of real comments. */
+/** Words of about one token each: short lower-case words of real comments. */
 const WORDS = [
   ...new Set(
     goEmotions()

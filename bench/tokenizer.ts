@@ -1,15 +1,15 @@
 /**
- * What texts cost the tokenizer that are made to be costly: CPU time of each family's tokenizer, all of a text and the
- * longest step in which it holds the event loop, for the worst of them beside prose.
+ * CPU time of the tokenizers of each model family on texts made to be expensive: the total per text, and the longest step that
+ * holds the event loop. The table shows the worst text beside prose.
  */
 import { Encoder } from '../src/worker/inference/tokenizer/encoder.ts';
 import { HOSTILE_TEXTS } from '../test/support/inputs/hostile-texts.ts';
 import { tokenizerGoldens } from '../test/support/models/tokenizer-goldens.ts';
 import type { Figures } from './figures.ts';
 
-/** Code points: the limits of texts in jobs, and of those in batches that DESIGN names. */
+/** Lengths in code points: the default limit of a text, and a long document. */
 const SIZES = [5000, 100_000];
-/** Tokens that most models read of a text, special ones aside. */
+/** Tokens that most models read, without special ones. */
 const LIMIT = 510;
 const FAMILIES = [
   'BERT',
@@ -50,7 +50,7 @@ export function tokenizer(): Promise<Figures> {
   return Promise.resolve(figures);
 }
 
-/** The least of some runs: what others do on the machine only adds to it. */
+/** The minimum of some runs: other load on the machine only adds to it. */
 function costOf(encoder: Encoder, text: string): Cost {
   const runs = Array.from({ length: REPEATS }, () => {
     const steps = encoder.encodeInSteps(text, LIMIT);

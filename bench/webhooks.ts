@@ -1,7 +1,6 @@
 /**
- * Deliveries beside a receiver that hangs, and what one costs. Events come straight from settled jobs, without a model: this is
- * about what is behind the outbox. Latency is from the moment that the outcome was fixed to the moment that the request is
- * at its receiver.
+ * Latency of deliveries beside a hanging receiver, and the cost of one delivery. Settled jobs write the events, without a model.
+ * Latency counts from the write of the outcome to the arrival of the request.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -18,10 +17,10 @@ import { median, percentile, round, withInterval } from './statistics.ts';
 
 const ROUNDS = 3;
 const HANGING = 1000;
-/** Of the well-behaved receiver. */
+/** Events per second for the fast receiver. */
 const PER_SECOND = 25;
 const SECONDS = 20;
-/** While those for the receiver that hangs come in. */
+/** Measured while the events for the hanging receiver arrive. */
 const FIRST_SECONDS = 4;
 const BURST = 3000;
 
@@ -32,17 +31,17 @@ export async function webhooks(redisUrl: string): Promise<Figures> {
   return {
     'alone: p50 (ms)': round(of('aloneP50'), 1),
     'alone: p99 (ms)': round(of('aloneP99'), 1),
-    [`while ${HANGING} come in for a receiver that hangs: p99 (ms)`]: round(of('arrivingP99'), 1),
-    [`beside ${HANGING} for a receiver that hangs: p50 (ms)`]: round(of('besideP50'), 1),
-    [`beside ${HANGING} for a receiver that hangs: p99 (ms)`]: round(of('besideP99'), 1),
+    [`while ${HANGING} events for a hanging receiver arrive: p99 (ms)`]: round(of('arrivingP99'), 1),
+    [`beside ${HANGING} events for a hanging receiver: p50 (ms)`]: round(of('besideP50'), 1),
+    [`beside ${HANGING} events for a hanging receiver: p99 (ms)`]: round(of('besideP99'), 1),
     'p99 beside ÷ alone, median [95 %]': withInterval(rounds.map((each) => each.besideP99 / each.aloneP99)),
-    [`${BURST} at once for one receiver (deliveries/s)`]: Math.round(of('burstPerSecond')),
+    [`${BURST} events at once for one receiver (deliveries/s)`]: Math.round(of('burstPerSecond')),
     'CPU of the webhook process (µs/delivery)': Math.round(of('cpuMicros')),
-    'Redis per delivery that is kept (bytes)': Math.round(of('bytes')),
+    'Redis per stored delivery (bytes)': Math.round(of('bytes')),
   };
 }
 
-/** Answers 204 and remembers when each event came. */
+/** A receiver that responds with 204 and records the arrival of each event. */
 class Fast {
   readonly arrivals = new Map<string, number>();
   readonly #server: Server = createServer((request, response) => {
@@ -110,7 +109,7 @@ async function measure(redisUrl: string, n: number) {
     const burst = await Promise.all(Array.from({ length: BURST }, () => settle(fastUrl)));
     await all(burst);
     const burstMs = performance.now() - start;
-    // The attempts are written down a moment after they have arrived.
+    // The webhook process stores each attempt a moment after the response.
     await sleep(500);
     const cpuMicros = ((cpuSeconds(pid) - cpuBefore) * 1e6) / BURST;
     const sizes = await Promise.all(

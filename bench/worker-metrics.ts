@@ -1,4 +1,4 @@
-/** What the workers of a stack say about their batches, summed up, from their /metrics. */
+/** Sums of the workers' metrics about micro-batches, read from their /metrics. */
 import type { Stack } from '../test/support/processes/stack.ts';
 
 const NAMES = {
@@ -10,16 +10,16 @@ const NAMES = {
   seconds: 'amulet_inference_seconds_sum',
   texts: 'amulet_tokenize_seconds_count',
   tokenizeSeconds: 'amulet_tokenize_seconds_sum',
-  /** Batches on their way to the model process and back. */
+  /** Micro-batches on their way to the model process and back. */
   idleSeconds: 'amulet_model_idle_seconds_total',
 } as const;
 type Sums = Record<keyof typeof NAMES, number>;
 
 const LONGEST = /^amulet_inference_seconds_bucket\{le="([0-9.]+)"/;
 
-/** Everything since a worker's start, or between two looks. */
+/** Sums since the start of the workers, or between two readings. */
 export interface Batches extends Sums {
-  /** Batches of at most so many seconds, for every bucket of the histogram. */
+  /** Upper bound in seconds of each histogram bucket → micro-batches up to it. */
   atMost: Map<number, number>;
 }
 
@@ -42,7 +42,7 @@ export async function readBatches(stack: Stack): Promise<Batches> {
   };
 }
 
-/** What happened between two looks. */
+/** Difference of two readings. */
 export function between(before: Batches, after: Batches): Batches {
   return {
     ...(Object.fromEntries(
@@ -52,7 +52,7 @@ export function between(before: Batches, after: Batches): Batches {
   };
 }
 
-/** Upper bound of the longest batch, in ms, as fine as the histogram. */
+/** Upper bound of the longest micro-batch, in ms: the edge of a histogram bucket. */
 export function longestMs({ batches, atMost }: Batches): number {
   const edges = [...atMost].filter(([, count]) => count === batches).map(([edge]) => edge);
   return Math.min(...edges) * 1000;

@@ -1,6 +1,6 @@
 /**
- * A caller beside the attacker, in a thread of its own so that the attack's own work does not delay it: `/predict`, or jobs whose
- * webhooks it receives, at a steady pace whatever the answers are. `end` answers with the times, and why calls failed.
+ * A caller beside the attacker: calls `/predict`, or submits jobs and receives their webhooks, at a steady pace. Runs in a
+ * thread, so that the work of the attacker does not delay it. Posts durations and reasons of failures at `end`.
  */
 import { Agent, createServer, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,15 +9,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 export interface BystanderOptions {
   url: string;
   key: string;
-  /** Where it receives webhooks. */
+  /** Port that receives webhooks. */
   port: number;
   waitsFor: 'predict' | 'deliveries';
 }
 
 export interface Observed {
-  /** Of each call that succeeded, ms. */
+  /** Duration of each call that succeeded, ms. */
   ms: number[];
-  /** Reasons, and how often each. */
+  /** Reason → number of failed calls. */
   failures: Record<string, number>;
 }
 
@@ -32,7 +32,7 @@ const receiver = createServer((incoming, response) => {
   incoming.resume().on('end', () => response.writeHead(204).end());
 });
 
-/** @returns the status, or the reason that there is none */
+/** @returns the status, or the reason why the request failed */
 function post(path: string, body: unknown): Promise<string> {
   return new Promise((resolve) => {
     const text = JSON.stringify(body);

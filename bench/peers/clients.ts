@@ -1,4 +1,4 @@
-/** What every server here is asked: one text at a time through `POST /predict`. */
+/** Clients of every peer: one text at a time through `POST /predict`. */
 import { Agent } from 'node:http';
 import { runClients, send } from '../clients.ts';
 

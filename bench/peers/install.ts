@@ -1,6 +1,6 @@
 /**
- * What the peers need, installed on demand in folders of their own under .amulet: none of it is among the dependencies of
- * this project, and nothing else uses it.
+ * Installs the packages of the peers on demand, in folders under .amulet, as only this bench uses them: they are no
+ * dependencies of the project.
  */
 import { execFile } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -76,7 +76,7 @@ export async function nodePackages(): Promise<string> {
   return prefix;
 }
 
-/** Version of an installed package; undefined when there is none. */
+/** Version of an installed package; undefined when it is not installed. */
 export function packageVersion(prefix: string, name: string): string | undefined {
   const file = path.join(prefix, 'node_modules', name, 'package.json');
   if (!existsSync(file)) return undefined;

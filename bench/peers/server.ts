@@ -13,7 +13,7 @@ export interface Command {
   args: (port: number) => string[];
   env: Record<string, string>;
   cwd?: string;
-  /** How many processes say `ready` on a line of their own when their model is loaded. */
+  /** Processes that print a line `ready` when their model is loaded. */
   ready: number;
 }
 
@@ -27,7 +27,7 @@ export class Server {
 
   private constructor(command: Command, port: number) {
     this.url = `http://127.0.0.1:${port}`;
-    // A group of its own: servers with several processes then end together, by one pid.
+    // A separate process group: all processes of a server then end together, by one pid.
     this.#child = spawn(command.program, command.args(port), {
       cwd: command.cwd,
       detached: true,
@@ -35,7 +35,7 @@ export class Server {
       env: {
         ...process.env,
         PORT: String(port),
-        // As in Amulet: what runs here is nobody else's business.
+        // As in Amulet: no usage reports.
         ORT_DISABLE_TELEMETRY: '1',
         HF_HUB_OFFLINE: '1',
         ...command.env,
@@ -93,7 +93,7 @@ export class Server {
     running.delete(this);
   }
 
-  /** Whether there was anybody left in the group to signal. */
+  /** Sends a signal to the process group. @returns whether a process received it */
   #signal(signal: NodeJS.Signals | 0): boolean {
     if (this.#child.pid === undefined) return false;
     try {
@@ -105,8 +105,8 @@ export class Server {
 }
 
 /**
- * Sees to it that no server outlives the bench: a Ctrl-C does not reach them, being in groups of their own.
- * @returns what takes the precaution back
+ * Kills the servers when the bench ends: they run in separate process groups, which a Ctrl-C does not reach.
+ * @returns a function that removes these handlers
  */
 export function endServersWithBench(): () => void {
   const end = () => {
@@ -123,7 +123,7 @@ export function endServersWithBench(): () => void {
   };
 }
 
-/** Some processes and all of their descendants. */
+/** The given processes and all their descendants. */
 export function processTree(roots: readonly number[]): number[] {
   const parents = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

@@ -1,8 +1,8 @@
-/** What so many cores give, by what a row costs each part. */
+/** Capacity of a number of cores, computed from the CPU cost of a row in each process. */
 
 export interface Use {
   name: string;
-  /** µs of CPU for a row, as docs/benchmarks.md has them. */
+  /** µs of CPU per row, from docs/benchmarks.md. */
   cost: { model: number; worker: number; api: number; redis: number };
 }
 
@@ -13,7 +13,7 @@ export const USES: readonly Use[] = [
   { name: 'DistilBERT, single jobs', cost: { model: 6929, worker: 429, api: 443, redis: 271 } },
 ];
 
-/** API, worker and Redis each run on one core. One that is busier than this lets its callers wait. */
+/** Highest useful load of API, worker and Redis, which run on one core each. Above it their callers wait. */
 export const BUSY = 0.7;
 
 const MICROS = 1e6;
@@ -32,7 +32,7 @@ export function capacity({ cost }: Use, cores: number): Capacity {
   return { rowsPerSecond, apis: servers(cost.api), redisServers: servers(cost.redis) };
 }
 
-/** How far one Redis goes. */
+/** Rows per second, and cores of workers, at which one Redis reaches BUSY. */
 export function limitOfOneRedis({ cost }: Use): { rowsPerSecond: number; cores: number } {
   const rowsPerSecond = (BUSY * MICROS) / cost.redis;
   return { rowsPerSecond, cores: (rowsPerSecond * (cost.model + cost.worker)) / MICROS };
@@ -43,7 +43,7 @@ export function processesPerWorker({ cost }: Use): number {
   return Math.floor((BUSY * cost.model) / cost.worker);
 }
 
-/** Two digits are all that such figures are good for: `180,000`. */
+/** A figure with two significant digits, as precise as the estimate: `180,000`. */
 export function readable(value: number): string {
   return Number(value.toPrecision(2)).toLocaleString('en-US');
 }

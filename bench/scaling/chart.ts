@@ -1,4 +1,4 @@
-/** Rows a second by cores of workers, with one Redis, as an SVG that is at home on light and dark pages. */
+/** Chart of rows a second by cores of workers, with one Redis: an SVG for light and dark pages. */
 import { capacity, limitOfOneRedis, readable, USES, type Use } from './capacity.ts';
 
 const WIDTH = 840;
@@ -58,7 +58,7 @@ export function chart(): string {
   ].join('\n');
 }
 
-/** Up to what one Redis can do, and from there on level. */
+/** Line of one use: rises to the limit of one Redis, then stays level. */
 function line(use: Use): string {
   const [model] = use.name.split(',');
   const limit = limitOfOneRedis(use);
