@@ -6,13 +6,13 @@ import { EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 
 /**
  * @param args behind `key`
- * @param write the key to standard output, so that a script can take it
- * @param say the rest to standard error
+ * @param print the key to standard output, so that a script can take it
+ * @param printError the rest to standard error
  */
 export function createKey(
   args: readonly string[],
-  write: (line: string) => void,
-  say: (line: string) => void,
+  print: (line: string) => void,
+  printError: (line: string) => void,
 ): ExitCode {
   const [command, name, ...others] = args;
   if (command !== 'create' || name === undefined || others.length > 0)
@@ -23,11 +23,11 @@ export function createKey(
     throw new UsageError(toError(error).message);
   }
   const key = newKey();
-  write(key);
-  say(
+  print(key);
+  printError(
     `This key is shown only once. Clients send it as Authorization: Bearer …; this command reads it from AMULET_API_KEY.`,
   );
-  say(`Add this to API_KEYS of the server, or as a line to its API_KEYS_FILE:`);
-  say(`  ${keyLine(name, key)}`);
+  printError(`Add this to API_KEYS of the server, or as a line to its API_KEYS_FILE:`);
+  printError(`  ${keyLine(name, key)}`);
   return EXIT.ok;
 }

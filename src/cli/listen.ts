@@ -66,15 +66,15 @@ function number(name: string, text: string | undefined, fallback: number, min: n
 
 /**
  * Listens until the signal fires.
- * @param write an event, to standard output
- * @param say anything else, to standard error
+ * @param print an event, to standard output
+ * @param printError anything else, to standard error
  * @throws CliError
  */
 export async function receiveWebhooks(
   { port, secret, status, json }: ListenCommand,
   signal: AbortSignal,
-  write: (line: string) => void,
-  say: (line: string) => void,
+  print: (line: string) => void,
+  printError: (line: string) => void,
 ): Promise<ExitCode> {
   const webhook = new Webhook(secret ?? ownSecret());
   const seen = new Set<string>();
@@ -84,20 +84,20 @@ export async function receiveWebhooks(
     try {
       event = webhook.verify(body, headers as Record<string, string>) as WebhookEvent;
     } catch (error) {
-      say(`${time()}  not verified: ${toError(error).message}`);
+      printError(`${time()}  not verified: ${toError(error).message}`);
       return 400;
     }
-    write(json ? body.toString() : describe(event, id, seen.has(id)));
+    print(json ? body.toString() : describe(event, id, seen.has(id)));
     seen.add(id);
     return status;
   };
   const server = createServer((request, response) => receive(request, response, onEvent));
   await start(server, port);
   const { port: actual } = server.address() as AddressInfo;
-  say(
+  printError(
     `Listening on http://127.0.0.1:${actual}/, answering with ${status}. To let a server on this machine deliver here:`,
   );
-  say(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${actual} npm start`);
+  printError(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${actual} npm start`);
   if (!signal.aborted)
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
   server.close();

@@ -6,9 +6,8 @@ import { backfill } from './backfill/backfill.ts';
 import { parseBackfill } from './backfill/command-line.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './terminal/exit.ts';
 import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
-import { isClosedPipe } from './backfill/output.ts';
 import { createReporter } from './terminal/reporter.ts';
-import { print, printError } from './terminal/print.ts';
+import { isClosedPipe, print, printError } from './terminal/print.ts';
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
 const SAME_PRESS_MS = 500;
@@ -18,7 +17,7 @@ process.exitCode = await main(process.argv.slice(2));
 process.exit();
 
 async function main([command, ...args]: string[]): Promise<ExitCode> {
-  const interrupt = listen();
+  const interrupt = interruptSignal();
   try {
     switch (command) {
       case '--version':
@@ -52,7 +51,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         );
     }
   } catch (error) {
-    return complain(error);
+    return reportError(error);
   }
 }
 
@@ -64,18 +63,18 @@ async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> 
     const { check } = await import('./model/check.ts');
     return check(wanted, interrupt, print);
   }
-  const { pull } = await import('./model/pull.ts').catch(explainMissing);
+  const { pull } = await import('./model/pull.ts').catch(throwMissingPackages);
   return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
 }
 
 /** The published package leaves to whoever pulls models what only that needs. */
-function explainMissing(error: unknown): never {
+function throwMissingPackages(error: unknown): never {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
   throw new CliError(EXIT.failed, 'model pull needs two more packages: npm install @huggingface/hub zod');
 }
 
 /** Aborted by the first Ctrl-C or SIGTERM, or when nobody reads standard output any more; a second Ctrl-C ends it at once. */
-function listen(): AbortSignal {
+function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   let since = 0;
   const on = (signal: NodeJS.Signals, exitCode: ExitCode) =>
@@ -110,7 +109,7 @@ function show(text: string): ExitCode {
   return EXIT.ok;
 }
 
-function complain(thrown: unknown): ExitCode {
+function reportError(thrown: unknown): ExitCode {
   const { message, stack } = toError(thrown);
   const [lines, exitCode] =
     thrown instanceof CliError

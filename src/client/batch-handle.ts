@@ -1,5 +1,5 @@
 /** A batch that was submitted, to be asked, waited for, read and canceled. */
-import { BatchClient, hasDamagedResults, isFinal, resuming } from './batches.ts';
+import { BatchClient, hasDamagedResults, isFinal, resumeAttempt } from './batches.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
 import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
@@ -63,7 +63,7 @@ export class BatchHandle {
     let line = after;
     let rows = 0;
     let answer: ReturnType<typeof parseRows> | undefined;
-    /** Rows that have come; undefined when the answer is over. */
+    /** Rows that have arrived; undefined when the answer is over. */
     const read = async (): Promise<BatchRow[] | undefined> => {
       answer ??= parseRows(await this.#api.followResults(this.id, line, signal));
       try {
@@ -83,13 +83,13 @@ export class BatchHandle {
     };
     try {
       for (let ended: Batch | undefined; ;) {
-        const come = await attempt(read);
-        for (const row of come ?? []) {
+        const received = await attempt(read);
+        for (const row of received ?? []) {
           ({ line } = row);
           rows++;
           yield row;
         }
-        if (come) continue;
+        if (received) continue;
         if (!ended) {
           const batch = await attempt(() => this.#api.get(this.id, signal));
           if (!isFinal(batch.status)) {
@@ -118,21 +118,21 @@ export class BatchHandle {
 
   /** Lets a failed batch go on; labels damaged rows again. */
   resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
-    return this.#server.attempts(signal)(resuming(this.#api, this.id, signal));
+    return this.#server.attempts(signal)(resumeAttempt(this.#api, this.id, signal));
   }
 }
 
 /** The rows of an answer, as many at a time as come. @throws ConnectionError when it ends within one */
 async function* parseRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<BatchRow[], void, undefined> {
   const decoder = new TextDecoder();
-  let begun = '';
+  let partial = '';
   for await (const bytes of body) {
-    const lines = (begun + decoder.decode(bytes, { stream: true })).split('\n');
-    begun = lines.pop() ?? '';
+    const lines = (partial + decoder.decode(bytes, { stream: true })).split('\n');
+    partial = lines.pop() ?? '';
     // An empty line is a sign of life.
     yield lines.filter((line) => line !== '').map(parseRow);
   }
-  if (begun !== '') throw new ConnectionError('ECONNRESET', 'connection lost');
+  if (partial !== '') throw new ConnectionError('ECONNRESET', 'connection lost');
 }
 
 function parseRow(text: string): BatchRow {

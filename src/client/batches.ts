@@ -134,7 +134,7 @@ export class BatchClient {
     return body;
   }
 
-  /** Lets a failed batch go on, or one with damaged results. To be repeated, use resuming(). */
+  /** Lets a failed batch go on, or one with damaged results. To be repeated, use resumeAttempt(). */
   async resume(id: string, signal?: AbortSignal): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
   }
@@ -150,7 +150,7 @@ export class BatchClient {
  * Attempts to let a failed batch go on: after one whose answer was lost, the batch is not failed any more.
  * @returns one attempt
  */
-export function resuming(client: BatchClient, id: string, signal?: AbortSignal): () => Promise<Batch> {
+export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSignal): () => Promise<Batch> {
   let repeated = false;
   return async () => {
     const maybeDone = repeated;

@@ -11,7 +11,7 @@ export interface Trouble {
 
 export interface RetrierOptions {
   /** How long nothing may work before it gives up, in ms. */
-  patienceMs: number;
+  retryTimeoutMs: number;
   signal: AbortSignal;
   /** When it gives up in any case, as performance.now(); default: never. */
   until?: number | undefined;
@@ -70,10 +70,10 @@ export class Retrier {
     // A name that was never known is a wrong one; one that was known is back when the network is.
     if (!this.#reached && error instanceof ConnectionError && error.code === 'ENOTFOUND') throw error;
 
-    const { patienceMs, until = Infinity, onTrouble } = this.#options;
+    const { retryTimeoutMs, until = Infinity, onTrouble } = this.#options;
     this.#trouble = { reason: reasonOf(error), since: this.#trouble?.since ?? Date.now() };
     const failingMs = Date.now() - this.#trouble.since;
-    const leftMs = Math.min(patienceMs - failingMs, until - performance.now());
+    const leftMs = Math.min(retryTimeoutMs - failingMs, until - performance.now());
     if (leftMs <= 0) throw new GaveUpError(this.#trouble.reason, { cause: error });
     onTrouble?.(this.#trouble);
     const pauseMs = Math.max(backoffMs(failingMs), retryAfterMs(error));

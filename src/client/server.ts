@@ -11,12 +11,12 @@ const NO_SIGNAL = new AbortController().signal;
 
 export class Server {
   readonly http: Http;
-  readonly #patienceMs: number;
+  readonly #retryTimeoutMs: number;
 
-  /** @param patienceMs how long nothing may work before a call fails */
-  constructor(http: Http, patienceMs: number) {
+  /** @param retryTimeoutMs how long nothing may work before a call fails */
+  constructor(http: Http, retryTimeoutMs: number) {
     this.http = http;
-    this.#patienceMs = patienceMs;
+    this.#retryTimeoutMs = retryTimeoutMs;
   }
 
   /**
@@ -24,7 +24,7 @@ export class Server {
    * @param until performance.now() after which nothing is tried again
    */
   attempts(signal: AbortSignal = NO_SIGNAL, until?: number): Attempts {
-    const retrier = new Retrier({ patienceMs: this.#patienceMs, signal, until });
+    const retrier = new Retrier({ retryTimeoutMs: this.#retryTimeoutMs, signal, until });
     return async (attempt) => {
       try {
         return await retrier.run(attempt);
@@ -47,7 +47,7 @@ export class Server {
     let repeated = false;
     return this.attempts(signal)(async () => {
       if (repeated) {
-        const found = await this.http.json({ method: 'GET', path, signal }).catch(orNothing);
+        const found = await this.http.json({ method: 'GET', path, signal }).catch(undefinedIfMissing);
         const now = found as T | undefined;
         if (!now || now.status === 'canceled') return now;
       }
@@ -60,7 +60,7 @@ export class Server {
 }
 
 /** What is not there (any more) is nothing; other errors are thrown on. */
-function orNothing(error: unknown): undefined {
+function undefinedIfMissing(error: unknown): undefined {
   if (error instanceof ApiError && error.status === 404) return undefined;
   throw error;
 }

@@ -13,7 +13,7 @@ export interface WaitOptions {
 /** Shorter than the silence that proxies put up with, which is a minute in most. */
 export const LONG_POLL_S = 25;
 /** Of a server that answers at once although it was asked to wait: it is on its way out, or allows no waiting. */
-const HASTE_MS = 500;
+const MIN_INTERVAL_MS = 500;
 
 /** What is waited for, and how it is asked for. */
 interface Waiting<T extends Job | Batch> {
@@ -35,13 +35,13 @@ export async function longPoll(
   { isFinal, latest, signal, until }: Waiting<Job>,
 ): Promise<Job> {
   for (;;) {
-    const begun = performance.now();
-    const leftS = Math.floor((until - begun) / 1000);
+    const startedAt = performance.now();
+    const leftS = Math.floor((until - startedAt) / 1000);
     latest = await ask(Math.max(0, Math.min(leftS, LONG_POLL_S))).catch(orTimeout(latest, until));
     const now = performance.now();
     if (isFinal(latest)) return latest;
     if (now >= until) throw new WaitTimeoutError(latest);
-    if (now - begun < HASTE_MS) await sleep(Math.min(HASTE_MS, until - now), signal);
+    if (now - startedAt < MIN_INTERVAL_MS) await sleep(Math.min(MIN_INTERVAL_MS, until - now), signal);
   }
 }
 

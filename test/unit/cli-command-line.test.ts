@@ -32,7 +32,7 @@ test('everything that can be said', () => {
     force: true,
     deleteBatch: true,
     quiet: true,
-    patienceMs: 5000,
+    retryTimeoutMs: 5000,
     args,
   });
 });
@@ -41,10 +41,10 @@ test('what is not said is left open', () => {
   expect(parse('-', '-o', '-')).toMatchObject({
     file: '-',
     out: '-',
-    mode: 'begin',
+    mode: 'start',
     url: undefined,
     options: {},
-    patienceMs: 900_000,
+    retryTimeoutMs: 900_000,
   });
   expect(parseBackfill(['-h'])).toBe('help');
   expect(parse('--out', 'o', '--', '-odd')).toMatchObject({ file: '-odd' });

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openDestination } from '../../src/cli/backfill/destination.ts';
 import { UnreadableInputError } from '../../src/cli/terminal/exit.ts';
 import { fromStream, openInput } from '../../src/cli/backfill/input.ts';
-import { beginOf, takeLock } from '../../src/cli/terminal/lock.ts';
+import { startTimeOf, takeLock } from '../../src/cli/terminal/lock.ts';
 import { moveInto, PartialFile } from '../../src/cli/backfill/output.ts';
 import { StateFile, type BackfillState } from '../../src/cli/backfill/state.ts';
 
@@ -247,7 +247,7 @@ describe('the lock', () => {
 
   test('clears away what processes left that were killed while they took it, and nothing else', () => {
     const dead = JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), began: '1' });
-    const living = JSON.stringify({ pid: process.ppid, host: hostname(), began: beginOf(process.ppid) });
+    const living = JSON.stringify({ pid: process.ppid, host: hostname(), began: startTimeOf(process.ppid) });
     for (const name of ['lock.0123abcd', 'lock.0123abcd.stale', 'lock.txt', 'other.0123abcd'])
       write(name, dead);
     for (const name of ['lock.89abcdef', 'lock.89abcdef.stale']) write(name, living);

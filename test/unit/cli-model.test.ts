@@ -20,7 +20,7 @@ describe('the command line', () => {
       out: 'models/some-model',
       force: false,
       quiet: false,
-      patienceMs: 120_000,
+      retryTimeoutMs: 120_000,
       args: ['somebody/some-model'],
     });
     expect(parseModel(['pull', 'old-model'])).toMatchObject({ out: 'models/old-model' });
@@ -44,7 +44,7 @@ describe('the command line', () => {
       out: 'there',
       force: true,
       quiet: true,
-      patienceMs: 7000,
+      retryTimeoutMs: 7000,
     });
     expect(parseModel('check m --file a.onnx --text one --text two --json'.split(' '))).toMatchObject({
       file: 'a.onnx',

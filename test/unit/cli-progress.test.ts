@@ -112,9 +112,9 @@ describe('a reporter', () => {
     const { stream, written } = terminal(true, 30);
     const reporter = createReporter(stream, false);
     reporter.watch(() => classifying);
-    reporter.say('Uploaded');
+    reporter.log('Uploaded');
     reporter.unwatch();
-    reporter.say('Done');
+    reporter.log('Done');
     const drawn = '\rClassifying  38%  ETA 1:55\x1b[K';
     expect(written).toEqual([drawn, '\r\x1b[KUploaded\n', drawn, '\r\x1b[K', 'Done\n']);
   });
@@ -131,7 +131,7 @@ describe('a reporter', () => {
     const { stream, written } = terminal(true);
     const reporter = createReporter(stream, true);
     reporter.watch(() => classifying);
-    reporter.say('x');
+    reporter.log('x');
     reporter.unwatch();
     expect(written).toEqual([]);
   });

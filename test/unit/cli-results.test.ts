@@ -60,12 +60,12 @@ test('rows of the old weights are gone as soon as the batch has no weights: nobo
     get known() {
       return known;
     },
-    keep: (next: string) => {
+    save: (next: string) => {
       known = next;
       return Promise.resolve();
     },
   };
-  const retrier = new Retrier({ patienceMs: 1000, signal });
+  const retrier = new Retrier({ retryTimeoutMs: 1000, signal });
   const source = { client: client as BatchClient, retrier, batch: 'b', signal };
   expect(await followResults(source, output, revision)).toMatchObject({ status: 'completed' });
   expect(rows).toEqual([1, 0, 2]);

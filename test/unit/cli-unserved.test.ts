@@ -14,7 +14,7 @@ function noticeWith(models: Partial<Model>[]) {
   const said: string[] = [];
   const client = { listModels: () => Promise.resolve(models) } as unknown as BatchClient;
   const reporter = {
-    say: (line: string) => said.push(line),
+    log: (line: string) => said.push(line),
     watch: () => {},
     unwatch: () => {},
     warn: () => {},

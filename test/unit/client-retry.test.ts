@@ -68,7 +68,7 @@ describe('the pause', () => {
 
   test('grows while failures last', async () => {
     const { attempt, at } = attempts(...Array.from({ length: 5 }, () => refused));
-    await settled(new Retrier({ patienceMs: 60_000, signal: NEVER }).run(attempt));
+    await settled(new Retrier({ retryTimeoutMs: 60_000, signal: NEVER }).run(attempt));
     expect(at).toEqual([0, 400, 800, 1200, 1800, 2700]);
   });
 
@@ -78,7 +78,7 @@ describe('the pause', () => {
     ['an hour: five minutes are enough', 3600, 300_000],
   ])('follows Retry-After: %s', async (_, retryAfterS, pauseMs) => {
     const { attempt, at } = attempts(new ApiError(503, {}, retryAfterS));
-    await settled(new Retrier({ patienceMs: 3_600_000, signal: NEVER }).run(attempt));
+    await settled(new Retrier({ retryTimeoutMs: 3_600_000, signal: NEVER }).run(attempt));
     expect(at).toEqual([0, pauseMs]);
   });
 });
@@ -89,7 +89,7 @@ describe('trouble', () => {
     return {
       troubles,
       retrier: new Retrier({
-        patienceMs: 60_000,
+        retryTimeoutMs: 60_000,
         signal: NEVER,
         onTrouble: (trouble) => troubles.push(trouble),
       }),
@@ -128,7 +128,7 @@ describe('trouble', () => {
 describe('gives up', () => {
   test('when nothing has worked for as long as the patience lasts', async () => {
     const { attempt, at } = always(refused);
-    const error = await failure(new Retrier({ patienceMs: 1000, signal: NEVER }).run(attempt));
+    const error = await failure(new Retrier({ retryTimeoutMs: 1000, signal: NEVER }).run(attempt));
     expect(error).toBeInstanceOf(GaveUpError);
     expect(error).toMatchObject({ name: 'GaveUpError', message: 'connection refused', cause: refused });
     // The last pause is as long as what is left.
@@ -137,7 +137,7 @@ describe('gives up', () => {
 
   test('at once without any patience', async () => {
     const { attempt, at } = always(refused);
-    expect(await failure(new Retrier({ patienceMs: 0, signal: NEVER }).run(attempt))).toBeInstanceOf(
+    expect(await failure(new Retrier({ retryTimeoutMs: 0, signal: NEVER }).run(attempt))).toBeInstanceOf(
       GaveUpError,
     );
     expect(at).toEqual([0]);
@@ -147,13 +147,13 @@ describe('gives up', () => {
     const { attempt, at } = always(refused);
     const until = performance.now() + 500;
     expect(
-      await failure(new Retrier({ patienceMs: 60_000, signal: NEVER, until }).run(attempt)),
+      await failure(new Retrier({ retryTimeoutMs: 60_000, signal: NEVER, until }).run(attempt)),
     ).toBeInstanceOf(GaveUpError);
     expect(at).toEqual([0, 400, 500]);
   });
 
   test('later when something has worked in between', async () => {
-    const retrier = new Retrier({ patienceMs: 1000, signal: NEVER });
+    const retrier = new Retrier({ retryTimeoutMs: 1000, signal: NEVER });
     const { attempt, at } = always(refused);
     await failure(
       retrier.run(() => {
@@ -171,12 +171,12 @@ describe('gives up', () => {
     ['a host name that was never known', unknownHost],
   ])('at once for %s, with that error', async (_, error) => {
     const { attempt, at } = always(error);
-    expect(await failure(new Retrier({ patienceMs: 60_000, signal: NEVER }).run(attempt))).toBe(error);
+    expect(await failure(new Retrier({ retryTimeoutMs: 60_000, signal: NEVER }).run(attempt))).toBe(error);
     expect(at).toEqual([0]);
   });
 
   test('not for the name of a host that was reached before: the network is down', async () => {
-    const retrier = new Retrier({ patienceMs: 60_000, signal: NEVER });
+    const retrier = new Retrier({ retryTimeoutMs: 60_000, signal: NEVER });
     await settled(retrier.run(attempts().attempt));
     const { attempt, at } = attempts(unknownHost);
     await settled(retrier.run(attempt));
@@ -185,7 +185,7 @@ describe('gives up', () => {
 
   test('not for a lost connection to a host that was never reached', async () => {
     const { attempt, at } = attempts(refused);
-    await settled(new Retrier({ patienceMs: 60_000, signal: NEVER }).run(attempt));
+    await settled(new Retrier({ retryTimeoutMs: 60_000, signal: NEVER }).run(attempt));
     expect(at).toEqual([0, 400]);
   });
 });
@@ -197,13 +197,15 @@ describe('a signal', () => {
     const stop = new AbortController();
     setTimeout(() => stop.abort(reason), 30);
     const { attempt, at } = always(refused);
-    expect(await failure(new Retrier({ patienceMs: 60_000, signal: stop.signal }).run(attempt))).toBe(reason);
+    expect(await failure(new Retrier({ retryTimeoutMs: 60_000, signal: stop.signal }).run(attempt))).toBe(
+      reason,
+    );
     expect(at).toEqual([0]);
   });
 
   test('that fired during an attempt is what its failure is', async () => {
     const stop = new AbortController();
-    const retrier = new Retrier({ patienceMs: 60_000, signal: stop.signal });
+    const retrier = new Retrier({ retryTimeoutMs: 60_000, signal: stop.signal });
     const failing = () => {
       stop.abort(reason);
       return Promise.reject(new ApiError(422, {}));
@@ -213,7 +215,7 @@ describe('a signal', () => {
 
   test('of one call ends this call alone', async () => {
     const stop = new AbortController();
-    const retrier = new Retrier({ patienceMs: 60_000, signal: NEVER });
+    const retrier = new Retrier({ retryTimeoutMs: 60_000, signal: NEVER });
     const one = always(refused);
     const other = attempts(refused, refused, refused);
     setTimeout(() => stop.abort(reason), 500);

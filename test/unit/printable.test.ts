@@ -64,7 +64,7 @@ describe('what a server says, in the lines of the command', () => {
     const stream = Object.assign(new PassThrough(), { isTTY, columns: 400 });
     const reporter = createReporter(stream as unknown as NodeJS.WriteStream, false);
     reporter.watch(() => ({ label: 'Uploading', unit: 'rows', done: 1, total: 2, trouble: EVIL }));
-    reporter.say(EVIL);
+    reporter.log(EVIL);
     reporter.warn(EVIL);
     reporter.unwatch();
     const text = withoutOwn(String(stream.read()));

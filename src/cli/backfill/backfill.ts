@@ -1,16 +1,16 @@
 /** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
-import { BatchClient, hasDamagedResults, resuming } from '../../client/batches.ts';
+import { BatchClient, hasDamagedResults, resumeAttempt } from '../../client/batches.ts';
 import { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
-import { abandon, batchUrl } from './cancel-batch.ts';
-import { beginBatch, goOnUploading } from './upload-input.ts';
-import { bringRows, finished, nothingLabelled } from './download-rows.ts';
+import { cancelBatch, batchUrl } from './cancel-batch.ts';
+import { startBatch, resumeUpload } from './upload-input.ts';
+import { downloadRows, finishRun, noLabelsWarning } from './download-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
 import { BadInputError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
-import { explain } from './errors.ts';
+import { toCliError } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';
@@ -50,19 +50,19 @@ async function withDestination(
   if (plan.kind === 'finish') {
     const { rows, failed } = plan.finished;
     await destination.finish(plan.state, plan.finished);
-    reporter.say(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
-    const code = await finished({ command, url, reporter }, plan.state, failed);
-    if (failed > 0 && failed === rows) reporter.warn(nothingLabelled(rows));
+    reporter.log(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
+    const code = await finishRun({ command, url, reporter }, plan.state, failed);
+    if (failed > 0 && failed === rows) reporter.warn(noLabelsWarning(rows));
     return code;
   }
-  for (const note of clientKey().notes) reporter.say(note);
+  for (const note of clientKey().notes) reporter.log(note);
   const http = connectTo(url);
   const run: Run = {
     command,
     url,
     client: new BatchClient(http),
     retrier: new Retrier({
-      patienceMs: command.patienceMs,
+      retryTimeoutMs: command.retryTimeoutMs,
       signal,
       onTrouble: (trouble) => (run.trouble = trouble),
     }),
@@ -71,15 +71,15 @@ async function withDestination(
     signal,
     trouble: undefined,
     state: undefined,
-    leftBehind: undefined,
-    whereabouts: () => '',
+    orphanedBatchUrl: undefined,
+    describeProgress: () => '',
   };
   try {
     return await carryOut(run, plan);
   } catch (error) {
     reporter.unwatch();
     await cleanUp(run, error);
-    throw explain(error, run);
+    throw toCliError(error, run);
   } finally {
     http.close();
     plan.input?.close();
@@ -87,16 +87,19 @@ async function withDestination(
 }
 
 async function carryOut(run: Run, plan: Exclude<Plan, { kind: 'finish' }>): Promise<ExitCode> {
-  const begun = plan.kind === 'begin' ? await beginBatch(run, plan) : await goOn(run, plan);
-  if (begun) return bringRows(run, begun.state, begun.batch);
+  const started = plan.kind === 'start' ? await startBatch(run, plan) : await resume(run, plan);
+  if (started) return downloadRows(run, started.state, started.batch);
   await finishEmpty(run);
   return EXIT.ok;
 }
 
-async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on' }): Promise<Begun> {
+async function resume(
+  run: Run,
+  { state, batch: id, input }: Plan & { kind: 'resume' },
+): Promise<StartedBatch> {
   const { client, retrier, signal, reporter, destination, url } = run;
   run.state = state;
-  run.whereabouts = () => 'before anything was done';
+  run.describeProgress = () => 'before anything was done';
   let batch: Batch | undefined = await retrier.run(() => client.get(id, signal));
   const proof = proofOf(url.href);
   if (state.url !== url.href || state.url_proof !== proof) {
@@ -105,27 +108,27 @@ async function goOn(run: Run, { state, batch: id, input }: Plan & { kind: 'go on
     await destination.save(state);
   }
   if (batch.status === 'failed') {
-    reporter.say(`The batch had failed: ${batch.error?.message ?? 'unknown reason'}. Resuming it.`);
-    batch = await retrier.run(resuming(client, id, signal));
+    reporter.log(`The batch had failed: ${batch.error?.message ?? 'unknown reason'}. Resuming it.`);
+    batch = await retrier.run(resumeAttempt(client, id, signal));
   } else if (hasDamagedResults(batch) && batch.status !== 'canceled') {
-    reporter.say('Some rows of the batch are damaged on the server. Labelling them again.');
-    batch = await retrier.run(resuming(client, id, signal));
+    reporter.log('Some rows of the batch are damaged on the server. Labelling them again.');
+    batch = await retrier.run(resumeAttempt(client, id, signal));
   }
   if (batch.status !== 'open') state.uploaded = true;
-  else if (input) batch = await goOnUploading(run, state, id, input);
+  else if (input) batch = await resumeUpload(run, state, id, input);
   else
     throw new CliError(EXIT.failed, 'the server has forgotten that the upload was complete: this is a bug');
   return batch && { state, batch };
 }
 
 /** Undefined when there is nothing in the input. */
-type Begun = { state: BackfillState; batch: Batch } | undefined;
+type StartedBatch = { state: BackfillState; batch: Batch } | undefined;
 
 /** Nothing in, nothing out, and no batch for it. */
 async function finishEmpty({ destination, reporter }: Run): Promise<void> {
   const output = await destination.openOutput();
   await destination.finish(undefined, { rows: 0, failed: 0 }, output);
-  reporter.say(entry('Written to', `${destination.name}: 0 rows`));
+  reporter.log(entry('Written to', `${destination.name}: 0 rows`));
 }
 
 /** Leaves nothing that nobody can go on with. */
@@ -133,6 +136,7 @@ async function cleanUp(run: Run, error: unknown): Promise<void> {
   const { state, url, destination } = run;
   const useless = error instanceof BadInputError;
   if (!useless && destination.resumable) return;
-  if (state?.batch != null && !(await abandon(url, state.batch))) run.leftBehind = batchUrl(url, state.batch);
+  if (state?.batch != null && !(await cancelBatch(url, state.batch)))
+    run.orphanedBatchUrl = batchUrl(url, state.batch);
   if (useless) await destination.discard();
 }

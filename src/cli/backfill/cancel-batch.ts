@@ -6,7 +6,7 @@ import { connectTo } from './server.ts';
 const LIMIT_MS = 3000;
 
 /** Cancels a batch that is not final, removes one that is; tells whether that has worked. */
-export async function abandon(url: URL, batch: string): Promise<boolean> {
+export async function cancelBatch(url: URL, batch: string): Promise<boolean> {
   const http = connectTo(url);
   try {
     await new BatchClient(http).delete(batch, AbortSignal.timeout(LIMIT_MS));

@@ -8,7 +8,7 @@ import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** What is wanted of a run that may have been begun before. */
-export type Mode = 'begin' | 'resume' | 'restart';
+export type Mode = 'start' | 'resume' | 'restart';
 
 export interface BackfillCommand {
   /** Path; `-` is standard input. */
@@ -25,7 +25,7 @@ export interface BackfillCommand {
   deleteBatch: boolean;
   quiet: boolean;
   /** How long nothing may work, in ms. */
-  patienceMs: number;
+  retryTimeoutMs: number;
   /** The arguments as given. */
   args: readonly string[];
 }
@@ -76,13 +76,13 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
   return {
     file,
     out,
-    mode: resume ? 'resume' : restart ? 'restart' : 'begin',
+    mode: resume ? 'resume' : restart ? 'restart' : 'start',
     url: values.url === undefined ? undefined : parseUrl(values.url),
     options: batchOptions(values),
     force,
     deleteBatch: values.delete ?? false,
     quiet: values.quiet ?? false,
-    patienceMs: parsePatience(values.patience) * 1000,
+    retryTimeoutMs: parsePatience(values.patience) * 1000,
     args,
   };
 }

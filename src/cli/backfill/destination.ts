@@ -1,10 +1,10 @@
 /** Where a run writes to and what it leaves there for the next one. */
 import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { diskProblem } from '../terminal/disk.ts';
+import { diskProblem, exists } from '../terminal/disk.ts';
 import { CliError, EXIT, UsageError } from '../terminal/exit.ts';
 import { takeLock } from '../terminal/lock.ts';
-import { exists, moveInto, PartialFile, StandardOutput, type Output } from './output.ts';
+import { moveInto, PartialFile, StandardOutput, type Output } from './output.ts';
 import { StateFile, type BackfillState } from './state.ts';
 
 export interface Destination {

@@ -1,16 +1,16 @@
 /** The way down: from a batch that has all its input to the finished output. */
 import type { Batch } from '../../shared/contract/batches.ts';
-import { abandon } from './cancel-batch.ts';
+import { cancelBatch } from './cancel-batch.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
 import type { ErrorRow } from './error-rows.ts';
 import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
 import type { Output } from './output.ts';
 import type { Progress } from '../terminal/progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
-import { since, troubleText, type Run } from './run.ts';
+import { retryText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
 import { UnservedModelNotice } from './unserved.ts';
-import { count, duration, entry, percent, plural, rate, shellWord } from '../terminal/units.ts';
+import { count, duration, elapsedSince, entry, percent, plural, rate, shellWord } from '../terminal/units.ts';
 
 const POLL_MS = 1000;
 
@@ -18,7 +18,7 @@ const POLL_MS = 1000;
  * @param batch one whose input is whole, as last seen
  * @throws BatchEndedError when it is not completed
  */
-export async function bringRows(run: Run, state: BackfillState, batch: Batch): Promise<ExitCode> {
+export async function downloadRows(run: Run, state: BackfillState, batch: Batch): Promise<ExitCode> {
   const { destination, reporter } = run;
   const output = await destination.openOutput();
   try {
@@ -31,9 +31,9 @@ export async function bringRows(run: Run, state: BackfillState, batch: Batch): P
     }
     await destination.finish(state, { rows: total, failed }, output);
     reporter.unwatch();
-    for (const line of summary(ended, destination.name, output)) reporter.say(line);
-    const code = await finished(run, state, failed);
-    if (failed > 0 && failed === total) reporter.warn(nothingLabelled(total, output.errors.first[0]));
+    for (const line of summary(ended, destination.name, output)) reporter.log(line);
+    const code = await finishRun(run, state, failed);
+    if (failed > 0 && failed === total) reporter.warn(noLabelsWarning(total, output.errors.first[0]));
     return code;
   } finally {
     await output.close();
@@ -41,13 +41,13 @@ export async function bringRows(run: Run, state: BackfillState, batch: Batch): P
 }
 
 /** What is left to do when the output is there. */
-export async function finished(
+export async function finishRun(
   { command, url, reporter }: Pick<Run, 'command' | 'url' | 'reporter'>,
   { batch }: BackfillState,
   failed: number,
 ): Promise<ExitCode> {
-  if (command.deleteBatch && batch !== null && !(await abandon(url, batch))) {
-    reporter.say('The batch could not be removed from the server; it will expire by itself.');
+  if (command.deleteBatch && batch !== null && !(await cancelBatch(url, batch))) {
+    reporter.log('The batch could not be removed from the server; it will expire by itself.');
   }
   return failed > 0 ? EXIT.rowErrors : EXIT.ok;
 }
@@ -55,7 +55,7 @@ export async function finished(
 async function follow(run: Run, state: BackfillState, batch: Batch, output: Output): Promise<Batch> {
   const { client, retrier, signal, reporter, destination } = run;
   let seen = { batch, at: Date.now() };
-  run.whereabouts = () => {
+  run.describeProgress = () => {
     const { total, finished: done } = seen.batch.rows;
     return `with ${count(done)} of ${plural(total, 'row')} done`;
   };
@@ -76,7 +76,7 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
       get known() {
         return state.revision;
       },
-      keep: async (revision) => {
+      save: async (revision) => {
         state.revision = revision;
         await destination.save(state);
       },
@@ -91,9 +91,9 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
 function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, output: Output): Progress {
   const { rows, status, problem, rows_per_second, eta_s } = batch;
   const trouble =
-    troubleText(run) ??
-    (problem && `${problem.message} (${since(Date.parse(problem.since))})`) ??
-    idle(batch);
+    retryText(run) ??
+    (problem && `${problem.message} (${elapsedSince(Date.parse(problem.since))})`) ??
+    idleReason(batch);
   const progress: Progress = {
     label: status === 'queued' ? 'Queued' : 'Classifying',
     unit: 'rows',
@@ -111,13 +111,13 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
 }
 
 /** Why nothing goes on, when nobody works on the batch. */
-function idle({ status, model }: Batch): string | undefined {
+function idleReason({ status, model }: Batch): string | undefined {
   const waits = status === 'queued' || status === 'processing';
   return waits && model.workers === 0 ? `no worker serves ${model.name}` : undefined;
 }
 
 /** Said even by --quiet: the output is there, and of no use. */
-export function nothingLabelled(total: number, first?: ErrorRow): string {
+export function noLabelsWarning(total: number, first?: ErrorRow): string {
   const cause = first === undefined ? '' : `; line ${first.line}: ${first.message}`;
   return total === 1
     ? `the only row has no label${cause}`

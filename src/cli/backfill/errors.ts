@@ -17,12 +17,12 @@ import { duration } from '../terminal/units.ts';
 import { OtherInputError } from './upload.ts';
 
 /** @returns a CliError; or the error itself when it is a bug */
-export function explain(error: unknown, run: Run): unknown {
-  const explained = meaning(error, run);
-  if (run.leftBehind === undefined || !(explained instanceof CliError) || explained.message === '')
-    return explained;
-  const { exitCode, message, hints } = explained;
-  return new CliError(exitCode, message, [...hints, notCanceled(run.leftBehind)], explained);
+export function toCliError(error: unknown, run: Run): unknown {
+  const converted = convert(error, run);
+  if (run.orphanedBatchUrl === undefined || !(converted instanceof CliError) || converted.message === '')
+    return converted;
+  const { exitCode, message, hints } = converted;
+  return new CliError(exitCode, message, [...hints, notCanceled(run.orphanedBatchUrl)], converted);
 }
 
 /** Of a batch that nobody wants any more. @param batch its URL */
@@ -30,69 +30,74 @@ export function notCanceled(batch: string): string {
   return `The batch could not be canceled and may continue. To cancel it: DELETE ${batch}`;
 }
 
-function meaning(error: unknown, run: Run): unknown {
+function convert(error: unknown, run: Run): unknown {
   if (error instanceof CliError) return error;
-  if (error instanceof Interrupted) return interrupted(error, run);
+  if (error instanceof Interrupted) return interruptedError(error, run);
   if (error instanceof GaveUpError) {
-    const reason = `gave up after ${duration(run.command.patienceMs / 1000)} without success: ${error.message}`;
-    return new CliError(EXIT.temporary, `${run.url.href}: ${reason}`, goOn(run), error);
+    const reason = `gave up after ${duration(run.command.retryTimeoutMs / 1000)} without success: ${error.message}`;
+    return new CliError(EXIT.temporary, `${run.url.href}: ${reason}`, resumeHints(run), error);
   }
   if (error instanceof OtherInputError) {
     return new UsageError(
       `${run.command.file} is not the input that was uploaded before: ${error.message}`,
-      beginAnew(run),
+      restartHints(run),
     );
   }
   if (error instanceof UnreadableInputError)
-    return new CliError(EXIT.temporary, error.message, goOn(run), error);
-  if (error instanceof BatchEndedError) return ended(error, run);
+    return new CliError(EXIT.temporary, error.message, resumeHints(run), error);
+  if (error instanceof BatchEndedError) return batchEndedError(error, run);
   if (error instanceof DamagedResultsError) {
-    const hints = run.destination.resumable ? ['To label these rows again:', ...again(run)] : [];
+    const hints = run.destination.resumable ? ['To label these rows again:', ...resumeCommandLines(run)] : [];
     return new CliError(EXIT.failed, error.message, hints, error);
   }
-  if (error instanceof ApiError) return refused(error, run);
+  if (error instanceof ApiError) return apiError(error, run);
   if (error instanceof ConnectionError) {
     const wrongHost = error.code === 'ENOTFOUND';
     return new CliError(wrongHost ? EXIT.usage : EXIT.failed, `${run.url.href}: ${error.message}`, [], error);
   }
-  if (error instanceof ProtocolError) return new CliError(EXIT.failed, error.message, goOn(run), error);
-  return local(error, run);
+  if (error instanceof ProtocolError)
+    return new CliError(EXIT.failed, error.message, resumeHints(run), error);
+  return localError(error, run);
 }
 
-function interrupted({ exitCode }: Interrupted, run: Run): CliError {
+function interruptedError({ exitCode }: Interrupted, run: Run): CliError {
   if (exitCode === EXIT.closedPipe) return new CliError(exitCode, '');
-  const message = `interrupted ${run.whereabouts()}`;
+  const message = `interrupted ${run.describeProgress()}`;
   if (!run.state) return new CliError(exitCode, message);
   if (!run.destination.resumable)
-    return new CliError(exitCode, message, run.leftBehind === undefined ? ['The batch was canceled.'] : []);
-  const goesOn = run.state.uploaded
+    return new CliError(
+      exitCode,
+      message,
+      run.orphanedBatchUrl === undefined ? ['The batch was canceled.'] : [],
+    );
+  const hints = run.state.uploaded
     ? ['The batch continues on the server. Download the rest with:']
     : ['The server keeps the uploaded parts for some time. Resume with:'];
-  return new CliError(exitCode, message, [...goesOn, ...again(run)]);
+  return new CliError(exitCode, message, [...hints, ...resumeCommandLines(run)]);
 }
 
-function ended({ batch }: BatchEndedError, run: Run): CliError {
+function batchEndedError({ batch }: BatchEndedError, run: Run): CliError {
   const why = batch.error ? `: ${batch.error.message} (${batch.error.code})` : '';
   const message = `the batch ${batch.status === 'failed' ? 'has failed' : `was ${batch.status}`}${why}`;
   // The server has lost what it would need to go on.
   const resumable = batch.status === 'failed' && batch.error?.code !== 'input_lost';
   const hints = resumable
-    ? ['To resume, once the cause is fixed:', ...again(run), ...beginAnew(run)]
-    : beginAnew(run);
+    ? ['To resume, once the cause is fixed:', ...resumeCommandLines(run), ...restartHints(run)]
+    : restartHints(run);
   return new CliError(EXIT.failed, message, hints);
 }
 
-function refused(error: ApiError, run: Run): CliError {
+function apiError(error: ApiError, run: Run): CliError {
   if (error.status === 404 && error.code === 'batch_not_found') {
     const message = `${run.url.href} does not have the batch: it has expired or was removed`;
-    return new CliError(EXIT.failed, message, beginAnew(run), error);
+    return new CliError(EXIT.failed, message, restartHints(run), error);
   }
   const detail = error.detail === undefined ? [] : [error.detail];
   if (error.status === 401) {
     const hint = 'Set AMULET_API_KEY to a key of this server.';
-    return new CliError(EXIT.failed, `${run.url.href}: no valid API key`, [hint, ...goOn(run)], error);
+    return new CliError(EXIT.failed, `${run.url.href}: no valid API key`, [hint, ...resumeHints(run)], error);
   }
-  const hints = run.state && isTemporary(error) ? goOn(run) : [];
+  const hints = run.state && isTemporary(error) ? resumeHints(run) : [];
   return new CliError(
     EXIT.failed,
     `the server refused the request: ${error.title}`,
@@ -101,24 +106,24 @@ function refused(error: ApiError, run: Run): CliError {
   );
 }
 
-function local(error: unknown, run: Run): unknown {
+function localError(error: unknown, run: Run): unknown {
   const problem = diskProblem(error);
   if (!problem) return error;
-  return new CliError(problem.exitCode, `${run.command.out}: ${problem.reason}`, goOn(run), error);
+  return new CliError(problem.exitCode, `${run.command.out}: ${problem.reason}`, resumeHints(run), error);
 }
 
-function goOn(run: Run): string[] {
-  return run.state && run.destination.resumable ? ['Resume with:', ...again(run)] : [];
+function resumeHints(run: Run): string[] {
+  return run.state && run.destination.resumable ? ['Resume with:', ...resumeCommandLines(run)] : [];
 }
 
-function again({ command, state, url }: Run): string[] {
+function resumeCommandLines({ command, state, url }: Run): string[] {
   const pipe = command.file === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
   // An address that was given anew, and has not answered yet.
   const moved = state !== undefined && state.url !== url.href ? url : undefined;
   return [`  ${resumeCommand(command, moved)}`, ...pipe];
 }
 
-function beginAnew({ command, state, url, destination }: Run): string[] {
+function restartHints({ command, state, url, destination }: Run): string[] {
   if (!state || !destination.resumable) return [];
   return ['To start over:', `  ${restartWith(command, url, state.options)}`];
 }

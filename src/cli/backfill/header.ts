@@ -3,7 +3,7 @@ import { content, recordScanner, withoutMark } from '../../shared/bulk/records.t
 import { readHeader } from '../../shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { before } from './peek.ts';
+import { prepend } from './peek.ts';
 
 export interface CsvHeader {
   /** As a CSV record, without its line ending. */
@@ -38,7 +38,7 @@ export async function takeHeader(source: AsyncIterable<Buffer>, input: InputSpec
       firstLine += scanner.takeLineFeeds();
       const header = content(read.subarray(recordStart, scanned));
       if (header.length > 0) {
-        return { columns: check(header, input), firstLine, rest: before(read.subarray(scanned), iterator) };
+        return { columns: check(header, input), firstLine, rest: prepend(read.subarray(scanned), iterator) };
       }
       recordStart = scanned;
     }

@@ -1,9 +1,9 @@
 /** Where the rows go: a file that is there only when it is whole, or standard output. */
-import { open, rename, stat, type FileHandle } from 'node:fs/promises';
+import { open, rename, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorRows } from './error-rows.ts';
 import { CliError, EXIT, Interrupted } from '../terminal/exit.ts';
-import { printRows } from '../terminal/print.ts';
+import { isClosedPipe, printRows } from '../terminal/print.ts';
 
 /** Takes whole lines, in order. */
 export interface Output {
@@ -158,22 +158,6 @@ export class StandardOutput implements Output {
 
   close(): Promise<void> {
     return Promise.resolve();
-  }
-}
-
-export function isClosedPipe(error: Error): boolean {
-  return (error as NodeJS.ErrnoException).code === 'EPIPE';
-}
-
-/** Whether there is anything of this name. @throws CliError when that cannot be told */
-export async function exists(filePath: string): Promise<boolean> {
-  try {
-    await stat(filePath);
-    return true;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return false;
-    throw new CliError(EXIT.usage, message);
   }
 }
 

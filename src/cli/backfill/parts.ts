@@ -89,10 +89,10 @@ export async function* cutParts(
       const to = end === -1 ? bytes.length : end;
       if (!tooLong && used + to - from > partBytes && recordStart > 0) {
         const next = await pool.take();
-        const begun = buffer.copy(next, 0, recordStart, used);
+        const carried = buffer.copy(next, 0, recordStart, used);
         yield part(buffer.subarray(0, recordStart));
         buffer = next;
-        used = begun;
+        used = carried;
         recordStart = 0;
       }
       tooLong ||= used + to - from > partBytes;
@@ -103,7 +103,7 @@ export async function* cutParts(
       const lineFeeds = scanner.takeLineFeeds();
       if (tooLong) {
         rows = 1;
-        standIn(buffer, { line, lineFeeds, ended: true });
+        fillPlaceholder(buffer, { line, lineFeeds, ended: true });
         const next = await pool.take();
         yield part(buffer);
         buffer = next;
@@ -120,7 +120,7 @@ export async function* cutParts(
   const lines = lineFeeds + (tooLong || buffer[used - 1] !== LF ? 1 : 0);
   if (scanner.inQuotes) unclosed = { from: openedOn, to: line + lines - 1 };
   if (tooLong) {
-    standIn(buffer, { line, lineFeeds, ended: false });
+    fillPlaceholder(buffer, { line, lineFeeds, ended: false });
     used = partBytes;
     rows++;
   } else if (used > recordStart && !isEmpty(buffer, recordStart, used)) count(unclosed ? 1 : lines);
@@ -139,7 +139,7 @@ const isEmpty = (buffer: Buffer, from: number, to: number): boolean =>
  * Fills the buffer with one record that has as many line feeds as the one it stands for, in quotes, and is an error in all
  * formats, even where such a length is allowed: NUL is in no text and no JSON.
  */
-function standIn(
+function fillPlaceholder(
   buffer: Buffer,
   { line, lineFeeds, ended }: { line: number; lineFeeds: number; ended: boolean },
 ): void {

@@ -15,11 +15,11 @@ export async function peek(
     if (next.done === true) break;
     head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
   }
-  return { head: head.subarray(0, bytes), stream: before(head, iterator) };
+  return { head: head.subarray(0, bytes), stream: prepend(head, iterator) };
 }
 
 /** Something, then what is left of a stream. */
-export async function* before<T>(first: T, rest: AsyncIterator<T>): AsyncGenerator<T, void, undefined> {
+export async function* prepend<T>(first: T, rest: AsyncIterator<T>): AsyncGenerator<T, void, undefined> {
   try {
     yield first;
     for (;;) {

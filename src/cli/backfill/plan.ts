@@ -12,20 +12,20 @@ import { shellWord } from '../terminal/units.ts';
 
 export type Plan =
   | {
-      kind: 'begin';
+      kind: 'start';
       url: URL;
       options: BatchOptions;
       input: Input;
       /** A run that ended before it knew its batch. */
       earlier: BackfillState | undefined;
       /** A batch that is not wanted any more. */
-      abandoned: Abandoned | undefined;
+      replacedBatch: ReplacedBatch | undefined;
     }
-  | { kind: 'go on'; url: URL; state: BackfillState; batch: string; input: Input | undefined }
+  | { kind: 'resume'; url: URL; state: BackfillState; batch: string; input: Input | undefined }
   /** Only the renaming was missing. */
   | { kind: 'finish'; url: URL; state: BackfillState; finished: NonNullable<BackfillState['finished']> };
 
-export interface Abandoned {
+export interface ReplacedBatch {
   url: URL;
   batch: string;
   /** Whether the server is one that the user's key has been sent to before. */
@@ -38,8 +38,8 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   const restart = mode === 'restart';
   const earlier = restart ? await destination.load().catch(() => undefined) : await destination.load();
   if (earlier && !restart && (earlier.batch ?? earlier.finished) !== null) {
-    if (mode === 'begin') throw alreadyBegun(command);
-    return goOn(command, earlier);
+    if (mode === 'start') throw unfinishedRun(command);
+    return planResume(command, earlier);
   }
   // Not of a run that was begun: an earlier version may have, under any name.
   refuseOtherFormat(out);
@@ -50,14 +50,14 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   await refuseSameFile(command.file, out);
   const input = await openInput(command.file);
   const url = command.url ?? DEFAULT_URL;
-  const abandoned =
+  const replacedBatch =
     restart && earlier?.batch != null
       ? { url: new URL(earlier.url), batch: earlier.batch, isKnown: mayHaveKey(earlier) }
       : undefined;
-  return { kind: 'begin', url, options, input, earlier: restart ? undefined : earlier, abandoned };
+  return { kind: 'start', url, options, input, earlier: restart ? undefined : earlier, replacedBatch };
 }
 
-function alreadyBegun(command: BackfillCommand): UsageError {
+function unfinishedRun(command: BackfillCommand): UsageError {
   return new UsageError(`${command.out} has an unfinished earlier run`, [
     'To resume it:',
     `  ${resumeCommand(command)}`,
@@ -66,7 +66,7 @@ function alreadyBegun(command: BackfillCommand): UsageError {
   ]);
 }
 
-async function goOn(command: BackfillCommand, state: BackfillState): Promise<Plan> {
+async function planResume(command: BackfillCommand, state: BackfillState): Promise<Plan> {
   // Another address may be that of the same server.
   const url = command.url ?? new URL(state.url);
   const asksServer = state.finished === null || command.deleteBatch;
@@ -87,16 +87,16 @@ async function goOn(command: BackfillCommand, state: BackfillState): Promise<Pla
     const was = before === undefined ? 'not given' : String(before);
     throw new UsageError(`--${name.replace('_', '-')} was ${was} in the earlier run`, restart);
   }
-  const input = await inputToGoOnWith(command.file, state);
+  const input = await inputToResume(command.file, state);
   if (input?.identity && state.input && !sameInput(input.identity, state.input)) {
     input.close();
     throw new UsageError(`${command.file} has changed since the earlier run`, restart);
   }
-  return { kind: 'go on', url, state, batch: state.batch ?? '', input };
+  return { kind: 'resume', url, state, batch: state.batch ?? '', input };
 }
 
 /** What was uploaded whole is not read again, and need not be there any more. */
-async function inputToGoOnWith(file: string, state: BackfillState): Promise<Input | undefined> {
+async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
   if (!state.uploaded) return openInput(file);
   const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
   return readable ? openInput(file) : undefined;

@@ -19,19 +19,19 @@ export interface ResultsSource {
 export interface RowsRevision {
   readonly known: string | undefined;
   /** Before there is a row of it. */
-  keep: (revision: string) => Promise<void>;
+  save: (revision: string) => Promise<void>;
 }
 
 /** Before asking again when an answer ended although the batch goes on: the server is on its way out. */
 const REOPEN_MS = 500;
-/** Between looks at a batch that has not begun: the first ones, and the others. */
+/** Between looks at a batch that has not started: the first ones, and the others. */
 const FIRST_LOOK_MS = 50;
 const LOOK_MS = 2000;
 const LF = 0x0a;
 
 /**
  * Goes on behind the output's last row, until the batch is final; returns the batch. A completed one has all its rows in
- * the output then, or the server does not have them. When it was begun again with other weights, so are the rows.
+ * the output then, or the server does not have them. When it was started again with other weights, so are the rows.
  * @throws DamagedResultsError
  */
 export async function followResults(
@@ -47,11 +47,11 @@ export async function followResults(
   let asked: { ended: boolean } | undefined;
   let lookMs = FIRST_LOOK_MS;
   for (;;) {
-    // A batch that breaks off may have been begun again, so each try begins with a look at it.
+    // A batch that breaks off may have been started again, so each try begins with a look at it.
     const ended = await retrier.run(async () => {
       const batch = await client.get(id, signal);
       const final = isFinal(batch.status);
-      if (await isOfOther(batch.model.revision, output, revision)) asked = undefined;
+      if (await discardOtherRevision(batch.model.revision, output, revision)) asked = undefined;
       // What ended because the server did may be short of rows although the batch has ended since.
       const whole = batch.status === 'completed' && output.rows >= batch.rows.total;
       if (final && (whole || asked?.ended === true)) return batch;
@@ -74,10 +74,14 @@ export async function followResults(
 }
 
 /** Whether the output's rows were of other weights; they are gone then. */
-async function isOfOther(current: string | null, output: Output, revision: RowsRevision): Promise<boolean> {
+async function discardOtherRevision(
+  current: string | null,
+  output: Output,
+  revision: RowsRevision,
+): Promise<boolean> {
   const other = revision.known !== undefined && current !== revision.known && output.rows > 0;
   if (other) await output.clear();
-  if (current !== null && current !== revision.known) await revision.keep(current);
+  if (current !== null && current !== revision.known) await revision.save(current);
   return other;
 }
 
@@ -89,18 +93,18 @@ async function appendResults(
   // An answer that breaks off before it has given anything is no success.
   const body = await client.followResults(batch, after, signal);
   /** What has come of a line that has not ended. */
-  let begun = Buffer.alloc(0);
+  let partial = Buffer.alloc(0);
   try {
     for await (const { buffer, byteOffset, byteLength } of body) {
       const chunk = Buffer.from(buffer, byteOffset, byteLength);
       const end = chunk.lastIndexOf(LF) + 1;
       const ended = chunk.subarray(0, end);
       if (end > 0) {
-        const lines = withoutEmptyLines(begun.length === 0 ? ended : Buffer.concat([begun, ended]));
+        const lines = withoutEmptyLines(partial.length === 0 ? ended : Buffer.concat([partial, ended]));
         if (lines.length > 0) await output.write(lines);
-        begun = Buffer.alloc(0);
+        partial = Buffer.alloc(0);
       }
-      if (end < chunk.length) begun = Buffer.concat([begun, chunk.subarray(end)]);
+      if (end < chunk.length) partial = Buffer.concat([partial, chunk.subarray(end)]);
       retrier.succeeded();
     }
   } catch (error) {
@@ -108,7 +112,7 @@ async function appendResults(
     if (error instanceof ConnectionError && error.code === 'ETIMEDOUT') return;
     throw error;
   }
-  if (begun.length > 0) throw new ConnectionError('ECONNRESET', 'connection lost');
+  if (partial.length > 0) throw new ConnectionError('ECONNRESET', 'connection lost');
 }
 
 /** The server sends an empty line when it has nothing else to send for a while. @param lines whole ones */

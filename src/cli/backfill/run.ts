@@ -5,7 +5,7 @@ import type { BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { BackfillState } from './state.ts';
-import { duration } from '../terminal/units.ts';
+import { elapsedSince } from '../terminal/units.ts';
 
 export interface Run {
   readonly command: BackfillCommand;
@@ -21,17 +21,12 @@ export interface Run {
   /** Known once something has been begun. */
   state: BackfillState | undefined;
   /** URL of a batch that nobody wants any more and that could not be canceled. */
-  leftBehind: string | undefined;
+  orphanedBatchUrl: string | undefined;
   /** How far it is, for somebody who interrupts it: `while uploading, at 61%`. */
-  whereabouts: () => string;
+  describeProgress: () => string;
 }
 
 /** What the progress line shows in place of figures. */
-export function troubleText({ trouble, url }: Run): string | undefined {
-  return trouble && `${url.host}: ${trouble.reason} for ${since(trouble.since)}; retrying`;
-}
-
-/** How long ago that was. @param time Unix ms */
-export function since(time: number): string {
-  return duration((Date.now() - time) / 1000);
+export function retryText({ trouble, url }: Run): string | undefined {
+  return trouble && `${url.host}: ${trouble.reason} for ${elapsedSince(trouble.since)}; retrying`;
 }

@@ -4,18 +4,18 @@ import type { Run } from './run.ts';
 import { duration } from '../terminal/units.ts';
 
 /** A worker that is started again, or a rollout, is over in less. */
-const PATIENCE_MS = 10_000;
+const NOTICE_AFTER_MS = 10_000;
 
 export class UnservedModelNotice {
   readonly #run: Pick<Run, 'client' | 'reporter' | 'signal'>;
-  readonly #patienceMs: number;
+  readonly #delayMs: number;
   /** performance.now() of the first look at which no worker was there. */
   #since: number | undefined;
-  #said = false;
+  #reported = false;
 
-  constructor(run: Pick<Run, 'client' | 'reporter' | 'signal'>, patienceMs = PATIENCE_MS) {
+  constructor(run: Pick<Run, 'client' | 'reporter' | 'signal'>, delayMs = NOTICE_AFTER_MS) {
     this.#run = run;
-    this.#patienceMs = patienceMs;
+    this.#delayMs = delayMs;
   }
 
   /** @param batch as it was just read */
@@ -23,17 +23,17 @@ export class UnservedModelNotice {
     const waits = status === 'queued' || status === 'processing';
     if (!waits || model.workers !== 0) {
       this.#since = undefined;
-      this.#said = false;
+      this.#reported = false;
       return;
     }
     this.#since ??= performance.now();
     const waited = performance.now() - this.#since;
-    if (this.#said || waited < this.#patienceMs) return;
-    this.#said = true;
+    if (this.#reported || waited < this.#delayMs) return;
+    this.#reported = true;
     const { client, reporter, signal } = this.#run;
     const models = await client.listModels(signal);
     const served = models.filter(({ workers }) => workers > 0).map(({ name }) => name);
-    reporter.say(
+    reporter.log(
       `No worker has served the model ${model.name} for ${duration(waited / 1000)}: the batch waits until one does. ` +
         (served.length > 0
           ? `Served now: ${served.join(', ')} (choose one with --restart --model NAME).`

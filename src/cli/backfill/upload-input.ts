@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
 import { ApiError } from '../../client/errors.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
-import { abandon, batchUrl } from './cancel-batch.ts';
+import { cancelBatch, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { sniff, SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
 import { missingField } from '../../shared/bulk/sniff-fields.ts';
@@ -14,9 +14,9 @@ import { notCanceled } from './errors.ts';
 import { takeHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
-import { before, peek } from './peek.ts';
-import type { Abandoned, Plan } from './plan.ts';
-import { troubleText, type Run } from './run.ts';
+import { peek, prepend } from './peek.ts';
+import type { ReplacedBatch, Plan } from './plan.ts';
+import { retryText, type Run } from './run.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
@@ -32,33 +32,33 @@ const PART_BUFFERS = 3;
  * Makes a batch and brings the input to it.
  * @returns undefined when there is nothing in the input
  */
-export async function beginBatch(
+export async function startBatch(
   run: Run,
-  plan: Plan & { kind: 'begin' },
+  plan: Plan & { kind: 'start' },
 ): Promise<{ state: BackfillState; batch: Batch } | undefined> {
   const { destination, signal, retrier, client } = run;
-  const { input, earlier, abandoned, url } = plan;
-  run.whereabouts = () => 'before anything was uploaded';
+  const { input, earlier, replacedBatch, url } = plan;
+  run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed: a wrong column or a damaged file is found out here.
   const source = await openSource(input, plan.options, signal, (head, whole) =>
-    lookAt(run, plan, { head, whole }),
+    checkBeginning(run, plan, { head, whole }),
   );
   const first = await source.parts.next();
-  if (abandoned) await cancelEarlier(run, abandoned);
+  if (replacedBatch) await cancelReplaced(run, replacedBatch);
   await destination.discard();
   if (first.done === true) {
-    run.reporter.say(entry('Input', `${input.name} has no records: nothing to label`));
+    run.reporter.log(entry('Input', `${input.name} has no records: nothing to label`));
     return undefined;
   }
 
-  const promise = { url: url.href, options: source.options, input: input.identity ?? null };
+  const request = { url: url.href, options: source.options, input: input.identity ?? null };
   const { url: earlierUrl, options, input: earlierInput, idempotencyKey } = earlier ?? {};
-  const again = isDeepStrictEqual(promise, { url: earlierUrl, options, input: earlierInput });
+  const sameRequest = isDeepStrictEqual(request, { url: earlierUrl, options, input: earlierInput });
   const state: BackfillState = {
     v: 1,
-    ...promise,
+    ...request,
     url_proof: proofOf(url.href),
-    idempotencyKey: again && idempotencyKey !== undefined ? idempotencyKey : randomUUID(),
+    idempotencyKey: sameRequest && idempotencyKey !== undefined ? idempotencyKey : randomUUID(),
     batch: null,
     uploaded: false,
     finished: null,
@@ -69,18 +69,18 @@ export async function beginBatch(
   state.batch = id;
   run.state = state;
   await destination.save(state);
-  run.reporter.say(entry('Batch', id));
-  const batch = await upload(run, state, id, { ...source, parts: before(first.value, source.parts) }, meter);
+  run.reporter.log(entry('Batch', id));
+  const batch = await upload(run, state, id, { ...source, parts: prepend(first.value, source.parts) }, meter);
   return batch && { state, batch };
 }
 
 /** Patiently where the new batch needs the same server; another may be gone for good. */
-async function cancelEarlier(
+async function cancelReplaced(
   { url: newUrl, retrier, client, signal, reporter }: Run,
-  { url, batch, isKnown }: Abandoned,
+  { url, batch, isKnown }: ReplacedBatch,
 ): Promise<void> {
   if (url.href !== newUrl.href) {
-    if (!isKnown || !(await abandon(url, batch))) reporter.say(notCanceled(batchUrl(url, batch)));
+    if (!isKnown || !(await cancelBatch(url, batch))) reporter.log(notCanceled(batchUrl(url, batch)));
     return;
   }
   await retrier
@@ -91,7 +91,7 @@ async function cancelEarlier(
 }
 
 /** Brings to an open batch what it lacks of the input; undefined when that has no records. */
-export async function goOnUploading(
+export async function resumeUpload(
   run: Run,
   state: BackfillState,
   id: string,
@@ -148,9 +148,9 @@ async function openSource(
 }
 
 /** @throws UsageError when the beginning of the input says that all of its rows would be errors */
-function lookAt(
+function checkBeginning(
   { command }: Run,
-  { options, input }: Plan & { kind: 'begin' },
+  { options, input }: Plan & { kind: 'start' },
   { head, whole }: { head: Buffer; whole: boolean },
 ): void {
   const reading: Reading = {
@@ -171,11 +171,11 @@ function watchUpload(run: Run, input: Input): UploadMeter {
   const meter = new UploadMeter(input);
   const total = input.size;
   const percent = () => (total ? `${Math.floor((meter.done / total) * 100)}%` : bytes(meter.done));
-  run.whereabouts = () => `while uploading, at ${percent()}`;
+  run.describeProgress = () => `while uploading, at ${percent()}`;
   run.reporter.watch(() => {
     const { done, rate } = meter;
     const etaS = total !== undefined && rate ? (total - done) / rate : undefined;
-    return { label: 'Uploading', unit: 'bytes', done, total, rate, etaS, trouble: troubleText(run) };
+    return { label: 'Uploading', unit: 'bytes', done, total, rate, etaS, trouble: retryText(run) };
   });
   return meter;
 }
@@ -188,7 +188,7 @@ async function upload(
   meter: UploadMeter,
 ): Promise<Batch | undefined> {
   const { client, retrier, signal, url, reporter, destination } = run;
-  const begun = performance.now();
+  const startedAt = performance.now();
   const { pool, stop } = source;
   const present = await retrier.run(() => client.listParts(id, signal));
   const { parts, rows, multiline, unclosed } = await uploadParts(
@@ -210,7 +210,7 @@ async function upload(
   });
   if (rows === 0) {
     // Nothing but empty lines, of which no batch can be made.
-    await abandon(url, id);
+    await cancelBatch(url, id);
     await destination.discard();
     return undefined;
   }
@@ -218,16 +218,16 @@ async function upload(
   state.uploaded = true;
   await destination.save(state);
   reporter.unwatch();
-  const took = duration((performance.now() - begun) / 1000);
-  reporter.say(entry('Uploaded', `${plural(rows, 'row')}, ${bytes(meter.done)} in ${took}`));
+  const took = duration((performance.now() - startedAt) / 1000);
+  reporter.log(entry('Uploaded', `${plural(rows, 'row')}, ${bytes(meter.done)} in ${took}`));
   if (multiline) {
     const first = `${multiline.rows === 1 ? '' : 'the first '}from line ${multiline.first.from} to line ${multiline.first.to}`;
-    reporter.say(entry('Quoted', `${plural(multiline.rows, 'row')} over several lines, ${first}`));
+    reporter.log(entry('Quoted', `${plural(multiline.rows, 'row')} over several lines, ${first}`));
   }
   if (unclosed) {
     const { from, to } = unclosed;
     const text = `the quoted field that begins on line ${from} is never closed; one error row stands for lines ${from} to ${to}`;
-    reporter.say(entry('Unclosed', text));
+    reporter.log(entry('Unclosed', text));
   }
   return batch;
 }

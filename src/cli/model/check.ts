@@ -14,14 +14,14 @@ const ENTRY = new URL('../../worker/model-check/main.ts', import.meta.url);
 const MAX_LISTED = 12;
 
 /**
- * @param write to standard output
+ * @param print to standard output
  * @returns 1 when something is wrong
  * @throws CliError with the problems
  */
 export async function check(
   command: CheckCommand,
   signal: AbortSignal,
-  write: (line: string) => void,
+  print: (line: string) => void,
 ): Promise<ExitCode> {
   if (!existsSync(ENTRY)) {
     const reason = 'model check needs the worker, which this package does not contain';
@@ -29,10 +29,10 @@ export async function check(
   }
   const report = await examine(command, signal);
   if (command.json) {
-    write(JSON.stringify(report, undefined, 2));
+    print(JSON.stringify(report, undefined, 2));
     return report.problems.length === 0 ? EXIT.ok : EXIT.failed;
   }
-  for (const line of describe(report)) write(printable(line));
+  for (const line of describe(report)) print(printable(line));
   const [problem, ...others] = report.problems;
   if (problem === undefined) return EXIT.ok;
   throw new CliError(
@@ -48,9 +48,9 @@ function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal
       execArgv: ['--disable-warning=ExperimentalWarning'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
-    let said = '';
+    let output = '';
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)));
+      stream?.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-4000)));
     }
     const stop = () => {
       child.kill();
@@ -63,14 +63,16 @@ function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal
     child.on('message', (report) => resolve(report as ModelReport));
     child.on('exit', (code, by) => {
       signal.removeEventListener('abort', stop);
-      reject(new CliError(EXIT.failed, `the check ended with ${by ?? `status ${code}`}`, withoutStack(said)));
+      reject(
+        new CliError(EXIT.failed, `the check ended with ${by ?? `status ${code}`}`, withoutStack(output)),
+      );
     });
   });
 }
 
-/** What a process said before it died, without the lines of a stack. */
-function withoutStack(said: string): string[] {
-  return said
+/** What a process output before it died, without the lines of a stack. */
+function withoutStack(output: string): string[] {
+  return output
     .trim()
     .split('\n')
     .filter((line) => !/^\s+at |^node:internal|^Node\.js v/.test(line));
@@ -90,38 +92,38 @@ export function describe(report: ModelReport): string[] {
     samples,
   } = report;
   const lines: string[] = [];
-  const say = (label: string, text: string | undefined) => {
+  const add = (label: string, text: string | undefined) => {
     if (text !== undefined) lines.push(entry(label, text));
   };
-  say('Folder', revision === undefined ? folder : `${folder}, revision ${revision}`);
-  say(
+  add('Folder', revision === undefined ? folder : `${folder}, revision ${revision}`);
+  add(
     files?.length === 1 ? 'File' : 'Files',
     files?.map(({ name, bytes: size }) => `${name}, ${bytes(size)}`).join('; '),
   );
   if (family !== undefined)
-    say(
+    add(
       'Family',
       [family ?? 'not declared', tokenizer && `${tokenizer} tokenizer`].filter(Boolean).join(', '),
     );
-  say('Labels', labels && `${listed(labels)} (${scores(report)})`);
-  say(
+  add('Labels', labels && `${listed(labels)} (${scores(report)})`);
+  add(
     'Limit',
     maxTokens === undefined ? undefined : `${plural(maxTokens, 'token')} per text${tried(report)}`,
   );
-  say('Inputs', graph?.inputs.map(({ name, type }) => `${name} ${type}`).join(', '));
-  say('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} per text`);
-  say('Batches', batches(report));
-  for (const warning of report.warnings ?? []) say('Warning', warning);
-  say(
+  add('Inputs', graph?.inputs.map(({ name, type }) => `${name} ${type}`).join(', '));
+  add('Output', graph && `${graph.output.name} ${graph.output.type}, ${graph.output.width} per text`);
+  add('Batches', batches(report));
+  for (const warning of report.warnings ?? []) add('Warning', warning);
+  add(
     'Loaded',
     report.load_ms === undefined ? undefined : `and warm in ${(report.load_ms / 1000).toFixed(1)} s`,
   );
   for (const [i, { text, tokens, result }] of (samples ?? []).entries()) {
-    say(i === 0 ? 'Sample' : '', `${JSON.stringify(text)} (${plural(tokens, 'token')}): ${outcome(result)}`);
+    add(i === 0 ? 'Sample' : '', `${JSON.stringify(text)} (${plural(tokens, 'token')}): ${outcome(result)}`);
   }
   if (report.vocabulary) lines.push(...vocabulary(report.vocabulary));
   if (report.unreadable_text === 'classify')
-    say('Unreadable', 'texts get labels anyway (unreadable_text in amulet.json)');
+    add('Unreadable', 'texts get labels anyway (unreadable_text in amulet.json)');
   if (report.calibration) lines.push(...calibration(report.calibration, report.budgets ?? undefined));
   return lines;
 }

@@ -17,7 +17,7 @@ export interface PullCommand {
   force: boolean;
   quiet: boolean;
   /** How long nothing may work, in ms. */
-  patienceMs: number;
+  retryTimeoutMs: number;
   /** The arguments as given. */
   args: readonly string[];
 }
@@ -79,7 +79,7 @@ function parsePull(args: readonly string[]): PullCommand | 'help' {
     out,
     force,
     quiet,
-    patienceMs: seconds(values.patience) * 1000,
+    retryTimeoutMs: seconds(values.patience) * 1000,
     args,
   };
 }

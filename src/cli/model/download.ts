@@ -10,7 +10,7 @@ import { CliError, EXIT } from '../terminal/exit.ts';
 import type { HubFile } from './hub-files.ts';
 import type { Hub, Repository } from './hub.ts';
 
-export interface Download {
+export interface DownloadDeps {
   hub: Hub;
   repository: Repository;
   retrier: Retrier;
@@ -24,13 +24,13 @@ export interface Download {
  * @returns its SHA-256
  * @throws CliError when what came is not what the hub lists, twice
  */
-export async function download(file: HubFile, folder: string, options: Download): Promise<string> {
+export async function download(file: HubFile, folder: string, deps: DownloadDeps): Promise<string> {
   const target = path.join(folder, file.path);
   await mkdir(path.dirname(target), { recursive: true });
   for (let attempt = 1; ; attempt++) {
     const reached = { bytes: 0 };
-    await options.retrier.run(() => append(file, target, reached, options));
-    const { sha256, same } = await verify(file, target, options.signal);
+    await deps.retrier.run(() => append(file, target, reached, deps));
+    const { sha256, same } = await verify(file, target, deps.signal);
     if (same) return sha256;
     // What was there before may have been damaged: once more, from nothing.
     await truncate(target, 0);
@@ -52,7 +52,7 @@ async function append(
   file: HubFile,
   target: string,
   reached: { bytes: number },
-  { hub, repository, retrier, signal, onBytes }: Download,
+  { hub, repository, retrier, signal, onBytes }: DownloadDeps,
 ): Promise<void> {
   const size = await sizeOf(target);
   let have = size > file.bytes ? 0 : size;

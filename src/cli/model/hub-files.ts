@@ -62,7 +62,7 @@ export function chooseFiles(
       `${repository} has more than ${MAX_FILES} files of weights for ${model.path}`,
     );
   }
-  for (const { path } of chosen) refuseStrange(repository, path);
+  for (const { path } of chosen) refuseUnsafeName(repository, path);
   refuseCollisions(repository, chosen);
   return { model, files: chosen };
 }
@@ -94,7 +94,7 @@ export function chooseExternalFiles(
 ): HubFile[] {
   return locations.map((location) => {
     const path = posix.join(posix.dirname(model.path), location);
-    refuseStrange(repository, location);
+    refuseUnsafeName(repository, location);
     const found = files.find((file) => file.path === path);
     if (found) return found;
     throw new CliError(EXIT.failed, `${repository} has no ${path}, where ${model.path} has its weights`);
@@ -105,24 +105,24 @@ export function chooseExternalFiles(
 const MAX_PATH_BYTES = 1024;
 const MAX_NAME_BYTES = 255;
 /** Control characters, formats (overrides of direction, zero width), lone surrogates, separators; and what Windows forbids. */
-const NO_CHARACTER_OF_A_NAME = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\:*?"<>|]/u;
+const FORBIDDEN_CHARACTERS = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\:*?"<>|]/u;
 /** Devices of Windows, whatever their extension. */
 const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
 /** What is written beside the files (staging.ts). */
-const OURS = /^(manifest|pull)\.json$/i;
+const RESERVED = /^(manifest|pull)\.json$/i;
 
 /** A name that would lead out of the folder, or that cannot be a file's everywhere, or that is not what it looks like. */
-function refuseStrange(repository: string, path: string): void {
-  const strange = path
+function refuseUnsafeName(repository: string, path: string): void {
+  const unsafe = path
     .split('/')
     .some(
       (part) =>
         /^\.{0,2}$|[. ]$|^ /.test(part) || DEVICE.test(part) || Buffer.byteLength(part) > MAX_NAME_BYTES,
     );
   if (
-    strange ||
-    NO_CHARACTER_OF_A_NAME.test(path) ||
-    OURS.test(path) ||
+    unsafe ||
+    FORBIDDEN_CHARACTERS.test(path) ||
+    RESERVED.test(path) ||
     Buffer.byteLength(path) > MAX_PATH_BYTES
   ) {
     throw new CliError(

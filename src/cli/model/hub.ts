@@ -195,27 +195,27 @@ export class Hub {
   #refusal({ status, headers }: Response, { id, revision }: { id: string; revision: string }): Error {
     const problem = headers.get('x-error-code');
     const { endpoint, token, tokenCure } = this.#access;
-    const say = (message: string) => new CliError(EXIT.failed, message);
+    const failure = (message: string) => new CliError(EXIT.failed, message);
     if (problem === 'GatedRepo') {
       const then = token === undefined ? `then ${tokenCure}` : 'HF_TOKEN has no access yet';
-      return say(`${id} is gated: ask for access at ${endpoint}/${id}; ${then}`);
+      return failure(`${id} is gated: ask for access at ${endpoint}/${id}; ${then}`);
     }
     switch (status) {
       case 401:
         // The hub does not tell strangers which of the two it is.
-        return say(
+        return failure(
           token === undefined
             ? `${endpoint} has no ${id}, or requires a token for it: ${tokenCure}`
             : `${endpoint} does not accept HF_TOKEN, or has no ${id}`,
         );
       case 403:
-        return say(
+        return failure(
           `${endpoint} refuses ${id}: ${token === undefined ? tokenCure : 'HF_TOKEN does not give access to it'}`,
         );
       case 404:
         return problem === 'RevisionNotFound'
-          ? say(`${id} has no revision ${revision}`)
-          : say(`${endpoint} has no ${id}`);
+          ? failure(`${id} has no revision ${revision}`)
+          : failure(`${endpoint} has no ${id}`);
       default: {
         const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
         return new ApiError(

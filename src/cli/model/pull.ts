@@ -7,13 +7,11 @@ import { commandName } from '../../shared/runtime/environment.ts';
 import { NotOnnx, readOnnxGraph } from '../../shared/onnx/graph.ts';
 import { hubAccess } from '../credentials.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from '../terminal/exit.ts';
-import { checkRoom, diskProblem } from '../terminal/disk.ts';
+import { checkRoom, diskProblem, exists } from '../terminal/disk.ts';
 import { takeLock } from '../terminal/lock.ts';
-import { exists } from '../backfill/output.ts';
 import { RateMeter } from '../terminal/rate-meter.ts';
 import type { Reporter } from '../terminal/reporter.ts';
-import { since } from '../backfill/run.ts';
-import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
+import { bytes, duration, elapsedSince, entry, plural, shellWord } from '../terminal/units.ts';
 import type { PullCommand } from './command-line.ts';
 import { download, verify } from './download.ts';
 import { chooseExternalFiles, chooseFiles, refuseCollisions, type HubFile } from './hub-files.ts';
@@ -28,22 +26,22 @@ export async function pull(command: PullCommand, signal: AbortSignal, reporter: 
   const staging = new Staging(command.out);
   try {
     const access = hubAccess();
-    for (const note of access.notes) reporter.say(note);
+    for (const note of access.notes) reporter.log(note);
     await makeParent(staging.target);
     const unlock = takeLock(`${staging.target}.lock`, 'amulet model pull');
     try {
       await staging.recover();
-      return await bring(command, new Hub(access, signal), staging, signal, reporter);
+      return await pullInto(command, new Hub(access, signal), staging, signal, reporter);
     } finally {
       reporter.unwatch();
       unlock();
     }
   } catch (error) {
-    throw explain(error, command, staging);
+    throw toCliError(error, command, staging);
   }
 }
 
-async function bring(
+async function pullInto(
   command: PullCommand,
   hub: Hub,
   staging: Staging,
@@ -51,8 +49,8 @@ async function bring(
   reporter: Reporter,
 ): Promise<ExitCode> {
   let trouble: Trouble | undefined;
-  const { patienceMs } = command;
-  const retrier = new Retrier({ patienceMs, signal, onTrouble: (now) => (trouble = now) });
+  const { retryTimeoutMs } = command;
+  const retrier = new Retrier({ retryTimeoutMs, signal, onTrouble: (now) => (trouble = now) });
   const repository = await retrier.run(() => hub.read(command.id, command.revision));
   const { model, files } = chooseFiles(command.id, repository.files, command.file);
 
@@ -62,7 +60,7 @@ async function bring(
     const listed = repository.files.filter(({ path }) => present.files[path]);
     const damaged = await firstDamaged(listed, staging.target, signal);
     if (damaged === undefined) {
-      reporter.say(entry('Present', `${command.out} already holds ${described(repository)}`));
+      reporter.log(entry('Present', `${command.out} already holds ${describe(repository)}`));
       return EXIT.ok;
     }
     damage = `, but ${damaged.path} is damaged or missing`;
@@ -73,7 +71,7 @@ async function bring(
 
   staging.begin(repository);
   let total = files.reduce((sum, file) => sum + file.bytes, 0);
-  reporter.say(entry('From', `${described(repository)}: ${plural(files.length, 'file')}, ${bytes(total)}`));
+  reporter.log(entry('From', `${describe(repository)}: ${plural(files.length, 'file')}, ${bytes(total)}`));
   await checkRoom(staging.folder, total - sizesOnDisk(staging.folder, files));
   const meter = new RateMeter();
   const onDisk = new Map<string, number>();
@@ -87,10 +85,10 @@ async function bring(
       total,
       rate: perSecond,
       etaS: perSecond ? (total - done()) / perSecond : undefined,
-      trouble: trouble && `${trouble.reason} for ${since(trouble.since)}; retrying`,
+      trouble: trouble && `${trouble.reason} for ${elapsedSince(trouble.since)}; retrying`,
     };
   });
-  let before: number | undefined;
+  let atStart: number | undefined;
   const hashes = new Map<string, string>();
   // Weights may lie under any name: the graph is fetched first, and says which.
   const queue = [model, ...files.filter((file) => file !== model)];
@@ -98,8 +96,8 @@ async function bring(
     const onBytes = (have: number) => {
       onDisk.set(file.path, have);
       // What an earlier run has brought is no speed of this one.
-      before ??= have;
-      meter.add(done() - before);
+      atStart ??= have;
+      meter.add(done() - atStart);
     };
     hashes.set(
       file.path,
@@ -116,7 +114,7 @@ async function bring(
   }
   reporter.unwatch();
   const { revision } = await staging.finish(repository, hashes);
-  for (const line of report(command, model, revision, total)) reporter.say(line);
+  for (const line of report(command, model, revision, total)) reporter.log(line);
   return EXIT.ok;
 }
 
@@ -162,24 +160,28 @@ function report({ out, file }: PullCommand, model: HubFile, revision: string, to
   ];
 }
 
-const described = ({ id, commit }: Repository): string => `${id} at ${commit.slice(0, 12)}`;
+const describe = ({ id, commit }: Repository): string => `${id} at ${commit.slice(0, 12)}`;
 
 /** @returns a CliError; or the error itself when it is a bug */
-function explain(error: unknown, { out, id, args, patienceMs }: PullCommand, { folder }: Staging): unknown {
+function toCliError(
+  error: unknown,
+  { out, id, args, retryTimeoutMs }: PullCommand,
+  { folder }: Staging,
+): unknown {
   if (error instanceof CliError) return error;
   const kept = existsSync(folder) ? 'The downloaded data is kept. Resume with:' : 'Try again with:';
-  const again = [kept, `  ${commandName()} ${['model', 'pull', ...args].map(shellWord).join(' ')}`];
+  const hints = [kept, `  ${commandName()} ${['model', 'pull', ...args].map(shellWord).join(' ')}`];
   if (error instanceof Interrupted) {
     return error.exitCode === EXIT.closedPipe
       ? new CliError(error.exitCode, '')
-      : new CliError(error.exitCode, 'interrupted', again);
+      : new CliError(error.exitCode, 'interrupted', hints);
   }
   if (error instanceof GaveUpError) {
-    const reason = `gave up after ${duration(patienceMs / 1000)} without success: ${error.message}`;
-    return new CliError(EXIT.temporary, `${id}: ${reason}`, again, error);
+    const reason = `gave up after ${duration(retryTimeoutMs / 1000)} without success: ${error.message}`;
+    return new CliError(EXIT.temporary, `${id}: ${reason}`, hints, error);
   }
   if (error instanceof ApiError || error instanceof ConnectionError)
     return new CliError(EXIT.failed, `${id}: ${error.message}`, [], error);
   const problem = diskProblem(error);
-  return problem ? new CliError(problem.exitCode, `${out}: ${problem.reason}`, again, error) : error;
+  return problem ? new CliError(problem.exitCode, `${out}: ${problem.reason}`, hints, error) : error;
 }

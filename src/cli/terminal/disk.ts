@@ -1,5 +1,5 @@
 /** What went wrong on the local disk, for the user. */
-import { statfs } from 'node:fs/promises';
+import { stat, statfs } from 'node:fs/promises';
 import { CliError, EXIT, type ExitCode } from './exit.ts';
 import { bytes } from './units.ts';
 
@@ -32,4 +32,16 @@ export async function checkRoom(folder: string, needed: number): Promise<void> {
     EXIT.temporary,
     `${folder}: ${bytes(needed)} of free space needed, ${bytes(free)} available`,
   );
+}
+
+/** Whether a file or folder of this name exists. @throws CliError when that cannot be found out */
+export async function exists(filePath: string): Promise<boolean> {
+  try {
+    await stat(filePath);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    throw new CliError(EXIT.usage, message);
+  }
 }

@@ -26,13 +26,13 @@ export function takeLock(path: string, command = 'amulet backfill'): () => void 
   const mine = JSON.stringify({
     pid: process.pid,
     host: hostname(),
-    began: beginOf(process.pid),
+    began: startTimeOf(process.pid),
   } satisfies Owner);
   try {
     // Written first, linked then: nobody ever sees a lock without its owner.
     writeFileSync(unique, mine, { flag: 'wx' });
     while (!link(unique, path)) removeStale(path, `${unique}.stale`, command);
-    removeLitter(path);
+    removeLeftovers(path);
   } finally {
     rmSync(unique, { force: true });
   }
@@ -74,7 +74,7 @@ function removeStale(path: string, aside: string, command: string): void {
  * Removes what processes that were killed while they took the lock have left. A living one still needs its files. What
  * cannot be removed, of another user perhaps, is in nobody's way.
  */
-function removeLitter(path: string): void {
+function removeLeftovers(path: string): void {
   const folder = nodePath.dirname(path);
   const begin = `${nodePath.basename(path)}.`;
   try {
@@ -115,7 +115,7 @@ function holderOf(text: string): string | undefined {
   if (owner === undefined) return undefined;
   const { pid = 0, host = '', began = '' } = owner;
   if (host !== hostname()) return `${pid} on ${host}`;
-  return pid === process.pid || !lives(pid) || beginOf(pid) !== began ? undefined : String(pid);
+  return pid === process.pid || !lives(pid) || startTimeOf(pid) !== began ? undefined : String(pid);
 }
 
 function lives(pid: number): boolean {
@@ -128,7 +128,7 @@ function lives(pid: number): boolean {
 }
 
 /** Where there is no /proc, numbers of processes alone must do. */
-export function beginOf(pid: number): string {
+export function startTimeOf(pid: number): string {
   // Field 22; field 2, the name in parentheses, may have spaces.
   const stat = read(`/proc/${pid}/stat`);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';

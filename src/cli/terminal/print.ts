@@ -15,3 +15,8 @@ export function printError(line: string): void {
 export function printRows(lines: Buffer, done: (error?: Error | null) => void): void {
   process.stdout.write(process.stdout.isTTY ? printableLines(lines.toString()) : lines, done);
 }
+
+/** Whether the reader of a stream has closed it. */
+export function isClosedPipe(error: Error): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EPIPE';
+}

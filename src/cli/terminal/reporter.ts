@@ -9,7 +9,7 @@ export interface Reporter {
   /** Shows nothing any more. */
   unwatch: () => void;
   /** A line that stays. */
-  say: (line: string) => void;
+  log: (line: string) => void;
   /** A line about what has gone wrong, which --quiet does not keep back. */
   warn: (line: string) => void;
 }
@@ -26,7 +26,7 @@ const MARGIN = 3;
 export function createReporter(stream: Stream, quiet: boolean): Reporter {
   if (quiet) {
     const warn = (line: string) => void stream.write(warning(line));
-    return { watch: () => {}, unwatch: () => {}, say: () => {}, warn };
+    return { watch: () => {}, unwatch: () => {}, log: () => {}, warn };
   }
   return stream.isTTY ? new TerminalReporter(stream) : new LineReporter(stream);
 }
@@ -65,7 +65,7 @@ class TerminalReporter implements Reporter {
     this.#view = undefined;
   }
 
-  say(line: string): void {
+  log(line: string): void {
     this.#stream.write(this.#view ? `\r${CLEAR_REST}${printable(line)}\n` : `${printable(line)}\n`);
     this.#draw();
   }
@@ -95,7 +95,7 @@ class LineReporter implements Reporter {
 
   watch(view: () => Progress): void {
     this.unwatch();
-    const write = () => this.say(progressLine(view(), Infinity));
+    const write = () => this.log(progressLine(view(), Infinity));
     write();
     this.#timer = setInterval(write, LINE_MS);
   }
@@ -104,7 +104,7 @@ class LineReporter implements Reporter {
     clearInterval(this.#timer);
   }
 
-  say(line: string): void {
+  log(line: string): void {
     this.#stream.write(`${printable(line)}\n`);
   }
 

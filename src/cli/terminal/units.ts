@@ -36,6 +36,11 @@ export function duration(seconds: number): string {
   return `${minutes}:${two(whole % 60)}`;
 }
 
+/** Time since then, as duration() writes it. @param time Unix ms */
+export function elapsedSince(time: number): string {
+  return duration((Date.now() - time) / 1000);
+}
+
 /** Rows per second: `1,650/s`, `3.2/s` */
 export function rate(perSecond: number): string {
   return `${perSecond >= 9.95 ? count(perSecond) : perSecond.toFixed(1)}/s`;

@@ -26,7 +26,7 @@ export async function runBackfill(
       looking = setInterval(() => said.push(progressLine(view(), 200)), 50);
     },
     unwatch: () => clearInterval(looking),
-    say: (line) => said.push(line),
+    log: (line) => said.push(line),
     warn: (line) => said.push(line),
   };
   try {
