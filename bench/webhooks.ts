@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { JobRecords } from '../src/shared/store/jobs/job-records.ts';
-import { deliveryKey, outboxKey } from '../src/shared/contract/events.ts';
+import { deliveryKey, outboxKey } from '../src/shared/redis/keys.ts';
 import { newSecret } from '../src/shared/runtime/webhook-secret.ts';
 import { settleJob } from '../test/support/api/settled-jobs.ts';
 import { Process } from '../test/support/processes/stack.ts';

@@ -4,20 +4,23 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
 import type { Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
+import type { RedisKey } from '../shared/redis/keys.ts';
 
 export class IdempotencyKeys {
   readonly #redis: Redis;
   readonly #prefix: string;
   readonly #ttlS: number;
+  readonly #key: RedisKey<[owner: string, hash: string]>;
   readonly #content: string;
 
-  /** @param of what is made: a key of one kind says nothing of the other; and what must be the same in a repeat */
+  /** @param of the key of what is created, jobs and batches having one each; and what must be the same in a repeat */
   constructor(
     { redis, config }: { redis: Redis; config: Config },
-    of: { kind: 'idem' | 'idem-batch'; content: 'body' | 'query' },
+    of: { key: RedisKey<[owner: string, hash: string]>; content: 'body' | 'query' },
   ) {
     this.#redis = redis;
-    this.#prefix = `${config.REDIS_PREFIX}:${of.kind}`;
+    this.#prefix = config.REDIS_PREFIX;
+    this.#key = of.key;
     this.#ttlS = config.IDEMPOTENCY_TTL_S;
     this.#content = of.content;
   }
@@ -72,7 +75,7 @@ export class IdempotencyKeys {
 
   /** Where the id is kept that was reserved under a key: the last word of a string. */
   redisKey(owner: string, key: string): string {
-    return `${this.#prefix}:${owner}:${sha256(key)}`;
+    return this.#key(this.#prefix, owner, sha256(key));
   }
 }
 

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { blobFolder, lazyBlobStore } from '../shared/blobs/blob-store.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
+import { instanceChannel } from '../shared/redis/keys.ts';
 import { blobUrl, type Config } from '../shared/runtime/config.ts';
 import { DiskReserve } from '../shared/runtime/disk-reserve.ts';
 import { redisFolder } from '../shared/runtime/environment.ts';
@@ -69,7 +70,7 @@ export function createServices({
   const waiters = new Waiters({
     subscriber,
     records,
-    channel: `${prefix}:api:${randomBytes(6).toString('hex')}`,
+    channel: instanceChannel(prefix, randomBytes(6).toString('hex')),
     logger,
     onEnd: (settled) => metrics.waited(settled),
   });

@@ -15,7 +15,7 @@ import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { DELIVERIES_QUEUE } from '../../src/shared/store/queues.ts';
-import { outboxKey } from '../../src/shared/contract/events.ts';
+import { outboxKey } from '../../src/shared/redis/keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { seeded, tellOnFailure } from '../support/api/batches.ts';
 import { Receiver, type Received } from '../support/webhooks/receiver.ts';

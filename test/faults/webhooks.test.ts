@@ -7,7 +7,7 @@ import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { DELIVERIES_QUEUE, openQueue } from '../../src/shared/store/queues.ts';
-import { deliveryKey, outboxKey } from '../../src/shared/contract/events.ts';
+import { deliveryKey, outboxKey } from '../../src/shared/redis/keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls, Inside, tellOnFailure } from '../support/api/batches.ts';
 import { answer, Receiver } from '../support/webhooks/receiver.ts';

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, onTestFailed, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { outboxKey } from '../../src/shared/contract/events.ts';
+import { outboxKey } from '../../src/shared/redis/keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { answer, Receiver } from '../support/webhooks/receiver.ts';
 import { tellOnFailure } from '../support/api/batches.ts';

@@ -1,4 +1,4 @@
-/** The checker that fault tests and long runs end with: it finds each thing that it is to find, and nothing else. */
+/** The checker that fault tests and long runs end with finds every leftover, and reports nothing else. */
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
@@ -17,7 +17,7 @@ afterEach(() => {
 
 const left = () => whatIsLeft(inject('redisUrl'), prefix);
 
-test('what an idle instance keeps is nothing that is left', async () => {
+test('an idle instance leaves no unexpected keys', async () => {
   await redis.hset(`${prefix}:models`, 'sst2', '{}');
   await redis.hset(`${prefix}:backlog`, 'texts classify-sst2', 0, 'ended classify-sst2', 7);
   await redis.hset(`${prefix}:classify-sst2:meta`, 'version', 'bullmq');
@@ -27,31 +27,32 @@ test('what an idle instance keeps is nothing that is left', async () => {
 
 test.each<[string, (at: string) => Promise<unknown>, string]>([
   [
-    'a job that waits',
+    'a waiting job',
     (at) => redis.lpush(`${at}:classify-sst2:wait`, '1'),
-    'jobs are left in :classify-sst2:wait',
+    'jobs are left in classify-sst2:wait',
   ],
-  [
-    'a job that is being run',
-    (at) => redis.lpush(`${at}:bulk-sst2:active`, '1'),
-    'jobs are left in :bulk-sst2:active',
-  ],
+  ['an active job', (at) => redis.lpush(`${at}:bulk-sst2:active`, '1'), 'jobs are left in bulk-sst2:active'],
   [
     'a delivery',
     (at) => redis.zadd(`${at}:deliveries:delayed`, 1, '1'),
-    'jobs are left in :deliveries:delayed',
+    'jobs are left in deliveries:delayed',
   ],
   [
-    'a lease of the dead',
+    'a lease of a dead worker',
     (at) => redis.set(`${at}:classify-sst2:1:lock`, 'token', 'EX', 60),
-    'a lease is held: :classify-sst2:1:lock',
+    'a lease is held: classify-sst2:1:lock',
   ],
-  ['a result without an end', (at) => redis.set(`${at}:job:1`, '{}'), ':job:1 stays for ever'],
-  ['a key that nobody knows', (at) => redis.set(`${at}:new`, ''), ':new stays for ever'],
+  ['a result without a TTL', (at) => redis.set(`${at}:job:1`, '{}'), 'job:1 stays for ever'],
+  ['an unknown key', (at) => redis.set(`${at}:new`, ''), 'new stays for ever'],
+  [
+    'a key with another structure',
+    (at) => redis.set(`${at}:owners`, ''),
+    'owners is a string instead of a set',
+  ],
   ['an event', (at) => redis.xadd(`${at}:outbox`, '*', 'id', 'evt'), 'events are left in the outbox'],
   ['a batch', (at) => redis.sadd(`${at}:batches-running`, '1'), 'batches are still running'],
   [
-    'a count that does not come out even',
+    'a backlog that does not add up to zero',
     (at) => redis.hset(`${at}:backlog`, 'texts low-sst2', -1),
     'the backlog has -1 texts low-sst2',
   ],

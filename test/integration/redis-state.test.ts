@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/jobs/waiters.ts';
+import { jobIdempotencyKey } from '../../src/shared/redis/keys.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { BatchStore, toBatch } from '../../src/shared/store/batches/batch-store.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
@@ -54,7 +55,7 @@ describe('Idempotency-Key', () => {
   const keys = (env = {}) =>
     new IdempotencyKeys(
       { redis, config: loadConfig({ REDIS_PREFIX: prefix, ...env }) },
-      { kind: 'idem', content: 'body' },
+      { key: jobIdempotencyKey, content: 'body' },
     );
 
   test('reserves an id for as long as the setting says, in seconds', async () => {

@@ -14,7 +14,8 @@ import {
   type DeliveryRecord,
   type Next,
 } from '../../src/shared/store/deliveries/delivery-store.ts';
-import { deliveryKey, newDelivery, outboxKey } from '../../src/shared/contract/events.ts';
+import { newDelivery } from '../../src/shared/contract/events.ts';
+import { deliveryKey, outboxKey } from '../../src/shared/redis/keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { MAX_SECRETS, Secrets } from '../../src/shared/store/deliveries/secrets.ts';
 import { renderBody } from '../../src/worker/webhooks/payload.ts';

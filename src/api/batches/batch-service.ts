@@ -14,7 +14,7 @@ import type { Config } from '../../shared/runtime/config.ts';
 import { toBatch, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
 import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
-import { cancelChannel } from '../../shared/store/queues.ts';
+import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import type { Admission } from '../load/admission.ts';
 import type { ModelCatalog } from '../model-catalog.ts';
@@ -66,7 +66,7 @@ export class BatchService {
 
   constructor(deps: BatchServiceDeps) {
     this.#deps = deps;
-    this.#idempotencyKeys = new IdempotencyKeys(deps, { kind: 'idem-batch', content: 'query' });
+    this.#idempotencyKeys = new IdempotencyKeys(deps, { key: batchIdempotencyKey, content: 'query' });
   }
 
   /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */

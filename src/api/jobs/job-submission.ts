@@ -11,6 +11,7 @@ import { tooManyScores } from '../../shared/contract/score-limit.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import type { Webhook } from '../../shared/contract/webhooks.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
+import { jobIdempotencyKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import type { Config } from '../../shared/runtime/config.ts';
 import type { Tracing } from '../../shared/runtime/tracing.ts';
@@ -78,7 +79,7 @@ export class JobSubmission {
 
   constructor(deps: JobSubmissionDeps) {
     this.#deps = deps;
-    this.#idempotencyKeys = new IdempotencyKeys(deps, { kind: 'idem', content: 'body' });
+    this.#idempotencyKeys = new IdempotencyKeys(deps, { key: jobIdempotencyKey, content: 'body' });
   }
 
   async submit(owner: string, input: NewJob): Promise<Submitted> {

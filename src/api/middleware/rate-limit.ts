@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { ApiKey } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
+import { rateKey } from '../../shared/redis/keys.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { AppEnv } from '../env.ts';
 
@@ -27,7 +28,7 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
     if (known) return known;
     const made = new RateLimiterRedis({
       storeClient: redis,
-      keyPrefix: `${prefix}:rate`,
+      keyPrefix: '',
       points,
       duration: WINDOW_S,
       // Who is over the limit costs Redis nothing more.
@@ -41,7 +42,7 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
     if (points === 0) return;
     const { state, over } = await withRedis(async () => {
       try {
-        return { state: await limiterOf(points).consume(key.name), over: false };
+        return { state: await limiterOf(points).consume(rateKey(prefix, key.name)), over: false };
       } catch (thrown) {
         // Being over the limit is a rejection with figures.
         if (thrown instanceof RateLimiterRes) return { state: thrown, over: true };

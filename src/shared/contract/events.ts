@@ -7,12 +7,6 @@ import { type EventType, type ShownWebhook, type Webhook, batchEvents, jobEvents
 /** A larger body is sent without the results, and with the URL to fetch them from: Standard Webhooks' advice. */
 export const MAX_EVENT_BYTES = 20 * 1024;
 
-/** Redis stream of the ids of events that the webhook process has not taken over yet. */
-export const outboxKey = (prefix: string): string => `${prefix}:outbox`;
-
-/** Hash of one delivery. */
-export const deliveryKey = (prefix: string, id: string): string => `${prefix}:webhook:${id}`;
-
 export function wants(webhook: Webhook | undefined, type: EventType): webhook is Webhook {
   return webhook !== undefined && (webhook.events?.includes(type) ?? true);
 }

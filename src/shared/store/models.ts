@@ -5,15 +5,13 @@
  */
 import type { Redis } from 'ioredis';
 import { modelInfoSchema, type ModelInfo } from '../contract/models.ts';
+import { modelsKey, revisionsKey, workersKey } from '../redis/keys.ts';
 import { redisTime } from '../redis/time.ts';
 
 /** A worker repeats its sign of life this often… */
 export const HEARTBEAT_MS = 2000;
 /** …and counts as dead without one for so long: one lost heartbeat is not a death. */
 export const LIFETIME_MS = 3 * HEARTBEAT_MS;
-
-/** Sorted set of the live workers of a model, by the Unix ms (of Redis) at which they count as dead. */
-export const liveWorkersKey = (prefix: string, model: string): string => `${prefix}:workers:${model}`;
 
 export class ModelRegistry {
   readonly #redis: Redis;
@@ -24,49 +22,39 @@ export class ModelRegistry {
     this.#prefix = prefix;
   }
 
-  #workersKey(model: string): string {
-    return liveWorkersKey(this.#prefix, model);
-  }
-
-  /** Hash of the Unix ms at which each revision last had a worker. */
-  get #revisionsKey(): string {
-    return `${this.#prefix}:revisions`;
-  }
-
-  get #modelsKey(): string {
-    return `${this.#prefix}:models`;
-  }
-
   /** Says that a worker serves this model; call again every HEARTBEAT_MS. */
   async announce(workerId: string, model: ModelInfo): Promise<void> {
     const now = await redisTime(this.#redis);
-    const key = this.#workersKey(model.name);
+    const key = workersKey(this.#prefix, model.name);
     await this.#redis
       .multi()
-      .hset(this.#modelsKey, model.name, JSON.stringify(model))
+      .hset(modelsKey(this.#prefix), model.name, JSON.stringify(model))
       .zadd(key, now + LIFETIME_MS, member(workerId, model.revision))
       .zremrangebyscore(key, '-inf', now - 60_000)
-      .hset(this.#revisionsKey, `${model.name}@${model.revision}`, now)
+      .hset(revisionsKey(this.#prefix), `${model.name}@${model.revision}`, now)
       .exec();
   }
 
   /** Says that a worker takes no more jobs. */
   async withdraw(workerId: string, { name, revision }: Pick<ModelInfo, 'name' | 'revision'>): Promise<void> {
-    await this.#redis.zrem(this.#workersKey(name), member(workerId, revision));
+    await this.#redis.zrem(workersKey(this.#prefix, name), member(workerId, revision));
   }
 
   /** Unix ms at which a revision of a model last had a worker; undefined = never. */
   async lastSeen(model: string, revision: string): Promise<number | undefined> {
-    const seen = await this.#redis.hget(this.#revisionsKey, `${model}@${revision}`);
+    const seen = await this.#redis.hget(revisionsKey(this.#prefix), `${model}@${revision}`);
     return seen === null ? undefined : Number(seen);
   }
 
   /** Forgets a model. A worker that still serves it puts it back with its next sign of life. */
   async remove(model: string): Promise<void> {
-    const revisions = Object.keys(await this.#redis.hgetall(this.#revisionsKey));
+    const revisions = Object.keys(await this.#redis.hgetall(revisionsKey(this.#prefix)));
     const own = revisions.filter((each) => each.startsWith(`${model}@`));
-    const forget = this.#redis.multi().hdel(this.#modelsKey, model).del(this.#workersKey(model));
-    if (own.length > 0) forget.hdel(this.#revisionsKey, ...own);
+    const forget = this.#redis
+      .multi()
+      .hdel(modelsKey(this.#prefix), model)
+      .del(workersKey(this.#prefix, model));
+    if (own.length > 0) forget.hdel(revisionsKey(this.#prefix), ...own);
     await forget.exec();
   }
 
@@ -75,13 +63,16 @@ export class ModelRegistry {
    * others, the one that was served last first.
    */
   async list(): Promise<KnownModel[]> {
-    const [stored, now] = await Promise.all([this.#redis.hgetall(this.#modelsKey), redisTime(this.#redis)]);
+    const [stored, now] = await Promise.all([
+      this.#redis.hgetall(modelsKey(this.#prefix)),
+      redisTime(this.#redis),
+    ]);
     const models = Object.values(stored).flatMap((json) => {
       const parsed = modelInfoSchema.safeParse(JSON.parse(json));
       return parsed.success ? [parsed.data] : [];
     });
     const alive = await Promise.all(
-      models.map((model) => this.#redis.zrangebyscore(this.#workersKey(model.name), now, '+inf')),
+      models.map((model) => this.#redis.zrangebyscore(workersKey(this.#prefix, model.name), now, '+inf')),
     );
     const seen = await Promise.all(
       models.map(async ({ name, revision }, i) =>

@@ -117,8 +117,3 @@ export function chunkBackoffMs(attemptsMade: number): number {
 
 /** BullMQ's event stream would keep copies of results; nobody reads it. */
 export const NO_EVENTS = { events: { maxLen: 0 } } as const;
-
-/** Channel on which the ids of canceled jobs are announced to the workers. */
-export function cancelChannel(prefix: string): string {
-  return `${prefix}:canceled`;
-}

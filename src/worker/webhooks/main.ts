@@ -12,7 +12,7 @@ import { redisAt } from '../../shared/redis/address.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
 import { startTracing } from '../../shared/runtime/tracing.ts';
 import { DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
-import { outboxKey } from '../../shared/contract/events.ts';
+import { outboxKey } from '../../shared/redis/keys.ts';
 import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import { receiverPolicy } from '../../shared/runtime/receivers.ts';
 import { Secrets } from '../../shared/store/deliveries/secrets.ts';

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
-import { outboxKey } from '../../shared/contract/events.ts';
+import { outboxKey } from '../../shared/redis/keys.ts';
 
 const GROUP = 'webhooks';
 const BATCH = 100;

@@ -17,8 +17,25 @@ import type { BatchStatus, FinalBatchStatus } from '../../contract/states.ts';
 import { type Webhook, webhookSchema } from '../../contract/webhooks.ts';
 import { batchModel, eventId } from '../../contract/ids.ts';
 import { redisTime } from '../../redis/time.ts';
-import { liveWorkersKey } from '../models.ts';
-import { deliveryKey, outboxKey, showWebhook } from '../../contract/events.ts';
+import {
+  batchChecksumsKey,
+  batchDoneKey,
+  batchKey,
+  batchLeftoversKey,
+  batchListKey,
+  batchPartsKey,
+  batchProgressChannel,
+  batchRemovalKey,
+  deliveryKey,
+  openBatchesKey,
+  outboxKey,
+  reservedBytesKey,
+  runningBatchesKey,
+  storedBytesKey,
+  uploadsKey,
+  workersKey,
+} from '../../redis/keys.ts';
+import { showWebhook } from '../../contract/events.ts';
 import { InputError } from '../../bulk/input.ts';
 import { MAX_MANIFEST_BYTES } from './layout.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
@@ -189,11 +206,11 @@ export class BatchStore {
   ): Promise<'created' | 'unreserved' | keyof BatchLimits> {
     const outcome = await this.#run(
       'create',
-      this.#key(id),
-      this.#ownerKey(owner),
-      this.#removalKey,
-      reservation ?? this.#key(id),
-      this.#openKey(owner),
+      batchKey(this.#prefix, id),
+      batchListKey(this.#prefix, owner),
+      batchRemovalKey(this.#prefix),
+      reservation ?? batchKey(this.#prefix, id),
+      openBatchesKey(this.#prefix, owner),
       id,
       (await redisTime(this.#redis)) + this.#openTtlMs,
       limits.open,
@@ -219,14 +236,16 @@ export class BatchStore {
 
   /** Forgets open batches of an owner that an API of an earlier version closed, which did not count them. */
   async forgetClosed(owner: string): Promise<void> {
-    const ids = Object.keys(await this.#redis.hgetall(this.#openKey(owner)));
-    const statuses = await Promise.all(ids.map((id) => this.#redis.hget(this.#key(id), 'status')));
+    const ids = Object.keys(await this.#redis.hgetall(openBatchesKey(this.#prefix, owner)));
+    const statuses = await Promise.all(
+      ids.map((id) => this.#redis.hget(batchKey(this.#prefix, id), 'status')),
+    );
     const closed = ids.filter((_, i) => statuses[i] !== 'open');
-    if (closed.length > 0) await this.#redis.hdel(this.#openKey(owner), ...closed);
+    if (closed.length > 0) await this.#redis.hdel(openBatchesKey(this.#prefix, owner), ...closed);
   }
 
   async read(id: string): Promise<BatchRecord | undefined> {
-    const fields = await this.#redis.hgetall(this.#key(id));
+    const fields = await this.#redis.hgetall(batchKey(this.#prefix, id));
     return fields.status === undefined ? undefined : parseBatchRecord(fields);
   }
 
@@ -247,7 +266,14 @@ export class BatchStore {
     wanted: (id: string) => boolean = () => true,
   ): Promise<{ found: { id: string; record: BatchRecord }[]; last: string | undefined; atEnd: boolean }> {
     const from = after === undefined ? '+' : `(${after}`;
-    const ids = await this.#redis.zrevrangebylex(this.#ownerKey(owner), from, '-', 'LIMIT', 0, limit);
+    const ids = await this.#redis.zrevrangebylex(
+      batchListKey(this.#prefix, owner),
+      from,
+      '-',
+      'LIMIT',
+      0,
+      limit,
+    );
     const read = ids.filter(wanted);
     const records = await Promise.all(read.map((id) => this.read(id)));
     const found = read.flatMap((id, i) => {
@@ -262,7 +288,12 @@ export class BatchStore {
    * @throws InputError when they are too much to be read
    */
   async parts(id: string): Promise<StoredPart[]> {
-    const parts = await this.#run('read-parts', this.#partsKey(id), MAX_PARTS, MAX_MANIFEST_BYTES);
+    const parts = await this.#run(
+      'read-parts',
+      batchPartsKey(this.#prefix, id),
+      MAX_PARTS,
+      MAX_MANIFEST_BYTES,
+    );
     if (parts === null) {
       throw new InputError(
         `the parts of this batch list more than ${MAX_MANIFEST_BYTES} bytes of columns: cancel it, and submit the input with fewer columns`,
@@ -272,18 +303,18 @@ export class BatchStore {
   }
 
   async part(id: string, number: number): Promise<StoredPart | undefined> {
-    const json = await this.#redis.hget(this.#partsKey(id), String(number));
+    const json = await this.#redis.hget(batchPartsKey(this.#prefix, id), String(number));
     return json === null ? undefined : storedPartSchema.parse(JSON.parse(json));
   }
 
   /** Bytes of input that are kept, of all batches. */
   async storedBytes(): Promise<number> {
-    return Number((await this.#redis.get(this.#bytesKey)) ?? 0);
+    return Number((await this.#redis.get(storedBytesKey(this.#prefix))) ?? 0);
   }
 
   /** Bytes that uploads under way have reserved. */
   async reservedBytes(): Promise<number> {
-    return Number((await this.#redis.hget(this.#reservedKey, 'total')) ?? 0);
+    return Number((await this.#redis.hget(reservedBytesKey(this.#prefix), 'total')) ?? 0);
   }
 
   /**
@@ -302,10 +333,10 @@ export class BatchStore {
     const [batch = ''] = upload.split(' ', 1);
     const [outcome, bytes] = (await this.#run(
       'reserve',
-      this.#key(batch),
-      this.#bytesKey,
-      this.#uploadsKey,
-      this.#reservedKey,
+      batchKey(this.#prefix, batch),
+      storedBytesKey(this.#prefix),
+      uploadsKey(this.#prefix),
+      reservedBytesKey(this.#prefix),
       upload,
       needed,
       wanted,
@@ -318,7 +349,7 @@ export class BatchStore {
 
   /** Gives back what an upload has reserved. */
   async release(upload: string): Promise<void> {
-    await this.#run('release', this.#uploadsKey, this.#reservedKey, upload);
+    await this.#run('release', uploadsKey(this.#prefix), reservedBytesKey(this.#prefix), upload);
   }
 
   /** @param upload whose reservation ends when the part is added */
@@ -326,12 +357,12 @@ export class BatchStore {
     const [now, openKey] = await Promise.all([redisTime(this.#redis), this.#openKeyOf(id)]);
     const [outcome, detail] = (await this.#run(
       'add-part',
-      this.#key(id),
-      this.#partsKey(id),
-      this.#removalKey,
-      this.#bytesKey,
-      this.#uploadsKey,
-      this.#reservedKey,
+      batchKey(this.#prefix, id),
+      batchPartsKey(this.#prefix, id),
+      batchRemovalKey(this.#prefix),
+      storedBytesKey(this.#prefix),
+      uploadsKey(this.#prefix),
+      reservedBytesKey(this.#prefix),
       openKey,
       id,
       part.number,
@@ -364,10 +395,10 @@ export class BatchStore {
   ): Promise<CompleteOutcome> {
     const [outcome, status] = (await this.#run(
       'complete',
-      this.#key(id),
-      this.#partsKey(id),
-      this.#removalKey,
-      this.#runningKey,
+      batchKey(this.#prefix, id),
+      batchPartsKey(this.#prefix, id),
+      batchRemovalKey(this.#prefix),
+      runningBatchesKey(this.#prefix),
       await this.#openKeyOf(id),
       id,
       parts,
@@ -384,8 +415,8 @@ export class BatchStore {
   ): Promise<{ status: BatchStatus | undefined; revision: string | undefined; done: boolean }> {
     const [status, revision, done] = (await this.#run(
       'start-chunk',
-      this.#key(id),
-      this.#doneKey(id),
+      batchKey(this.#prefix, id),
+      batchDoneKey(this.#prefix, id),
       chunk,
     )) as [string | null, string | null, number];
     return { status: parseStatus(status), revision: revision ?? undefined, done: done === 1 };
@@ -400,14 +431,14 @@ export class BatchStore {
     const event = eventId(id, Date.now());
     const [outcome, revision, ...chunks] = (await this.#run(
       'hand-out',
-      this.#key(id),
-      this.#doneKey(id),
-      this.#runningKey,
-      this.#removalKey,
-      liveWorkersKey(this.#prefix, batchModel(id) ?? ''),
+      batchKey(this.#prefix, id),
+      batchDoneKey(this.#prefix, id),
+      runningBatchesKey(this.#prefix),
+      batchRemovalKey(this.#prefix),
+      workersKey(this.#prefix, batchModel(id) ?? ''),
       outboxKey(this.#prefix),
       deliveryKey(this.#prefix, event),
-      this.#checksumsKey(id),
+      batchChecksumsKey(this.#prefix, id),
       id,
       done?.chunk ?? '',
       done?.revision ?? '',
@@ -430,7 +461,7 @@ export class BatchStore {
   async reportProblem(id: string, problem: { code: string; message: string }): Promise<void> {
     await this.#run(
       'report-problem',
-      this.#key(id),
+      batchKey(this.#prefix, id),
       problem.code,
       JSON.stringify({ ...problem, since: new Date().toISOString() }),
     );
@@ -447,8 +478,8 @@ export class BatchStore {
   ): Promise<void> {
     await this.#run(
       'report-damage',
-      this.#key(id),
-      this.#doneKey(id),
+      batchKey(this.#prefix, id),
+      batchDoneKey(this.#prefix, id),
       JSON.stringify({ ...problem, since: new Date().toISOString() }),
       results?.chunk ?? '',
       results?.revision ?? '',
@@ -474,14 +505,14 @@ export class BatchStore {
     // A worker ends batches as failed alone, and its user of Redis has no right to the keys that the script needs for others.
     const [leftoversKey, bytesKey, openKey] =
       status === 'failed'
-        ? [this.#key(id), this.#key(id), this.#key(id)]
-        : [this.#leftoversKey, this.#bytesKey, await this.#openKeyOf(id)];
+        ? [batchKey(this.#prefix, id), batchKey(this.#prefix, id), batchKey(this.#prefix, id)]
+        : [batchLeftoversKey(this.#prefix), storedBytesKey(this.#prefix), await this.#openKeyOf(id)];
     const ended = await this.#run(
       'end',
-      this.#key(id),
-      this.#partsKey(id),
-      this.#runningKey,
-      this.#removalKey,
+      batchKey(this.#prefix, id),
+      batchPartsKey(this.#prefix, id),
+      runningBatchesKey(this.#prefix),
+      batchRemovalKey(this.#prefix),
       leftoversKey,
       bytesKey,
       outboxKey(this.#prefix),
@@ -510,11 +541,11 @@ export class BatchStore {
   ): Promise<boolean> {
     const resumed = await this.#run(
       'resume',
-      this.#key(id),
-      this.#doneKey(id),
-      this.#runningKey,
-      this.#removalKey,
-      this.#checksumsKey(id),
+      batchKey(this.#prefix, id),
+      batchDoneKey(this.#prefix, id),
+      runningBatchesKey(this.#prefix),
+      batchRemovalKey(this.#prefix),
+      batchChecksumsKey(this.#prefix, id),
       id,
       restart ? '1' : '',
       ...damaged.flatMap(({ chunk, rows }) => [chunk, rows]),
@@ -533,20 +564,20 @@ export class BatchStore {
   }
 
   async #remove(id: string, onlyDue: boolean): Promise<boolean> {
-    const [owner, reservation] = await this.#redis.hmget(this.#key(id), 'owner', 'reservation');
+    const [owner, reservation] = await this.#redis.hmget(batchKey(this.#prefix, id), 'owner', 'reservation');
     const removed = await this.#run(
       'remove',
-      this.#key(id),
-      this.#partsKey(id),
-      this.#doneKey(id),
-      this.#ownerKey(owner ?? ''),
-      this.#runningKey,
-      this.#removalKey,
-      this.#leftoversKey,
-      this.#bytesKey,
-      reservation ?? this.#key(id),
-      this.#checksumsKey(id),
-      this.#openKey(owner ?? ''),
+      batchKey(this.#prefix, id),
+      batchPartsKey(this.#prefix, id),
+      batchDoneKey(this.#prefix, id),
+      batchListKey(this.#prefix, owner ?? ''),
+      runningBatchesKey(this.#prefix),
+      batchRemovalKey(this.#prefix),
+      batchLeftoversKey(this.#prefix),
+      storedBytesKey(this.#prefix),
+      reservation ?? batchKey(this.#prefix, id),
+      batchChecksumsKey(this.#prefix, id),
+      openBatchesKey(this.#prefix, owner ?? ''),
       id,
       onlyDue ? await redisTime(this.#redis) : '',
     );
@@ -555,27 +586,27 @@ export class BatchStore {
 
   /** Batches that were removed or have expired, and whose blobs may still be there. */
   leftovers(): Promise<string[]> {
-    return this.#redis.smembers(this.#leftoversKey);
+    return this.#redis.smembers(batchLeftoversKey(this.#prefix));
   }
 
   async blobsRemoved(id: string): Promise<void> {
-    await this.#redis.srem(this.#leftoversKey, id);
+    await this.#redis.srem(batchLeftoversKey(this.#prefix), id);
   }
 
   /** Batches whose input is whole and which have not ended. */
   running(): Promise<string[]> {
-    return this.#redis.smembers(this.#runningKey);
+    return this.#redis.smembers(runningBatchesKey(this.#prefix));
   }
 
   /** Batches whose time is up. */
   async due(limit: number): Promise<string[]> {
     const now = await redisTime(this.#redis);
-    return this.#redis.zrangebyscore(this.#removalKey, '-inf', now, 'LIMIT', 0, limit);
+    return this.#redis.zrangebyscore(batchRemovalKey(this.#prefix), '-inf', now, 'LIMIT', 0, limit);
   }
 
   /** Unix ms at which a batch is removed, if nothing happens to it; undefined while it is worked on. */
   async removalTime(id: string): Promise<number | undefined> {
-    const score = await this.#redis.zscore(this.#removalKey, id);
+    const score = await this.#redis.zscore(batchRemovalKey(this.#prefix), id);
     return score === null ? undefined : Number(score);
   }
 
@@ -586,23 +617,22 @@ export class BatchStore {
 
   /** Keeps a batch that has ended until then (Unix ms) at least. */
   async keepUntil(id: string, time: number): Promise<void> {
-    await this.#redis.zadd(this.#removalKey, 'XX', 'GT', time, id);
+    await this.#redis.zadd(batchRemovalKey(this.#prefix), 'XX', 'GT', time, id);
   }
 
   /** Which chunks are done, a bit each, that of chunk 0 being the highest of the first byte. */
   async doneBits(id: string): Promise<Buffer> {
-    return (await this.#redis.getBuffer(this.#doneKey(id))) ?? Buffer.alloc(0);
+    return (await this.#redis.getBuffer(batchDoneKey(this.#prefix, id))) ?? Buffer.alloc(0);
   }
 
   /** Checksums of the results of `count` chunks from `first` on (results.ts), as far as they are recorded. */
   async checksums(id: string, first: number, count: number): Promise<Buffer> {
     const [from, to] = [first * CHECKSUM_BYTES, (first + count) * CHECKSUM_BYTES - 1];
-    return this.#redis.getrangeBuffer(this.#checksumsKey(id), from, to);
+    return this.#redis.getrangeBuffer(batchChecksumsKey(this.#prefix, id), from, to);
   }
 
-  /** Channel on which the ids of batches are announced whose results have grown or which have ended. */
   get progressChannel(): string {
-    return `${this.#prefix}:batch-progress`;
+    return batchProgressChannel(this.#prefix);
   }
 
   #run(script: Script, ...args: (string | number | Buffer)[]): Promise<unknown> {
@@ -611,57 +641,9 @@ export class BatchStore {
     return command.apply(this.#redis, args);
   }
 
-  #key(id: string): string {
-    return `${this.#prefix}:batch:${id}`;
-  }
-
-  #partsKey(id: string): string {
-    return `${this.#key(id)}:parts`;
-  }
-
-  #doneKey(id: string): string {
-    return `${this.#key(id)}:done`;
-  }
-
-  #checksumsKey(id: string): string {
-    return `${this.#key(id)}:checksums`;
-  }
-
-  #ownerKey(owner: string): string {
-    return `${this.#prefix}:batches:${owner}`;
-  }
-
-  #openKey(owner: string): string {
-    return `${this.#prefix}:batches-open:${owner}`;
-  }
-
-  /** The same of the owner of a batch. */
+  /** The open batches of the owner of a batch. */
   async #openKeyOf(id: string): Promise<string> {
-    return this.#openKey((await this.#redis.hget(this.#key(id), 'owner')) ?? '');
-  }
-
-  get #runningKey(): string {
-    return `${this.#prefix}:batches-running`;
-  }
-
-  get #removalKey(): string {
-    return `${this.#prefix}:batches-removal`;
-  }
-
-  get #leftoversKey(): string {
-    return `${this.#prefix}:batches-leftovers`;
-  }
-
-  get #uploadsKey(): string {
-    return `${this.#prefix}:batches-uploads`;
-  }
-
-  get #reservedKey(): string {
-    return `${this.#prefix}:batches-reserved`;
-  }
-
-  get #bytesKey(): string {
-    return `${this.#prefix}:batches-bytes`;
+    return openBatchesKey(this.#prefix, (await this.#redis.hget(batchKey(this.#prefix, id), 'owner')) ?? '');
   }
 }
 

@@ -16,9 +16,9 @@ import {
 } from '../../contract/webhooks.ts';
 import type { DeliveryStatus } from '../../contract/states.ts';
 import { batchModel, firstEventId, parseJobId } from '../../contract/ids.ts';
-import { ownersKey } from '../../redis/keys.ts';
+import { deliveryKey, deliveryListKey, failedDeliveriesKey, outboxKey, ownersKey } from '../../redis/keys.ts';
 import { redisTime } from '../../redis/time.ts';
-import { deliveryKey, deliveryUrl, outboxKey } from '../../contract/events.ts';
+import { deliveryUrl } from '../../contract/events.ts';
 
 const deliveryRecordSchema = z.object({
   type: z.enum([...jobEvents, ...batchEvents]),
@@ -112,7 +112,7 @@ export class DeliveryStore {
     });
     await Promise.all(
       [...byOwner].map(([owner, owned]) =>
-        this.#redis.zadd(this.#allKey(owner), ...owned.flatMap((id) => [0, id])),
+        this.#redis.zadd(deliveryListKey(this.#prefix, owner), ...owned.flatMap((id) => [0, id])),
       ),
     );
     if (byOwner.size > 0) await this.#redis.sadd(ownersKey(this.#prefix), ...byOwner.keys());
@@ -137,7 +137,7 @@ export class DeliveryStore {
     const written = await this.#run(
       'record-attempt',
       deliveryKey(this.#prefix, id),
-      this.#failedKey(owner),
+      failedDeliveriesKey(this.#prefix, owner),
       id,
       run,
       JSON.stringify(attempt),
@@ -170,7 +170,7 @@ export class DeliveryStore {
     const found = await this.#run(
       'redeliver',
       deliveryKey(this.#prefix, id),
-      this.#failedKey(owner),
+      failedDeliveriesKey(this.#prefix, owner),
       outboxKey(this.#prefix),
       id,
     );
@@ -182,7 +182,7 @@ export class DeliveryStore {
     owner: string,
     { failed, limit, after }: { failed: boolean; limit: number; after?: string | undefined },
   ): Promise<{ id: string; record: DeliveryRecord }[]> {
-    const key = failed ? this.#failedKey(owner) : this.#allKey(owner);
+    const key = failed ? failedDeliveriesKey(this.#prefix, owner) : deliveryListKey(this.#prefix, owner);
     const found: { id: string; record: DeliveryRecord }[] = [];
     let from = after;
     while (found.length < limit) {
@@ -216,7 +216,8 @@ export class DeliveryStore {
     owner: string,
     { status, model, limit, after }: DeliveryFilter & { limit: number; after?: string | undefined },
   ): Promise<{ found: { id: string; record: DeliveryRecord }[]; last: string | undefined; atEnd: boolean }> {
-    const key = status === 'failed' ? this.#failedKey(owner) : this.#allKey(owner);
+    const key =
+      status === 'failed' ? failedDeliveriesKey(this.#prefix, owner) : deliveryListKey(this.#prefix, owner);
     const found: { id: string; record: DeliveryRecord }[] = [];
     let last = after;
     let atEnd = false;
@@ -252,7 +253,8 @@ export class DeliveryStore {
   async trim(ageMs: number): Promise<void> {
     const before = `(${firstEventId((await redisTime(this.#redis)) - ageMs - LIST_SLACK_MS)}`;
     for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
-      for (const key of [this.#allKey(owner), this.#failedKey(owner)]) await this.#trimList(key, before);
+      for (const key of [deliveryListKey(this.#prefix, owner), failedDeliveriesKey(this.#prefix, owner)])
+        await this.#trimList(key, before);
     }
   }
 
@@ -264,14 +266,20 @@ export class DeliveryStore {
   async forgetOldest(most: number): Promise<number> {
     let forgotten = 0;
     for (const owner of await this.#redis.smembers(ownersKey(this.#prefix))) {
-      const key = this.#allKey(owner);
+      const key = deliveryListKey(this.#prefix, owner);
       let excess = (await this.#redis.zcard(key)) - most;
       for (let from = '-'; excess > 0;) {
         const ids = await this.#redis.zrangebylex(key, from, '+', 'LIMIT', 0, Math.min(TRIM_PAGE, excess));
         if (ids.length === 0) break;
         const gone = await Promise.all(
           ids.map((id) =>
-            this.#run('forget', deliveryKey(this.#prefix, id), key, this.#failedKey(owner), id),
+            this.#run(
+              'forget',
+              deliveryKey(this.#prefix, id),
+              key,
+              failedDeliveriesKey(this.#prefix, owner),
+              id,
+            ),
           ),
         );
         const count = gone.filter((each) => each === 1).length;
@@ -304,14 +312,6 @@ export class DeliveryStore {
     const commands = this.#redis as unknown as Record<string, RunScript>;
     const command = commands[commandName(script)] as RunScript;
     return command.apply(this.#redis, args);
-  }
-
-  #allKey(owner: string): string {
-    return `${this.#prefix}:webhooks:${owner}`;
-  }
-
-  #failedKey(owner: string): string {
-    return `${this.#prefix}:webhooks-failed:${owner}`;
   }
 }
 

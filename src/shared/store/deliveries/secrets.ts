@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { AppError } from '../../contract/problems.ts';
 import { EVERYBODY } from '../../contract/owner.ts';
+import { secretsKey } from '../../redis/keys.ts';
 import { newSecret } from '../../runtime/webhook-secret.ts';
 
 /** Every webhook is signed with all of them, in one header. */
@@ -69,7 +70,7 @@ export class Secrets {
   async #rotate(owner: string, fresh: string, onlyFirst: boolean): Promise<Secret[]> {
     const { prefix, overlapMs } = this.#options;
     const now = Date.now();
-    const key = `${prefix}:webhook-secrets:${owner}`;
+    const key = secretsKey(prefix, owner);
     const fields = await this.#redis.amuletRotate(
       key,
       fresh,

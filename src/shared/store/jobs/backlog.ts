@@ -10,17 +10,8 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { parseJobId } from '../../contract/ids.ts';
-import { jobListKey, ownersKey } from '../../redis/keys.ts';
+import { backlogKey, backlogTotalsKey, jobListKey, ownersKey } from '../../redis/keys.ts';
 import { queueName } from '../queues.ts';
-
-/** Sorted set of the jobs of a queue that have no outcome. */
-export const backlogKey = (prefix: string, queue: string): string => `${prefix}:backlog:${queue}`;
-
-/**
- * Hash of how many texts and bytes that is, of all queues: `texts <queue>` and `bytes <queue>`; and of the texts that have left
- * them since there was the first, `ended <queue>`.
- */
-export const backlogTotalsKey = (prefix: string): string => `${prefix}:backlog`;
 
 /** The function `leave_backlog` for scripts that end jobs. */
 export const LEAVE_BACKLOG = readScript('remove-from-backlog');

@@ -4,21 +4,23 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import { backlogKey, backlogTotalsKey, LEAVE_BACKLOG } from './backlog.ts';
+import { LEAVE_BACKLOG } from './backlog.ts';
 import { JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
 import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
 import type { jobEvents } from '../../contract/webhooks.ts';
 import type { RowResult } from '../../contract/results.ts';
 import { eventId, parseJobId } from '../../contract/ids.ts';
 import { queueName } from '../queues.ts';
+import { MAX_EVENT_BYTES, newDelivery, showWebhook, wants } from '../../contract/events.ts';
 import {
+  backlogKey,
+  backlogTotalsKey,
+  deadlinesKey,
   deliveryKey,
-  MAX_EVENT_BYTES,
-  newDelivery,
+  jobDoneChannel,
+  jobKey,
   outboxKey,
-  showWebhook,
-  wants,
-} from '../../contract/events.ts';
+} from '../../redis/keys.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
@@ -72,17 +74,15 @@ export class JobRecords {
   }
 
   #key(id: string): string {
-    return `${this.#prefix}:job:${id}`;
+    return jobKey(this.#prefix, id);
   }
 
-  /** ZSET of the jobs that must be started in time: member job id, score Unix ms. */
   get deadlinesKey(): string {
-    return `${this.#prefix}:deadlines`;
+    return deadlinesKey(this.#prefix);
   }
 
-  /** Channel on which the outcome of one job is announced. */
   doneChannel(id: string): string {
-    return `${this.#prefix}:done:${id}`;
+    return jobDoneChannel(this.#prefix, id);
   }
 
   isDoneChannel(channel: string): boolean {
