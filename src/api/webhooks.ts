@@ -8,11 +8,9 @@ import { deliveryJobId } from '../shared/store/queues.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
 import { toPage } from './list-page.ts';
 import type { Admission } from './load/admission.ts';
-import {
-  toDelivery,
-  type DeliveryFilter,
-  type DeliveryStore,
-} from '../shared/store/deliveries/delivery-store.ts';
+import { toDelivery } from '../shared/store/deliveries/delivery-view.ts';
+import type { DeliveryFilter } from '../shared/store/deliveries/delivery-lists.ts';
+import type { DeliveryStore } from '../shared/store/deliveries/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/store/deliveries/secrets.ts';
 
 export interface WebhookServiceDeps {
@@ -76,8 +74,8 @@ export class WebhookService {
     const page = { limit, after, filtered: false, maxLooked: 1 };
     return withRedis(async () => {
       const { entries, next } = await toPage(page, async (from, count) => {
-        if (filtered) return deliveries.filtered(owner, { ...filter, limit: count, after: from });
-        const found = await deliveries.list(owner, { failed, limit: count, after: from });
+        if (filtered) return deliveries.lists.filtered(owner, { ...filter, limit: count, after: from });
+        const found = await deliveries.lists.page(owner, { failed, limit: count, after: from });
         return { found, last: found.at(-1)?.id, atEnd: found.length < count };
       });
       return { deliveries: entries.map(({ id, record }) => toDelivery(id, record)), next };

@@ -156,7 +156,7 @@ describe('results of a chunk', () => {
 
   test('a chunk is counted with the checksum of what is stored', async () => {
     const id = await completed();
-    const bytes = await inside.store.checksums(id, 0, chunks.length);
+    const bytes = await inside.store.chunks.checksums(id, 0, chunks.length);
     for (const [chunk, text] of chunks.entries()) {
       const counts = countOutcomes(Buffer.from(text));
       expect(counts.failedRows).toBe(text.split('"error":{').length - 1);

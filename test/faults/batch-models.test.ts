@@ -168,17 +168,18 @@ describe('the worker in this process', () => {
     const [redis, subscriber] = connections as [Redis, Redis];
     const { REDIS_PREFIX: prefix, BLOB_URL: url } = stack.env as Record<'REDIS_PREFIX' | 'BLOB_URL', string>;
     const config = loadConfig({ ...stack.env, MODEL_PROCESSES: '2' });
+    const batches = new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
+    const start = batches.chunks.start.bind(batches.chunks);
+    batches.chunks.start = async (id, chunk) => {
+      await beforeStart(id);
+      const started = await start(id, chunk);
+      await afterStart(id);
+      return started;
+    };
     consumer = new BulkConsumer({
       config,
       redis,
-      batches: new (class extends BatchStore {
-        override async startChunk(id: string, chunk: number) {
-          await beforeStart(id);
-          const started = await super.startChunk(id, chunk);
-          await afterStart(id);
-          return started;
-        }
-      })({ redis, prefix, ttlS: 60, openTtlS: 60 }),
+      batches,
       blobs: lazyBlobStore(url),
       classifier,
       model: MODEL,
@@ -266,7 +267,7 @@ describe('the worker in this process', () => {
       unknownRows: 0,
       unknownShares: 0,
     };
-    expect(await store.handOut(id, 1, counted)).toMatchObject({ outcome: 'more' });
+    expect(await store.chunks.finish(id, 1, counted)).toMatchObject({ outcome: 'counted' });
     await worker.close(true);
     await eventually(async () =>
       (await redis.exists(`${worker.toKey(job.id!)}:lock`)) === 0 ? true : undefined,

@@ -90,9 +90,9 @@ class HeldUpload {
 
 /** Waits until every upload has an answer or has had its bytes reserved. */
 const reserved = (bytes: number) =>
-  eventually(async () => ((await inside.store.reservedBytes()) >= bytes ? true : undefined));
+  eventually(async () => ((await inside.store.reservations.reservedBytes()) >= bytes ? true : undefined));
 const nothingReserved = () =>
-  eventually(async () => ((await inside.store.reservedBytes()) === 0 ? true : undefined));
+  eventually(async () => ((await inside.store.reservations.reservedBytes()) === 0 ? true : undefined));
 
 describe('parallel uploads', () => {
   test('to several instances never store more than all batches may have', async () => {
@@ -107,7 +107,7 @@ describe('parallel uploads', () => {
     for (const upload of uploads) upload.end();
     const answers = await Promise.all(uploads.map(({ answer }) => answer.catch(() => undefined)));
     expect(bytesOnDisk()).toBeLessThanOrEqual(STORED);
-    expect(await inside.store.storedBytes()).toBe(bytesOnDisk());
+    expect(await inside.store.reservations.storedBytes()).toBe(bytesOnDisk());
     for (const answer of answers) expect([201, 429, undefined]).toContain(answer?.status);
     expect(answers.filter((answer) => answer?.status === 429).length).toBeGreaterThan(0);
     await nothingReserved();
@@ -143,7 +143,7 @@ describe('parallel uploads', () => {
     for (const upload of uploads) upload.send(999_900);
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(bytesOnDisk()).toBe(1_000_000);
-    expect(await inside.store.reservedBytes()).toBe(0);
+    expect(await inside.store.reservations.reservedBytes()).toBe(0);
     uploads.forEach((upload, i) => {
       upload.send(i < 4 ? 100 : 200);
       upload.end();
@@ -185,7 +185,7 @@ test('what a killed instance had reserved is free when its lease is over', async
   await eventually(async () =>
     (await calls.putPart(other, 1, records(700_000))).status === 201 ? true : undefined,
   );
-  expect(await inside.store.reservedBytes()).toBe(0);
-  expect(await inside.store.storedBytes()).toBe(700_000);
+  expect(await inside.store.reservations.reservedBytes()).toBe(0);
+  expect(await inside.store.reservations.storedBytes()).toBe(700_000);
   for (const id of [lost, other]) await calls.remove(id);
 });

@@ -127,11 +127,11 @@ describe('the blob store', () => {
 
 test('the counter of stored bytes is exact when everything has ended and is removed', async () => {
   const { body } = await calls.call<{ batches: Batch[] }>('/v1/batches?limit=100');
-  expect(await inside.store.storedBytes()).toBe(
+  expect(await inside.store.reservations.storedBytes()).toBe(
     body.batches.reduce((sum, batch) => sum + batch.input.bytes, 0),
   );
   for (const { id } of body.batches) await calls.remove(id);
-  expect(await inside.store.storedBytes()).toBe(0);
+  expect(await inside.store.reservations.storedBytes()).toBe(0);
   expect(batchFolders()).toEqual([]);
 });
 
@@ -148,7 +148,7 @@ describe('quotas', () => {
     expect((await calls.putPart(id, 2, records(40_000))).status).toBe(201);
     expect((await calls.get(id)).body.input.bytes).toBe(100_000);
     await calls.remove(id);
-    expect(await inside.store.storedBytes()).toBe(0);
+    expect(await inside.store.reservations.storedBytes()).toBe(0);
     await eventually(() => Promise.resolve(batchFolders().length === 0 ? true : undefined));
     expect(unfinishedFiles()).toEqual([]);
   });
@@ -171,11 +171,11 @@ describe('quotas', () => {
     expectProblem(await calls.post(streamed(records(30_000))), [429, 'quota_reached']);
     // Nothing is lost of what was there, and it can be sent again.
     expect((await calls.putPart(ids[0], 1, records(90_000))).status).toBe(200);
-    expect(await inside.store.storedBytes()).toBe(180_000);
+    expect(await inside.store.reservations.storedBytes()).toBe(180_000);
     await calls.remove(ids[0]);
     expect((await calls.putPart(ids[2], 1, records(30_000))).status).toBe(201);
     for (const id of ids.slice(1)) await calls.remove(id);
-    expect(await inside.store.storedBytes()).toBe(0);
+    expect(await inside.store.reservations.storedBytes()).toBe(0);
     expect(batchFolders()).toEqual([]);
   });
 });
@@ -189,7 +189,7 @@ test('expiry: an open batch loses its data when no part comes, any other when it
   await inside.store.reportProblem(canceled, { code: 'blob_store_full', message: 'it is full' });
   expect((await calls.get(canceled)).body).toMatchObject({ status: 'canceled', problem: null });
   expect((await calls.complete(queued, [{ number: 1 }])).status).toBe(202);
-  expect(await inside.store.storedBytes()).toBe(3000);
+  expect(await inside.store.reservations.storedBytes()).toBe(3000);
 
   const expired = await calls.until(open, ({ status }) => status === 'expired');
   expect(expired).toMatchObject({ error: { code: 'batch_expired' }, input: { bytes: 0 } });
@@ -208,7 +208,7 @@ test('expiry: an open batch loses its data when no part comes, any other when it
   // What is to be worked on does not expire, however long nobody works on it.
   expect((await calls.get(queued)).body).toMatchObject({ status: 'queued', expires_at: null });
   expect(batchFolders()).toEqual([queued]);
-  expect(await inside.store.storedBytes()).toBe(1000);
+  expect(await inside.store.reservations.storedBytes()).toBe(1000);
   expect(unfinishedFiles()).toEqual([]);
 });
 
@@ -298,7 +298,7 @@ describe(`a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`, 
     expect(readdirSync(blobFolder)).toEqual(['~tmp']);
     expect(readdirSync(path.join(blobFolder, '~tmp'))).toEqual([]);
     expect(freeBytes()).toBe(before);
-    expect(await inside.store.storedBytes()).toBe(0);
+    expect(await inside.store.reservations.storedBytes()).toBe(0);
     expect((await calls.putPart(id, 1, records(100_000))).status).toBe(201);
     await removeAll(id);
   }

@@ -210,7 +210,7 @@ test('chunks that a crash kept out of the queue are put there', async () => {
   // As an API does that dies between completing a batch and adding its first chunks…
   const completed = await calls.open();
   await calls.putPart(completed, 1, small.body);
-  const parts = await inside.store.parts(completed);
+  const parts = await inside.store.parts.list(completed);
   const blobs = await openBlobStore(stack.env.BLOB_URL!);
   await blobs.put(manifestKey(completed, '1'), encodeManifest(parts));
   const chunks = parts[0]!.chunks;
@@ -219,8 +219,8 @@ test('chunks that a crash kept out of the queue are put there', async () => {
   });
   // …and a worker that dies between counting a chunk and adding the next ones.
   const counted = await calls.submit(small.body);
-  const lost = await inside.store.handOut(counted, 100);
-  expect(lost).toMatchObject({ outcome: 'more', chunks: expect.arrayContaining([20, 21, 22]) });
+  const lost = await inside.store.chunks.claim(counted, 100);
+  expect(lost).toEqual(expect.arrayContaining([20, 21, 22]));
   for (const id of [completed, counted]) {
     await expectUndisturbed(calls, inside, id, small, resultsOf(small));
   }

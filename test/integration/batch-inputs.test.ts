@@ -57,7 +57,7 @@ async function batch(columns: string[]): Promise<string> {
   for (const part of parts.slice(0, 2)) await blobs.put(indexKey(part.blob), index.bytes);
   await blobs.put(manifestKey(id, 'm'), encodeManifest(parts));
   const limits = { batchBytes: 1e9, storedBytes: 1e9, batchChunks: 1e6, openParts: 1e6 };
-  await batches.addPart(id, parts[0]!, limits, `${id} upload`);
+  await batches.parts.add(id, parts[0]!, limits, `${id} upload`);
   await batches.complete(id, { parts: 1, chunks: PARTS * CHUNKS, manifest: 'm' });
   return id;
 }

@@ -194,7 +194,7 @@ describe('what one key may have', () => {
     expect((await calls.complete(first, parts)).status).toBe(202);
     expect((await calls.putPart(second, 2, '{"text":"a"}\n')).status).toBe(201);
     for (const id of [first, second]) await calls.remove(id);
-    expect(await inside.store.reservedBytes()).toBe(0);
+    expect(await inside.store.reservations.reservedBytes()).toBe(0);
   });
 
   test('kept batches: one more is refused until one is deleted', async () => {
@@ -263,7 +263,7 @@ describe('pieces of work of a batch', () => {
     const { status, body } = await calls.post<Problem>(RECORD.repeat(5));
     expect([status, body.code, body.detail]).toEqual([413, 'body_too_large', detail]);
     expect((await calls.call<{ batches: Batch[] }>('/v1/batches')).body.batches).toEqual([]);
-    expect(await inside.store.reservedBytes()).toBe(0);
+    expect(await inside.store.reservations.reservedBytes()).toBe(0);
   });
 
   test('too many are refused while the upload goes on', async () => {
@@ -286,7 +286,9 @@ describe('pieces of work of a batch', () => {
     const id = await calls.open();
     const racing = [1, 2].map((number) => calls.putPart<Problem>(id, number, held(3, ended)));
     // Each has reserved room, and so has seen a batch without parts.
-    await eventually(async () => ((await inside.store.reservedBytes()) > 2 * 65_536 ? true : undefined));
+    await eventually(async () =>
+      (await inside.store.reservations.reservedBytes()) > 2 * 65_536 ? true : undefined,
+    );
     end();
     const answers = await Promise.all(racing);
     const refused = answers.findIndex(({ status }) => status === 413);
@@ -301,7 +303,7 @@ describe('pieces of work of a batch', () => {
     expect((await calls.complete(id, [{ number: winner }, { number: 3 }])).status).toBe(202);
     expect(await calls.finished(id)).toMatchObject({ status: 'completed', rows: { finished: 4 } });
     await calls.remove(id);
-    expect(await inside.store.reservedBytes()).toBe(0);
+    expect(await inside.store.reservations.reservedBytes()).toBe(0);
   });
 });
 

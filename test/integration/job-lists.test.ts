@@ -307,9 +307,9 @@ describe('a job that waits', () => {
     const group = newGroupId('normal', 'sst2-minilm');
     const job = { id: newJobId(group), owner: 'a', texts: 3, bytes: 30 };
     for (let i = 0; i < 3; i++) {
-      expect(await backlog.takeIn(QUEUE, [job])).toEqual({ ahead: 0, size: { texts: 3, bytes: 30 } });
+      expect(await backlog.add(QUEUE, [job])).toEqual({ ahead: 0, size: { texts: 3, bytes: 30 } });
     }
-    await backlog.forget(QUEUE, [job.id, job.id]);
+    await backlog.purge(QUEUE, [job.id, job.id]);
     expect(await size()).toEqual({ texts: 0, bytes: 0 });
   });
 
@@ -317,7 +317,7 @@ describe('a job that waits', () => {
     const lost = newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, '000000000001'));
     const waiting = await submit({ text: 'a' });
     const young = newJobId(newGroupId('normal', 'sst2-minilm'));
-    await backlog.takeIn(
+    await backlog.add(
       QUEUE,
       [lost, young].map((id) => ({ id, owner: 'a', texts: 5, bytes: 50 })),
     );

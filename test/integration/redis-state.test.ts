@@ -7,7 +7,8 @@ import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/jobs/waiters.ts';
 import { jobIdempotencyKey } from '../../src/shared/redis/keys.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
-import { BatchStore, toBatch } from '../../src/shared/store/batches/batch-store.ts';
+import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
+import { toBatch } from '../../src/shared/store/batches/batch-view.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { BATCH_TRANSITIONS } from '../../src/shared/contract/states.ts';
 import { batchStatusSchema } from '../../src/shared/contract/batches.ts';
@@ -151,24 +152,24 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 3, chunks: 3, sha256: '', lines: 3 };
-    await batches.addPart(id, part, LIMITS, `${id} upload`);
+    await batches.parts.add(id, part, LIMITS, `${id} upload`);
     expect(await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' })).toEqual({ outcome: 'queued' });
-    expect(await batches.handOut(id, 2)).toMatchObject({ outcome: 'more', chunks: [0, 1] });
+    expect(await batches.chunks.claim(id, 2)).toEqual([0, 1]);
     const done = { chunk: 0, revision: 'r1', rows: 1, failedRows: 0, unknownRows: 0, unknownShares: 0 };
-    expect(await batches.handOut(id, 2, done)).toMatchObject({ outcome: 'more', chunks: [2] });
+    expect(await batches.chunks.finish(id, 2, done)).toMatchObject({ outcome: 'counted', claimed: [2] });
 
     const fail = () => batches.end(id, 'failed', { code: 'revision_gone', message: 'gone' });
     await fail();
     expect(await batches.resume(id, false)).toBe(true);
-    expect(await batches.startChunk(id, 0)).toMatchObject({ revision: 'r1', done: true });
+    expect(await batches.chunks.start(id, 0)).toMatchObject({ revision: 'r1', done: true });
     await fail();
     expect(await batches.resume(id, true)).toBe(true);
-    expect(await batches.startChunk(id, 0)).toEqual({
+    expect(await batches.chunks.start(id, 0)).toEqual({
       status: 'processing',
       revision: undefined,
       done: false,
     });
-    expect(await batches.handOut(id, 3)).toMatchObject({ outcome: 'more', chunks: [0, 1, 2] });
+    expect(await batches.chunks.claim(id, 3)).toEqual([0, 1, 2]);
     expect(await batches.resume(id, true)).toBe(false);
   });
 
@@ -177,7 +178,7 @@ describe('a batch', () => {
     const id = newBatchId(MODEL);
     await batches.create(id, 'alice', spec);
     const part = { number: 1, blob: 'p', bytes: 10, rows: 30, chunks: 3, sha256: '', lines: 30 };
-    await batches.addPart(id, part, LIMITS, `${id} upload`);
+    await batches.parts.add(id, part, LIMITS, `${id} upload`);
     await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' });
     const counted = async () => {
       const { rows } = toBatch(id, (await batches.read(id))!, undefined);
@@ -186,7 +187,7 @@ describe('a batch', () => {
     const done = (chunk: number, unknownRows: number, unknownShares: number) => {
       const counts = { failedRows: 0, unknownRows, unknownShares };
       const checksum = encodeChecksum(Buffer.from('results'), counts);
-      return batches.handOut(id, 2, { chunk, revision: 'r1', rows: 10, checksum, ...counts });
+      return batches.chunks.finish(id, 2, { chunk, revision: 'r1', rows: 10, checksum, ...counts });
     };
     // Made and half done by an earlier version, it has no such counts.
     expect(await counted()).toEqual([0, null]);

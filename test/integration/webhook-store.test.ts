@@ -8,12 +8,9 @@ import type { AppError } from '../../src/shared/contract/problems.ts';
 import { EVERYBODY } from '../../src/shared/contract/owner.ts';
 import { JobRecords, toRecord } from '../../src/shared/store/jobs/job-records.ts';
 import { redisTime } from '../../src/shared/redis/time.ts';
-import {
-  DeliveryStore,
-  toDelivery,
-  type DeliveryRecord,
-  type Next,
-} from '../../src/shared/store/deliveries/delivery-store.ts';
+import { DeliveryStore, type AfterAttempt } from '../../src/shared/store/deliveries/delivery-store.ts';
+import { toDelivery } from '../../src/shared/store/deliveries/delivery-view.ts';
+import type { DeliveryRecord } from '../../src/shared/store/deliveries/delivery-record.ts';
 import { newDelivery } from '../../src/shared/contract/events.ts';
 import { deliveryKey, outboxKey } from '../../src/shared/redis/keys.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
@@ -22,9 +19,9 @@ import { renderBody } from '../../src/worker/webhooks/payload.ts';
 
 const DAY_MS = 86_400_000;
 const WEBHOOK = { url: 'https://hooks.example/', trace: 'trace' };
-const AGAIN: Next = { status: 'pending', at: 1234 };
-const DELIVERED: Next = { status: 'delivered', keepS: 100 };
-const FAILED: Next = { status: 'failed', keepS: 200 };
+const AGAIN: AfterAttempt = { status: 'pending', at: 1234 };
+const DELIVERED: AfterAttempt = { status: 'delivered', keepS: 100 };
+const FAILED: AfterAttempt = { status: 'failed', keepS: 200 };
 
 let redis: Redis;
 let prefix: string;
@@ -56,8 +53,8 @@ async function happen(owner = 'alice', at = Date.now()): Promise<string> {
 /** The same, known to its owner and with a body. */
 async function begin(owner?: string, at?: number): Promise<string> {
   const id = await happen(owner, at);
-  await store.announce([id]);
-  await store.freeze(id, `body of ${id}`);
+  await store.lists.add([id]);
+  await store.fixBody(id, `body of ${id}`);
   return id;
 }
 
@@ -76,11 +73,11 @@ const attemptOf = (ms: number): Attempt => ({
   response: 'sorry',
   ms,
 });
-const record = async (id: string, next: Next, ms = 1) =>
+const record = async (id: string, next: AfterAttempt, ms = 1) =>
   store.recordAttempt(id, await read(id), attemptOf(ms), next);
 
 const ids = async (owner: string, options: { failed?: boolean; limit?: number; after?: string } = {}) => {
-  const found = await store.list(owner, { failed: false, limit: 100, ...options });
+  const found = await store.lists.page(owner, { failed: false, limit: 100, ...options });
   return found.map(({ id }) => id);
 };
 
@@ -97,7 +94,7 @@ test('a delivery is known to its owner as soon as it is announced, and any numbe
     url: WEBHOOK.url,
     run: 0,
   }));
-  for (let n = 0; n < 2; n++) expect(await store.announce([first, second, other])).toEqual(announced);
+  for (let n = 0; n < 2; n++) expect(await store.lists.add([first, second, other])).toEqual(announced);
   expect(await ids('alice')).toEqual([second, first]);
   expect(await ids('bob')).toEqual([other]);
 });
@@ -108,18 +105,18 @@ test('one that has ended is announced, but not to be made; one that is not there
   await record(again, FAILED);
   await store.redeliver(again, 'alice');
   const gone = eventId(newJobId(newGroupId('normal', 'model')), 1);
-  expect(await store.announce([gone, ended, again])).toEqual([
+  expect(await store.lists.add([gone, ended, again])).toEqual([
     { id: again, owner: 'alice', url: WEBHOOK.url, run: 1 },
   ]);
   expect(await ids('alice')).not.toContain(gone);
-  expect(await store.announce([])).toEqual([]);
+  expect(await store.lists.add([])).toEqual([]);
 });
 
 describe('the body', () => {
   test('is the one that came first, and takes the place of what it was made of', async () => {
     const id = await happen();
-    expect(await store.freeze(id, 'first')).toBe('first');
-    expect(await store.freeze(id, 'second')).toBe('first');
+    expect(await store.fixBody(id, 'first')).toBe('first');
+    expect(await store.fixBody(id, 'second')).toBe('first');
     const { body, snapshot, status } = await read(id);
     expect([body, snapshot, status]).toEqual(['first', undefined, 'pending']);
   });
@@ -127,7 +124,7 @@ describe('the body', () => {
   test('of a delivery that is gone is not written', async () => {
     const id = await happen();
     await redis.del(keyOf(id));
-    expect(await store.freeze(id, 'body')).toBeUndefined();
+    expect(await store.fixBody(id, 'body')).toBeUndefined();
     expect(await redis.exists(keyOf(id))).toBe(0);
     expect(await store.read(id)).toBeUndefined();
   });
@@ -315,7 +312,7 @@ describe('the lists', () => {
     ];
     for (const id of [again, old, young, other]) await record(id, FAILED);
     await redis.del(keyOf(old), keyOf(young), keyOf(other));
-    await store.trim(ageMs);
+    await store.lists.trim(ageMs);
     for (const list of ['webhooks', 'webhooks-failed']) {
       expect(await redis.zrange(`${prefix}:${list}:alice`, '0', '-1')).toEqual([again, young]);
       expect(await redis.exists(`${prefix}:${list}:bob`)).toBe(0);
@@ -333,21 +330,21 @@ describe('more deliveries of an owner than are kept', () => {
     await record(third!, DELIVERED);
     await record(fourth!, DELIVERED);
     await record(other, DELIVERED);
-    expect(await store.forgetOldest(5)).toBe(0);
-    expect(await store.forgetOldest(3)).toBe(2);
+    expect(await store.lists.removeOldest(5)).toBe(0);
+    expect(await store.lists.removeOldest(3)).toBe(2);
     expect(await ids('alice')).toEqual([fifth, fourth, second]);
     expect(await ids('alice', { failed: true })).toEqual([]);
     expect(await redis.exists(keyOf(first!), keyOf(third!))).toBe(0);
     expect(await ids('bob')).toEqual([other]);
     // What is pending is not lost, however little is kept.
-    expect(await store.forgetOldest(1)).toBe(1);
+    expect(await store.lists.removeOldest(1)).toBe(1);
     expect(await ids('alice')).toEqual([fifth, second]);
   });
 
   test('an id whose delivery has expired counts as one that has ended', async () => {
     const [gone, pending] = [await begin('alice', 1000), await begin('alice', 2000)];
     await redis.del(keyOf(gone));
-    expect(await store.forgetOldest(1)).toBe(1);
+    expect(await store.lists.removeOldest(1)).toBe(1);
     expect(await redis.zrange(`${prefix}:webhooks:alice`, '0', '-1')).toEqual([pending]);
   });
 });
@@ -431,7 +428,7 @@ describe('secrets', () => {
 });
 
 describe('a delivery that is canceled', () => {
-  const GOT_THROUGH: Next = { status: 'delivered', keepS: 100 };
+  const GOT_THROUGH: AfterAttempt = { status: 'delivered', keepS: 100 };
 
   test.each<[string, () => Promise<string>, string | undefined]>([
     ['that waits for its first attempt', () => happen(), 'canceled'],
@@ -477,7 +474,7 @@ describe('a delivery that is canceled', () => {
     if (!isNew) return;
     expect(after.finished).toBeGreaterThan(0);
     expect(await redis.ttl(keyOf(id))).toBeGreaterThan(290);
-    expect(await store.announce([id])).toEqual([]);
+    expect(await store.lists.add([id])).toEqual([]);
   });
 
   test('can be sent again, with the same body', async () => {
@@ -491,7 +488,7 @@ describe('a delivery that is canceled', () => {
       finished: undefined,
     });
     expect(await redis.ttl(keyOf(id))).toBe(-1);
-    expect(await store.announce([id])).toEqual([{ id, owner: 'alice', url: WEBHOOK.url, run: 1 }]);
+    expect(await store.lists.add([id])).toEqual([{ id, owner: 'alice', url: WEBHOOK.url, run: 1 }]);
     // An attempt of the run that was canceled says nothing about this one.
     expect(await store.recordAttempt(id, { ...(await read(id)), run: 0 }, attemptOf(1), GOT_THROUGH)).toBe(
       false,
@@ -532,8 +529,8 @@ describe('a delivery that is canceled', () => {
 });
 
 describe('a list by status or model', () => {
-  const page = async (options: Parameters<DeliveryStore['filtered']>[1]) => {
-    const { found, last, atEnd } = await store.filtered('alice', options);
+  const page = async (options: Parameters<DeliveryStore['lists']['filtered']>[1]) => {
+    const { found, last, atEnd } = await store.lists.filtered('alice', options);
     return { ids: found.map(({ id }) => id), last, atEnd };
   };
 

@@ -3,7 +3,7 @@ import { webhookEventSchema, type WebhookEvent } from '../../src/shared/contract
 import type { EventType } from '../../src/shared/contract/webhooks.ts';
 import type { JobRecord } from '../../src/shared/contract/jobs.ts';
 import type { RowResult } from '../../src/shared/contract/results.ts';
-import type { DeliveryRecord } from '../../src/shared/store/deliveries/delivery-store.ts';
+import type { DeliveryRecord } from '../../src/shared/store/deliveries/delivery-record.ts';
 import { pointsToSource, renderBody } from '../../src/worker/webhooks/payload.ts';
 
 const JOB = '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-model';

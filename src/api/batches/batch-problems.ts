@@ -3,7 +3,8 @@ import { batchModel, shownId } from '../../shared/contract/ids.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { BatchStatus } from '../../shared/contract/states.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import type { BatchLimits, LimitReached } from '../../shared/store/batches/batch-store.ts';
+import type { BatchLimits } from '../../shared/store/batches/batch-store.ts';
+import type { LimitReached } from '../../shared/store/batches/reservations.ts';
 import { CHUNK_ROWS } from './store-part.ts';
 
 export function notFound(id: string): AppError {

@@ -7,7 +7,8 @@ import { batchModel } from '../../shared/contract/ids.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import { isDone, type BatchRecord } from '../../shared/store/batches/batch-record.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 import { LIFETIME_MS, type ModelRegistry } from '../../shared/store/models.ts';
 import { addChunks, chunkJobId, isChunkOf } from '../../shared/store/queues.ts';
@@ -36,8 +37,7 @@ export class BatchQueue {
   /** Puts those chunks of a batch into its queue that should be there and are not. */
   async enqueueMissingChunks(id: string): Promise<void> {
     const { batchStore, queues, redis } = this.#deps;
-    const handed = await batchStore.handOut(id, FIRST_CHUNKS);
-    if (handed.outcome !== 'more') return;
+    if ((await batchStore.chunks.claim(id, FIRST_CHUNKS)) === undefined) return;
     const record = await batchStore.read(id);
     const model = batchModel(id);
     if (!record || model === undefined) return;
@@ -50,7 +50,7 @@ export class BatchQueue {
       await this.dequeueChunks(id, record);
       return;
     }
-    const bits = await batchStore.doneBits(id);
+    const bits = await batchStore.chunks.doneBits(id);
     const open = openChunks(record, bits);
     if (open.length === 0) return;
     // A chunk that a worker moves between the two queues just now may be found in neither: it is then run twice.
@@ -74,7 +74,7 @@ export class BatchQueue {
     const { batchStore, queues } = this.#deps;
     const model = batchModel(id);
     if (model === undefined || record.manifest === undefined) return;
-    const chunks = openChunks(record, await batchStore.doneBits(id));
+    const chunks = openChunks(record, await batchStore.chunks.doneBits(id));
     for (const revision of new Set([record.revision, undefined])) {
       const queue = await queues.getBulk(model, revision);
       const jobs = new Set(chunks.map((chunk) => chunkJobId(id, chunk)));

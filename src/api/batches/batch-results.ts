@@ -4,7 +4,8 @@ import type { Redis } from 'ioredis';
 import { findChunk, inputProblem, readIndex, readManifest } from '../../shared/store/batches/input.ts';
 import { countEntries, readEntry, resultsKey, type Manifest } from '../../shared/store/batches/layout.ts';
 import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../../shared/store/batches/results.ts';
-import { isDone, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import { isDone, type BatchRecord } from '../../shared/store/batches/batch-record.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { BlobStore, LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
@@ -158,7 +159,7 @@ export class BatchResults {
       if (inside) return inside;
       known = {
         first: chunk,
-        bytes: await withRedis(() => batchStore.checksums(id, chunk, CHECKSUMS_AT_ONCE)),
+        bytes: await withRedis(() => batchStore.chunks.checksums(id, chunk, CHECKSUMS_AT_ONCE)),
       };
       return find();
     };
@@ -190,7 +191,7 @@ export class BatchResults {
       // In this order: what is final in the record has all its bits.
       const record = await batchStore.read(id);
       if (!record) throw new Error(`batch ${id} was removed while its results were read`);
-      return { record, bits: await batchStore.doneBits(id) };
+      return { record, bits: await batchStore.chunks.doneBits(id) };
     });
   }
 }

@@ -11,7 +11,9 @@ import { AppError } from '../../shared/contract/problems.ts';
 import { isFinal, type BatchStatus } from '../../shared/contract/states.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import { toBatch, type BatchRecord, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import { toBatch } from '../../shared/store/batches/batch-view.ts';
+import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
 import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
@@ -115,7 +117,7 @@ export class BatchService {
       const { batchStore, blobs } = this.#deps;
       const record = await this.#findOwn(owner, id);
       const manifest = await readManifest(await blobs(), id, record);
-      return (manifest?.parts ?? (await batchStore.parts(id))).map(shownPart);
+      return (manifest?.parts ?? (await batchStore.parts.list(id))).map(shownPart);
     });
   }
 
@@ -128,7 +130,7 @@ export class BatchService {
     for (;;) {
       const { record, parts } = await withRedis(async () => ({
         record: await this.#findOwn(owner, id),
-        parts: await batchStore.parts(id),
+        parts: await batchStore.parts.list(id),
       }));
       if (record.status !== 'open') return this.#completedBefore(owner, id, record.status);
       requireSameParts(wanted, parts);

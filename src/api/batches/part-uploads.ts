@@ -9,7 +9,9 @@ import { AppError } from '../../shared/contract/problems.ts';
 import type { BatchStatus } from '../../shared/contract/states.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import type { BatchRecord, BatchStore, StorageLimits } from '../../shared/store/batches/batch-store.ts';
+import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
+import type { StorageLimits } from '../../shared/store/batches/reservations.ts';
 import { readManifest } from '../../shared/store/batches/input.ts';
 import { partBlob } from '../../shared/store/batches/layout.ts';
 import type { Admission } from '../load/admission.ts';
@@ -54,7 +56,7 @@ export class PartUploads {
     const { record, earlier } = await withRedis(async () => {
       const found = await batchStore.read(id);
       if (!found) throw notFound(id);
-      const part = await batchStore.part(id, number);
+      const part = await batchStore.parts.read(id, number);
       if (found.status === 'open' && part === undefined) await admission.requireRoom();
       return { record: found, earlier: part };
     });
@@ -118,7 +120,7 @@ export class PartUploads {
       batchChunks: config.MAX_BATCH_CHUNKS,
       openParts: config.MAX_OPEN_PARTS,
     };
-    const adding = withRedis(() => batchStore.addPart(id, part, limits, reservation.upload));
+    const adding = withRedis(() => batchStore.parts.add(id, part, limits, reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
       // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
       if (error instanceof AppError && /^redis_(disk_)?full$/.test(error.code))

@@ -7,7 +7,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BatchStore, LimitReached, StorageLimits } from '../../shared/store/batches/batch-store.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
+import type { LimitReached, StorageLimits } from '../../shared/store/batches/reservations.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 
@@ -68,7 +69,7 @@ export class Reservation {
     clearInterval(this.#renewal);
     const { withRedis, batchStore } = this.#options;
     // If this fails, it ends by itself.
-    if (this.#bytes > 0) await withRedis(() => batchStore.release(this.upload)).catch(() => {});
+    if (this.#bytes > 0) await withRedis(() => batchStore.reservations.release(this.upload)).catch(() => {});
   }
 
   async #grow(needed: number): Promise<void> {
@@ -93,6 +94,6 @@ export class Reservation {
 
   #reserve(needed: number, wanted: number) {
     const { withRedis, batchStore, ttlMs, limits } = this.#options;
-    return withRedis(() => batchStore.reserve(this.upload, { needed, wanted, ttlMs }, limits));
+    return withRedis(() => batchStore.reservations.reserve(this.upload, { needed, wanted, ttlMs }, limits));
   }
 }

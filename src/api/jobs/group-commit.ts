@@ -116,7 +116,7 @@ export class GroupCommit {
     const queue = await this.#queues.get(priority, model);
     const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
     // Sent together and carried out in this order: a job that is in its queue is in the backlog, too.
-    const takenIn = this.#backlog.takeIn(queueName(priority, model), sizes);
+    const takenIn = this.#backlog.add(queueName(priority, model), sizes);
     const [{ ahead }] = await Promise.all([
       takenIn,
       // A BullMQ job is in one trace: that of the first of its group (shared/tracing.ts).

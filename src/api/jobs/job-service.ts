@@ -188,7 +188,7 @@ export class JobService {
     const settled = await records.settle(id, record, payload.notify);
     if (!settled.settled) return settled.existing;
     await redis.publish(cancelChannel(prefix), id);
-    await queues.takeOut(id);
+    await queues.dequeue(id);
     return record;
   }
 }

@@ -81,7 +81,7 @@ export class JobMaintenance {
         name: queue,
         before: now - SETTLING_MS,
         page: (after) => backlog.page(queue, after, PAGE),
-        drop: (ids) => backlog.forget(queue, ids),
+        drop: (ids) => backlog.purge(queue, ids),
         dropped: ['gone', 'finished'],
       });
     }

@@ -54,8 +54,8 @@ async function readLoad({ redis, backlog, batches, stats }: LoadDeps): Promise<L
     stats.models(),
     backlog.sizes(),
     redisMemory(redis),
-    batches.storedBytes(),
-    batches.reservedBytes(),
+    batches.reservations.storedBytes(),
+    batches.reservations.reservedBytes(),
   ]);
   const known = models.flatMap(({ name }) =>
     (['normal', 'low'] as const).map((priority) => ({ model: name, priority })),

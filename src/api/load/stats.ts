@@ -1,6 +1,7 @@
 /** Stats: per model, the texts that wait and the speed of its batches, for the page and `GET /v1/stats`. */
 import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
-import { toBatch, type BatchStore } from '../../shared/store/batches/batch-store.ts';
+import { toBatch } from '../../shared/store/batches/batch-view.ts';
+import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { ModelStats } from '../../shared/contract/models.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';

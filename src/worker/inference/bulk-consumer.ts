@@ -159,7 +159,7 @@ export class BulkConsumer {
 
   async #run(batch: string, chunk: number, inFlight: InFlight): Promise<void> {
     const { batches, model, onChunk } = this.#options;
-    const { status, revision, done } = await batches.startChunk(batch, chunk);
+    const { status, revision, done } = await batches.chunks.start(batch, chunk);
     if (status !== 'processing') this.#inputs.drop(batch);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
@@ -178,10 +178,10 @@ export class BulkConsumer {
       rows,
       // Results of a counted chunk must not change.
       assertWanted: async () => {
-        if ((await batches.startChunk(batch, chunk)).done) throw new RowDropped('done elsewhere');
+        if ((await batches.chunks.start(batch, chunk)).done) throw new RowDropped('done elsewhere');
       },
     });
-    const next = await batches.handOut(batch, 2 * this.#concurrency, {
+    const next = await batches.chunks.finish(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
       rows: rows.length,
@@ -191,7 +191,7 @@ export class BulkConsumer {
     const { failedRows, unknownRows } = outcomes;
     onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
     if (next.outcome === 'completed' || next.outcome === 'ended') this.#inputs.drop(batch);
-    if (next.outcome === 'more') await this.#add(batch, next.chunks, next.revision);
+    if (next.outcome === 'counted') await this.#add(batch, next.claimed, next.revision);
     else if (next.outcome === 'revision') {
       // Workers of other weights were the first to start the batch.
       await this.#moveToRevision(batch, chunk, next.revision);

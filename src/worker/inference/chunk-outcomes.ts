@@ -1,5 +1,5 @@
 /** What came of the rows of a chunk, read from its results as they are stored. */
-import type { ChunkDone } from '../../shared/store/batches/batch-store.ts';
+import type { FinishedChunk } from '../../shared/store/batches/chunk-store.ts';
 
 // Quotes inside of an id or a label are escaped in JSON, so only a row's own field reads like these.
 const ERROR_FIELD = ',"error":{';
@@ -10,7 +10,7 @@ const SHARE_CHARS = 6;
 /** @param ndjson a chunk's results */
 export function countOutcomes(
   ndjson: Buffer,
-): Pick<ChunkDone, 'failedRows' | 'unknownRows' | 'unknownShares'> {
+): Pick<FinishedChunk, 'failedRows' | 'unknownRows' | 'unknownShares'> {
   const outcomes = { failedRows: 0, unknownRows: 0, unknownShares: 0 };
   for (let at = ndjson.indexOf(ERROR_FIELD); at !== -1; at = ndjson.indexOf(ERROR_FIELD, at + 1))
     outcomes.failedRows++;

@@ -5,7 +5,7 @@ import type { Config } from '../../shared/runtime/config.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { childTrace, traceHeaders } from '../../shared/runtime/trace-context.ts';
 import type { Span, Tracing } from '../../shared/runtime/tracing.ts';
-import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-store.ts';
+import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-record.ts';
 import type { Secrets } from '../../shared/store/deliveries/secrets.ts';
 import { parseRetryAfter } from './retry-schedule.ts';
 import { Blocked, TimedOut, type Reply, type SafeFetch } from './safe-fetch.ts';

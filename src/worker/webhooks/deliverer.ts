@@ -106,7 +106,7 @@ export class Deliverer {
 
   /** Enqueues the deliveries of these events, and adds them to the lists of their owners. Harmless to repeat. */
   async enqueue(ids: string[]): Promise<void> {
-    const pending = await this.#options.deliveries.announce(ids);
+    const pending = await this.#options.deliveries.lists.add(ids);
     if (pending.length === 0) return;
     const planned = pending.map(({ id, run, owner, url }) => {
       const to = { owner, host: hostOf(url) };
@@ -198,7 +198,7 @@ export class Deliverer {
       logger.error({ delivery: id }, 'a delivery has neither body nor snapshot. This is a bug.');
       return undefined;
     }
-    const body = record.body ?? (await deliveries.freeze(id, renderBody(record, payload)));
+    const body = record.body ?? (await deliveries.fixBody(id, renderBody(record, payload)));
     return body === undefined ? undefined : { ...record, body };
   }
 

@@ -96,9 +96,9 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   const longestMs = deliveryWindowMs(config.WEBHOOK_RETRY_S) + config.WEBHOOK_TTL_S * 1000;
   const trim = () => {
     if (redis.status !== 'ready') return;
-    deliveries
+    deliveries.lists
       .trim(longestMs)
-      .then(() => deliveries.forgetOldest(config.WEBHOOK_MAX_KEPT))
+      .then(() => deliveries.lists.removeOldest(config.WEBHOOK_MAX_KEPT))
       .then((count) => {
         if (count > 0)
           logger.warn({ count }, 'old deliveries forgotten: a key has more than WEBHOOK_MAX_KEPT');

@@ -1,16 +1,17 @@
 /** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
 import { z } from 'zod';
-import { parseBatchRecord, toBatch } from '../../shared/store/batches/batch-store.ts';
+import { parseBatchRecord } from '../../shared/store/batches/batch-record.ts';
+import { toBatch } from '../../shared/store/batches/batch-view.ts';
 import { isBatchEvent } from '../../shared/contract/webhooks.ts';
 import { jobRecordSchema } from '../../shared/contract/jobs.ts';
 import type { WebhookEvent } from '../../shared/contract/webhook-events.ts';
 import { toJob } from '../../shared/store/jobs/job-records.ts';
-import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-store.ts';
+import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-record.ts';
 import { MAX_EVENT_BYTES } from '../../shared/contract/events.ts';
 
 /** The snapshot of a job (job-records.ts): its record, or that without the results but with the number of failed ones. */
 const jobSnapshotSchema = jobRecordSchema.extend({ failed: z.int().optional() });
-/** The snapshot of a batch (push-event.lua): names and values of the fields of its hash. */
+/** The snapshot of a batch (push-batch-event.lua): names and values of the fields of its hash. */
 const batchSnapshotSchema = z.array(z.string());
 
 export interface PayloadOptions {

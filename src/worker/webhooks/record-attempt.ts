@@ -3,7 +3,8 @@ import { eventTime } from '../../shared/contract/ids.ts';
 import type { Attempt } from '../../shared/contract/webhooks.ts';
 import type { Config } from '../../shared/runtime/config.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
-import type { DeliveryRecord, DeliveryStore, Next } from '../../shared/store/deliveries/delivery-store.ts';
+import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-record.ts';
+import type { AfterAttempt, DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
 import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import type { AttemptResult } from './attempt.ts';
 import { isLarge, pointsToSource } from './payload.ts';
@@ -31,7 +32,7 @@ export async function recordAttempt(
     outcome === 'delivered' || isOverdue(id, record.run, config)
       ? undefined
       : retryDelayMs(config.WEBHOOK_RETRY_S, failures, { outcome, retryAfterS });
-  const next: Next =
+  const next: AfterAttempt =
     outcome === 'delivered'
       ? { status: 'delivered', keepS: config.WEBHOOK_DELIVERED_TTL_S }
       : delayMs === undefined

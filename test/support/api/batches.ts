@@ -4,7 +4,8 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, onTestFailed } from 'vitest';
 import { encodeChecksum } from '../../../src/shared/store/batches/results.ts';
-import { isDone, BatchStore } from '../../../src/shared/store/batches/batch-store.ts';
+import { isDone } from '../../../src/shared/store/batches/batch-record.ts';
+import { BatchStore } from '../../../src/shared/store/batches/batch-store.ts';
 import { isFinal } from '../../../src/shared/contract/states.ts';
 import type { Batch, BatchPart } from '../../../src/shared/contract/batches.ts';
 import { eventually, type Process, type Stack } from '../processes/stack.ts';
@@ -187,7 +188,7 @@ export class Inside {
   /** Those whose chunks are not done: one that was counted leaves its queue a moment later. */
   async openChunkJobs(id: string): Promise<string[]> {
     const jobs = await this.chunkJobs(id);
-    const bits = await this.store.doneBits(id);
+    const bits = await this.store.chunks.doneBits(id);
     return jobs.filter((job) => !isDone(bits, Number(job.slice(job.lastIndexOf('.') + 1))));
   }
 
@@ -250,7 +251,7 @@ export async function expectUndisturbed(
   expect(firstDifference(download.text, results)).toBeUndefined();
   const record = (await inside.store.read(id))!;
   expect(record.chunksDone).toBe(record.chunks);
-  const bits = await inside.store.doneBits(id);
+  const bits = await inside.store.chunks.doneBits(id);
   for (let chunk = 0; chunk < record.chunks; chunk++) expect(isDone(bits, chunk)).toBe(true);
   await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
 }

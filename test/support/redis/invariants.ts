@@ -1,6 +1,6 @@
 /** What must be true of everything in Redis once nothing is in progress. */
 import { Redis } from 'ioredis';
-import * as names from '../../src/shared/redis/keys.ts';
+import * as names from '../../../src/shared/redis/keys.ts';
 
 /** What BullMQ keeps about a queue itself. */
 const QUEUE_KEY =

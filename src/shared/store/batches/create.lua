@@ -1,39 +1,42 @@
 --[[
-Makes a batch, unless there is one with this id.
+Creates a batch, unless one with this id exists.
 
-KEYS[1]  the batch
-KEYS[2]  set of its owner's batches
-KEYS[3]  set of what is to be removed, by time
-KEYS[4]  string whose last word must be the id, which it reserves; KEYS[1] when nothing does
-KEYS[5]  hash of its owner's open batches, to the parts of each
+KEYS
+  batch         hash of the batch
+  list          sorted set of the owner's batches
+  removal       sorted set of batches by the time at which they are removed
+  reservation   string whose last word must be the id, which it reserves; the key `batch` when nothing reserves the id
+  open_batches  hash of the owner's open batches: id → number of parts
+ARGV
+  id            id of the batch
+  expires_at    Unix ms at which the batch expires, unless a part comes
+  max_open      limit for the owner's open batches
+  max_kept      limit for all of the owner's batches
+  then the fields of the batch, each followed by its value
 
-ARGV[1]   its id
-ARGV[2]   Unix ms at which it is given up, unless a part comes
-ARGV[3]   open batches that an owner may have
-ARGV[4]   batches that an owner may have
-ARGV[5…]  its fields and their values
-
-Returns 'created': there is one, now or before; 'unreserved' when the id is not reserved any more; or the limit that is
-reached, 'open' or 'kept': the id is then free again.
+Returns 'created', also when the batch existed before; 'unreserved' when the id is no longer reserved; or the limit that
+would be exceeded, 'open' or 'kept', which frees the id.
 ]]
-if redis.call('EXISTS', KEYS[1]) == 1 then
+local batch, list, removal, reservation, open_batches = unpack(KEYS)
+local id, expires_at, max_open, max_kept = unpack(ARGV)
+
+if redis.call('EXISTS', batch) == 1 then
   return 'created'
 end
-if KEYS[4] ~= KEYS[1] then
-  local reserved = redis.call('GET', KEYS[4])
-  if not reserved or string.sub(reserved, -#ARGV[1]) ~= ARGV[1] then
+if reservation ~= batch then
+  local reserved = redis.call('GET', reservation)
+  if not reserved or string.sub(reserved, -#id) ~= id then
     return 'unreserved'
   end
 end
-local reached = redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) and 'kept'
-  or redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[3]) and 'open'
-if reached then
-  redis.call('DEL', KEYS[4])
-  return reached
+local exceeded = redis.call('ZCARD', list) >= tonumber(max_kept) and 'kept'
+  or redis.call('HLEN', open_batches) >= tonumber(max_open) and 'open'
+if exceeded then
+  redis.call('DEL', reservation)
+  return exceeded
 end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'created', now[1] * 1000 + math.floor(now[2] / 1000), unpack(ARGV, 5))
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[5], ARGV[1], 0)
+redis.call('HSET', batch, 'created', now_ms(), unpack(ARGV, 5))
+redis.call('ZADD', list, 0, id)
+redis.call('ZADD', removal, expires_at, id)
+redis.call('HSET', open_batches, id, 0)
 return 'created'

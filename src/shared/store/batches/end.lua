@@ -1,49 +1,52 @@
 --[[
-Brings a batch to an end before it is completed: canceled, failed or expired. The first end stays.
+Ends a batch before it is completed: canceled, failed or expired. The first end stays.
 
-KEYS[1]  the batch
-KEYS[2]  its parts
-KEYS[3]  set of batches that are worked on
-KEYS[4]  set of what is to be removed, by time
-KEYS[5]  set of batches whose blobs are to be removed; looked at only when it expires
-KEYS[6]  bytes of input that are kept, of all batches; looked at only when it expires
-KEYS[7]  the outbox
-KEYS[8]  delivery of the event
-KEYS[9]  hash of its owner's open batches, to the parts of each; looked at only when it was open
+KEYS
+  batch         hash of the batch
+  parts         hash of its parts
+  running       set of batches that are queued or processing
+  removal       sorted set of batches by the time at which they are removed
+  leftovers     set of batches whose blobs must be deleted; used only by 'expired'
+  stored        bytes of input that all batches keep; used only by 'expired'
+  outbox        stream of events
+  delivery      hash of the delivery of this end's event
+  open_batches  hash of the owner's open batches; used only if the batch was open
+ARGV
+  id            id of the batch
+  to            its final status
+  error         the error, JSON
+  keep_ms       ms to keep the ended batch
+  from          statuses that permit this end (BATCH_TRANSITIONS), with a space before and after each
+  channel       channel of batches with new results
+  event         id of the event
 
-ARGV[1]  id of the batch
-ARGV[2]  its final status
-ARGV[3]  the error, JSON
-ARGV[4]  ms to keep it
-ARGV[5]  statuses that it may have had, with spaces around each
-ARGV[6]  channel for those who follow the results
-ARGV[7]  id of the event
-
-Returns 1, or 0 when it had ended already, is not there, or is to expire before its time is up.
+Returns 1, or 0 when the batch does not exist, has a status that is not in `from`, or is to expire before its time.
 ]]
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status or not string.find(ARGV[5], ' ' .. status .. ' ', 1, true) then
+local batch, parts, running, removal, leftovers, stored, outbox, delivery, open_batches = unpack(KEYS)
+local id, to, error, keep_ms, from, channel, event = unpack(ARGV)
+
+local status = redis.call('HGET', batch, 'status')
+if not status or not string.find(from, ' ' .. status .. ' ', 1, true) then
   return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[2] == 'expired' and tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or 0) > now then
+local now = now_ms()
+if to == 'expired' and tonumber(redis.call('ZSCORE', removal, id) or 0) > now then
   return 0
 end
--- These two first: a full Redis permits them, and with the first write of a script all others.
-redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[1], 'problem')
+-- Must be the first writes: at maxmemory Redis refuses a script only before its first write, and these commands are allowed.
+redis.call('DEL', parts)
+redis.call('HDEL', batch, 'problem')
 if status == 'open' then
-  redis.call('HDEL', KEYS[9], ARGV[1])
+  redis.call('HDEL', open_batches, id)
 end
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'finished', now, 'error', ARGV[3])
-redis.call('SREM', KEYS[3], ARGV[1])
-redis.call('ZADD', KEYS[4], now + ARGV[4], ARGV[1])
-if ARGV[2] == 'expired' then
-  redis.call('SADD', KEYS[5], ARGV[1])
-  redis.call('DECRBY', KEYS[6], redis.call('HGET', KEYS[1], 'bytes'))
-  redis.call('HSET', KEYS[1], 'bytes', 0)
+redis.call('HSET', batch, 'status', to, 'finished', now, 'error', error)
+redis.call('SREM', running, id)
+redis.call('ZADD', removal, now + keep_ms, id)
+if to == 'expired' then
+  redis.call('SADD', leftovers, id)
+  redis.call('DECRBY', stored, redis.call('HGET', batch, 'bytes'))
+  redis.call('HSET', batch, 'bytes', 0)
 end
-push_event(KEYS[1], KEYS[7], KEYS[8], ARGV[7], 'batch.' .. ARGV[2], ARGV[1], now)
-redis.call('PUBLISH', ARGV[6], ARGV[1])
+push_batch_event(batch, outbox, delivery, event, 'batch.' .. to, id, now)
+redis.call('PUBLISH', channel, id)
 return 1

@@ -14,7 +14,7 @@ import {
   readEntry,
   type ChunkEntry,
 } from './layout.ts';
-import type { BatchRecord } from './batch-store.ts';
+import type { BatchRecord } from './batch-record.ts';
 import type { StoredPart } from '../../contract/batches.ts';
 
 /** A blob of the input is there and is not what was written. `message` names the part; it may be shown to the caller. */

@@ -1,28 +1,32 @@
 --[[
 Reads the parts of an open batch.
 
-KEYS[1]  its parts
+KEYS
+  parts       hash of its parts
+ARGV
+  max_number  highest number that a part may have
+  max_bytes   most bytes to read
 
-ARGV[1]  highest number that a part may have
-ARGV[2]  bytes to read at most
-
-Returns the parts, JSON, by number; nil when they have more bytes, which only earlier versions kept.
+Returns the parts, JSON, by number; nil when they have more bytes, which only earlier versions permitted.
 ]]
-local left = redis.call('HLEN', KEYS[1])
+local parts = unpack(KEYS)
+local max_number, max_bytes = unpack(ARGV)
+
+local left = redis.call('HLEN', parts)
 local bytes = 0
-local parts = {}
-for number = 1, left > 0 and tonumber(ARGV[1]) or 0 do
-  local part = redis.call('HGET', KEYS[1], number)
+local found = {}
+for number = 1, left > 0 and tonumber(max_number) or 0 do
+  local part = redis.call('HGET', parts, number)
   if part then
     bytes = bytes + #part
-    if bytes > tonumber(ARGV[2]) then
+    if bytes > tonumber(max_bytes) then
       return nil
     end
-    parts[#parts + 1] = part
+    found[#found + 1] = part
     left = left - 1
     if left == 0 then
       break
     end
   end
 end
-return parts
+return found

@@ -1,9 +1,13 @@
 --[[
-Gives back what an upload has reserved.
+Releases the reservation of an upload.
 
-KEYS[1]  uploads with reservations (reservations.lua)
-KEYS[2]  bytes that are reserved
-
-ARGV[1]  the upload
+KEYS
+  uploads   uploads with a reservation (reservations.lua)
+  reserved  bytes that uploads have reserved
+ARGV
+  upload    the upload
 ]]
-set_reserved(KEYS[1], KEYS[2], ARGV[1], 0)
+local uploads, reserved = unpack(KEYS)
+local upload = unpack(ARGV)
+
+set_reserved(uploads, reserved, upload, 0)

@@ -1,29 +1,33 @@
 --[[
-Says that something of a batch is damaged in the blob store. The first report stays until the batch is resumed.
+Records that blobs of a batch are damaged. The first report stays until the batch is resumed.
 
-KEYS[1]  the batch
-KEYS[2]  bit per chunk: done
+KEYS
+  batch     hash of the batch
+  done      bit per chunk, 1 = finished
+ARGV
+  damage    the problem, JSON
+  chunk     chunk whose results are damaged; '' = the input is
+  revision  revision of those results
 
-ARGV[1]  the problem, JSON
-ARGV[2]  chunk whose results are damaged; '' = it is about the input
-ARGV[3]  revision of those results
-
-Returns 1, or 0 when the batch is gone or the chunk is to be done again already.
+Returns 1, or 0 when the batch does not exist or the chunk is already being done again.
 ]]
-if redis.call('EXISTS', KEYS[1]) == 0 then
+local batch, done = unpack(KEYS)
+local damage, chunk, revision = unpack(ARGV)
+
+if redis.call('EXISTS', batch) == 0 then
   return 0
 end
-if ARGV[2] ~= '' then
-  if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[3] or redis.call('GETBIT', KEYS[2], ARGV[2]) == 0 then
+if chunk ~= '' then
+  if redis.call('HGET', batch, 'revision') ~= revision or redis.call('GETBIT', done, chunk) == 0 then
     return 0
   end
-  local damaged = redis.call('HGET', KEYS[1], 'damaged')
-  local list = damaged and damaged .. ',' .. ARGV[2] or ARGV[2]
-  local known = damaged and string.find(',' .. damaged .. ',', ',' .. ARGV[2] .. ',', 1, true)
-  -- A bound on the size of the hash. What is left out is found again by whoever reads on after a resume.
+  local damaged = redis.call('HGET', batch, 'damaged')
+  local list = damaged and damaged .. ',' .. chunk or chunk
+  local known = damaged and string.find(',' .. damaged .. ',', ',' .. chunk .. ',', 1, true)
+  -- Bounds the size of the hash. A reader finds the chunks that are left out after the next resume.
   if not known and #list <= 8192 then
-    redis.call('HSET', KEYS[1], 'damaged', list)
+    redis.call('HSET', batch, 'damaged', list)
   end
 end
-redis.call('HSETNX', KEYS[1], 'damage', ARGV[1])
+redis.call('HSETNX', batch, 'damage', damage)
 return 1

@@ -1,13 +1,17 @@
 --[[
-Says what keeps a batch from going on just now. The same problem keeps the time it was first met. One that has ended has
-none: a chunk of it may still have been waiting.
+Records what delays a batch at the moment. A repeated problem keeps the time of its first report. A batch that has ended gets
+no problem, although one of its chunks may still have been waiting.
 
-KEYS[1]  the batch
-
-ARGV[1]  its code
-ARGV[2]  the problem, JSON
+KEYS
+  batch    hash of the batch
+ARGV
+  code     code of the problem
+  problem  the problem, JSON
 ]]
-local status, earlier = unpack(redis.call('HMGET', KEYS[1], 'status', 'problem'))
-if (status == 'queued' or status == 'processing') and not (earlier and cjson.decode(earlier).code == ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'problem', ARGV[2])
+local batch = unpack(KEYS)
+local code, problem = unpack(ARGV)
+
+local status, earlier = unpack(redis.call('HMGET', batch, 'status', 'problem'))
+if (status == 'queued' or status == 'processing') and not (earlier and cjson.decode(earlier).code == code) then
+  redis.call('HSET', batch, 'problem', problem)
 end

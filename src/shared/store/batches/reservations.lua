@@ -1,50 +1,46 @@
 --[[
-Bytes that uploads under way have reserved, of each, of each batch and of all. Stands in front of the scripts that change them.
+Bytes that uploads in progress have reserved: per upload, per batch, and in total. Included in the scripts that change them.
 
-uploads  sorted set of '<batch> <upload>', by the Unix ms at which its reservation ends unless it is renewed
-bytes    hash of '<batch> <upload>', '<batch>' and 'total' to the bytes that are reserved
+uploads   sorted set of '<batch> <upload>', by the Unix ms at which the reservation ends unless it is renewed
+reserved  hash of the reserved bytes of '<batch> <upload>', '<batch>' and 'total'
 ]]
-local function set_reserved(uploads, bytes, upload, wanted, ends)
-  local change = wanted - (redis.call('HGET', bytes, upload) or 0)
-  if wanted == 0 then
+local function set_reserved(uploads, reserved, upload, bytes, ends)
+  local change = bytes - (redis.call('HGET', reserved, upload) or 0)
+  if bytes == 0 then
     redis.call('ZREM', uploads, upload)
-    redis.call('HDEL', bytes, upload)
+    redis.call('HDEL', reserved, upload)
   else
     redis.call('ZADD', uploads, ends, upload)
-    redis.call('HSET', bytes, upload, wanted)
+    redis.call('HSET', reserved, upload, bytes)
   end
   for _, sum in ipairs({ string.match(upload, '^%S+'), 'total' }) do
-    if change ~= 0 and redis.call('HINCRBY', bytes, sum, change) == 0 then
-      redis.call('HDEL', bytes, sum)
+    if change ~= 0 and redis.call('HINCRBY', reserved, sum, change) == 0 then
+      redis.call('HDEL', reserved, sum)
     end
   end
 end
 
--- Ends what processes reserved that did not live to release it.
-local function end_stale(uploads, bytes)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Releases the reservations of processes that died.
+local function release_stale(uploads, reserved, now)
   for _, upload in ipairs(redis.call('ZRANGEBYSCORE', uploads, '-inf', now)) do
-    set_reserved(uploads, bytes, upload, 0)
+    set_reserved(uploads, reserved, upload, 0)
   end
-  return now
 end
 
--- Which limit so many bytes of an upload would pass, beside what is stored and what the other uploads have reserved: nil,
--- 'too_large' (that of its batch), 'busy' (the same, unless other uploads fail) or 'quota' (that of all batches). And how many
--- it may have.
-local function limit_reached(upload, needed, bytes, batch, stored, batch_limit, stored_limit)
-  local held = redis.call('HGET', bytes, upload) or 0
-  local others_to_batch = (redis.call('HGET', bytes, string.match(upload, '^%S+')) or 0) - held
-  local others = (redis.call('HGET', bytes, 'total') or 0) - held
-  local of_batch = batch_limit - (redis.call('HGET', batch, 'bytes') or 0)
-  local room = math.min(of_batch - others_to_batch, stored_limit - (redis.call('GET', stored) or 0) - others)
-  if needed > of_batch then
+-- The limit that an upload of `needed` bytes would exceed, beside the stored bytes and the other reservations: 'too_large' (of its
+-- batch), 'busy' (of its batch, unless other uploads fail), 'quota' (of all batches), or nil. And the bytes that are free.
+local function exceeded_limit(upload, needed, reserved, batch, stored, max_batch_bytes, max_stored_bytes)
+  local own = redis.call('HGET', reserved, upload) or 0
+  local others_to_batch = (redis.call('HGET', reserved, string.match(upload, '^%S+')) or 0) - own
+  local others = (redis.call('HGET', reserved, 'total') or 0) - own
+  local free_in_batch = max_batch_bytes - (redis.call('HGET', batch, 'bytes') or 0)
+  local free = math.min(free_in_batch - others_to_batch, max_stored_bytes - (redis.call('GET', stored) or 0) - others)
+  if needed > free_in_batch then
     return 'too_large'
-  elseif needed > of_batch - others_to_batch then
+  elseif needed > free_in_batch - others_to_batch then
     return 'busy'
-  elseif needed > room then
+  elseif needed > free then
     return 'quota'
   end
-  return nil, room
+  return nil, free
 end

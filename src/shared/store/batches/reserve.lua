@@ -1,26 +1,31 @@
 --[[
-Reserves bytes for an upload, or renews what it has reserved.
+Reserves bytes for an upload, or renews its reservation.
 
-KEYS[1]  the batch
-KEYS[2]  bytes of input that are kept, of all batches
-KEYS[3]  uploads with reservations (reservations.lua)
-KEYS[4]  bytes that are reserved
+KEYS
+  batch             hash of the batch
+  stored            bytes of input that all batches keep
+  uploads           uploads with a reservation (reservations.lua)
+  reserved          bytes that uploads have reserved
+ARGV
+  upload            the upload
+  needed            bytes that it needs in all
+  wanted            bytes that it prefers to have in all, at least `needed`
+  ttl_ms            ms until the reservation ends, unless it is renewed
+  max_batch_bytes   limit for one batch
+  max_stored_bytes  limit for all batches
 
-ARGV[1]  the upload
-ARGV[2]  bytes that it needs in all
-ARGV[3]  bytes that it would like to have in all, at least as many
-ARGV[4]  ms until the reservation ends, unless it is renewed
-ARGV[5]  bytes that one batch may have
-ARGV[6]  bytes that all batches may have
-
-Returns {'reserved', bytes}, or the limit that is reached: {'too_large'}, {'busy'} or {'quota'}.
+Returns {'reserved', bytes}, or the limit that would be exceeded: {'too_large'}, {'busy'} or {'quota'}.
 ]]
-local now = end_stale(KEYS[3], KEYS[4])
-local reached, room =
-  limit_reached(ARGV[1], tonumber(ARGV[2]), KEYS[4], KEYS[1], KEYS[2], tonumber(ARGV[5]), tonumber(ARGV[6]))
-if reached then
-  return { reached }
+local batch, stored, uploads, reserved = unpack(KEYS)
+local upload, needed, wanted, ttl_ms, max_batch_bytes, max_stored_bytes = unpack(ARGV)
+
+local now = now_ms()
+release_stale(uploads, reserved, now)
+local exceeded, free =
+  exceeded_limit(upload, tonumber(needed), reserved, batch, stored, tonumber(max_batch_bytes), tonumber(max_stored_bytes))
+if exceeded then
+  return { exceeded }
 end
-local bytes = math.min(tonumber(ARGV[3]), room)
-set_reserved(KEYS[3], KEYS[4], ARGV[1], bytes, now + ARGV[4])
+local bytes = math.min(tonumber(wanted), free)
+set_reserved(uploads, reserved, upload, bytes, now + ttl_ms)
 return { 'reserved', bytes }

@@ -1,18 +1,21 @@
 --[[
-A worker begins with a chunk.
+Starts a chunk. The first one starts the batch.
 
-KEYS[1]  the batch
-KEYS[2]  bit per chunk: done
+KEYS
+  batch  hash of the batch
+  done   bit per chunk, 1 = finished
+ARGV
+  chunk  number of the chunk
 
-ARGV[1]  chunk
-
-Returns {status or nil, revision that the batch is pinned to or nil, 1 when the chunk is done already}.
+Returns {status or nil, revision that the batch is pinned to or nil, 1 when the chunk is finished already}.
 ]]
-local status = redis.call('HGET', KEYS[1], 'status')
+local batch, done = unpack(KEYS)
+local chunk = unpack(ARGV)
+
+local status = redis.call('HGET', batch, 'status')
 if status == 'queued' then
-  local now = redis.call('TIME')
   status = 'processing'
-  redis.call('HSET', KEYS[1], 'status', status)
-  redis.call('HSETNX', KEYS[1], 'started', now[1] * 1000 + math.floor(now[2] / 1000))
+  redis.call('HSET', batch, 'status', status)
+  redis.call('HSETNX', batch, 'started', now_ms())
 end
-return { status, redis.call('HGET', KEYS[1], 'revision'), redis.call('GETBIT', KEYS[2], ARGV[1]) }
+return { status, redis.call('HGET', batch, 'revision'), redis.call('GETBIT', done, chunk) }

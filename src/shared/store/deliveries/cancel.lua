@@ -1,22 +1,25 @@
 --[[
-Ends a delivery that is pending, because its owner does not want it any more.
+Cancels a pending delivery at its owner's request.
 
-KEYS[1]  the delivery
+KEYS
+  delivery  hash of the delivery
+ARGV
+  keep_s    seconds to keep it
 
-ARGV[1]  seconds to keep it
-
-Returns {its status from now on, its run, 1 when it was canceled just now}; nil when it is not there.
+Returns {its status, its run, 1 when this call canceled it}; nil when it does not exist.
 ]]
-local status, run, owner = unpack(redis.call('HMGET', KEYS[1], 'status', 'run', 'owner'))
+local delivery = unpack(KEYS)
+local keep_s = unpack(ARGV)
+
+local status, run, owner = unpack(redis.call('HMGET', delivery, 'status', 'run', 'owner'))
 if not owner then
   return nil
 end
 if (status or 'pending') ~= 'pending' then
   return { status, run or '0', 0 }
 end
-local time = redis.call('TIME')
--- First, because a full Redis permits it, and with the first write of a script all others.
-redis.call('HDEL', KEYS[1], 'next')
-redis.call('HSET', KEYS[1], 'status', 'canceled', 'finished', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+-- Must be the first write: at maxmemory Redis refuses a script only before its first write, and this command is allowed.
+redis.call('HDEL', delivery, 'next')
+redis.call('HSET', delivery, 'status', 'canceled', 'finished', now_ms())
+redis.call('EXPIRE', delivery, keep_s)
 return { 'canceled', run or '0', 1 }

@@ -1,42 +1,45 @@
 --[[
-Writes down how an attempt to deliver ended, and what comes next.
+Records the outcome of a delivery attempt and what follows it.
 
-KEYS[1]  the delivery
-KEYS[2]  set of its owner's failed deliveries
+KEYS
+  delivery     hash of the delivery
+  failed       sorted set of its owner's failed deliveries
+ARGV
+  id           id of the delivery
+  run          run that the attempt belongs to
+  attempt      the attempt, JSON
+  to           the new status: pending, delivered or failed
+  now          Unix ms
+  next_or_ttl  pending: Unix ms of the next attempt; otherwise seconds to keep the delivery
+  max_logged   most attempts that are kept
 
-ARGV[1]  id of the delivery
-ARGV[2]  run that the attempt belongs to
-ARGV[3]  the attempt, JSON
-ARGV[4]  status from now on: pending, delivered or failed
-ARGV[5]  Unix ms of now
-ARGV[6]  Unix ms of the next attempt, or seconds to keep the delivery when there is none
-ARGV[7]  most attempts that are kept
-
-Returns 1, or 0 when the delivery is not there, has ended, or was asked for again meanwhile. An attempt that was under way
-when the delivery was canceled is written down all the same: if it got through, the delivery is delivered (1); if not, it
-stays canceled (0).
+Returns 1, or 0 when the delivery does not exist, has ended, or has started another run. An attempt that was under way when the
+delivery was canceled is recorded all the same: success makes the delivery delivered (1), failure leaves it canceled (0).
 ]]
-local state = redis.call('HMGET', KEYS[1], 'status', 'run')
-local canceled = state[1] == 'canceled'
-if (state[1] ~= 'pending' and not canceled) or (state[2] or '0') ~= ARGV[2] then
+local delivery, failed = unpack(KEYS)
+local id, run, attempt, to, now, next_or_ttl, max_logged = unpack(ARGV)
+
+local status, current_run = unpack(redis.call('HMGET', delivery, 'status', 'run'))
+local canceled = status == 'canceled'
+if (status ~= 'pending' and not canceled) or (current_run or '0') ~= run then
   return 0
 end
-local n = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HINCRBY', KEYS[1], 'run_attempts', 1)
-redis.call('HSET', KEYS[1], 'attempt:' .. n, ARGV[3])
-redis.call('HDEL', KEYS[1], 'attempt:' .. (n - ARGV[7]))
-if canceled and ARGV[4] ~= 'delivered' then
+local n = redis.call('HINCRBY', delivery, 'attempts', 1)
+redis.call('HINCRBY', delivery, 'run_attempts', 1)
+redis.call('HSET', delivery, 'attempt:' .. n, attempt)
+redis.call('HDEL', delivery, 'attempt:' .. (n - max_logged))
+if canceled and to ~= 'delivered' then
   return 0
 end
-redis.call('HSET', KEYS[1], 'status', ARGV[4])
-if ARGV[4] == 'pending' then
-  redis.call('HSET', KEYS[1], 'next', ARGV[6])
+redis.call('HSET', delivery, 'status', to)
+if to == 'pending' then
+  redis.call('HSET', delivery, 'next', next_or_ttl)
 else
-  redis.call('HDEL', KEYS[1], 'next')
-  redis.call('HSET', KEYS[1], 'finished', ARGV[5])
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
-  if ARGV[4] == 'failed' then
-    redis.call('ZADD', KEYS[2], 0, ARGV[1])
+  redis.call('HDEL', delivery, 'next')
+  redis.call('HSET', delivery, 'finished', now)
+  redis.call('EXPIRE', delivery, next_or_ttl)
+  if to == 'failed' then
+    redis.call('ZADD', failed, 0, id)
   end
 end
 return 1

@@ -1,24 +1,26 @@
 --[[
-Has a delivery made again, from now on and with the whole schedule, whatever became of it so far.
+Starts a new run of a delivery, now and with the whole retry schedule, whatever its status.
 
-KEYS[1]  the delivery
-KEYS[2]  set of its owner's failed deliveries
-KEYS[3]  the outbox
+KEYS
+  delivery  hash of the delivery
+  failed    sorted set of its owner's failed deliveries
+  outbox    stream of events
+ARGV
+  id        id of the delivery
 
-ARGV[1]  id of the delivery
-
-Returns 1, or 0 when it is not there.
+Returns 1, or 0 when it does not exist.
 ]]
-if redis.call('EXISTS', KEYS[1]) == 0 then
+local delivery, failed, outbox = unpack(KEYS)
+local id = unpack(ARGV)
+
+if redis.call('EXISTS', delivery) == 0 then
   return 0
 end
--- A new run: what is still planned for the one before finds out that it is not wanted any more.
-redis.call('HINCRBY', KEYS[1], 'run', 1)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], 'status', 'pending', 'run_attempts', 0, 'asked', now)
-redis.call('HDEL', KEYS[1], 'finished', 'next')
-redis.call('PERSIST', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('XADD', KEYS[3], '*', 'id', ARGV[1])
+-- Attempts that are still planned for the run before find another run and stop.
+redis.call('HINCRBY', delivery, 'run', 1)
+redis.call('HSET', delivery, 'status', 'pending', 'run_attempts', 0, 'asked', now_ms())
+redis.call('HDEL', delivery, 'finished', 'next')
+redis.call('PERSIST', delivery)
+redis.call('ZREM', failed, id)
+redis.call('XADD', outbox, '*', 'id', id)
 return 1

@@ -1,15 +1,15 @@
-/** How long a delivery may be pending. */
+/** The delivery window: the longest time for which a delivery may be pending. */
 
-/** Share of a planned pause by which it is longer or shorter: not all behind one outage are called again in the same second. */
+/** Random share of each pause, up or down, so that deliveries behind one outage are not retried in the same second. */
 export const JITTER = 0.2;
-/** Beyond the whole schedule, a delivery may wait so long for its turn at a receiver that only fails. */
-const MAX_PARKED_MS = 86_400_000;
+/** Longest time, beyond the retry schedule, that a delivery may be deferred because its receiver keeps failing. */
+const MAX_DEFERRED_MS = 86_400_000;
 
-/** The longest that all attempts of a delivery can take, in milliseconds, attempts themselves apart. */
+/** Longest duration of a retry schedule in ms, without the attempts themselves. */
 export function scheduleMs(scheduleS: readonly number[]): number {
   return scheduleS.reduce((sum, s) => sum + s * 1000 * (1 + JITTER), 0);
 }
 
-/** The longest that a delivery is pending which nobody asks for again, in milliseconds. */
+/** Longest time in ms from an event to the end of its delivery, unless it is redelivered. */
 export const deliveryWindowMs = (scheduleS: readonly number[]): number =>
-  scheduleMs(scheduleS) + MAX_PARKED_MS;
+  scheduleMs(scheduleS) + MAX_DEFERRED_MS;

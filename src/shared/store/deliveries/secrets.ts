@@ -1,49 +1,46 @@
 /**
- * Whose deliveries are signed with what: without API keys with the secrets of the settings, else with those of the key
- * that submitted the job, which are kept in Redis and can be replaced.
+ * Secrets that sign deliveries: without API keys those of the settings, otherwise those of the key that submitted the job, which
+ * are kept in Redis and can be replaced.
  */
-import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 import { AppError } from '../../contract/problems.ts';
 import { EVERYBODY } from '../../contract/owner.ts';
 import { secretsKey } from '../../redis/keys.ts';
+import { defineScript } from '../../redis/scripts.ts';
 import { newSecret } from '../../runtime/webhook-secret.ts';
 
-/** Every webhook is signed with all of them, in one header. */
+/** Every webhook is signed with all valid secrets, in one header. */
 export const MAX_SECRETS = 5;
 
 export interface Secret {
   secret: string;
-  /** Unix ms until which it signs; undefined: it is the current one. */
+  /** Unix ms until which it signs; undefined for the current one. */
   until: number | undefined;
 }
 
-interface RedisWithRotate extends Redis {
-  amuletRotate(key: string, ...args: (string | number)[]): Promise<string[]>;
-}
+const ROTATE = defineScript(new URL('./rotate-secret.lua', import.meta.url), {
+  keys: ['secrets'],
+  args: ['fresh', 'now', 'overlapMs', 'onlyFirst', 'max'],
+  reply: (raw) => z.array(z.string()).parse(raw),
+});
 
 export interface SecretOptions {
   redis: Redis;
   prefix: string;
-  /** Of the settings, the current one first. */
+  /** Secrets of the settings, the current one first. */
   keyless: readonly string[];
   overlapMs: number;
 }
 
 export class Secrets {
   readonly #options: SecretOptions;
-  readonly #redis: RedisWithRotate;
 
   constructor(options: SecretOptions) {
-    options.redis.defineCommand('amuletRotate', {
-      numberOfKeys: 1,
-      lua: readFileSync(new URL('./rotate.lua', import.meta.url), 'utf8'),
-    });
     this.#options = options;
-    this.#redis = options.redis as RedisWithRotate;
   }
 
-  /** The secrets that an owner's webhooks are signed with, the current one first. An owner without one gets one. */
+  /** The secrets that an owner's webhooks are signed with, the current one first. Creates the first one. */
   of(owner: string): Promise<Secret[]> {
     if (owner === EVERYBODY) {
       return Promise.resolve(this.#options.keyless.map((secret) => ({ secret, until: undefined })));
@@ -52,8 +49,8 @@ export class Secrets {
   }
 
   /**
-   * Gives an owner (not EVERYBODY) a new secret; the ones before go on signing for a while.
-   * @throws AppError `rate_limited` while MAX_SECRETS sign
+   * Gives an owner (not EVERYBODY) a new secret; earlier ones stay valid for a while.
+   * @throws AppError `rate_limited` while MAX_SECRETS are valid
    */
   async rotate(owner: string): Promise<Secret[]> {
     const fresh = newSecret();
@@ -68,16 +65,12 @@ export class Secrets {
   }
 
   async #rotate(owner: string, fresh: string, onlyFirst: boolean): Promise<Secret[]> {
-    const { prefix, overlapMs } = this.#options;
+    const { redis, prefix, overlapMs } = this.#options;
     const now = Date.now();
-    const key = secretsKey(prefix, owner);
-    const fields = await this.#redis.amuletRotate(
-      key,
-      fresh,
-      now,
-      overlapMs,
-      onlyFirst ? '1' : '',
-      MAX_SECRETS,
+    const fields = await ROTATE.run(
+      redis,
+      { secrets: secretsKey(prefix, owner) },
+      { fresh, now, overlapMs, onlyFirst: onlyFirst ? '1' : '', max: MAX_SECRETS },
     );
     const secrets: Secret[] = [];
     for (let i = 0; i < fields.length; i += 2) {

@@ -1,36 +1,38 @@
 --[[
-Writes down that jobs have come in: in the backlog of their queue and on the lists of their owners. Doing it again changes
-nothing.
+Adds jobs to the backlog of their queue and to the lists of their owners. A repeat changes nothing.
 
-KEYS[1]    backlog of the queue
-KEYS[2]    totals of all backlogs
-KEYS[3]    set of all owners
-KEYS[3+n]  list of the n-th owner
+KEYS
+  backlog      sorted set: backlog of the queue
+  totals       hash of the sizes of all backlogs
+  owners       set of all owners
+  then the job lists of the owners
+ARGV
+  queue        name of the queue
+  owner_count  number of owners
+  then the names of the owners, and for each job:
+    its id
+    its owner, as a position in the list of owners, from 1
+    its number of texts
+    their bytes
 
-ARGV[1]  queue
-ARGV[2]  how many owners
-then the names of the owners, and for each job:
-  its id
-  its owner: the n above
-  how many texts it has
-  their bytes
-
-Returns {jobs of the queue that came before the first one and have no outcome yet, texts in the queue, bytes in it}.
+Returns {jobs of the queue before the first of these, texts in the queue, bytes in the queue}.
 ]]
-local owners = tonumber(ARGV[2])
-local texts, bytes = 0, 0
-local first = 3 + owners
+local backlog, totals, owners = unpack(KEYS)
+local queue, owner_count = unpack(ARGV)
+
+local added_texts, added_bytes = 0, 0
+local first = 3 + owner_count
 for at = first, #ARGV, 4 do
-  local id, owner = ARGV[at], tonumber(ARGV[at + 1])
-  if redis.call('ZADD', KEYS[1], 0, id .. ' ' .. ARGV[at + 2] .. ' ' .. ARGV[at + 3]) == 1 then
-    texts = texts + ARGV[at + 2]
-    bytes = bytes + ARGV[at + 3]
+  local id, owner, texts, bytes = unpack(ARGV, at, at + 3)
+  if redis.call('ZADD', backlog, 0, id .. ' ' .. texts .. ' ' .. bytes) == 1 then
+    added_texts = added_texts + texts
+    added_bytes = added_bytes + bytes
   end
   redis.call('ZADD', KEYS[3 + owner], 0, id)
 end
-redis.call('SADD', KEYS[3], unpack(ARGV, 3, 2 + owners))
+redis.call('SADD', owners, unpack(ARGV, 3, 2 + owner_count))
 return {
-  redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. ARGV[first]),
-  redis.call('HINCRBY', KEYS[2], 'texts ' .. ARGV[1], texts),
-  redis.call('HINCRBY', KEYS[2], 'bytes ' .. ARGV[1], bytes),
+  redis.call('ZLEXCOUNT', backlog, '-', '(' .. ARGV[first]),
+  redis.call('HINCRBY', totals, 'texts ' .. queue, added_texts),
+  redis.call('HINCRBY', totals, 'bytes ' .. queue, added_bytes),
 }

@@ -1,20 +1,18 @@
 /**
- * The jobs of each queue that have come in and have no outcome yet: how many texts that are, and how many jobs come before
- * one. BullMQ counts groups of jobs, and tells a place in a queue only by walking through it.
+ * The backlog of each queue: jobs that were accepted and have no outcome yet. It answers how many texts wait, and how many jobs
+ * come before one. BullMQ counts groups of jobs, and finds a position in a queue only by walking through it.
  *
- * A backlog is a sorted set of `<job id> <texts> <bytes>`, all with the same score and so in the order of the ids, which is
- * that of time. add-to-backlog.lua writes a job down just before it goes into its queue, settle.lua takes it out in the step that
- * fixes its outcome, and each changes the totals in the same step. What a crash leaves behind in between, the API finds
+ * A backlog is a sorted set of `<job id> <texts> <bytes>`, all with the same score and therefore in the order of the ids, which is
+ * that of time. add-to-backlog.lua adds a job just before it enters its queue, settle.lua removes it in the step that records its
+ * outcome, and each changes the totals in the same step. Jobs that a crash leaves behind in between are purged by the API
  * (src/api/jobs/maintenance.ts).
  */
-import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 import { parseJobId } from '../../contract/ids.ts';
 import { backlogKey, backlogTotalsKey, jobListKey, ownersKey } from '../../redis/keys.ts';
+import { defineScript, noReply } from '../../redis/scripts.ts';
 import { queueName } from '../queues.ts';
-
-/** The function `leave_backlog` for scripts that end jobs. */
-export const LEAVE_BACKLOG = readScript('remove-from-backlog');
 
 export interface QueuedJob {
   id: string;
@@ -24,7 +22,7 @@ export interface QueuedJob {
   bytes: number;
 }
 
-/** What waits in a queue or is worked on. */
+/** Texts that wait in a queue or are being classified. */
 export interface BacklogSize {
   texts: number;
   bytes: number;
@@ -32,47 +30,55 @@ export interface BacklogSize {
 
 export const EMPTY_BACKLOG: BacklogSize = { texts: 0, bytes: 0 };
 
-interface RedisWithBacklog extends Redis {
-  amuletTakeIn(numberOfKeys: number, ...args: (string | number)[]): Promise<[number, number, number]>;
-  amuletForgetBacklog(...args: string[]): Promise<null>;
-}
+const ADD = defineScript(new URL('./add-to-backlog.lua', import.meta.url), {
+  keys: ['backlog', 'totals', 'owners'],
+  args: ['queue', 'ownerCount'],
+  reply: (raw) => z.tuple([z.number(), z.number(), z.number()]).parse(raw),
+});
+
+const PURGE = defineScript(new URL('./purge-backlog.lua', import.meta.url), {
+  includes: ['remove-from-backlog.lua'],
+  keys: ['backlog', 'totals'],
+  args: ['queue'],
+  reply: noReply,
+});
 
 export class Backlog {
-  readonly #redis: RedisWithBacklog;
+  readonly #redis: Redis;
   readonly #prefix: string;
 
   constructor(redis: Redis, prefix: string) {
-    redis.defineCommand('amuletTakeIn', { lua: readScript('add-to-backlog') });
-    redis.defineCommand('amuletForgetBacklog', {
-      numberOfKeys: 2,
-      lua: LEAVE_BACKLOG + readScript('purge-backlog'),
-    });
-    this.#redis = redis as RedisWithBacklog;
+    this.#redis = redis;
     this.#prefix = prefix;
   }
 
   /**
-   * Writes down jobs that are about to go into a queue.
+   * Adds jobs that are about to enter their queue.
    * @param jobs at least one
-   * @returns how many jobs come before the first one, and what the backlog is with all of them
+   * @returns how many jobs come before the first one, and the size of the backlog with all of them
    */
-  async takeIn(queue: string, jobs: readonly QueuedJob[]): Promise<{ ahead: number; size: BacklogSize }> {
+  async add(queue: string, jobs: readonly QueuedJob[]): Promise<{ ahead: number; size: BacklogSize }> {
     const owners = [...new Set(jobs.map(({ owner }) => owner))];
-    const [ahead, texts, bytes] = await this.#redis.amuletTakeIn(
-      3 + owners.length,
-      backlogKey(this.#prefix, queue),
-      backlogTotalsKey(this.#prefix),
-      ownersKey(this.#prefix),
-      ...owners.map((owner) => jobListKey(this.#prefix, owner)),
-      queue,
-      owners.length,
-      ...owners,
-      ...jobs.flatMap((job) => [job.id, owners.indexOf(job.owner) + 1, job.texts, job.bytes]),
+    const [ahead, texts, bytes] = await ADD.run(
+      this.#redis,
+      {
+        backlog: backlogKey(this.#prefix, queue),
+        totals: backlogTotalsKey(this.#prefix),
+        owners: ownersKey(this.#prefix),
+      },
+      { queue, ownerCount: owners.length },
+      {
+        keys: owners.map((owner) => jobListKey(this.#prefix, owner)),
+        args: [
+          ...owners,
+          ...jobs.flatMap((job) => [job.id, owners.indexOf(job.owner) + 1, job.texts, job.bytes]),
+        ],
+      },
     );
     return { ahead, size: { texts, bytes } };
   }
 
-  /** Jobs of its queue that came in before a job and have no outcome yet. */
+  /** Number of jobs in its queue that come before a job and have no outcome yet. */
   async ahead(id: string): Promise<number> {
     const parts = parseJobId(id);
     if (!parts) return 0;
@@ -80,7 +86,7 @@ export class Backlog {
     return this.#redis.zlexcount(key, '-', `(${id}`);
   }
 
-  /** The size of every backlog there has been, by queue. */
+  /** Sizes of all backlogs, by queue; a queue stays listed when its backlog is empty. */
   async sizes(): Promise<Map<string, BacklogSize>> {
     const sizes = new Map<string, BacklogSize>();
     for (const { what, queue, value } of await this.#totals()) {
@@ -90,7 +96,7 @@ export class Backlog {
     return sizes;
   }
 
-  /** How many texts have had an outcome since there was the first, by queue. */
+  /** Number of texts that ever had an outcome, by queue. */
   async ended(): Promise<Map<string, number>> {
     const totals = await this.#totals();
     return new Map(totals.filter(({ what }) => what === 'ended').map(({ queue, value }) => [queue, value]));
@@ -104,7 +110,7 @@ export class Backlog {
     });
   }
 
-  /** Unix ms at which the oldest job of a queue without an outcome came in; undefined when there is none. */
+  /** Unix ms at which the oldest job of a backlog was accepted; undefined when the backlog is empty. */
   async oldest(queue: string): Promise<number | undefined> {
     const [id] = await this.page(queue, undefined, 1);
     return id === undefined ? undefined : parseJobId(id)?.createdAt;
@@ -118,17 +124,13 @@ export class Backlog {
     return members.map((member) => member.slice(0, member.indexOf(' ')));
   }
 
-  /** Takes jobs out of the backlog without fixing an outcome. */
-  async forget(queue: string, ids: readonly string[]): Promise<void> {
-    await this.#redis.amuletForgetBacklog(
-      backlogKey(this.#prefix, queue),
-      backlogTotalsKey(this.#prefix),
-      queue,
-      ...ids,
+  /** Removes jobs from the backlog without an outcome. */
+  async purge(queue: string, ids: readonly string[]): Promise<void> {
+    await PURGE.run(
+      this.#redis,
+      { backlog: backlogKey(this.#prefix, queue), totals: backlogTotalsKey(this.#prefix) },
+      { queue },
+      { args: ids },
     );
   }
-}
-
-function readScript(name: string): string {
-  return readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8');
 }

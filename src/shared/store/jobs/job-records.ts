@@ -2,9 +2,8 @@
  * The outcome of a job: one record in Redis, written once by settle.lua and kept for RESULT_TTL_S. It, and not BullMQ's
  * own bookkeeping, is what callers see: BullMQ has no canceled or expired state and cannot remove an active job.
  */
-import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import { LEAVE_BACKLOG } from './backlog.ts';
+import { z } from 'zod';
 import { JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
 import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
 import type { jobEvents } from '../../contract/webhooks.ts';
@@ -21,6 +20,7 @@ import {
   jobKey,
   outboxKey,
 } from '../../redis/keys.ts';
+import { defineScript } from '../../redis/scripts.ts';
 
 /**
  * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
@@ -37,9 +37,12 @@ const SEPARATOR = '\n';
 /** Outcomes that one call of the script fixes: it must not hold Redis for long. */
 const MAX_SETTLED_AT_ONCE = 64;
 
-interface RedisWithSettle extends Redis {
-  amuletSettle(numberOfKeys: number, ...args: (string | number)[]): Promise<(string | null)[]>;
-}
+const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), {
+  includes: ['remove-from-backlog.lua'],
+  keys: ['deadlines', 'outbox', 'totals'],
+  args: ['maxInline', 'jobCount'],
+  reply: (raw) => z.array(z.string().nullable()).parse(raw),
+});
 
 interface PendingSettle {
   id: string;
@@ -52,25 +55,22 @@ interface PendingSettle {
 export type SettleOutcome = { settled: true } | { settled: false; existing: JobRecord | 'deleted' };
 
 export class JobRecords {
-  readonly #redis: RedisWithSettle;
+  readonly #redis: Redis;
   readonly #prefix: string;
   readonly #ttlS: number;
-  readonly #tellingS: number;
+  readonly #deliveryWindowS: number;
   #pending: PendingSettle[] = [];
 
   /**
    * @param ttlS seconds that a record is kept
-   * @param tellingS seconds that it may take to tell somebody of it: what was too large to be told with it is kept so much
-   *   longer, until it has been told
+   * @param deliveryWindowS longest time in seconds that a webhook delivery may take; results too large to send inline are kept
+   *   this much longer
    */
-  constructor(redis: Redis, prefix: string, ttlS: number, tellingS = 0) {
-    redis.defineCommand('amuletSettle', {
-      lua: LEAVE_BACKLOG + readFileSync(new URL('./settle.lua', import.meta.url), 'utf8'),
-    });
-    this.#redis = redis as RedisWithSettle;
+  constructor(redis: Redis, prefix: string, ttlS: number, deliveryWindowS = 0) {
+    this.#redis = redis;
     this.#prefix = prefix;
     this.#ttlS = ttlS;
-    this.#tellingS = Math.ceil(tellingS);
+    this.#deliveryWindowS = Math.ceil(deliveryWindowS);
   }
 
   #key(id: string): string {
@@ -114,34 +114,39 @@ export class JobRecords {
         event === undefined ? [] : [deliveryKey(this.#prefix, event[0] as string)],
       );
       const queues = some.map(({ id }) => queueOf(id));
-      this.#redis
-        .amuletSettle(
-          3 + 2 * some.length + deliveries.length,
-          this.deadlinesKey,
-          outboxKey(this.#prefix),
-          backlogTotalsKey(this.#prefix),
-          ...some.flatMap(({ id }, i) => [this.#key(id), backlogKey(this.#prefix, queues[i] as string)]),
-          ...deliveries,
-          MAX_INLINE_RECORD_BYTES,
-          some.length,
-          ...some.flatMap(({ id, notify }, i) => [
+      const keys = some.flatMap(({ id }, i) => [
+        this.#key(id),
+        backlogKey(this.#prefix, queues[i] as string),
+      ]);
+      SETTLE.run(
+        this.#redis,
+        {
+          deadlines: this.deadlinesKey,
+          outbox: outboxKey(this.#prefix),
+          totals: backlogTotalsKey(this.#prefix),
+        },
+        { maxInline: MAX_INLINE_RECORD_BYTES, jobCount: some.length },
+        {
+          keys: [...keys, ...deliveries],
+          args: some.flatMap(({ id, notify }, i) => [
             records[i] as string,
-            this.#ttlS + (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#tellingS : 0),
+            this.#ttlS +
+              (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#deliveryWindowS : 0),
             id,
             queues[i] as string,
             this.doneChannel(id),
             notify ?? '',
             events[i] === undefined ? '' : JSON.stringify(events[i]),
           ]),
-        )
-        .then(
-          (existing) =>
-            some.forEach(({ resolve }, i) => {
-              const record = existing[i];
-              resolve(record == null ? { settled: true } : { settled: false, existing: parseRecord(record) });
-            }),
-          (error: unknown) => some.forEach(({ reject }) => reject(error)),
-        );
+        },
+      ).then(
+        (existing) =>
+          some.forEach(({ resolve }, i) => {
+            const record = existing[i];
+            resolve(record == null ? { settled: true } : { settled: false, existing: parseRecord(record) });
+          }),
+        (error: unknown) => some.forEach(({ reject }) => reject(error)),
+      );
     }
   }
 

@@ -1,8 +1,16 @@
 --[[
-Takes jobs out of a backlog that will never have an outcome, or have one.
+Removes jobs from a backlog that have an outcome already, or will never have one.
 
-KEYS[1]  backlog of the queue    KEYS[2]  totals of all backlogs    ARGV[1]  queue    then ids of jobs
+KEYS
+  backlog  sorted set: backlog of the queue
+  totals   hash of the sizes of all backlogs
+ARGV
+  queue    name of the queue
+  then the ids of the jobs
 ]]
+local backlog, totals = unpack(KEYS)
+local queue = unpack(ARGV)
+
 for n = 2, #ARGV do
-  leave_backlog(KEYS[1], KEYS[2], ARGV[1], ARGV[n])
+  remove_from_backlog(backlog, totals, queue, ARGV[n])
 end

@@ -1,38 +1,36 @@
-/** The BullMQ queues as the API sees them, one per model and priority, made when first needed. */
-import { readFileSync } from 'node:fs';
+/** The BullMQ queues as the API sees them, one per model and priority, opened when first needed. */
 import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { jobGroupSchema, type JobGroup } from '../../contract/jobs.ts';
 import { parseJobId, type Priority } from '../../contract/ids.ts';
+import { defineScript, isOne } from '../../redis/scripts.ts';
 import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../queues.ts';
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
-interface RedisWithTakeOut extends Redis {
-  amuletTakeOut(key: string, seen: string, wanted: string): Promise<number>;
-}
+const REPLACE_DATA = defineScript(new URL('./replace-job-data.lua', import.meta.url), {
+  keys: ['job'],
+  args: ['seen', 'replaced'],
+  reply: isOne,
+});
 
-/** A group is changed by nobody but its jobs' cancellations and expiries. */
-const MAX_TAKE_OUT_TRIES = 16;
+/** Only cancellations and expiries of its own jobs change a group, so few meet at a time. */
+const MAX_REPLACE_TRIES = 16;
 
 export class QueueSet {
-  readonly #redis: RedisWithTakeOut;
+  readonly #redis: Redis;
   readonly #prefix: string;
   readonly #telemetry: Telemetry | undefined;
   readonly #queues = new Map<string, Promise<Queue<unknown, undefined>>>();
 
-  /** @param telemetry for spans of adding jobs; chunks of batches have none, a batch may have a million */
+  /** @param telemetry for spans of adding jobs; chunks have none, because a batch may have a million */
   constructor(redis: Redis, prefix: string, telemetry?: Telemetry) {
-    redis.defineCommand('amuletTakeOut', {
-      numberOfKeys: 1,
-      lua: readFileSync(new URL('./replace-job-data.lua', import.meta.url), 'utf8'),
-    });
-    this.#redis = redis as RedisWithTakeOut;
+    this.#redis = redis;
     this.#prefix = prefix;
     this.#telemetry = telemetry;
   }
 
-  /** A queue that is ready for commands; one that could not be opened is not kept. */
+  /** A queue that is ready for commands. A queue that could not be opened is opened anew the next time. */
   get(priority: Priority, model: string): Promise<JobQueue> {
     return this.#open(queueName(priority, model), this.#telemetry) as Promise<JobQueue>;
   }
@@ -42,7 +40,7 @@ export class QueueSet {
     return this.#open(bulkQueueName(model, revision)) as Promise<ChunkQueue>;
   }
 
-  /** The queue of webhook deliveries, which the webhook processes fill and work on. */
+  /** The queue of webhook deliveries, filled and processed by the webhook processes. */
   getDeliveries(): Promise<Queue<unknown, undefined>> {
     return this.#open(DELIVERIES_QUEUE);
   }
@@ -57,22 +55,22 @@ export class QueueSet {
   }
 
   /**
-   * Takes a job that no worker is to run out of its group, and with the last of them the group out of its queue. What a
-   * worker holds already stays; it drops the job when it hears of it, or finds it settled.
+   * Removes a canceled or expired job from its group, and a group without jobs from its queue. A group that a worker has
+   * fetched stays: the worker drops the job when it is notified, or finds it settled.
    */
-  async takeOut(id: string): Promise<void> {
+  async dequeue(id: string): Promise<void> {
     const parts = parseJobId(id);
     if (!parts) return;
     const queue = await this.get(parts.priority, parts.model);
     const key = queue.toKey(parts.group);
-    for (let tries = 0; tries < MAX_TAKE_OUT_TRIES; tries++) {
+    for (let tries = 0; tries < MAX_REPLACE_TRIES; tries++) {
       const data = await this.#redis.hget(key, 'data');
       const group = data === null ? undefined : parseGroup(data);
       if (data === null || !group?.jobs.some((job) => job.id === id)) return;
       const jobs = group.jobs.filter((job) => job.id !== id);
-      // Empty first: the text is gone even when the group cannot be removed because a worker holds it.
-      const replaced = await this.#redis.amuletTakeOut(key, data, JSON.stringify({ ...group, jobs }));
-      if (replaced === 0) continue;
+      // Emptied first: the texts are gone even when the group cannot be removed because a worker holds it.
+      const replaced = JSON.stringify({ ...group, jobs });
+      if (!(await REPLACE_DATA.run(this.#redis, { job: key }, { seen: data, replaced }))) continue;
       if (jobs.length === 0) await queue.remove(parts.group).catch(() => 0);
       return;
     }

@@ -1,9 +1,9 @@
 --[[
-Takes a job out of the backlog of its queue, and its texts and bytes off the totals; the texts then count as ended. One that is not in it changes nothing.
-Stands in front of the scripts that need it; backlog.ts says what is kept.
+Removes a job from the backlog of its queue, subtracts its texts and bytes from the totals, and counts its texts as ended. A job
+that is not in the backlog changes nothing. Included in the scripts that end jobs; the structures: backlog.ts.
 ]]
-local function leave_backlog(backlog, totals, queue, id)
-  -- A member begins with the id, and the character after the space is what no number goes beyond.
+local function remove_from_backlog(backlog, totals, queue, id)
+  -- A member is '<id> <texts> <bytes>', and '!' is the character after the space.
   local member = redis.call('ZRANGEBYLEX', backlog, '[' .. id .. ' ', '(' .. id .. '!', 'LIMIT', 0, 1)[1]
   if not member then
     return

@@ -1,12 +1,19 @@
 --[[
-Replaces the data of a waiting BullMQ job, if it is still what the caller has read.
+Compare-and-set on the data of a BullMQ job: replaces the data if it is still what the caller has read.
 
-KEYS[1]  the job's hash    ARGV[1]  data as read    ARGV[2]  new data
+KEYS
+  job       hash of the BullMQ job
+ARGV
+  seen      data that the caller has read
+  replaced  new data
 
-Returns 1 when it was replaced.
+Returns 1 when the data was replaced.
 ]]
-if redis.call('HGET', KEYS[1], 'data') ~= ARGV[1] then
+local job = unpack(KEYS)
+local seen, replaced = unpack(ARGV)
+
+if redis.call('HGET', job, 'data') ~= seen then
   return 0
 end
-redis.call('HSET', KEYS[1], 'data', ARGV[2])
+redis.call('HSET', job, 'data', replaced)
 return 1

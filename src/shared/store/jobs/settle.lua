@@ -1,50 +1,57 @@
 --[[
-Fixes the outcomes of jobs, each once. The first caller (worker, DELETE or expiry) wins; later ones change nothing.
-Several jobs at a time, because those of a batch end together. An outcome that somebody is to be told of goes into the
-outbox in the same step, so that neither is there without the other; and the job leaves the backlog.
+Records the outcomes of jobs, each once: the first caller (worker, DELETE or expiry) wins, later ones change nothing. Several jobs
+in one call, because those of a micro-batch end together. In the same step a job leaves the backlog, and its event enters the
+outbox if it has a webhook for that event.
 
-KEYS[1]          set of start deadlines
-KEYS[2]          the outbox, a stream
-KEYS[3]          totals of all backlogs
-KEYS[2+2n]       record of the n-th job
-KEYS[3+2n]       backlog of its queue
-then, for each job with an event, in order: the delivery of its event
+KEYS
+  deadlines   sorted set of the jobs that must be started in time
+  outbox      stream of events
+  totals      hash of the sizes of all backlogs
+  then for each job:
+    its record
+    the backlog of its queue
+  then for each job with an event, in order: the delivery of that event
+ARGV
+  max_inline  largest record, in bytes, that is published along with the id
+  job_count   number of jobs
+  then for each job:
+    its record, JSON
+    seconds to keep the record
+    its id
+    its queue
+    channel for anybody who waits for this job
+    channel of the API instance that took the job in, or ''
+    its event, or '': JSON list [id, name of a field of the delivery, its value, …]; the snapshot '' stands for the record
 
-ARGV[1]  largest record, in bytes, that travels in the message itself
-ARGV[2]  how many jobs
-then for each job:
-  its record, JSON
-  seconds to keep it
-  its id
-  its queue
-  channel for anybody who waits on this job
-  channel of the API instance that took the job in, or ''
-  its event, or '': JSON list [id, name of a field of the delivery, its value, …]; the field snapshot '' is the record
-
-Returns for each job: nil when this call settled it, else the record that was there already.
+Returns for each job: nil when this call settled it, else the record that existed.
 ]]
+local deadlines, outbox, totals = unpack(KEYS)
+local max_inline, job_count = unpack(ARGV)
+
 local answers, settled, messages = {}, {}, {}
-local jobs = tonumber(ARGV[2])
-local delivery = 3 + 2 * jobs
-for n = 1, jobs do
+local delivery = 3 + 2 * job_count
+for n = 1, tonumber(job_count) do
+  local key = 2 + 2 * n
+  local record_key, backlog = KEYS[key], KEYS[key + 1]
   local at = 7 * n - 4
-  local record, ttl, id, queue, done, notify, event = unpack(ARGV, at, at + 6)
+  local record, ttl_s, id, queue, done_channel, instance_channel, event = unpack(ARGV, at, at + 6)
   if event ~= '' then
     delivery = delivery + 1
   end
-  -- First, because a full Redis permits it, and with the first write of a script all others.
-  leave_backlog(KEYS[2 * n + 3], KEYS[3], queue, id)
-  local existing = redis.call('SET', KEYS[2 * n + 2], record, 'NX', 'GET', 'EX', ttl)
+  -- Must be the first write: at maxmemory Redis refuses a script only before its first write, and this command is one that it allows.
+  remove_from_backlog(backlog, totals, queue, id)
+  local existing = redis.call('SET', record_key, record, 'NX', 'GET', 'EX', ttl_s)
   answers[n] = existing
   if not existing then
     settled[#settled + 1] = id
     local message = id .. '\n'
-    if #record <= tonumber(ARGV[1]) then
+    if #record <= tonumber(max_inline) then
       message = message .. record
     end
-    redis.call('PUBLISH', done, message)
-    if notify ~= '' then
-      messages[notify] = messages[notify] and messages[notify] .. '\n' .. message or message
+    redis.call('PUBLISH', done_channel, message)
+    if instance_channel ~= '' then
+      local earlier = messages[instance_channel]
+      messages[instance_channel] = earlier and earlier .. '\n' .. message or message
     end
     if event ~= '' then
       local fields = cjson.decode(event)
@@ -55,12 +62,12 @@ for n = 1, jobs do
         end
       end
       redis.call('HSET', KEYS[delivery], unpack(fields))
-      redis.call('XADD', KEYS[2], '*', 'id', event_id)
+      redis.call('XADD', outbox, '*', 'id', event_id)
     end
   end
 end
 if #settled > 0 then
-  redis.call('ZREM', KEYS[1], unpack(settled))
+  redis.call('ZREM', deadlines, unpack(settled))
 end
 for channel, message in pairs(messages) do
   redis.call('PUBLISH', channel, message)

@@ -1,8 +1,8 @@
 --[[
-Puts the end of a batch into the outbox, if somebody wants to be told of it. Stands in front of the scripts that end one;
-settle.lua does the same for jobs. The fields of a delivery: shared/contract/events.ts.
+Writes the delivery for the end of a batch and puts its event into the outbox, if the batch has a webhook for that event.
+Included in the scripts that end a batch; settle.lua does the same for jobs. The fields of a delivery: contract/events.ts.
 ]]
-local function push_event(batch, outbox, delivery, event, type, source, now)
+local function push_batch_event(batch, outbox, delivery, event, type, source, now)
   local json = redis.call('HGET', batch, 'webhook')
   if not json then
     return

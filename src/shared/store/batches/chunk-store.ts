@@ -1,0 +1,172 @@
+/**
+ * Progress of batches, chunk by chunk: which chunks may be queued, which are started and finished, and the checksums of
+ * their results.
+ */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { batchStatusSchema } from '../../contract/batches.ts';
+import type { BatchStatus } from '../../contract/states.ts';
+import { batchModel, eventId } from '../../contract/ids.ts';
+import {
+  batchChecksumsKey,
+  batchDoneKey,
+  batchKey,
+  batchProgressChannel,
+  batchRemovalKey,
+  deliveryKey,
+  outboxKey,
+  runningBatchesKey,
+  workersKey,
+} from '../../redis/keys.ts';
+import { defineScript } from '../../redis/scripts.ts';
+import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
+
+export interface FinishedChunk {
+  chunk: number;
+  revision: string;
+  rows: number;
+  failedRows: number;
+  /** Rows with a label and with tokens outside the model's vocabulary. */
+  unknownRows: number;
+  /** Sum of the shares of these tokens, each from 0 to 1. */
+  unknownShares: number;
+  /** Of its results (results.ts); undefined: they cannot be checked. */
+  checksum?: Buffer;
+}
+
+export type FinishOutcome =
+  /** `claimed`: chunks that the caller must add to the queue of the revision. */
+  | { outcome: 'counted'; revision: string; claimed: number[] }
+  /** The batch is pinned to another revision; nothing was counted. */
+  | { outcome: 'revision'; revision: string }
+  | { outcome: 'completed' | 'ended' };
+
+const START = defineScript(new URL('./start-chunk.lua', import.meta.url), {
+  includes: ['../now.lua'],
+  keys: ['batch', 'done'],
+  args: ['chunk'],
+  reply: (raw) => z.tuple([batchStatusSchema.nullable(), z.string().nullable(), z.number()]).parse(raw),
+});
+
+const CLAIM = defineScript(new URL('./claim-chunks.lua', import.meta.url), {
+  includes: ['../now.lua', 'claim-window.lua'],
+  keys: ['batch', 'workers'],
+  args: ['perWorker'],
+  reply: (raw) => z.array(z.number()).nullable().parse(raw),
+});
+
+const FINISH = defineScript(new URL('./finish-chunk.lua', import.meta.url), {
+  includes: ['../now.lua', 'push-batch-event.lua', 'claim-window.lua'],
+  keys: ['batch', 'done', 'running', 'removal', 'workers', 'outbox', 'delivery', 'checksums'],
+  args: [
+    'id',
+    'chunk',
+    'revision',
+    'rows',
+    'failedRows',
+    'unknownRows',
+    'unknownShares',
+    'checksum',
+    'perWorker',
+    'keepMs',
+    'channel',
+    'event',
+  ],
+  reply: (raw): FinishOutcome => {
+    const [outcome, revision, claimed] = z
+      .union([
+        z.tuple([z.literal('counted'), z.string(), z.array(z.number())]),
+        z.tuple([z.literal('revision'), z.string()]),
+        z.tuple([z.enum(['completed', 'ended'])]),
+      ])
+      .parse(raw);
+    if (outcome === 'counted') return { outcome, revision, claimed };
+    return outcome === 'revision' ? { outcome, revision } : { outcome };
+  },
+});
+
+export class ChunkStore {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+  readonly #keepMs: number;
+
+  /** @param keepMs ms to keep a completed batch */
+  constructor(redis: Redis, prefix: string, keepMs: number) {
+    this.#redis = redis;
+    this.#prefix = prefix;
+    this.#keepMs = keepMs;
+  }
+
+  /** Starts a chunk. `revision`: of the weights that its batch is pinned to; `done`: the chunk is finished already. */
+  async start(
+    id: string,
+    chunk: number,
+  ): Promise<{ status: BatchStatus | undefined; revision: string | undefined; done: boolean }> {
+    const [status, revision, done] = await START.run(
+      this.#redis,
+      { batch: batchKey(this.#prefix, id), done: batchDoneKey(this.#prefix, id) },
+      { chunk },
+    );
+    return { status: status ?? undefined, revision: revision ?? undefined, done: done === 1 };
+  }
+
+  /**
+   * Claims the next chunks of a batch, which the caller must add to the queue.
+   * @param perWorker chunks that may be queued or processing, per live worker
+   * @returns undefined when the batch is neither queued nor processing
+   */
+  async claim(id: string, perWorker: number): Promise<number[] | undefined> {
+    const claimed = await CLAIM.run(
+      this.#redis,
+      { batch: batchKey(this.#prefix, id), workers: workersKey(this.#prefix, batchModel(id) ?? '') },
+      { perWorker },
+    );
+    return claimed ?? undefined;
+  }
+
+  /**
+   * Counts a finished chunk, once, and claims the next ones.
+   * @param perWorker chunks that may be queued or processing, per live worker
+   */
+  finish(id: string, perWorker: number, finished: FinishedChunk): Promise<FinishOutcome> {
+    const event = eventId(id, Date.now());
+    return FINISH.run(
+      this.#redis,
+      {
+        batch: batchKey(this.#prefix, id),
+        done: batchDoneKey(this.#prefix, id),
+        running: runningBatchesKey(this.#prefix),
+        removal: batchRemovalKey(this.#prefix),
+        workers: workersKey(this.#prefix, batchModel(id) ?? ''),
+        outbox: outboxKey(this.#prefix),
+        delivery: deliveryKey(this.#prefix, event),
+        checksums: batchChecksumsKey(this.#prefix, id),
+      },
+      {
+        id,
+        chunk: finished.chunk,
+        revision: finished.revision,
+        rows: finished.rows,
+        failedRows: finished.failedRows,
+        unknownRows: finished.unknownRows,
+        unknownShares: Math.round(finished.unknownShares * SHARE_UNITS),
+        checksum: finished.checksum ?? '',
+        perWorker,
+        keepMs: this.#keepMs,
+        channel: batchProgressChannel(this.#prefix),
+        event,
+      },
+    );
+  }
+
+  /** Which chunks are finished, a bit each; chunk 0 is the highest bit of the first byte. */
+  async doneBits(id: string): Promise<Buffer> {
+    return (await this.#redis.getBuffer(batchDoneKey(this.#prefix, id))) ?? Buffer.alloc(0);
+  }
+
+  /** Checksums of the results of `count` chunks from `first` on (results.ts), as far as they are recorded. */
+  async checksums(id: string, first: number, count: number): Promise<Buffer> {
+    const [from, to] = [first * CHECKSUM_BYTES, (first + count) * CHECKSUM_BYTES - 1];
+    return this.#redis.getrangeBuffer(batchChecksumsKey(this.#prefix, id), from, to);
+  }
+}

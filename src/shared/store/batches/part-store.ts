@@ -1,0 +1,146 @@
+/** Parts of open batches: what is known of each uploaded part until the input is complete. */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { MAX_PARTS, storedPartSchema, type StoredPart } from '../../contract/batches.ts';
+import type { BatchStatus } from '../../contract/states.ts';
+import {
+  batchKey,
+  batchPartsKey,
+  batchRemovalKey,
+  openBatchesKey,
+  reservedBytesKey,
+  storedBytesKey,
+  uploadsKey,
+} from '../../redis/keys.ts';
+import { defineScript } from '../../redis/scripts.ts';
+import { redisTime } from '../../redis/time.ts';
+import { InputError } from '../../bulk/input.ts';
+import { endedReply } from './batch-scripts.ts';
+import { MAX_MANIFEST_BYTES } from './layout.ts';
+import type { LimitReached, StorageLimits } from './reservations.ts';
+
+/** Limits that are checked when a part is added. */
+export interface PartLimits extends StorageLimits {
+  /** Chunks of one batch. */
+  batchChunks: number;
+  /** Parts of an owner's open batches. */
+  openParts: number;
+}
+
+export type AddPartOutcome =
+  | { outcome: 'added' }
+  /** `chunks`: the batch would have too many; `parts`: the open batches of its owner would. */
+  | { outcome: LimitReached | 'chunks' | 'parts' }
+  | { outcome: 'exists'; part: StoredPart }
+  | { outcome: 'ended'; status: BatchStatus | undefined };
+
+const READ_PARTS = defineScript(new URL('./read-parts.lua', import.meta.url), {
+  keys: ['parts'],
+  args: ['maxNumber', 'maxBytes'],
+  reply: (raw) => z.array(z.string()).nullable().parse(raw),
+});
+
+const ADD_PART = defineScript(new URL('./add-part.lua', import.meta.url), {
+  includes: ['reservations.lua'],
+  keys: ['batch', 'parts', 'removal', 'stored', 'uploads', 'reserved', 'openBatches'],
+  args: [
+    'id',
+    'number',
+    'part',
+    'bytes',
+    'rows',
+    'expiresAt',
+    'maxBatchBytes',
+    'maxStoredBytes',
+    'multilineRows',
+    'upload',
+    'maxOpenParts',
+    'chunks',
+    'maxChunks',
+  ],
+  reply: (raw): AddPartOutcome =>
+    z
+      .union([
+        endedReply,
+        z
+          .tuple([z.literal('exists'), z.string()])
+          .transform(([outcome, part]) => ({ outcome, part: parsePart(part) })),
+        z
+          .tuple([z.enum(['added', 'too_large', 'busy', 'quota', 'chunks', 'parts'])])
+          .transform(([outcome]) => ({ outcome })),
+      ])
+      .parse(raw),
+});
+
+export class PartStore {
+  readonly #redis: Redis;
+  readonly #prefix: string;
+  readonly #openTtlMs: number;
+
+  /** @param openTtlMs ms until an open batch expires, unless a part comes */
+  constructor(redis: Redis, prefix: string, openTtlMs: number) {
+    this.#redis = redis;
+    this.#prefix = prefix;
+    this.#openTtlMs = openTtlMs;
+  }
+
+  /**
+   * The parts of an open batch, by number.
+   * @throws InputError when they are too large to be read
+   */
+  async list(id: string): Promise<StoredPart[]> {
+    const parts = await READ_PARTS.run(
+      this.#redis,
+      { parts: batchPartsKey(this.#prefix, id) },
+      { maxNumber: MAX_PARTS, maxBytes: MAX_MANIFEST_BYTES },
+    );
+    if (parts === null) {
+      throw new InputError(
+        `the parts of this batch list more than ${MAX_MANIFEST_BYTES} bytes of columns: cancel it, and submit the input with fewer columns`,
+      );
+    }
+    return parts.map(parsePart);
+  }
+
+  async read(id: string, number: number): Promise<StoredPart | undefined> {
+    const json = await this.#redis.hget(batchPartsKey(this.#prefix, id), String(number));
+    return json === null ? undefined : parsePart(json);
+  }
+
+  /** @param upload whose reservation ends when the part is added */
+  async add(id: string, part: StoredPart, limits: PartLimits, upload: string): Promise<AddPartOutcome> {
+    const batch = batchKey(this.#prefix, id);
+    const [now, owner] = await Promise.all([redisTime(this.#redis), this.#redis.hget(batch, 'owner')]);
+    return ADD_PART.run(
+      this.#redis,
+      {
+        batch,
+        parts: batchPartsKey(this.#prefix, id),
+        removal: batchRemovalKey(this.#prefix),
+        stored: storedBytesKey(this.#prefix),
+        uploads: uploadsKey(this.#prefix),
+        reserved: reservedBytesKey(this.#prefix),
+        openBatches: openBatchesKey(this.#prefix, owner ?? ''),
+      },
+      {
+        id,
+        number: part.number,
+        part: JSON.stringify(part),
+        bytes: part.bytes,
+        rows: part.rows,
+        expiresAt: now + this.#openTtlMs,
+        maxBatchBytes: limits.batchBytes,
+        maxStoredBytes: limits.storedBytes,
+        multilineRows: part.multiline_rows ?? 0,
+        upload,
+        maxOpenParts: limits.openParts,
+        chunks: part.chunks,
+        maxChunks: limits.batchChunks,
+      },
+    );
+  }
+}
+
+function parsePart(json: string): StoredPart {
+  return storedPartSchema.parse(JSON.parse(json));
+}
