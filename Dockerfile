@@ -1,4 +1,4 @@
-# One image for every part; the command chooses the role:
+# One image for all roles; the command chooses the role:
 #   node src/api/main.ts              (default)
 #   node src/worker/inference/main.ts
 #   node src/worker/webhooks/main.ts
@@ -6,8 +6,8 @@
 FROM node:24-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# No CUDA download, and only this platform's ONNX Runtime: the package carries five of them. Source maps and type declarations
-# are for debuggers and compilers, of which there is none: TypeScript itself comes as an optional peer of valibot's types.
+# No CUDA download, and only this platform's ONNX Runtime: the package carries five. Source maps, type declarations and the
+# compiler are not needed at run time: TypeScript comes as an optional peer of valibot's types.
 RUN ONNXRUNTIME_NODE_INSTALL=skip npm ci --omit=dev --no-audit --no-fund --loglevel=error \
  && rm -rf node_modules/typescript \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete \
@@ -16,7 +16,7 @@ RUN ONNXRUNTIME_NODE_INSTALL=skip npm ci --omit=dev --no-audit --no-fund --logle
  && find . -mindepth 2 -maxdepth 2 -type d ! -path "./linux/$arch" -exec rm -rf {} +
 
 FROM node:24-bookworm-slim
-# Node calls the TypeScript that it runs an experiment, on standard error.
+# Without this option Node warns on standard error that running TypeScript is experimental.
 ENV NODE_ENV=production NODE_OPTIONS=--disable-warning=ExperimentalWarning DATA_DIR=/data \
     HOST=0.0.0.0 PORT=3000 METRICS_HOST=0.0.0.0 METRICS_PORT=3300 \
     WORKER_HOST=0.0.0.0 WORKER_PORT=3100 WEBHOOK_HEALTH_HOST=0.0.0.0 WEBHOOK_HEALTH_PORT=3200
@@ -26,10 +26,10 @@ COPY package.json LICENSE ./
 COPY models/sst2-minilm ./models/sst2-minilm
 COPY models/goemotions-minilm ./models/goemotions-minilm
 COPY src ./src
-# The one place that is written to, for batches: mount a volume there.
+# The only writable folder, for batches: mount a volume there.
 RUN mkdir /data && chown node /data && ln -s /app/src/cli/bin.js /usr/local/bin/amulet
 USER node
 EXPOSE 3000 3100 3200 3300
-# The slim image has no curl. The time is that of a machine with more to do than it can.
+# The slim image has no curl. The timeout allows for an overloaded machine.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["node", "src/healthcheck/main.ts"]
 CMD ["node", "src/api/main.ts"]

@@ -1,6 +1,6 @@
 /**
- * `npm run build:client`: makes dist/ (or the folder that is named), the npm package of the client and the `amulet` command,
- * as JavaScript and declarations: Node runs no TypeScript under node_modules. `npm publish ./dist` sends it out.
+ * `npm run build:client`: makes the npm package of the client and the `amulet` command in dist/ (or the folder given), as
+ * JavaScript and declarations: Node runs no TypeScript under node_modules. `npm publish ./dist` publishes it.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -26,10 +26,10 @@ const root = path.resolve(import.meta.dirname, '..');
 const target = path.resolve(process.argv[2] ?? path.join(root, 'dist'));
 const inTarget = (name: string): string => path.join(target, name);
 
-// It is emptied first, so it must be one that this has made, or there is nothing to lose.
+// The folder is emptied first, so it must be empty or an earlier output.
 const isOurs = existsSync(inTarget('package.json')) && existsSync(inTarget('lib/cli/bin.js'));
 if (existsSync(target) && readdirSync(target).length > 0 && !isOurs)
-  throw new Error(`${target} is not empty, and not what an earlier run has made`);
+  throw new Error(`${target} is not empty, and not the output of an earlier run`);
 rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
 const compiler = path.join(root, 'node_modules/typescript/bin/tsc');
@@ -47,7 +47,7 @@ for (const file of emitted.filter((name) => name.endsWith('.d.ts'))) {
   const text = readFileSync(file, 'utf8');
   writeFileSync(file, text.replaceAll(/(from '\.[^']*)\.ts'/g, "$1.js'"));
 }
-// Modules that others only take types from have been emitted too.
+// The compiler also emits modules that others import only types from: remove these.
 const code = reach(
   ['client/index.js', 'client/node.js', 'cli/bin.js'].map((name) => inTarget(`lib/${name}`)),
 );
@@ -62,7 +62,7 @@ const known = { ...made.dependencies, ...made.peerDependencies };
 const unknown = [...code.packages, ...types.packages].filter(
   (name) => !name.startsWith('node:') && !(name in known),
 );
-if (unknown.length > 0) throw new Error(`packaging/manifest.ts does not know of ${unknown.join(', ')}`);
+if (unknown.length > 0) throw new Error(`packaging/manifest.ts does not list ${unknown.join(', ')}`);
 writeFileSync(inTarget('package.json'), `${JSON.stringify(made, undefined, 2)}\n`);
 copyFileSync(path.join(import.meta.dirname, 'README.md'), inTarget('README.md'));
 copyFileSync(path.join(root, 'LICENSE'), inTarget('LICENSE'));

@@ -1,16 +1,16 @@
 /** The package.json of the published package. */
 import { PACKAGE } from '../src/shared/contract/names.ts';
 
-/** What it takes from that of the repository. */
+/** Fields taken from the package.json of the repository. */
 export interface RootManifest {
   version: string;
   license: string;
   dependencies: Record<string, string>;
 }
 
-/** What the command needs; the client needs none. */
+/** Dependencies of the command; the client has none. */
 const DEPENDENCIES = ['csv-parse', 'standardwebhooks'];
-/** Of `amulet model pull` alone, and larger than all the rest: whoever wants it installs them, and it says so. */
+/** Peer dependencies that only `amulet model pull` needs. They are larger than the package, so users install them on demand. */
 const OPTIONAL = ['@huggingface/hub', 'zod'];
 
 export function manifest({ version, license, dependencies }: RootManifest) {
@@ -26,9 +26,9 @@ export function manifest({ version, license, dependencies }: RootManifest) {
     description: 'Typed client of Amulet, asynchronous text classification, and the amulet command.',
     license,
     type: 'module',
-    // The client runs on any 20.
+    // The command needs 20.12; the client runs on any Node 20.
     engines: { node: '>=20.12' },
-    // The second, because npx runs the one that is named like the package.
+    // The second name, because npx runs the command that is named like the package.
     bin: { amulet: 'lib/cli/bin.js', [PACKAGE]: 'lib/cli/bin.js' },
     exports: { '.': entry('index'), './node': entry('node'), './package.json': './package.json' },
     sideEffects: ['./lib/cli/*.js'],

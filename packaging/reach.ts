@@ -1,4 +1,4 @@
-/** What a module leads to. */
+/** Follows imports: the files and packages that a module needs. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
@@ -14,7 +14,7 @@ export interface Reach {
 export function reach(entries: readonly string[]): Reach {
   const files = new Set(entries);
   const packages = new Set<string>();
-  // A set gives out what is added while it is gone through.
+  // Iteration over a Set includes entries added meanwhile.
   for (const file of files) {
     for (const { fileName } of ts.preProcessFile(readFileSync(file, 'utf8')).importedFiles) {
       if (fileName.startsWith('.')) files.add(target(file, fileName));
@@ -24,7 +24,7 @@ export function reach(entries: readonly string[]): Reach {
   return { files, packages };
 }
 
-/** From a declaration to a declaration. */
+/** The imported file; from a declaration, the imported declaration. */
 function target(from: string, relative: string): string {
   const file = path.resolve(path.dirname(from), relative);
   return from.endsWith('.d.ts') ? file.replace(/\.js$/, '.d.ts') : file;
