@@ -13,13 +13,16 @@ import { freePort } from '../support/redis/redis.ts';
 import { eventually } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
+/** Measuring how much a batch should hold takes each worker seconds: one test has it done. */
+const MEASURED = { MODEL_PROCESSES: '1', BATCH_TOKENS: '256', BULK_BATCH_TOKENS: '256' };
+
 let dataDir: string;
 let env: Record<string, string>;
 let launcher: Launcher;
 
 beforeEach(async () => {
   dataDir = mkdtempSync(path.join(tmpdir(), 'amulet-e2e-'));
-  env = { DATA_DIR: dataDir, PORT: String(await freePort()), WORKER_PORT: '0', WORKERS: '2' };
+  env = { DATA_DIR: dataDir, PORT: String(await freePort()), WORKER_PORT: '0', WORKERS: '1', ...MEASURED };
 });
 afterEach(async () => {
   await launcher.interrupt();
@@ -44,7 +47,7 @@ test('SIGHUP, where there is no terminal to be closed, has the API read its keys
   const file = path.join(dataDir, 'keys');
   const [first, second] = [newKey(), newKey()];
   writeFileSync(file, keyLine('first', first));
-  Object.assign(env, { API_KEYS_FILE: file, WORKERS: '1' });
+  Object.assign(env, { API_KEYS_FILE: file });
   const url = await start();
   const status = async (key: string) =>
     (await fetch(`${url}/v1/jobs`, { headers: { authorization: `Bearer ${key}` } })).status;
@@ -61,6 +64,7 @@ test('SIGHUP, where there is no terminal to be closed, has the API read its keys
 });
 
 test('from a text to a label', async () => {
+  env = { DATA_DIR: dataDir, PORT: env.PORT!, WORKER_PORT: '0', WORKERS: '2' };
   const url = await start();
   expect(launcher.output).toMatch(/^redis +redis-server, appendfsync always/m);
   expect(launcher.output).toMatch(/^worker-2 +sst2-minilm/m);
@@ -98,7 +102,7 @@ test('from a text to a label', async () => {
 });
 
 test('MODEL_DIR alone makes its model the default one: what is printed to try gives a label', async () => {
-  env = { ...env, MODEL_DIR: 'models/goemotions-minilm', WORKERS: '1', MODEL_PROCESSES: '1' };
+  env = { ...env, MODEL_DIR: 'models/goemotions-minilm' };
   await start();
   const [, tried] = /^Try: +(curl .*)$/m.exec(launcher.output)!;
   const { stdout } = spawnSync('sh', ['-c', tried!], { encoding: 'utf8' });
@@ -106,7 +110,7 @@ test('MODEL_DIR alone makes its model the default one: what is printed to try gi
 });
 
 test('a default model that no worker serves is said, and what is printed to try names another', async () => {
-  env = { ...env, DEFAULT_MODEL: 'absent', WORKERS: '1', MODEL_PROCESSES: '1' };
+  env = { ...env, DEFAULT_MODEL: 'absent' };
   launcher = new Launcher(env);
   await launcher.says(/Amulet is up on \S+, but no worker serves DEFAULT_MODEL=absent/);
   expect(launcher.output).not.toContain('is ready');
@@ -116,6 +120,7 @@ test('a default model that no worker serves is said, and what is printed to try 
 });
 
 test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order', async () => {
+  env.WORKERS = '2';
   const url = await start();
   launcher.process.kill('SIGTERM');
   await launcher.says(/amulet +stopped/);
@@ -125,8 +130,8 @@ test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order'
 
 test('Ctrl-C in the middle of work: the next start finishes what was acknowledged', async () => {
   const url = await start();
-  const texts = Array.from({ length: 16 }, () => longText(1500));
-  const jobs = await Promise.all(Array.from({ length: 12 }, () => post<Job>(`${url}/v1/jobs`, { texts })));
+  const texts = Array.from({ length: 8 }, () => longText(1500));
+  const jobs = await Promise.all(Array.from({ length: 8 }, () => post<Job>(`${url}/v1/jobs`, { texts })));
   await launcher.interrupt();
   const again = await start();
   for (const { urls } of jobs) {
@@ -151,7 +156,7 @@ test('a part that dies is started again, and said so', async () => {
 
 test('a launcher that was killed leaves a Redis, which the next one takes over with all jobs', async () => {
   const url = await start();
-  const texts = Array.from({ length: 100 }, () => longText(1500));
+  const texts = Array.from({ length: 40 }, () => longText(1500));
   const job = await post<Job>(`${url}/v1/jobs`, { texts });
   process.kill(-launcher.process.pid!, 'SIGKILL');
   // The parts see that their launcher is gone and stop by themselves.
@@ -219,7 +224,7 @@ describe.skipIf(!existsSync('/proc/self/environ'))('secrets', () => {
       HF_TOKEN: 'hf_secret',
       AMULET_API_KEY: 'am_secret',
     };
-    env = { ...env, ...secrets, WORKERS: '1', MODEL_PROCESSES: '1' };
+    env = { ...env, ...secrets };
     await start();
     const processes = family(launcher.process.pid!);
     const readBy = (command: string) => {
