@@ -21,16 +21,14 @@ function project(name: string, options: TestProjectInlineConfiguration['test'] =
   };
 }
 
-/** One process for many files, which saves loading the sources and packages for each. */
-const SHARED = { isolate: false };
 /** One Redis for all files of a project. */
 const REDIS = { globalSetup: 'test/support/redis/global-redis.ts' };
 
 export default defineConfig({
   test: {
     projects: [
-      project('unit', SHARED),
-      project('repo', SHARED),
+      project('unit'),
+      project('repo'),
       project('integration', REDIS),
       project('e2e', REDIS),
       project('faults', REDIS),

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { openDestination } from '../../src/cli/backfill/destination.ts';
 import type { BackfillState } from '../../src/cli/backfill/state.ts';
 
 /** What is done to files, in order, as `write out.partial`. */
@@ -38,10 +39,6 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     },
   };
 });
-
-// Other files of this process may have loaded it already, with the real functions.
-vi.resetModules();
-const { openDestination } = await import('../../src/cli/backfill/destination.ts');
 
 let folder: string;
 beforeEach(() => {

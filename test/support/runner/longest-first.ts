@@ -19,9 +19,7 @@ export class LongestFirst extends BaseSequencer {
   }
 }
 
-/** Files that share a process come last and together: a process can be kept only for the next file in the queue. */
 function rank({ moduleId, project }: TestSpecification): number {
   const name = path.relative(project.config.root, moduleId);
-  const length = SECONDS[name] ?? statSync(moduleId).size / BYTES_PER_SECOND;
-  return project.config.isolate ? length : length - (project.name === 'unit' ? 1000 : 2000);
+  return SECONDS[name] ?? statSync(moduleId).size / BYTES_PER_SECOND;
 }
