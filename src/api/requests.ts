@@ -273,7 +273,6 @@ export type RequestSchemas = ReturnType<typeof createRequestSchemas>;
 export type CreateJobBody = z.output<RequestSchemas['createJob']>;
 export type CreateBatchQuery = z.output<RequestSchemas['createBatch']>;
 export type PredictBody = z.output<RequestSchemas['predict']>;
-export type HfClassifyBody = z.output<RequestSchemas['hfClassify']>;
 
 const TEI_OPTIONS = ['truncate', 'truncation_direction', 'raw_scores'] as const;
 

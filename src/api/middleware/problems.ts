@@ -21,7 +21,7 @@ const MAX_DETAIL_CHARS = 2000;
 /** Of a detail that repeats `errors`. */
 const MAX_SUMMARY_CHARS = 500;
 
-export function problemResponse(c: Context<AppEnv>, error: AppError): Response {
+function problemResponse(c: Context<AppEnv>, error: AppError): Response {
   const { status, title } = PROBLEMS[error.code];
   c.set('problem', error.code);
   const { errors, retryAfterS, extra } = error.options;

@@ -79,7 +79,7 @@ function withoutStack(output: string): string[] {
 }
 
 /** For people. */
-export function describe(report: ModelReport): string[] {
+function describe(report: ModelReport): string[] {
   const {
     folder,
     files,

@@ -119,7 +119,7 @@ function array(text: string, file: SourceFile): string {
   return `is one JSON array, not JSON Lines: ${convert(file, items, converted(file, 'lines', '.jsonl'))}`;
 }
 
-export const DELIMITERS = [',', ';', '\t', '|'];
+const DELIMITERS = [',', ';', '\t', '|'];
 
 function notCsv(text: string, lines: readonly string[], reading: Reading, file: SourceFile) {
   const { delimiter = ',', textField, option } = reading;

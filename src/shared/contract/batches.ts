@@ -14,7 +14,7 @@ export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
 export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
 
 /** A CSV header without the names of its columns, which may take a thousand times the space. */
-export const csvHeaderSchema = z.object({
+const csvHeaderSchema = z.object({
   /** Columns. */
   width: z.int().min(1),
   /** Index of the column with the text; -1: there is none. */

@@ -89,7 +89,7 @@ export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
 export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
 
 /** A job that waits. Short: this is what fills Redis meanwhile. */
-export const jobPayloadSchema = z.object({
+const jobPayloadSchema = z.object({
   id: z.string(),
   owner: z.string(),
   texts: z.array(z.object({ id: z.string().optional(), text: z.string() })).min(1),

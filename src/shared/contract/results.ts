@@ -13,7 +13,7 @@ export const rowErrorCodes = [
   'text_too_long',
   'unreadable_text',
 ] as const satisfies ProblemCode[];
-export const rowErrorSchema = z
+const rowErrorSchema = z
   .object({ code: z.enum(rowErrorCodes), message: z.string() })
   .meta({ id: 'RowError', description: 'Why one text of a job has no label; the others are not affected.' });
 export type RowError = z.infer<typeof rowErrorSchema>;

@@ -105,6 +105,6 @@ export async function diskSpace(folder: string): Promise<DiskSpace | undefined> 
 }
 
 /** Bytes of a disk that are to stay free. */
-export function reserveBytes(minFree: MinFree, totalBytes: number): number {
+function reserveBytes(minFree: MinFree, totalBytes: number): number {
   return minFree === 'auto' ? Math.min(AUTO_BYTES, totalBytes * AUTO_SHARE) : minFree;
 }

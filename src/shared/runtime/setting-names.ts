@@ -42,7 +42,7 @@ export function unknownSettings(given: GivenNames, known: readonly string[]): st
 }
 
 /** The name that differs least, by at most `most` characters; case, hyphens and a leading `AMULET_` do not count. */
-export function nearest(name: string, known: readonly string[], most: number): string | undefined {
+function nearest(name: string, known: readonly string[], most: number): string | undefined {
   const plain = name
     .toUpperCase()
     .replaceAll('-', '_')

@@ -116,4 +116,4 @@ export function chunkBackoffMs(attemptsMade: number): number {
 }
 
 /** BullMQ's event stream would keep copies of results; nobody reads it. */
-export const NO_EVENTS = { events: { maxLen: 0 } } as const;
+const NO_EVENTS = { events: { maxLen: 0 } } as const;

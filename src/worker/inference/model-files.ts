@@ -4,7 +4,7 @@ import path from 'node:path';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 
 /** Taken in this order when none is named, as `amulet model pull` does. */
-export const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
+const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
 
 /** Where ONNX files lie in a model folder. */
 const PLACES = ['', 'onnx'];

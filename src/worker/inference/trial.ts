@@ -54,7 +54,7 @@ export interface TrialOptions {
 }
 
 /** Short and long, and not all in one script. */
-export const TRIAL_TEXTS = [
+const TRIAL_TEXTS = [
   'I love this.',
   'No.',
   'What a waste of time, and of 100 % of the money: I would not see it again!',

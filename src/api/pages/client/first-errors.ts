@@ -30,7 +30,7 @@ export async function firstErrors(api: Api, path: string, signal: AbortSignal): 
 }
 
 /** @param ndjson results; the last line may be cut */
-export function errorsIn(ndjson: string): string[] {
+function errorsIn(ndjson: string): string[] {
   const lines = ndjson.split('\n').slice(0, -1);
   return lines.flatMap((line) => explain(line)).slice(0, SHOWN);
 }
