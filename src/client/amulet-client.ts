@@ -1,4 +1,5 @@
 /** The API of Amulet for programs. */
+import { isFinal } from '../shared/contract/states.ts';
 import { BatchHandle } from './batch-handle.ts';
 import type { BatchInput } from './batch-input.ts';
 import { FetchHttp } from './fetch-http.ts';
@@ -81,7 +82,6 @@ export type DeliveryListOptions = ListOptions<DeliveryStatus>;
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_PATIENCE_MS = 30_000;
-const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'canceled', 'expired'];
 
 /** @throws TypeError, without what is secret in it */
 function parseBase(url: string | URL): URL {
@@ -161,7 +161,7 @@ export class AmuletClient {
    * @throws WaitTimeoutError
    */
   async wait(job: string | Job, { timeoutMs = Infinity, signal }: WaitOptions = {}): Promise<Job> {
-    if (typeof job !== 'string' && isFinal(job)) return job;
+    if (typeof job !== 'string' && isFinal(job.status)) return job;
     const until = performance.now() + timeoutMs;
     const attempt = this.#server.attempts(signal, until);
     const latest = typeof job === 'string' ? undefined : job;
@@ -178,7 +178,7 @@ export class AmuletClient {
             until,
           }) as Promise<Job>,
       );
-    return longPoll(ask, { isFinal, latest, signal, until });
+    return longPoll(ask, { latest, signal, until });
   }
 
   get(id: string, { signal }: CallOptions = {}): Promise<Job> {
@@ -276,6 +276,5 @@ export class AmuletClient {
 const isList = (input: TextInput | readonly TextInput[]): input is readonly TextInput[] =>
   Array.isArray(input);
 
-const isFinal = ({ status }: Job): boolean => FINAL.includes(status);
 const jobPath = (id: string): string => `/v1/jobs/${encodeURIComponent(id)}`;
 const deliveryPath = (id: string): string => `/v1/webhooks/${encodeURIComponent(id)}`;

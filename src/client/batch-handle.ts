@@ -1,5 +1,6 @@
 /** A batch that was submitted, to be asked, waited for, read and canceled. */
-import { BatchClient, hasDamagedResults, isFinal, resumeAttempt } from './batches.ts';
+import { isFinal } from '../shared/contract/states.ts';
+import { BatchClient, hasDamagedResults, resumeAttempt } from './batches.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
 import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
@@ -49,7 +50,7 @@ export class BatchHandle {
       onProgress?.(batch);
       return batch;
     };
-    return poll(ask, { isFinal: ({ status }) => isFinal(status), signal, until });
+    return poll(ask, { signal, until });
   }
 
   /**

@@ -1,7 +1,7 @@
 /** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, BatchStatus, Model, QuoteMode } from './types.ts';
+import type { Batch, BatchPart, Model, QuoteMode } from './types.ts';
 
 /** The query of `POST /v1/batches`; what is undefined is left to the server. */
 export interface BatchOptions {
@@ -168,10 +168,6 @@ export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSig
 /** Whether rows are damaged in the server's blob store: reading them fails until the batch is resumed. */
 export function hasDamagedResults({ problem }: Batch): boolean {
   return problem?.code === 'results_damaged';
-}
-
-export function isFinal(status: BatchStatus): boolean {
-  return status === 'completed' || status === 'failed' || status === 'canceled' || status === 'expired';
 }
 
 const batchPath = (id: string): string => `/v1/batches/${encodeURIComponent(id)}`;

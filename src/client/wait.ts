@@ -1,4 +1,5 @@
 /** Waiting for an end, for as long as the caller likes. */
+import { isFinal } from '../shared/contract/states.ts';
 import { isTemporary } from './errors.ts';
 import { WaitTimeoutError } from './outcome-errors.ts';
 import { sleep } from './signals.ts';
@@ -17,7 +18,6 @@ const MIN_INTERVAL_MS = 500;
 
 /** What is waited for, and how it is asked for. */
 interface Waiting<T extends Job | Batch> {
-  isFinal: (latest: T) => boolean;
   /** As it was seen last, if it was. */
   latest?: T | undefined;
   signal: AbortSignal | undefined;
@@ -32,14 +32,14 @@ interface Waiting<T extends Job | Batch> {
  */
 export async function longPoll(
   ask: (waitS: number) => Promise<Job>,
-  { isFinal, latest, signal, until }: Waiting<Job>,
+  { latest, signal, until }: Waiting<Job>,
 ): Promise<Job> {
   for (;;) {
     const startedAt = performance.now();
     const leftS = Math.floor((until - startedAt) / 1000);
     latest = await ask(Math.max(0, Math.min(leftS, LONG_POLL_S))).catch(orTimeout(latest, until));
     const now = performance.now();
-    if (isFinal(latest)) return latest;
+    if (isFinal(latest.status)) return latest;
     if (now >= until) throw new WaitTimeoutError(latest);
     if (now - startedAt < MIN_INTERVAL_MS) await sleep(Math.min(MIN_INTERVAL_MS, until - now), signal);
   }
@@ -62,12 +62,12 @@ const GROWTH = 1.5;
 /** The same for what cannot hold its answers: asks with growing pauses. */
 export async function poll(
   ask: () => Promise<Batch>,
-  { isFinal, latest, signal, until }: Waiting<Batch>,
+  { latest, signal, until }: Waiting<Batch>,
 ): Promise<Batch> {
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * GROWTH, LONGEST_PAUSE_MS)) {
     latest = await ask().catch(orTimeout(latest, until));
     const leftMs = until - performance.now();
-    if (isFinal(latest)) return latest;
+    if (isFinal(latest.status)) return latest;
     if (leftMs <= 0) throw new WaitTimeoutError(latest);
     await sleep(Math.min(pauseMs, leftMs), signal);
   }

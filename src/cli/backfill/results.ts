@@ -1,9 +1,10 @@
 /** Brings the rows of a batch to an output, in order, each once, over any number of connections. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasDamagedResults, isFinal, type BatchClient } from '../../client/batches.ts';
+import { hasDamagedResults, type BatchClient } from '../../client/batches.ts';
 import { ConnectionError, ProtocolError } from '../../client/errors.ts';
 import type { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
+import { isFinal } from '../../shared/contract/states.ts';
 import { DamagedResultsError } from '../terminal/exit.ts';
 import type { Output } from './output.ts';
 
