@@ -21,8 +21,10 @@ const ARROWS = {
   client: [
     'shared/contract/states',
     'shared/contract/quoting',
+    'shared/bulk/byte-stream',
     'shared/bulk/file-formats',
     'shared/bulk/record-scanner',
+    'shared/bulk/take-header',
     'shared/bulk/gunzip',
   ],
   cli: ['client', 'shared/bulk', 'shared/contract', 'shared/onnx', 'shared/runtime'],

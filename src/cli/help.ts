@@ -82,9 +82,9 @@ Usage
   the same command with --resume continues where it stopped and repeats no row.
 
 Input
-  .jsonl .ndjson   a JSON object per line: {"id": "r1", "text": "..."}
-  .csv .tsv        with a header; quoted fields may span lines in .csv
-  .txt             a text per line
+  .jsonl .ndjson .json  a JSON object per line: {"id": "r1", "text": "..."}
+  .csv .tsv             with a header; quoted fields may span lines in .csv
+  .txt                  a text per line
   Any of them may be gzipped, whatever its name.
 
   --format FORMAT       ndjson, csv or lines; needed for other names and for -

@@ -1,6 +1,7 @@
 /** What a batch is made of, as bytes: rows of a program, or a file in one of the formats of docs/bulk.md. */
-import { decode, prepend, read } from './bytes.ts';
-import { formatOf } from './file-name.ts';
+import { prepend, ungzip, withoutMark } from '../shared/bulk/byte-stream.ts';
+import { formatByName } from '../shared/bulk/file-formats.ts';
+import { gunzip, read } from './bytes.ts';
 import type { InputFormat } from './types.ts';
 
 /** A text, or one with an id that comes back with its result. */
@@ -48,9 +49,11 @@ export async function openInput(input: BatchInput): Promise<OpenedInput> {
     const rows = prepend(first.value, items) as AsyncIterable<TextRow>;
     return { format: 'ndjson', bytes: toNdjson(rows), close };
   }
-  const { format, delimiter } = isFile(input) ? formatOf(input.name) : (input as Partial<FormattedBytes>);
+  const { format, delimiter } = (
+    isFile(input) ? (formatByName(input.name) ?? {}) : input
+  ) as Partial<FormattedBytes>;
   const stored = prepend(first.value, items) as AsyncGenerator<Uint8Array>;
-  return { format, delimiter, bytes: await decode(stored), close };
+  return { format, delimiter, bytes: withoutMark(ungzip(stored, gunzip)), close };
 }
 
 /** A file of a browser. */

@@ -1,13 +1,13 @@
 /** Cuts an input into parts of whole records, so that each can be sent again without the ones before it. */
 import { RecordScanner } from '../shared/bulk/record-scanner.ts';
-import { concat, prepend } from './bytes.ts';
+import { Pieces } from '../shared/bulk/byte-stream.ts';
 
 /** Small enough to be sent again without regret; 10,000 of them are 40 GB. */
 const PART_BYTES = 4 * 1024 * 1024;
 /** Whether a part is full is looked at so often; it is at most so much larger than it should be. */
 const SLICE_BYTES = 256 * 1024;
 /** Many times what the server takes for a record. In CSV, a quote is missing more likely. */
-const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 
 /**
  * The same input makes the same parts, in whatever pieces it comes.
@@ -40,45 +40,6 @@ export async function* cutParts(
   if (part.bytes > 0) yield part.take();
 }
 
-export interface CsvHeader {
-  /** As a CSV record, without its line ending. */
-  columns: string;
-  /** Number of the first line behind it. */
-  firstLine: number;
-  /** What is behind it. */
-  rest: AsyncIterable<Uint8Array>;
-}
-
-/**
- * Takes the first record that is not an empty line, which the parts go without.
- * @param delimiter of CSV; undefined: records are lines
- * @returns undefined when there is none
- */
-export async function takeHeader(
-  source: AsyncGenerator<Uint8Array>,
-  delimiter: string | undefined,
-): Promise<CsvHeader | undefined> {
-  const scanner = new RecordScanner(delimiter);
-  const header = new Pieces();
-  let firstLine = 1;
-  for (let next = await source.next(); next.done !== true; next = await source.next()) {
-    let from = 0;
-    for (let end = scanner.scan(next.value, 0); end !== -1; end = scanner.scan(next.value, from)) {
-      header.add(next.value.subarray(from, end));
-      firstLine += scanner.takeLineFeeds();
-      from = end;
-      const columns = withoutEnding(header.take());
-      if (columns !== '') return { columns, firstLine, rest: prepend(next.value.subarray(end), source) };
-    }
-    header.add(next.value.subarray(from));
-    if (header.bytes > MAX_RECORD_BYTES) throw new RangeError('the header of the CSV does not end');
-  }
-  const columns = withoutEnding(header.take());
-  return columns === '' ? undefined : { columns, firstLine, rest: source };
-}
-
-const withoutEnding = (record: Uint8Array): string => new TextDecoder().decode(record).replace(/\r*\n?$/, '');
-
 /**
  * Slices of one size, whatever size the input comes in: parts that are cut at their ends are the same when the input is read
  * again. A slice itself may come in pieces, of which the last makes it `whole`.
@@ -96,23 +57,5 @@ async function* slices(
       yield { bytes: piece, whole: room === 0 };
       if (room === 0) room = sliceBytes;
     }
-  }
-}
-
-/** Bytes that are put together once, when all are there. */
-class Pieces {
-  bytes = 0;
-  #pieces: Uint8Array[] = [];
-
-  add(piece: Uint8Array): void {
-    if (piece.length > 0) this.#pieces.push(piece);
-    this.bytes += piece.length;
-  }
-
-  take(): Uint8Array {
-    const all = concat(this.#pieces);
-    this.#pieces = [];
-    this.bytes = 0;
-    return all;
   }
 }

@@ -1,10 +1,11 @@
 /** Brings an input of any size to the API: in parts, each of which is sent again if need be. */
 import { BatchClient, type BatchOptions } from './batches.ts';
 import { openInput, type BatchInput } from './batch-input.ts';
-import { cutParts, takeHeader } from './batch-parts.ts';
+import { cutParts, MAX_RECORD_BYTES } from './batch-parts.ts';
 import { newKey } from './key.ts';
 import type { Server } from './server.ts';
 import { orAborted } from './signals.ts';
+import { takeHeader } from '../shared/bulk/take-header.ts';
 import { defaultQuote, scannedDelimiter } from '../shared/contract/quoting.ts';
 import type { Batch, BatchEventType, InputFormat, QuoteMode } from './types.ts';
 
@@ -111,9 +112,14 @@ async function prepare(
     const query = { ...given, format, delimiter, ...(quote === '"' ? {} : { quote }) };
     const scanned = scannedDelimiter(delimiter, quote);
     if (options.columns !== undefined) return { query, parts: cutParts(bytes, scanned), close };
-    const header = await takeHeader(bytes, scanned);
-    if (!header) throw new RangeError('the CSV has no header');
-    const { columns, firstLine, rest: records } = header;
+    const taken = await takeHeader(bytes, {
+      delimiter: scanned,
+      maxBytes: MAX_RECORD_BYTES,
+      tooLong: () => new RangeError('the header of the CSV does not end'),
+    });
+    if (!taken) throw new RangeError('the CSV has no header');
+    const { header, firstLine, rest: records } = taken;
+    const columns = new TextDecoder().decode(header);
     const parts = cutParts(records, scanned);
     return { query: { ...query, columns, first_line: firstLine }, parts, close };
   } catch (error) {

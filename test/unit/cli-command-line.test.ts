@@ -100,6 +100,7 @@ describe('the format', () => {
   test.each<[string, object]>([
     ['a.jsonl', { format: 'ndjson' }],
     ['dir.csv/a.ndjson.gz', { format: 'ndjson' }],
+    ['a.json', { format: 'ndjson' }],
     ['A.CSV.GZ', { format: 'csv' }],
     ['a.tsv', { format: 'csv', delimiter: 'tab', quote: 'line' }],
     ['/x/y.z/a.b.txt', { format: 'lines' }],
@@ -114,7 +115,7 @@ describe('the format', () => {
   });
 
   test.each<[string, string, object]>([
-    ['unknown format of a.json: use --format ndjson, csv or lines', 'a.json', {}],
+    ['unknown format of a.data: use --format ndjson, csv or lines', 'a.data', {}],
     ['unknown format of a.gz:', 'a.gz', {}],
     ['unknown format of standard input:', '-', {}],
     ['--delimiter is for CSV only', 'a.txt', { delimiter: ';' }],

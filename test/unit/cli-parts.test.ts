@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, describe, test } from 'vitest';
 import { BufferPool } from '../../src/cli/backfill/buffer-pool.ts';
-import { takeHeader } from '../../src/cli/backfill/header.ts';
+import { takeCsvHeader } from '../../src/cli/backfill/header.ts';
 import { cutParts } from '../../src/cli/backfill/parts.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
@@ -215,7 +215,7 @@ test('a reader that does not give its buffers back is waited for', async () => {
 describe('the header of a CSV file', () => {
   const spec: InputSpec = { ...SPECS.csv, delimiter: ';' };
   async function header(file: string | Buffer, input = spec, sizes?: number[]) {
-    const { columns, firstLine, rest } = await takeHeader(
+    const { columns, firstLine, rest } = await takeCsvHeader(
       inPieces(Buffer.from(file as string), sizes),
       input,
     );

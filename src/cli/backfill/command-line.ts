@@ -3,6 +3,7 @@ import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
 import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
+import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseStrictly } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
@@ -165,20 +166,6 @@ function parsePatience(value: string | undefined): number {
   throw new UsageError(`--patience ${shellWord(value)}: must be a number of seconds`);
 }
 
-const EXTENSIONS: Record<string, Pick<BatchOptions, 'format' | 'delimiter'>> = {
-  '.jsonl': { format: 'ndjson' },
-  '.ndjson': { format: 'ndjson' },
-  '.csv': { format: 'csv' },
-  '.tsv': { format: 'csv', delimiter: 'tab' },
-  '.txt': { format: 'lines' },
-};
-
-/** What a file's name says of its format. */
-export function formatByName(file: string): Pick<BatchOptions, 'format' | 'delimiter'> | undefined {
-  const [, extension = ''] = /(\.[^./]+?)(?:\.gz)?$/i.exec(file) ?? [];
-  return EXTENSIONS[extension.toLowerCase()];
-}
-
 /**
  * The options that were given, with the format that the file's name says.
  * @throws UsageError when it says none, or one that has no use for an option
@@ -189,7 +176,8 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
     const name = file === '-' ? 'standard input' : file;
     throw new UsageError(`unknown format of ${name}: use --format ndjson, csv or lines`);
   }
-  const options = { ...byName, ...given };
+  const tabs = 'delimiter' in byName ? { delimiter: 'tab' } : {};
+  const options = { format: byName.format, ...tabs, ...given };
   if (options.format !== 'csv' && options.delimiter !== undefined) {
     throw new UsageError('--delimiter is for CSV only');
   }

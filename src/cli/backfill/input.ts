@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import { peek } from './peek.ts';
+import { ungzip, withoutMark } from '../../shared/bulk/byte-stream.ts';
 
 /** Enough of a file to notice that it is another one. Modification time in Unix ms. */
 export interface InputIdentity {
@@ -25,7 +25,7 @@ export interface Input {
   /** Undefined for what can be read only once. */
   identity: InputIdentity | undefined;
   /** The decoded bytes; to be called once. */
-  read: (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
+  read: (signal: AbortSignal) => AsyncGenerator<Uint8Array, void, undefined>;
   /** Whether the bytes are compressed, as far as they have been read. */
   gzip: () => boolean;
   /** How many bytes of `size` have been read. */
@@ -35,7 +35,6 @@ export interface Input {
 
 const HEAD_BYTES = 64 * 1024;
 const READ_BYTES = 128 * 1024;
-const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 const GZIP_PROBLEMS: Record<GzipProblem, string> = {
   cut: 'ends within its gzip data: is it complete?',
   damaged: 'has damaged gzip data',
@@ -44,7 +43,6 @@ const GZIP_PROBLEMS: Record<GzipProblem, string> = {
   hole: 'has zero bytes between its gzip members: the data after them would be lost',
   members: 'consists of too many tiny gzip members: repack it with zcat FILE | gzip',
 };
-const BOM = Buffer.from('\ufeff');
 
 const open = promisify(fs.open);
 const fstat = promisify(fs.fstat);
@@ -124,7 +122,11 @@ export function fromStream(name: string, stream: Readable): Input {
       signal.addEventListener('abort', stop, { once: true });
       try {
         signal.throwIfAborted();
-        yield* decode(counted(), name, () => (gzip = true));
+        const unzip = (compressed: AsyncIterable<Uint8Array>) => {
+          gzip = true;
+          return gunzipNamed(compressed, name);
+        };
+        yield* withoutMark(ungzip(counted(), unzip));
       } finally {
         signal.removeEventListener('abort', stop);
       }
@@ -132,24 +134,11 @@ export function fromStream(name: string, stream: Readable): Input {
   };
 }
 
-async function* decode(
-  source: AsyncIterable<Buffer>,
+/** @throws BadInputError */
+async function* gunzipNamed(
+  source: AsyncIterable<Uint8Array>,
   name: string,
-  onGzip: () => void,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const stored = await peek(source, GZIP_MAGIC.length);
-  const compressed = stored.head.equals(GZIP_MAGIC);
-  if (compressed) onGzip();
-  const plain = compressed ? ungzip(stored.stream, name) : stored.stream;
-  const { head, stream } = await peek(plain, BOM.length);
-  let skip = head.equals(BOM) ? BOM.length : 0;
-  for await (const bytes of stream) {
-    yield bytes.subarray(skip);
-    skip = 0;
-  }
-}
-
-async function* ungzip(source: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer, void, undefined> {
   try {
     yield* gunzip(source, READ_BYTES);
   } catch (error) {

@@ -45,7 +45,7 @@ export interface MultilineRows {
  * @param pool at least two buffers, of the size of a part
  */
 export async function* cutParts(
-  source: AsyncIterable<Buffer>,
+  source: AsyncIterable<Uint8Array>,
   format: Pick<InputSpec, 'format' | 'delimiter' | 'quote'>,
   firstLine: number,
   pool: BufferPool,
@@ -83,7 +83,8 @@ export async function* cutParts(
     multiline.rows++;
   };
 
-  for await (const bytes of source) {
+  for await (const { buffer: memory, byteOffset, byteLength } of source) {
+    const bytes = Buffer.from(memory, byteOffset, byteLength);
     for (let from = 0; from < bytes.length;) {
       const end = scanner.scan(bytes, from);
       const to = end === -1 ? bytes.length : end;

@@ -1,7 +1,8 @@
 /** Commands that the user may want to type next. */
 import type { BatchOptions } from '../../client/batches.ts';
+import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
-import { DEFAULT_URL, formatByName, type BackfillCommand } from './command-line.ts';
+import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
 import { shellWord } from '../terminal/units.ts';
 

@@ -11,10 +11,10 @@ import { missingField } from '../../shared/bulk/sniff-fields.ts';
 import type { Reading } from '../../shared/bulk/sniff-records.ts';
 import { BatchEndedError, UsageError } from '../terminal/exit.ts';
 import { notCanceled } from './errors.ts';
-import { takeHeader } from './header.ts';
+import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type Part } from './parts.ts';
-import { peek, prepend } from './peek.ts';
+import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
 import { retryText, type Run } from './run.ts';
 import { proofOf } from './server.ts';
@@ -122,7 +122,8 @@ async function openSource(
   let stream = input.read(AbortSignal.any([signal, stop.signal]));
   if (look) {
     const beginning = await peek(stream, SNIFF_BYTES);
-    look(beginning.head, beginning.head.length < SNIFF_BYTES);
+    const { head } = beginning;
+    look(Buffer.from(head.subarray(0, SNIFF_BYTES)), head.length < SNIFF_BYTES);
     ({ stream } = beginning);
   }
   const { columns: _, first_line: __, ...options } = given;
@@ -136,7 +137,7 @@ async function openSource(
   };
   const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
   if (options.format !== 'csv') return { options, parts: cutParts(stream, spec, 1, pool), pool, stop };
-  const header = await takeHeader(stream, spec);
+  const header = await takeCsvHeader(stream, spec);
   const { columns, firstLine } = header;
   stream = header.rest;
   return {
