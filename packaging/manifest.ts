@@ -26,7 +26,7 @@ export function manifest({ version, license, dependencies }: RootManifest) {
     description: 'Typed client of Amulet, asynchronous text classification, and the amulet command.',
     license,
     type: 'module',
-    // The command needs 20.12; the client runs on any Node 20.
+    // For the command; the client runs on any Node 20.
     engines: { node: '>=20.12' },
     // The second name, because npx runs the command that is named like the package.
     bin: { amulet: 'lib/cli/bin.js', [PACKAGE]: 'lib/cli/bin.js' },

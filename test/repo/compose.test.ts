@@ -1,4 +1,4 @@
-/** docker-compose.yml against what it starts: settings, programs, times and files are those of the repository. */
+/** docker-compose.yml: its settings, programs, times and files match the repository. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments, type YAMLMap } from 'yaml';
@@ -13,7 +13,7 @@ const services = Object.entries(composeFile.services);
 const own = services.filter(([, { image }]) => image === 'amulet');
 
 describe.each(services)('%s', (_, service) => {
-  test('needs no rights, and is reached from this machine alone', () => {
+  test('needs no capabilities, and publishes ports on loopback only', () => {
     expect(service).toMatchObject({
       read_only: true,
       cap_drop: ['ALL'],
@@ -22,7 +22,7 @@ describe.each(services)('%s', (_, service) => {
     for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
   });
 
-  test('has volumes and files that there are', () => {
+  test('uses only volumes and files that exist', () => {
     for (const volume of service.volumes ?? []) {
       const [from = ''] = volume.split(':');
       expect(from.startsWith('./') ? existsSync(from) : from in composeFile.volumes, from).toBe(true);
@@ -31,7 +31,7 @@ describe.each(services)('%s', (_, service) => {
 });
 
 describe.each(own)('%s', (_, service) => {
-  test('is passed every setting that is documented, from the shell or .env', () => {
+  test('receives every documented setting from the shell or .env', () => {
     const names = Object.keys(service.environment ?? {});
     const byHand = ['REDIS_URL', 'AUTH', 'PUBLIC_URL_DEFAULT'];
     const missing = Object.keys(SETTINGS).filter((name) => !names.includes(name));
@@ -69,21 +69,21 @@ test.each<[Role]>([['api'], ['worker'], ['webhooks']])(
   },
 );
 
-describe('who may call the API', () => {
+describe('callers of the API', () => {
   const config = (given: Record<string, string>) =>
     loadApiConfig(containerEnvironment(composeFile.services.api!, given));
 
   test.each([
     ['API_KEYS', { API_KEYS: keyLine('reviews', 'a key') }],
     ['API_KEYS_FILE', { API_KEYS_FILE: '/run/keys' }],
-  ])('holders of a key alone, as soon as there are some, by %s', (_, given) => {
+  ])('only holders of a key once %s has one', (_, given) => {
     const made = config(given);
     expect(made.AUTH).not.toBe('none');
     if (made.API_KEYS_FILE === undefined) expect(made.API_KEYS).toMatchObject([{ name: 'reviews' }]);
     else expect(made.API_KEYS_FILE).toBe('/run/keys');
   });
 
-  test('everybody who reaches the port without keys; keys and AUTH=none are refused', () => {
+  test('every caller that reaches the port without keys; keys together with AUTH=none are refused', () => {
     expect(config({}).API_KEYS).toEqual([]);
     expect(() => config({ AUTH: 'none', API_KEYS: keyLine('reviews', 'a key') })).toThrow(
       /exclude each other/,
@@ -93,26 +93,26 @@ describe('who may call the API', () => {
 });
 
 describe.each(own)('%s', (_, { command, environment, stop_grace_period: grace }) => {
-  test('has only settings that there are', () => {
+  test('has only known settings', () => {
     const names = Object.keys(environment ?? {}).filter((name) => !/^(AWS|OTEL|NODE)_/.test(name));
     expect(names.filter((name) => !(name in SETTINGS))).toEqual([]);
   });
 
-  test('starts a program that there is', () => {
+  test('starts a program that exists', () => {
     const [, entry] = /^node (\S+)$/.exec(command ?? 'node src/api/main.ts') ?? [];
     expect(existsSync(entry!), entry).toBe(true);
   });
 
-  test('may take as long to stop as it does', () => {
+  test('has a grace period longer than its shutdown', () => {
     expect(Number.parseInt(grace) * 1000).toBeGreaterThan(Number(SETTINGS.SHUTDOWN_TIMEOUT_MS.default));
   });
 });
 
-test('workers can be any number: no port of theirs is published', () => {
+test('workers publish no port, so any number can run', () => {
   expect(composeFile.services.worker?.ports).toBeUndefined();
 });
 
-test('a Redis that reads a large file is waited for, as long as on Kubernetes', () => {
+test('a Redis may take as long to read a large file as on Kubernetes', () => {
   const [redis] = parseAllDocuments(readFileSync('deploy/kubernetes/redis/redis.yaml', 'utf8'));
   const probe = redis?.getIn(['spec', 'template', 'spec', 'containers', 0, 'startupProbe']) as YAMLMap;
   const seconds = Number(probe.get('periodSeconds')) * Number(probe.get('failureThreshold'));

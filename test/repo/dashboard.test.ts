@@ -1,4 +1,4 @@
-/** The dashboard and the alerts ask for nothing that no process exports; test/integration/metrics.test.ts knows what those export. */
+/** The dashboard and the alerts use only documented metrics; test/integration/metrics.test.ts compares those with the exported ones. */
 import { readFileSync } from 'node:fs';
 import { parser } from '@prometheus-io/lezer-promql';
 import { describe, expect, test } from 'vitest';
@@ -11,9 +11,9 @@ interface Selector {
   labels: string[];
 }
 
-/** What a query selects, and the labels that it groups by. @throws Error when it is no PromQL */
+/** The metrics and labels that a query selects, and the labels that it groups by. @throws Error for invalid PromQL */
 function read(promql: string): { selectors: Selector[]; grouped: string[] } {
-  // Variables of Grafana, as they would be filled in.
+  // Values as Grafana would fill in for its variables.
   const query = promql.replaceAll('$__rate_interval', '1m').replaceAll('$model', '.*');
   const selectors: Selector[] = [];
   const grouped: string[] = [];
@@ -32,10 +32,10 @@ function read(promql: string): { selectors: Selector[]; grouped: string[] } {
 }
 
 const metrics = new Map(documentedMetrics().map((metric) => [metric.name, metric]));
-/** Of Prometheus itself. */
+/** Labels that Prometheus adds. */
 const OF_TARGETS = ['job', 'instance'];
 
-/** Everything in a query that no process has. */
+/** Metrics and labels of a query that no process exports. */
 function unknown(promql: string): string[] {
   const { selectors, grouped } = read(promql);
   const problems: string[] = [];
@@ -62,7 +62,7 @@ function unknown(promql: string): string[] {
   return problems;
 }
 
-describe('what is wrong is seen', () => {
+describe('mistakes in a query are found', () => {
   test.each([
     ['amulet_jobs_totals', ['no metric amulet_jobs_totals']],
     ['amulet_jobs_total{state="failed"}', ['amulet_jobs_total has no label state']],
@@ -71,7 +71,7 @@ describe('what is wrong is seen', () => {
     ['sum by (le, model) (rate(amulet_job_seconds_bucket{priority="low"}[1m]))', []],
   ])('%s', (promql, problems) => expect(unknown(promql)).toEqual(problems));
 
-  test('what is no PromQL', () => {
+  test('invalid PromQL', () => {
     expect(() => unknown('sum(rate(amulet_jobs_total[5m])')).toThrow('no PromQL');
     expect(() => unknown('rate(amulet_jobs_total[5 minutes])')).toThrow('no PromQL');
   });
@@ -86,7 +86,7 @@ describe('the dashboard', () => {
   const file = readFileSync('deploy/grafana/amulet.json', 'utf8');
   const { panels, templating } = JSON.parse(file) as Dashboard;
 
-  test('is what dashboard.ts says', () => {
+  test('matches dashboard.ts', () => {
     expect(file === dashboard(), 'run `npm run docs:dashboard`').toBe(true);
   });
 
@@ -97,7 +97,7 @@ describe('the dashboard', () => {
     expect(targets.flatMap(({ expr }) => unknown(expr))).toEqual([]);
   });
 
-  test('its variables', () => {
+  test('variables', () => {
     const asked = templating.list.map(({ query }) => (typeof query === 'string' ? query : query.query));
     expect(asked).toEqual(['prometheus', 'label_values(amulet_live_workers, model)']);
     expect(metrics.get('amulet_live_workers')?.labels).toEqual(['model']);
@@ -115,8 +115,8 @@ describe('alerts', () => {
     scrape_configs: { job_name: string }[];
   };
 
-  // What is found by name leaves no `up` behind when the last of it ends: nothing is 0, and nothing would be told.
-  test('somebody is told when the last process of a role is gone', () => {
+  // A target found by name leaves no `up` behind when its last process ends, so `up == 0` would not fire.
+  test('an alert fires when the last process of a role is gone', () => {
     const gone = rules.flatMap(
       ({ expr }) => /^absent\(max_over_time\(up\{job="([\w-]+)"\}/.exec(expr)?.[1] ?? [],
     );

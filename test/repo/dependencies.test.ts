@@ -1,4 +1,4 @@
-/** What the lock file brings in: licences that permit what we do with it, and no script at install time that nobody looked at. */
+/** The lock file: licences of shipped packages are permissive, and every install script is allowed or denied by name. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { installedLicence, licenceProblems } from '../../tools/supply-chain/licences.ts';
@@ -9,16 +9,16 @@ const { allowScripts } = JSON.parse(readFileSync('package.json', 'utf8')) as {
 };
 const packages = ownPackages();
 
-test('what is shipped is under permissive licences', () => {
+test('shipped packages have permissive licences', () => {
   const shipped = productionPackages(packages);
   expect(shipped.length).toBeGreaterThan(50);
   expect(licenceProblems(shipped, installedLicence)).toEqual([]);
 });
 
-test('every package with a script at install time is allowed or denied by name', () => {
+test('every package with an install script is allowed or denied by name', () => {
   const scripted = new Set(packages.filter((locked) => locked.hasInstallScript).map(({ name }) => name));
   expect([...scripted].sort()).toEqual(Object.keys(allowScripts).sort());
-  // Nothing may run on installing but what puts the pinned Node there.
+  // Only the script that installs the pinned Node may run.
   expect(Object.entries(allowScripts).filter(([, allowed]) => allowed)).toEqual([['node', true]]);
 });
 

@@ -1,17 +1,17 @@
-/** Every link between the pages of the documentation leads somewhere. */
+/** Every link between pages of the documentation leads to an existing file and heading. */
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-// Cards are copied to where what they name is.
+// Templates of model cards: their links hold in the folders that they are copied to.
 const OTHERS = new Set(['node_modules', '.amulet', 'dist', 'cards']);
 const pages = globSync('**/*.md', { cwd: ROOT, exclude: (name) => OTHERS.has(path.basename(name)) });
 
 const read = (page: string): string =>
   readFileSync(path.join(ROOT, page), 'utf8').replaceAll(/^```[^]*?^```/gm, '');
 
-/** As GitHub makes them of headings. */
+/** Anchors of the headings, as GitHub makes them. */
 const anchorsOf = (page: string): string[] =>
   [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading

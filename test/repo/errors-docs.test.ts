@@ -1,4 +1,4 @@
-/** docs/errors.md has every code, once, with its status, and nothing else. */
+/** docs/errors.md lists every error code once, with its status, and no other code. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { recordErrorCodes } from '../../src/shared/bulk/input.ts';
@@ -10,7 +10,7 @@ const [problems = '', rows = ''] = readFileSync(
   'utf8',
 ).split('## Rows');
 
-/** The lines of the table in a section, without its head; cells trimmed. */
+/** Cells of the table in a section, trimmed, without its head. */
 function tableOf(section: string): string[][] {
   const lines = section.split('\n').filter((line) => line.startsWith('|'));
   return lines.slice(2).map((line) =>
@@ -23,18 +23,18 @@ function tableOf(section: string): string[][] {
 
 const codeIn = (cell = '') => /^`(\w+)`$/.exec(cell)?.[1];
 
-test('problems: every code with its status, when it comes and what to do', () => {
+test('problems: every code has its status, cause and remedy', () => {
   const table = tableOf(problems);
   const documented = table.map(([status, code]) => [codeIn(code), Number(status)]);
   const known = Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]);
   expect(documented.toSorted()).toEqual(known.toSorted());
-  // By status, as a reader looks for them.
+  // Sorted by status, as readers search.
   const statuses = documented.map(([, status]) => Number(status));
   expect(statuses).toEqual(statuses.toSorted((a, b) => a - b));
   expect(table.filter((cells) => cells.length !== 4 || cells.includes(''))).toEqual([]);
 });
 
-test('rows: every code, when it comes and what to do', () => {
+test('rows: every code has its cause and remedy', () => {
   const table = tableOf(rows);
   expect(table.map(([code]) => codeIn(code)).toSorted()).toEqual(
     [...rowErrorCodes, ...recordErrorCodes].toSorted(),

@@ -1,6 +1,6 @@
 /**
- * deploy/kubernetes against what it deploys: settings, ports, paths, times and models are those of the code. That the manifests
- * are what Kubernetes takes is for `kubectl apply -k --dry-run=server`.
+ * deploy/kubernetes: its settings, ports, paths, times and models match the code. Whether Kubernetes accepts the manifests is left
+ * to `kubectl apply -k --dry-run=server`.
  */
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { BlockList } from 'node:net';
@@ -48,11 +48,11 @@ interface Peer {
   namespaceSelector?: Selector;
 }
 
-/** Of every kind that is there, what is looked at here. */
+/** The fields of all kinds of manifest that these tests read. */
 interface Resource {
   kind: string;
   metadata: { name: string };
-  /** Of a Kustomization. */
+  /** Fields of a Kustomization. */
   resources?: string[];
   components?: string[];
   spec: {
@@ -101,19 +101,19 @@ const own = pods.filter(({ container }) => container.image === 'amulet');
 const pod = (name: string) => pods.find((each) => each.name === name)!;
 
 const settingsFile = parseEnv(readFileSync(`${ROOT}/settings.env`, 'utf8')) as Record<string, string>;
-/** What README.md has put into the secrets. */
+/** Values of the secrets that README.md creates. */
 const SECRETS: Record<string, Record<string, string>> = {
   'amulet-redis': { REDIS_URL: 'redis://:PASSWORD@redis:6379' },
   'amulet-keys': { API_KEYS: keyLine('reviews', newKey()) },
   'amulet-blobs': { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' },
 };
 
-/** The environment of a container, with a bucket in it. */
+/** The environment of a container, with a bucket. */
 function environmentOf({ env, envFrom = [] }: Container): Record<string, string> {
   const from = envFrom.map(({ configMapRef, secretRef }) =>
     configMapRef ? settingsFile : SECRETS[secretRef?.name ?? ''],
   );
-  // What Kubernetes counts is one core here.
+  // Kubernetes sets the requested cores; here one.
   const own = Object.fromEntries(env.map(({ name, value = '1' }) => [name, value]));
   const all: Record<string, string> = Object.assign({}, ...from, own);
   return { ...all, BLOB_URL: all.BLOB_URL?.replace('CHANGE-ME', 'bucket') ?? '' };
@@ -123,7 +123,7 @@ const matches = (selector: Selector, labels: Record<string, string>): boolean =>
   Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value) &&
   (selector.matchExpressions ?? []).every(({ key, values }) => values.includes(labels[key] ?? ''));
 
-test('every file is YAML without a slip', () => {
+test('every file is valid YAML', () => {
   expect(
     documents.flatMap(({ file, document }) =>
       [...document.errors, ...document.warnings].map((error) => `${file}: ${error.message}`),
@@ -145,7 +145,7 @@ test('every file is named by a kustomization, and every kustomization by another
     }
   };
   visit(ROOT);
-  // A line of the kustomization to be uncommented.
+  // The commented-out line of the kustomization.
   visit(path.join(ROOT, 'keda'));
   expect([...reached].sort()).toEqual(files);
 });
@@ -154,12 +154,12 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
   const env = environmentOf(container);
   const config = loadConfig(env);
 
-  test('has only settings that there are', () => {
+  test('has only known settings', () => {
     const names = Object.keys(env).filter((each) => !each.startsWith('AWS_'));
     expect(names.filter((each) => !(each in SETTINGS))).toEqual([]);
   });
 
-  test('starts a program that there is', () => {
+  test('starts a program that exists', () => {
     const [node, entry] = container.command ?? [];
     expect(node).toBe('node');
     expect(existsSync(entry!), entry).toBe(true);
@@ -177,7 +177,7 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
     expect(addresses[name]).toEqual(container.ports.map(({ containerPort }) => ['0.0.0.0', containerPort]));
   });
 
-  test('has probes that are answered, on a port that it has', () => {
+  test('has probes with known paths on one of its ports', () => {
     const app =
       name === 'api'
         ? serviceRoutes({ config } as ServiceRoutesDeps)
@@ -195,7 +195,7 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
     }
   });
 
-  test('may take as long to stop as it does', () => {
+  test('has a grace period longer than its shutdown', () => {
     const leaving = container.lifecycle?.preStop.sleep.seconds ?? 0;
     const graceMs = (terminationGracePeriodSeconds - leaving) * 1000;
     expect(graceMs).toBeGreaterThan(config.SHUTDOWN_TIMEOUT_MS);
@@ -203,7 +203,7 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
   });
 });
 
-test.each(pods)('$name needs no rights', (each) => {
+test.each(pods)('$name needs no capabilities', (each) => {
   const { container } = each;
   expect(each.automountServiceAccountToken).toBe(false);
   expect(each.securityContext).toMatchObject({
@@ -219,7 +219,7 @@ test.each(pods)('$name needs no rights', (each) => {
   expect(Object.keys(container.resources.limits)).toEqual(['memory']);
 });
 
-test('nothing starts unnoticed with what is there as an example', () => {
+test('no process starts with example values', () => {
   const { container } = pod('api');
   const env = environmentOf(container);
   expect(settingsFile.BLOB_URL).toContain('s3://CHANGE-ME/');
@@ -255,14 +255,14 @@ test('every selector selects a pod', () => {
 
 describe('networks', () => {
   const policies = resources.filter(({ kind }) => kind === 'NetworkPolicy');
-  /** Names of the policies that let a pod out to addresses outside of the cluster. */
+  /** Names of the policies that let a pod reach addresses outside the cluster. */
   const outside = (name: string) =>
     policies
       .filter(({ spec }) => matches(spec.podSelector ?? {}, pod(name).labels))
       .filter(({ spec }) => spec.egress?.some(({ to }) => to?.some(({ ipBlock }) => ipBlock)))
       .map(({ metadata }) => metadata.name);
 
-  test('only webhooks reach receivers, only API and workers the bucket, Redis nobody', () => {
+  test('only webhooks reach receivers, only API and workers reach the bucket, Redis reaches no address', () => {
     expect(outside('api')).toEqual(['to-blobs']);
     expect(outside('worker')).toEqual(['to-blobs']);
     expect(outside('webhooks')).toEqual(['to-receivers']);
@@ -307,7 +307,7 @@ const models = globSync(`${ROOT}/models/*`)
   .sort();
 
 describe.each(models)('the model %s', (model) => {
-  test('is in the repository, and its pods are told so', () => {
+  test('is in the repository, and its pods name it', () => {
     const file = readFileSync(`${ROOT}/models/${model}/kustomization.yaml`, 'utf8');
     expect(existsSync(`models/${model}/config.json`)).toBe(true);
     expect(parseAllDocuments(file)[0]!.toJS()).toMatchObject({
@@ -317,7 +317,7 @@ describe.each(models)('the model %s', (model) => {
     });
   });
 
-  test('is scaled by figures that the API has of it', () => {
+  test('is scaled by figures that the API exports', () => {
     const { spec } = named('ScaledObject', `worker-${model}`);
     expect(spec.scaleTargetRef?.name).toBe(`worker-${model}`);
     const places = spec.triggers?.map(({ metadata }) => metadata.valueLocation ?? '') ?? [];

@@ -1,4 +1,4 @@
-/** Names of packages: only those that are free, so that nobody who follows the docs runs the program of a stranger. */
+/** Package names: a reader who follows the docs never runs the package of a stranger. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -10,16 +10,16 @@ const files = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' })
   .filter((file) => /\.(md|ts|js|sh|py|json|ya?ml|svg)$|^setup$|example$/.test(file))
   .filter((file) => !/^test\/(fixtures|repo\/package-names)|^package-lock|^CHANGELOG/.test(file));
 
-/** `npx amulet` elsewhere is somebody else's; the scope is nobody's. */
+/** Outside a clone, `npx amulet` runs a foreign package; the scope is unregistered. */
 const FOREIGN = [
   /npx (?:-y |--yes )?amulet(?![\w-])/,
   /@amulet\//,
   /npm (?:i|install|add) (?:-g )?amulet(?![\w-])/,
 ];
-/** Where it is said that the name is not ours. */
+/** Files that say that the name is not ours. */
 const WARNINGS = new Set(['src/shared/contract/names.ts', 'docs/client.md']);
 
-test('no file sends anybody to a package of others', () => {
+test('no file refers to a foreign package', () => {
   expect(files.length).toBeGreaterThan(200);
   const found = files.flatMap((file) =>
     readFileSync(file, 'utf8')
@@ -30,7 +30,7 @@ test('no file sends anybody to a package of others', () => {
   expect(found.filter((line) => !WARNINGS.has(line.split(':')[0] ?? ''))).toEqual([]);
 });
 
-test('the package of the clone has the command under both names, so that npx finds it here', () => {
+test('the package of the clone has the command under both names, so that npx finds it in a clone', () => {
   const { name, bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { name: string; bin: object };
   expect({ name, bin }).toEqual({
     name: PACKAGE,

@@ -1,4 +1,4 @@
-/** docs/scaling.md, its chart, and docs/benchmarks.md tell the same figures. */
+/** docs/scaling.md, its chart and docs/benchmarks.md have the same figures. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { BUSY, capacity, limitOfOneRedis, USES } from '../../bench/scaling/capacity.ts';
@@ -7,16 +7,16 @@ import { CHART, PAGE, withCapacityTable } from '../../bench/scaling/docs.ts';
 
 const HINT = 'run `npm run docs:scaling`';
 
-test('the page has the table as it is computed', () => {
+test('the page has the computed table', () => {
   const page = readFileSync(PAGE, 'utf8');
   expect(withCapacityTable(page) === page, HINT).toBe(true);
 });
 
-test('the chart is the one that is drawn', () => {
+test('the committed chart is up to date', () => {
   expect(readFileSync(CHART, 'utf8') === chart(), HINT).toBe(true);
 });
 
-/** Figures of a row of a table of docs/benchmarks.md, whose first cell begins so. */
+/** Figures of the row of docs/benchmarks.md whose first cell begins with a text. */
 function measured(heading: string, row: string): number[] {
   const page = readFileSync('docs/benchmarks.md', 'utf8');
   const lines = page.slice(page.indexOf(heading)).split('\n');
@@ -27,7 +27,7 @@ function measured(heading: string, row: string): number[] {
     .map((cell) => Number(cell.trim().replaceAll(',', '')));
 }
 
-test('what a row costs is what docs/benchmarks.md says', () => {
+test('the cost of a row matches docs/benchmarks.md', () => {
   const single = ['model processes', 'worker', 'API', 'Redis'].map((part) =>
     measured('| CPU of one sentence, µs', part),
   );
@@ -38,7 +38,7 @@ test('what a row costs is what docs/benchmarks.md says', () => {
   expect(USES.map(({ cost }) => [cost.model, cost.worker, cost.api, cost.redis])).toEqual(costs);
 });
 
-test('one Redis is as busy as it may be where its line bends', () => {
+test('one Redis reaches its highest load where its line bends', () => {
   for (const use of USES) {
     const { cores, rowsPerSecond } = limitOfOneRedis(use);
     expect((rowsPerSecond * use.cost.redis) / 1e6).toBeCloseTo(BUSY);

@@ -1,4 +1,4 @@
-/** What SECURITY.md names in its table is there: each test, each source file, each setting. */
+/** Every test, source file and setting in the table of SECURITY.md exists. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -21,13 +21,13 @@ test('the table has rows, and each names a test', () => {
   expect(rows.filter(([, , , , shown = '']) => quoted(shown).length === 0)).toEqual([]);
 });
 
-test('every test is there', () => {
+test('every test exists', () => {
   const named = rows.flatMap(([, , , , shown = '']) => quoted(shown));
   const missing = named.filter((name) => !name.startsWith('npm run ') && !isThere(`test/${name}.test.ts`));
   expect(missing).toEqual([]);
 });
 
-test('every source file is there', () => {
+test('every source file exists', () => {
   const missing = rows.flatMap(([, , , bound = '']) => {
     // A bare name is a file beside the one before it.
     let folder = '';
@@ -41,7 +41,7 @@ test('every source file is there', () => {
   expect(missing).toEqual([]);
 });
 
-test('every setting is one', () => {
+test('every setting exists', () => {
   const named = rows
     .flatMap(([, , , bound = '']) => quoted(bound))
     .filter((name) => /^[A-Z][A-Z_]+$/.test(name));

@@ -1,3 +1,4 @@
+/** The settings in docs/settings.md, .env.example and docker-compose.yml match the declarations in config.ts. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SETTINGS } from '../../src/shared/runtime/config.ts';
@@ -5,17 +6,17 @@ import { envExample, withComposeSettings, withSettingsTable } from '../../tools/
 
 const HINT = 'run `npm run docs:settings`';
 
-test('docs/settings.md has every setting as it is declared', () => {
+test('docs/settings.md has every setting as declared', () => {
   const page = readFileSync('docs/settings.md', 'utf8');
   expect(withSettingsTable(page) === page, HINT).toBe(true);
   for (const name of Object.keys(SETTINGS)) expect(page).toContain(`| \`${name}\` |`);
 });
 
-test('.env.example has every setting as it is declared', () => {
+test('.env.example has every setting as declared', () => {
   expect(readFileSync('.env.example', 'utf8') === envExample(), HINT).toBe(true);
 });
 
-test('docker-compose.yml passes every setting on', () => {
+test('docker-compose.yml passes on every setting', () => {
   const file = readFileSync('docker-compose.yml', 'utf8');
   expect(withComposeSettings(file) === file, HINT).toBe(true);
 });
