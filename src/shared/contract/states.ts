@@ -27,11 +27,15 @@ export const batchStatuses = [
 ] as const;
 export type BatchStatus = (typeof batchStatuses)[number];
 
-/** Only `resume` leads out of `failed`, and out of `completed` when results are damaged. */
+/**
+ * Only `resume` leads out of `failed`; with damaged results also out of `completed`, and on a restart from `processing` back to
+ * `queued`. `queued → completed`: the last chunk was under way when the batch failed and was resumed, and a worker finishes it
+ * before any other chunk is started. An empty batch is never queued.
+ */
 export const BATCH_TRANSITIONS: Readonly<Record<BatchStatus, readonly BatchStatus[]>> = {
   open: ['queued', 'canceled', 'expired'],
-  queued: ['processing', 'failed', 'canceled'],
-  processing: ['completed', 'failed', 'canceled'],
+  queued: ['processing', 'completed', 'failed', 'canceled'],
+  processing: ['queued', 'completed', 'failed', 'canceled'],
   completed: ['queued'],
   failed: ['queued'],
   canceled: [],

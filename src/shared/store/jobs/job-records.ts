@@ -4,7 +4,7 @@
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import { JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
+import { isFinal, JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
 import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
 import type { jobEvents } from '../../contract/webhooks.ts';
 import type { RowResult } from '../../contract/results.ts';
@@ -94,8 +94,10 @@ export class JobRecords {
    * @param notify channel of the API instance that waits for it, if any
    */
   settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
-    if (JOB_TRANSITIONS[record.status].length > 0)
-      throw new Error(`${record.status} is not a final state. This is a bug.`);
+    const { status, started } = record;
+    if (!isFinal(status)) return Promise.reject(new Error(`${status} is not a final state. This is a bug.`));
+    if (!JOB_TRANSITIONS[started === undefined ? 'queued' : 'processing'].includes(status))
+      return Promise.reject(new Error(`a job that was not started cannot become ${status}. This is a bug.`));
     return new Promise((resolve, reject) => {
       // Jobs of one batch end in one turn of the event loop: they are settled together.
       if (this.#pending.length === 0) process.nextTick(() => this.#settlePending());
