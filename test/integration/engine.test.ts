@@ -124,7 +124,7 @@ test('the time limit of a batch ends with its answer: the process that answered 
   expect([engine!.pid, engine!.restarts]).toEqual([pid, 0]);
 });
 
-test('a model process that cannot be started again is given up, and its owner told', async () => {
+test('an engine gives up on a model process that cannot be restarted, and tells its owner', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'amulet-engine-'));
   const onnxFile = path.join(folder, 'model.onnx');
   writeFileSync(onnxFile, '');
@@ -140,9 +140,7 @@ test('a model process that cannot be started again is given up, and its owner to
   } finally {
     clearInterval(clock);
   }
-  expect(told).toEqual([
-    expect.objectContaining({ message: 'the model process could not be started again' }),
-  ]);
+  expect(told).toEqual([expect.objectContaining({ message: 'the model process could not be restarted' })]);
   await expect(engine!.run([row(1).encoded])).rejects.toThrow(EngineStopped);
 });
 

@@ -162,7 +162,7 @@ describe('a score is the same alone and in 20 companies of each lane', () => {
       weights: [['zero', { type: 'int64', dims: [1], data: BigInt64Array.of(0n) }]],
     };
     await expect(make(graph)).rejects.toThrow(
-      /^a text's score depends on the texts beside it, by up to 0\.\d{3}, .*set BATCH_INVARIANCE=strict/,
+      /^scores depend on the other texts of a batch, by up to 0\.\d{3}, .*set BATCH_INVARIANCE=strict/,
     );
     const strict = await serve(path.join(folder, 'model'), 'strict');
     expect(strict.trial.batching).toBe('row_by_row');
@@ -325,7 +325,7 @@ describe('what is refused, in one line', () => {
         ],
         outputs: [logits(['rows'], 'int64')],
       },
-      /logits \(int64: the number of a label, without its score\)/,
+      /logits \(int64: the index of a label, without its score\)/,
     ],
     [
       'scores for every token',
@@ -354,7 +354,7 @@ describe('what is refused, in one line', () => {
 
   test('a sequence of maps, as scikit-learn makes it', async () => {
     await expect(serve(`${CASES}/model-zipmap`)).rejects.toThrow(
-      /probabilities \(no tensor: a sequence or map, as ZipMap/,
+      /probabilities \(a sequence or map as made by ZipMap, not a tensor/,
     );
   });
 });

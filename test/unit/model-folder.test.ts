@@ -360,7 +360,7 @@ describe('the ONNX file', () => {
       /names an ONNX file, and MODEL_FILE=onnx\/other\.onnx another/,
     );
     rmSync(path.join(folder, 'config.json'));
-    expect(() => file(path.join(folder, 'beside.onnx'))).toThrow(/there is no config\.json beside/);
+    expect(() => file(path.join(folder, 'beside.onnx'))).toThrow(/: no config\.json beside/);
   });
 });
 

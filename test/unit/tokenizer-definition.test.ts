@@ -164,7 +164,7 @@ describe('refused by name', () => {
         normalizer: { type: 'Replace', pattern: { String: 'x' }, content: '' },
         added_tokens: [{ ...ADDED, normalized: true }],
       },
-      'tokenizer.json: nothing is left of the added token "x" after normalisation',
+      'tokenizer.json: the added token "x" is empty after normalisation',
     ],
     [{ magic: 1 }, 'tokenizer.json: magic is 1, which is not supported'],
     [{ version: '2.0' }, 'tokenizer.json: version is "2.0"; expected one of "1.0"'],

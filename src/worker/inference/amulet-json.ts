@@ -1,6 +1,6 @@
 /**
- * `amulet.json`: what a model folder asks of Amulet alone, beside the files that Transformers reads. Optional, and so is
- * each of its settings.
+ * Reads `amulet.json`: settings of a model folder that only Amulet has, beside the files that Transformers reads. The file and
+ * each setting are optional.
  */
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -14,7 +14,7 @@ export const AMULET_JSON = 'amulet.json';
 const MAX_BYTES = 64 * 1024;
 
 const amuletJsonSchema = z.strictObject({
-  /** What becomes of a text of which the model knows no token: an error in its place, or labels all the same. */
+  /** The result of a text that the model cannot read: an error, or labels all the same. */
   unreadable_text: z.enum(['error', 'classify']).default('error'),
 });
 export type AmuletJson = z.output<typeof amuletJsonSchema>;
@@ -40,7 +40,7 @@ export function readAmuletJson(folder: string): AmuletJson {
   }
 }
 
-/** Editors on Windows put a byte order mark first. */
+/** Skips a byte order mark, which editors on Windows add. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text.replace(/^\ufeff/, ''));

@@ -1,6 +1,6 @@
 /**
- * What a worker keeps in memory of the batches that it has chunks of, so that it reads a list of parts once, and not for every
- * chunk. Bounded in batches and in bytes; what was used longest ago is dropped first.
+ * Caches the specification and the list of parts of the batches that a worker has chunks of, so that it reads them once, not for
+ * every chunk. Bounded in batches and in bytes; drops the least recently used batch first.
  */
 import { readIndex, readManifest } from '../../shared/store/batches/input.ts';
 import type { Manifest, PlacedPart } from '../../shared/store/batches/layout.ts';
@@ -14,16 +14,16 @@ const MAX_BYTES = 64 * 1024 * 1024;
 /** A part of a manifest in memory, roughly. */
 const PART_BYTES = 600;
 
-/** What is known of the input of a batch, and never changes. */
+/** The input of a batch, which never changes. */
 export interface BatchInput {
   spec: BatchSpec;
   manifest: Manifest;
 }
 
-interface Kept extends BatchInput {
-  /** By the name of the part's blob. */
+interface Cached extends BatchInput {
+  /** Indexes of parts, by the name of the part's blob. */
   indexes: Map<string, Buffer>;
-  /** Of memory, roughly. */
+  /** Approximate memory. */
   bytes: number;
 }
 
@@ -31,9 +31,9 @@ export class BatchInputs {
   readonly #batches: BatchStore;
   readonly #blobs: LazyBlobStore;
   readonly #limits: { batches: number; bytes: number };
-  /** What was used last comes last. */
-  readonly #kept = new Map<string, Kept>();
-  readonly #reading = new Map<string, Promise<Kept | undefined>>();
+  /** The most recently used comes last. */
+  readonly #cached = new Map<string, Cached>();
+  readonly #reading = new Map<string, Promise<Cached | undefined>>();
 
   constructor(
     { batches, blobs }: { batches: BatchStore; blobs: LazyBlobStore },
@@ -44,13 +44,13 @@ export class BatchInputs {
     this.#limits = limits;
   }
 
-  /** Bytes of memory that are kept, roughly. */
+  /** Approximate memory of all batches, in bytes. */
   get bytes(): number {
-    return [...this.#kept.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+    return [...this.#cached.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /**
-   * @returns undefined when there is no such batch, or its input is not whole
+   * @returns undefined when the batch does not exist, or its input is incomplete
    * @throws DamagedInput; BlobError
    */
   async get(batch: string): Promise<BatchInput | undefined> {
@@ -71,40 +71,40 @@ export class BatchInputs {
     return index;
   }
 
-  /** Of a batch that has ended: nothing of it is needed any more. */
+  /** Drops a batch that has ended. */
   drop(batch: string): void {
-    this.#kept.delete(batch);
+    this.#cached.delete(batch);
   }
 
-  async #use(batch: string): Promise<Kept | undefined> {
-    const kept = this.#kept.get(batch) ?? (await this.#readOnce(batch));
+  async #use(batch: string): Promise<Cached | undefined> {
+    const kept = this.#cached.get(batch) ?? (await this.#readOnce(batch));
     if (!kept) return undefined;
-    this.#kept.delete(batch);
-    this.#kept.set(batch, kept);
+    this.#cached.delete(batch);
+    this.#cached.set(batch, kept);
     this.#dropOldest();
     return kept;
   }
 
-  #readOnce(batch: string): Promise<Kept | undefined> {
+  #readOnce(batch: string): Promise<Cached | undefined> {
     const reading = this.#reading.get(batch) ?? this.#read(batch).finally(() => this.#reading.delete(batch));
     this.#reading.set(batch, reading);
     return reading;
   }
 
-  async #read(batch: string): Promise<Kept | undefined> {
+  async #read(batch: string): Promise<Cached | undefined> {
     const record = await this.#batches.read(batch);
     const manifest = record && (await readManifest(await this.#blobs(), batch, record));
     if (!manifest) return undefined;
     return { spec: record.spec, manifest, indexes: new Map(), bytes: manifest.parts.length * PART_BYTES };
   }
 
-  /** The one that was used last stays, however large it is. */
+  /** The most recently used batch stays, however large it is. */
   #dropOldest(): void {
     let { bytes } = this;
-    for (const [batch, kept] of this.#kept) {
-      const fits = this.#kept.size <= this.#limits.batches && bytes <= this.#limits.bytes;
-      if (fits || this.#kept.size === 1) return;
-      this.#kept.delete(batch);
+    for (const [batch, kept] of this.#cached) {
+      const fits = this.#cached.size <= this.#limits.batches && bytes <= this.#limits.bytes;
+      if (fits || this.#cached.size === 1) return;
+      this.#cached.delete(batch);
       bytes -= kept.bytes;
     }
   }

@@ -2,41 +2,40 @@
  * The micro-batcher: forms the batches of one model process. Pure: it imports nothing and knows nothing of queues,
  * tokenizers or models; `run` is injected.
  *
- * On a CPU the time of a batch is linear in its padded tokens (rows × longest row) and the usual policy, first in first
- * out in fixed row counts, makes things slower than no batching at all: one long row pads all the others. So:
+ * On a CPU the time of a batch is linear in its padded tokens (rows × longest row), and the usual policy, first in first
+ * out in fixed row counts, is slower than no batching at all: one long row pads all the others. So:
  *
- * - Work-conserving: an idle executor and a waiting row means a batch now. No timer waits for company; under load,
- *   company is there by itself. (Rows that arrive in one tick still travel together: dispatch runs after it.)
- * - Late binding: a batch is formed when the executor is free, never earlier, so it can use every row that is there.
- * - The oldest row of the lane leads, and rows of about its length join in arrival order: those that make the batch at most
- *   MAX_JOIN_PADDING tokens longer than themselves, while it stays within the lane's token budget. The head always leaves
- *   with the next batch of its lane, so nothing starves. A row longer than the budget travels alone.
- * - Interactive first, but every BACKGROUND_EVERY-th turn goes to the other lanes, in rotation: they progress under any load, and an
- *   interactive row waits for at most one of their batches.
- * - While nothing interactive has come for a while (quiet), background batches get a larger budget, and each executor one
- *   ahead of time, so that it need not wait for the next. An executor runs interactive batches before those it has ahead.
- * - Each row settles on its own. When a batch fails, every row of it is run once more alone; only a row that fails alone
- *   fails.
+ * - Work-conserving: when an executor is idle and a row waits, a batch is formed at once. No timer waits for more rows; under
+ *   load, more rows are there anyway. (Rows that arrive in one tick share a batch: dispatch runs after the tick.)
+ * - Late binding: a batch is formed when an executor is free, never earlier, so that it can use every waiting row.
+ * - The oldest row of the lane leads, and rows of about its length join in arrival order: those that add at most
+ *   MAX_JOIN_PADDING tokens of padding, while the batch stays within the lane's token budget. The oldest row always leaves
+ *   with the next batch of its lane, so no row starves. A row longer than the budget runs alone.
+ * - The interactive lane goes first, but one turn in BACKGROUND_EVERY goes to the other lanes, in rotation: they progress under
+ *   any load, and an interactive row waits for at most one of their batches.
+ * - While no interactive row has come for a while (quiet), background batches get a larger budget, and each executor gets one
+ *   batch ahead, so that it need not wait for the next. An executor runs interactive batches before the batch it has ahead.
+ * - Each row settles on its own. When a batch fails, every row of it runs once more, alone; only a row that fails alone fails.
  */
 
 export type Lane = 'interactive' | 'low' | 'bulk';
 
-/** A row must say how long it is, including special tokens; the rest is the business of `run`. */
+/** A row has a length, including special tokens; only `run` knows the rest of it. */
 export interface BatchRow {
   readonly tokens: number;
 }
 
 export interface BatcherOptions<Row extends BatchRow, Result> {
   /**
-   * Runs one batch and resolves to one result per row, in order. The executor with the fewest batches is to get it, and
-   * to run those of the interactive lane first.
+   * Runs one batch and resolves to one result per row, in order. Must choose the executor with the fewest batches, and an
+   * executor must run interactive batches first.
    */
   run: (rows: Row[], lane: Lane) => Promise<Result[]>;
   /** Batches that can be run at the same time. */
   executors?: number;
   /** Padded tokens that one batch of a lane may have. */
   budgets: Record<Lane, number>;
-  /** The same for background batches while it is quiet; unset: as ever, and nothing goes ahead. */
+  /** Budget of background batches while it is quiet; unset: no larger budget, and no batch ahead. */
   quietBudget?: number;
   /** Most rows in one batch. */
   maxRows?: number;
@@ -44,24 +43,24 @@ export interface BatcherOptions<Row extends BatchRow, Result> {
   equalLengths?: boolean;
 }
 
-/** Told to callers about the batch that their row travelled in. */
+/** The result of a row, and the size of its batch. */
 export interface Settled<Result> {
   result: Result;
   /** Rows of that batch. */
   batchRows: number;
 }
 
-/** Is told of every row of a submission, once, as soon as it has come to an end. */
+/** Called once for every row of a submission, as soon as the row has ended. */
 export interface Receiver<Result> {
   settled: (index: number, settled: Settled<Result>) => void;
   /** RowDropped, or what `run` threw for this row alone. */
   failed: (index: number, error: Error) => void;
 }
 
-/** Rows that came together and are dropped together. */
+/** Rows that were submitted together and are dropped together. */
 interface Submission<Result> {
   receiver: Receiver<Result>;
-  /** Rows that have not come to an end. */
+  /** Rows that have not ended. */
   left: number;
   dropped: boolean;
   /** Stops listening to the signal. */
@@ -72,12 +71,12 @@ interface Waiting<Row, Result> {
   row: Row;
   index: number;
   submission: Submission<Result>;
-  /** It was in a batch that failed: it travels alone now, and another failure is its own. */
+  /** The row was in a batch that failed: it now runs alone, and another failure is its own. */
   alone: boolean;
 }
 
 /**
- * Tokens of padding that a row may cost when it joins: its own, and those of the rows it makes longer. A batch costs
+ * Tokens of padding that a row may add when it joins: to itself, and to the rows it makes longer. A batch costs
  * about 13 tokens by itself (measured for the shipped model: 2.8 ms for one row of 27 tokens, 1.9 ms a row for nine), so
  * a little padding is cheaper than another batch.
  *
@@ -94,10 +93,10 @@ const BACKGROUND_EVERY = 8;
 
 const DEFAULT_MAX_ROWS = 64;
 
-/** It is quiet when so many background batches were taken since an interactive row came: one to three seconds. */
+/** Quiet begins after this many background batches without an interactive row: one to three seconds. */
 const QUIET_AFTER = 128;
 
-/** Thrown at a row's caller when its signal dropped it before it was run. */
+/** The error of a row that its signal dropped before it ran. */
 export class RowDropped extends Error {
   override name = 'RowDropped';
 }
@@ -116,7 +115,7 @@ export class Batcher<Row extends BatchRow, Result> {
   #backgroundInARow = QUIET_AFTER;
   #scheduled = false;
   #turn = 0;
-  /** Which of the background lanes goes first at its next turn. */
+  /** The background lanes; the first of them gets the next background turn. */
   #background: readonly [Lane, Lane] = ['low', 'bulk'];
 
   constructor(options: BatcherOptions<Row, Result>) {
@@ -129,13 +128,13 @@ export class Batcher<Row extends BatchRow, Result> {
     this.#maxPadding = equalLengths ? 0 : MAX_JOIN_PADDING;
   }
 
-  /** Rows that wait for a batch. */
+  /** Rows that wait for a batch, in all lanes. */
   get waiting(): number {
     return this.#lanes.interactive.length + this.#lanes.low.length + this.#lanes.bulk.length;
   }
 
   /**
-   * Runs one row, in whatever company is there.
+   * Runs one row, in a batch with others that wait.
    * @param signal drops the row if it has not been put into a batch yet
    * @throws RowDropped, or what `run` threw for this row alone
    */
@@ -151,8 +150,8 @@ export class Batcher<Row extends BatchRow, Result> {
   }
 
   /**
-   * Runs many rows. In order of their length is best: neighbours then travel together, and are found at once.
-   * @param signal drops those that have not been put into a batch yet
+   * Runs many rows. Sorted by length is best: neighbours then share a batch, and are found at once.
+   * @param signal drops the rows that are not in a batch yet
    */
   submitAll(rows: readonly Row[], lane: Lane, receiver: Receiver<Result>, signal?: AbortSignal): void {
     const submission: Submission<Result> = { receiver, left: rows.length, dropped: false, release: () => {} };
@@ -163,7 +162,7 @@ export class Batcher<Row extends BatchRow, Result> {
     }
     const queue = this.#lanes[lane];
     const onAbort = () => {
-      // Those in a batch already: their results are told still, and should the batch fail, they are not run again.
+      // Rows already in a batch still get their results, but do not run again if the batch fails.
       submission.dropped = true;
       const dropped = queue.filter((waiting) => waiting.submission === submission);
       keep(queue, (waiting) => waiting.submission !== submission);
@@ -176,7 +175,7 @@ export class Batcher<Row extends BatchRow, Result> {
     this.#schedule();
   }
 
-  /** Dispatches after the current tick, so that a burst already in the socket joins the first batch. */
+  /** Dispatches after the current tick, so that a burst that is already in the socket joins the first batch. */
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -186,18 +185,18 @@ export class Batcher<Row extends BatchRow, Result> {
     });
   }
 
-  /** Hands out batches while somebody may have one. */
+  /** Runs batches as long as a lane may run one. */
   #dispatch(): void {
     for (let lane = this.#nextLane(); lane !== undefined; lane = this.#nextLane()) {
       void this.#runBatch(this.#take(lane), lane);
     }
   }
 
-  /** Whose turn it is, or undefined when nobody may have a batch now. */
+  /** The lane whose turn it is; undefined when no lane may run a batch now. */
   #nextLane(): Lane | undefined {
     const [first, second] = this.#background;
-    const background = this.#mayGo(first) ? first : this.#mayGo(second) ? second : undefined;
-    const interactive = this.#mayGo('interactive');
+    const background = this.#mayRun(first) ? first : this.#mayRun(second) ? second : undefined;
+    const interactive = this.#mayRun('interactive');
     if (background === undefined) return interactive ? 'interactive' : undefined;
     this.#turn = (this.#turn + 1) % BACKGROUND_EVERY;
     if (interactive && this.#turn !== 0) return 'interactive';
@@ -205,13 +204,14 @@ export class Batcher<Row extends BatchRow, Result> {
     return background;
   }
 
-  #mayGo(lane: Lane): boolean {
+  #mayRun(lane: Lane): boolean {
     const [head] = this.#lanes[lane];
     if (!head) return false;
     if (this.#running < this.#executors) return true;
-    // Should an executor die, of another row perhaps, all it has is run again, alone: a row that is alone must be alone.
+    // If an executor dies, perhaps of another row, all rows it has run again alone: so a row that runs alone must be its only
+    // one.
     if (head.alone) return false;
-    // Interactive rows overtake what went ahead of time before they came.
+    // Interactive batches overtake background batches that were sent ahead.
     if (lane === 'interactive') return this.#running > this.#executors && this.#interactive < this.#executors;
     return this.#quiet && this.#running < 2 * this.#executors;
   }
@@ -220,7 +220,7 @@ export class Batcher<Row extends BatchRow, Result> {
     return this.#quietBudget !== undefined && this.#backgroundInARow >= QUIET_AFTER;
   }
 
-  /** Takes the next batch out of a lane: its oldest row, and what fits beside it. */
+  /** Takes the next batch out of a lane: its oldest row, and the rows that fit beside it. */
   #take(lane: Lane): Waiting<Row, Result>[] {
     const queue = this.#lanes[lane];
     const head = queue.shift();
@@ -228,13 +228,13 @@ export class Batcher<Row extends BatchRow, Result> {
     const batch = [head];
     if (head.alone) return batch;
     const budget = this.#budgetOf(lane);
-    // Idle executors share what is there: two halves at the same time are done sooner than one whole.
+    // Idle executors share the waiting rows: two halves side by side are done sooner than one whole.
     const idle = Math.max(1, this.#executors - this.#running);
     const maxRows = Math.min(this.#maxRows, Math.ceil((queue.length + 1) / idle));
     let longest = head.row.tokens;
     let kept = 0;
     let looked = 0;
-    // Nothing fits beside a batch that one more of its own longest row would make too large.
+    // No row fits once another one as long as the longest would exceed the budget.
     while (looked < queue.length && batch.length < maxRows && (batch.length + 1) * longest <= budget) {
       const candidate = queue[looked++] as Waiting<Row, Result>;
       const { tokens } = candidate.row;
@@ -289,7 +289,7 @@ export class Batcher<Row extends BatchRow, Result> {
     });
   }
 
-  /** Puts the rows of a failed batch back in front of their lane, to be run one by one; fails those that were alone. */
+  /** Puts the rows of a failed batch back at the front of their lane, to run one by one; fails a row that ran alone. */
   #retryAlone(batch: Waiting<Row, Result>[], lane: Lane, error: unknown): void {
     const [first] = batch;
     if (batch.length === 1 && first?.alone) {
@@ -304,7 +304,7 @@ export class Batcher<Row extends BatchRow, Result> {
   }
 }
 
-/** Counts a row as ended, and says who is to be told. */
+/** Counts a row as ended. @returns the receiver of its submission */
 function done<Row, Result>({ submission }: Waiting<Row, Result>): Receiver<Result> {
   if (--submission.left === 0) submission.release();
   return submission.receiver;
@@ -314,7 +314,7 @@ function drop<Row, Result>(waiting: Waiting<Row, Result>): void {
   done(waiting).failed(waiting.index, new RowDropped('dropped before it was run'));
 }
 
-/** Removes what does not pass, in place. */
+/** Removes the items that do not pass, in place. */
 function keep<T>(items: T[], passes: (item: T) => boolean): void {
   let kept = 0;
   for (const item of items) if (passes(item)) items[kept++] = item;

@@ -1,5 +1,5 @@
 /**
- * How many padded tokens one batch should have on this machine, measured once the model is warm.
+ * Calibration: measures how many padded tokens a batch should have on this machine, once the model is warm.
  *
  * Small batches waste time per run, large ones only add latency: per token the curve falls, is flat, and rises again when a
  * batch outgrows the caches. The budget is the smallest one whose cost per token is within TOLERANCE of the best, so
@@ -11,7 +11,7 @@ import type { Lane } from './batcher.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { Trial } from './trial.ts';
 
-/** Milliseconds that batches of `tokens` padded tokens took, one value a repetition. */
+/** Times of batches of `tokens` padded tokens, in ms, one per repetition. */
 export interface Sample {
   tokens: number;
   ms: number[];
@@ -22,17 +22,17 @@ export interface Budgets {
   background: number;
   /** Best cost found, in µs per padded token. */
   microsPerToken: number;
-  /** Why the measurement was not used, and the budgets are FALLBACK_TOKENS. */
+  /** Why the measurement was not used; the budgets are then FALLBACK_TOKENS. */
   fallback?: string;
 }
 
-/** Near the knee on every CPU tried so far. */
+/** Budget when the measurement is implausible: near the knee on every CPU tried so far. */
 export const FALLBACK_TOKENS = 256;
 
 /** Padded tokens of the batches that are timed. */
 export const CANDIDATES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048];
 
-/** Length of the rows in those batches: like most texts. */
+/** Length of the rows in these batches: about that of most texts. */
 export const ROW_TOKENS = 32;
 
 const REPETITIONS = 4;
@@ -43,11 +43,11 @@ const REPETITIONS = 4;
  */
 const TOLERANCE = 1.03;
 
-/** Cost per token may vary from batch to batch by this much before the measurement is taken for noise. */
+/** Largest ratio between the costs per token of two batches before the measurement counts as noise. */
 const MAX_SPREAD = 3;
 
 /**
- * Times batches of every size, in turn, so that a slow moment hits all sizes alike.
+ * Times batches of every size, in turn, so that a slow moment affects all sizes alike.
  * @param run runs a batch of `rows` rows of `tokens` tokens; resolves when it is done
  * @param maxTokens of a row
  * @param rowTokens length of the rows
@@ -70,13 +70,14 @@ export async function measure(
 }
 
 /**
+ * Chooses the token budgets from the measured times.
  * @param limits longest batch of each lane, in ms
  */
 export function chooseBudgets(
   samples: Sample[],
   limits: { interactiveMs: number; backgroundMs: number },
 ): Budgets {
-  // The fastest repetition is the one least disturbed by others on the machine.
+  // The fastest repetition was disturbed least by other processes.
   const costs = samples.map(({ tokens, ms }) => ({
     tokens,
     ms: Math.min(...ms),
@@ -110,10 +111,10 @@ function implausibleReason(
   costs: { tokens: number; ms: number; micros: number }[],
   best: number,
 ): string | undefined {
-  if (!costs.every(({ ms }) => Number.isFinite(ms) && ms > 0)) return 'a batch took no time at all';
+  if (!costs.every(({ ms }) => Number.isFinite(ms) && ms > 0)) return 'a batch took no time';
   const falls = costs.find(({ ms }, i) => i > 0 && ms < (costs[i - 1]?.ms ?? 0) * 0.8);
-  if (falls) return `${falls.tokens} tokens were faster than fewer of them`;
-  // Beyond the smallest sizes, where the fixed cost of a run shows, the curve is nearly flat.
+  if (falls) return `${falls.tokens} tokens were faster than fewer tokens`;
+  // Above the smallest sizes, where the fixed cost of a run counts, the curve is nearly flat.
   const settled = costs.filter(({ tokens }) => tokens >= FALLBACK_TOKENS);
   const worst = Math.max(...settled.map(({ micros }) => micros));
   if (worst > best * MAX_SPREAD)
@@ -163,7 +164,10 @@ export async function calibrate(
   const background = BULK_BATCH_TOKENS ?? measured.background;
   const figures = { interactive, background, us_per_token: Math.round(measured.microsPerToken * 10) / 10 };
   if (measured.fallback !== undefined)
-    logger.warn({ ...figures, reason: measured.fallback }, 'calibration not used');
+    logger.warn(
+      { ...figures, reason: measured.fallback },
+      'implausible calibration: default batch budgets are used',
+    );
   else logger.info(figures, 'calibrated');
   const chunkBytes = Math.round((1e6 / measured.microsPerToken) * BYTES_PER_TOKEN);
   return { budgets: { interactive, low: background, bulk: background }, chunkBytes };

@@ -1,10 +1,13 @@
-/** What came of the rows of a chunk, read from its results as they are stored. */
+/**
+ * Counts the failed and partly unknown rows of a chunk in its stored results, not while they are made: an earlier worker may have
+ * stored them before dying, with other error rows.
+ */
 import type { FinishedChunk } from '../../shared/store/batches/chunk-store.ts';
 
-// Quotes inside of an id or a label are escaped in JSON, so only a row's own field reads like these.
+// Quotes inside ids and labels are escaped in JSON, so only a field of the row itself matches.
 const ERROR_FIELD = ',"error":{';
 const UNKNOWN_FIELD = ',"unknown":';
-/** Longest share as it is written, `0.0001`. */
+/** Length of the longest share, as in `0.0001`. */
 const SHARE_CHARS = 6;
 
 /** @param ndjson a chunk's results */

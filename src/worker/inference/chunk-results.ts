@@ -1,6 +1,6 @@
 /**
- * Writes the results of a chunk. They are mostly some hundred kilobytes, made in memory and written as a whole. With thousands
- * of labels a row they are hundreds of megabytes: what is beyond a bound is written while it is made.
+ * Writes the results of a chunk to a blob. Usually they have some hundred kilobytes, and are made in memory and written at once.
+ * With thousands of labels they have hundreds of megabytes: results above a limit are written while they are made.
  */
 import { BlobNotFound, type BlobStore } from '../../shared/blobs/blob-store.ts';
 import {
@@ -14,9 +14,9 @@ import type { RowResult } from '../../shared/contract/results.ts';
 import { slicesOf } from '../../shared/runtime/in-slices.ts';
 import { countOutcomes } from './chunk-outcomes.ts';
 
-/** Results of up to so many bytes are written as a whole. */
+/** Results of up to this size are written at once. */
 const BUFFERED_BYTES = 8 * 1024 * 1024;
-/** Scores of the model that are held at a time, 4 bytes each: all those of 4096 rows with a thousand labels. */
+/** Most scores that are held in memory, 4 bytes each: those of 4096 rows with a thousand labels. */
 const SCORES_AT_ONCE = 4096 * 1024;
 
 export interface ChunkResults {
@@ -25,7 +25,7 @@ export interface ChunkResults {
   checksum: Buffer;
 }
 
-/** The rows of a chunk, as many together as may be classified before their results are written. */
+/** Cuts the rows of a chunk into portions whose scores fit into memory. */
 export function* portionsOf(
   rows: readonly InputRow[],
   labels: number,
@@ -35,7 +35,7 @@ export function* portionsOf(
   for (let from = 0; from < rows.length; from += most) yield rows.slice(from, from + most);
 }
 
-/** Whole lines of NDJSON, one for each row: with its own error, or with the next of the results. */
+/** Results as pieces of whole NDJSON lines, one line per row: with the row's own error, or with the next of the results. */
 export async function* resultLines(
   rows: readonly InputRow[],
   results: Iterable<RowResult>,
@@ -54,15 +54,15 @@ function* eachLine(rows: readonly InputRow[], results: Iterable<RowResult>): Gen
 
 export interface ResultsToStore {
   key: string;
-  /** Pieces of whole lines. An error of it passes unchanged, and leaves nothing behind. */
+  /** Pieces of whole lines. Its errors are passed on unchanged, and leave no blob behind. */
   ndjson: AsyncGenerator<Buffer, void>;
   rows: readonly InputRow[];
-  /** Asked before large results get their name. @throws whatever is to be thrown instead */
+  /** Called before large results get their final name. @throws to keep them from being stored */
   assertWanted: () => Promise<void>;
   bufferedBytes?: number;
 }
 
-/** @returns of what is there: an earlier worker may have written it. @throws BlobError */
+/** @returns outcomes and checksum of the stored results, which an earlier worker may have written. @throws BlobError */
 export async function storeResults(blobs: BlobStore, results: ResultsToStore): Promise<ChunkResults> {
   const { key, ndjson, rows, assertWanted, bufferedBytes = BUFFERED_BYTES } = results;
   const head: Buffer[] = [];
@@ -91,8 +91,8 @@ function counted(lines: Buffer, outcomes: ChunkCounts): Buffer {
 }
 
 /**
- * Writes results unless they are there: an earlier worker that died before it could count them may have met another crash of
- * the model. What cannot be results, because the blob was damaged since, is replaced.
+ * Writes results unless the blob exists. Then its outcomes are counted, not ours: an earlier worker may have written it before
+ * dying, with other error rows. A blob that cannot be results, because it was damaged since, is replaced.
  */
 async function storeWhole(
   blobs: BlobStore,
@@ -102,7 +102,7 @@ async function storeWhole(
 ): Promise<ChunkResults> {
   if (await blobs.putIfAbsent(key, ndjson)) return described(ndjson);
   const earlier = await blobs.read(key).catch((error: unknown) => {
-    // Removed just now: to be counted, the results have to be there.
+    // Just deleted: counted results must exist, so they are written again.
     if (error instanceof BlobNotFound) return Buffer.alloc(0);
     throw error;
   });

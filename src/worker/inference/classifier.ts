@@ -1,6 +1,6 @@
 /**
- * One text → one result: tokenise, batch, score. Everything about a text that can go wrong ends here as an errored row;
- * what is thrown is about the worker, not the text.
+ * Classifies texts: tokenizes each, runs it in a batch, and ranks its labels. Everything that can go wrong with a text becomes
+ * the error of its row; a thrown error is about the worker.
  */
 import { PROBLEMS } from '../../shared/contract/problems.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
@@ -21,7 +21,7 @@ export interface TextRow {
   readonly key: string;
 }
 
-/** Lets a batch run each of its different texts once: archives and forms are full of repeats. */
+/** Runs each different text of a batch only once: archives and forms repeat many texts. */
 export function oncePerText(
   run: (rows: EncodedText[], lane: Lane) => Promise<Float32Array[]>,
 ): (rows: TextRow[], lane: Lane) => Promise<Float32Array[]> {
@@ -39,17 +39,17 @@ export function oncePerText(
   };
 }
 
-export interface ClassifierParts {
+export interface ClassifierDeps {
   tokenizer: TextTokenizer;
   batcher: Batcher<TextRow, Float32Array>;
   labels: readonly string[];
   /** How logits become scores when the job does not say. */
   apply: ApplyFunction;
-  /** The function that the graph has applied already: what asks for it gets the outputs as they are. */
+  /** The function that the graph itself applies: requests for it get the outputs as they are. */
   applied?: ApplyFunction | undefined;
   /** Most tokens of one text. */
   maxTokens: number;
-  /** What becomes of texts of which the model knows no token; an error by default. */
+  /** What a text gets that the model cannot read: an error by default. */
   unreadable?: AmuletJson['unreadable_text'];
 }
 
@@ -57,21 +57,21 @@ export type JobText = JobPayload['texts'][number];
 type JobOptions = Pick<JobPayload, 'top_k' | 'apply' | 'truncate'>;
 
 export class Classifier {
-  readonly #parts: ClassifierParts;
+  readonly #deps: ClassifierDeps;
 
-  constructor(parts: ClassifierParts) {
-    this.#parts = parts;
+  constructor(deps: ClassifierDeps) {
+    this.#deps = deps;
   }
 
-  /** Labels of the model. */
+  /** Number of labels of the model. */
   get labelCount(): number {
-    return this.#parts.labels.length;
+    return this.#deps.labels.length;
   }
 
   /**
    * One text of a job.
-   * @param onBatch told how many rows the batch had that it travelled in
-   * @throws RowDropped when `signal` fired first; EngineStopped when this worker cannot go on
+   * @param onBatch called with the number of rows of its batch
+   * @throws RowDropped when `signal` fired first; EngineStopped when this worker cannot continue
    */
   async classify(
     text: JobText,
@@ -80,17 +80,17 @@ export class Classifier {
     signal: AbortSignal,
     onBatch?: (rows: number) => void,
   ): Promise<RowResult> {
-    const { tokenizer, batcher } = this.#parts;
+    const { tokenizer, batcher } = this.#deps;
     const id = text.id === undefined ? {} : { id: text.id };
     try {
-      // A request that names a side means it; otherwise the tokenizer's own.
+      // The side that the request names, else the tokenizer's own.
       const side =
         options.truncate === 'left' || options.truncate === 'right'
           ? options.truncate
           : tokenizer.truncationSide;
       const encoded = await tokenizer.encode(text.text, side);
       if (encoded.truncated && options.truncate === 'never') {
-        const { maxTokens } = this.#parts;
+        const { maxTokens } = this.#deps;
         return {
           ...id,
           error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
@@ -107,17 +107,17 @@ export class Classifier {
     }
   }
 
-  /** As classifyEach, all of them at once. */
+  /** As classifyEach, with all results made at once. */
   async classifyAll(...parameters: Parameters<Classifier['classifyEach']>): Promise<RowResult[]> {
     return [...(await this.classifyEach(...parameters))];
   }
 
   /**
    * The texts of a chunk, in the bulk lane.
-   * @param onSettled called for every text whose result is there
-   * @returns in the order of the texts; a result is made when it is asked for: with a thousand labels each is large, and
-   *   those of a batch take long enough together to hold up the event loop
-   * @throws as classify, as soon as one of them does
+   * @param onSettled called for every text that has a result
+   * @returns the results in the order of the texts. Each is made when it is read: with a thousand labels a result is large, and
+   *   making all those of a chunk at once would block the event loop
+   * @throws as classify, as soon as one text does
    */
   async classifyEach(
     texts: readonly string[],
@@ -125,7 +125,7 @@ export class Classifier {
     signal: AbortSignal,
     onSettled: () => void,
   ): Promise<Iterable<RowResult>> {
-    const { tokenizer, batcher } = this.#parts;
+    const { tokenizer, batcher } = this.#deps;
     const results = new Array<RowResult | (() => RowResult)>(texts.length);
     const side = tokenizer.truncationSide;
     const encoded = await Promise.all(
@@ -144,7 +144,7 @@ export class Classifier {
     );
     const rows = encoded.filter((entry) => entry !== undefined);
     if (rows.length === 0) return eachOf(results);
-    // By length, so that neighbours in the lane are company for each other.
+    // By length, so that neighbours in the lane can share a batch.
     rows.sort((a, b) => a.row.tokens - b.row.tokens);
     await new Promise<void>((resolve, reject) => {
       let left = rows.length;
@@ -172,21 +172,21 @@ export class Classifier {
     return eachOf(results);
   }
 
-  /** The error of a text that the model cannot read, unless its folder wants labels all the same. */
+  /** The error of a text that the model cannot read, unless amulet.json asks for labels all the same. */
   #unreadable(text: string, encoded: EncodedText): RowError | undefined {
-    if (this.#parts.unreadable === 'classify') return undefined;
+    if (this.#deps.unreadable === 'classify') return undefined;
     const reason = unreadableReason(text, encoded);
     return reason === undefined ? undefined : rowError('unreadable_text', reason);
   }
 
   #outcome(logits: Float32Array, encoded: EncodedText, options: JobOptions): RowResult {
-    const { labels, apply, applied } = this.#parts;
+    const { labels, apply, applied } = this.#deps;
     const wanted = options.apply ?? apply;
     const unknown = unknownShare(encoded);
     const ranked = rankLabels(toScores(logits, wanted === applied ? 'none' : wanted), labels, options.top_k);
     const best = ranked[0];
     if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
-      return { error: rowError('inference_failed', 'the model gave a score that is not a number') };
+      return { error: rowError('inference_failed', 'the model returned a score that is not a number') };
     }
     return {
       label: best.label,
@@ -207,8 +207,8 @@ function toRow(text: string, side: TruncationSide, encoded: EncodedText): TextRo
 }
 
 /**
- * What went wrong with one text.
- * @throws what is about the worker and not the text
+ * The error of one text.
+ * @throws errors that are about the worker, not the text
  */
 function failureOf(error: unknown): RowError {
   if (error instanceof RowDropped || error instanceof EngineStopped) throw error;

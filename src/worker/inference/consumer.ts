@@ -26,7 +26,10 @@ import type { JobRun } from './worker-metrics.ts';
 
 const LANES: Record<Priority, Lane> = { normal: 'interactive', low: 'low' };
 
-/** For the prefetch limit, this many scores of a job count as a text: with thousands of labels, results are what fills the memory. */
+/**
+ * For the prefetch limit, this many scores of a job count as a text: with thousands of labels, results are what fills the
+ * memory.
+ */
 const SCORES_PER_ROW = 1000;
 
 export interface ConsumerOptions {

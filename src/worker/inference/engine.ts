@@ -1,6 +1,4 @@
-/**
- * The parent's handle on the model child: starts it, hands it batches, and starts it again when it dies.
- */
+/** The parent's handle on one model child: starts it, sends it batches, and restarts it when it dies. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { systemEnvironment } from '../../shared/runtime/environment.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
@@ -14,23 +12,23 @@ export class ModelCrashed extends Error {
   override name = 'ModelCrashed';
 }
 
-/** The engine was stopped, or gave up on its child; the rows are fine and can be run elsewhere. */
+/** The engine was stopped, or gave up on its child. The rows are not at fault: another worker can run them. */
 export class EngineStopped extends Error {
   override name = 'EngineStopped';
 }
 
 export interface EngineOptions {
   load: Omit<LoadMessage, 'type'>;
-  /** A batch that runs longer is taken for hung: its child is killed. */
+  /** A child whose batch takes longer counts as hung, and is killed. */
   runTimeoutMs: number;
   logger: Logger;
-  /** Called when the child could not be brought back; the worker had better end, so that others take its jobs. */
+  /** Called when the child could not be restarted. The worker should end, so that others take over its jobs. */
   onGiveUp: (error: Error) => void;
-  /** Told of every batch that came back. */
+  /** Called for every batch that succeeded. */
   onRun?: (run: BatchRun) => void;
-  /** Names of environment variables that the child gets beside those of the system. */
+  /** Names of environment variables that the child gets in addition to those of the system. */
   variables?: readonly string[];
-  /** The child's program; tests put others here. */
+  /** The child's program; replaced by tests. */
   childEntry?: URL;
 }
 
@@ -41,14 +39,17 @@ export interface RunOptions {
   silent?: boolean;
 }
 
-/** A model file that loaded once may be gone or half-written for a moment, but not for this many tries. */
+/**
+ * Attempts to restart the child: a model file that loaded once may be gone or half-written for a moment, but not for this
+ * long.
+ */
 const MAX_FAILED_STARTS = 5;
 const FIRST_BACKOFF_MS = 100;
 
 /** How long the child may take to load and warm up. */
 const LOAD_TIMEOUT_MS = 120_000;
 
-/** ONNX Runtime 1.30 on Linux reports usage to its makers unless told not to. What runs here is nobody else's business. */
+/** Keeps ONNX Runtime 1.30 on Linux from reporting usage to its makers. */
 const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: '1' };
 
 interface Run {
@@ -62,18 +63,18 @@ interface Run {
 export class Engine {
   readonly #options: EngineOptions;
   #child: ChildProcess | undefined;
-  /** Resolves to the child that takes batches; replaced when it dies. */
+  /** Resolves to the child that takes batches; replaced when the child dies. */
   #up: Promise<ChildProcess>;
   readonly #runs = new Map<number, Run>();
-  /** Calls of run() that have not ended, those that wait for the child included. */
+  /** Calls of run() that have not ended, including those that wait for the child. */
   #inFlight = 0;
-  /** performance.now() since which the child's time is to be accounted for: it has a batch, and answered none since. */
+  /** performance.now() when the child last answered, or got its first batch: the start of its current busy time. */
   #since = 0;
   #nextId = 0;
   #stopped = false;
-  /** What the graph reads and writes, once it is loaded. */
+  /** Inputs and outputs of the graph, once it is loaded. */
   graph: GraphInfo | undefined;
-  /** What fills the rows of a batch; undefined: id 0, on the right. */
+  /** How the rows of a batch are padded; undefined: with id 0, on the right. */
   padding: Padding | undefined;
   /** Times the child was started again. */
   restarts = 0;
@@ -107,7 +108,7 @@ export class Engine {
     return this.#child?.pid;
   }
 
-  /** Batches that it has. */
+  /** Batches that were given to this engine and have not ended. */
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -135,7 +136,7 @@ export class Engine {
       const timer = setTimeout(() => {
         this.#options.logger.error(
           { rows: batch.lengths.length, ms: this.#options.runTimeoutMs },
-          'a batch hangs: killing the model process',
+          'a batch timed out: killing the model process',
         );
         child.kill('SIGKILL');
       }, this.#options.runTimeoutMs);
@@ -156,7 +157,7 @@ export class Engine {
     if (child?.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));
     child.disconnect();
-    // In the middle of a run the child does not see the disconnect; there is nothing in it worth waiting for.
+    // In the middle of a run the child does not see the disconnect, and its result is not needed.
     const timer = setTimeout(() => child.kill('SIGKILL'), 1000);
     await exited;
     clearTimeout(timer);
@@ -168,7 +169,7 @@ export class Engine {
       serialization: 'advanced',
       execArgv: [],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      // Native code that runs whatever is in the model file: it gets no address, key or password.
+      // The child runs native code on an untrusted model file: it gets no address, key or password.
       env: systemEnvironment(NO_TELEMETRY, variables),
     });
     return new Promise((resolve, reject) => {
@@ -190,8 +191,10 @@ export class Engine {
           this.#answer(message);
         }
       });
-      // Sending to a child that is just dying fails; its exit tells the rest.
-      child.on('error', (error) => this.#options.logger.warn({ reason: error.message }, 'model process'));
+      // Sending to a dying child fails; the exit handler does the rest.
+      child.on('error', (error) =>
+        this.#options.logger.warn({ reason: error.message }, 'error on the channel to the model process'),
+      );
       child.on('exit', (code, signal) => {
         clearTimeout(timer);
         const how = signal ?? `exit status ${code}`;
@@ -234,13 +237,13 @@ export class Engine {
     }
   }
 
-  /** Starts a new child; what the old one had is handed back to the batcher, which reruns it row by row. */
+  /** Starts a new child. The batches of the old one are rejected, and the batcher runs their rows again, one by one. */
   #revive(how: string): void {
     this.#child = undefined;
     this.restarts++;
-    this.#options.logger.error({ how, restarts: this.restarts }, 'the model process died: starting it again');
+    this.#options.logger.error({ how, restarts: this.restarts }, 'the model process died: restarting it');
     this.#up = this.#respawn();
-    // Nobody may be waiting for it just now.
+    // No run() may be waiting for it, and the rejection must not be unhandled.
     this.#up.catch(() => {});
     this.#rejectAll(new ModelCrashed(`the model process died (${how})`));
   }
@@ -254,16 +257,16 @@ export class Engine {
         return await this.#spawn();
       } catch (error) {
         lastError = error;
-        this.#options.logger.error({ err: error }, 'the model process did not come back');
+        this.#options.logger.error({ err: error }, 'the model process failed to restart');
       }
     }
-    const error = new EngineStopped('the model process could not be started again', { cause: lastError });
+    const error = new EngineStopped('the model process could not be restarted', { cause: lastError });
     this.#options.onGiveUp(error);
     throw error;
   }
 }
 
-/** Lays the rows of a batch one after the other. */
+/** Concatenates the rows of a batch. */
 function pack(rows: readonly ModelInput[]): Pick<RunMessage, 'ids' | 'lengths' | 'typeIds'> {
   const lengths = Int32Array.from(rows, (row) => row.ids.length);
   const total = lengths.reduce((sum, length) => sum + length, 0);

@@ -1,5 +1,5 @@
 /**
- * Half-precision numbers → single precision, which holds them all exactly.
+ * Converts half-precision numbers to single precision, which represents them exactly.
  * @param halves Float16Array where Node has one (24 and later), else Uint16Array with the bits; shape [n]
  * @returns shape [n]
  */

@@ -1,4 +1,4 @@
-/** Entry of an inference worker: load → verify → warm up → announce → consume → drain. */
+/** Entry of an inference worker: loads and tries the model, announces it, consumes jobs and chunks, and drains on SIGTERM. */
 import { hostname } from 'node:os';
 import path from 'node:path';
 import packageJson from '../../../package.json' with { type: 'json' };
@@ -59,7 +59,7 @@ await runMain(bootLogger, async () => {
       () => ({
         notReady:
           state.notReady ??
-          (engines?.up ? undefined : 'the model process is being started again') ??
+          (engines?.up ? undefined : 'the model process is restarting') ??
           (redis.status === 'ready' ? undefined : 'Redis is away'),
         model,
         rows_in_hand: consumer?.rowsInFlight ?? 0,
@@ -98,12 +98,12 @@ await runMain(bootLogger, async () => {
       );
       process.exit(1);
     },
-    // Trial and calibration are no work.
+    // Batches of the trial and the calibration are not counted.
     onRun: (run) => {
       if (serving) metrics.batchRan(run);
     },
   });
-  // While the model processes load; should the tokenizer fail, that is what is said.
+  // The tokenizer is loaded while the model processes start. If both fail, the tokenizer's error is the one reported.
   starting.catch(() => {});
   const wholeTokenizer = new TextTokenizer(folder.folder, folder.maxTokens, observe);
   const running = await starting;
@@ -112,7 +112,7 @@ await runMain(bootLogger, async () => {
   const { labels } = named;
   logger.info(
     { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
-    'model loaded and warm',
+    'model loaded and warmed up',
   );
   const trial = await tryModel({
     model: folder,
@@ -214,36 +214,39 @@ await runMain(bootLogger, async () => {
   const announce = () => models.announce(workerId, info);
   await announce();
   heartbeat = setInterval(() => {
-    // With Redis away the commands would pile up, to be sent all at once when it is back.
+    // Without Redis the commands would pile up, and all be sent when it is back.
     if (redis.status === 'ready')
       announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
   }, HEARTBEAT_MS);
   await interactive.start(subscriber);
   chunks.start(subscriber);
   state.notReady = undefined;
-  logger.info({ port: health.port }, 'consuming');
+  logger.info({ port: health.port }, 'consuming jobs');
   announceReady(
     `${name} (${labels.length} labels, revision ${folder.revision}), health on ${config.WORKER_HOST}:${health.port}`,
   );
 });
 
-/** Says once what is unusual about the model. */
+/** Logs what is unusual about the model. */
 function reportTrial(trial: Trial, logger: Logger): void {
   const { batching, batchDependence, applied, warnings, maxTokens, triedTokens } = trial;
   for (const warning of warnings) logger.warn(warning);
   if (applied !== undefined)
-    logger.info({ applied }, 'the graph ends in this function: it is not applied again');
+    logger.info({ applied }, 'the graph ends in this function: it is not applied a second time');
   if (batchDependence > 0) {
     logger.warn(
       { batch_dependence: batchDependence },
-      'scores depend on the texts of their batch by up to so much; BATCH_INVARIANCE=strict runs one text at a time',
+      'scores depend on the other texts of a batch, by up to batch_dependence; BATCH_INVARIANCE=strict runs one text at a time',
     );
   }
   if (batching !== 'mixed')
-    logger.info({ batching }, 'scores depend on padding or company: texts are batched accordingly');
+    logger.info(
+      { batching },
+      'scores depend on padding or on the other texts of a batch: only some texts share a batch, or none',
+    );
   if (triedTokens < maxTokens)
     logger.info(
       { max_tokens: maxTokens, tried_tokens: triedTokens },
-      'the limit was tried in part, for lack of time',
+      'texts longer than tried_tokens were not tried: they would take too long',
     );
 }

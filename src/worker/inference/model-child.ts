@@ -1,6 +1,6 @@
 /**
- * Entry of the model child: the process that does nothing but run the session. Its event loop is blocked for the whole of
- * every run (onnxruntime-node's run is synchronous native code), and a native crash takes only this process with it.
+ * Entry of the model child, a process that only runs the session. Its event loop is blocked during every run (onnxruntime-node's
+ * run is synchronous native code), and a native crash ends only this process.
  */
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
@@ -10,7 +10,7 @@ import type { FromChild, LoadMessage, RunMessage, ToChild } from './protocol.ts'
 let model: Model | undefined;
 
 function send(message: FromChild): void {
-  // The parent may have died during a run: the disconnect that ends this process is then still to be read.
+  // Ignores errors: if the parent died during a run, the disconnect event, which ends this process, comes later.
   process.send?.(message, undefined, undefined, () => {});
 }
 
@@ -41,14 +41,14 @@ let running = false;
 /** A turn of the event loop. */
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Runs what waits, urgent batches first. */
+/** Runs the waiting batches, urgent ones first. */
 async function runAll(): Promise<void> {
   if (running) return;
   running = true;
   while (waiting.length > 0) {
     if (!waiting.some(({ urgent }) => urgent)) {
-      // An urgent one may have come during the last run. It is read in the next turn but one: what a turn reads is fixed
-      // when it begins.
+      // An urgent batch may have come during the last run. It is read in the next turn but one: what a turn reads is fixed when
+      // the turn begins.
       await turn();
       await turn();
     }
@@ -67,7 +67,7 @@ process.on('message', (message: ToChild) => {
   waiting.push(message);
   void runAll();
 });
-// The parent decides when this process ends: it drains first. A terminal's Ctrl-C reaches the whole process group.
+// A terminal's Ctrl-C reaches the whole process group, but the parent drains first, and then ends this process.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('disconnect', () => process.exit(0));

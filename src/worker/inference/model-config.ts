@@ -1,6 +1,6 @@
 /**
- * What config.json and tokenizer_config.json say, as Transformers reads them. Python writes NaN into JSON, editors put a byte
- * order mark in front, and what one library leaves out is null, 0 or -1 in the files of another.
+ * Reads config.json and tokenizer_config.json as Transformers does. Python writes NaN into JSON, editors add a byte order mark,
+ * and a value that one library omits is null, 0 or -1 in the files of another.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -8,10 +8,10 @@ import { z } from 'zod';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 
-/** No model reads more tokens; tokenizers without a limit say so with 1e30. */
+/** Larger limits mean none: tokenizers without a limit have 1e30. */
 const MAX_LIMIT = 1e9;
 
-/** A whole number above 0; undefined for what stands for "not known": missing, null, NaN, 0, -1, and 1e30. */
+/** A whole number above 0; undefined for every way to say "unknown": missing, null, NaN, 0, -1, and 1e30. */
 const limit = z
   .unknown()
   .nullish()
@@ -25,7 +25,7 @@ const limit = z
     return number >= 1 && number <= MAX_LIMIT ? Math.floor(number) : undefined;
   });
 
-/** An id of the vocabulary; undefined when there is none: missing, null, -1. */
+/** A token id; undefined when it is missing, null or -1. */
 const tokenId = z
   .unknown()
   .nullish()
@@ -34,14 +34,14 @@ const tokenId = z
     return id !== undefined && Number.isInteger(id) && id >= 0 ? id : undefined;
   });
 
-/** undefined: nothing there; NaN: not a number. */
+/** A number; undefined when the value is missing, NaN when it is not a number. */
 function numeric(value: unknown): number | undefined {
   if (value === undefined || value === null || value === '') return undefined;
   if (typeof value === 'string' && value.trim() !== '') return Number(value);
   return typeof value === 'number' ? value : Number.NaN;
 }
 
-/** The names of labels by their number: an object, or a list. A name may be a number, as in Transformers; null is no name. */
+/** Names of labels by index: an object, or a list. A name may be a number, as in Transformers; null means no name. */
 const id2label = z
   .unknown()
   .nullish()
@@ -52,7 +52,7 @@ const id2label = z
     if (typeof value !== 'object') context.addIssue('must be an object: {"0": "NEGATIVE", …}');
     for (const [key, name] of entries as [string, unknown][]) {
       if (!/^\s*\d{1,9}\s*$/.test(key)) {
-        context.addIssue(`id2label has a key that is no number: ${JSON.stringify(key.slice(0, 40))}`);
+        context.addIssue(`id2label has a key that is not a number: ${JSON.stringify(key.slice(0, 40))}`);
         return z.NEVER;
       }
       if (name === null) continue;
@@ -65,7 +65,7 @@ const id2label = z
     return names;
   });
 
-/** The same the other way round: what id2label is made from when it is missing. What does not fit is left out. */
+/** The inverse of id2label, used when that is missing. Ignored as a whole when an id does not fit. */
 const label2id = z
   .unknown()
   .nullish()
@@ -88,7 +88,7 @@ const configSchema = z.object({
     .nullish()
     .transform((type) => (type === null || type === '' ? undefined : type)),
   max_position_embeddings: limit,
-  /** The name that GPT-2 and its relatives have for it. */
+  /** max_position_embeddings in GPT-2 and its relatives. */
   n_positions: limit,
   pad_token_id: tokenId,
   num_attention_heads: limit,
@@ -105,20 +105,20 @@ export interface ModelConfig {
   id2label: ReadonlyMap<number, string>;
   problemType: 'single_label_classification' | 'multi_label_classification' | 'regression' | undefined;
   padTokenId: number | undefined;
-  /** Attention heads of a layer: what the memory of a long text goes by. */
+  /** Attention heads per layer: the memory of a long text grows with them. */
   heads: number | undefined;
   /** Most tokens of one text, special tokens included. */
   maxTokens: number;
-  /** Where maxTokens comes from, for messages. */
+  /** The source of maxTokens, for messages. */
   limitedBy: string;
   /** Position of a text's first token, for graphs that take positions as an input. */
   firstPosition: number;
 }
 
-/** When neither the tokenizer nor the config names a limit. */
+/** Limit when neither the tokenizer nor the config has one. */
 const FALLBACK_MAX_TOKENS = 512;
 
-/** Two special tokens and one of the text's own. */
+/** Two special tokens and one of the text. */
 const MIN_TOKENS = 3;
 
 /** Architectures that count positions from pad_token_id + 1, so that many position embeddings are never used. */
@@ -146,7 +146,7 @@ const OFFSET_POSITIONS = new Set([
  */
 export function readModelConfig(root: string): ModelConfig {
   const config = readJson(root, 'config.json', configSchema);
-  // Not every tokenizer is saved with one: all that a model needs stands in tokenizer.json.
+  // Optional: not every tokenizer is saved with one, and tokenizer.json has everything that a model needs.
   const tokenizer = readJson(root, 'tokenizer_config.json', tokenizerConfigSchema, {});
   const firstPosition = OFFSET_POSITIONS.has(config.model_type ?? '') ? (config.pad_token_id ?? 1) + 1 : 0;
   return {
@@ -181,7 +181,7 @@ function tokenLimit(
   return { maxTokens, limitedBy };
 }
 
-/** @param missing what the file counts as having when it is not there; undefined: it must be there */
+/** @param missing the content when the file does not exist; undefined: the file must exist */
 export function readJson<S extends z.ZodType>(
   root: string,
   name: string,
@@ -206,8 +206,7 @@ function reasonOf(error: unknown): string {
 }
 
 /**
- * Parses JSON as Python's json module writes it: NaN and Infinity stand for numbers, and become null. A byte order mark in
- * front is skipped.
+ * Parses JSON as Python's json module writes it: NaN and Infinity are allowed, and become null. A byte order mark is skipped.
  * @throws SyntaxError
  */
 export function parsePythonJson(text: string): unknown {

@@ -1,19 +1,19 @@
-/** Which folder, and which ONNX file in it, is meant. */
+/** Finds the model folder and the ONNX file that a path means. */
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 
-/** Taken in this order when none is named, as `amulet model pull` does. */
+/** Usual names of the ONNX file; the first that exists is used, as by `amulet model pull`. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
 
-/** Where ONNX files lie in a model folder. */
+/** Subfolders of a model folder that may contain ONNX files. */
 const PLACES = ['', 'onnx'];
 
-/** Names that a message lists of many. */
+/** Most file names in a message. */
 const MAX_NAMED = 12;
 
 /**
- * The model folder that a path means: itself, or when it is an ONNX file the folder around it that has config.json.
+ * The model folder that a path means: the path itself, or for an ONNX file the folder around it that has config.json.
  * @returns `file`: the ONNX file that was named, relative to the folder
  * @throws StartupError
  */
@@ -24,9 +24,7 @@ export function findModelRoot(place: string): { root: string; file?: string } {
     const folder = path.dirname(given);
     const root = [folder, path.dirname(folder)].find(hasConfig);
     if (root === undefined) {
-      throw new StartupError(
-        `${place}: there is no config.json beside this ONNX file, nor in the folder above`,
-      );
+      throw new StartupError(`${place}: no config.json beside this ONNX file or in the folder above`);
     }
     return { root, file: path.relative(root, given) };
   }
@@ -45,9 +43,9 @@ export function findModelRoot(place: string): { root: string; file?: string } {
 }
 
 /**
- * The ONNX file of a folder: the one that was asked for, else the first of ONNX_FILES, else the only one there is.
+ * The ONNX file of a folder: the requested one, else the first of ONNX_FILES, else the only one.
  * @returns its path relative to the folder
- * @throws StartupError that names those that are there
+ * @throws StartupError that names the ONNX files of the folder
  */
 export function chooseOnnxFile(root: string, wanted: string | undefined): string {
   const present = PLACES.flatMap((place) => onnxFilesIn(root, place));

@@ -1,5 +1,5 @@
 /**
- * A model folder in Hugging Face layout: its files, checked before anything is loaded, and the revision that names them.
+ * A model folder in Hugging Face layout: checks its files before anything is loaded, and computes the revision of the weights.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
@@ -16,13 +16,13 @@ export interface ModelFolder extends ModelConfig {
   folder: string;
   /** Absolute path of the ONNX file. */
   onnxFile: string;
-  /** The ONNX file and those that hold its weights outside it: absolute paths. */
+  /** Absolute paths of the ONNX file and of the files with its external weights. */
   weightFiles: string[];
-  /** What the ONNX file has; undefined when only ONNX Runtime can tell (a format of its own, or a damaged file). */
+  /** The graph of the ONNX file; undefined when only ONNX Runtime can read it (its own format, or a damaged file). */
   graph: OnnxGraph | undefined;
-  /** Names these weights: 12 hex digits, or what the manifest says. */
+  /** Name of these weights: 12 hex digits, or the one in the manifest. */
   revision: string;
-  /** What the folder asks of Amulet alone. */
+  /** Settings of amulet.json. */
   amulet: AmuletJson;
 }
 
@@ -71,7 +71,7 @@ export function readModelFolder(place: string, onnxFile: string | undefined): Mo
   };
 }
 
-/** ONNX Runtime says what is wrong with a file that cannot be read, when it loads it. */
+/** The graph; undefined for a file that cannot be parsed here: ONNX Runtime reports what is wrong with it. */
 function readGraph(file: string): OnnxGraph | undefined {
   try {
     return readOnnxGraph(file);
@@ -81,7 +81,7 @@ function readGraph(file: string): OnnxGraph | undefined {
   }
 }
 
-/** The files that the graph reads weights from. @throws StartupError for one that is not beside it */
+/** The files that the graph reads weights from. @throws StartupError for a file that is missing or outside the folder */
 function externalFiles(onnxFile: string, graph: OnnxGraph | undefined): string[] {
   const folder = path.dirname(onnxFile);
   const files = (graph?.externalData ?? []).map((location) => {
@@ -113,7 +113,7 @@ function externalFiles(onnxFile: string, graph: OnnxGraph | undefined): string[]
  */
 export function labelsOf(model: ModelFolder, width: number): { labels: string[]; apply: ApplyFunction } {
   const named = Math.max(-1, ...model.id2label.keys()) + 1;
-  // Some names may be missing in between. Names of all labels from the first on, but fewer than outputs, are another model's.
+  // Some names may be missing in between. But names without gaps, and fewer than outputs, belong to another model.
   const complete = named > 0 && named === model.id2label.size;
   if (named > width || (complete && named < width)) {
     throw new StartupError(
@@ -127,9 +127,9 @@ export function labelsOf(model: ModelFolder, width: number): { labels: string[];
 }
 
 /**
- * The revision that the manifest gives, after comparing the files with it; without one, the start of the SHA-256 of all that
- * decides what a text's result is.
- * @param outside weights under names that earlier versions did not know, and that their manifests need not list
+ * The revision of the manifest, after comparing the files with it; without a manifest, the start of the SHA-256 of all files that
+ * determine the results.
+ * @param outside weight files whose names earlier versions did not know, so that their manifests need not list them
  */
 function revisionOf(root: string, weightFiles: string[], outside: string[]): string {
   const inRoot = (names: string[]) => names.map((name) => path.join(root, name)).filter(isFile);
@@ -158,7 +158,7 @@ function verifyManifest(root: string): z.infer<typeof manifestSchema> | undefine
   return manifest;
 }
 
-/** Files named like the ONNX file that exporters put its weights into: model.onnx_data, model.onnx_data_1, model.onnx.data. */
+/** External weights by their usual names: model.onnx_data, model.onnx_data_1, model.onnx.data. */
 function weightFilesBeside(onnxFile: string): string[] {
   const [folder, name] = [path.dirname(onnxFile), path.basename(onnxFile)];
   return readdirSync(folder)
@@ -171,7 +171,7 @@ function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-/** Of the files one after the other. In pieces: weights may be larger than Node reads at once (2 GiB). */
+/** SHA-256 of the concatenated files, read in pieces: weights may be larger than Node reads at once (2 GiB). */
 function sha256(...files: string[]): string {
   const hash = createHash('sha256');
   const piece = Buffer.alloc(1 << 20);

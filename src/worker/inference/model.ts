@@ -1,17 +1,17 @@
-/** The ONNX session and the tensors that go in and out of it. Lives in the model child. */
+/** The ONNX session, with its input and output tensors. Runs in the model child. */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { float16ToFloat32 } from './float16.ts';
 import type { GraphInfo, LoadMessage, Padding, RunMessage } from './protocol.ts';
 
-/** Inputs a text classifier may have; whatever else the graph asks for, we cannot feed. */
+/** Inputs that a text classifier may have; a graph with any other cannot be served. */
 const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'];
 
 /** Rows of rising length that every session runs before it counts as ready. */
 const WARM_UP_TOKENS = [8, 64, 256];
 
-/** Where padding is masked out, any id that every vocabulary has will do. */
+/** Used until the padding is known; every vocabulary has id 0. */
 const DEFAULT_PADDING: Padding = { id: 0, side: 'right' };
 
 /** Run options: log only fatal errors. */
@@ -53,7 +53,7 @@ export class Model {
     this.#output = chooseOutput(session);
   }
 
-  /** @throws StartupError when the file is no model that can be served */
+  /** @throws StartupError when the file is not a model that can be served */
   static async load(message: LoadMessage): Promise<Model> {
     const { onnxFile, executionProviders, intraOpThreads } = message;
     let session: InferenceSession;
@@ -80,9 +80,9 @@ export class Model {
   }
 
   /**
-   * Runs the model on a few made-up rows, so that the first real one finds it warm. Whether it reads as many tokens as its
-   * config says is tried later (trial.ts): here, only the shortest rows must succeed.
-   * @returns what the graph has turned out to be
+   * Runs the model on a few synthetic rows, so that the first real row finds it warm. Only the shortest rows must succeed: whether
+   * the graph accepts as many tokens as its config says is tried later (trial.ts).
+   * @returns inputs and outputs of the graph
    * @throws StartupError when the output is not one row of finite numbers per text
    */
   async warmUp(): Promise<GraphInfo> {
@@ -124,7 +124,7 @@ export class Model {
     const output = (await this.#session.run(feeds, [this.#output], batch.silent ? SILENT : {}))[this.#output];
     if (!output) throw new Error(`the graph returned no ${this.#output}`);
     const { dims } = output;
-    // A model with one label may leave its dimension out.
+    // A model with a single label may omit the dimension of labels.
     const outputs = dims.length === 1 ? 1 : dims[1];
     if (dims.length > 2 || dims[0] !== rows || outputs === undefined) {
       throw new StartupError(
@@ -155,7 +155,7 @@ export class Model {
   }
 }
 
-/** Of the input tensors. @throws StartupError when batches of one row, or of any number, are not possible */
+/** Dimensions that the graph fixes in its inputs. @throws StartupError when it fixes a number of rows other than 1 */
 function fixedDimensions(session: InferenceSession): NonNullable<GraphInfo['fixed']> {
   const fixed: { rows?: number; tokens?: number } = {};
   for (const input of session.inputMetadata) {
@@ -172,18 +172,19 @@ function fixedDimensions(session: InferenceSession): NonNullable<GraphInfo['fixe
 }
 
 const FLOATS = ['float32', 'float16', 'float64'];
-/** Names that exporters give to the output that counts, in this order. */
+/** Names that exporters give to the output with the scores, in order of preference. */
 const OUTPUT_NAMES = ['logits', 'probabilities', 'probs', 'scores', 'output'];
 
-/** The output that has a row of numbers per text. @throws StartupError that names those that are there */
+/** The output that has a row of numbers per text. @throws StartupError that describes the existing outputs */
 function chooseOutput({ outputMetadata }: InferenceSession): string {
   const described: string[] = [];
   const usable: string[] = [];
   for (const output of outputMetadata) {
-    // A sequence of maps: what ZipMap, of models made by scikit-learn, makes of scores.
-    if (!output.isTensor) described.push(`${output.name} (no tensor: a sequence or map, as ZipMap makes it)`);
+    // ZipMap, in models made by scikit-learn, turns scores into a sequence of maps.
+    if (!output.isTensor)
+      described.push(`${output.name} (a sequence or map as made by ZipMap, not a tensor)`);
     else if (!FLOATS.includes(output.type)) {
-      const chosen = /^u?int/.test(output.type) ? ': the number of a label, without its score' : '';
+      const chosen = /^u?int/.test(output.type) ? ': the index of a label, without its score' : '';
       described.push(`${output.name} (${output.type}${chosen})`);
     } else if (output.shape.length > 2) {
       described.push(`${output.name} (${output.type} of shape [${output.shape.join(', ')}])`);
@@ -197,18 +198,18 @@ function chooseOutput({ outputMetadata }: InferenceSession): string {
   );
 }
 
-/** ONNX Runtime's messages may have several lines. */
+/** The message of an error in one line: ONNX Runtime's may have several. */
 function oneLine(error: unknown): string {
   return toError(error).message.replace(/\s+/g, ' ').trim();
 }
 
-/** What an input has for a token, given its index in the batch and its place in its row, and for padding. */
+/** Values of an input: for padding, and for a token, given its index in the batch and its position in its row. */
 interface Filler {
   pad: number;
   at: (source: number, place: number) => number;
 }
 
-/** Lays rows out as a padded [rows, width] tensor of the type that the graph wants. */
+/** Makes a padded [rows, width] tensor of the type that the graph needs. */
 function inputTensor(
   type: 'int64' | 'int32',
   { lengths, padding = DEFAULT_PADDING }: Rows,

@@ -60,7 +60,8 @@ export class PrefetchLimiter<Job> {
     const { maxRows, maxJobs, setConcurrency } = this.#options;
     const rows = Math.max(0, maxRows - this.#rows) / Math.max(1, this.#rowsPerGroup);
     const jobs = Math.max(0, maxJobs - this.#jobs) / Math.max(1, this.#jobsPerGroup);
-    // BullMQ fetches up to its concurrency before it starts the first of them. Growing it step by step, instead of setting it to
+    // BullMQ fetches up to its concurrency before it starts the first of them. Growing it step by step, instead of setting it
+    // to
     // the maximum, keeps a queue of large jobs from exceeding the limit many times over.
     const limit = Math.min(this.#groups + Math.floor(Math.min(rows, jobs)), 2 * this.#groups + 2);
     setConcurrency(Math.max(1, limit));

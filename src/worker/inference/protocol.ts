@@ -1,32 +1,32 @@
 /**
- * What a worker and its model child say to each other, over Node's IPC channel with structured clone
+ * The messages between a worker and its model child, over Node's IPC channel with structured clone
  * (`serialization: 'advanced'`), which moves typed arrays as raw bytes.
  */
 
-/** How to open the model. */
+/** Asks the child to load the model. */
 export interface LoadMessage {
   type: 'load';
   onnxFile: string;
   executionProviders: string[];
   intraOpThreads: number;
-  /** Most tokens of one text; the graph fails beyond it. Undefined: not known. */
+  /** Most tokens of one text; the graph may fail on longer ones. Undefined: not known. */
   maxTokens?: number;
   /** Position of a row's first token, for a graph that has position_ids as an input. Undefined: 0. */
   firstPosition?: number;
 }
 
-/** What fills rows up to the longest of their batch, where the graph masks it out or looks for it. */
+/** How rows are filled up to the longest of their batch. */
 export interface Padding {
   /** Token id. */
   id: number;
   side: 'left' | 'right';
 }
 
-/** One batch. The rows lie one after the other, without padding: the child pads them into its input tensors. */
+/** Asks the child to run one batch. The rows are concatenated, without padding; the child pads them into its input tensors. */
 export interface RunMessage {
   type: 'run';
   id: number;
-  /** To be run before those that are not. */
+  /** Runs before batches that are not urgent. */
   urgent: boolean;
   /** ONNX Runtime logs no failure, because one is expected. */
   silent?: boolean;
@@ -42,7 +42,7 @@ export interface RunMessage {
 
 export type ToChild = LoadMessage | RunMessage;
 
-/** What a graph reads and writes. */
+/** Inputs and outputs of a graph. */
 export interface GraphInfo {
   inputs: { name: string; type: string }[];
   /** Shape [rows, width]. */
@@ -54,7 +54,7 @@ export interface GraphInfo {
 export type FromChild =
   /** Loaded and warmed up. */
   | { type: 'ready'; graph: GraphInfo }
-  /** The model cannot be served, and starting again will not change that. */
+  /** The model cannot be served; restarting the child would not help. */
   | { type: 'unusable'; message: string }
   /** logits: shape [rows × outputs], row after row. `ms`: time in session.run. */
   | { type: 'result'; id: number; logits: Float32Array; ms: number }

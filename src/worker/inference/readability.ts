@@ -1,15 +1,15 @@
-/** How much of a text a model can read: tokens outside its vocabulary all look alike to it. */
+/** How much of a text a model can read: all tokens outside its vocabulary look the same to it. */
 import { isInvisible } from '../../shared/contract/text.ts';
 import type { EncodedText } from './tokenizer.ts';
 
-/** Of how many parts of a unit shares are told. */
+/** Shares are rounded to one part in this many. */
 const SHARE_UNITS = 10_000;
 
 type TokenCounts = Pick<EncodedText, 'own' | 'unknown' | 'blank'>;
 
 /**
- * Share of a text's own tokens, white space aside, that are the unknown token: from 0 to 1 in steps of 0.0001, and above 0 if
- * there is one. A text without any token is all unknown.
+ * Share of a text's tokens, without special ones and white space, that are the unknown token: from 0 to 1 in steps of 0.0001,
+ * and above 0 if there is any. A text without tokens counts as unknown as a whole.
  */
 export function unknownShare({ own, unknown, blank }: TokenCounts): number {
   if (own === blank) return 1;
@@ -18,8 +18,8 @@ export function unknownShare({ own, unknown, blank }: TokenCounts): number {
 }
 
 /**
- * Why the scores of a text would say nothing about it, with what can be done; undefined when the model reads some of it.
- * @param counts of what is left of the text after truncation
+ * Why the scores of a text would be meaningless, and a remedy; undefined when the model can read some of the text.
+ * @param counts of the text after truncation
  */
 export function unreadableReason(text: string, { own, unknown, blank }: TokenCounts): string | undefined {
   if (isInvisible(text)) return 'the text has only invisible characters';

@@ -1,4 +1,4 @@
-/** Logits → scores → labels. Pure. */
+/** Turns logits into scores, and scores into ranked labels. Pure. */
 import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import type { LabelScore } from '../../shared/contract/results.ts';
 
@@ -32,7 +32,7 @@ export function toScores(logits: Float32Array, apply: ApplyFunction): number[] {
 
 /** The `topK` best labels, best first; all of them when `topK` is null. Equal scores keep label order. */
 export function rankLabels(scores: number[], labels: readonly string[], topK: number | null): LabelScore[] {
-  // The default: of thousands of labels, one must not cost the sorting of all.
+  // The default: asking for one of thousands of labels must not sort them all.
   if (topK === 1) return scores.length === 0 ? [] : [labelScore(labels, scores, indexOfBest(scores))];
   const ranked = scores.map((_, i) => labelScore(labels, scores, i)).sort((a, b) => b.score - a.score);
   return topK === null ? ranked : ranked.slice(0, topK);
@@ -42,7 +42,7 @@ function labelScore(labels: readonly string[], scores: readonly number[], i: num
   return { label: labels[i] ?? `LABEL_${i}`, score: scores[i] ?? Number.NaN };
 }
 
-/** The first of the greatest numbers; of one that is none, if there is any, so that it does not go unnoticed. */
+/** Index of the greatest score, or of a NaN if there is one, so that it is noticed. */
 function indexOfBest(scores: readonly number[]): number {
   let best = 0;
   let greatest = -Infinity;

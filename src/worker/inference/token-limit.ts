@@ -1,31 +1,31 @@
-/** How many tokens a graph reads: tried, because what config.json says is not always so. */
+/** Finds how many tokens a graph accepts, by trying: config.json is not always right. */
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { ModelFolder } from './model-folder.ts';
 
-/** Always tried, when the model is said to read as many: a small part of the tokens that calibration runs. */
+/** Rows up to this length are always tried: a small part of the tokens that calibration runs. */
 const ALWAYS_TOKENS = 1024;
-/** Time that a longer row may take, as far as can be told from a shorter one: attention grows with the square. */
+/** Longest time that a row may take, estimated from a shorter one: attention grows with the square. */
 const MAX_TRIAL_MS = 2000;
-/** Bytes that the attention of one layer may take at it: heads × tokens × tokens × 4. */
+/** Most bytes of the attention of one layer for a row: heads × tokens × tokens × 4. */
 const MAX_TRIAL_BYTES = 512 * 2 ** 20;
 
 export interface TokenLimit {
-  /** The limit that holds. */
+  /** The limit that is used. */
   maxTokens: number;
   /** The longest row that was run. */
   triedTokens: number;
-  /** Said when the limit is not the one of config.json. */
+  /** Set when the limit is not the one of config.json. */
   warning?: string;
 }
 
 /**
- * Runs one row at the limit; where that fails, looks for the largest that does not. A limit of thousands of tokens is tried as
- * far as time and memory allow.
- * @param ids tokens of a text, to make rows of
- * @param padId which a row must not have: some graphs count no position for it
- * @throws StartupError when the model process dies of it
+ * Runs one row at the limit; if that fails, searches for the longest row that succeeds. A limit of thousands of tokens is tried
+ * as far as time and memory allow.
+ * @param ids tokens of a text, which the rows repeat
+ * @param padId left out of the rows: some graphs count no position for it
+ * @throws StartupError when the model process crashes
  */
 export async function findTokenLimit(
   engines: EnginePool,
@@ -72,13 +72,13 @@ async function tryRow(engines: EnginePool, tokens: number, ids: Int32Array): Pro
     if (error instanceof EngineStopped) throw error;
     if (!(error instanceof ModelCrashed)) return false;
     throw new StartupError(
-      `the model process dies of a text of ${tokens} tokens (${error.message}): set a smaller model_max_length in tokenizer_config.json`,
+      `the model crashes on a text of ${tokens} tokens (${error.message}): set a smaller model_max_length in tokenizer_config.json`,
       { cause: error },
     );
   }
 }
 
-/** @param good a number that works, 0 if none was tried */
+/** The longest row that succeeds, by bisection. @param good a length that succeeds, 0 if none was tried */
 async function largestBelow(
   bad: number,
   good: number,
@@ -86,7 +86,7 @@ async function largestBelow(
   reads: (tokens: number) => Promise<boolean>,
 ): Promise<number> {
   let [low, high] = [good, bad];
-  // Most often positions are counted from the padding id + 1, as in RoBERTa.
+  // The likely cause first: positions counted from the padding id + 1, as in RoBERTa.
   const likely = bad - (padId ?? 1) - 1;
   if (likely > low) {
     if (await reads(likely)) {

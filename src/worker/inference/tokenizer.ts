@@ -1,7 +1,6 @@
 /**
- * Text → token ids, in slices: JavaScript tokenizers take milliseconds for long texts, and the loop they run on also
- * renews locks and answers health checks. The whole process works a few milliseconds at a time; a long text takes many
- * slices, and short ones pass it.
+ * Tokenizes texts in slices of a few milliseconds: a JavaScript tokenizer takes milliseconds for a long text, and its event
+ * loop also renews locks and answers health checks. A long text takes many slices, and short ones overtake it.
  *
  * Tried and left: remembering the pieces of 50,000 words, 40 µs a text instead of 43 (an archive of 309,431 tweets and
  * comments in 9 languages has too many different words).
@@ -18,7 +17,7 @@ import { vocabularyRange, type VocabularyRange } from './vocabulary.ts';
 
 export type { Side as TruncationSide } from './tokenizer/settings.ts';
 
-/** What the model gets of one text. */
+/** The model's input for one text. */
 export interface ModelInput {
   /** Token ids with special tokens, not padded; shape [tokens]. */
   ids: Int32Array;
@@ -28,20 +27,23 @@ export interface ModelInput {
 
 /** One text as tokens. */
 export interface EncodedText extends ModelInput {
-  /** It had more tokens than the model reads. */
+  /** The text had more tokens than the model reads. */
   truncated: boolean;
-  /** How many tokens are the text's own, special tokens and those cut off aside. */
+  /** Tokens of the text itself, without special tokens and those that were cut off. */
   own: number;
   /** How many of these are the unknown token; 0 for models without one. */
   unknown: number;
-  /** How many of these stand for white space alone, as SentencePiece sets before each word. */
+  /** How many of these are white space alone, such as SentencePiece's before each word. */
   blank: number;
 }
 
 /** White space, as itself or as SentencePiece writes it. */
 const BLANK = /^[\s\u2581]+$/;
 
-/** Texts that every part of a tokenizer has something to do with, tried at the start: a text must not be the first to fail. */
+/**
+ * Texts that exercise every part of a tokenizer, encoded at the start: a broken tokenizer must fail there, not at a user's
+ * text.
+ */
 const PROBES = [
   '',
   ' ',
@@ -57,34 +59,34 @@ const SLICE_MS = 4;
 interface Pending {
   text: string;
   side: Side;
-  /** Of a long text that has begun. */
+  /** The remaining work, for a long text that has been started. */
   steps?: Generator<void, number[]>;
-  /** Time that it took so far. */
+  /** Time that the text took so far. */
   ms: number;
   resolve: (encoded: EncodedText) => void;
   reject: (error: Error) => void;
 }
 
 export class TextTokenizer {
-  /** What it does in the end, such as `WordPiece`. */
+  /** Type of its model, such as `WordPiece`. */
   readonly kind: string;
   /** Padding and truncation as the tokenizer's files ask for them. */
   readonly padId: number | undefined;
   readonly paddingSide: Side;
   readonly truncationSide: Side;
-  /** Ids that texts may become. */
+  /** Token ids that a text may contain. */
   readonly vocabulary: VocabularyRange;
   readonly #encoder: Encoder;
   readonly #maxTokens: number;
   /** Tokens that stand for white space alone. */
   readonly #blankIds: ReadonlySet<number>;
-  /** Segment ids are worth sending: some are not 0. */
+  /** Whether segment ids must be sent: some are not 0. */
   readonly #segmented: boolean;
   readonly #observe: (ms: number) => void;
   readonly #short = new Fifo();
   readonly #long = new Fifo();
   readonly #background = new Fifo();
-  /** The first of #long and of #background, taken out. One of each at a time: a long text in work takes megabytes. */
+  /** The text of #long and that of #background in progress. One of each at a time: a long text in progress takes megabytes. */
   #startedLong: Pending | undefined;
   #startedBackground: Pending | undefined;
   /** Whether the next slice is for long texts first. */
@@ -94,7 +96,7 @@ export class TextTokenizer {
   /**
    * @param folder model folder with tokenizer.json and, if it has one, tokenizer_config.json
    * @param maxTokens the model's limit, special tokens included
-   * @param observe told how long each text took, in ms
+   * @param observe called with the time that each text took, in ms
    * @throws StartupError when the files are missing or cannot be served
    */
   constructor(folder: string, maxTokens: number, observe: (ms: number) => void = () => {}) {
@@ -173,7 +175,7 @@ export class TextTokenizer {
     });
   }
 
-  /** The text whose turn it is: short and long ones alternate by slice, those of archives wait for both. */
+  /** The text whose turn it is: short and long ones take turns by slice, and those of the background wait for both. */
   #next(): Pending | undefined {
     const short = () => this.#short.shift();
     const long = () => (this.#startedLong ??= this.#long.shift());
@@ -181,7 +183,7 @@ export class TextTokenizer {
     return urgent ?? (this.#startedBackground ??= this.#background.shift());
   }
 
-  /** Goes on with a text until it is done or the time is over. @returns whether it is done */
+  /** Continues a text until it is done or the time is over. @returns whether it is done */
   #advance(pending: Pending, end: number): boolean {
     const { text, side, resolve, reject } = pending;
     try {
@@ -201,17 +203,17 @@ export class TextTokenizer {
     return true;
   }
 
-  /** Encodes one text at once. Cuts the text's own tokens, on the given side, to what the model reads. */
+  /** Encodes one text at once. Truncates it, on the given side, to what the model reads. */
   encodeNow(text: string, side: Side = this.truncationSide): EncodedText {
     return this.#frame(this.#encoder.encode(text, this.#limitOf(side)), side);
   }
 
-  /** Tokens of a text beyond which the others are not needed: its end has to be known to keep its last ones. */
+  /** Number of tokens after which encoding may stop; all are needed to keep the last ones. */
   #limitOf(side: Side): number {
     return side === 'right' ? this.#room : Infinity;
   }
 
-  /** Tokens that a text may have of its own. */
+  /** Most tokens of a text, without special tokens. */
   get #room(): number {
     const { prefix, suffix } = this.#encoder.frame;
     return this.#maxTokens - prefix.length - suffix.length;
@@ -276,7 +278,10 @@ class Fifo {
   }
 }
 
-/** Larger than any: those of 250,000 tokens have up to 35 MB, and take ten times as much memory to be read. */
+/**
+ * Larger than any tokenizer's file: one of 250,000 tokens has up to 35 MB, and takes ten times as much memory while it is
+ * read.
+ */
 const MAX_FILE_BYTES = 128 * 2 ** 20;
 
 function readJson(folder: string, file: string): JsonObject {

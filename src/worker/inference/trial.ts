@@ -1,7 +1,7 @@
 /**
- * What is tried with a model once it is loaded, before a worker says that it is ready: that texts get through, how many tokens
- * it reads, and whether a text's score is the same alone and beside others. What a graph needs for that is found out here:
- * padding where it masks it out, rows of equal length where it does not.
+ * Tries a loaded model before its worker is ready: whether texts can be classified, how many tokens the graph reads, and whether
+ * a text's score depends on the other texts of its batch. Chooses accordingly which rows may share a batch: any, when the graph
+ * masks out padding, else rows of equal length.
  */
 import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import { PROBLEMS } from '../../shared/contract/problems.ts';
@@ -19,24 +19,24 @@ import { findTokenLimit } from './token-limit.ts';
 import { TextTokenizer, type ModelInput } from './tokenizer.ts';
 import type { VocabularyRange } from './vocabulary.ts';
 
-/** Which rows may share a batch: any, those of the same number of tokens, or none. */
+/** Which rows may share a batch: any, those with the same number of tokens, or none. */
 export type Batching = 'mixed' | 'equal_lengths' | 'row_by_row';
 
 export interface Trial {
-  /** Cuts texts to maxTokens. */
+  /** Truncates texts to maxTokens. */
   tokenizer: TextTokenizer;
-  /** Most tokens of a text that the graph reads. */
+  /** Most tokens of a text that the graph accepts. */
   maxTokens: number;
-  /** The largest number that was tried; smaller than maxTokens where that would take too long. */
+  /** Longest text that was tried, in tokens; less than maxTokens where that would take too long. */
   triedTokens: number;
   batching: Batching;
   /** Largest difference between a score of a text run alone and in a batch; 0: none. */
   batchDependence: number;
-  /** The function that the graph has applied already: it is not applied again. */
+  /** The function that the graph itself applies; it is not applied a second time. */
   applied: 'softmax' | 'sigmoid' | undefined;
   /** How outputs become scores when a request does not say. */
   apply: ApplyFunction;
-  /** What the owner of the model should know, a line each. */
+  /** Warnings for the owner of the model, one line each. */
   warnings: string[];
 }
 
@@ -44,16 +44,16 @@ export interface TrialOptions {
   model: ModelFolder;
   /** With the limit of the model folder. */
   tokenizer: TextTokenizer;
-  /** Told how long each text took, if the tokenizer has to be replaced. */
+  /** Called with the time that each text took, in case the tokenizer is replaced. */
   observe?: (ms: number) => void;
   engines: EnginePool;
-  /** What config.json asks for. */
+  /** The function that config.json asks for. */
   apply: ApplyFunction;
   /** `strict`: a model whose scores depend on the batch runs row by row. */
   invariance: 'measured' | 'strict';
 }
 
-/** Short and long, and not all in one script. */
+/** Short and long texts, not all in one script. */
 const TRIAL_TEXTS = [
   'I love this.',
   'No.',
@@ -63,7 +63,7 @@ const TRIAL_TEXTS = [
     'in a way that nobody expected, and in the end the whole room stood up and applauded for minutes.',
 ];
 
-/** A difference up to here is that of rounding floats in another order. */
+/** Differences up to this one come from rounding floats in another order. */
 const ROUNDING = 1e-4;
 /** A larger difference of a score breaks the promise that scores do not depend on the batch… */
 const MAX_DIFFERENCE = 1e-3;
@@ -71,12 +71,12 @@ const MAX_DIFFERENCE = 1e-3;
 const MAX_COARSE_DIFFERENCE = 1e-2;
 /** The same for logits, relative to the largest of them: scores near 0 and 1 show no difference. */
 const MAX_LOGIT_DIFFERENCE = 1e-2;
-/** Sums of probabilities, and their bounds, as floats have them. */
+/** Tolerance for the sum and the bounds of probabilities. */
 const PROBABILITY_ERROR = 1e-3;
 
 /**
- * Tries a model that is loaded. Sets the padding of `engines`.
- * @throws StartupError with one line when it cannot be served
+ * Tries a loaded model. Sets the padding of `engines`.
+ * @throws StartupError with a message of one line when the model cannot be served
  */
 export async function tryModel(options: TrialOptions): Promise<Trial> {
   const { model, engines } = options;
@@ -84,9 +84,9 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
   const warnings: string[] = [];
   const rows = model.graph && embeddingRows(model.graph, 'input_ids');
   if (rows !== undefined) warnings.push(...(await missingEmbeddings(engines, vocabulary, rows)));
-  // One row a batch: nothing depends on the padding yet.
+  // One row per batch, so the padding need not be known yet.
   const [first] = encodeAll(options.tokenizer);
-  if (!first) throw new StartupError('the tokenizer makes no tokens of any text');
+  if (!first) throw new StartupError('the tokenizer produces no tokens for any text');
   const ids = first.row.ids.subarray(0, engines.graph?.fixed?.tokens);
   await runText(engines, first.text, { ids, typeIds: undefined });
   const limit = await findTokenLimit(engines, model, ids, options.tokenizer.padId);
@@ -115,14 +115,14 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
   return { maxTokens, triedTokens, tokenizer, ...batching, applied, apply, warnings };
 }
 
-/** What the batcher must know about the model. @param budget padded tokens of the largest batches */
+/** The options of the batcher that depend on the model. @param budget padded tokens of the largest batches */
 export function batcherOptions(
   { batching }: Pick<Trial, 'batching'>,
   engines: EnginePool,
   budget: number,
 ): Pick<BatcherOptions<never, never>, 'equalLengths' | 'maxRows'> {
   if (batching === 'row_by_row') return { maxRows: 1 };
-  // Where the graph fixes the tokens of a row, every row costs as many.
+  // With a fixed row length in the graph, every row costs that many tokens.
   const tokens = engines.graph?.fixed?.tokens;
   return {
     equalLengths: batching === 'equal_lengths',
@@ -131,7 +131,7 @@ export function batcherOptions(
 }
 
 /**
- * One text all the way that those of jobs and batches take, from the text to its labels.
+ * Classifies one text the way that texts of jobs and of batches are classified.
  * @throws StartupError when it fails
  */
 export async function classifyFirstText(classifier: Classifier): Promise<void> {
@@ -151,7 +151,7 @@ function encodeAll(tokenizer: TextTokenizer): { text: string; row: ModelInput }[
   return TRIAL_TEXTS.flatMap((text) => {
     try {
       const row = tokenizer.encodeNow(text);
-      // A tokenizer may drop all of a text in a script that it does not know.
+      // A tokenizer may drop a whole text in a script that it does not know.
       return row.ids.length > 0 ? [{ text, row }] : [];
     } catch (error) {
       throw new StartupError(`the tokenizer fails on ${JSON.stringify(text)}: ${toError(error).message}`, {
@@ -164,7 +164,7 @@ function encodeAll(tokenizer: TextTokenizer): { text: string; row: ModelInput }[
 async function runText(engines: EnginePool, text: string, row: ModelInput): Promise<Float32Array> {
   try {
     const [logits] = await engines.run([row], { silent: true });
-    if (!logits?.every(Number.isFinite)) throw new Error('the model gave a score that is not a number');
+    if (!logits?.every(Number.isFinite)) throw new Error('the model returned a score that is not a number');
     return logits;
   } catch (error) {
     if (error instanceof EngineStopped) throw error;
@@ -173,7 +173,7 @@ async function runText(engines: EnginePool, text: string, row: ModelInput): Prom
   }
 }
 
-/** The padding that the tokenizer asks for; another id where the graph has no embedding for it. */
+/** The padding of the tokenizer, with id 0 where the graph has no embedding for the tokenizer's id. */
 async function choosePadding({ engines, tokenizer, model }: TrialOptions) {
   const side = tokenizer.paddingSide;
   const id = tokenizer.padId ?? model.padTokenId ?? 0;
@@ -183,7 +183,7 @@ async function choosePadding({ engines, tokenizer, model }: TrialOptions) {
   };
 }
 
-/** Whether a batch gets through; a model that dies of it is no answer. */
+/** Whether a batch succeeds. @throws StartupError when the model crashes on it */
 async function runs(engines: EnginePool, rows: ModelInput[]): Promise<boolean> {
   try {
     await engines.run(rows, { silent: true });
@@ -191,12 +191,12 @@ async function runs(engines: EnginePool, rows: ModelInput[]): Promise<boolean> {
   } catch (error) {
     if (error instanceof EngineStopped) throw error;
     if (error instanceof ModelCrashed)
-      throw new StartupError(`the model ends its process with made-up tokens: ${error.message}`);
+      throw new StartupError(`the model crashes on synthetic tokens: ${error.message}`);
     return false;
   }
 }
 
-/** Tokens that the graph has no embedding for. @returns warnings @throws StartupError when any text may have some */
+/** Looks for tokens without an embedding in the graph. @returns warnings @throws StartupError when any text may contain one */
 async function missingEmbeddings(
   engines: EnginePool,
   vocabulary: VocabularyRange,
@@ -207,7 +207,7 @@ async function missingEmbeddings(
     rows === undefined ? runs(engines, [{ ids: Int32Array.of(id), typeIds: undefined }]) : id < rows;
   if (!(await has(vocabulary.largest))) {
     const embeddings =
-      rows === undefined ? 'the graph has no embedding for it' : `the graph has ${rows} embeddings`;
+      rows === undefined ? 'the graph has no embedding for the largest' : `the graph has ${rows} embeddings`;
     throw new StartupError(
       `tokenizer.json has token ids up to ${vocabulary.largest}, but ${embeddings}: is it the tokenizer of another model?`,
     );
@@ -223,7 +223,7 @@ async function missingEmbeddings(
   ];
 }
 
-/** The function that the graph ends in, when its outputs look like it. */
+/** The function that the graph ends in, if its outputs agree. */
 function appliedByGraph(
   { graph }: ModelFolder,
   engines: EnginePool,
@@ -238,7 +238,7 @@ function appliedByGraph(
   const sumsToOne = outputs.every(
     (row) => row.length > 1 && Math.abs(row.reduce((sum, value) => sum + value, 0) - 1) < PROBABILITY_ERROR,
   );
-  // Logits of several texts do not all add up to 1: whatever the last operator is called, these are probabilities.
+  // Whatever the last operator is called: logits of several texts do not all add up to 1, so these are probabilities.
   if (sumsToOne) return 'softmax';
   return /sigmoid/i.test(last) ? 'sigmoid' : undefined;
 }
@@ -259,7 +259,7 @@ async function chooseBatching(
   const masked =
     fixed?.tokens !== undefined || engines.graph?.inputs.some(({ name }) => name === 'attention_mask');
 
-  // Without a mask, padding counts as text.
+  // Without an attention mask, padding counts as text.
   const mixed = masked ? await measure(rows) : undefined;
   let batching: Batching = 'mixed';
   let found = mixed;
@@ -270,7 +270,7 @@ async function chooseBatching(
     if (!holds(equal) && !dynamic && equal.score > MAX_COARSE_DIFFERENCE) {
       if (invariance === 'strict') return { batching: 'row_by_row', batchDependence: 0 };
       throw new StartupError(
-        `a text's score depends on the texts beside it, by up to ${equal.score.toFixed(3)}, even on those of the same length: ` +
+        `scores depend on the other texts of a batch, by up to ${equal.score.toFixed(3)}, even when all have the same length: ` +
           'set BATCH_INVARIANCE=strict to run this model one text at a time',
       );
     }
@@ -278,6 +278,6 @@ async function chooseBatching(
   const score = found?.score ?? 0;
   if (!dynamic && score <= ROUNDING) return { batching, batchDependence: 0 };
   if (invariance === 'strict') return { batching: 'row_by_row', batchDependence: 0 };
-  // With dynamic quantisation other texts may show what these did not: never 0.
+  // Never 0 with dynamic quantisation: other texts may differ although these did not.
   return { batching, batchDependence: Number(Math.max(score, 1e-6).toPrecision(3)) };
 }

@@ -4,15 +4,15 @@ import type { FinalStatus } from '../../shared/contract/states.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import type { Lane } from './batcher.ts';
 
-/** One run of the model process. */
+/** One batch that the model process ran. */
 export interface BatchRun {
   rows: number;
-  /** Tokens of its rows; padding fills them up to rows × the longest of them. */
+  /** Tokens of the rows, and with padding: rows × the longest row. */
   tokens: number;
   paddedTokens: number;
   /** Time inside session.run. */
   sessionMs: number;
-  /** Time before it in which the model process had a batch, but did not run it: on the way there or back. */
+  /** Time before the run in which a batch or result was on its way to or from the model process. */
   idleMs: number;
 }
 
@@ -22,9 +22,9 @@ export interface JobRun {
   status: FinalStatus;
   rows: number;
   failedRows: number;
-  /** Rows with labels, but with tokens outside the model's vocabulary. */
+  /** Rows that got labels although the model's vocabulary lacks some of their tokens. */
   unknownRows: number;
-  /** From its submission to its start, and to its end; by the clocks of two machines. */
+  /** From submission to start, and to the end; measured with the clocks of two machines. */
   queueMs: number;
   totalMs: number;
 }
@@ -33,9 +33,9 @@ export interface JobRun {
 export interface ChunkRun {
   rows: number;
   failedRows: number;
-  /** Rows with labels, but with tokens outside the model's vocabulary. */
+  /** Rows that got labels although the model's vocabulary lacks some of their tokens. */
   unknownRows: number;
-  /** From reading it to having counted it. */
+  /** From reading the chunk to counting its results. */
   ms: number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * A receiver's bytes, at most so many of them, and in small pieces. Node's HTTP parser works through whatever came in one
- * read (64 KB) without a pause, and calls back for every interim response, chunk and header in it: in pieces, it can be
- * stopped between two of them.
+ * Limits how many bytes a receiver may send, and passes them on in small pieces. Node's HTTP parser processes everything from one
+ * read (64 KB) without a pause, and calls back for every interim response, chunk and header in it; with small pieces it can be
+ * stopped in between.
  */
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
@@ -14,11 +14,11 @@ export class BoundedSocket extends Duplex {
   #left: number;
 
   /**
-   * @param socket becomes part of this one, and ends with it
-   * @param maxBytes beyond which both are destroyed, with an error that says so
+   * @param socket owned by this one from now on, and ends with it
+   * @param maxBytes both sockets are destroyed with an error after more bytes than this
    */
   constructor(socket: Socket, maxBytes: number) {
-    // Writing goes on when the other side has ended, as with the socket itself; no buffer but the socket's own.
+    // No buffers besides those of the socket. As with the socket, writing is possible after the other side has ended.
     super({ readableHighWaterMark: 0, writableHighWaterMark: 0 });
     this.#socket = socket;
     this.#left = maxBytes;

@@ -189,7 +189,10 @@ export class Deliverer {
     }
   }
 
-  /** The delivery with its body, rendered when it is first read; undefined when it has ended, expired, or was requested again since. */
+  /**
+   * The delivery with its body, rendered when it is first read; undefined when it has ended, expired, or was requested again
+   * since.
+   */
   async #readPending(id: string, run: number): Promise<PendingDelivery | undefined> {
     const { deliveries, payload, logger } = this.#options;
     const record = await deliveries.read(id);
@@ -213,7 +216,8 @@ export class Deliverer {
     this.#inFlight++;
     try {
       record = await this.#readPending(id, run);
-      // Too early: another process rescheduled it after this one resumed it, or died between recording an attempt and delaying the job.
+      // Too early: another process rescheduled it after this one resumed it, or died between recording an attempt and delaying
+      // the job.
       if (record?.next !== undefined && record.next > Date.now()) return record.next;
       if (record) result = await makeAttempt(this.#options, id, record, this.#stop.signal);
     } finally {

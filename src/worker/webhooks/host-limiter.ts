@@ -60,10 +60,16 @@ interface Waiter {
   refuse: (reason: Error) => void;
 }
 
-/** An owner may have this many times as many attempts in flight as slots are free: alone four fifths of all, with another four ninths. */
+/**
+ * An owner may have this many times as many attempts in flight as slots are free: alone four fifths of all, with another four
+ * ninths.
+ */
 const SHARE = 4;
 const FIRST_SLOTS = 2;
-/** Failures in a row after which a host counts as failing, or as many as it has slots if those are more: a host that answers some attempts is not down. */
+/**
+ * Failures in a row after which a host counts as failing, or as many as it has slots if those are more: a host that answers
+ * some attempts is not down.
+ */
 const FAILING = 3;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5000;
@@ -198,7 +204,10 @@ export class HostLimiter {
     }
   }
 
-  /** Gives free slots to all queues, last to the host that just released one: with a queue that never empties it would keep it for ever. */
+  /**
+   * Gives free slots to all queues, last to the host that just released one: with a queue that never empties it would keep it
+   * for ever.
+   */
   #serveAll(last: Host): void {
     this.#scarce = false;
     if (this.#queued.delete(last)) this.#queued.add(last);

@@ -1,4 +1,4 @@
-/** Entry of a webhook process: outbox → queue → receivers. A process of its own, so that no receiver slows down a model. */
+/** Entry of a webhook process: moves events from the outbox to the delivery queue, and delivers them to receivers. */
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { loadConfig, publicUrl, reportSettings } from '../../shared/runtime/config.ts';
@@ -22,7 +22,7 @@ import { SafeFetch } from './safe-fetch.ts';
 import { SourceRetention } from './retention.ts';
 import { WebhookMetrics } from './webhook-metrics.ts';
 
-/** How often deliveries beyond WEBHOOK_MAX_KEPT are forgotten, and ids of those that have expired taken out of the lists. */
+/** How often deliveries beyond WEBHOOK_MAX_KEPT are deleted, and ids of expired ones removed from the lists. */
 const TRIM_MS = 60_000;
 
 await runMain(createLogger('webhooks', 'info'), async () => {
@@ -101,16 +101,21 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       .then(() => deliveries.lists.removeOldest(config.WEBHOOK_MAX_KEPT))
       .then((count) => {
         if (count > 0)
-          logger.warn({ count }, 'old deliveries forgotten: a key has more than WEBHOOK_MAX_KEPT');
+          logger.warn({ count }, 'old deliveries deleted: an API key has more than WEBHOOK_MAX_KEPT');
       })
-      .catch((error: unknown) => logger.warn({ reason: toError(error).message }, 'lists not trimmed'));
+      .catch((error: unknown) =>
+        logger.warn(
+          { reason: toError(error).message },
+          'trimming the lists of deliveries failed; retrying in a minute',
+        ),
+      );
   };
   const trimming = setInterval(trim, TRIM_MS);
 
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the process is stopping';
     clearInterval(trimming);
-    // Without Redis and without an attempt under way there is nothing to wait for.
+    // Nothing to wait for without Redis and without an attempt in flight.
     if (redis.status === 'ready' || deliverer.inFlight > 0) {
       await outbox.stop();
       await deliverer.drain();
@@ -125,6 +130,6 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   outbox.start();
   deliverer.start();
   state.notReady = undefined;
-  logger.info({ port: health.port }, 'delivering');
+  logger.info({ port: health.port }, 'delivering webhooks');
   announceReady(`health on ${config.WEBHOOK_HEALTH_HOST}:${health.port}`);
 });

@@ -1,7 +1,7 @@
 /**
- * From the outbox into the queue of deliveries. An event leaves the outbox only after its delivery is in the queue; to do
- * any of it again does no harm. Several webhook processes share the outbox as a consumer group, and take over what one of
- * them had in hand when it died.
+ * Moves events from the outbox to the queue of deliveries. An event leaves the outbox only after its delivery is in the queue;
+ * repeating any step is harmless. Several webhook processes share the outbox as a consumer group, and take over the entries of
+ * a process that died.
  */
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -12,14 +12,14 @@ import { outboxKey } from '../../shared/redis/keys.ts';
 const GROUP = 'webhooks';
 const BATCH = 100;
 const BLOCK_MS = 5000;
-/** What another process has had in hand for so long is taken over. */
+/** Entries that another process has read and not acknowledged after this time are taken over. */
 const TAKE_OVER_MS = 10_000;
 const RETRY_MS = 500;
 
 type Entry = [entryId: string, fields: string[] | null];
 
 export interface OutboxOptions {
-  /** A connection of its own: reading blocks. */
+  /** Connection for the outbox alone: reading blocks it. */
   redis: Redis;
   prefix: string;
   logger: Logger;
@@ -43,10 +43,10 @@ export class Outbox {
     this.#loop = this.#run();
   }
 
-  /** Reads no more. What is in hand is finished, or taken over by another process. */
+  /** Stops reading. Entries that were read are finished, or taken over by another process. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    // It may be blocked in a read.
+    // The loop may be blocked in a read.
     this.#options.redis.disconnect();
     await this.#loop;
   }
@@ -54,7 +54,7 @@ export class Outbox {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     let lookedForOthers = -Infinity;
-    // Its own entries first: those that a failure left behind.
+    // '>': new entries; '0': this process's own entries, which a failure left unfinished.
     let from: '0' | '>' = '>';
     while (!signal.aborted) {
       try {
@@ -63,27 +63,27 @@ export class Outbox {
           lookedForOthers = performance.now();
         }
         const entries = await this.#read(from);
-        if (entries.length > 0) await this.#pass(entries);
+        if (entries.length > 0) await this.#enqueue(entries);
         else from = '>';
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
         const { message } = toError(error);
-        // No process has read this outbox before, or Redis lost it.
+        // No process has read this outbox before, or Redis has lost it.
         if (message.startsWith('NOGROUP') && (await this.#createGroup())) continue;
-        this.#options.logger.warn({ reason: message }, 'outbox');
+        this.#options.logger.warn({ reason: message }, 'reading the outbox failed; retrying');
         from = '0';
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
   }
 
-  /** From its very beginning: events may have come before the first process that reads them. */
+  /** Creates the consumer group at the first entry: events may be older than the first webhook process. */
   async #createGroup(): Promise<boolean> {
     try {
       await this.#options.redis.xgroup('CREATE', this.#key, GROUP, '0', 'MKSTREAM');
       return true;
     } catch (error) {
-      // Another process was faster.
+      // Another process has just created it.
       return toError(error).message.startsWith('BUSYGROUP');
     }
   }
@@ -117,15 +117,15 @@ export class Outbox {
         'COUNT',
         BATCH,
       )) as [string, Entry[]];
-      if (entries.length > 0) await this.#pass(entries);
+      if (entries.length > 0) await this.#enqueue(entries);
       if (next === '0-0') break;
       cursor = next;
     }
-    await this.#forgetOthers();
+    await this.#removeDeadConsumers();
   }
 
-  /** Names of processes that are gone and have nothing in hand. */
-  async #forgetOthers(): Promise<void> {
+  /** Removes the consumers of processes that are gone and have no entries. */
+  async #removeDeadConsumers(): Promise<void> {
     const { redis } = this.#options;
     const consumers = (await redis.xinfo('CONSUMERS', this.#key, GROUP)) as (string | number)[][];
     for (const fields of consumers) {
@@ -135,7 +135,7 @@ export class Outbox {
     }
   }
 
-  async #pass(entries: Entry[]): Promise<void> {
+  async #enqueue(entries: Entry[]): Promise<void> {
     const { redis, enqueue } = this.#options;
     const ids = entries.flatMap(([, fields]) =>
       fields?.[0] === 'id' && fields[1] !== undefined ? [fields[1]] : [],

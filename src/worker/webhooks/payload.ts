@@ -1,4 +1,4 @@
-/** What a webhook says: an event around the job or batch as the API shows it, small enough to be pushed. */
+/** Renders the body of a webhook: an event around the job or batch as the API shows it, small enough to be pushed. */
 import { z } from 'zod';
 import { parseBatchRecord } from '../../shared/store/batches/batch-record.ts';
 import { toBatch } from '../../shared/store/batches/batch-view.ts';
@@ -9,19 +9,19 @@ import { toJob } from '../../shared/store/jobs/job-records.ts';
 import type { DeliveryRecord } from '../../shared/store/deliveries/delivery-record.ts';
 import { MAX_EVENT_BYTES } from '../../shared/contract/events.ts';
 
-/** The snapshot of a job (job-records.ts): its record, or that without the results but with the number of failed ones. */
+/** The snapshot of a job (job-records.ts): its record, or the record without results and with the number of failed texts. */
 const jobSnapshotSchema = jobRecordSchema.extend({ failed: z.int().optional() });
 /** The snapshot of a batch (push-batch-event.lua): names and values of the fields of its hash. */
 const batchSnapshotSchema = z.array(z.string());
 
 export interface PayloadOptions {
-  /** Where receivers find the API. */
+  /** Public URL of the API. */
   publicUrl: string;
   /** How long a finished batch is kept. */
   batchTtlMs: number;
 }
 
-/** The body of a delivery, made once from what was written down when its event happened. */
+/** The body of a delivery, from the snapshot that was stored with its event. */
 export function renderBody(
   { type, source, created, snapshot }: DeliveryRecord,
   { publicUrl, batchTtlMs }: PayloadOptions,
@@ -49,12 +49,12 @@ export function renderBody(
   return write({ type, timestamp, thin: true, data: { ...job, failed_texts: failed ?? failed_texts } });
 }
 
-/** Whether a receiver has to fetch the results: a batch's, and those that were too large to be pushed. */
+/** Whether a receiver has to fetch the results: those of a batch, and those that are too large to be pushed. */
 export function pointsToSource({ type, body }: DeliveryRecord): boolean {
   return isBatchEvent(type) || (JSON.parse(body ?? '{}') as Partial<WebhookEvent>).thin === true;
 }
 
-/** Whether what a delivery is about may have been kept longer for it (JobRecords); most are far from that. */
+/** Whether the retention of the source may have been extended for this delivery (JobRecords); for most it is not. */
 export function isLarge(record: DeliveryRecord): boolean {
   return Buffer.byteLength(record.body ?? '') > MAX_EVENT_BYTES / 4 || pointsToSource(record);
 }

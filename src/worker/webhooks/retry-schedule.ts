@@ -1,25 +1,24 @@
-/** When a delivery is attempted again. Pure. */
+/** Computes when a delivery is attempted again. Pure. */
 import type { Attempt } from '../../shared/contract/webhooks.ts';
 import { JITTER } from '../../shared/store/deliveries/retry-window.ts';
 
-/** A receiver may put an attempt off for a day, but not for ever. */
+/** Longest `Retry-After` that is honoured: a day. */
 const MAX_RETRY_AFTER_S = 86_400;
-/** In whole seconds, says the standard; some receivers send fractions. */
+/** Whole seconds by the standard; some receivers send fractions. */
 const SECONDS = /^\d+(\.\d+)?$/;
-/** What the three forms of a date in HTTP have in common. Date.parse finds one in nearly everything that has a number. */
+/** Common to the three date formats of HTTP. Date.parse accepts nearly everything that contains a number. */
 const HTTP_DATE = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/;
-/** The form without a time zone, which is GMT then. */
+/** The format without a time zone, which means GMT. */
 const NO_ZONE = /:\d\d \d{4}$/;
 
 export interface Failure {
   outcome: Attempt['outcome'];
-  /** What the receiver said in `Retry-After`, in seconds. */
+  /** `Retry-After` of the response, in seconds. */
   retryAfterS?: number | undefined;
 }
 
 /**
- * Milliseconds until the next attempt, or undefined when there is none: the schedule is over, or the receiver said that it
- * is gone for good.
+ * Milliseconds until the next attempt; undefined when there is none, because the schedule is over or the receiver answered 410.
  * @param scheduleS seconds after the first failed attempt, after the second, …
  * @param failures how many attempts have failed, this one included
  * @param random in [0, 1)
@@ -33,14 +32,14 @@ export function retryDelayMs(
   const planned = scheduleS[failures - 1];
   if (planned === undefined || outcome === 'gone') return undefined;
   const jittered = planned * (1 + JITTER * (2 * random - 1));
-  // Never sooner than planned: a receiver that says "a second" every time would use up all attempts within one outage.
+  // Never sooner than planned: a receiver that always asks for one second would use up all attempts within one outage.
   return 1000 * Math.max(jittered, retryAfterS);
 }
 
 /**
- * Seconds that `Retry-After` asks for, as a number of them or a date; a day at most.
+ * Parses `Retry-After`, a number of seconds or a date.
  * @param now Unix ms
- * @returns undefined when there is none that can be read
+ * @returns seconds, a day at most; undefined when the header is missing or invalid
  */
 export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
   const text = header?.trim() ?? '';

@@ -1,7 +1,7 @@
 /**
- * A POST to an address that somebody else has chosen. The name is looked up once, every address that it has must be one
- * that webhooks may go to, and the connection is made to just those: there is no second look-up between check and connect
- * that could answer differently. Each request has a connection of its own; redirects are not followed.
+ * Sends a POST request to a URL that a caller has chosen. The name is looked up once, every address of it must be allowed for
+ * webhooks, and the connection is made to these addresses only: no second look-up between check and connect could answer
+ * differently. Each request has its own connection; redirects are not followed.
  */
 import { constants } from 'node:crypto';
 import dns from 'node:dns';
@@ -24,7 +24,7 @@ export interface Reply {
   body: string;
 }
 
-/** The address is not one that webhooks may go to. */
+/** Webhooks may not be sent to this address. */
 export class Blocked extends Error {
   override name = 'Blocked';
 }
@@ -38,23 +38,23 @@ export interface Request {
   headers: Record<string, string>;
   body: string;
   timeoutMs: number;
-  /** Breaks the request off; it then rejects with the signal's reason. */
+  /** Interrupts the request, which then rejects with the signal's reason. */
   signal: AbortSignal;
 }
 
-/** Of the answer, so much is kept. */
+/** Bytes of the response body that are kept. */
 const MAX_REPLY_BYTES = 2048;
-/** The status says it all: the body is read for no longer than this. */
+/** Longest time that the body is read: the status decides the outcome, so nothing depends on the body. */
 const REPLY_MS = 1000;
 /**
- * Of TLS itself beside the response: certificates (OpenSSL takes up to 100 KB of them), and a few bytes a record. Without a
- * limit a receiver could send new keys (KeyUpdate) for as long as the attempt lasts.
+ * Bytes of TLS itself, in addition to the response: certificates (OpenSSL accepts up to 100 KB), and a few bytes a record.
+ * Without a limit a receiver could send new keys (KeyUpdate) until the attempt ends.
  */
 const HANDSHAKE_BYTES = 64 * 1024;
-/** Each of several addresses has its share of the time, and no less than this. */
+/** Shortest time to connect to one of several addresses; otherwise each gets an equal share. */
 const MIN_CONNECT_MS = 250;
 /**
- * Addresses of each kind that are tried. An answer of DNS has room for 4,000: one delivery would knock on as many doors.
+ * Addresses of each kind (IPv4, IPv6) that are tried. A DNS answer may have 4,000, and one delivery would connect to all of them.
  */
 const MAX_ADDRESSES = 8;
 const LOOKUP_TIMEOUT_MS = 3000;
@@ -65,11 +65,11 @@ interface Address {
   family: 4 | 6;
 }
 
-/** What a receiver may send at most. */
+/** Limits on what a receiver may send. */
 export interface ResponseLimits {
-  /** Of interim responses, headers and body together. */
+  /** Bytes of interim responses, headers and body together. */
   bytes: number;
-  /** Responses with a status of 1xx, which come before the one that counts. */
+  /** Number of interim responses (1xx), which come before the final one. */
   interim: number;
 }
 
@@ -78,12 +78,13 @@ export class SafeFetch {
   readonly #limits: ResponseLimits;
   readonly #resolver: dns.promises.Resolver;
 
-  /** @param servers DNS servers; empty: those of the system */
+  /** @param servers DNS servers; empty: the system's */
   constructor(policy: ReceiverPolicy, servers: readonly string[], limits: ResponseLimits) {
     this.#policy = policy;
     this.#limits = limits;
-    // Not dns.lookup: that occupies one of four threads for as long as it takes, and a few names whose servers do not answer
-    // would hold up all deliveries.
+    // Not dns.lookup: it occupies one of four threads while it waits, so that a few names whose servers do not answer would
+    // block
+    // all deliveries.
     this.#resolver = new dns.promises.Resolver({ timeout: LOOKUP_TIMEOUT_MS, tries: LOOKUP_TRIES });
     if (servers.length > 0) this.#resolver.setServers(servers);
   }
@@ -95,7 +96,7 @@ export class SafeFetch {
     const receiver = readReceiver(request.url, this.#policy);
     if ('problem' in receiver) throw new Blocked(`the URL ${receiver.problem}`);
     const { signal: given, timeoutMs } = request;
-    // Not AbortSignal.any and .timeout: what they make stays in memory until the time is over.
+    // Not AbortSignal.any and .timeout: their signals stay in memory until the timeout.
     const end = new AbortController();
     const giveUp = () => end.abort(given.reason);
     const timer = setTimeout(() => end.abort(new TimedOut(`no answer within ${timeoutMs} ms`)), timeoutMs);
@@ -107,7 +108,7 @@ export class SafeFetch {
         ask(receiver, addresses, request, this.#limits, end.signal),
         end.signal,
       );
-      // The receiver has decided: whatever becomes of the body, the attempt has ended like this.
+      // The status has decided the outcome; the body no longer matters.
       return { status, retryAfter, body: await body };
     } finally {
       clearTimeout(timer);
@@ -117,7 +118,7 @@ export class SafeFetch {
     }
   }
 
-  /** Where to connect to: all of it allowed. */
+  /** The addresses to connect to, all of them allowed. */
   async #addresses({ host, port, vouched }: Receiver): Promise<Address[]> {
     if (isIP(host) !== 0) return [{ address: host, family: isIP(host) as 4 | 6 }];
     if (vouched) {
@@ -147,9 +148,9 @@ export class SafeFetch {
   }
 }
 
-/** Why a name has no address, in words. @param errors of the look-ups, one for each kind of address */
+/** The error for a name without an address. @param errors of the look-ups, one for each kind of address */
 function unresolved(host: string, errors: NodeJS.ErrnoException[]): Error {
-  // "No such record" says less than what went wrong with the other kind.
+  // ENODATA (no such record) says less than the error of the other kind of address.
   const { code } = errors.find((error) => error.code !== 'ENODATA') ?? { code: 'ENODATA' };
   switch (code) {
     case 'ENOTFOUND':
@@ -163,7 +164,7 @@ function unresolved(host: string, errors: NodeJS.ErrnoException[]): Error {
   }
 }
 
-/** The head of an answer, and its body, which never rejects. */
+/** A response with the promise of its body, which never rejects. */
 interface Answer extends Omit<Reply, 'body'> {
   body: Promise<string>;
 }
@@ -182,7 +183,7 @@ function ask(
     method: 'POST',
     port,
     defaultPort: url.protocol === 'http:' ? 80 : 443,
-    // No pool: a connection lives as long as the check that was made for it. And no proxy, whatever the environment says.
+    // No pool: a connection must not outlive the check of its address. And no proxy, whatever the environment says.
     createConnection: () =>
       new BoundedSocket(connect(receiver, addresses, timeoutMs, limits.bytes), limits.bytes),
     headers: { ...headers, 'content-length': bytes.length, connection: 'close' },
@@ -190,8 +191,7 @@ function ask(
   };
   return new Promise((resolve, reject) => {
     const call = request(url, options);
-    const refuse = (status = 0) =>
-      reject(new Error(`the answer has the status ${status}, which ends no request`));
+    const refuse = (status = 0) => reject(new Error(`unexpected status ${status}`));
     call.on('error', reject);
     let interim = 0;
     call.on('information', () => {
@@ -199,14 +199,14 @@ function ask(
       if (interim <= limits.interim) return;
       call.destroy(new Error(`more than ${limits.interim} interim responses (1xx) came before the answer`));
     });
-    // Unless somebody listens, Node closes a connection that is to be upgraded, and the request ends without any event.
+    // Without a listener, Node closes a connection that is upgraded, and the request ends without an event.
     call.on('upgrade', (response, socket) => {
       socket.destroy();
       refuse(response.statusCode);
     });
     call.on('close', () => reject(new Error('the connection was closed without an answer')));
     call.on('response', (response) => {
-      // What was in the same piece as one interim response too many.
+      // The response came in the same piece as one interim response too many.
       if (call.destroyed) return;
       const { statusCode: status = 0 } = response;
       if (status < 200 || status > 599) {
@@ -219,7 +219,7 @@ function ask(
   });
 }
 
-/** Connects to the first of the addresses that answers. */
+/** Connects to the first address that answers. */
 function connect(
   { url, host, port }: Receiver,
   addresses: Address[],
@@ -236,8 +236,9 @@ function connect(
     port,
     lookup,
     noDelay: true,
-    // Addresses are tried one after the other. Node gives each but the last 250 ms: a receiver that is far away and has an
-    // IPv6 address as well could never be reached where there is no IPv6.
+    // Addresses are tried one after the other. Node's default is 250 ms each, except for the last: from a network without
+    // IPv6, a
+    // distant receiver with both IPv4 and IPv6 could never be reached.
     autoSelectFamilyAttemptTimeout: Math.max(MIN_CONNECT_MS, Math.floor(timeoutMs / (addresses.length + 1))),
   };
   const socket = net.connect(options);
@@ -247,12 +248,12 @@ function connect(
     socket: new BoundedSocket(socket, maxBytes + HANDSHAKE_BYTES),
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ALPNProtocols: ['http/1.1'],
-    // A server of TLS 1.2 could ask for one handshake after the other.
+    // A TLS 1.2 server could request one handshake after the other.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   });
 }
 
-/** The first bytes of an answer, as text; what comes later, or never, is not waited for. */
+/** The first bytes of a response body, as text; waits at most REPLY_MS for them. */
 function beginning(response: http.IncomingMessage): Promise<string> {
   return new Promise((resolve) => {
     const pieces: Buffer[] = [];
@@ -264,7 +265,7 @@ function beginning(response: http.IncomingMessage): Promise<string> {
         stream: true,
       });
       resolve(text.replaceAll('\0', '\u{fffd}'));
-      // Nothing more is read, not even what has come.
+      // Reads nothing more, not even bytes that have arrived.
       response.destroy();
     }
     response.on('data', (piece: Buffer) => {

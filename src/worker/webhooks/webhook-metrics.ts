@@ -1,15 +1,15 @@
-/** What a webhook process measures of its deliveries. */
+/** Prometheus metrics of a webhook process. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 export interface AttemptDone {
   outcome: string;
   ms: number;
-  /** It was the last one: delivered, or given up. */
+  /** Whether the delivery has ended: delivered, or given up. */
   final: boolean;
 }
 
 export interface Gauges {
-  /** Events that no process has taken over yet. */
+  /** Events that are not in the queue of deliveries yet. */
   outbox: () => Promise<number>;
   /** Deliveries that wait for an attempt. */
   pending: () => Promise<number>;
@@ -48,7 +48,7 @@ export class WebhookMetrics {
         help,
         registers,
         async collect() {
-          // What Redis does not tell is absent, and no old figure.
+          // While Redis is away the value is absent, not stale.
           this.remove({});
           const now = await Promise.resolve(value()).catch(() => undefined);
           if (now !== undefined) this.set(now);

@@ -114,8 +114,8 @@ class Matcher {
       const { pattern, token } = candidate;
       if (pattern === '') {
         throw new StartupError(
-          `tokenizer.json: nothing is left of the added token ${JSON.stringify(token.content)} after ` +
-            'normalisation, which is not supported',
+          `tokenizer.json: the added token ${JSON.stringify(token.content)} is empty after normalisation, ` +
+            'which is not supported',
         );
       }
       if (!this.#candidates.has(pattern)) this.#candidates.set(pattern, candidate);

@@ -85,46 +85,49 @@ function rewrite(source: string): { source: string } | { unsupported: string } {
     const from = ELEMENT.lastIndex;
     const match = ELEMENT.exec(source);
     if (!match?.groups)
-      return { unsupported: `${JSON.stringify(source.slice(from, from + 8))} was not compared` };
+      return {
+        unsupported: `${JSON.stringify(source.slice(from, from + 8))} may match differently than in Python`,
+      };
     const [text] = match;
     const { class: set, property, open, close, quantifier, literal } = match.groups;
     const ignoreCase = groups.at(-1)?.ignoreCase ?? false;
     literals = literal !== undefined ? literals + literal : '';
     const properties = text.match(/\\[pP]\{[^}]*\}/g) ?? [];
     if ((set !== undefined || property !== undefined) && !properties.every((each) => PROPERTIES.test(each)))
-      return { unsupported: `${text} was not compared` };
+      return { unsupported: `${text} may match differently than in Python` };
     if (
       set !== undefined &&
       (/&&|\[:/.test(set) || /\\[^pPsSdDwWrntfvxu\W]/.test(set) || /\\[bBW]/.test(set))
     )
-      return { unsupported: `${text} was not compared` };
+      return { unsupported: `${text} may match differently than in Python` };
     if (open !== undefined) {
       groups.push({ start: result.length, ignoreCase: ignoreCase || open === '(?i:' });
       result += open === '(?i:' || open === '(' ? '(?:' : open;
     } else if (close !== undefined) {
       const group = groups.pop();
-      if (!group) return { unsupported: 'it has a parenthesis too many' };
+      if (!group) return { unsupported: 'it has an unmatched closing parenthesis' };
       result += ')';
       atom = group.start;
     } else if (quantifier !== undefined) {
       if (quantifier.startsWith('{') && quantifier.endsWith('+'))
-        return { unsupported: `${quantifier} was not compared` };
+        return { unsupported: `${quantifier} may match differently than in Python` };
       if (quantifier.length > 1 && quantifier.endsWith('+')) {
         atomics++;
         result = `${result.slice(0, atom)}(?=(${result.slice(atom)}${quantifier.slice(0, -1)}))\\${atomics}`;
-        if (groups.length > 0) return { unsupported: `${quantifier} in a group was not compared` };
+        if (groups.length > 0)
+          return { unsupported: `${quantifier} in a group may match differently than in Python` };
       } else result += quantifier;
     } else {
       atom = result.length;
       if (!ignoreCase) result += text;
       else {
         if (/[^\0-\x7f]/.test(text) || LIGATURES.test(literals))
-          return { unsupported: `${text} in a group that ignores case was not compared` };
+          return { unsupported: `${text} in a group that ignores case may match differently than in Python` };
         result += set === undefined ? foldLiteral(text) : foldClass(text);
       }
     }
   }
-  return groups.length > 0 ? { unsupported: 'it has an open parenthesis' } : { source: result };
+  return groups.length > 0 ? { unsupported: 'it has an unmatched opening parenthesis' } : { source: result };
 }
 
 const casesOf = (letter: string): string =>

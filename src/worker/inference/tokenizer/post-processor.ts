@@ -58,7 +58,7 @@ function template(config: JsonObject): Frame {
     const { id, type_id: typeId = 0 } = asRecord(special) ?? asRecord(sequence) ?? {};
     if (!isId(typeId) || typeof id !== 'string') throw invalid('a piece without an id');
     if (special === undefined) {
-      if (type !== undefined || id !== 'A') throw invalid('not the text alone, once');
+      if (type !== undefined || id !== 'A') throw invalid('a text other than A, or the text twice');
       type = typeId;
       continue;
     }
