@@ -1,0 +1,106 @@
+/** The routes of an upload in parts: upload a part, list the parts, complete the batch. */
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { batchPartSchema } from '../../shared/contract/batches.ts';
+import type { Config } from '../../shared/runtime/config.ts';
+import type { BatchService } from '../batches/batch-service.ts';
+import type { AppEnv } from '../env.ts';
+import { bodyLimits } from '../load/body-limits.ts';
+import { jsonBody } from '../middleware/json-body.ts';
+import { onInvalid } from '../middleware/problems.ts';
+import { completeBatchSchema } from '../requests.ts';
+import {
+  BAD_UPLOAD,
+  batchId as id,
+  batchResponse,
+  NOT_FOUND,
+  partResponse,
+  recordsBody,
+  uploading,
+} from './batch-openapi.ts';
+import { BAD_BODY, NO_QUERY, problem, UNAVAILABLE, wholeNumber } from './openapi.ts';
+
+export interface BatchPartRouteDeps {
+  batches: BatchService;
+  config: Config;
+}
+
+export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+  const params = z.object({ id });
+
+  const putPart = createRoute({
+    method: 'put',
+    path: '/v1/batches/{id}/parts/{number}',
+    summary: 'Upload a part',
+    tags: ['Batches'],
+    request: {
+      params: z.object({ id, number: wholeNumber(1, config.MAX_BATCH_PARTS) }),
+      query: NO_QUERY,
+      body: { required: true, ...recordsBody },
+    },
+    responses: {
+      200: partResponse('The same part is there already.'),
+      201: partResponse('Stored.'),
+      409: problem('Another part has this number, or the batch takes no more parts.'),
+      ...NOT_FOUND,
+      ...BAD_UPLOAD,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(putPart, async (c) => {
+    const { id: batch, number } = c.req.valid('param');
+    const { part, added } = await uploading(c, (upload) =>
+      batches.putPart(c.get('owner'), batch, number, upload),
+    );
+    return added ? c.json(part, 201) : c.json(part, 200);
+  });
+
+  const listParts = createRoute({
+    method: 'get',
+    path: '/v1/batches/{id}/parts',
+    summary: 'List the parts that were uploaded',
+    tags: ['Batches'],
+    request: { params, query: NO_QUERY },
+    responses: {
+      200: {
+        description: 'By number.',
+        content: { 'application/json': { schema: z.object({ parts: z.array(batchPartSchema) }) } },
+      },
+      ...NOT_FOUND,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(listParts, async (c) =>
+    c.json({ parts: await batches.parts(c.get('owner'), c.req.valid('param').id) }, 200),
+  );
+
+  const complete = createRoute({
+    method: 'post',
+    path: '/v1/batches/{id}/complete',
+    summary: 'Complete an upload in parts',
+    tags: ['Batches'],
+    middleware: [jsonBody(config, bodyLimits(config).completeBatch)],
+    request: {
+      params,
+      query: NO_QUERY,
+      body: {
+        required: true,
+        content: {
+          'application/json': { schema: completeBatchSchema, example: { parts: [{ number: 1 }] } },
+        },
+      },
+    },
+    responses: {
+      202: batchResponse('The input is whole; work begins. A repeat answers the same.'),
+      409: problem('The parts named are not those that are there, or the batch has ended.'),
+      ...NOT_FOUND,
+      ...BAD_BODY,
+      ...UNAVAILABLE,
+    },
+  });
+  app.openapi(complete, async (c) =>
+    c.json(await batches.complete(c.get('owner'), c.req.valid('param').id, c.req.valid('json')), 202),
+  );
+
+  return app;
+}
