@@ -18,6 +18,7 @@ import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
 import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
+import { toPage } from '../list-page.ts';
 import type { Admission } from '../load/admission.ts';
 import type { ModelCatalog } from '../model-catalog.ts';
 import type { CompleteBatchBody } from '../requests.ts';
@@ -48,15 +49,18 @@ export interface SubmittedBatch {
   replayed: boolean;
 }
 
-/** Which batches a list has; default: all. */
-export interface BatchFilter {
+export interface BatchListOptions {
+  limit: number;
+  /** Id that the page comes after; undefined: the first page. */
+  after?: string | undefined;
+  /** Only batches with this status. */
   status?: BatchStatus | undefined;
+  /** Only batches of this model. */
   model?: string | undefined;
 }
 
-/** Ids on a filtered list that are looked at together, and for one page in all. */
-const LIST_PAGE = 200;
-const LIST_LOOKS = 1000;
+/** Batches that one page of a filtered list may look at. */
+const MAX_LOOKED = 1000;
 
 /** How often the open batches of an owner who has too many are looked through at most. */
 const RECOUNT_MS = 10_000;
@@ -149,30 +153,22 @@ export class BatchService {
     return this.#deps.withRedis(() => this.#findOwn(owner, id));
   }
 
-  /** @returns a page, newest first, and the id that the next one comes after */
+  /** A page of an owner's batches, newest first. */
   async list(
     owner: string,
-    limit: number,
-    after?: string,
-    { status, model }: BatchFilter = {},
+    { limit, after, status, model }: BatchListOptions,
   ): Promise<{ batches: Batch[]; next: string | null }> {
-    return this.#deps.withRedis(async () => {
-      const found: { id: string; record: BatchRecord }[] = [];
-      const wanted = (id: string) => model === undefined || batchModel(id) === model;
-      const pageSize = status === undefined && model === undefined ? limit + 1 : LIST_PAGE;
-      let from = after;
-      let atEnd = false;
-      // One more than asked for tells whether there is another page.
-      for (let looked = 0; found.length <= limit && looked < LIST_LOOKS && !atEnd; looked += pageSize) {
-        const page = await this.#deps.batchStore.page(owner, pageSize, from, wanted);
-        found.push(...page.found.filter(({ record }) => status === undefined || record.status === status));
-        ({ atEnd } = page);
-        from = page.last ?? from;
-      }
-      const shown = found.slice(0, limit);
-      const batches = await Promise.all(shown.map(({ id, record }) => this.#show(id, record)));
-      const isMore = found.length > limit;
-      return { batches, next: isMore ? (shown.at(-1)?.id ?? null) : atEnd ? null : (from ?? null) };
+    const { withRedis, batchStore } = this.#deps;
+    const filtered = status !== undefined || model !== undefined;
+    const page = { limit, after, filtered, maxLooked: MAX_LOOKED };
+    const hasModel = (id: string) => model === undefined || batchModel(id) === model;
+    return withRedis(async () => {
+      const { entries, next } = await toPage(page, async (from, count) => {
+        const slice = await batchStore.page(owner, count, from, hasModel);
+        const found = slice.found.filter(({ record }) => status === undefined || record.status === status);
+        return { ...slice, found };
+      });
+      return { batches: await Promise.all(entries.map(({ id, record }) => this.#show(id, record))), next };
     });
   }
 

@@ -118,8 +118,8 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     },
   });
   app.openapi(list, async (c) => {
-    const { limit = DEFAULT_PAGE, after, ...filter } = c.req.valid('query');
-    return c.json(await batches.list(c.get('owner'), limit, after, filter), 200);
+    const { limit = DEFAULT_PAGE, ...options } = c.req.valid('query');
+    return c.json(await batches.list(c.get('owner'), { limit, ...options }), 200);
   });
 
   const read = createRoute({
