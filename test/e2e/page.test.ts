@@ -160,7 +160,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       const page = await pages.open(stack.url);
       await page.getByLabel('Model').first().selectOption('hostile');
       await classify(page, 'is anybody there?');
-      await seen(page, /^No worker serves hostile just now\./);
+      await seen(page, /^No worker serves hostile at the moment\./);
       await page.getByRole('button', { name: 'Cancel' }).click();
       await seen(page, 'the job was canceled');
       expect(await states(page, 'job-path')).toEqual(['queued', 'canceled']);
@@ -259,7 +259,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await choose(page, 'blank.csv', Buffer.from(`id,text\n${'1, \n'.repeat(40)}`));
       await start(page);
       await ended(page, 'batch-path', 'ended');
-      await seen(page, 'All 40 rows are errors: there are no labels');
+      await seen(page, 'No labels: all 40 rows failed');
       await seen(page, /^Line 2: the text must contain something/);
       await seen(page, /^Line 4: /);
       await seen(page, '… and 37 more');
@@ -294,8 +294,8 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await page.locator('#batch-problem', { hasText: 'the input is one JSON array' }).waitFor();
       await page.getByRole('button', { name: 'Another file' }).click();
       await choose(page, 'in.csv', Buffer.from('id;text\n1;"a, b"\n2;"utterly\ncharming"\n'));
-      await seen(page, /with ";": say format “CSV, semicolons”\.$/);
-      await page.getByLabel('Format').selectOption('CSV, semicolons');
+      await seen(page, /with ";": say format “CSV with semicolons”\.$/);
+      await page.getByLabel('Format').selectOption('CSV with semicolons');
       expect(await page.locator('#file-doubt').isHidden()).toBe(true);
       expect(await page.getByLabel('Field with the text').inputValue()).toBe('text');
       await start(page);
@@ -357,7 +357,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await choose(page, 'few.csv', file(3));
       await start(page);
       await ended(page, 'batch-path');
-      const hint = page.getByText(/this browser keeps a download in memory/);
+      const hint = page.getByText(/this browser holds a download in memory/);
       expect(await hint.count()).toBe(direct ? 0 : 1);
       let content: string;
       if (direct) {

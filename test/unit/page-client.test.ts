@@ -111,7 +111,7 @@ describe('a file', () => {
     ['an array over lines', '\n[\n  {"text": "a"}\n]\n', 'ndjson', /^This looks like one JSON array/],
     ['an object over lines', '{\n  "text": "a"\n}\n', 'ndjson', /^The first line is not a JSON object/],
     ['a table', 'id,text\n1,a\n', 'ndjson', /^The first line is not a JSON object/],
-    ['what is no text', '\u0089PNG\r\n\u001a\n\0\0\0\rIHDR', 'lines', /^This does not look like text/],
+    ['what is no text', '\u0089PNG\r\n\u001a\n\0\0\0\rIHDR', 'lines', /^This does not look like UTF-8 text/],
     ['records', '\n{"text":"a"}\r\n{bad', 'ndjson', undefined],
     ['a record that is cut', '{"text":"'.padEnd(64 * 1024, 'a'), 'ndjson', undefined],
     ['an empty file', '', 'ndjson', undefined],
@@ -160,12 +160,12 @@ test('figures are short', () => {
 describe('what the model did not know', () => {
   test.each([
     [{ truncated: false }, ''],
-    [{ truncated: true }, 'The text is longer than the model reads: its end was left out.'],
+    [{ truncated: true }, 'The text is longer than the model can read: its end was cut off.'],
     [{ truncated: false, unknown: 0.4 }, 'Of this text, 40 % is unknown to the model.'],
     [{ truncated: false, unknown: 0.0001 }, 'Of this text, under 1 % is unknown to the model.'],
     [
       { truncated: true, unknown: 0.999 },
-      'The text is longer than the model reads: its end was left out. Of this text, over 99 % is unknown to the model.',
+      'The text is longer than the model can read: its end was cut off. Of this text, over 99 % is unknown to the model.',
     ],
   ])('of a text: %j', (row, hint) => expect(labelHint(row)).toBe(hint));
 

@@ -1,12 +1,9 @@
-/**
- * The page at `/`: type a text, drop a file, watch what goes on. This is its markup; all that it does is in client/, by the
- * same HTTP API as everybody's.
- */
+/** Markup of the page at `/`, where a person classifies a text or labels a file. Its scripts, in client/, use the public API. */
 import { html } from 'hono/html';
 
 type Html = ReturnType<typeof html>;
 
-/** Links are relative: a proxy may serve the API under a path of its own. */
+/** Links are relative, because a proxy may serve the API below another path. */
 export const page = (version: string): Html =>
   html`<!doctype html>
     <html lang="en">
@@ -25,7 +22,7 @@ export const page = (version: string): Html =>
         <main>
           <div class="intro">
             <h1>Labels for your texts</h1>
-            <p>Type one and see what the model thinks of it, or drop a file with millions.</p>
+            <p>Classify a single text, or label a file with millions of them.</p>
           </div>
           ${figures()}
           <div class="columns">${textPanel()} ${filePanel()}</div>
@@ -37,7 +34,7 @@ export const page = (version: string): Html =>
         </main>
         <footer>
           <p>Amulet ${version}</p>
-          <p>Everything here is also <a href="docs">an HTTP call</a>.</p>
+          <p>This page uses the <a href="docs">HTTP API</a> and nothing else.</p>
         </footer>
         ${keyDialog()}
       </body>
@@ -55,7 +52,7 @@ const banner = (): Html => html`
 `;
 
 const figures = (): Html => html`
-  <section class="figures" aria-label="Just now">
+  <section class="figures" aria-label="Current load">
     <dl>
       <div>
         <dt>Texts waiting</dt>
@@ -92,7 +89,7 @@ const textPanel = (): Html => html`
         rows="4"
         dir="auto"
         aria-describedby="text-hint"
-        placeholder="What did they write?"
+        placeholder="Type or paste a text"
       ></textarea>
       <div class="examples" role="group" aria-label="Examples">
         ${EXAMPLES.map((text) => html`<button type="button" class="chip" data-example>${text}</button>`)}
@@ -104,11 +101,11 @@ const textPanel = (): Html => html`
         </div>
         <button type="submit" id="classify">Classify</button>
       </div>
-      <p class="hint keyboard" id="text-hint">Ctrl + Enter sends it.</p>
+      <p class="hint keyboard" id="text-hint">Ctrl + Enter submits the text.</p>
     </form>
     <p id="job-status" class="unseen" role="status"></p>
     <div id="job-problem" class="problem" role="alert" hidden></div>
-    <p id="job-empty" class="empty">The labels, and how the job got there, appear here.</p>
+    <p id="job-empty" class="empty">The labels and the progress of the job appear here.</p>
     <div id="job" hidden>
       <h3>Labels</h3>
       <div id="labels"></div>
@@ -129,9 +126,7 @@ const filePanel = (): Html => html`
     <div id="drop" class="drop">
       <input type="file" id="file" class="unseen" aria-describedby="file-hint" />
       <label for="file"><strong>Choose a file</strong> or drop it here</label>
-      <p class="hint" id="file-hint">
-        JSON Lines, CSV, TSV, or a text per line. Gzipped or not, of any size.
-      </p>
+      <p class="hint" id="file-hint">JSON Lines, CSV, TSV, or one text per line; any size, gzipped or not.</p>
     </div>
     <form id="file-form" hidden>
       <p class="file"><strong id="file-name"></strong> <span id="file-size"></span></p>
@@ -141,18 +136,18 @@ const filePanel = (): Html => html`
           <select id="format">
             <option value="ndjson">JSON Lines</option>
             <option value="csv">CSV</option>
-            <option value="csv-semicolons">CSV, semicolons</option>
+            <option value="csv-semicolons">CSV with semicolons</option>
             <option value="tsv">TSV</option>
-            <option value="lines">A text per line</option>
+            <option value="lines">One text per line</option>
           </select>
         </div>
         <div class="field" id="quote-row">
           <label for="quote">Quotes</label>
           <select id="quote">
-            <option value="">As is usual</option>
-            <option value='"'>Fields may span lines</option>
-            <option value="line">Fields end on their line</option>
-            <option value="none">Are characters</option>
+            <option value="">Default for the format</option>
+            <option value='"'>Quoted fields may span lines</option>
+            <option value="line">Quoted fields end on their line</option>
+            <option value="none">No quoting</option>
           </select>
         </div>
         <div class="field" id="field-row">
@@ -195,8 +190,8 @@ const filePanel = (): Html => html`
     <div id="batch-problem" class="problem" role="alert" hidden></div>
     <div id="batch-curl-block" hidden>${curlBlock('batch-curl', 'The same with curl')}</div>
     <p class="hint">
-      Progress survives a reload. <code>amulet backfill</code> also survives a broken connection, which suits
-      the largest files.
+      You can reload this page at any time. For very large files use <code>amulet backfill</code>, which also
+      resumes an interrupted upload.
     </p>
   </section>
 `;
@@ -214,7 +209,7 @@ const curlBlock = (id: string, title: string): Html => html`
 const keyDialog = (): Html => html`
   <dialog id="key-dialog" aria-labelledby="key-title">
     <form id="key-form">
-      <h2 id="key-title">This server asks for a key</h2>
+      <h2 id="key-title">This server requires an API key</h2>
       <p id="key-reason" class="problem" role="alert" hidden></p>
       <label for="key">API key</label>
       <input
@@ -225,7 +220,7 @@ const keyDialog = (): Html => html`
         spellcheck="false"
         aria-describedby="key-hint"
       />
-      <p class="hint" id="key-hint">It stays in this tab, and is gone when you close it.</p>
+      <p class="hint" id="key-hint">The key is kept in this tab only, until you close it.</p>
       <div class="actions">
         <button type="submit">Use this key</button>
         <button type="button" class="secondary" id="key-cancel">Not now</button>

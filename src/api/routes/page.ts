@@ -1,4 +1,4 @@
-/** `/`: the page for people, and the files that it is made of. Served from this process; no CDN, no build step. */
+/** Serves the page at `/` and its files from this process, without a CDN or a build step. */
 import { readFile } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
 import { OpenAPIHono } from '@hono/zod-openapi';
@@ -21,7 +21,7 @@ const SHARED_MODULES = [
 const SELF = "'self'";
 const NONE = "'none'";
 
-/** The page has no markup but its own: nothing inline, nothing from elsewhere, no text that becomes HTML. */
+/** The page has nothing inline, loads nothing from elsewhere, and parses no text as HTML. */
 const POLICY = {
   defaultSrc: [NONE],
   scriptSrc: [SELF],
@@ -54,7 +54,7 @@ interface Asset {
   type: string;
 }
 
-/** By what a name ends with. */
+/** Media type and folder by file extension. */
 const KINDS = new Map([
   ['css', { type: 'text/css; charset=utf-8', folder: '' }],
   ['svg', { type: 'image/svg+xml', folder: '' }],
@@ -63,9 +63,9 @@ const KINDS = new Map([
 
 const assets = new Map<string, Promise<Asset>>();
 
-/** Undefined when there is none of this name. */
+/** @returns undefined when there is no such file */
 async function readAsset(name: string): Promise<Asset | undefined> {
-  // No name with a folder in it gets through.
+  // The pattern refuses names with a folder in them.
   const [, extension = ''] = /^[a-z-]+\.([a-z]+)$/.exec(name) ?? [];
   const kind = KINDS.get(extension);
   if (!kind) return undefined;
@@ -80,7 +80,7 @@ async function readAsset(name: string): Promise<Asset | undefined> {
   });
 }
 
-/** Scripts are TypeScript modules: browsers get them as Node runs them, with blanks in the place of their types. */
+/** Reads a file. Scripts are TypeScript modules; browsers get them as Node runs them, with spaces in place of the types. */
 async function load(file: URL, type: string): Promise<Asset> {
   const content = await readFile(file, 'utf8');
   if (!file.pathname.endsWith('.ts')) return { content, type };

@@ -1,24 +1,24 @@
-/** Requests to the API that served the page: the public one, as every other client uses it. */
+/** Requests to the public API, at the address that served the page. */
 import type { Keys } from './keys.ts';
 import { ApiProblem, parseProblem, Unreachable } from './problems.ts';
 
 const MINUTE_MS = 60_000;
-/** One in so many requests that a key may make goes into looking whether there is something new. */
+/** Polling uses one in this many of the requests that a key may make. */
 const POLLING_SHARE = 4;
 
-/** Below the page, which a proxy may serve under a path of its own. */
+/** Relative to the page, because a proxy may serve the API below another path. */
 export const urlOf = (path: string): string => new URL(path.replace(/^\//, ''), document.baseURI).href;
 
 export class Api {
   readonly #keys: Keys;
-  /** Requests a minute that the key may make, where it has a limit. */
+  /** Requests per minute that the key may make. */
   #perMinute = Infinity;
 
   constructor(keys: Keys) {
     this.#keys = keys;
   }
 
-  /** Whether requests carry a key just now. */
+  /** Whether requests carry an API key. */
   get hasKey(): boolean {
     return this.#keys.current !== undefined;
   }
@@ -28,13 +28,13 @@ export class Api {
     return key === undefined ? {} : { Authorization: `Bearer ${key}` };
   }
 
-  /** How long to wait between two questions of the same kind, in ms: a quarter of a key's requests is enough for them. */
+  /** The interval of polling, in ms: longer than wanted where it would use more than its share of a key's requests. */
   pace(wantedMs: number): number {
     return Math.max(wantedMs, (MINUTE_MS * POLLING_SHARE) / this.#perMinute);
   }
 
   /**
-   * Asks for a key where one is needed, then tries again.
+   * Sends a request. Where the server wants a key, asks the person for one and tries again.
    * @param path such as `/v1/jobs`
    * @throws ApiProblem, Unreachable, or the signal's reason
    */
@@ -60,7 +60,7 @@ export class Api {
     return this.json<T>(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
   }
 
-  /** Whether there is a key now that was not there when a request was refused. */
+  /** Asks for a key after a 401. @returns whether there is one now */
   async unlocked({ status, problem }: ApiProblem): Promise<boolean> {
     if (status !== 401) return false;
     const reason = this.hasKey ? sentence(problem.detail ?? 'this key was refused') : '';
@@ -84,5 +84,5 @@ export class Api {
   }
 }
 
-/** Details of problems begin small, as they follow a title; here one stands alone. */
+/** The detail of a problem begins with a small letter, because it follows a title; here it stands alone. */
 const sentence = (detail: string): string => `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;

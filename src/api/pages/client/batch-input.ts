@@ -10,7 +10,7 @@ export interface BatchOptions {
   /** How quotes in CSV are read; undefined: the default of the format. */
   quote?: '"' | 'none' | 'line' | undefined;
   textField: string;
-  /** How many labels per text, or `all`. */
+  /** Labels per text: a number, or `all`. */
   topK: string;
   /** undefined: the default model. */
   model: string | undefined;

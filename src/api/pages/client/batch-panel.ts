@@ -1,4 +1,4 @@
-/** A file: its upload, the progress of its batch, and the results. Which batch it is stands in the address of the page. */
+/** The panel for a file: uploads it and shows its batch. The address of the page names the batch, so that a reload finds it. */
 import type { Batch } from '../../../shared/contract/batches.ts';
 import { isFinal } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
@@ -16,7 +16,7 @@ import { ApiProblem, explain, retryDelay, showProblem, Unreachable, type Explana
 import { sleep } from './sleep.ts';
 import { upload } from './upload.ts';
 
-/** A small file is done at once; a large one takes hours. */
+/** The interval of polling doubles from the first to the second: a small file is done at once, a large one takes hours. */
 const FIRST_POLL_MS = 150;
 const POLL_MS = 1200;
 const NOT_FOUND = 404;
@@ -38,12 +38,12 @@ export class BatchPanel {
   readonly #download = element('download', HTMLButtonElement);
   readonly #remove = element('remove-batch', HTMLButtonElement);
   readonly #another = element('another', HTMLButtonElement);
-  /** The command that would have sent the file of a batch, as long as this page knows it. */
+  /** The curl command for the latest upload: a batch that was opened by its address has none. */
   #sent: { batch: string; command: string } | undefined;
   #batch: Batch | undefined;
-  /** The first errors of a batch without labels. */
+  /** Messages of the first failed rows of a batch without labels. */
   #errors: readonly string[] = [];
-  /** Why the latest click did not do what it should. */
+  /** Why the latest click failed. */
   #failure: Explanation | undefined;
   #running = new AbortController();
 
@@ -63,14 +63,14 @@ export class BatchPanel {
     addEventListener('hashchange', () => this.open());
   }
 
-  /** Shows the batch that the address names, or the place for a file. */
+  /** Shows the batch that the address names, or else the form for a file. */
   open(): void {
     const { id, file = 'A batch' } = fromAddress();
     if (id === undefined) this.#reset();
     else void this.#follow(id, file);
   }
 
-  /** Looks at the same batch again, with another key. */
+  /** Loads the batch again, with another key. */
   reopen(): void {
     if (fromAddress().id !== undefined) this.open();
   }
@@ -114,7 +114,7 @@ export class BatchPanel {
     say(this.#status, `Uploading ${file.name}.`);
     addEventListener('beforeunload', stay);
     try {
-      // A key is asked for before a long upload, and not at its end.
+      // Asks for a missing key before a long upload, not after it.
       await this.#api.send('/v1/models', { signal });
       const batch = await upload<Batch>(urlOf(input.path), file, {
         headers: { ...input.headers, ...this.#api.headers },
@@ -132,7 +132,7 @@ export class BatchPanel {
     }
   }
 
-  /** @param status said aloud */
+  /** @param status for screen readers */
   #backToForm(status: string): void {
     this.#panel.hidden = true;
     this.#form.show();
@@ -140,7 +140,7 @@ export class BatchPanel {
   }
 
   #showUpload(file: File, sent: number): void {
-    // Of an upload that is all sent, what comes next is the server's answer.
+    // Once everything is sent, the bar shows no share: the server's response can take a while.
     if (sent >= file.size) this.#progress.removeAttribute('value');
     else this.#progress.value = sent / file.size;
     say(this.#figures, `${bytes(Math.min(sent, file.size))} of ${bytes(file.size)}`);
@@ -201,7 +201,7 @@ export class BatchPanel {
         ? 'Download the errors'
         : batch.status === 'completed'
           ? 'Download the labels'
-          : 'Download what is finished',
+          : 'Download the finished labels',
     );
     const curl = this.#commands();
     this.#showCurl([
@@ -212,7 +212,7 @@ export class BatchPanel {
     say(
       this.#hint,
       needsMemory(this.#api) && !this.#download.hidden
-        ? 'With a key, this browser keeps a download in memory before it saves it. For large results, take the curl line.'
+        ? 'With an API key, this browser holds a download in memory before saving it. For large results use the curl command.'
         : '',
     );
   }
@@ -233,7 +233,7 @@ export class BatchPanel {
     this.#failure = undefined;
     const { signal } = this.#running;
     try {
-      // Not ended by the signal: it is done, whatever is shown meanwhile.
+      // Without the signal: the request completes even if another batch is opened meanwhile.
       const response = await this.#api.send(this.#batch.urls.self, { method: 'DELETE' });
       const batch = response.status === 200 ? ((await response.json()) as Batch) : undefined;
       if (signal.aborted) return;
@@ -274,10 +274,10 @@ export class BatchPanel {
   }
 }
 
-/** A browser asks before the page is left. */
+/** Makes the browser ask before the page is left. */
 const stay = (event: BeforeUnloadEvent): void => event.preventDefault();
 
-/** The batch that the address names, and of which file it is, if it is known. */
+/** The batch and the file name in the address of the page, if they are there. */
 function fromAddress(): { id: string | undefined; file: string | undefined } {
   const query = new URLSearchParams(location.hash.slice(1));
   return { id: query.get('batch') ?? undefined, file: query.get('file') ?? undefined };
@@ -287,7 +287,7 @@ function toAddress(batch: string, file: string): void {
   location.hash = new URLSearchParams({ batch, file }).toString();
 }
 
-/** `reviews.csv.gz` has its labels in `reviews.labels.jsonl`. */
+/** `reviews.csv.gz` → `reviews.labels.jsonl` */
 function resultsName(): string {
   const { file } = fromAddress();
   return file === undefined ? 'labels.jsonl' : `${file.replace(/(\.\w+)?(\.gz)?$/i, '')}.labels.jsonl`;
@@ -296,10 +296,10 @@ function resultsName(): string {
 function uploadProblem(error: unknown): Explanation {
   if (!(error instanceof Unreachable)) return explain(error);
   return {
-    title: 'The upload broke off',
+    title: 'The upload was interrupted',
     lines: [
-      'The network is down, or the server did not accept the file. Nothing was kept.',
-      '`amulet backfill` resumes after a broken connection.',
+      'The network is down, or the server did not accept the file. Nothing was stored.',
+      '`amulet backfill` can resume an interrupted upload.',
     ],
   };
 }

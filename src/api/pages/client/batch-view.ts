@@ -1,4 +1,4 @@
-/** A batch as it is shown. */
+/** Shows a batch: its progress, its figures and its problems. */
 import type { Batch } from '../../../shared/contract/batches.ts';
 import { isFinal } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
@@ -7,7 +7,7 @@ import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
 import { unknownRows } from './unknown.ts';
 
-/** Completed, without a single label. */
+/** Whether a batch is completed without a single label. */
 export const isAllFailed = ({ status, rows }: Batch): boolean =>
   status === 'completed' && rows.total > 0 && rows.failed === rows.total;
 
@@ -18,7 +18,7 @@ export interface BatchPlaces {
   status: HTMLElement;
 }
 
-/** What is said aloud of the progress, in steps of so many percent. */
+/** Screen readers hear the progress in steps of this many percent. */
 const SPOKEN_PERCENT = 25;
 
 export function showBatch(batch: Batch, { path, progress, figures, status }: BatchPlaces): void {
@@ -32,7 +32,7 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
   say(
     status,
     isAllFailed(batch)
-      ? `The batch has no labels: ${rows.failed === 1 ? 'its row is an error' : `all ${count(rows.failed)} rows are errors`}.`
+      ? `The batch has no labels: ${rows.failed === 1 ? 'its only row failed' : `all ${count(rows.failed)} rows failed`}.`
       : isFinal(batch.status)
         ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
         : `The batch is ${batch.status}: ${spoken} %.`,
@@ -40,31 +40,31 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
 }
 
 /**
- * Why a batch has no labels at all, although it has come to its end.
- * @param errors the first ones, as far as they are known
+ * Explains why a completed batch has no labels.
+ * @param errors messages of the first failed rows, once they are loaded
  */
 export function allFailed({ rows }: Batch, errors: readonly string[]): Explanation {
   const more = rows.failed - errors.length;
   return {
     title:
       rows.failed === 1
-        ? 'The row is an error: there are no labels'
-        : `All ${count(rows.failed)} rows are errors: there are no labels`,
+        ? 'No labels: the only row failed'
+        : `No labels: all ${count(rows.failed)} rows failed`,
     lines: [...errors, ...(errors.length > 0 && more > 0 ? [`… and ${count(more)} more`] : [])],
   };
 }
 
-/** What keeps a batch from going on, for now or for good. */
+/** Explains why a batch makes no progress, temporarily or for good. */
 export function problemOf({ status, error, problem, model }: Batch): Explanation | undefined {
   if (status === 'failed' && error) return { title: 'The batch has failed', lines: [error.message] };
   if (problem?.code === 'results_damaged') {
     return { title: 'Results are damaged on the server', lines: [problem.message] };
   }
-  if (problem) return { title: 'It goes on when this has passed', lines: [problem.message] };
+  if (problem) return { title: 'The batch continues once this is resolved', lines: [problem.message] };
   if (model.workers !== 0) return undefined;
   return {
-    title: `No worker serves ${model.name} just now`,
-    lines: ['The batch is kept, and goes on when one is there.'],
+    title: `No worker serves ${model.name} at the moment`,
+    lines: ['The batch waits, and continues as soon as a worker is available.'],
   };
 }
 
@@ -77,7 +77,7 @@ function figuresOf({ rows, rows_per_second: perSecond, eta_s: eta }: Batch): str
     ...(unknown === undefined ? [] : [unknown]),
     ...(eta === null ? [] : [`${duration(eta)} left`]),
   ];
-  // Lines break between the parts alone.
+  // Lines break only between two figures.
   return parts.map((part) => part.replaceAll(' ', '\u00a0')).join(' · ');
 }
 

@@ -1,4 +1,4 @@
-/** The buttons that copy what stands beside them. */
+/** The buttons that copy a command line. */
 import { element, say } from './dom.ts';
 
 const SAID_MS = 2000;

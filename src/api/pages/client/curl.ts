@@ -1,4 +1,4 @@
-/** The requests of this page as command lines, for a POSIX shell. */
+/** The requests of this page as curl commands, for a POSIX shell. */
 import { shellWord } from '../../../shared/bulk/convert.ts';
 import type { BatchInput } from './batch-input.ts';
 
@@ -8,7 +8,7 @@ export class Curl {
 
   /**
    * @param base URL of the API
-   * @param key whether it wants one. It is read from the environment, so that it is on no screen and in no history
+   * @param key whether the API requires a key: the command reads it from the environment, so that no screen or history shows it
    */
   constructor(base: string, key: boolean) {
     this.#base = base.replace(/\/$/, '');
@@ -27,10 +27,10 @@ export class Curl {
     return this.#line(path, '-X', 'DELETE');
   }
 
-  /** `-T` sends the file as it reads it; `--data-binary` would hold all of it in memory. */
+  /** `-T` streams the file; `--data-binary` would hold all of it in memory. */
   createBatch({ path, headers }: BatchInput, file: string): string {
     const named = file.startsWith('-') ? `./${file}` : file;
-    // Braces and brackets in a name are a pattern to curl, unless it is told.
+    // Without -g, curl expands braces and brackets in a file name.
     const plain = /[[\]{}]/.test(file) ? ['-g'] : [];
     const fields = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]);
     return this.#line(path, '-X', 'POST', ...plain, ...fields, '-T', named);

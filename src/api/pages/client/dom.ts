@@ -1,6 +1,6 @@
-/** The few things that the page does with elements. Text goes in as text: nothing here reads HTML. */
+/** Creates and fills elements. Text is set as text and never parsed as HTML. */
 
-/** An element that the page was served with. */
+/** An element of the markup. @throws when there is none with this id and type: a bug */
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof type) return found;
@@ -26,7 +26,7 @@ export function create<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** Command lines, each of which may take several lines to read but is one to copy. */
+/** Shows commands, one element each: a long one wraps, and is still copied as one line. */
 export function showCommands(where: HTMLElement, commands: readonly string[]): void {
   const text = commands.join('\n');
   if (where.textContent === text) return;
@@ -34,7 +34,7 @@ export function showCommands(where: HTMLElement, commands: readonly string[]): v
   where.replaceChildren(...lines.map((line) => create('span', { class: 'command', text: line })));
 }
 
-/** Writes a text where it differs: a live region says only what is new. */
+/** Sets a text only if it differs, because screen readers read every change of a live region. */
 export function say(where: HTMLElement, text: string): void {
   if (where.textContent !== text) where.textContent = text;
 }

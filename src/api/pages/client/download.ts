@@ -1,24 +1,24 @@
 /**
- * Results of any size, from the API to a file. Without a key a plain link does it best: the browser streams it to disk. A link
- * carries no key, so with one the answer is fetched here, and goes to disk as it comes where the browser can do that
- * (Chromium), else through the memory of this tab.
+ * Downloads results of any size to a file. Without an API key a link does: the browser streams it to disk. A link carries no
+ * key, so with a key the response is fetched here and streamed to disk where the browser can do that (Chromium), or else held
+ * in the memory of this tab.
  */
 import { urlOf, type Api } from './api.ts';
 import { create } from './dom.ts';
 
-/** By then a browser has taken hold of a download that a click began. */
+/** By then the browser has started the download. */
 const TAKEN_MS = 60_000;
 
 type SavePicker = (options: { suggestedName: string }) => Promise<FileSystemFileHandle>;
 
-/** Not in every browser, and so not in TypeScript's library. */
+/** Missing in some browsers, and therefore in TypeScript's library. */
 const savePicker = (): SavePicker | undefined =>
   (globalThis as { showSaveFilePicker?: SavePicker }).showSaveFilePicker;
 
-/** Whether a download goes through the memory of this tab. */
+/** Whether a download is held in the memory of this tab. */
 export const needsMemory = (api: Api): boolean => api.hasKey && savePicker() === undefined;
 
-/** @throws what Api.send() throws; nothing when the person thinks better of it */
+/** @throws as Api.send(); returns without an error when the person cancels the dialog */
 export async function download(api: Api, path: string, name: string): Promise<void> {
   if (!api.hasKey) {
     follow(urlOf(path), name);
@@ -31,7 +31,7 @@ export async function download(api: Api, path: string, name: string): Promise<vo
     setTimeout(() => URL.revokeObjectURL(url), TAKEN_MS);
     return;
   }
-  // Asked before anything is fetched: a browser opens no picker a while after the click.
+  // Before the fetch: browsers open a picker only shortly after a click.
   const handle = await pick.call(globalThis, { suggestedName: name }).catch(ifAborted);
   if (!handle) return;
   const response = await api.send(path);

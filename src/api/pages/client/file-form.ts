@@ -1,4 +1,4 @@
-/** The choice of a file, and how it is to be read. */
+/** The form for a file: chooses it, proposes a format and a text field, and warns when they do not fit. */
 import { sniff } from '../../../shared/bulk/sniff.ts';
 import { delimiters, fileFormats, proposedFormat, type BatchOptions } from './batch-input.ts';
 import { create, element, say } from './dom.ts';
@@ -14,17 +14,17 @@ export interface ChosenFile {
 
 const quotes = ['"', 'none', 'line'] as const;
 
-/** What the format select calls the formats of batches. */
+/** The formats of batches as the format select names them. */
 const FORMAT_NAMES: Readonly<Record<string, string>> = {
   ndjson: 'JSON Lines',
   csv: 'CSV',
-  lines: 'A text per line',
+  lines: 'One text per line',
   ',': 'CSV',
-  ';': 'CSV, semicolons',
+  ';': 'CSV with semicolons',
   '\t': 'TSV',
 };
 
-/** Why a file cannot be read as a format, before all of it is sent. */
+/** Checks the start of a file, before all of it is sent. @returns why it cannot be read in the chosen format */
 function fileDoubt(
   file: File,
   { bytes: head, whole, gzip, text }: Head,
@@ -34,14 +34,15 @@ function fileDoubt(
   const reading = {
     format: format === 'ndjson' || format === 'lines' ? format : ('csv' as const),
     delimiter,
-    // Whichever field is chosen, a header of the usual name says how its fields are divided.
+    // Whichever field is chosen, a header with the usual name shows which delimiter the file has.
     textField: USUAL_FIELD,
     explicit: false,
     option: (name: string, value: string) =>
       name === 'text_field' ? `field “${value}”` : `format “${FORMAT_NAMES[value] ?? value}”`,
   };
   const finding = sniff(head, whole, reading, { name: file.name, gzip });
-  if (finding !== undefined) return { title: 'This file cannot be read so', lines: [`It ${finding}.`] };
+  if (finding !== undefined)
+    return { title: 'This file does not match the chosen format', lines: [`It ${finding}.`] };
   const doubt = doubtOf(text, format);
   return doubt === undefined ? undefined : { title: 'Is this the right format?', lines: [doubt] };
 }
@@ -63,10 +64,10 @@ export class FileForm {
   readonly #topK = element('top-k', HTMLSelectElement);
   readonly #onProblem: (problem: Explanation | undefined) => void;
   #chosen: { file: File; head: Head } | undefined;
-  /** The file that was chosen last; its beginning may still be read. */
+  /** The file that was chosen last; its start may still be loading. */
   #latest: File | undefined;
 
-  /** @param onProblem told why a file cannot be chosen, and of the end of it */
+  /** @param onProblem called with the reason when a file cannot be read, and with undefined once one could */
   constructor(
     model: ModelChoice,
     onStart: (chosen: ChosenFile) => void,
@@ -100,7 +101,7 @@ export class FileForm {
     });
   }
 
-  /** Shows the place to drop a file, and nothing else. */
+  /** Shows only the place to drop a file. */
   reset(): void {
     this.#chosen = undefined;
     this.#latest = undefined;
@@ -109,13 +110,13 @@ export class FileForm {
     this.#form.hidden = true;
   }
 
-  /** Makes room for the progress of a batch. */
+  /** Hides the form while a batch is shown. */
   hide(): void {
     this.#drop.hidden = true;
     this.#form.hidden = true;
   }
 
-  /** Back to what was chosen, for another try. */
+  /** Shows the chosen file again, for another try. */
   show(): void {
     this.#drop.hidden = this.#chosen !== undefined;
     this.#form.hidden = this.#chosen === undefined;
@@ -127,7 +128,7 @@ export class FileForm {
     try {
       head = await readHead(file);
     } catch (error) {
-      const lines = ['Is it a folder, or has it been moved?', String(error)];
+      const lines = ['It may be a folder, or it was moved or deleted.', String(error)];
       if (this.#latest === file) this.#onProblem({ title: `${file.name} cannot be read`, lines });
       return;
     }

@@ -1,15 +1,15 @@
-/** The first errors of a batch whose rows have all failed: its beginning is enough, whatever its size. */
+/** The messages of the first failed rows of a batch, from the start of its results. */
 import type { Api } from './api.ts';
 
-/** So many are shown. */
+/** Messages shown. */
 const SHOWN = 3;
-/** Of the results, at most. */
+/** Characters of the results that are read, at most. */
 const MAX_CHARS = 64 * 1024;
 
 /**
- * @param path of the results
+ * @param path of the results endpoint
  * @returns such as `Line 2: the text must not be empty`
- * @throws what Api.send() throws
+ * @throws as Api.send()
  */
 export async function firstErrors(api: Api, path: string, signal: AbortSignal): Promise<string[]> {
   const { body } = await api.send(path, { signal });
@@ -36,7 +36,7 @@ function errorsIn(ndjson: string): string[] {
 }
 
 function explain(line: string): string[] {
-  // Empty lines say that the answer goes on.
+  // The server sends empty lines to keep the connection alive.
   if (line.trim() === '') return [];
   const row = JSON.parse(line) as { line: number; error?: { message: string } };
   return row.error ? [`Line ${row.line}: ${row.error.message}`] : [];

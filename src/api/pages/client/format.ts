@@ -1,9 +1,9 @@
-/** Figures as people read them. */
+/** Formats numbers for people. */
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
-/** From here on a figure is shortened where room is scarce. */
+/** Numbers from here on are shortened where space is scarce. */
 const LONG = 100_000;
 
 /** `309,431` */
@@ -41,7 +41,7 @@ export function duration(seconds: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** A score: `98.4 %` where all are shares, else as it is. */
+/** A score: `98.4 %` where all scores are between 0 and 1, else the plain number. */
 export const score = (value: number, shares: boolean): string =>
   shares ? `${(value * 100).toFixed(1)} %` : value.toFixed(3);
 

@@ -1,4 +1,4 @@
-/** One text: a job, its way through the states, and its labels. */
+/** The panel for one text: submits a job and shows its states and labels. */
 import type { Job } from '../../../shared/contract/jobs.ts';
 import { isFinal } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
@@ -12,9 +12,9 @@ import { explain, retryDelay, showProblem } from './problems.ts';
 import { sleep } from './sleep.ts';
 import { labelHint } from './unknown.ts';
 
-/** An answer is held so long at most: meanwhile its place in the queue may have changed. */
+/** Longest wait of one request: the place in the queue, which the panel shows, may change meanwhile. */
 const WAIT_MS = 2000;
-/** From one question to the next, where answers are not held. */
+/** Shortest time between two requests, for servers that answer without waiting. */
 const SOONEST_MS = 300;
 
 export class JobPanel {
@@ -31,7 +31,7 @@ export class JobPanel {
   readonly #labels = element('labels', HTMLElement);
   readonly #hint = element('job-hint', HTMLElement);
   readonly #curl = element('job-curl', HTMLElement);
-  /** Of the latest text; aborted by the next one. */
+  /** Aborts the requests for the current text when another one is submitted. */
   #running = new AbortController();
 
   constructor(api: Api, model: ModelChoice) {
@@ -77,7 +77,7 @@ export class JobPanel {
     }
   }
 
-  /** What is refused leaves no place for the labels of the text before. */
+  /** When the text is refused, the labels of the previous text disappear. */
   async #submitJob(body: object, signal: AbortSignal): Promise<Job> {
     try {
       return await this.#api.post<Job>('/v1/jobs', body, signal);
@@ -95,7 +95,7 @@ export class JobPanel {
     while (!isFinal(job.status)) {
       const waitS = Math.ceil(this.#api.pace(WAIT_MS) / 1000);
       try {
-        // Where answers are not held as long as that (MAX_WAIT_S, or the server stops), it would ask without a pause.
+        // A server with a smaller MAX_WAIT_S, or one that is stopping, answers at once: without this it would be polled without a pause.
         const soonest = sleep(this.#api.pace(SOONEST_MS), signal);
         soonest.catch(() => {});
         job = await this.#api.json<Job>(`${job.urls.self}?wait=${waitS}`, { signal });
@@ -114,7 +114,7 @@ export class JobPanel {
     }
   }
 
-  /** What follows the job sees that it has ended. */
+  /** #follow() shows the end of the job. */
   async #end({ urls }: Job, signal: AbortSignal): Promise<void> {
     try {
       await this.#api.send(urls.self, { method: 'DELETE', signal });
@@ -145,7 +145,7 @@ export class JobPanel {
 
 function waitingHint({ status, model }: Job): string {
   if (status !== 'queued' || model.workers !== 0) return '';
-  return `No worker serves ${model.name} just now. The job is kept, and begins when one is there.`;
+  return `No worker serves ${model.name} at the moment. The job waits, and starts as soon as a worker is available.`;
 }
 
 function stepsOf(job: Job): Step[] {

@@ -1,4 +1,4 @@
-/** The API key of this tab. It is nowhere but in `sessionStorage`, and in the header of every request. */
+/** The API key of this tab: asks for it, keeps it in `sessionStorage` only, and forgets it. */
 import { element, say } from './dom.ts';
 
 const STORED_AS = 'amulet-api-key';
@@ -11,12 +11,12 @@ export class Keys {
   readonly #forget = element('forget-key', HTMLButtonElement);
   #asking: Promise<string | undefined> | undefined;
   readonly #onChange: () => void;
-  /** Nobody is to be asked just now. */
+  /** The person has declined to enter a key. */
   #declined = false;
-  /** Something went without a key, and may be shown once there is one. */
+  /** A request was given up for want of a key, and may work once there is one. */
   #missed = false;
 
-  /** @param onChange the key was taken back, or there is one again */
+  /** @param onChange called when the key was forgotten or entered again */
   constructor(onChange: () => void) {
     this.#onChange = onChange;
     this.#enter.addEventListener('click', () => void this.#ask(''));
@@ -27,7 +27,7 @@ export class Keys {
       this.#enter.focus();
       onChange();
     });
-    // Who sends something means it, and may be asked again.
+    // A person who submits a form may be asked again.
     document.addEventListener('submit', () => (this.#declined = false), { capture: true });
     element('key-form', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
@@ -41,7 +41,7 @@ export class Keys {
     return sessionStorage.getItem(STORED_AS) ?? undefined;
   }
 
-  /** The server wants a key. Asks once, however many requests were refused; who has said no is not asked again. */
+  /** Asks for a key, once for all refused requests together, and not again once the person has declined. */
   async wanted(reason: string): Promise<string | undefined> {
     this.#enter.hidden = false;
     const key = this.#declined ? undefined : await this.#ask(reason);
@@ -58,7 +58,7 @@ export class Keys {
     say(this.#reason, reason);
     this.#reason.hidden = reason === '';
     this.#input.value = '';
-    // Escape closes it without a word.
+    // Escape closes the dialog without setting this.
     this.#dialog.returnValue = '';
     this.#dialog.showModal();
     return new Promise((resolve) => {

@@ -3,12 +3,12 @@ import type { LabelScore } from '../../../shared/contract/results.ts';
 import { create } from './dom.ts';
 import { score } from './format.ts';
 
-/** So many are seen at once; a model may have hundreds. */
+/** Labels shown at once; a model may have hundreds. */
 const SHOWN = 6;
 
 /** @param labels best first */
 export function showLabels(where: HTMLElement, labels: readonly LabelScore[]): void {
-  // Those of a regression are no shares of anything.
+  // The scores of a regression are not probabilities.
   const shares = labels.every((each) => each.score >= 0 && each.score <= 1);
   const bars = labels.map((label) => bar(label, shares));
   const rest = bars.slice(SHOWN);

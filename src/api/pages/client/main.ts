@@ -1,4 +1,4 @@
-/** Puts the page together. */
+/** Entry of the page's scripts: creates the panels and starts them. */
 import type { Model } from '../../../shared/contract/models.ts';
 import { Api } from './api.ts';
 import { BatchPanel } from './batch-panel.ts';
@@ -18,14 +18,14 @@ enableCopying();
 batches.open();
 begin();
 
-/** At first, and when a key was given or taken back: everything may look different then. */
+/** Called at the start, and when the key has changed: everything may look different then. */
 function begin(): void {
   stats.restart();
   batches.reopen();
   void offerModels();
 }
 
-/** Without an answer both forms still work, with the default model. */
+/** Without a response both forms still work, with the default model. */
 async function offerModels(): Promise<void> {
   const { models } = await api.json<{ models: Model[] }>('/v1/models').catch(() => ({ models: [] }));
   for (const choice of choices) choice.offer(models);

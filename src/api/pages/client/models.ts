@@ -1,4 +1,4 @@
-/** The choice of a model, in both forms. */
+/** The select for a model, in both forms. */
 import type { Model } from '../../../shared/contract/models.ts';
 import { create, element } from './dom.ts';
 
@@ -11,11 +11,11 @@ export class ModelChoice {
     this.#select = element(id, HTMLSelectElement);
   }
 
-  /** Whatever was chosen stays, as long as it is there. */
+  /** Fills the select; a model that was chosen stays chosen while it exists. */
   offer(models: readonly Model[]): void {
     const chosen = this.#select.value;
     this.#default = models.find((model) => model.default)?.name;
-    // Those that no worker serves come last; they can still be chosen: a batch waits for one.
+    // Models without a worker come last. They can still be chosen: a job or batch waits for a worker.
     const options = models.map(({ name, workers }) =>
       workers > 0
         ? create('option', { text: name, attributes: { value: name } })
@@ -25,13 +25,13 @@ export class ModelChoice {
     this.#select.value = models.some(({ name }) => name === chosen) ? chosen : (this.#default ?? '');
   }
 
-  /** The chosen one, unless it is the one that goes without saying. */
+  /** The chosen model; undefined for the default model. */
   get value(): string | undefined {
     const { value } = this.#select;
     return value === '' || value === this.#default ? undefined : value;
   }
 
-  /** The same as a member of a request. */
+  /** The same as a field of a request. */
   named(): { model?: string } {
     return this.value === undefined ? {} : { model: this.value };
   }

@@ -1,10 +1,10 @@
-/** The way of a job or batch through its states. */
+/** Shows the states of a job or batch as steps. */
 import { create } from './dom.ts';
 
 export interface Step {
   state: string;
   note?: string | undefined;
-  /** `ended`: it has come to a bad end here. */
+  /** `ended`: failed, canceled or expired. */
   is: 'past' | 'now' | 'ahead' | 'done' | 'ended';
 }
 

@@ -1,4 +1,4 @@
-/** The beginning of a file: whether it is compressed, and which of its fields has the texts. */
+/** Reads the start of a file: whether it is gzipped, and which of its fields has the texts. */
 import { readRecords } from '../../../shared/bulk/sniff-records.ts';
 import { delimiters, type FileFormat } from './batch-input.ts';
 
@@ -8,16 +8,16 @@ export const USUAL_FIELD = 'text';
 
 export interface Head {
   gzip: boolean;
-  /** Gzip undone. */
+  /** After gunzip. */
   bytes: Uint8Array;
-  /** There are no others. */
+  /** Whether the file has no further bytes. */
   whole: boolean;
   text: string;
 }
 
 /**
- * Only the beginning is read, whatever the size of the file.
- * @throws DOMException when it cannot be read: a folder, or it is gone
+ * Reads only the start, whatever the size of the file.
+ * @throws DOMException when it cannot be read: it is a folder, or was deleted
  */
 export async function readHead(file: Blob): Promise<Head> {
   const start = file.slice(0, HEAD_BYTES);
@@ -42,7 +42,7 @@ async function unzip(start: Blob): Promise<{ bytes: Uint8Array; ended: boolean }
       length += value?.length ?? 0;
     }
   } catch {
-    // A part of a compressed file ends in the middle: what came before is enough.
+    // The start of a gzip file ends in the middle of its data; the part before that is enough.
   }
   await reader.cancel().catch(() => {});
   const bytes = new Uint8Array(length);
@@ -56,32 +56,32 @@ async function unzip(start: Blob): Promise<{ bytes: Uint8Array; ended: boolean }
 
 export interface Fields {
   names: string[];
-  /** The field with the texts, as far as one record can tell; undefined when none was read. */
+  /** The field that seems to have the texts, by the first record; undefined when no record was read. */
   likely: string | undefined;
 }
 
-/** @param head the beginning of a file */
+/** @param head the start of a file */
 export function findFields(head: string, format: FileFormat): Fields {
   const record = firstRecord(head, format);
   const names = [...record.keys()];
   if (record.has(USUAL_FIELD)) return { names, likely: USUAL_FIELD };
-  // Of what a record holds, the text to be labelled tends to be the longest.
+  // The text to classify tends to be the longest field of a record.
   const [longest] = names.toSorted((a, b) => (record.get(b)?.length ?? 0) - (record.get(a)?.length ?? 0));
   return { names, likely: longest };
 }
 
 /**
- * What looks wrong with a file before it is sent: each of its lines would be an error, which nobody sees before the download.
- * @param head its beginning
+ * Finds a mistake that would make each line of a file an error, which one would notice only in the download.
+ * @param head the start of the file
  */
 export function doubtOf(head: string, format: FileFormat): string | undefined {
-  if (head.includes('\0')) return 'This does not look like text in UTF-8.';
+  if (head.includes('\0')) return 'This does not look like UTF-8 text.';
   if (format !== 'ndjson') return undefined;
   const [line = '', ...others] = head.split('\n').filter((each) => each.trim() !== '');
-  // Only a line that is whole can be judged; one that is longer than the head is cut.
+  // A line that is longer than the head is cut off, and cannot be checked.
   if (line === '' || (others.length === 0 && head.length >= HEAD_BYTES)) return undefined;
   if (line.trimStart().startsWith('[')) {
-    return 'This looks like one JSON array. JSON Lines have an object on every line, and nothing around them.';
+    return 'This looks like one JSON array. JSON Lines has one object per line, without brackets around them.';
   }
   return isObject(line) ? undefined : 'The first line is not a JSON object.';
 }
@@ -95,7 +95,7 @@ function isObject(json: string): boolean {
   }
 }
 
-/** Strings of the first record by their names. */
+/** The string fields of the first record, by name. */
 function firstRecord(head: string, format: FileFormat): Map<string, string> {
   if (format === 'lines') return new Map();
   if (format === 'ndjson') return firstObject(head);

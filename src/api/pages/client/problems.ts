@@ -1,4 +1,4 @@
-/** What goes wrong, in words for the person in front of the page. */
+/** Errors of requests, and their explanations for the person at the page. */
 import type { z } from 'zod';
 import type { problemSchema } from '../../../shared/contract/responses.ts';
 import { create } from './dom.ts';
@@ -6,12 +6,12 @@ import { clock } from './format.ts';
 
 type Problem = z.infer<typeof problemSchema>;
 
-/** An answer with a status of 400 or more. */
+/** A response with a status of 400 or more. */
 export class ApiProblem extends Error {
   override name = 'ApiProblem';
   readonly status: number;
   readonly problem: Partial<Problem>;
-  /** Unix ms before which another try is of no use. */
+  /** Earliest time of another try, in Unix ms. */
   readonly retryAt: number | undefined;
 
   /** @param retryAfter the header, in seconds */
@@ -23,12 +23,12 @@ export class ApiProblem extends Error {
   }
 }
 
-/** No answer, or one that broke off. */
+/** No response, or an interrupted one. */
 export class Unreachable extends Error {
   override name = 'Unreachable';
 }
 
-/** Reads the problem that a server, or a proxy before it, has answered with. */
+/** Reads the problem in a response of the server, or of a proxy in front of it. */
 export function parseProblem(status: number, body: string, retryAfter: string | null): ApiProblem {
   try {
     return new ApiProblem(status, JSON.parse(body) as Partial<Problem>, retryAfter);
@@ -40,7 +40,7 @@ export function parseProblem(status: number, body: string, retryAfter: string | 
 const RETRY_MS = 3000;
 const UNAVAILABLE = [429, 502, 503, 504];
 
-/** Milliseconds until another try may work; undefined when none will. */
+/** Milliseconds until another try may work; undefined when a retry is useless. */
 export function retryDelay(error: unknown): number | undefined {
   if (error instanceof Unreachable) return RETRY_MS;
   if (!(error instanceof ApiProblem) || !UNAVAILABLE.includes(error.status)) return undefined;
@@ -73,7 +73,7 @@ export function explain(error: unknown): Explanation {
   };
 }
 
-/** Shows it in the place that is there for it, said aloud once; undefined takes away what is there. */
+/** Shows an explanation, which screen readers read once; undefined removes the previous one. */
 export function showProblem(where: HTMLElement, explanation: Explanation | undefined): void {
   const shown = where.hidden ? undefined : where.textContent;
   if (shown === (explanation && explanation.title + explanation.lines.join(''))) return;

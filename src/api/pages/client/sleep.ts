@@ -1,4 +1,4 @@
-/** Ends early, and without an error, when the signal fires. */
+/** Waits; the signal ends the wait early, without an error. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {

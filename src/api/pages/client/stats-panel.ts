@@ -1,4 +1,4 @@
-/** What goes on just now, of all callers together. Asked for only while somebody can see it. */
+/** The current load of the service, of all callers together. Polled only while the page is visible. */
 import type { ModelStats } from '../../../shared/contract/models.ts';
 import type { Api } from './api.ts';
 import { element, say } from './dom.ts';
@@ -7,11 +7,11 @@ import { ApiProblem, retryDelay } from './problems.ts';
 import { sleep } from './sleep.ts';
 
 const EVERY_MS = 2000;
-/** What a rate is taken over. */
+/** Rates are averages over this time. */
 const RATE_MS = 6000;
 /** Points of the curve. */
 const SAMPLES = 45;
-/** The curve's own measures, which its picture is stretched from. */
+/** Size of the curve's coordinates, which CSS stretches. */
 const CURVE = { width: 100, height: 24 };
 
 export class StatsPanel {
@@ -32,11 +32,11 @@ export class StatsPanel {
     document.addEventListener('visibilitychange', () => this.restart());
   }
 
-  /** Begins, or goes on after a key was given. */
+  /** Starts polling; called again when the key has changed or the page becomes visible. */
   restart(): void {
     this.#watching.abort();
     this.#watching = new AbortController();
-    // Nobody knows when a count grew that was not looked at.
+    // Counts that grew while the page was hidden give no rate.
     this.#meter = new Meter();
     if (document.visibilityState === 'visible') void this.#watch(this.#watching.signal);
   }
@@ -50,7 +50,7 @@ export class StatsPanel {
       } catch (error) {
         if (signal.aborted) return;
         this.#blank();
-        // Without a key there is nothing to see, and asking on would change nothing.
+        // Without a key every further request would be refused, too.
         if (error instanceof ApiProblem && error.status === 401) return;
         pause = retryDelay(error) ?? pause;
       }
@@ -81,9 +81,9 @@ export class StatsPanel {
   }
 }
 
-/** How fast a count grows. */
+/** Measures how fast a count grows. */
 class Meter {
-  /** Of the latest RATE_MS and a little more; times in ms. */
+  /** Samples of the last RATE_MS, and one before; times in ms. */
   readonly #samples: { time: number; value: number }[] = [];
 
   /** @returns per second */

@@ -1,8 +1,8 @@
-/** What the labels of a text, or of a file, do not rest on. */
+/** Hints about text that had no part in the labels: cut off, or unknown to the model. */
 import type { Batch } from '../../../shared/contract/batches.ts';
 import { percent, plural } from './format.ts';
 
-/** Beside the labels of a text; empty when all of it was read. */
+/** The hint beside the labels of a text; empty when the model read all of it. */
 export function labelHint({
   truncated,
   unknown,
@@ -11,7 +11,7 @@ export function labelHint({
   unknown?: number | undefined;
 }): string {
   return [
-    ...(truncated ? ['The text is longer than the model reads: its end was left out.'] : []),
+    ...(truncated ? ['The text is longer than the model can read: its end was cut off.'] : []),
     ...(unknown === undefined ? [] : [`Of this text, ${percent(unknown)} is unknown to the model.`]),
   ].join(' ');
 }

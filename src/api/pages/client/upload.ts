@@ -1,6 +1,5 @@
 /**
- * Sends a file as the body of a request. By XMLHttpRequest: fetch streams a file from disk just as well, but cannot say how
- * much of it has gone out.
+ * Sends a file as the body of a request. By XMLHttpRequest, because fetch cannot report how much of a body it has sent.
  */
 import { parseProblem, Unreachable } from './problems.ts';
 
@@ -28,7 +27,7 @@ export function upload<T>(
       if (status < 300) resolve(JSON.parse(body) as T);
       else reject(parseProblem(status, body, request.getResponseHeader('retry-after')));
     });
-    request.addEventListener('error', () => reject(new Unreachable('the upload broke off')));
+    request.addEventListener('error', () => reject(new Unreachable('the upload was interrupted')));
     request.addEventListener('abort', () => reject(signal.reason as Error));
     request.addEventListener('loadend', () => signal.removeEventListener('abort', abort));
     request.open('POST', url);
