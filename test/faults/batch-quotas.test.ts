@@ -166,7 +166,7 @@ test('an upload that stalls keeps its room for longer than a lease; one that is 
   const refused = await calls.putPart<Problem>(other, 1, records(700_000));
   expect([refused.status, refused.body.code]).toEqual([429, 'quota_reached']);
   expect(refused.body.detail).toMatch(
-    /^all batches together, with uploads under way, may have 2000000 bytes; /,
+    /^all batches and current uploads together may have at most 2000000 bytes; /,
   );
   upload.cut();
   await nothingReserved();

@@ -158,7 +158,7 @@ describe('what one key may have', () => {
     for (let i = 0; i < MAX_OPEN; i++) ids.push((await open()).body.id);
     const before = (await keys()).sort();
     expect(refusal(await open())).toBe(
-      'a key may have 3 open batches: complete or cancel some (GET /v1/batches?status=open lists them, DELETE /v1/batches/{id} cancels one), or wait until they expire',
+      'a key may have at most 3 open batches; complete or cancel some (GET /v1/batches?status=open lists them, DELETE /v1/batches/{id} cancels one), or wait until they expire',
     );
     refusal(await open({ 'idempotency-key': 'refused' }));
     refusal(await calls.post<Batch & Problem>('{"text":"a"}\n'));
@@ -186,7 +186,7 @@ describe('what one key may have', () => {
     expect((await calls.putPart(second, 1, '{"text":"a"}\n')).status).toBe(201);
     const bytes = await inside.bytes(second);
     const refused = await calls.putPart<Batch & Problem>(second, 2, '{"text":"a"}\n');
-    expect(refusal(refused)).toMatch(/^the open batches of a key may have 5 parts: /);
+    expect(refusal(refused)).toMatch(/^the open batches of a key may have at most 5 parts together; /);
     expect(await inside.bytes(second)).toBe(bytes);
     // What is there may be sent again; what is completed makes room.
     expect((await calls.putPart(first, 4, '{"text":"a"}\n')).status).toBe(200);
@@ -202,7 +202,7 @@ describe('what one key may have', () => {
     for (let i = 0; i < MAX_KEPT; i++) ids.push(await calls.submit('{"text":"a"}\n'));
     const refused = await calls.post<Batch & Problem>('{"text":"a"}\n');
     expect(refusal(refused)).toBe(
-      'a key may have 6 batches: DELETE /v1/batches/{id} finished ones, or wait until they expire',
+      'a key may have at most 6 batches; remove finished ones with DELETE /v1/batches/{id}, or wait until they expire',
     );
     await calls.remove(ids[0]!);
     expect((await calls.post('{"text":"a"}\n')).status).toBe(202);
@@ -225,7 +225,7 @@ describe('what one key may have', () => {
 describe('pieces of work of a batch', () => {
   const RECORD = '{"text":"so good"}\n';
   const detail =
-    'a batch may have 4 pieces of work (MAX_BATCH_CHUNKS), each of 4096 records or less: submit the input as several batches, or have the limit or BULK_CHUNK_BYTES raised';
+    'a batch may have at most 4 chunks (MAX_BATCH_CHUNKS) of up to 4096 records; submit the input as several batches, or have MAX_BATCH_CHUNKS or BULK_CHUNK_BYTES raised';
   let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;

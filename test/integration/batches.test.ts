@@ -195,7 +195,7 @@ describe('a whole input in one request', () => {
     for (const [body, says] of [
       [whole.subarray(0, whole.length - 20), 'breaks off'],
       [Buffer.from('{"text": "plain"}\n'), 'not valid gzip'],
-      [Buffer.concat([whole, Buffer.alloc(512), whole]), 'a hole of zeros'],
+      [Buffer.concat([whole, Buffer.alloc(512), whole]), 'zero bytes between gzip members'],
     ] as const) {
       const refused = await submit<Problem>(Buffer.from(body), {
         headers: { ...NDJSON, 'Content-Encoding': 'gzip' },
@@ -326,7 +326,7 @@ describe('an upload in parts', () => {
     const id = await open();
     await putPart(id, 1, '\n');
     const refused = await complete<Problem>(id, [{ number: 1 }]);
-    expect([refused.status, refused.body.detail]).toEqual([422, 'there is no record in the input']);
+    expect([refused.status, refused.body.detail]).toEqual([422, 'the input has no records']);
   });
 
   test('unknown and malformed ids', async () => {

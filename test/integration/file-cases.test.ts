@@ -145,7 +145,7 @@ describe('the inputs that went wrong', () => {
     });
     expect([response.status, await response.json()]).toEqual([
       400,
-      expect.objectContaining({ detail: expect.stringContaining('something else behind its gzip data') }),
+      expect.objectContaining({ detail: expect.stringContaining('other data after its gzip data') }),
     ]);
   });
 
@@ -162,7 +162,7 @@ describe('the inputs that went wrong', () => {
       expect.objectContaining({
         code: 'malformed_body',
         detail:
-          'the gzip stream cannot be taken: it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
+          'the gzip data cannot be accepted: it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
       }),
     ]);
   });

@@ -66,6 +66,6 @@ test('one that sends a byte now and then, to stay open, is ended like one that s
   await closed;
   clearInterval(trickle);
   expect(answer()).toMatch(/^HTTP\/1.1 408 [^]*"code":"upload_idle"/);
-  expect(answer()).toMatch(/\d+ bytes are too little for 3 s/);
+  expect(answer()).toMatch(/only \d+ bytes were received in 3 s/);
   expect(await openUploads()).toBe(0);
 });

@@ -1,6 +1,6 @@
 /**
- * The chunks of a batch in its BullMQ queue: enqueues those that should be there and dequeues those of a batch that has ended.
- * Both can be repeated at any time, by any API instance.
+ * Enqueues the chunks of a batch that should be in its BullMQ queue, and dequeues the chunks of a batch that has ended. Every API
+ * instance may do either, at any time and repeatedly.
  */
 import type { Redis } from 'ioredis';
 import { batchModel } from '../../shared/contract/ids.ts';
@@ -22,8 +22,8 @@ export interface BatchQueueDeps {
 }
 
 /**
- * Chunks per live worker that the API hands out. Workers hand out more by themselves if they can use more; this is to get
- * a batch going.
+ * Chunks per live worker that the API enqueues, to start a batch. Workers that can use more enqueue them when they finish a
+ * chunk.
  */
 const FIRST_CHUNKS = 4;
 
@@ -34,7 +34,7 @@ export class BatchQueue {
     this.#deps = deps;
   }
 
-  /** Puts those chunks of a batch into its queue that should be there and are not. */
+  /** Enqueues the chunks of a batch that should be in its queue and are not; fails a batch whose model revision is gone. */
   async enqueueMissingChunks(id: string): Promise<void> {
     const { batchStore, queues, redis } = this.#deps;
     if ((await batchStore.chunks.claim(id, FIRST_CHUNKS)) === undefined) return;
@@ -44,16 +44,16 @@ export class BatchQueue {
     if (await this.#revisionIsGone(model, record)) {
       await batchStore.end(id, 'failed', {
         code: 'revision_gone',
-        message: `it was begun with revision ${record.revision} of ${model}, which no worker serves any more`,
+        message: `the batch was started with revision ${record.revision} of ${model}, which no worker serves any longer`,
       });
-      // Nobody else would.
+      // No worker would remove them from the queue of a revision that none serves.
       await this.dequeueChunks(id, record);
       return;
     }
     const bits = await batchStore.chunks.doneBits(id);
     const open = openChunks(record, bits);
     if (open.length === 0) return;
-    // A chunk that a worker moves between the two queues just now may be found in neither: it is then run twice.
+    // A chunk that a worker is moving between the two queues may be found in neither; it then runs twice, which is harmless.
     const names = new Set([record.revision, undefined]);
     let missing = open;
     for (const revision of names) {
@@ -64,12 +64,12 @@ export class BatchQueue {
       missing = missing.filter((_, i) => there[i] === 0);
     }
     await addChunks(await queues.getBulk(model, record.revision), id, missing);
-    // Ended just now, by one who could not find these yet.
+    // Another request that ended the batch meanwhile could not find these chunks yet.
     const { status } = (await batchStore.read(id)) ?? record;
     if (isFinal(status)) await this.dequeueChunks(id, record);
   }
 
-  /** Takes the chunks of a batch that has ended out of its queues. Workers skip those that they have in hand. */
+  /** Removes the chunks of a batch that has ended from its queues. Workers skip the chunks that they hold. */
   async dequeueChunks(id: string, record: BatchRecord): Promise<void> {
     const { batchStore, queues } = this.#deps;
     const model = batchModel(id);
@@ -78,19 +78,19 @@ export class BatchQueue {
     for (const revision of new Set([record.revision, undefined])) {
       const queue = await queues.getBulk(model, revision);
       const jobs = new Set(chunks.map((chunk) => chunkJobId(id, chunk)));
-      // Counted, but its worker died before it could say so to the queue, and there may be none to take it over.
+      // A done chunk is still active when its worker died before it told the queue, and no other worker may be there.
       for (const job of await queue.getRanges(['active'])) if (isChunkOf(id, job)) jobs.add(job);
-      // One that a worker holds cannot be removed; it finds out by itself.
+      // A chunk that a worker holds cannot be removed; the worker notices the end of the batch.
       await Promise.all([...jobs].map((job) => queue.remove(job).catch(() => 0)));
     }
   }
 
-  /** Other weights have taken its place: while there is no worker at all, it may come back. */
+  /** Whether workers serve the model, but no longer this revision. Without any worker, the revision may come back. */
   async #revisionIsGone(model: string, { revision }: BatchRecord): Promise<boolean> {
     if (revision === undefined) return false;
     const { registry, redis, config } = this.#deps;
     const seen = await registry.lastSeen(model, revision);
-    // A live worker repeats its sign only now and then.
+    // A live worker announces itself only every so often.
     const graceMs = Math.max(config.REVISION_GRACE_S * 1000, LIFETIME_MS);
     if (seen !== undefined && (await redisTime(redis)) - seen < graceMs) return false;
     const models = await registry.list();
@@ -98,11 +98,11 @@ export class BatchQueue {
   }
 }
 
-/** Chunks that were handed out and are not done. */
+/** Chunks that were enqueued and are not done. */
 function openChunks({ next }: BatchRecord, bits: Buffer): number[] {
   const open: number[] = [];
   for (let chunk = 0; chunk < next; chunk++) {
-    // Eight at a time while all are done, which most are.
+    // Skips whole bytes whose eight chunks are done, as most are.
     if ((chunk & 7) === 0 && bits[chunk >> 3] === 0xff) chunk += 7;
     else if (!isDone(bits, chunk)) open.push(chunk);
   }

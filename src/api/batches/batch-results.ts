@@ -1,4 +1,4 @@
-/** The results of a batch, read in the order of the input from the blobs that workers wrote, one per chunk. */
+/** Reads the results of a batch, in the order of its input, from the blobs that workers wrote: one per chunk. */
 import { EventEmitter, once } from 'node:events';
 import type { Redis } from 'ioredis';
 import { findChunk, inputProblem, readIndex, readManifest } from '../../shared/store/batches/input.ts';
@@ -14,31 +14,31 @@ export interface BatchResultsDeps {
   withRedis: WithRedis;
   batchStore: BatchStore;
   blobs: LazyBlobStore;
-  /** Used for nothing but subscriptions. */
+  /** Used only for subscriptions. */
   subscriber: Redis;
 }
 
 export interface ReadOptions {
-  /** Line of the last record that is not wanted; 0 = all are. */
+  /** Results start after this line of the input; 0: all results. */
   after: number;
-  /** Wait for what is not finished. */
+  /** Whether to wait for results that are not finished. */
   follow: boolean;
-  /** Longest silence while it waits, in ms; an empty line ends it. Default: without end. */
+  /** Longest silence during a wait, in ms, before an empty line is sent; default: no limit. */
   heartbeatMs?: number | undefined;
   /** The caller hung up, or the server shuts down. */
   signal: AbortSignal;
 }
 
-/** How often a follower looks whether there is more when it is not told. */
+/** Interval at which a follower looks for more results, in case it missed an announcement. */
 const LOOK_AGAIN_MS = 500;
-/** Keeps proxies and clients from taking silence for a dead connection. */
+/** Sent so that proxies and clients do not take silence for a dead connection. */
 const HEARTBEAT = Buffer.from('\n');
-/** Chunks whose checksums are read together: 12 KB. */
+/** Chunks whose checksums are read with one command: 12 KB. */
 const CHECKSUMS_AT_ONCE = 1024;
 
 export class BatchResults {
   readonly #deps: BatchResultsDeps;
-  /** An event per batch whose results have grown, by its id. */
+  /** Emits the id of a batch when it has more results. */
   readonly #progress = new EventEmitter().setMaxListeners(0);
 
   constructor(deps: BatchResultsDeps) {
@@ -53,12 +53,12 @@ export class BatchResults {
   }
 
   /**
-   * NDJSON, in pieces that may end within a line. Pieces that come to their end without an error are all there is for now.
-   * @throws whatever Redis or the blob store throw, and the pieces also in the middle: what came before is right.
+   * NDJSON, in pieces that may end within a line. When they end without an error, there are no more results for now.
+   * @throws errors of Redis and the blob store, the pieces also in the middle: what they yielded before is correct.
    *   DamagedResults, which the batch then shows as its problem; DamagedInput when `after` cannot be found
    */
   async open(id: string, record: BatchRecord, options: ReadOptions): Promise<AsyncGenerator<Uint8Array>> {
-    // Looked for before the answer begins, so that its status can still say what is wrong with the blob store.
+    // Before the response starts, so that its status can still report a failure of the blob store.
     const chunk = await this.#firstChunk(id, record, options.after);
     return this.#read(id, record, chunk, options);
   }
@@ -91,7 +91,7 @@ export class BatchResults {
       signal.throwIfAborted();
       if (isDone(bits, chunk)) {
         if (record.revision === undefined) {
-          // Nothing is done before a revision is fixed, so it is there in a record that is read after the bits.
+          // A chunk is done only after the revision was fixed, so a record that is read after the bits has it.
           ({ record, bits } = await this.#look(id));
           continue;
         }
@@ -103,14 +103,14 @@ export class BatchResults {
         chunk++;
         continue;
       }
-      // The bits are newer than the record: when it had ended, they were all there.
+      // The bits are newer than the record: if it had ended, this chunk will never be done.
       if (hasEnded(record)) {
         chunk++;
         continue;
       }
       ({ record, bits } = await this.#look(id));
       if (revision !== undefined && record.revision !== revision) {
-        throw new Error(`batch ${id} was begun again while its results were read`);
+        throw new Error(`batch ${id} was restarted while its results were read`);
       }
       if (isDone(bits, chunk) || hasEnded(record)) continue;
       if (!follow || record.status === 'failed') return;
@@ -130,22 +130,22 @@ export class BatchResults {
     signal.throwIfAborted();
   }
 
-  /** The chunk in which reading begins; undefined while the input is not whole. */
+  /** The chunk where reading starts; undefined while the batch is open. */
   async #firstChunk(id: string, record: BatchRecord, after: number): Promise<number | undefined> {
     const store = await this.#deps.blobs();
     try {
       const manifest = await readManifest(store, id, record);
       return manifest && (await chunkBehind(store, manifest, after));
     } catch (error) {
-      // From the beginning on, results can be read without the input.
+      // From the first chunk on, results can be read without the input.
       if (inputProblem(error) && after <= 0) return 0;
       throw error;
     }
   }
 
   /**
-   * Reads the results of chunks that are done, after comparing them with their checksums.
-   * @returns pieces that throw DamagedResults before the first one, when the batch has it as its problem
+   * @returns reads the results of a done chunk after comparing them with its checksum. When they differ, it reports the damage as
+   *   the problem of the batch and throws DamagedResults before the first piece
    */
   async #chunkReader(
     id: string,
@@ -175,7 +175,7 @@ export class BatchResults {
         const cure =
           record.status === 'canceled'
             ? 'Submit the input again'
-            : `POST /v1/batches/${id}/resume has these rows labelled again`;
+            : `POST /v1/batches/${id}/resume labels these rows again`;
         const message = `the results of ${place} are damaged in the blob store: ${error.message}. ${cure}`;
         await withRedis(() =>
           batchStore.reportDamage(id, { code: 'results_damaged', message }, { chunk, revision }),
@@ -188,7 +188,7 @@ export class BatchResults {
   #look(id: string): Promise<{ record: BatchRecord; bits: Buffer }> {
     const { withRedis, batchStore } = this.#deps;
     return withRedis(async () => {
-      // In this order: what is final in the record has all its bits.
+      // In this order: a record that is final has all its bits.
       const record = await batchStore.read(id);
       if (!record) throw new Error(`batch ${id} was removed while its results were read`);
       return { record, bits: await batchStore.chunks.doneBits(id) };
@@ -196,17 +196,17 @@ export class BatchResults {
   }
 }
 
-/** A failed one may go on: whoever asks for what is behind the last line must not miss what is missing now. */
+/** Whether no more results will come. A failed batch may be resumed, so that a reader must not skip its missing chunks. */
 const hasEnded = ({ status }: BatchRecord): boolean => isFinal(status) && status !== 'failed';
 
-/** A chunk in words, with as much as can be found out: its input may be damaged, too. */
+/** Describes a chunk, with its lines of the input if that is not damaged, too. */
 async function placeOf(store: BlobStore, id: string, record: BatchRecord, chunk: number): Promise<string> {
   const name = `chunk ${chunk} of ${record.chunks}`;
   const found = await findChunk(store, id, record, chunk).catch(() => undefined);
-  return found ? `${name} (${found.rows} rows, from line ${found.line} of the input on)` : name;
+  return found ? `${name} (${found.rows} rows, from line ${found.line} of the input)` : name;
 }
 
-/** The chunk in which the record behind `line` is to be looked for. @throws DamagedInput, BlobError */
+/** The chunk that contains the first record after `line`. @throws DamagedInput, BlobError */
 async function chunkBehind(store: BlobStore, manifest: Manifest, line: number): Promise<number> {
   const part = manifest.partAtLine(line);
   if (line <= 0 || !part) return 0;
@@ -222,10 +222,10 @@ async function chunkBehind(store: BlobStore, manifest: Manifest, line: number): 
 }
 
 const LF = 0x0a;
-/** Every line of a result begins with it. */
+/** The start of every result. */
 const LINE = /^\{"line":(\d+)/;
 
-/** Those lines of a chunk's results that are behind a line of the input. */
+/** The results of a chunk for the records after a line of the input. */
 async function* linesAfter(pieces: AsyncIterable<Uint8Array>, after: number): AsyncGenerator<Uint8Array> {
   let rest = Buffer.alloc(0);
   let found = false;

@@ -42,10 +42,10 @@ export interface BatchServiceDeps {
   blobRemoval: BlobRemoval;
 }
 
-/** A batch that was made, now or by an earlier request with the same idempotency key. */
+/** A batch that was created by this request, or by an earlier one with the same idempotency key. */
 export interface SubmittedBatch {
   batch: Batch;
-  /** An earlier request made it. */
+  /** An earlier request with the same idempotency key created it. */
   replayed: boolean;
 }
 
@@ -62,7 +62,7 @@ export interface BatchListOptions {
 /** Batches that one page of a filtered list may look at. */
 const MAX_LOOKED = 1000;
 
-/** How often the open batches of an owner who has too many are looked through at most. */
+/** Shortest time between two recounts of the open batches of owners who have too many. */
 const RECOUNT_MS = 10_000;
 
 export class BatchService {
@@ -75,13 +75,13 @@ export class BatchService {
     this.#idempotencyKeys = new IdempotencyKeys(deps, { key: batchIdempotencyKey, content: 'query' });
   }
 
-  /** Makes a batch that takes parts. With an idempotency key, the one that was made under it before. */
+  /** Creates a batch that takes parts, or finds the one that was created with the same idempotency key. */
   async open(owner: string, input: NewBatch): Promise<SubmittedBatch> {
     const { id, existed } = await this.#create(owner, input);
     return { batch: await this.get(owner, id), replayed: existed };
   }
 
-  /** Takes a whole input as it streams in. Once this resolves, the batch will reach a final state. */
+  /** Stores a whole input as it streams in and queues its batch, which from then on reaches a final state without its caller. */
   async submit(owner: string, input: NewBatch, upload: Upload): Promise<SubmittedBatch> {
     const { id } = await this.#create(owner, input);
     try {
@@ -98,13 +98,13 @@ export class BatchService {
           'this Idempotency-Key belongs to a request with another body',
         );
       }
-      // Nobody knows of it but a caller with an idempotency key, who may try again.
+      // Without an idempotency key its caller cannot find this batch again.
       if (input.idempotencyKey === undefined) await this.#remove(id).catch(() => {});
       throw error;
     }
   }
 
-  /** @returns the part, and whether it is new */
+  /** @returns the part, and whether this request added it */
   async putPart(
     owner: string,
     id: string,
@@ -143,7 +143,7 @@ export class BatchService {
     }
   }
 
-  /** @throws AppError `batch_not_found` when it is unknown, removed, or another owner's */
+  /** @throws AppError `batch_not_found` when the batch is unknown, removed, or another owner's */
   async get(owner: string, id: string): Promise<Batch> {
     return this.#deps.withRedis(async () => this.#show(id, await this.#findOwn(owner, id)));
   }
@@ -172,7 +172,7 @@ export class BatchService {
     });
   }
 
-  /** Cancels a batch that is not final; removes one that is. @returns undefined when removed */
+  /** Cancels a batch, or removes it if it is final. @returns undefined when removed */
   async cancel(owner: string, id: string): Promise<Batch | undefined> {
     return this.#deps.withRedis(async () => {
       const { batchStore, redis, config, queue } = this.#deps;
@@ -190,8 +190,8 @@ export class BatchService {
   }
 
   /**
-   * Lets a failed batch go on; with `restart` from the beginning. Chunks whose results were found damaged are done again,
-   * also of a batch that is completed or worked on.
+   * Resumes a failed batch; with `restart`, from the first chunk. Chunks with damaged results are processed again, also those of
+   * a completed or processing batch.
    */
   async resume(owner: string, id: string, restart: boolean): Promise<Batch> {
     const { withRedis, batchStore, blobs, queue } = this.#deps;
@@ -203,14 +203,14 @@ export class BatchService {
       const store = await blobs();
       for (const chunk of damaged)
         again.push({ chunk, rows: (await findChunk(store, id, record, chunk)).rows });
-      // First: a worker keeps results that it finds in place of its own.
+      // Before the chunks are queued, because a worker keeps results that it finds.
       await store.delete(damaged.map((chunk) => resultsKey(id, revision as string, chunk)));
     }
     return withRedis(async () => {
       if (!(await batchStore.resume(id, restart, again))) {
         throw new AppError(
           'batch_not_failed',
-          `the batch is ${status}; only a failed one, or one with damaged results, can be resumed`,
+          `the batch is ${status}; only a failed batch, or one with damaged results, can be resumed`,
         );
       }
       // If this fails, maintenance does it a little later.
@@ -237,9 +237,10 @@ export class BatchService {
             : await this.#idempotencyKeys.reserve(owner, idempotencyKey, fresh, request);
         const id = reserved ?? fresh;
         const existed = reserved !== undefined && (await batchStore.read(id)) !== undefined;
+        // With a reserved id, too: the request that reserved it may have died before it created the batch.
         const outcome = await batchStore.create(id, owner, spec, input.webhook, redisKey, limits);
         if (outcome === 'created') return { id, existed };
-        // Whoever reserved it may have died before there was a batch.
+        // The batch under this idempotency key was removed meanwhile, and with it the reservation.
         if (outcome === 'unreserved') continue;
         if (outcome === 'kept' || performance.now() - this.#recountedAt < RECOUNT_MS)
           throw tooManyBatches(outcome, config);
@@ -253,16 +254,16 @@ export class BatchService {
   async #queueParts(owner: string, id: string, parts: readonly StoredPart[]): Promise<Batch | undefined> {
     const { withRedis, batchStore, blobs, queue } = this.#deps;
     const chunks = parts.reduce((sum, part) => sum + part.chunks, 0);
-    if (chunks === 0) throw new InputError('there is no record in the input');
+    if (chunks === 0) throw new InputError('the input has no records');
     const store = await blobs();
-    // Its name is the number of parts it has, so one that is written too late overwrites no other.
+    // The manifest is named by its number of parts, so one that is written too late overwrites no other.
     const manifest = String(parts.length);
     await store.put(manifestKey(id, manifest), encodeManifest(parts));
     const completed = await withRedis(() =>
       batchStore.complete(id, { parts: parts.length, chunks, manifest }),
     );
     if (completed.outcome === 'changed') {
-      // It would stay for as long as the batch.
+      // Without this, the manifest would stay as long as the batch.
       await store.delete([manifestKey(id, manifest)]).catch(() => {});
       return undefined;
     }
@@ -275,7 +276,7 @@ export class BatchService {
     return this.get(owner, id);
   }
 
-  /** A repeated `complete`: fine, unless the batch ended without one. */
+  /** Answers a repeated `complete`. @throws AppError `batch_not_open` when the batch ended before it was complete */
   async #completedBefore(owner: string, id: string, status: BatchStatus): Promise<Batch> {
     const batch = await this.get(owner, id);
     if (batch.queued_at === null) throw notOpen(id, status);

@@ -11,7 +11,7 @@ import type { Webhook } from '../../shared/contract/webhooks.ts';
 import type { Config } from '../../shared/runtime/config.ts';
 import type { CreateBatchQuery } from '../requests.ts';
 
-/** How the input of a batch is to be read, and everything else its maker may say. */
+/** The options of a request that creates a batch. */
 export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'webhook_events'> & {
   format: BatchSpec['format'];
   webhook: Webhook | undefined;
@@ -19,22 +19,22 @@ export type NewBatch = Omit<CreateBatchQuery, 'open' | 'format' | 'webhook' | 'w
 };
 
 const DEFAULT_CHUNK_BYTES = 256 * 1024;
-/** A chunk is a blob of results, and one of a few in the queue: neither crumbs nor boulders, whatever was measured. */
+/** Bounds on the chunk size, whatever calibration suggests: each chunk is a blob and a job, and a worker holds it in memory. */
 const MIN_CHUNK_BYTES = 16 * 1024;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** What a batch is kept with. @throws AppError `invalid_request` for options that do not go together */
+/** The specification that is stored with a batch. @throws AppError `invalid_request` for options that contradict each other */
 export function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): BatchSpec {
   const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
   if (format !== 'csv') {
     for (const [name, value] of Object.entries({ delimiter, quote, columns })) {
-      if (value !== undefined) throw goesWithCsv(name);
+      if (value !== undefined) throw csvOnly(name);
     }
   }
   if (format === 'lines') {
     for (const [name, value] of Object.entries({ text_field, id_field })) {
       if (value === undefined) continue;
-      const message = 'does not go with plain lines, which have no fields';
+      const message = 'does not apply to plain lines, which have no fields';
       throw new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
     }
   }
@@ -78,7 +78,7 @@ export function inputOf(spec: BatchSpec): InputSpec {
   return { ...input, header: fromStoredHeader(spec, input) };
 }
 
-/** Its name is not known here. */
+/** The API does not know the name of the file. */
 const ANY_FILE = { gzip: false };
 
 function readingOf(spec: BatchSpec, explicit = true): Reading {
@@ -98,7 +98,7 @@ interface PartHead {
   formatNamed: boolean | undefined;
 }
 
-/** What keeps a part from being read. The beginning of a file is in the first one; its header may be in the options. */
+/** Checks the start of a part. Only the first part has the start of the file, and its header unless the options have it. @returns why the part cannot be read */
 export function sniffPart(
   spec: BatchSpec,
   number: number,
@@ -109,7 +109,7 @@ export function sniffPart(
   return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
 }
 
-function goesWithCsv(name: string): AppError {
-  const message = 'goes with CSV only';
+function csvOnly(name: string): AppError {
+  const message = 'applies to CSV only';
   return new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
 }

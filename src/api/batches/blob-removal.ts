@@ -30,7 +30,10 @@ export class BlobRemoval {
   /** The same for a caller that does not wait: a failure is logged, and maintenance tries again. */
   runInBackground(): void {
     void this.run().catch((error: unknown) =>
-      this.#deps.logger.warn({ reason: toError(error).message }, 'blobs of removed batches stay for now'),
+      this.#deps.logger.warn(
+        { reason: toError(error).message },
+        'blobs of removed batches could not be deleted; maintenance tries again',
+      ),
     );
   }
 

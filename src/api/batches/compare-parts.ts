@@ -3,16 +3,16 @@ import type { StoredPart } from '../../shared/contract/batches.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { CompleteBatchBody } from '../requests.ts';
 
-/** @throws AppError `part_conflict` unless `sha256` is that of the part */
+/** @throws AppError `part_conflict` when the part has another SHA-256 */
 export function requireSamePart(part: StoredPart, sha256: string | undefined): StoredPart {
   if (part.sha256 === sha256) return part;
   throw new AppError(
     'part_conflict',
-    `part ${part.number} is there already, with another content (sha256 ${part.sha256})`,
+    `part ${part.number} was uploaded before, with different content (sha256 ${part.sha256})`,
   );
 }
 
-/** @throws AppError `parts_mismatch` naming the parts that differ */
+/** @throws AppError `parts_mismatch`, listing the parts that differ */
 export function requireSameParts(wanted: CompleteBatchBody['parts'], parts: readonly StoredPart[]): void {
   const there = new Map(parts.map((part) => [part.number, part]));
   const missing = wanted.filter(({ number }) => !there.has(number)).map(({ number }) => number);
@@ -26,8 +26,8 @@ export function requireSameParts(wanted: CompleteBatchBody['parts'], parts: read
   const unnamed = parts.filter(({ number }) => !named.has(number)).map(({ number }) => number);
   const faults = [
     ['not uploaded', missing],
-    ['uploaded with another content', different],
-    ['uploaded, but not named', unnamed],
+    ['uploaded with different content', different],
+    ['uploaded but not listed', unnamed],
   ] as const;
   const said = faults.flatMap(([fault, numbers]) =>
     numbers.length === 0

@@ -1,7 +1,6 @@
 /**
- * What happens to batches without a caller: chunks that a crash kept out of the queue are put there, what has expired is
- * removed, and a batch whose weights are gone is told so. Any API instance may do it, at any time; all of it is harmless
- * to repeat.
+ * Maintenance of batches, without a caller: enqueues chunks that a crash kept out of the queue, expires and removes batches, and
+ * fails batches whose model revision no worker serves any longer. Every API instance runs it; each step can be repeated.
  */
 import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
@@ -17,25 +16,25 @@ export interface BatchMaintenanceDeps {
   blobRemoval: BlobRemoval;
 }
 
-/** Batches that one round removes; the rest comes with the next. */
+/** Batches that one run removes, at most. */
 const REMOVE_LIMIT = 100;
-/** Rounds between two sweeps of what crashed writers left in the blob store. */
+/** Runs between two sweeps of what crashed writers left in the blob store. */
 const SWEEP_EVERY = 60;
 
 export class BatchMaintenance {
   readonly #deps: BatchMaintenanceDeps;
-  #round = 0;
+  #runs = 0;
 
   constructor(deps: BatchMaintenanceDeps) {
     this.#deps = deps;
   }
 
-  /** One round of everything; what fails keeps nothing else from being done. @throws the first failure */
+  /** Runs each step once, also after another has failed. @throws the first failure */
   async run(): Promise<void> {
     const { withRedis, batchStore, blobs, queue, blobRemoval } = this.#deps;
     const failures: unknown[] = [];
     const attempt = (step: () => Promise<unknown>) => step().catch((error: unknown) => failures.push(error));
-    // First, because a full Redis refuses most of the rest.
+    // First, because this frees memory, and a full Redis refuses most of the other steps.
     for (const id of await withRedis(() => batchStore.due(REMOVE_LIMIT))) {
       await attempt(() => withRedis(() => this.#endDue(id)));
     }
@@ -43,17 +42,17 @@ export class BatchMaintenance {
       await attempt(() => withRedis(() => queue.enqueueMissingChunks(id)));
     }
     await attempt(() => blobRemoval.run());
-    if (this.#round++ % SWEEP_EVERY === SWEEP_EVERY - 1) await attempt(async () => (await blobs()).sweep());
+    if (this.#runs++ % SWEEP_EVERY === SWEEP_EVERY - 1) await attempt(async () => (await blobs()).sweep());
     if (failures.length > 0) throw failures[0];
   }
 
   async #endDue(id: string): Promise<void> {
     const { batchStore } = this.#deps;
     const record = await batchStore.read(id);
-    // An expired one can be asked about for as long as a finished one; its data goes at once.
+    // An expired batch can be read as long as a finished one; its data is removed at once.
     if (record?.status === 'open') await batchStore.end(id, 'expired', EXPIRED);
     else await batchStore.removeDue(id);
   }
 }
 
-const EXPIRED = { code: 'batch_expired', message: 'no part came for too long' };
+const EXPIRED = { code: 'batch_expired', message: 'no part was uploaded in time (OPEN_BATCH_TTL_S)' };

@@ -35,13 +35,13 @@ export interface PartUploadDeps {
 export interface Upload {
   body: AsyncIterable<Uint8Array>;
   gzip: boolean;
-  /** Without gzip, if they are known. */
+  /** Size of the body after gunzip, if it is known. */
   expectedBytes?: number | undefined;
-  /** Of a whole input: the caller has named its format, beyond its Content-Type. */
+  /** For a whole input: whether the query names its format, not only the Content-Type. */
   formatNamed?: boolean;
 }
 
-/** How often an upload says that its batch is to stay open, at least. */
+/** Longest time between two signs of an upload that keep its batch open. */
 const MAX_KEEP_OPEN_MS = 60_000;
 
 export class PartUploads {
@@ -51,6 +51,7 @@ export class PartUploads {
     this.#deps = deps;
   }
 
+  /** Stores a part and adds it to its batch, unless the batch has the same part already. */
   async add(id: string, number: number, upload: Upload): Promise<{ part: StoredPart; added: boolean }> {
     const { withRedis, batchStore, admission, config } = this.#deps;
     const { record, earlier } = await withRedis(async () => {
@@ -71,7 +72,7 @@ export class PartUploads {
       limits: storageLimits(config),
       expectedBytes: upload.expectedBytes,
       ttlMs: config.UPLOAD_LEASE_S * 1000,
-      patienceMs: config.UPLOAD_IDLE_S * 1000,
+      retryTimeoutMs: config.UPLOAD_IDLE_S * 1000,
       refusal: (reached) => limitReached(reached, config),
     });
     try {
@@ -81,7 +82,7 @@ export class PartUploads {
     }
   }
 
-  /** Another upload of a part that is there: it is read, to see whether it is the same, and not stored. */
+  /** Reads a repeated upload to compare it with the stored part, without storing it. */
   async #repeat(known: StoredPart, { body, gzip }: Upload): Promise<StoredPart> {
     const pace = paceOf(this.#deps.config);
     return requireSamePart(known, await digestUpload(body, { gzip, pace, maxBytes: known.bytes }));
@@ -122,7 +123,7 @@ export class PartUploads {
     };
     const adding = withRedis(() => batchStore.parts.add(id, part, limits, reservation.upload));
     const result = await adding.catch(async (error: unknown) => {
-      // Refused for certain. After any other failure it may be there, and stays until the batch is removed.
+      // Only these refusals are certain. After any other failure the part may have been added, so its blobs stay with the batch.
       if (error instanceof AppError && /^redis_(disk_)?full$/.test(error.code))
         await dropPart(store, blob).catch(() => {});
       throw error;
@@ -142,7 +143,7 @@ export class PartUploads {
     throw limitReached(result.outcome, config);
   }
 
-  /** @returns to be called while an upload goes on: however long it takes, its batch stays open for it */
+  /** @returns a function to call for each piece of an upload: it keeps the batch open, however long the upload takes */
   #keepOpen(id: string): () => void {
     const { batchStore, withRedis, config } = this.#deps;
     const intervalMs = Math.min(MAX_KEEP_OPEN_MS, (config.OPEN_BATCH_TTL_S * 1000) / 4);
@@ -155,7 +156,7 @@ export class PartUploads {
   }
 
   /**
-   * A part of a batch that takes no more.
+   * A part of a batch that takes no more parts.
    * @throws AppError `batch_not_open` when it has no part of this number, `batch_not_found`
    */
   async #closedPart(id: string, number: number, status: BatchStatus | undefined): Promise<StoredPart> {

@@ -1,9 +1,9 @@
 /**
- * Room for one upload under MAX_BATCH_BYTES and MAX_STORED_BYTES, reserved in Redis before its bytes are stored: however many
- * uploads go on at a time, in however many processes, they never store more than the limits together.
+ * Reserves bytes under MAX_BATCH_BYTES and MAX_STORED_BYTES in Redis before an upload stores them, so that concurrent uploads
+ * in any number of processes never exceed the limits together.
  *
- * It grows in steps, so that an upload costs Redis a round trip per step and not per piece, and holds little more than it has
- * sent. A process that dies leaves a reservation that ends by itself.
+ * A reservation grows in steps: an upload costs Redis one round trip per step, not per piece, and reserves little more than it
+ * has sent. The reservation of a process that dies expires.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,10 +12,10 @@ import type { LimitReached, StorageLimits } from '../../shared/store/batches/res
 import { AppError } from '../../shared/contract/problems.ts';
 import type { WithRedis } from '../../shared/redis/connections.ts';
 
-/** A step is an eighth of what was sent, within these bounds: near a limit, so much is refused too early. */
+/** A step is an eighth of the bytes sent, within these bounds. Near a limit, an upload may be refused this much too early. */
 const MIN_STEP_BYTES = 64 * 1024;
 const MAX_STEP_BYTES = 1024 * 1024;
-/** How often Redis is asked again while it does not answer. */
+/** Interval of retries while Redis is away. */
 const RETRY_MS = 500;
 
 export interface ReservationOptions {
@@ -24,13 +24,13 @@ export interface ReservationOptions {
   /** Id of the batch. */
   batch: string;
   limits: StorageLimits;
-  /** Bytes that the upload will have, if that is known. */
+  /** Size of the whole upload in bytes, if it is known. */
   expectedBytes: number | undefined;
-  /** ms for which the reservation outlives this process. */
+  /** How long the reservation outlives this process, in ms. */
   ttlMs: number;
-  /** Longest wait, in ms, for a Redis that does not answer. */
-  patienceMs: number;
-  /** What to answer when a limit is reached. */
+  /** Longest time to retry while Redis is away, in ms. */
+  retryTimeoutMs: number;
+  /** The error for a limit that was reached. */
   refusal: (reached: LimitReached) => AppError;
 }
 
@@ -50,33 +50,33 @@ export class Reservation {
   }
 
   /**
-   * Has so many bytes reserved in all.
-   * @returns undefined when they are already
-   * @throws AppError of `refusal`; `redis_unavailable` when Redis has not answered for long, `redis_full`
+   * Reserves up to `bytes` in all.
+   * @returns undefined when they are reserved already
+   * @throws AppError of `refusal`; `redis_unavailable` when Redis stays away, `redis_full`
    */
   cover(bytes: number): Promise<void> | undefined {
     return bytes <= this.#bytes ? undefined : this.#grow(bytes);
   }
 
-  /** What it was for is counted as stored, in the same step. */
+  /** Ends the reservation without a command: the script that added the part has ended it in Redis. */
   counted(): void {
     clearInterval(this.#renewal);
     this.#bytes = 0;
   }
 
-  /** Gives back what is not counted. To be called when nothing is stored any more. */
+  /** Releases what is still reserved. Call it after the last write of the upload. */
   async release(): Promise<void> {
     clearInterval(this.#renewal);
     const { withRedis, batchStore } = this.#options;
-    // If this fails, it ends by itself.
+    // If this fails, the reservation expires.
     if (this.#bytes > 0) await withRedis(() => batchStore.reservations.release(this.upload)).catch(() => {});
   }
 
   async #grow(needed: number): Promise<void> {
-    const { expectedBytes = Infinity, patienceMs, refusal } = this.#options;
+    const { expectedBytes = Infinity, retryTimeoutMs, refusal } = this.#options;
     const step = Math.min(Math.max(MIN_STEP_BYTES, needed / 8), MAX_STEP_BYTES);
     const wanted = Math.max(needed, Math.min(needed + Math.floor(step), expectedBytes));
-    const giveUpAt = performance.now() + patienceMs;
+    const giveUpAt = performance.now() + retryTimeoutMs;
     for (;;) {
       try {
         const reserved = await this.#reserve(needed, wanted);
@@ -86,7 +86,7 @@ export class Reservation {
       } catch (error) {
         const away = error instanceof AppError && error.code === 'redis_unavailable';
         if (!away || performance.now() >= giveUpAt) throw error;
-        // An upload of hours does not end because Redis is restarted; its sender waits meanwhile.
+        // An upload of hours survives a restart of Redis; its sender waits meanwhile.
         await sleep(RETRY_MS);
       }
     }

@@ -1,6 +1,6 @@
 /**
- * One upload → the blobs of a part, in one pass: undo gzip, hash, find the ends of records, cut chunks, write. Memory is a
- * chunk, a record and 24 bytes for each chunk, whatever comes, because the blob store takes no faster than it writes.
+ * Stores one upload as the blobs of a part, in one pass: gunzip, hash, split into records, group into chunks, write. It needs
+ * memory for a chunk, a record and 24 bytes per chunk, whatever the input, because it reads no faster than the blob store writes.
  */
 import { createHash } from 'node:crypto';
 import { dataKey, indexKey, IndexWriter } from '../../shared/store/batches/layout.ts';
@@ -14,41 +14,41 @@ import type { StoredHeader, StoredPart } from '../../shared/contract/batches.ts'
 import { AppError } from '../../shared/contract/problems.ts';
 import { withPace, type UploadPace } from './upload-pace.ts';
 
-/** Records in a chunk at most: a bound on what a worker holds when the texts are tiny. */
+/** Most records of a chunk: bounds the memory of a worker when the texts are tiny. */
 export const CHUNK_ROWS = 4096;
 
 export interface UploadOptions {
-  /** Without `.data` and `.index`. */
+  /** Name of the blobs, without `.data` and `.index`. */
   blob: string;
   gzip: boolean;
   input: InputSpec;
-  /** Told the first bytes of the content, and whether they are all: says what they are if they cannot be read as `input`. */
+  /** Checks the first bytes of the content. @param whole there are no further bytes @returns why `input` cannot read them */
   sniff: (head: Uint8Array, whole: boolean) => string | undefined;
   chunkBytes: number;
   maxRecordBytes: number;
   maxHeader: HeaderLimits;
-  /** The CSV header of the batch, if the input has none. */
+  /** The CSV header from the options of the batch, for an input without a header. */
   storedHeader: StoredHeader;
   /**
-   * Asked before more of the content is stored.
-   * @param bytes of it so far, without gzip
-   * @throws AppError when there is no room for them
+   * Called before more of the content is stored.
+   * @param bytes of the content so far, after gunzip
+   * @throws AppError when a limit is reached
    */
   reserve: (bytes: number) => Promise<void> | undefined;
   /**
-   * Asked before another chunk is stored.
-   * @param chunks of the part, with this one
-   * @throws AppError when there may not be so many
+   * Called before another chunk is stored.
+   * @param chunks of the part, including this one
+   * @throws AppError when the limit is reached
    */
   admitChunk: (chunks: number) => void;
   pace: UploadPace;
-  /** Called whenever bytes have come. */
+  /** Called for each received piece. */
   onBytes: () => void;
 }
 
 /**
- * @throws AppError: `malformed_body` (gzip that is none, or breaks off), `upload_idle`, `invalid_request` (no column with the
- *   text, a bad header, another kind of file), those of `reserve` and `admitChunk`; BlobError. Nothing is left behind then.
+ * @throws AppError: `malformed_body` (invalid or truncated gzip), `upload_idle`, `invalid_request` (no column with the text, a bad
+ *   header, another kind of file), those of `reserve` and `admitChunk`; BlobError. No blob is left behind then.
  */
 export async function storePart(
   blobs: BlobStore,
@@ -95,7 +95,7 @@ export async function storePart(
         yield chunk.bytes;
       }
     } finally {
-      // The blob store may want no more. Whoever does not let go of the body keeps its rest from being read.
+      // When the blob store stops early, this releases the body, so that its rest can be drained.
       await records.return({ lines, multilineRows });
     }
   }
@@ -121,7 +121,7 @@ export async function storePart(
 
 /**
  * The SHA-256 of an upload in hex, without storing it.
- * @returns undefined as soon as it has more than `maxBytes`, without gzip
+ * @returns undefined as soon as it has more than `maxBytes` after gunzip
  * @throws AppError `malformed_body`, `upload_idle`
  */
 export async function digestUpload(
@@ -138,7 +138,7 @@ export async function digestUpload(
   return hash.digest('hex');
 }
 
-/** What was uploaded, without gzip. */
+/** The content of an upload, after gunzip. */
 function contentOf(
   body: AsyncIterable<Uint8Array>,
   { gzip, pace }: Pick<UploadOptions, 'gzip' | 'pace'>,
@@ -147,7 +147,7 @@ function contentOf(
   return gzip ? ungzip(received) : received;
 }
 
-/** The content, after a look at its beginning. Of that a copy is kept: the pieces may be single bytes of large buffers. */
+/** Passes the content through after a check of its start, which is copied: the pieces may be single bytes of large buffers. */
 async function* sniffed(
   content: AsyncIterable<Uint8Array>,
   sniff: UploadOptions['sniff'],
@@ -175,7 +175,7 @@ async function* sniffed(
   if (kept < head.length) yield look(true);
 }
 
-/** Removes the blobs of a part that nobody refers to. */
+/** Deletes the blobs of a part that no batch has. */
 export async function dropPart(blobs: BlobStore, blob: string): Promise<void> {
   await blobs.delete([dataKey(blob), indexKey(blob)]);
 }
@@ -190,9 +190,9 @@ async function* ungzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
 }
 
 const GZIP_PROBLEMS: Record<GzipProblem, (error: GzipError) => string> = {
-  cut: () => 'the gzip stream breaks off before its end: is the file whole?',
+  cut: () => 'the gzip data is truncated: is the file complete?',
   damaged: ({ message }) => `the body is not valid gzip: ${message}`,
-  trailing: () => 'the body has something else behind its gzip data: are two files in one?',
-  hole: () => 'the gzip stream has a hole of zeros: what lies behind it would be lost',
-  members: ({ message }) => `the gzip stream cannot be taken: ${message}`,
+  trailing: () => 'the body has other data after its gzip data: are two files in one?',
+  hole: () => 'the body has zero bytes between gzip members; the data after them would be lost',
+  members: ({ message }) => `the gzip data cannot be accepted: ${message}`,
 };

@@ -1,18 +1,18 @@
-/** How slowly an upload may come. */
+/** Ends uploads that stall or are too slow. */
 import { AppError } from '../../shared/contract/problems.ts';
 
 export interface UploadPace {
-  /** Time in which something must come, in ms. */
+  /** Length of the window in which bytes must arrive, in ms. */
   idleMs: number;
-  /** On average over that time. */
+  /** Lowest average rate over a window. */
   minBytesPerS: number;
 }
 
 /**
- * The body until its end. The time that the reader of this takes before it wants the next piece does not count.
+ * Passes the body through. Only the wait for its next piece counts, not the time that the consumer takes with one.
  *
- * Slow producers are legitimate (a program that computes what it sends), so the least pace is far below what any network has: it
- * ends only uploads that send a byte now and then to stay open. What slow uploads can hold is bounded by MAX_UPLOADS.
+ * Slow producers are legitimate (a program that computes what it sends), so the minimum rate is far below that of any network: it
+ * ends only uploads that send a byte now and then to stay open. MAX_UPLOADS bounds what slow uploads can hold.
  * @throws AppError `upload_idle`; errors of the body
  */
 export async function* withPace(
@@ -23,7 +23,7 @@ export async function* withPace(
   const minBytes = Math.ceil((minBytesPerS * idleMs) / 1000);
   let timer: NodeJS.Timeout | undefined;
   let ended = false;
-  /** Of the window that goes on: bytes that came, and ms that were waited for them. */
+  /** In the current window: bytes received, and ms spent waiting for them. */
   let bytes = 0;
   let waitedMs = 0;
   try {
@@ -55,7 +55,7 @@ function idle(bytes: number, idleMs: number): AppError {
   return new AppError(
     'upload_idle',
     bytes === 0
-      ? `nothing was received for ${seconds} s`
-      : `${bytes} bytes are too little for ${seconds} s; open a batch, and upload parts that are whole when they are sent`,
+      ? `no data was received for ${seconds} s`
+      : `only ${bytes} bytes were received in ${seconds} s; open a batch, and upload parts that are complete before they are sent`,
   );
 }

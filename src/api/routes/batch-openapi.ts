@@ -12,41 +12,45 @@ export const batchId = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-ss
 
 export const batchResponse = (description: string) => json(description, batchSchema);
 export const partResponse = (description: string) => json(description, batchPartSchema);
-/** At least one record: something other than line ends and a byte order mark. */
+/** At least one record: more than line ends and a byte order mark. */
 const someRecords = z.string().openapi({ pattern: '[^\\r\\n\\ufeff]' });
 export const recordsBody = {
   content: {
-    // CSV first: the Swagger UI of /docs fills that in, while it would put JSON Lines into quotes.
+    // CSV first, because the Swagger UI at /docs proposes the first format, and would quote JSON Lines.
     'text/csv': {
-      schema: someRecords.openapi({ description: 'Its header names the column `text_field`.' }),
+      schema: someRecords.openapi({
+        description: 'The header must have the column that `text_field` names.',
+      }),
       example: 'id,text\nr1,utterly charming\nr2,"a tedious, long mess"\n',
     },
     'text/plain': { schema: someRecords, example: 'utterly charming\na tedious mess\n' },
     'application/x-ndjson': {
       schema: someRecords.openapi({
-        description: 'A JSON object a line, the first ones with the field `text_field`.',
+        description: 'One JSON object per line; the first ones must have the field that `text_field` names.',
       }),
       example: '{"id": "r1", "text": "utterly charming"}\n{"id": "r2", "text": "a tedious mess"}\n',
     },
   },
 };
 export const NOT_FOUND = {
-  404: problem('Unknown, removed, or past its retention.'),
+  404: problem('The batch is unknown, removed, or past its retention.'),
 };
 export const BAD_UPLOAD = {
-  400: problem('No body, or gzip that is none or breaks off.'),
+  400: problem('No body, or invalid or truncated gzip.'),
   408: problem('The upload stalled.'),
   413: problem('The batch is too large.'),
-  415: problem('Neither `Content-Type` nor `format` says what it is, or another encoding than gzip.'),
+  415: problem(
+    'Neither `Content-Type` nor `format` names a known format, or `Content-Encoding` is not gzip.',
+  ),
   422: problem('The query or the header of the file is not valid.'),
   429: problem(
-    'You have too many batches or parts, all together take too much space, or Redis has too little left.',
+    'The key has too many batches or parts, the storage for batches is used up, or Redis is nearly full.',
   ),
-  507: problem('The disk of batches or of Redis has too little room.'),
+  507: problem('The disk of the batches or of Redis is nearly full.'),
 };
 
 /**
- * Runs `store` with the upload in the body, which counts as one in flight until it ends.
+ * Runs `store` with the upload in the body, and counts the upload as in flight meanwhile.
  * @throws AppError `uploads_full`; those of bulkBody() and of `store`
  */
 export async function uploading<T>(c: Context<AppEnv>, store: (upload: Upload) => Promise<T>): Promise<T> {

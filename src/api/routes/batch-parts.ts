@@ -39,9 +39,9 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
       body: { required: true, ...recordsBody },
     },
     responses: {
-      200: partResponse('The same part is there already.'),
+      200: partResponse('The same part was uploaded before.'),
       201: partResponse('Stored.'),
-      409: problem('Another part has this number, or the batch takes no more parts.'),
+      409: problem('This number has a part with different content, or the batch takes no more parts.'),
       ...NOT_FOUND,
       ...BAD_UPLOAD,
       ...UNAVAILABLE,
@@ -63,7 +63,7 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
     request: { params, query: NO_QUERY },
     responses: {
       200: {
-        description: 'By number.',
+        description: 'The parts, by number.',
         content: { 'application/json': { schema: z.object({ parts: z.array(batchPartSchema) }) } },
       },
       ...NOT_FOUND,
@@ -91,8 +91,8 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
       },
     },
     responses: {
-      202: batchResponse('The input is whole; work begins. A repeat answers the same.'),
-      409: problem('The parts named are not those that are there, or the batch has ended.'),
+      202: batchResponse('The input is complete; work begins. A repeated request gets the same response.'),
+      409: problem('The listed parts differ from the uploaded ones, or the batch has ended.'),
       ...NOT_FOUND,
       ...BAD_BODY,
       ...UNAVAILABLE,

@@ -1,4 +1,4 @@
-/** The route that streams the results of a batch, and its end when they break off. */
+/** The route that streams the results of a batch, and breaks the response off when they cannot be read to their end. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
@@ -16,7 +16,7 @@ export interface BatchResultRouteDeps {
   batches: BatchService;
   results: BatchResults;
   config: Config;
-  /** Fires when the server shuts down, so that no follower keeps it. */
+  /** Fires when the server shuts down, so that no follower delays it. */
   stopping: AbortSignal;
   logger: Logger;
 }
@@ -36,18 +36,18 @@ export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEn
       query: z.strictObject({
         after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
           .optional()
-          .openapi({ description: 'The last `line` that you have.' }),
+          .openapi({ description: 'Results start after this `line`: the last one that you have.' }),
         follow: z
           .enum(['true', 'false'])
           .optional()
           .openapi({
-            description: `\`true\`: go on until the batch is final. An empty line after ${config.FOLLOW_HEARTBEAT_S} s of silence shows that the connection lives; skip it.`,
+            description: `\`true\`: wait for further results until the batch is final. After ${config.FOLLOW_HEARTBEAT_S} s without results, an empty line keeps the connection alive; skip it.`,
           }),
       }),
     },
     responses: {
       200: {
-        description: 'What is finished, up to the first record that is not.',
+        description: 'The finished results, up to the first record without one.',
         content: { 'application/x-ndjson': { schema: z.string() } },
       },
       ...NOT_FOUND,
@@ -58,7 +58,7 @@ export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEn
     const { id: batch } = c.req.valid('param');
     const { after = 0, follow } = c.req.valid('query');
     const lease = c.get('inFlight').downloads.acquire(c.get('owner'), 1);
-    // When the answer has been sent or its client is gone. A stream that nobody has begun to read ends without a word.
+    // On the close of the connection's response: a stream of which nothing was read does not report its end.
     if (c.env.outgoing.destroyed) lease.release();
     else c.env.outgoing.once('close', () => lease.release());
     const record = await batches.read(c.get('owner'), batch);
@@ -70,18 +70,19 @@ export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEn
       signal,
     });
     const visibly = breakingOff(c, pieces, (error) => {
-      if (!signal.aborted) logger.warn({ batch, reason: error.message }, 'results break off');
+      if (!signal.aborted)
+        logger.warn({ batch, reason: error.message }, 'a response with results was cut off');
     });
     c.header('Content-Type', 'application/x-ndjson');
     c.header('Cache-Control', 'no-store');
-    // The types know JSON bodies only.
+    // The types of the route allow only JSON bodies.
     return c.body(ReadableStream.from(visibly) as ReadableStream<Uint8Array<ArrayBuffer>>, 200) as never;
   });
 
   return app;
 }
 
-/** The pieces of an answer. When they fail, it ends without the end of its chunked encoding, for the caller to see. */
+/** Passes the pieces of a response through. When they fail, the response ends without the end of its chunked encoding, which a client sees. */
 async function* breakingOff(
   c: Context<AppEnv>,
   pieces: AsyncIterable<Uint8Array>,
@@ -92,22 +93,22 @@ async function* breakingOff(
   } catch (error) {
     onError(toError(error));
     await untilSent(c.env.outgoing);
-    // Thrown on, it would do the same, but the server's adapter would print it in full.
+    // Rethrowing would have the same effect, but the server's adapter would print the whole error.
     c.env.outgoing.destroy();
   }
 }
 
 /**
- * Clients of version 0.1 ask for exactly this type, and take an empty line for a row that is none. Others, curl and browsers
- * among them, accept anything.
+ * Whether the client skips empty lines. Clients of version 0.1, which ask for exactly this type, fail on one; others, such as curl
+ * and browsers, accept any type.
  */
 const takesEmptyLines = (c: Context<AppEnv>): boolean =>
   c.req.header('accept')?.trim() !== 'application/x-ndjson';
 
-/** Longest wait for a slow reader to take what came before an answer broke off. */
+/** Longest wait for a slow reader before a response is cut off. */
 const FLUSH_MS = 5000;
 
-/** Until the status and all bytes so far are with the operating system: a reader keeps what came before the break. */
+/** Waits until the operating system has the status and all bytes so far, so that the client receives them. */
 async function untilSent(outgoing: AppEnv['Bindings']['outgoing']): Promise<void> {
   const end = performance.now() + FLUSH_MS;
   while (!outgoing.destroyed && performance.now() < end) {

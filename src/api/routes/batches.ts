@@ -1,4 +1,4 @@
-/** The routes of bulk backfill; docs/bulk.md describes them from outside. */
+/** The routes that create, list, read, resume and cancel batches; docs/bulk.md explains them to users. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import { batchSchema, batchStatusSchema } from '../../shared/contract/batches.ts';
 import { BATCH_ID } from '../../shared/contract/ids.ts';
@@ -55,13 +55,12 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
       headers: IDEMPOTENCY_HEADER,
       body: {
         required: false,
-        description:
-          'The records. With `open=true` there are none yet: no body, or as `text/csv` the header of a CSV.',
+        description: 'The records. With `open=true`: no body, or the header of a CSV as `text/csv`.',
         ...recordsBody,
       },
     },
     responses: {
-      201: replayable(batchResponse('Opened: upload its parts, then complete it.')),
+      201: replayable(batchResponse('The batch is open: upload its parts, then complete it.')),
       202: replayable(batchResponse('The input is stored; work begins.')),
       404: problem('There is no such model.'),
       ...BAD_UPLOAD,
@@ -73,13 +72,13 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
     const owner = c.get('owner');
     if (url === undefined && events !== undefined) {
-      throw new AppError('invalid_request', '`webhook_events` goes with `webhook` only', {
-        errors: [{ path: 'webhook_events', message: 'goes with `webhook` only' }],
+      throw new AppError('invalid_request', '`webhook_events` requires `webhook`', {
+        errors: [{ path: 'webhook_events', message: 'requires `webhook`' }],
       });
     }
-    const wish = url === undefined ? undefined : { url, events };
+    const subscription = url === undefined ? undefined : { url, events };
     const extra = {
-      webhook: webhooks.accept(owner, wish, traceOfRequest(c)),
+      webhook: webhooks.accept(owner, subscription, traceOfRequest(c)),
       idempotencyKey,
     };
     if (open === 'true') {
@@ -143,13 +142,14 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
       params,
       query: z.strictObject({
         restart: z.enum(['true', 'false']).optional().openapi({
-          description: '`true`: begin again from the input, with the weights that are served now.',
+          description:
+            '`true`: start again from the first record, with the model revision that is served now.',
         }),
       }),
     },
     responses: {
-      202: batchResponse('It goes on.'),
-      409: problem('The batch has not failed, and no damaged results were found.'),
+      202: batchResponse('The batch is resumed.'),
+      409: problem('The batch has not failed and has no damaged results.'),
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },
@@ -166,8 +166,8 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     tags: ['Batches'],
     request: { params, query: NO_QUERY },
     responses: {
-      200: batchResponse('Canceled; what was finished can be read.'),
-      204: { description: 'It was final; it is removed with its data.' },
+      200: batchResponse('The batch is canceled; finished results can still be read.'),
+      204: { description: 'The batch was final; it is removed with its data.' },
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },

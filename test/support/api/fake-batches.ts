@@ -305,7 +305,7 @@ export class FakeBatches {
       wanted.parts.length === parts.size &&
       wanted.parts.every((part) => parts.get(part.number)?.sha256 === part.sha256);
     if (!same) return problem(c, 'parts_mismatch', 'not those parts');
-    if (batch.rows.total === 0) return problem(c, 'invalid_request', 'there is no record in the input');
+    if (batch.rows.total === 0) return problem(c, 'invalid_request', 'the input has no records');
     let line = it.firstLine;
     for (const part of [...parts.values()].toSorted((a, b) => a.number - b.number)) {
       for (const chunk of await chunksOf(part.content, spec)) {
