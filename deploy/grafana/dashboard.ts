@@ -67,7 +67,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Batch rows left',
-        about: 'Rows of running batches that have no result yet.',
+        about: 'Rows of running batches without a result.',
         unit: 'short',
         kind: 'stat',
         queries: [query('rows', `sum(${ofQueues('amulet_queued_rows', 'model')})`)],

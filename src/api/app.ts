@@ -1,4 +1,4 @@
-/** The HTTP application: routes and middleware put together. No I/O happens here; a test calls `app.request()`. */
+/** The HTTP application: puts routes and middleware together. It does no I/O itself, so tests call `app.request()`. */
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
@@ -38,16 +38,16 @@ export interface AppDeps extends ServiceRoutesDeps {
   batches: BatchService;
   results: BatchResults;
   webhooks: WebhookService;
-  /** Those who may call; undefined: everybody may, as one owner. */
+  /** The API keys of callers; undefined: anyone may call, and all callers are one owner. */
   keys: KeyLookup | undefined;
   /** Keys of those who run the service: ADMIN_KEYS. */
   admins: KeySet;
-  /** Told of every request with a key. */
+  /** Records every open request that has a key. */
   requests?: OpenRequests;
   limit: RateLimit;
   inFlight: InFlight;
   observe: Observe;
-  /** The page of the queues, which has keys of its own. */
+  /** The page of the queues, for admins. */
   board?: Hono<AppEnv> | undefined;
   /** Fires when the server shuts down. */
   stopping: AbortSignal;
@@ -67,9 +67,9 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
   const hasOwnKeys = (method: string, path: string) =>
     (board !== undefined && isBoard(path)) || (admins.size > 0 && isModelRemoval(method, path));
-  const refuseForeign = createOriginGuard(config, keys !== undefined);
+  const originGuard = createOriginGuard(config, { hasKeys: keys !== undefined });
   app.use(async (c, next) => {
-    refuseForeign?.(c.req.method, (name) => c.req.header(name));
+    originGuard?.(c.req.method, (name) => c.req.header(name));
     const open = isOpen(c.req.path);
     const key =
       keys === undefined || open || hasOwnKeys(c.req.method, c.req.path)
@@ -82,7 +82,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     const lease = open ? undefined : inFlight.requests.acquire(owner, 1);
     try {
       if (key) {
-        // Not there when a test calls app.request().
+        // Missing when a test calls app.request().
         const { outgoing } = (c.env as Partial<AppEnv['Bindings']> | undefined) ?? {};
         if (outgoing) requests?.add(outgoing, key);
         await limit(c, key);
@@ -112,7 +112,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     docsRoutes(app, {
       version: deps.version,
       keys: keys !== undefined,
-      guarded: refuseForeign !== undefined,
+      guarded: originGuard !== undefined,
       webhooks: keys !== undefined || config.WEBHOOK_SECRET.length > 0,
     }),
   );
@@ -126,6 +126,6 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
 function noBoard(): never {
   throw new AppError(
     'not_found',
-    `this page is there only with ADMIN_KEYS: make one with \`npx ${PACKAGE} key create ops\`, and put its line there`,
+    `this page needs ADMIN_KEYS: create a key with \`npx ${PACKAGE} key create ops\`, and add its line to ADMIN_KEYS`,
   );
 }

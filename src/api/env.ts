@@ -3,20 +3,20 @@ import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { InFlight } from './load/in-flight.ts';
 
-/** What the server and the middleware leave in the context of a request. */
+/** The Hono context of a request: what the server and the middleware put into it. */
 export interface AppEnv {
   /** Missing when a test calls `app.request()`. */
   Bindings: HttpBindings;
   Variables: RequestIdVariables & {
-    /** Name of the API key that made the request; without keys everybody is the same owner. */
+    /** Name of the API key that made the request; without keys, all callers are one owner. */
     owner: string;
-    /** What it may hold, and all requests together. */
+    /** Limits for what all requests hold together. */
     inFlight: InFlight;
-    /** Its span's, as shared/runtime/trace-context.ts writes it; only while tracing is on. */
+    /** Trace of the request's span, as shared/runtime/trace-context.ts writes it; only while tracing is on. */
     trace?: string;
-    /** `WWW-Authenticate` of a 401, where it is no API key that is missing. */
+    /** `WWW-Authenticate` of a 401 that asks for something other than an API key. */
     challenge?: string;
-    /** What it was answered with, if that was a problem. */
+    /** Code of the problem that the request was answered with, if any. */
     problem?: ProblemCode;
   };
 }

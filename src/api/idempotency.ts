@@ -1,4 +1,4 @@
-/** `Idempotency-Key`: which id a request was given first, so that a repeat after a crash, a timeout or a race gets the same. */
+/** `Idempotency-Key`: keeps the id that a request was given first, so that a repeat after a crash, a timeout or a race gets it again. */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
@@ -13,21 +13,24 @@ export class IdempotencyKeys {
   readonly #key: RedisKey<[owner: string, hash: string]>;
   readonly #content: string;
 
-  /** @param of the key of what is created, jobs and batches having one each; and what must be the same in a repeat */
+  /**
+   * @param key the Redis key of what is created: jobs and batches have one each
+   * @param content names what a repeat must have in common with the first request, for the error
+   */
   constructor(
     { redis, config }: { redis: Redis; config: Config },
-    of: { key: RedisKey<[owner: string, hash: string]>; content: 'body' | 'query' },
+    { key, content }: { key: RedisKey<[owner: string, hash: string]>; content: 'body' | 'query' },
   ) {
     this.#redis = redis;
     this.#prefix = config.REDIS_PREFIX;
-    this.#key = of.key;
+    this.#key = key;
     this.#ttlS = config.IDEMPOTENCY_TTL_S;
-    this.#content = of.content;
+    this.#content = content;
   }
 
   /**
-   * Reserves an id, whoever else tries in the same moment.
-   * @param request what must be the same in a repeat
+   * Reserves an id; of several at once, only one reserves its own.
+   * @param request must be the same in a repeat
    * @returns the id reserved earlier under this key, or undefined when `id` is reserved now
    * @throws AppError `idempotency_mismatch` when the key belongs to another request
    */
@@ -69,18 +72,18 @@ export class IdempotencyKeys {
     if (reservedHash === hash) return id;
     throw new AppError(
       'idempotency_mismatch',
-      `this Idempotency-Key belongs to a request with another ${this.#content}`,
+      `this Idempotency-Key was used for a request with another ${this.#content}`,
     );
   }
 
-  /** Where the id is kept that was reserved under a key: the last word of a string. */
+  /** Redis key of a reservation, a string `<hash of the request> <id>`. */
   redisKey(owner: string, key: string): string {
     return this.#key(this.#prefix, owner, sha256(key));
   }
 }
 
 function hashOf({ webhook, ...rest }: { webhook?: Webhook | undefined }): string {
-  // A repeat has a trace of its own.
+  // Each repeat has another trace.
   const request = webhook === undefined ? rest : { ...rest, webhook: { ...webhook, trace: '' } };
   return sha256(JSON.stringify(request));
 }

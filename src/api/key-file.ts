@@ -1,7 +1,7 @@
 /**
- * The keys of API_KEYS and API_KEYS_FILE. The file is looked at once a second, as fs.watch misses what Kubernetes and editors do:
- * a secret is a link that is moved to another folder, a saved file is another one with its name. What cannot be used changes
- * nothing: the earlier keys hold until the file is right again. Each instance of the API looks for itself.
+ * The API keys of API_KEYS and API_KEYS_FILE. The file is checked once a second, because fs.watch misses how Kubernetes and
+ * editors change it: a secret is a link that is moved to another folder, and saving replaces the file by another of the same name.
+ * A file that cannot be used changes nothing: the earlier keys stay valid until it can. Each API instance checks for itself.
  */
 import { open, stat } from 'node:fs/promises';
 import { KeySet, parseKeyLine, type ApiKey } from '../shared/runtime/api-keys.ts';
@@ -11,7 +11,7 @@ import { toError } from '../shared/runtime/to-error.ts';
 import type { Logger } from '../shared/runtime/logger.ts';
 import { decodeText } from '../shared/runtime/text-file.ts';
 
-const LOOK_MS = 1000;
+const CHECK_MS = 1000;
 const BYTES_PER_KEY = 1000;
 /** Names in one log line. */
 const MAX_NAMES = 50;
@@ -21,7 +21,7 @@ type KeyConfig = Pick<Config, 'API_KEYS' | 'API_KEYS_FILE' | 'MAX_API_KEYS'>;
 export interface ReloadableKeysDeps {
   config: KeyConfig;
   logger: Logger;
-  /** After each change, with the keys that hold now. */
+  /** Called after each change, with the keys that are valid now. */
   onChange: (keys: KeySet) => void;
 }
 
@@ -29,101 +29,99 @@ export interface ReloadableKeysDeps {
 export class ReloadableKeys {
   readonly #deps: ReloadableKeysDeps;
   #keys: KeySet;
-  /** What the file looked like when it was read, and when it was last looked at. */
-  #read: string;
-  #seen: string;
+  /** Fingerprint of the file when it was last read, and when it was last checked. */
+  #readFingerprint: string;
+  #checkedFingerprint: string;
   #timer: NodeJS.Timeout | undefined;
-  #busy: Promise<void> = Promise.resolve();
-  /** Why the file cannot be used; undefined: it can. */
-  #trouble: string | undefined;
+  #pending: Promise<void> = Promise.resolve();
+  /** Why the file cannot be used; undefined: it can be. */
+  #problem: string | undefined;
 
   /** @throws StartupError when there is no key, or one cannot be used */
   static async open(deps: ReloadableKeysDeps): Promise<ReloadableKeys> {
     const file = deps.config.API_KEYS_FILE;
     const fingerprint = file === undefined ? '' : await fingerprintOf(file);
     const keys = await readKeys(deps.config);
-    if (keys.size === 0) throw new StartupError(`API_KEYS_FILE=${file}: it has no keys`);
+    if (keys.size === 0) throw new StartupError(`API_KEYS_FILE=${file}: the file has no keys`);
     return new ReloadableKeys(deps, keys, fingerprint);
   }
 
   private constructor(deps: ReloadableKeysDeps, keys: KeySet, fingerprint: string) {
     this.#deps = deps;
     this.#keys = keys;
-    this.#read = this.#seen = fingerprint;
+    this.#readFingerprint = this.#checkedFingerprint = fingerprint;
   }
 
   get size(): number {
     return this.#keys.size;
   }
 
-  /** False while earlier keys hold because the file cannot be used. */
+  /** False while the file cannot be used, so that earlier keys stay valid. */
   get isFileUsable(): boolean {
-    return this.#trouble === undefined;
+    return this.#problem === undefined;
   }
 
   find(presented: string): ApiKey | undefined {
     return this.#keys.find(presented);
   }
 
-  /** Begins to look at the file, unless it is a pipe or a device, which is read once. */
+  /** Starts to check the file, unless it is a pipe or a device, which is read only once. */
   watch(): void {
-    if (this.#deps.config.API_KEYS_FILE === undefined || this.#read === NOT_A_FILE) return;
-    this.#timer = setInterval(() => void this.#queue(() => this.#look()), LOOK_MS);
+    if (this.#deps.config.API_KEYS_FILE === undefined || this.#readFingerprint === NOT_A_FILE) return;
+    this.#timer = setInterval(() => void this.#queue(() => this.#check()), CHECK_MS);
     this.#timer.unref();
   }
 
-  /** Reads the file now, whether it seems to have changed or not. */
+  /** Reads the file now, whether it has changed or not. */
   reload(): Promise<void> {
     const { config, logger } = this.#deps;
     const { API_KEYS_FILE: file } = config;
-    if (file === undefined || this.#read === NOT_A_FILE) {
-      logger.warn(
-        'SIGHUP: there is no API_KEYS_FILE that could be read again; settings are read at start alone',
-      );
+    if (file === undefined || this.#readFingerprint === NOT_A_FILE) {
+      logger.warn('SIGHUP: no API_KEYS_FILE to reload; settings are read only at start');
       return Promise.resolve();
     }
-    return this.#queue(async () => this.#take(await fingerprintOf(file)));
+    return this.#queue(async () => this.#load(await fingerprintOf(file)));
   }
 
   stop(): void {
     clearInterval(this.#timer);
   }
 
-  /** One after another: an older state of the file must not replace a newer one. */
+  /** Runs `work` after earlier work: an older state of the file must not replace a newer one. */
   #queue(work: () => Promise<void>): Promise<void> {
-    this.#busy = this.#busy.then(work);
-    return this.#busy;
+    this.#pending = this.#pending.then(work);
+    return this.#pending;
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { API_KEYS_FILE: file = '' } = this.#deps.config;
     const now = await fingerprintOf(file);
-    const isSettled = now === this.#seen;
-    const isDue = now !== this.#read || this.#trouble !== undefined;
-    this.#seen = now;
-    // What looks the same twice is no longer being written: half a file would take keys away.
-    if (isDue && isSettled) await this.#take(now);
+    const isSettled = now === this.#checkedFingerprint;
+    const isDue = now !== this.#readFingerprint || this.#problem !== undefined;
+    this.#checkedFingerprint = now;
+    // Wait until the file is the same in two checks: one that is half written would remove keys.
+    if (isDue && isSettled) await this.#load(now);
   }
 
-  /** @param fingerprint of the file before it is read: what changes meanwhile is seen the next time */
-  async #take(fingerprint: string): Promise<void> {
+  /** @param fingerprint of the file before it is read: the next check then sees a change during the read */
+  async #load(fingerprint: string): Promise<void> {
     const { config, logger, onChange } = this.#deps;
     let keys: KeySet;
     try {
       keys = await readKeys(config);
     } catch (error) {
       const reason = toError(error).message;
-      if (reason !== this.#trouble)
+      if (reason !== this.#problem)
         logger.error(
           { reason, keys: this.#keys.size },
-          'API_KEYS_FILE cannot be used: the earlier keys hold',
+          'API_KEYS_FILE cannot be used: the earlier keys stay valid',
         );
-      this.#trouble = reason;
+      this.#problem = reason;
       return;
     }
-    this.#read = fingerprint;
-    if (this.#trouble !== undefined) logger.info('API_KEYS_FILE can be used again');
-    this.#trouble = undefined;
+    this.#readFingerprint = fingerprint;
+    if (this.#problem !== undefined) logger.info('API_KEYS_FILE can be used again');
+    this.#problem = undefined;
     const before = this.#keys;
     this.#keys = keys;
     this.#report(before);
@@ -145,7 +143,7 @@ export class ReloadableKeys {
       new_limits: names(changed),
     };
     if (now.size > 0) logger.info(figures, 'API keys have changed');
-    else logger.warn(figures, 'API_KEYS_FILE has no keys any more: every call is refused until it has some');
+    else logger.warn(figures, 'API_KEYS_FILE has no keys left: every call is refused until it has some');
   }
 }
 
@@ -156,7 +154,7 @@ function names(keys: readonly ApiKey[]): string[] {
 
 const NOT_A_FILE = 'not a regular file';
 
-/** Another one whenever the file, the link to it or its content is another. */
+/** Changes whenever the file, the link to it or its content changes. */
 async function fingerprintOf(file: string): Promise<string> {
   try {
     const found = await stat(file, { bigint: true });
@@ -167,7 +165,7 @@ async function fingerprintOf(file: string): Promise<string> {
   }
 }
 
-/** Those of the settings and of the file. @throws StartupError, which quotes nothing that may be a key */
+/** The keys of the settings and of the file. @throws StartupError that quotes no line: it may be a key */
 async function readKeys({ API_KEYS, API_KEYS_FILE: file, MAX_API_KEYS }: KeyConfig): Promise<KeySet> {
   const lines = file === undefined ? [] : (await readText(file, MAX_API_KEYS * BYTES_PER_KEY)).split('\n');
   const where = file === undefined ? 'API_KEYS' : `API_KEYS_FILE=${file}`;
@@ -182,7 +180,7 @@ async function readKeys({ API_KEYS, API_KEYS_FILE: file, MAX_API_KEYS }: KeyConf
     }
   }
   if (keys.length > MAX_API_KEYS)
-    throw new StartupError(`${where}: there are ${keys.length} keys, and MAX_API_KEYS is ${MAX_API_KEYS}`);
+    throw new StartupError(`${where}: ${keys.length} keys are more than MAX_API_KEYS=${MAX_API_KEYS}`);
   try {
     return new KeySet(keys);
   } catch (error) {
@@ -196,11 +194,11 @@ async function readText(file: string, maxBytes: number): Promise<string> {
   let bytes = 0;
   try {
     await using handle = await open(file);
-    // Not readFile: a device in this place may have no end.
+    // Not readFile: a device may have no end.
     for await (const chunk of handle.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
       bytes += chunk.length;
       if (bytes > maxBytes)
-        throw new StartupError(`${where}: it has more than 1,000 bytes for each of MAX_API_KEYS`);
+        throw new StartupError(`${where}: the file is larger than 1,000 bytes per key of MAX_API_KEYS`);
       chunks.push(chunk);
     }
   } catch (error) {

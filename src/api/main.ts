@@ -115,8 +115,8 @@ async function openKeys(
         config,
         logger,
         onChange: (now) => {
-          const ended = requests.end((key) => now.has(key));
-          if (ended > 0) logger.info({ requests: ended }, 'requests of removed API keys are broken off');
+          const ended = requests.endInvalid((key) => now.has(key));
+          if (ended > 0) logger.info({ requests: ended }, 'requests of removed API keys are ended');
         },
       })
     : undefined;

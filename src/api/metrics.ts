@@ -1,4 +1,4 @@
-/** What an instance of the API measures of its requests, and what it reads of the queues when it is asked. */
+/** The metrics of an API instance: its own requests, and the state of the queues, which is read when they are scraped. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { Priority } from '../shared/contract/ids.ts';
@@ -8,24 +8,24 @@ import type { Load, QueueLoad } from './load/load.ts';
 
 export interface RequestDone {
   method: string;
-  /** Template of the route, or UNKNOWN_ROUTE: no path that callers made up becomes a label. */
+  /** Template of the route, or UNKNOWN_ROUTE: a path that a caller made up must not become a label. */
   route: string;
   status: number;
-  /** Until the answer began: a stream may go on for long. */
+  /** Time to the start of the response: a stream may take long to end. */
   ms: number;
-  /** Why it was refused, if it was. */
+  /** Code of the problem that it was answered with, if any. */
   problem: ProblemCode | undefined;
 }
 
 export const UNKNOWN_ROUTE = 'unknown';
 
-export interface ApiFigures {
-  /** What Redis knows. Rejects while it is away. */
+export interface ScrapedState {
+  /** Rejects while Redis is away. */
   load: () => Promise<Load>;
   /** Jobs that callers wait for. */
   openWaits: () => number;
   inFlight: InFlight;
-  /** Keys that callers may have, and whether they are those of a file that has since become unusable. */
+  /** How many API keys are valid, and whether their file can be used now. */
   keys: () => { size: number; isFileUsable: boolean } | undefined;
   disks: DiskWatch;
 }
@@ -45,73 +45,73 @@ export class ApiMetrics {
     const registers = [registry];
     this.#requests = new Histogram({
       name: 'amulet_http_request_seconds',
-      help: 'Time of each request until its answer began, and in it what a caller asked to wait',
+      help: 'Time from a request to the start of its response, including the wait that the caller asked for',
       labelNames: ['method', 'route', 'status'],
       buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30, 60],
       registers,
     });
     this.#problems = new Counter({
       name: 'amulet_http_problems_total',
-      help: 'Requests answered with a problem, by its code: rate_limited, queue_full, redis_unavailable and others',
+      help: 'Requests answered with a problem, by code: rate_limited, queue_full, redis_unavailable and others',
       labelNames: ['code'],
       registers,
     });
     this.#jobs = new Counter({
       name: 'amulet_submitted_jobs_total',
-      help: 'Jobs that were taken in',
+      help: 'Accepted jobs',
       labelNames: ['model', 'priority'],
       registers,
     });
     this.#texts = new Counter({
       name: 'amulet_submitted_texts_total',
-      help: 'Texts of the jobs that were taken in',
+      help: 'Texts of accepted jobs',
       labelNames: ['model', 'priority'],
       registers,
     });
     this.#waits = new Counter({
       name: 'amulet_waits_total',
-      help: 'Waits for a job that have ended: with its outcome (settled), or without (given_up)',
+      help: 'Waits for a job that ended with its outcome (settled) or without (given_up)',
       labelNames: ['outcome'],
       registers,
     });
     this.#uploaded = new Counter({
       name: 'amulet_upload_bytes_total',
-      help: 'Bytes of input that batches were given, uncompressed',
+      help: 'Bytes of batch input that were uploaded, uncompressed',
       registers,
     });
     this.#canceledDeliveries = new Counter({
       name: 'amulet_canceled_deliveries_total',
-      help: 'Webhook deliveries that their owners have canceled',
+      help: 'Webhook deliveries that their owners canceled',
       registers,
     });
   }
 
-  /** Adds what is read when the metrics are asked for. What Redis does not tell is absent then, and no wrong 0. */
-  watch({ load, openWaits, inFlight, keys, disks }: ApiFigures): void {
+  /** Adds the metrics that are read at each scrape. While Redis is away, its metrics are absent instead of 0. */
+  watch({ load, openWaits, inFlight, keys, disks }: ScrapedState): void {
     const registers = [this.#registry];
     const own = (name: string, help: string, value: () => number) => {
       const read: Gauge = new Gauge({ name, help, registers, collect: () => read.set(value()) });
     };
-    own('amulet_open_waits', 'Jobs that callers wait for just now', openWaits);
+    own('amulet_open_waits', 'Jobs that callers wait for now', openWaits);
     own(
       'amulet_body_bytes',
-      'Bytes of the bodies of requests in flight; uploads to batches are none',
+      'Bytes of the bodies of requests in flight, without uploads to batches',
       () => inFlight.bodyBytes.total,
     );
-    own('amulet_open_downloads', 'Results of batches that are being read', () => inFlight.downloads.total);
-    own('amulet_open_requests', 'Requests without an answer so far', () => inFlight.requests.total);
-    own('amulet_open_uploads', 'Uploads to batches that are under way', () => inFlight.uploads.total);
+    own('amulet_open_downloads', 'Downloads of batch results in flight', () => inFlight.downloads.total);
+    own('amulet_open_requests', 'Requests in flight', () => inFlight.requests.total);
+    own('amulet_open_uploads', 'Uploads to batches in flight', () => inFlight.uploads.total);
     own(
       'amulet_api_keys',
-      'API keys that are accepted; 0 without keys, too, where everybody may call',
+      'Valid API keys; also 0 where no keys are set and anyone may call',
       () => keys()?.size ?? 0,
     );
     own(
       'amulet_api_keys_stale',
-      '1 while API_KEYS_FILE cannot be used and the earlier keys hold, else 0',
+      '1 while API_KEYS_FILE cannot be used and the earlier keys stay valid, else 0',
       () => (keys()?.isFileUsable === false ? 1 : 0),
     );
-    const ofDisks = (name: string, help: string, value: (figures: DiskReading) => number) => {
+    const ofDisks = (name: string, help: string, value: (reading: DiskReading) => number) => {
       const read: Gauge = new Gauge<string>({
         name,
         help,
@@ -119,18 +119,18 @@ export class ApiMetrics {
         registers,
         collect: () => {
           read.reset();
-          for (const figures of disks.readings) read.set({ disk: figures.disk }, value(figures));
+          for (const reading of disks.readings) read.set({ disk: reading.disk }, value(reading));
         },
       });
     };
     ofDisks(
       'amulet_disk_free_bytes',
-      'Room left on the disk of batches, and of the Redis of npm start',
+      'Free bytes on the disk of batches, and on that of the Redis of npm start',
       ({ freeBytes }) => freeBytes,
     );
     ofDisks(
       'amulet_disk_reserve_bytes',
-      'Room to be kept free there: with less, new work is refused',
+      'Bytes that must stay free on that disk: with less, new work is refused',
       ({ reserveBytes }) => reserveBytes,
     );
     const up: Gauge = new Gauge({
@@ -152,7 +152,7 @@ export class ApiMetrics {
         registers,
         collect: async () => {
           read.reset();
-          // Without labels, reset() leaves a 0.
+          // On a metric without labels, reset() leaves a 0.
           read.remove({});
           const now = await load().catch(() => undefined);
           for (const { labels, value } of now ? samples(now) : []) read.set(labels, value);
@@ -162,14 +162,18 @@ export class ApiMetrics {
 
     const ofRedis = (name: string, help: string, value: (redis: Load['redis']) => number) =>
       gauge(name, help, [], ({ redis }) => [{ labels: {}, value: value(redis) }]);
-    ofRedis('amulet_redis_ping_seconds', 'Time that Redis took for a PING', ({ pingMs }) => pingMs / 1000);
+    ofRedis(
+      'amulet_redis_ping_seconds',
+      'Time that Redis took to answer a PING',
+      ({ pingMs }) => pingMs / 1000,
+    );
     ofRedis('amulet_redis_memory_bytes', 'Memory that Redis uses', ({ usedBytes }) => usedBytes);
-    ofRedis('amulet_redis_max_memory_bytes', 'maxmemory of Redis; 0: none', ({ maxBytes }) => maxBytes);
+    ofRedis('amulet_redis_max_memory_bytes', 'maxmemory of Redis; 0: no limit', ({ maxBytes }) => maxBytes);
 
-    gauge('amulet_stored_bytes', 'Bytes of input that batches keep, uncompressed', [], ({ storedBytes }) => [
+    gauge('amulet_stored_bytes', 'Bytes of stored batch input, uncompressed', [], ({ storedBytes }) => [
       { labels: {}, value: storedBytes },
     ]);
-    gauge('amulet_reserved_bytes', 'Bytes that uploads under way have reserved', [], ({ reservedBytes }) => [
+    gauge('amulet_reserved_bytes', 'Bytes reserved by uploads in flight', [], ({ reservedBytes }) => [
       { labels: {}, value: reservedBytes },
     ]);
 
@@ -182,13 +186,13 @@ export class ApiMetrics {
       );
     ofQueues(
       'amulet_queued_texts',
-      'Texts of jobs without an outcome: those that wait and those worked on',
+      'Texts of jobs without an outcome: waiting or being processed',
       ({ texts }) => texts,
     );
     ofQueues('amulet_queued_bytes', 'Bytes of the texts of jobs without an outcome', ({ bytes }) => bytes);
     ofQueues(
       'amulet_queue_oldest_seconds',
-      'Age of the oldest job without an outcome; 0: there is none',
+      'Age of the oldest job without an outcome; 0 without any',
       ({ oldestMs }) => oldestMs / 1000,
     );
 
@@ -199,14 +203,10 @@ export class ApiMetrics {
     ofModels('amulet_live_workers', 'Inference workers that serve a model', ({ workers }) => workers);
     ofModels(
       'amulet_running_batches',
-      'Batches whose input is whole and that have not ended',
+      'Batches with complete input that have not ended',
       ({ batches }) => batches.running,
     );
-    ofModels(
-      'amulet_queued_rows',
-      'Rows of running batches that have no result yet',
-      ({ batches }) => batches.rows,
-    );
+    ofModels('amulet_queued_rows', 'Rows of running batches without a result', ({ batches }) => batches.rows);
   }
 
   requestDone({ method, route, status, ms, problem }: RequestDone): void {

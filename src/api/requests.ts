@@ -1,4 +1,4 @@
-/** Schemas of the bodies and queries that the API accepts; their limits are settings. */
+/** Schemas of the request bodies and queries; their limits are settings. */
 import { z } from 'zod';
 import { batchEvents, jobEvents } from '../shared/contract/webhooks.ts';
 import { inputFormats, MAX_PARTS, quoteModes } from '../shared/contract/batches.ts';
@@ -10,7 +10,7 @@ import { MAX_URL_CHARS, readReceiver, receiverPolicy } from '../shared/runtime/r
 import { textProblem, tooManyChars } from '../shared/contract/text.ts';
 import type { Config } from '../shared/runtime/config.ts';
 
-/** What json-scan.ts says of a list, too. */
+/** The same words as in json-scan.ts. */
 const atMostItems = (max: number): string => `must have at most ${max} items`;
 
 export const completeBatchSchema = z
@@ -23,17 +23,20 @@ export const completeBatchSchema = z
             .string()
             .regex(/^[0-9a-fA-F]{64}$/, 'must be 64 hexadecimal digits')
             .optional()
-            .meta({ description: 'Of the content without `Content-Encoding`; compared, if given.' }),
+            .meta({
+              description:
+                'SHA-256 of the content without `Content-Encoding`, in hex; compared with that of the upload, if given.',
+            }),
         }),
       )
       .min(1, 'must name at least one part')
       .max(MAX_PARTS, atMostItems(MAX_PARTS)),
   })
-  .meta({ id: 'CompleteBatch', description: 'All parts of the input, so that none is missing unnoticed.' });
+  .meta({ id: 'CompleteBatch', description: 'All parts of the input, so that a missing one is noticed.' });
 export type CompleteBatchBody = z.infer<typeof completeBatchSchema>;
 
 const MAX_FIELD_CHARS = 200;
-/** Of a webhook: more than there are, for those who repeat some. */
+/** Most events of a webhook: more than exist, because a request may repeat some. */
 const MAX_EVENTS = 16;
 
 /** Name of a field or column. */
@@ -45,13 +48,13 @@ export function createRequestSchemas(config: Config) {
     .string()
     .regex(NAME, `is not a model name: it must be ${NAME_RULE}`)
     .meta({ description: 'One of `GET /v1/models`.', example: config.DEFAULT_MODEL });
-  /** As JSON Schema says it; its lengths are in code points, as ours are. */
+  /** The rules of `text` as JSON Schema, whose lengths are code points like ours. */
   const textDoc = {
     type: 'string',
     minLength: 1,
     maxLength: config.MAX_TEXT_CHARS,
     pattern: '^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$',
-    description: 'Unicode without NUL and lone surrogates, not only white space.',
+    description: 'Unicode text without NUL and lone surrogates, and not only white space.',
     example: 'a stirring, funny and finally transporting re-imagining'.slice(0, config.MAX_TEXT_CHARS),
   };
   const text = z
@@ -74,7 +77,7 @@ export function createRequestSchemas(config: Config) {
       }
     })
     .meta({
-      description: `Any JSON object of up to ${config.MAX_METADATA_BYTES} bytes and ${config.MAX_METADATA_DEPTH} levels, without numbers that a double does not hold; handed back as it came.`,
+      description: `Any JSON object of up to ${config.MAX_METADATA_BYTES} bytes and ${config.MAX_METADATA_DEPTH} levels, without numbers that a double cannot hold; returned unchanged.`,
     });
   const topK = z.int().min(1).max(1_000_000).nullable();
   const policy = receiverPolicy(config);
@@ -101,7 +104,7 @@ export function createRequestSchemas(config: Config) {
         .max(config.MAX_TEXTS_PER_JOB, atMostItems(config.MAX_TEXTS_PER_JOB))
         .optional()
         .meta({ description: `Up to ${config.MAX_TEXTS_PER_JOB} texts, each a string or \`{id, text}\`.` }),
-      top_k: topK.default(1).meta({ description: 'How many labels per text; null = all.' }),
+      top_k: topK.default(1).meta({ description: 'Labels per text; null: all.' }),
       model: modelName.optional(),
       metadata: metadata.optional(),
       priority: z.enum(['normal', 'low']).default('normal'),
@@ -110,7 +113,7 @@ export function createRequestSchemas(config: Config) {
         .min(1)
         .max(config.MAX_EXPIRES_S)
         .optional()
-        .meta({ description: 'Seconds within which the job must have been started, else it expires.' }),
+        .meta({ description: 'Seconds within which a worker must start the job, or it expires.' }),
       webhook: z
         .strictObject({
           url: webhookUrl,
@@ -119,10 +122,10 @@ export function createRequestSchemas(config: Config) {
             .min(1, 'must name at least one event')
             .max(MAX_EVENTS, atMostItems(MAX_EVENTS))
             .optional()
-            .meta({ description: 'Default: all of them.' }),
+            .meta({ description: 'Default: all events.' }),
         })
         .optional()
-        .meta({ description: 'Be told when the job has ended (docs/webhooks.md).' }),
+        .meta({ description: 'Sends an event when the job has ended (docs/webhooks.md).' }),
     })
     .superRefine((body, context) => exactlyOne(body, ['text', 'texts'], context))
     .meta({ id: 'CreateJob', oneOf: [{ required: ['text'] }, { required: ['texts'] }] });
@@ -160,7 +163,7 @@ export function createRequestSchemas(config: Config) {
       if (body.text === undefined) return;
       for (const option of TEI_OPTIONS) {
         if (body[option] === undefined) continue;
-        context.addIssue({ code: 'custom', path: [option], message: 'goes with `inputs` only' });
+        context.addIssue({ code: 'custom', path: [option], message: 'is allowed only with `inputs`' });
       }
     })
     .meta({
@@ -174,36 +177,41 @@ export function createRequestSchemas(config: Config) {
   /** The query of POST /v1/batches. */
   const createBatch = z.strictObject({
     open: z.enum(['true', 'false']).optional().meta({
-      description: '`true`: no body now; the input comes in parts.',
+      description: '`true`: the input is uploaded in parts later, not in this body.',
     }),
-    format: z.enum(inputFormats).optional().meta({ description: 'Default: what `Content-Type` says.' }),
+    format: z
+      .enum(inputFormats)
+      .optional()
+      .meta({ description: 'Format of the input; default: by `Content-Type`.' }),
     text_field: field.optional().meta({ description: 'Field or column with the text; default `text`.' }),
-    id_field: field.optional().meta({ description: 'Field or column with your id; default `id`, if there.' }),
+    id_field: field
+      .optional()
+      .meta({ description: 'Field or column with your id; default `id`, if the input has one.' }),
     delimiter: z
       .string()
       .regex(/^(?:tab|[!#-~ \t])$/, 'must be `tab` or one ASCII character other than a quote')
       .transform((value) => (value === 'tab' ? '\t' : value))
       .optional()
-      .meta({ description: 'CSV: between fields; default a comma.' }),
+      .meta({ description: 'CSV: separates fields; default a comma.' }),
     quote: z
       .enum(quoteModes)
       .optional()
       .meta({
         description:
-          'CSV: `"`: fields may be quoted and span lines; `none`: quotes are characters like any other; `line`: quoted ' +
-          'fields end on their line, and a line on which one does not is read without quoting. Default: `line` for ' +
-          'tabs, else `"`.',
+          'CSV: `"`: fields may be quoted and span lines; `none`: quotes are ordinary characters; `line`: a quoted field ' +
+          'ends on its line, and a line on which one does not end is read without quoting. Default: `line` for tabs, ' +
+          'else `"`.',
       }),
     columns: z.string().min(1, 'must not be empty').optional().meta({
       description:
-        'CSV: the header, as a CSV record; then the input has none. With `open=true` it may be the body, as `text/csv`.',
+        'CSV: the header as a CSV record, for input without one. With `open=true` it may also be the body, as `text/csv`.',
     }),
     top_k: z
       .string()
       .regex(/^(?:all|[1-9]\d{0,5})$/, 'must be a number from 1 to 999999, or `all`')
       .transform((value) => (value === 'all' ? null : Number(value)))
       .optional()
-      .meta({ description: 'How many labels per text; default 1.' }),
+      .meta({ description: 'Labels per text, or `all`; default 1.' }),
     model: modelName.optional(),
     metadata: z
       .string()
@@ -233,17 +241,17 @@ export function createRequestSchemas(config: Config) {
       .string()
       .regex(
         new RegExp(`^(?:${someBatchEvent})(?:,(?:${someBatchEvent}))*$`),
-        `must be some of ${batchEvents.join(',')}`,
+        `must be one or more of ${batchEvents.join(',')}`,
       )
       .transform((value) => [...new Set(value.split(','))] as (typeof batchEvents)[number][])
       .optional()
-      .meta({ description: 'Comma-separated; default: all of them. Goes with `webhook`.' }),
+      .meta({ description: 'Events to send, comma-separated; default: all. Only with `webhook`.' }),
     first_line: z
       .string()
       .regex(/^[1-9]\d{0,12}$/, 'must be a whole number from 1')
       .transform(Number)
       .optional()
-      .meta({ description: "Number of the input's first line; default 1." }),
+      .meta({ description: "Line number of the input's first line; default 1." }),
   });
 
   const hfClassify = z
@@ -262,7 +270,7 @@ export function createRequestSchemas(config: Config) {
         })
         .nullable()
         .optional(),
-      // Older clients send `{use_cache, wait_for_model}`: both describe what happens here anyway.
+      // Older clients send `{use_cache, wait_for_model}`, both of which describe what the API does anyway.
       options: z.record(z.string(), z.unknown()).optional(),
     })
     .meta({ id: 'HfClassify', description: 'The request of the Hugging Face Inference API.' });
@@ -278,8 +286,8 @@ const TEI_OPTIONS = ['truncate', 'truncation_direction', 'raw_scores'] as const;
 
 /**
  * Text-embeddings-inference reads `"a"` and `["a"]` as one text, `["a", "b"]` as a pair, and `[["a"], ["b"]]` as a batch.
- * Single-sentence classifiers have no use for pairs.
- * @returns what is wrong with the shape of `inputs`, and where
+ * Single-sentence classifiers cannot use pairs.
+ * @returns the problem with the shape of `inputs`, and its path
  */
 function teiProblem(
   inputs: string | (string | string[])[],
@@ -287,7 +295,7 @@ function teiProblem(
 ): { path: number[]; message: string } | undefined {
   if (typeof inputs === 'string') return undefined;
   const asBatch = 'a batch is a list of lists, as in [["a"], ["b"]]';
-  const pair = 'is a pair of texts, which this model does not take';
+  const pair = 'is a pair of texts, which this model cannot classify';
   if (inputs.length === 0) return { path: [], message: 'must contain at least one text' };
   if (inputs.length > maxTexts) return { path: [], message: atMostItems(maxTexts) };
   if (inputs.every((item) => typeof item === 'string')) {
@@ -321,7 +329,7 @@ function shortStringProblem(value: string, maxChars: number): string | undefined
   return tooManyChars(value, maxChars);
 }
 
-/** Bytes of a value as UTF-8 JSON, or undefined when it is nested too deeply to be written. */
+/** Bytes of a value as UTF-8 JSON; undefined when it is nested too deeply to be serialized. */
 function jsonBytes(value: unknown): number | undefined {
   try {
     return Buffer.byteLength(JSON.stringify(value));

@@ -1,4 +1,4 @@
-/** What callers can do about webhooks: ask for them, look at deliveries, have them sent again, read their secret. */
+/** Webhooks for callers: subscribe, read, redeliver and cancel deliveries, read and rotate secrets. */
 import type { Config } from '../shared/runtime/config.ts';
 import type { Delivery, EventType, Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
@@ -19,9 +19,9 @@ export interface WebhookServiceDeps {
   deliveries: DeliveryStore;
   secrets: Secrets;
   admission?: Pick<Admission, 'requireRoom'>;
-  /** Takes a job out of the queue of deliveries, if it is there and nobody works on it. */
+  /** Removes a job from the queue of deliveries, unless it is not there or being processed. */
   dequeue?: (jobId: string) => Promise<void>;
-  /** Told of every delivery that was canceled. */
+  /** Called for every canceled delivery. */
   onCancel?: () => void;
 }
 
@@ -33,21 +33,22 @@ export class WebhookService {
   }
 
   /**
-   * The wish of a request to be told, as it is kept with a job or batch.
-   * @param trace of the request, as webhooks/trace.ts writes it
-   * @throws AppError `invalid_request` when nothing could be signed
+   * The webhook of a request as it is stored with the job or batch.
+   * @param trace of the request, as runtime/trace-context.ts writes it
+   * @throws AppError `invalid_request` while there is no secret to sign with
    */
   accept(
     owner: string,
-    wish: { url: string; events?: EventType[] | undefined } | undefined,
+    requested: { url: string; events?: EventType[] | undefined } | undefined,
     trace: string,
   ): Webhook | undefined {
-    if (!wish) return undefined;
+    if (!requested) return undefined;
     if (owner === EVERYBODY && this.#deps.config.WEBHOOK_SECRET.length === 0) {
-      const message = 'this server sends no webhooks: WEBHOOK_SECRET is not set, so nothing could be signed';
+      const message =
+        'this server sends no webhooks: WEBHOOK_SECRET is not set, and every webhook must be signed';
       throw new AppError('invalid_request', message, { errors: [{ path: 'webhook', message }] });
     }
-    const { url, events } = wish;
+    const { url, events } = requested;
     return { url, ...(events === undefined ? {} : { events }), trace };
   }
 
@@ -61,7 +62,7 @@ export class WebhookService {
     });
   }
 
-  /** @returns a page, newest first, and the id that the next one comes after */
+  /** @returns a page, newest first, and the id that the next page comes after */
   async list(
     owner: string,
     { limit, after, ...filter }: DeliveryFilter & { limit: number; after: string | undefined },
@@ -83,7 +84,7 @@ export class WebhookService {
   }
 
   /**
-   * Makes no further attempts of one that is pending. One that is under way may still get through.
+   * Stops a pending delivery: no further attempts. An attempt that is under way may still succeed.
    * @throws AppError `delivery_not_found`, `delivery_not_pending`
    */
   async cancel(owner: string, id: string): Promise<Delivery> {
@@ -93,18 +94,18 @@ export class WebhookService {
       const ended = await deliveries.cancel(id, config.WEBHOOK_TTL_S);
       if (!ended) throw notFound(id);
       if (ended.status !== 'canceled') {
-        const message = `the delivery ${id} has ended (${ended.status}); only a pending one can be canceled`;
+        const message = `the delivery ${id} has ended (${ended.status}); only a pending delivery can be canceled`;
         throw new AppError('delivery_not_pending', message);
       }
       if (ended.isNew) onCancel?.();
-      // One that a webhook process holds finds out by itself.
+      // A webhook process that holds the delivery finds out by itself.
       await dequeue?.(deliveryJobId(id, ended.run));
       return this.get(owner, id);
     });
   }
 
   /**
-   * Has it sent again, now, whether it was delivered, given up, or waits for its next attempt.
+   * Sends a delivery again now, whether it was delivered, given up, or waits for its next attempt.
    * @throws AppError `delivery_not_found`, `queue_full`
    */
   async redeliver(owner: string, id: string): Promise<Delivery> {
@@ -129,18 +130,18 @@ export class WebhookService {
   }
 }
 
-/** Without keys everybody would read everybody's: whoever runs the server knows WEBHOOK_SECRET. */
+/** Without keys, any caller could read the secret of all; the operator has WEBHOOK_SECRET anyway. */
 function requireKey(owner: string): void {
   if (owner !== EVERYBODY) return;
   throw new AppError(
     'no_api_key',
-    'secrets belong to API keys; without keys webhooks are signed with WEBHOOK_SECRET, which the operator has',
+    'webhook secrets belong to API keys; without keys, webhooks are signed with the WEBHOOK_SECRET of the operator',
   );
 }
 
 function notFound(id: string): AppError {
   const why = isEventId(id)
-    ? 'they are kept for a limited time after their end'
+    ? 'deliveries are kept for a limited time after their end'
     : 'the id of a delivery looks like evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70';
   return new AppError('delivery_not_found', `there is no delivery ${shownId(id)}; ${why}`);
 }

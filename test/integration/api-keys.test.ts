@@ -117,9 +117,9 @@ describe('without a key', () => {
 
   test.each([
     ['none', undefined, 'send `Authorization: Bearer <key>`'],
-    ['one that is unknown', `Bearer ${newKey()}`, 'this key is not known here'],
-    ['one with something behind it', `Bearer ${keys.alice}x`, 'this key is not known here'],
-    ['the hash of one', `Bearer ${keyLine('x', keys.alice).slice(2)}`, 'this key is not known here'],
+    ['one that is unknown', `Bearer ${newKey()}`, 'this API key is not known here'],
+    ['one with something behind it', `Bearer ${keys.alice}x`, 'this API key is not known here'],
+    ['the hash of one', `Bearer ${keyLine('x', keys.alice).slice(2)}`, 'this API key is not known here'],
     [
       'another scheme',
       `Basic ${Buffer.from(`alice:${keys.alice}`).toString('base64')}`,
@@ -280,7 +280,7 @@ describe('a key with a limit', () => {
     expect(last.headers.get('retry-after')).toBe(last.headers.get('ratelimit-reset'));
     expect(last.body).toMatchObject({
       code: 'rate_limited',
-      detail: 'this key may make 5 requests a minute',
+      detail: 'this key may make at most 5 requests per minute',
     });
     const { status, headers } = await call('alice', '/v1/models');
     expect([status, headers.get('ratelimit-limit')]).toEqual([200, null]);
@@ -354,14 +354,18 @@ describe('a configuration that is wrong ends the API with one line', () => {
     [
       'a file without an end',
       { API_KEYS_FILE: '/dev/zero' },
-      /API_KEYS_FILE=\/dev\/zero: it has more than 1,000 bytes/,
+      /API_KEYS_FILE=\/dev\/zero: the file is larger than 1,000 bytes/,
     ],
     [
       'one key too many',
       { API_KEYS: `${keyLine('a', 'x')},${keyLine('b', 'y')}`, MAX_API_KEYS: '1' },
-      /API_KEYS: there are 2 keys, and MAX_API_KEYS is 1/,
+      /API_KEYS: 2 keys are more than MAX_API_KEYS=1/,
     ],
-    ['a file without keys', { API_KEYS_FILE: '/dev/null' }, /API_KEYS_FILE=\/dev\/null: it has no keys/],
+    [
+      'a file without keys',
+      { API_KEYS_FILE: '/dev/null' },
+      /API_KEYS_FILE=\/dev\/null: the file has no keys/,
+    ],
   ])('%s', async (_, env, line) => {
     const api = new Process('api/main.ts', {
       REDIS_URL: inject('redisUrl'),

@@ -106,7 +106,7 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
     { body: '{"text":"a"}', headers: { 'Content-Type': 'application/json; charset=ISO-8859-1' } },
     415,
     'unsupported_media_type',
-    'charset=ISO-8859-1 is not read here; convert the body to UTF-8',
+    'charset=ISO-8859-1 is not supported; send the body as UTF-8',
   ],
   ['no content type', { body: Buffer.from('{"text":"a"}') }, 415, 'unsupported_media_type', 'not none'],
   [
@@ -233,7 +233,7 @@ const READS: [method: string, path: string, status: number, code: string, says: 
   ['GET', '/v1/batches?after=%00', 422, 'invalid_request', 'after must be the `next`'],
   ['GET', '/v1/webhooks?after=evt_', 422, 'invalid_request', 'after must be the `next`'],
   ['GET', '/v1/models?limit=1', 422, 'invalid_request', 'limit is not a known field'],
-  ['POST', '/v1/batches?text_field=%ff', 422, 'invalid_request', 'text_field has a % that does not begin'],
+  ['POST', '/v1/batches?text_field=%ff', 422, 'invalid_request', 'text_field has a % that does not start a UTF-8 escape'],
   ['POST', '/v1/batches?text_field=100%', 422, 'invalid_request', 'write % as %25'],
   ['POST', '/v1/batches?model=a&model=b', 422, 'invalid_request', 'model is given twice'],
   ['POST', '/v1/batches?a%5b=1&a[=2', 422, 'invalid_request', 'a[ is given twice'],
@@ -300,7 +300,7 @@ test.each(['text/csv; charset=windows-1252', 'text/plain;charset="UTF-16LE"'])(
     });
     expect([response.status, await response.json()]).toMatchObject([
       415,
-      { detail: expect.stringContaining('convert the body to UTF-8') as string },
+      { detail: expect.stringContaining('send the body as UTF-8') as string },
     ]);
   },
 );

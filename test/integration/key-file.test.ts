@@ -147,11 +147,11 @@ describe('what cannot be used changes nothing, and is said once', () => {
       () => fs.writeFileSync(file, `\uFEFF${line('carol')}`, 'utf16le'),
       /not UTF-8 but UTF-16/,
     ],
-    ['one key too many', () => fs.writeFileSync(file, many(6)), /there are 6 keys, and MAX_API_KEYS is 5/],
+    ['one key too many', () => fs.writeFileSync(file, many(6)), /6 keys are more than MAX_API_KEYS=5/],
     [
       'more bytes than keys need',
       () => fs.writeFileSync(file, `#${'x'.repeat(5000)}\n`),
-      /more than 1,000 bytes/,
+      /larger than 1,000 bytes per key/,
     ],
   ])('%s', async (_, spoil, reason) => {
     const from = stack.api.output.length;
@@ -170,7 +170,7 @@ describe('what cannot be used changes nothing, and is said once', () => {
     );
     expect(entries[0]).toMatchObject({
       level: 50,
-      msg: 'API_KEYS_FILE cannot be used: the earlier keys hold',
+      msg: 'API_KEYS_FILE cannot be used: the earlier keys stay valid',
       reason: expect.stringMatching(reason),
     });
     const unlike = entries.filter(({ reason: other }) => other !== undefined && !reason.test(other));
@@ -271,7 +271,8 @@ describe('what a key has under way when it is taken away', () => {
     expect(bobs.map(({ outcome }) => outcome)).toEqual(['broken off', 'broken off', 'broken off']);
     expect(alices.map(({ outcome }) => outcome)).toEqual(['open', 'open', 'open']);
     expect(await status('bob')).toBe(401);
-    const done = logged(from).find((entry) => entry.includes('broken off')) ?? '{}';
+    const done =
+      logged(from).find((entry) => entry.includes('requests of removed API keys are ended')) ?? '{}';
     expect(JSON.parse(done)).toMatchObject({ requests: 3 });
     expect(stack.api.output.slice(from)).not.toMatch(/"level":(50|60)/);
   });
@@ -285,7 +286,7 @@ test('a pipe is read once, and its end takes no key away', async () => {
     fs.writeFileSync(pipe, line('alice'));
     const url = await api.ready;
     api.child.kill('SIGHUP');
-    const reason = 'SIGHUP: there is no API_KEYS_FILE that could be read again';
+    const reason = 'SIGHUP: no API_KEYS_FILE to reload';
     await eventually(() => Promise.resolve(api.output.includes(reason) ? true : undefined));
     const headers = { authorization: `Bearer ${keys.alice}` };
     expect((await fetch(`${url}/health/live`, { headers })).status).toBe(200);

@@ -189,7 +189,7 @@ describe('predict and hfClassify at their limits', () => {
 
 describe('inputs of text-embeddings-inference in another shape', () => {
   const asBatch = 'a batch is a list of lists, as in [["a"], ["b"]]';
-  const pair = 'is a pair of texts, which this model does not take';
+  const pair = 'is a pair of texts, which this model cannot classify';
   test.each<[unknown, (string | number)[], string]>([
     [['a', 'b'], ['inputs'], `${pair}; ${asBatch}`],
     [['a', 'b', 'c'], ['inputs'], `has 3 texts; ${asBatch}`],

@@ -7,7 +7,7 @@ import { composeFile, containerEnvironment } from '../support/processes/compose-
 type Headers = Record<string, string>;
 
 function refusal(headers: Headers, env: Record<string, string> = {}, method = 'POST'): unknown {
-  const guard = createOriginGuard(loadConfig(env), false);
+  const guard = createOriginGuard(loadConfig(env), { hasKeys: false });
   try {
     guard?.(method, (name) => headers[name]);
     return undefined;
@@ -148,11 +148,11 @@ describe('on every address with AUTH=none', () => {
 });
 
 test('is not there where keys decide', () => {
-  expect(createOriginGuard(loadConfig({}), true)).toBeUndefined();
+  expect(createOriginGuard(loadConfig({}), { hasKeys: true })).toBeUndefined();
 });
 
 test('every API without keys has it', () => {
   const hosts = ['127.0.0.1', 'localhost', '::1'].map((HOST) => ({ HOST }));
   for (const env of [...hosts, { HOST: '0.0.0.0', AUTH: 'none' }, { HOST: '0.0.0.0', AUTH: 'optional' }])
-    expect(createOriginGuard(loadApiConfig(env), false), JSON.stringify(env)).toBeDefined();
+    expect(createOriginGuard(loadApiConfig(env), { hasKeys: false }), JSON.stringify(env)).toBeDefined();
 });

@@ -1,12 +1,12 @@
 /**
- * Group commit: jobs that come in while Redis writes earlier ones go out together, as one BullMQ job.
+ * Group commit: jobs that arrive while Redis writes earlier ones are sent together, as one BullMQ job.
  *
  * A BullMQ job costs Redis, its worker and this process several scripts and, with `appendfsync always`, a wait for the
- * disk; alone for each sentence, that is more than half of what the model takes. Measured with 64 clients on 2 cores, CPU
- * outside the model: 2.0 ms a job one by one, 1.2 ms in groups.
+ * disk: for a single sentence, more than half of what the model costs. Measured with 64 clients on 2 cores, CPU outside
+ * the model: 2.0 ms a job one by one, 1.2 ms in groups.
  *
- * While a worker is idle a job waits for nothing but the write that is under way. When all are busy, its turn at a model
- * is a tenth of a second off or more, and a little of it is spent waiting for company.
+ * While a worker is idle, a job waits only for the write that is under way. While all workers are busy, a model is free
+ * for the job in a tenth of a second at the earliest, so the job first waits up to MAX_WAIT_MS for others to join its group.
  */
 import type { Backlog, BacklogSize } from '../../shared/store/jobs/backlog.ts';
 import type { JobPayload } from '../../shared/contract/jobs.ts';
@@ -15,26 +15,26 @@ import { JOB_NAME, jobOptions, queueName } from '../../shared/store/queues.ts';
 import { NO_TRACING, type Tracing } from '../../shared/runtime/tracing.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
-/** Texts and characters of one group: a worker that takes it should have done with it soon. */
+/** Texts and characters of one group, at most: the worker that takes it should finish it soon. */
 const MAX_GROUP_TEXTS = 16;
 const MAX_GROUP_CHARS = 32_768;
 
 /**
- * While all workers are busy, so many jobs are waited for, but not longer than this. The jobs of one batch come back together
- * as new ones, so five are there after 8 ms with a small model and after 25 ms with a slow one, whose queue is longer.
+ * While all workers are busy, a group is sent once it has FLUSH_JOBS jobs, or after MAX_WAIT_MS. Callers whose jobs ended in one
+ * batch submit their next jobs together: five arrive within 8 ms with a small model, within 25 ms with a slow one.
  */
 const FLUSH_JOBS = 5;
 const MAX_WAIT_MS = 30;
 
-/** What is known of the workers that serve a model. */
+/** The workers that serve a model. */
 export interface WorkerLoad {
   workers: number;
-  /** All of them have more to do than they can batch at once. */
+  /** Every worker has more to do than it can batch at once. */
   busyWorkers: boolean;
 }
 
-/** Jobs of the queue that come before those that were added. */
 export interface Added {
+  /** Jobs of the queue that come before those that were added. */
   ahead: number;
 }
 
@@ -51,18 +51,19 @@ interface Group {
   reject: (error: unknown) => void;
 }
 
+/** Jobs of one model and priority that are not in Redis yet. */
 interface PendingQueue {
   priority: Priority;
   model: string;
   /** Not sent yet. */
   open: Group[];
-  /** Sending, or about to. */
+  /** A write is under way or scheduled. */
   sending: boolean;
   /** Jobs in the open groups. */
   jobs: number;
-  /** The workers are busy: there is time to wait for company. */
+  /** The workers are busy: a group waits for more jobs. */
   waitForMore: boolean;
-  /** Ends that wait. */
+  /** Ends the wait for more jobs; undefined while none is under way. */
   flush: (() => void) | undefined;
 }
 
@@ -94,7 +95,7 @@ export class GroupCommit {
     const queue = this.#pendingQueue(priority, model);
     const texts = payload.texts.length;
     const chars = payload.texts.reduce((sum, { text }) => sum + text.length, 0);
-    // A burst is spread over idle workers, or one would run it all; busy ones are fed in as few groups as will do.
+    // A burst is spread over idle workers, or one of them would run it all; busy workers get as few groups as possible.
     const group = groupFor(queue, texts, chars, busyWorkers ? 1 : workers);
     const id = newJobId(group.id);
     group.jobs.push({ id, ...payload });
@@ -107,7 +108,7 @@ export class GroupCommit {
     return { id, added: group.added };
   }
 
-  /** Puts a job into its queue alone, under an id that was given to it before. Adding it again changes nothing. */
+  /** Adds a job in a group by itself, under an id that was reserved for it. Adding it again changes nothing. */
   async addAlone(priority: Priority, model: string, group: string, job: JobPayload): Promise<Added> {
     return this.#add(priority, model, group, [job]);
   }
@@ -115,11 +116,11 @@ export class GroupCommit {
   async #add(priority: Priority, model: string, group: string, jobs: JobPayload[]): Promise<Added> {
     const queue = await this.#queues.get(priority, model);
     const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
-    // Sent together and carried out in this order: a job that is in its queue is in the backlog, too.
+    // Sent together and executed in this order, so a job in its queue is always in the backlog, too.
     const takenIn = this.#backlog.add(queueName(priority, model), sizes);
     const [{ ahead }] = await Promise.all([
       takenIn,
-      // A BullMQ job is in one trace: that of the first of its group (shared/tracing.ts).
+      // A BullMQ job belongs to one trace: that of the first job of its group (runtime/tracing.ts).
       this.#tracing.within(jobs[0]?.trace, () =>
         queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, this.#resultTtlS)),
       ),
@@ -146,7 +147,7 @@ export class GroupCommit {
 
   #schedule(queue: PendingQueue): void {
     queue.sending = true;
-    // What else came in with this turn of the event loop joins in any case.
+    // Jobs of the same turn of the event loop join in any case.
     const send = () => setImmediate(() => void this.#send(queue));
     if (!queue.waitForMore || queue.jobs >= FLUSH_JOBS) {
       send();
@@ -178,12 +179,12 @@ export class GroupCommit {
   }
 }
 
-/** What texts take up of a queue; bytes as UTF-8. */
+/** Texts and their UTF-8 bytes, as a backlog counts them. */
 export function sizeOf(texts: readonly { text: string }[]): BacklogSize {
   return { texts: texts.length, bytes: texts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0) };
 }
 
-/** The group with the fewest texts, once there are enough to spread over; a new one where there is no room. */
+/** The group with the fewest texts, once there are `spread` groups; a new one if none has room. */
 function groupFor(queue: PendingQueue, texts: number, chars: number, spread: number): Group {
   const room = queue.open.filter(
     (group) => group.texts + texts <= MAX_GROUP_TEXTS && group.chars + chars <= MAX_GROUP_CHARS,
@@ -196,7 +197,7 @@ function groupFor(queue: PendingQueue, texts: number, chars: number, spread: num
     if (smallest) return smallest;
   }
   const { promise: added, resolve, reject } = Promise.withResolvers<Added>();
-  // Everybody who submitted a job of the group hears of a failure; nobody may be left to.
+  // A failure reaches everyone who awaits the group; if nobody does, it must not become an unhandled rejection.
   added.catch(() => {});
   const group: Group = {
     id: newGroupId(queue.priority, queue.model),

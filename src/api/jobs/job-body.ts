@@ -1,13 +1,13 @@
-/** Serialises a job as the body of a response. */
+/** Job body: the JSON of a job, whose bytes are shared by all callers that wait for it. */
 import type { Job } from '../../shared/contract/jobs.ts';
 
-/** From so many characters on, the answers to all who wait for a job are one body. */
+/** Bodies of at least this length are shared. */
 const MIN_SHARED_CHARS = 16_384;
 
-/** Bodies by the results that they tell of. */
+/** Shared bodies by the results in them. */
 const bodies = new WeakMap<object, Uint8Array<ArrayBuffer>>();
 
-/** A job as JSON. Calls with the results of one read share the bytes of a large one, which wait for slow clients once, not for each. */
+/** A job as JSON. Calls with the results of one read share the bytes, which then wait for slow clients only once. */
 export function jobBody(job: Job): string | Uint8Array<ArrayBuffer> {
   const known = job.results && bodies.get(job.results);
   if (known) return known;

@@ -169,7 +169,7 @@ export class JobSubmission {
     if (reserved !== undefined) {
       const found = await jobs.readAndSettle(reserved);
       if (found === 'deleted')
-        throw new AppError('job_not_found', `job ${reserved} of this Idempotency-Key was deleted`);
+        throw new AppError('job_not_found', `the job ${reserved} of this Idempotency-Key was deleted`);
       if (found) return { job: await reader.show(reserved, found), replayed: true };
     }
     await this.#admit(entry);

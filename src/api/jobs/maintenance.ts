@@ -1,6 +1,6 @@
 /**
- * What is kept about jobs beside the jobs themselves, and has no end of its own: the lists of their owners, and the backlogs.
- * Any API instance may look after them, at any time.
+ * Job maintenance: cleans up the job lists of owners and the backlogs of queues, which have no TTL. Any API instance may run it,
+ * at any time.
  */
 import type { Redis } from 'ioredis';
 import type { Backlog } from '../../shared/store/jobs/backlog.ts';
@@ -10,11 +10,11 @@ import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 
-/** Jobs that are looked at together. */
+/** Jobs that are checked together. */
 const PAGE = 500;
-/** Pages of one list or backlog in one round on which there is nothing to be dropped; the next round goes on there. */
-const PAGES = 40;
-/** What is younger may be on its way into its queue just now. */
+/** Pages with nothing to drop after which a run leaves a list or backlog; the next run continues there. */
+const MAX_IDLE_PAGES = 40;
+/** Younger jobs may be on their way into their queue. */
 const SETTLING_MS = 60_000;
 
 export interface JobMaintenanceDeps {
@@ -27,13 +27,13 @@ export interface JobMaintenanceDeps {
   resultTtlS: number;
 }
 
-/** Where a job is to be found: in its queue, as a record (a deleted one's, too), or not any more. */
+/** Where a job is: in its queue, in its record (also that of a deleted job), or nowhere. */
 type State = 'waiting' | 'finished' | 'gone';
 
-/** A set of job ids that is gone through, oldest first. */
+/** A set of job ids to clean up, oldest first. */
 interface Sweep {
   name: string;
-  /** Jobs that came in after this (Unix ms) are left alone. */
+  /** Jobs created after this time (Unix ms) are left alone. */
   before: number;
   page: (after: string | undefined) => Promise<string[]>;
   drop: (ids: string[]) => Promise<unknown>;
@@ -43,7 +43,7 @@ interface Sweep {
 
 export class JobMaintenance {
   readonly #deps: JobMaintenanceDeps;
-  /** Where the last round stopped, by key. */
+  /** Where the last run stopped, by key. */
   readonly #positions = new Map<string, string>();
   #running = false;
 
@@ -51,18 +51,18 @@ export class JobMaintenance {
     this.#deps = deps;
   }
 
-  /** One round, unless one is under way. A list that is longer than that is gone on with in the next. */
+  /** Cleans up once, unless a run is under way. The next run continues where this one left long lists. */
   async run(): Promise<void> {
     if (this.#running) return;
     this.#running = true;
     try {
-      await this.#round();
+      await this.#sweepAll();
     } finally {
       this.#running = false;
     }
   }
 
-  async #round(): Promise<void> {
+  async #sweepAll(): Promise<void> {
     const { redis, prefix, backlog, resultTtlS } = this.#deps;
     const now = await redisTime(redis);
     for (const owner of await redis.smembers(ownersKey(prefix))) {
@@ -88,8 +88,8 @@ export class JobMaintenance {
   }
 
   async #sweep({ name, before, page, drop, dropped }: Sweep): Promise<void> {
-    // Jobs come in faster than any fixed number of pages a round could be dropped.
-    for (let idle = 0; idle < PAGES;) {
+    // Only pages without drops count: with a fixed number of pages, jobs could come in faster than they are dropped.
+    for (let idle = 0; idle < MAX_IDLE_PAGES;) {
       const ids = await page(this.#positions.get(name));
       const old = ids.filter((id) => (parseJobId(id)?.createdAt ?? 0) < before);
       const states = await this.#states(old);
@@ -106,7 +106,7 @@ export class JobMaintenance {
 
   async #states(ids: readonly string[]): Promise<State[]> {
     const { redis, records, queues } = this.#deps;
-    // The queue first: a job has its record before it leaves.
+    // The queue first: a job has its record before it leaves the queue.
     const waiting = await Promise.all(
       ids.map(async (id) => {
         const parts = parseJobId(id);

@@ -1,4 +1,4 @@
-/** What `/predict` and `/hf` tell of their results beside the labels: their bodies have the shapes of others. */
+/** Response headers of `/predict` and `/hf` for what their bodies, whose shapes are given by other services, have no room for. */
 import type { Context } from 'hono';
 import type { Job } from '../../shared/contract/jobs.ts';
 
@@ -6,14 +6,14 @@ const TRUNCATED = 'Amulet-Truncated';
 const UNKNOWN = 'Amulet-Unknown';
 
 /**
- * Most texts with a value each. Both lists then have 1 KB at most, of the 4 KB that nginx takes as the headers of an answer
- * by default.
+ * Most texts that get a value each. Both lists then take 1 KB at most, of the 4 KB of response headers that nginx accepts by
+ * default.
  */
 const MAX_LISTED = 64;
 
 const SEVERAL = `With several texts, their values in order, separated by commas; with more than ${MAX_LISTED},`;
 
-/** For the OpenAPI document. */
+/** The headers in the OpenAPI document. */
 export const RESULT_HEADERS = {
   [TRUNCATED]: {
     description: `\`true\` or \`false\`: whether the text had more tokens than the model reads, and the rest was cut. ${SEVERAL} whether any was cut.`,

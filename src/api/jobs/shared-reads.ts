@@ -1,16 +1,16 @@
 /**
- * Reads of jobs, which may have megabytes: one for all who ask for the same job at the same time, and only a few at once, so that
- * neither this process nor the output buffer of Redis holds more than these.
+ * Shared reads: concurrent callers of the same key share one read, and only MAX_READS run at once, so that neither this process
+ * nor the output buffer of Redis holds many jobs of megabytes.
  */
 
-/** Reads that are under way together. */
+/** Reads that run at the same time. */
 const MAX_READS = 16;
 
 export class SharedReads<T> {
   readonly #read: (key: string) => Promise<T>;
-  /** Reads that have not begun: whoever asks for the same joins. */
+  /** Reads that have not started, by key: a caller of the same key joins. */
   readonly #waiting = new Map<string, Promise<T>>();
-  /** Reads that have begun. They may have missed what their latest caller did before it asked, so nobody joins them. */
+  /** Reads that have started, by key. They may miss what a new caller has just written, so it does not join them. */
   readonly #underWay = new Map<string, Promise<T>>();
   readonly #queue: (() => void)[] = [];
   #free = MAX_READS;
@@ -19,7 +19,7 @@ export class SharedReads<T> {
     this.#read = read;
   }
 
-  /** What is read no sooner than now. */
+  /** The result of a read that starts now or later. */
   read(key: string): Promise<T> {
     const waiting = this.#waiting.get(key);
     if (waiting) return waiting;

@@ -1,7 +1,7 @@
 /**
- * Callers that wait for a job to finish. They are told by the PUBLISH inside settle.lua, on the channel of this API
- * instance for jobs it took in itself and on the job's own channel for others. A message can be missed while the
- * connection is down, so every open wait is also looked up every two seconds and after each reconnect.
+ * Waiters: callers that wait for a job to end. The PUBLISH in settle.lua wakes them, on the channel of this API instance for jobs
+ * that it accepted itself, on the job's own channel for others. A message can be missed while the connection is down, so every
+ * awaited job is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
 import type { JobRecord } from '../../shared/contract/jobs.ts';
@@ -14,43 +14,43 @@ import { SharedReads } from './shared-reads.ts';
 export type WaitOutcome = JobRecord | 'deleted' | undefined;
 type Waiter = (outcome: WaitOutcome) => void;
 
-/** Those who wait for one job. */
+/** All waits for one job. */
 interface Wait {
   readonly owner: string;
   readonly waiters: Set<Waiter>;
-  /** The channel on which its end is announced: this instance's, or the job's own, which is listened to as long as they wait. */
+  /** The channel that its end is expected on: this instance's, or the job's own, which is subscribed to only during the wait. */
   listensOn: 'instance' | 'job' | undefined;
 }
 
 export interface WaitOptions {
-  /** Whose job it is. */
+  /** Owner of the job. */
   owner: string;
-  /** The job announces itself on this instance's channel. */
+  /** The job's end is announced on this instance's channel. */
   onInstanceChannel: boolean;
   timeoutMs: number;
-  /** The caller hung up. */
+  /** Fires when the caller hangs up. */
   signal?: AbortSignal | undefined;
 }
 
 const RECHECK_MS = 2000;
-/** Jobs in one MGET: many may have ended while the connection was down, with megabytes of results each. */
+/** Jobs in one MGET: many may have ended while the connection was down, each with megabytes of results. */
 const LOOK_UPS = 16;
 
 export interface WaitersDeps {
-  /** Used for nothing but subscriptions. */
+  /** Used only for subscriptions. */
   subscriber: Redis;
   records: JobRecords;
-  /** This instance's own channel. */
+  /** The channel of this instance. */
   channel: string;
   logger: Logger;
-  /** Told of every wait that has ended, and whether the job had. */
+  /** Called at the end of every wait; `settled`: with the job's outcome. */
   onEnd?: (settled: boolean) => void;
 }
 
 export class Waiters {
   readonly #deps: WaitersDeps;
   readonly #waiting = new Map<string, Wait>();
-  /** Jobs that will be waited for as soon as they are in the queue, and what was heard of them meanwhile. */
+  /** Jobs that will be waited for once they are in the queue, and their outcome if it was announced meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
   readonly #lookUps = new SharedReads((id) => this.#lookUp([id]));
   readonly #timer: NodeJS.Timeout;
@@ -62,7 +62,7 @@ export class Waiters {
     subscriber.on('message', (from: string, message: string) => {
       if (from === channel || records.isDoneChannel(from)) this.#onMessage(message);
     });
-    // ioredis subscribes again by itself after a reconnect; what was published in between has to be looked up.
+    // ioredis subscribes again by itself after a reconnect; outcomes published in between must be looked up.
     subscriber.on('ready', () => {
       subscriber.subscribe(channel).catch(() => {});
       void this.#recheckAll();
@@ -71,12 +71,12 @@ export class Waiters {
     this.#timer = setInterval(() => void this.#recheckAll(), RECHECK_MS);
   }
 
-  /** The server shuts down: nobody waits any more. */
+  /** Whether the server is shutting down, so that waits end at once. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Jobs that are waited for. */
+  /** Number of jobs that callers wait for. */
   get size(): number {
     return this.#waiting.size;
   }
@@ -86,8 +86,8 @@ export class Waiters {
   }
 
   /**
-   * Call before a job of this instance is added, and wait() or forget() after: a fast worker may be done before add() has
-   * returned here, and its message must not be lost.
+   * Records the outcome of a job until wait() or forget(). Call it before the job is added: a fast worker may finish it before
+   * add() has returned, and its message must not be lost.
    */
   expect(id: string): void {
     this.#expected.set(id, undefined);
@@ -101,13 +101,13 @@ export class Waiters {
     return this.#expected.has(id);
   }
 
-  /** Whether somebody waits for this job already, and it is this owner's. */
+  /** Whether a caller of this owner waits for the job already. */
   waitsFor(id: string, owner: string): boolean {
     return this.#waiting.get(id)?.owner === owner;
   }
 
   /**
-   * Waits until a job has an outcome.
+   * Waits for the outcome of a job.
    * @returns undefined after `timeoutMs`, on `signal`, and when the server shuts down
    */
   async wait(id: string, options: WaitOptions): Promise<WaitOutcome> {
@@ -141,13 +141,13 @@ export class Waiters {
         }
         resolve(result);
       };
-      // Thousands may hang up at once.
+      // Thousands of callers may hang up at once.
       const giveUp = () => void ownTurn().then(() => finish(undefined));
       const timer = setTimeout(giveUp, timeoutMs);
       signal?.addEventListener('abort', giveUp, { once: true });
       waiters.add(finish);
     });
-    // Unless it was expected, the job may have finished before anybody listened: look once, when somebody does.
+    // A job that was not expected may have ended before this wait listened: look it up once.
     if (onInstanceChannel) wait.listensOn ??= 'instance';
     if (wait.listensOn !== undefined) {
       if (!expected) void this.#recheck(id);
@@ -161,7 +161,7 @@ export class Waiters {
     return outcome;
   }
 
-  /** Lets everybody go, with no outcome. */
+  /** Ends all waits, without outcome. */
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
@@ -177,7 +177,7 @@ export class Waiters {
         else void this.#recheck(id);
       }
     } catch (error) {
-      this.#deps.logger.error({ err: toError(error) }, 'a message about a finished job could not be read');
+      this.#deps.logger.error({ err: toError(error) }, 'cannot parse a message about finished jobs');
     }
   }
 
@@ -185,7 +185,7 @@ export class Waiters {
     if (this.#expected.has(id)) this.#expected.set(id, outcome);
     const [first, ...others] = this.#waiting.get(id)?.waiters ?? [];
     first?.(outcome);
-    // Thousands of answers in one turn of the event loop would hold up everybody else.
+    // Thousands of answers in one turn of the event loop would block all other requests.
     for (const finish of others) void ownTurn().then(() => finish(outcome));
   }
 
@@ -207,7 +207,7 @@ export class Waiters {
         if (outcome !== undefined) this.#resolve(ids[i] as string, outcome);
       });
     } catch {
-      // Redis is away: the next look comes in two seconds, and at the latest the caller's own timeout.
+      // Redis is away: the next look-up is in two seconds, and the caller's own timeout ends the wait.
     }
   }
 }

@@ -1,26 +1,26 @@
-/** What one connection, and all of them, may hold: Node bounds neither. */
+/** Connection limits: how many there may be, and how long a stuck one stays open. Node limits neither. */
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 export interface ConnectionLimits {
   maxConnections: number;
-  /** ms without progress after which an answer that its client does not read is given up. */
+  /** Milliseconds without progress after which a response that its client does not read is aborted. */
   answerIdleMs: number;
 }
 
 export function limitConnections(server: Server, { maxConnections, answerIdleMs }: ConnectionLimits): void {
   server.maxConnections = maxConnections;
-  // Those between two requests make room for the next one.
+  // Connections between two requests make room for a new one.
   server.on('drop', () => server.closeIdleConnections());
   server.timeout = answerIdleMs;
 }
 
-/** Gives up connections that would stay open without being of use to anybody. */
+/** Closes connections that would stay open without use: those with an unread request body, or whose client does not read. */
 export function closingStuckConnections(handle: RequestListener): RequestListener {
   return (request, response) => {
-    // Nobody reads it, so nobody ends it either when it does not come to its end.
+    // No route reads the body of a GET, so none would notice that it never ends.
     if (hasUnreadBody(request)) response.shouldKeepAlive = false;
-    response.on('timeout', giveUpUnread);
+    response.on('timeout', closeUnread);
     handle(request, response);
   };
 }
@@ -29,7 +29,7 @@ const hasUnreadBody = ({ method, headers }: IncomingMessage): boolean =>
   (method === 'GET' || method === 'HEAD') &&
   (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0);
 
-/** Nothing has moved for server.timeout. Waiting for a job or for more results is no reason to end; unread bytes are. */
-function giveUpUnread(this: ServerResponse, socket: Socket): void {
+/** Called after server.timeout without progress. Waiting for a job or for more results is allowed; unread bytes are not. */
+function closeUnread(this: ServerResponse, socket: Socket): void {
   if (socket.writableLength > 0) socket.destroy();
 }

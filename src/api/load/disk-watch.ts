@@ -1,9 +1,9 @@
-/** The disks of this API: what they have left, for /metrics, and a line in the log when one becomes short of room or has it again. */
+/** Disk watch: measures the free space of the API's disks for /metrics, and logs when one falls below its reserve or recovers. */
 import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
 export interface WatchedDisk {
-  /** What is on it. */
+  /** What the disk holds. */
   disk: 'batches' | 'redis';
   reserve: DiskReserve;
 }
@@ -11,7 +11,7 @@ export interface WatchedDisk {
 export interface DiskReading {
   disk: string;
   freeBytes: number;
-  /** To be kept free. */
+  /** Bytes that must stay free. */
   reserveBytes: number;
 }
 
@@ -26,12 +26,12 @@ export class DiskWatch {
     this.#logger = logger;
   }
 
-  /** As of the last look, so that a disk that hangs holds up no scrape; without those whose folder is not there. */
+  /** The readings of the last check, so that a disk that hangs does not block a scrape; without disks whose folder is missing. */
   get readings(): readonly DiskReading[] {
     return this.#readings;
   }
 
-  /** To be called now and then. */
+  /** Reads the disks. Call it every few seconds. */
   async check(): Promise<void> {
     const all = await Promise.all(
       this.#disks.map(async ({ disk, reserve }) => {
@@ -46,10 +46,13 @@ export class DiskWatch {
       const bytes = { disk, freeBytes, MIN_FREE_DISK_BYTES: reserveBytes };
       if (isShort) {
         this.#short.add(disk);
-        this.#logger.warn(bytes, `the disk of ${disk} has too little room: new work is refused; make room`);
+        this.#logger.warn(
+          bytes,
+          `the disk of ${disk} has too little free space: new work is refused until there is more`,
+        );
       } else {
         this.#short.delete(disk);
-        this.#logger.warn(bytes, `the disk of ${disk} has room again`);
+        this.#logger.warn(bytes, `the disk of ${disk} has enough free space again`);
       }
     }
   }

@@ -1,8 +1,8 @@
-/** Keeps requests with much work for the event loop apart: several that are ready at once would hold up all others in a row. */
+/** Spreads large pieces of work over turns of the event loop: several in one turn would block all other requests meanwhile. */
 
 let last: Promise<void> = Promise.resolve();
 
-/** Resolves in the order of the calls, each in a turn of the event loop of its own. */
+/** Resolves in the order of the calls, each call in a separate turn of the event loop. */
 export function ownTurn(): Promise<void> {
   last = last.then(() => new Promise((resolve) => setImmediate(resolve)));
   return last;

@@ -1,8 +1,8 @@
 /**
- * Requests of one connection, one after the other. HTTP/1.1 lets a client send the next ones without waiting (pipelining), and Node
- * hands over all that came in one read, 64 KB of them, in one turn of the event loop: 20 connections with 10,000 requests each
- * kept everybody else waiting for more than 10 s. Answers go out in the order of the requests anyway, so nothing is lost by
- * beginning with one when the one before it is answered.
+ * Pipelining: handles the requests of one connection one after the other. HTTP/1.1 lets a client send requests without waiting for
+ * responses, and Node handles all that arrived in one read (64 KB) in one turn of the event loop: 20 connections with 10,000
+ * requests each blocked all other callers for more than 10 s. Responses go out in the order of the requests anyway, so starting a
+ * request only after the response to the one before loses nothing.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -14,13 +14,13 @@ interface Connection {
 }
 
 /**
- * @param max requests that may wait for earlier ones of their connection; with one more, the connection is closed: an answer
- *   would have to wait for the others'
+ * @param max requests that may wait for earlier ones of their connection; one more closes the connection, because an error
+ *   response would have to wait for theirs
  */
 export function oneAtATime(handle: RequestListener, max: number): RequestListener {
   const connections = new WeakMap<Socket, Connection>();
 
-  // One function for all requests, as every request pays for this.
+  // One function for all requests: a closure for each would cost every request.
   function next(this: ServerResponse): void {
     const { socket } = this.req;
     const connection = connections.get(socket);

@@ -1,9 +1,9 @@
-/** Who makes a request, by its API key. */
+/** API keys: finds the owner of a request by its key. */
 import type { ApiKey, KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { EVERYBODY } from '../../shared/contract/owner.ts';
 
-/** What tells nothing about anybody: probes, the descriptions of the service, and the page, which asks for a key itself. */
+/** Paths that reveal nothing about any owner: probes, the description of the API, and the page, which asks for a key itself. */
 const OPEN = /^\/(docs(\/.*)?|page\/[^/]+|openapi\.json|health(\/(live|ready))?)?$/;
 
 export const isOpen = (path: string): boolean => OPEN.test(path);
@@ -24,9 +24,9 @@ export function authenticate(keys: KeyLookup, header: string | undefined): ApiKe
     );
   }
   const key = keys.find(presented);
-  if (!key) throw new AppError('unauthorized', 'this key is not known here');
+  if (!key) throw new AppError('unauthorized', 'this API key is not known here');
   return key;
 }
 
-/** Several keys of one name are one owner, for a change of keys. */
+/** Keys with the same name have the same owner, so that a key can be replaced. */
 export const ownerOf = (key: ApiKey | undefined): string => key?.name ?? EVERYBODY;

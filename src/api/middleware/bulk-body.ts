@@ -1,4 +1,4 @@
-/** The body of an upload as it streams in: its format by `Content-Type`, and whether it is compressed. */
+/** Upload bodies: their stream, their format by `Content-Type`, and their compression. */
 import type { Context } from 'hono';
 import { headerTooLong } from '../../shared/bulk/csv.ts';
 import type { BatchSpec } from '../../shared/contract/batches.ts';
@@ -32,7 +32,7 @@ export function bulkType(contentType: string | undefined): BulkType {
   if (type) return type;
   throw new AppError(
     'unsupported_media_type',
-    `send Content-Type: ${Object.keys(TYPES).join(', ')}, not ${name || 'none'}; or say ?format=ndjson, csv or lines`,
+    `send Content-Type: ${Object.keys(TYPES).join(', ')}, not ${name || 'none'}; or add ?format=ndjson, csv or lines`,
   );
 }
 
@@ -40,10 +40,9 @@ export function bulkType(contentType: string | undefined): BulkType {
 const MAX_ENDING_BYTES = 3;
 
 /**
- * The header of a CSV, when it comes as the body of a request that opens a batch: a URL has no room for a long one.
- * @param maxBytes of it, at most
- * @param timeoutS seconds in which it must have come
- * @returns undefined when there is no body, or one of another type
+ * The header of a CSV, sent as the body of a request that opens a batch, because a URL has no room for a long one.
+ * @param timeoutS seconds within which the body must arrive
+ * @returns undefined without a body, or with a body of another type
  * @throws AppError `unsupported_media_type`, `invalid_request`, `body_timeout`, `bodies_full`
  */
 export async function headerBody(
@@ -77,14 +76,14 @@ export function bulkBody(c: Context<AppEnv>): Upload {
   if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'identity') {
     throw new AppError(
       'unsupported_media_type',
-      `Content-Encoding: ${encoding} is not understood here; send gzip, or none`,
+      `Content-Encoding: ${encoding} is not supported; send gzip, or none`,
     );
   }
-  // The server's own stream: turning it into a web stream and back costs more than cutting it into records.
+  // Node's own stream: turning it into a web stream and back costs more than cutting it into records.
   const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
   const body: AsyncIterable<Uint8Array> | null = incoming ? incomingPieces(incoming) : c.req.raw.body;
   if (!body || c.req.header('content-length') === '0') {
-    throw new AppError('empty_body', 'send the records as the body');
+    throw new AppError('empty_body', 'send the records as the request body');
   }
   const gzip = encoding !== 'identity';
   const length = c.req.header('content-length');

@@ -1,4 +1,4 @@
-/** Bodies are UTF-8. One that says it is something else would be read as other texts, or refused for its bytes. */
+/** Charset: bodies must be UTF-8; any other would be decoded to the wrong texts, or be refused for its bytes. */
 import { AppError } from '../../shared/contract/problems.ts';
 
 const CHARSET = /;\s*charset\s*=\s*"?([^\s;"]*)/i;
@@ -8,8 +8,5 @@ const UTF8 = /^(?:utf-?8|us-ascii)$/i;
 export function requireUtf8(contentType: string | undefined): void {
   const charset = CHARSET.exec(contentType ?? '')?.[1];
   if (charset === undefined || UTF8.test(charset)) return;
-  throw new AppError(
-    'unsupported_media_type',
-    `charset=${charset} is not read here; convert the body to UTF-8`,
-  );
+  throw new AppError('unsupported_media_type', `charset=${charset} is not supported; send the body as UTF-8`);
 }

@@ -1,22 +1,22 @@
 /**
- * The body of a request as it comes in, in pieces large enough to be worth the work that each costs behind this.
+ * Incoming pieces: the body of a request as it arrives, joined into pieces that are large enough for the work that each costs.
  *
  * Node's own iterator gives one piece per HTTP chunk, and everything behind it (gzip, hash, scanner, generators, timers) has a cost
- * a piece: 1-byte chunks took 16 s of CPU a MB. What is left is Node's HTTP parser, which calls JavaScript for each chunk.
+ * per piece: 1-byte chunks took 16 s of CPU a MB. The remaining cost is Node's HTTP parser, which calls JavaScript for each chunk.
  */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** At which no more is read until it is taken. */
+/** With this much waiting, reading pauses. */
 const PIECE_BYTES = 64 * 1024;
-/** Below which a little is waited for more: a packet may have a single byte. */
+/** A smaller piece first waits JOIN_MS for more: a packet may have a single byte. */
 const SMALL_BYTES = 4 * 1024;
-const GATHER_MS = 5;
+const JOIN_MS = 5;
 
 /**
- * Left early, it leaves the rest unread and the connection open: the server's adapter reads on to the end of the body, or closes the
- * connection when that is far away. Unread, it would stay in the way of the next request.
- * @throws the connection's error when it breaks off
+ * A caller that stops early leaves the rest unread and the connection open: the server's adapter then reads to the end of the body, or
+ * closes the connection if that is far away. An unread rest would block the next request.
+ * @throws the connection's error when the connection breaks
  */
 export async function* incomingPieces(incoming: IncomingMessage): AsyncGenerator<Buffer, void, undefined> {
   let pieces: Buffer[] = [];
@@ -42,7 +42,7 @@ export async function* incomingPieces(incoming: IncomingMessage): AsyncGenerator
   try {
     for (;;) {
       if (bytes === 0 && !ended && !failure) await new Promise<void>((resolve) => (wake = resolve));
-      if (bytes < SMALL_BYTES && !incoming.complete && !failure) await sleep(GATHER_MS);
+      if (bytes < SMALL_BYTES && !incoming.complete && !failure) await sleep(JOIN_MS);
       if (failure) throw failure;
       if (bytes > 0) {
         const piece = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);

@@ -1,7 +1,7 @@
 /**
- * Reads a JSON body strictly before any schema sees it: size, presence, media type, UTF-8, number of values, nesting, syntax,
- * repeated names and numbers that would change, each with its own error. Bytes that are not UTF-8 are refused, because decoding
- * them leniently would classify a text nobody sent.
+ * JSON bodies: checks size, presence, media type, UTF-8, number of values, nesting, syntax, repeated names and numbers that would
+ * change, each with its own error, before a schema sees the body. Invalid UTF-8 is refused, because a lenient decoder would change
+ * the text.
  */
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
@@ -17,9 +17,9 @@ import { invalidRequest } from './problems.ts';
 import { readBody } from './read-body.ts';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|$)/i;
-/** Reading, parsing and validating a body takes some 5 ms of CPU a MB. */
+/** Larger bodies get a separate turn of the event loop: reading, parsing and validating take some 5 ms of CPU a MB. */
 const LARGE_BYTES = 100_000;
-/** Of a number. The longest that a double holds has 1,077 digits behind the point; nobody writes it. */
+/** Longest number. A double can have up to 1,077 digits after the point, but no client writes them. */
 const MAX_NUMBER_CHARS = 1000;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
@@ -28,14 +28,14 @@ export function jsonBody(config: Config, limits: JsonBodyLimits) {
   const { maxBytes } = limits;
   const tooLarge = () => new AppError('body_too_large', `the body has more than ${maxBytes} bytes`);
   return createMiddleware<AppEnv>(async (c, next) => {
-    // Until the answer: as long as the request waits for a result, what was parsed is in memory.
+    // Held until the response: while the request waits for a result, its parsed body is in memory.
     const lease = c.get('inFlight').bodyBytes.acquire(c.get('owner'));
     try {
       const bytes = await readBody(c, { maxBytes, tooLarge, timeoutS: config.BODY_TIMEOUT_S, lease });
       requireJson(bytes, c);
       if (bytes.length > LARGE_BYTES) await ownTurn();
       const parsed: unknown = parse(bytes, config, limits);
-      // The schema validators behind this one ask for c.req.json(): hand them what is parsed already.
+      // The schema validators call c.req.json(): give them the parsed body.
       c.req.json = <T>() => Promise.resolve(parsed as T);
       await next();
     } finally {
@@ -60,7 +60,7 @@ function requireJson(bytes: Uint8Array, c: Context<AppEnv>): void {
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
     throw new AppError(
       'unsupported_media_type',
-      `Content-Encoding: ${encoding} is not understood here; send plain JSON`,
+      `Content-Encoding: ${encoding} is not supported; send plain JSON`,
     );
   }
 }
@@ -72,7 +72,7 @@ function parse(bytes: Uint8Array, { MAX_METADATA_DEPTH }: Config, limits: JsonBo
   } catch {
     throw new AppError('malformed_json', 'the body is not valid UTF-8');
   }
-  // Metadata, which lies one level below the body, is the only part of unlimited shape, and the only one that is handed back.
+  // Metadata, one level below the body, is the only part of any shape, and the only part that is returned to callers.
   const { excess, losses } = scanJson(text, {
     ...limits,
     maxNumberChars: MAX_NUMBER_CHARS,
@@ -85,7 +85,7 @@ function parse(bytes: Uint8Array, { MAX_METADATA_DEPTH }: Config, limits: JsonBo
   try {
     value = JSON.parse(text);
   } catch (error) {
-    // V8 quotes the input in its message; positions are enough, and texts stay out of logs.
+    // V8's message quotes the input; the position is enough, and keeps texts out of logs.
     const { message } = toError(error);
     const where = /at position \d+(?: \(line \d+ column \d+\))?/.exec(message)?.[0];
     const what = message.includes('end of JSON') ? ': it ends too early' : where ? ` ${where}` : '';

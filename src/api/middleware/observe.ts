@@ -1,4 +1,4 @@
-/** Every request: measured, and with a span of its own that goes on from the caller's. */
+/** Observes every request: its metrics, and a span that continues the caller's trace. */
 import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import type { Tracing } from '../../shared/runtime/tracing.ts';
@@ -37,7 +37,7 @@ export function observe(metrics: ApiMetrics, tracing: Tracing): Observe {
   };
 }
 
-/** The trace that a request and what comes of it belong to: its span's, or the caller's, or one made up. */
+/** The trace of a request and its jobs: that of its span, else the caller's, else a new one. */
 export function traceOfRequest(c: Context<AppEnv>): string {
   return c.get('trace') ?? callersTrace(c);
 }
@@ -46,7 +46,7 @@ function callersTrace(c: Context<AppEnv>): string {
   return traceOf(c.req.header('traceparent'), c.req.header('tracestate'));
 }
 
-/** Never what the caller wrote: there are as many labels as routes. */
+/** The route's template, never the path that the caller wrote: the number of labels must stay small. */
 function routeOf(c: Context<AppEnv>): { method: string; route: string } {
   const matched = matchedRoutes(c).findLast(({ method }) => method !== 'ALL');
   if (!matched) return { method: UNKNOWN_ROUTE, route: UNKNOWN_ROUTE };

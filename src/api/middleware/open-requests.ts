@@ -1,4 +1,4 @@
-/** Requests that are not answered to their end, and their keys: one that is taken away ends its waits, streams and uploads. */
+/** Open requests, by API key: when a key is removed, its waits, streams and uploads are ended. */
 import type { ServerResponse } from 'node:http';
 import type { ApiKey } from '../../shared/runtime/api-keys.ts';
 
@@ -19,13 +19,13 @@ export class OpenRequests {
 
   add(response: ServerResponse, key: ApiKey): void {
     this.#keys.set(response, key);
-    // Not once(), which makes a function each time: it is called once all the same.
+    // Not once(), which creates a function each time; `close` is emitted only once anyway.
     response.on('close', this.#forget);
   }
 
-  /** Breaks off those whose key does not hold any more. A caller that tries again gets a 401. @returns how many */
-  end(holds: (key: ApiKey) => boolean): number {
-    const ended = [...this.#keys].filter(([, key]) => !holds(key));
+  /** Ends the requests whose key is no longer valid; a repeat gets a 401. @returns how many */
+  endInvalid(isValid: (key: ApiKey) => boolean): number {
+    const ended = [...this.#keys].filter(([, key]) => !isValid(key));
     for (const [response] of ended) response.destroy();
     return ended.length;
   }

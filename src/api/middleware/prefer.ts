@@ -1,9 +1,8 @@
-/** How long a request is willing to wait for its answer. */
+/** `Prefer: wait`: how long a request is willing to wait for its result. */
 import { AppError } from '../../shared/contract/problems.ts';
 
 /**
- * Seconds of `Prefer: wait=N` (RFC 7240 §4.3), or undefined when the header does not ask for it. Other preferences are
- * ignored, as the RFC wants it.
+ * Seconds of `Prefer: wait=N` (RFC 7240 §4.3); undefined without it. Other preferences are ignored, as the RFC demands.
  * @throws AppError `malformed_header` when wait is not a number of seconds
  */
 export function preferredWait(header: string | undefined, maxS: number): number | undefined {
@@ -11,7 +10,7 @@ export function preferredWait(header: string | undefined, maxS: number): number 
     const [name, value] = preference.split('=').map((part) => part.trim());
     if (name?.toLowerCase() !== 'wait') continue;
     if (value === undefined || !/^"?\d+"?$/.test(value)) {
-      throw new AppError('malformed_header', `Prefer: wait needs a number of seconds, as in wait=10`);
+      throw new AppError('malformed_header', `Prefer: wait needs a number of seconds, such as wait=10`);
     }
     return Math.min(Number(value.replaceAll('"', '')), maxS);
   }

@@ -1,6 +1,6 @@
 /**
- * Errors → RFC 9457 problem documents. The only place that knows how an error looks over HTTP, and the one that bounds its size:
- * whatever a caller sends, the answer has less than 64 KB.
+ * Problem documents (RFC 9457): turns errors into responses. No other file knows how an error looks over HTTP. Limits their size:
+ * whatever a caller sends, the response has less than 64 KB.
  */
 import type { Context, ErrorHandler, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
@@ -18,7 +18,7 @@ const MAX_ERRORS = 20;
 const MAX_PATH_CHARS = 160;
 const MAX_MESSAGE_CHARS = 300;
 const MAX_DETAIL_CHARS = 2000;
-/** Of a detail that repeats `errors`. */
+/** Longest detail that repeats `errors`. */
 const MAX_SUMMARY_CHARS = 500;
 
 function problemResponse(c: Context<AppEnv>, error: AppError): Response {
@@ -52,29 +52,29 @@ function shownErrors(errors: readonly FieldError[]) {
 
 export function onError(logger: Logger): ErrorHandler<AppEnv> {
   return (thrown, c) => {
-    // The caller hung up in the middle of the body: nobody's fault, and nobody reads the answer.
+    // The caller hung up in the middle of the body: no error of the server, and no one reads the response.
     if ((c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming?.errored === thrown)
-      return problemResponse(c, new AppError('malformed_body', 'the body breaks off'));
+      return problemResponse(c, new AppError('malformed_body', 'the connection ended before the body did'));
     const error = translate(thrown);
     if (error instanceof AppError) {
       if (error.code === 'redis_unavailable')
-        logger.debug({ path: c.req.path, reason: error.message }, 'answered 503');
+        logger.debug({ path: c.req.path, reason: error.message }, 'Redis is unavailable: answered 503');
       if (thrown instanceof BlobError || thrown instanceof DamagedInput)
-        logger.warn({ path: c.req.path, reason: thrown.message }, 'blob store');
+        logger.warn({ path: c.req.path, reason: thrown.message }, 'blob store failed');
       return problemResponse(c, error);
     }
     logger.error({ err: toError(thrown), request: c.get('requestId'), path: c.req.path }, 'unexpected error');
     return problemResponse(
       c,
-      new AppError('internal_error', 'an unexpected error happened; it has been logged'),
+      new AppError('internal_error', 'an unexpected error occurred; it has been logged'),
     );
   };
 }
 
 /**
- * 405 for a known path with a method it does not have, 404 for the rest. The router only says that nothing matched, so
- * the paths are compared again here. A route calls it, too, for what it does not have.
- * @param routes what the application serves, with `:name` for parameters
+ * Answers 405 for a known path without this method, 404 for all others. The router only reports that no route matched, so the paths
+ * are compared again here. Routes call it, too, for files that they do not have.
+ * @param routes all routes of the application, with `:name` for parameters
  */
 export function onNotFound(routes: { method: string; path: string }[]): NotFoundHandler<AppEnv> {
   const known = routes
@@ -107,7 +107,7 @@ export function onNotFound(routes: { method: string; path: string }[]): NotFound
   };
 }
 
-/** What somebody may have meant by a path: with other slashes or letters, or below /v1. */
+/** Paths that may have been meant: with other slashes, in lower case, or below /v1. */
 function alternatives(path: string): string[] {
   const plain = path.replaceAll(/\/{2,}/g, '/').replace(/(.)\/$/, '$1');
   const lower = plain.toLowerCase();
@@ -121,7 +121,7 @@ function translate(thrown: unknown): unknown {
   return thrown instanceof BlobError ? toAppError(thrown) : thrown;
 }
 
-/** Hono's own validators speak in HTTPExceptions. */
+/** Hono's own validators throw HTTPExceptions. */
 function fromHttpException(exception: HTTPException): unknown {
   const codes: Record<number, ProblemCode> = {
     400: 'malformed_json',
@@ -132,14 +132,14 @@ function fromHttpException(exception: HTTPException): unknown {
   return code ? new AppError(code, exception.message) : exception;
 }
 
-/** What every route does with input that its schema refuses. */
+/** Hook of every route for input that its schema refuses. */
 export function onInvalid(result: { success: boolean; error?: { issues: z.core.$ZodIssue[] } }): void {
   if (result.success || !result.error) return;
-  throw invalidRequest(withoutWeaker(result.error.issues).flatMap((issue) => toFieldErrors(issue, [])));
+  throw invalidRequest(withoutWiderLimits(result.error.issues).flatMap((issue) => toFieldErrors(issue, [])));
 }
 
-/** A number beyond 2^53 is beyond its own limit, too: of two limits of a field the narrower one is said. */
-function withoutWeaker(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+/** Keeps the narrower of two limits of a field: a number beyond 2^53 also exceeds the limit of the schema. */
+function withoutWiderLimits(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
   const limitOf = (issue: z.core.$ZodIssue) =>
     issue.code === 'too_big'
       ? Number(issue.maximum)
@@ -160,7 +160,7 @@ function withoutWeaker(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
   });
 }
 
-/** An error that names the invalid fields. */
+/** The error `invalid_request`, which names the invalid fields. */
 export function invalidRequest(errors: FieldError[]): AppError {
   const said = errors
     .slice(0, MAX_ERRORS)
@@ -193,7 +193,7 @@ function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldErr
     case 'invalid_type':
       return [{ path: at, message: `must be ${NAMES[issue.expected] ?? `a ${issue.expected}`}` }];
     case 'invalid_union': {
-      // The branch that got furthest is the one that was meant: its errors are not about the value's own type.
+      // The branch that was meant is the one whose errors are not about the type of the value itself.
       const meant = issue.errors.find(
         (branch) =>
           branch.length > 0 &&

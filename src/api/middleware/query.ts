@@ -1,13 +1,13 @@
-/** Queries are read as their sender meant them, or refused: Hono leaves a wrong escape as it is, and reads the first of two. */
+/** Strict queries: refuses ambiguous ones. Hono leaves a wrong escape as it is, and takes the first of two parameters of one name. */
 import { createMiddleware } from 'hono/factory';
 import type { FieldError } from '../../shared/contract/problems.ts';
 import type { AppEnv } from '../env.ts';
 import { invalidRequest } from './problems.ts';
 
-/** More than any call has. Some 7,000 fit into a URL, and each that no call knows costs several steps and an error of its own. */
+/** More than any route takes. Some 7,000 fit into a URL, and each unknown one would cost several steps and an error. */
 const MAX_PARAMETERS = 50;
 
-/** @throws AppError `invalid_request` for more than MAX_PARAMETERS, for escapes that are not UTF-8, and for a name that is given twice */
+/** @throws AppError `invalid_request` for more than MAX_PARAMETERS, for escapes that are not UTF-8, and for repeated names */
 export const strictQuery = createMiddleware<AppEnv>(async (c, next) => {
   const { url } = c.req;
   const start = url.indexOf('?');
@@ -30,7 +30,7 @@ function queryErrors(query: string): FieldError[] {
     const name = decode(written);
     const value = equals === -1 ? '' : decode(pair.slice(equals + 1));
     if (name === undefined || value === undefined) {
-      errors.set(name ?? written, 'has a % that does not begin an escape of UTF-8; write % as %25');
+      errors.set(name ?? written, 'has a % that does not start a UTF-8 escape; write % as %25');
     } else if (seen.has(name)) errors.set(name, 'is given twice');
     if (name !== undefined) seen.add(name);
   }

@@ -1,4 +1,4 @@
-/** How many requests a minute an API key may make; counted in Redis, for all instances of the API together. */
+/** Rate limit: requests per minute and API key, counted in Redis for all API instances together. */
 import type { Context } from 'hono';
 import type { Redis } from 'ioredis';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
@@ -14,11 +14,11 @@ export interface RateLimitDeps {
   redis: Redis;
   withRedis: WithRedis;
   prefix: string;
-  /** Requests a minute of a key that has no limit of its own; 0: none. */
+  /** Requests per minute of a key whose line has no limit; 0: no limit. */
   perMinute: number;
 }
 
-/** Sets `RateLimit-Limit`, `-Remaining` and `-Reset`. Rejects with `rate_limited` when there are none left. */
+/** Sets `RateLimit-Limit`, `-Remaining` and `-Reset`. Rejects with `rate_limited` when no request is left. */
 export type RateLimit = (c: Context<AppEnv>, key: ApiKey) => Promise<void>;
 
 export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps): RateLimit {
@@ -31,7 +31,7 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
       keyPrefix: '',
       points,
       duration: WINDOW_S,
-      // Who is over the limit costs Redis nothing more.
+      // A key over its limit causes no more calls of Redis.
       inMemoryBlockOnConsumed: points + 1,
     });
     limiters.set(points, made);
@@ -44,7 +44,7 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
       try {
         return { state: await limiterOf(points).consume(rateKey(prefix, key.name)), over: false };
       } catch (thrown) {
-        // Being over the limit is a rejection with figures.
+        // Over the limit, the library rejects with the state.
         if (thrown instanceof RateLimiterRes) return { state: thrown, over: true };
         throw thrown;
       }
@@ -54,7 +54,7 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
     c.header('RateLimit-Remaining', String(over ? 0 : state.remainingPoints));
     c.header('RateLimit-Reset', String(resetS));
     if (!over) return;
-    throw new AppError('rate_limited', `this key may make ${points} requests a minute`, {
+    throw new AppError('rate_limited', `this key may make at most ${points} requests per minute`, {
       retryAfterS: resetS,
     });
   };

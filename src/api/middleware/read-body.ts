@@ -1,4 +1,4 @@
-/** Reads a whole body into memory, within bounds: its size, how long it may take, and what all bodies may hold together. */
+/** Reads a whole body into memory, within limits: its size, the time it takes, and the bytes that all bodies hold together. */
 import type { IncomingMessage } from 'node:http';
 import type { Context } from 'hono';
 import { AppError } from '../../shared/contract/problems.ts';
@@ -7,11 +7,11 @@ import type { Lease } from '../load/fair-share.ts';
 
 export interface ReadBodyOptions {
   maxBytes: number;
-  /** What to answer when there are more. */
+  /** Makes the error for a larger body. */
   tooLarge: () => AppError;
-  /** Seconds in which all of it must have come. */
+  /** Seconds within which the whole body must arrive. */
   timeoutS: number;
-  /** Of InFlight.bodyBytes: holds the bytes that have come, also when this throws. */
+  /** Lease of InFlight.bodyBytes: holds the bytes that have arrived, also when readBody() throws. */
   lease: Lease;
 }
 
@@ -20,17 +20,17 @@ export interface ReadBodyOptions {
  * @throws AppError `tooLarge`, `body_timeout`, `bodies_full`; the connection's error when it breaks off
  */
 export async function readBody(c: Context<AppEnv>, limits: ReadBodyOptions): Promise<Uint8Array> {
-  // The HTTP parser reads no more than Content-Length says, and ignores it beside Transfer-Encoding.
+  // The HTTP parser reads at most Content-Length bytes, and ignores that header beside Transfer-Encoding.
   const length = Number(c.req.header('content-length') ?? Infinity);
   const chunked = c.req.header('transfer-encoding') !== undefined;
   if (!chunked && length !== Infinity && length > limits.maxBytes) throw limits.tooLarge();
   const incoming = (c.env as Partial<AppEnv['Bindings']> | undefined)?.incoming;
-  // Only a test calls the application without a server.
+  // Only tests call the application without a server.
   if (!incoming) return new Uint8Array(await c.req.arrayBuffer());
   return incoming.complete ? takeBuffered(incoming, limits) : collect(incoming, limits);
 }
 
-/** All of it came with the headers, as small bodies do: no listener and no timer. */
+/** For a body that arrived together with the headers, as small ones do: needs no listener and no timer. */
 function takeBuffered(incoming: IncomingMessage, { maxBytes, tooLarge, lease }: ReadBodyOptions): Uint8Array {
   const bytes = (incoming.read() as Buffer | null) ?? NOTHING;
   if (bytes.length > maxBytes) throw tooLarge();
@@ -49,7 +49,7 @@ function collect(
     const finish = (settle: () => void) => {
       clearTimeout(timer);
       incoming.off('data', onData).off('end', onEnd).off('error', fail).off('close', onClose);
-      // Whoever answers decides what becomes of the rest.
+      // The server's adapter decides what becomes of the rest.
       if (!incoming.readableEnded) incoming.pause();
       settle();
     };
@@ -66,14 +66,14 @@ function collect(
     const onEnd = () => finish(() => resolve(bytes.read()));
     const onClose = () => fail(incoming.errored ?? new Error('the connection was closed'));
     const timer = setTimeout(() => {
-      fail(new AppError('body_timeout', `the body did not come within ${timeoutS} s`));
+      fail(new AppError('body_timeout', `the body did not arrive within ${timeoutS} s`));
     }, timeoutS * 1000);
     if (incoming.destroyed) onClose();
     else incoming.on('data', onData).once('end', onEnd).once('error', fail).once('close', onClose);
   });
 }
 
-/** Copies what comes, because the pieces may be millions of single bytes, each a buffer with a cost of its own. */
+/** Copies the pieces into one buffer: they may be millions of single bytes, each in a buffer with its own overhead. */
 class GrowingBuffer {
   #buffer = NOTHING;
   length = 0;

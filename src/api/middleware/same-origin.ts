@@ -1,4 +1,4 @@
-/** Without keys a browser is a way in: what it can reach, any web page in it can send requests to. */
+/** Same-origin guard, for an API without keys: any web page could make a browser send requests to it. */
 import type { Config } from '../../shared/runtime/config.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { createHostCheck, hostnameOf, isLoopbackName } from '../../shared/runtime/request-host.ts';
@@ -7,13 +7,16 @@ import { createHostCheck, hostnameOf, isLoopbackName } from '../../shared/runtim
 export type OriginGuard = (method: string, header: (name: string) => string | undefined) => void;
 
 /**
- * Refuses what pages of other origins make browsers send. A simple POST needs no preflight, so the browser asks nobody, and
- * an API on loopback is also reached under a name that was made to point there (request-host.ts). The rules are those of
- * Go's http.CrossOriginProtection and of `Host`. Programs send no `Origin`, and a `Host` as it was typed.
+ * Refuses requests that pages of other origins make browsers send. A simple POST needs no preflight, so the browser does not ask
+ * first, and an API on loopback can also be reached under a foreign name that resolves to it (request-host.ts). The rules are
+ * those of Go's http.CrossOriginProtection, and a check of `Host`. Programs send no `Origin`, and the `Host` that the user typed.
  *
- * @returns undefined where keys decide
+ * @returns undefined when callers need keys
  */
-export function createOriginGuard({ HOST, PUBLIC_URL }: Config, hasKeys: boolean): OriginGuard | undefined {
+export function createOriginGuard(
+  { HOST, PUBLIC_URL }: Config,
+  { hasKeys }: { hasKeys: boolean },
+): OriginGuard | undefined {
   if (hasKeys) return undefined;
   const isAnswered = createHostCheck(HOST, PUBLIC_URL);
   const publicHost = PUBLIC_URL === undefined ? undefined : hostnameOf(PUBLIC_URL);
@@ -22,10 +25,10 @@ export function createOriginGuard({ HOST, PUBLIC_URL }: Config, hasKeys: boolean
     if (host !== undefined && isAnswered?.(host) === false) {
       throw new AppError(
         'foreign_origin',
-        'without API keys, requests to localhost, loopback addresses and the host of PUBLIC_URL are answered, and this Host is another: set PUBLIC_URL to the address that callers use, or make API keys',
+        'without API keys, only requests to localhost, a loopback address or the host of PUBLIC_URL are answered: set PUBLIC_URL to the address that callers use, or create API keys',
       );
     }
-    // Browsers send it over TLS and to loopback, and no page can set it.
+    // Browsers send this header over TLS and to loopback, and no page can set it.
     const site = header('sec-fetch-site');
     if (site === 'same-origin' || site === 'none') return;
     const origin = header('origin');
@@ -36,7 +39,7 @@ export function createOriginGuard({ HOST, PUBLIC_URL }: Config, hasKeys: boolean
     if (foreign)
       throw new AppError(
         'foreign_origin',
-        'without API keys, requests from other web pages are not answered: behind a proxy, set PUBLIC_URL to the address that callers use; for pages elsewhere, make API keys',
+        'without API keys, requests from other web pages are refused: behind a proxy, set PUBLIC_URL to the address that callers use; for other pages, create API keys',
       );
   };
 
@@ -50,6 +53,6 @@ export function createOriginGuard({ HOST, PUBLIC_URL }: Config, hasKeys: boolean
   }
 }
 
-/** A link on another page that was followed. */
+/** Whether the user followed a link on another page. */
 const isNavigation = (method: string, mode: string | undefined): boolean =>
   (method === 'GET' || method === 'HEAD') && mode === 'navigate';

@@ -1,6 +1,6 @@
 /**
- * Bull Board at `/admin/queues`: a look into BullMQ's queues for those who run the service. It shows the texts of jobs that
- * wait, of all owners, so it has keys of its own, and it changes nothing.
+ * Bull Board at `/admin/queues`: shows BullMQ's queues to admins. Read-only. It shows the texts of waiting jobs of all owners, so it
+ * needs an admin's key.
  */
 import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
@@ -27,7 +27,7 @@ export interface BoardDeps {
 const SELF = "'self'";
 const NONE = "'none'";
 
-/** Its page asks for fonts elsewhere; they stay away. It has styles inside, and data in a script that is none. */
+/** Blocks the fonts that the page asks for elsewhere. Allows its inline styles; its only inline script holds data. */
 const POLICY = {
   defaultSrc: [NONE],
   scriptSrc: [SELF],
@@ -55,13 +55,13 @@ export function createBoard({ admins, catalog, queues, withRedis }: BoardDeps): 
       },
     },
   });
-  // Its own handler would answer 500 with a stack; ours knows what a Redis that is away means.
+  // Bull Board's own handler would answer 500 with a stack trace; ours answers 503 when Redis is not reachable.
   adapter.setErrorHandler((error) => {
     throw toRedisProblem(error);
   });
 
   const shown = new Set<string>();
-  /** Queues come with their models, and with the revisions that batches are pinned to. */
+  /** Adds the queues of new models, and of the revisions that batches are pinned to. */
   const refresh = async () => {
     const models = await catalog.list();
     const all: Promise<Queue<unknown, undefined>>[] = models.flatMap(({ name, revisions }) => [
@@ -85,7 +85,7 @@ export function createBoard({ admins, catalog, queues, withRedis }: BoardDeps): 
   });
   app.use(async (c, next) => {
     if (c.req.method !== 'GET' && c.req.method !== 'HEAD')
-      throw new AppError('method_not_allowed', 'the board is read-only');
+      throw new AppError('method_not_allowed', 'this page is read-only');
     if (c.req.path.startsWith(`${BOARD_PATH}/api/`)) await withRedis(refresh);
     await next();
   });

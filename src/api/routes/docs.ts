@@ -1,4 +1,4 @@
-/** `/openapi.json` and `/docs`: the contract for machines and for people. Served from this process; no CDN. */
+/** `/openapi.json` and `/docs`: the API's description for machines and for people. Served from this process; no CDN. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OpenAPIHono } from '@hono/zod-openapi';
@@ -12,10 +12,10 @@ const ASSETS: Record<string, string> = {
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
 };
 
-/** How the service is reached, as far as its OpenAPI document says so. */
+/** The settings that change the OpenAPI document. */
 interface Access {
   version: string;
-  /** Whether webhooks could be signed. */
+  /** Whether webhooks can be signed. */
   webhooks: boolean;
   /** Whether callers need a key. */
   keys: boolean;
@@ -42,7 +42,7 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPI
   return app;
 }
 
-/** The routes, and what may be answered in place of any of them. */
+/** The OpenAPI document of the routes, with the responses that middleware gives in their place. */
 function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhooks }: Access): object {
   const document = routes.getOpenAPI31Document({
     openapi: '3.1.0',
@@ -69,11 +69,13 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhook
       operation.responses = {
         ...(needsKey && {
           401: problem('No valid API key.'),
-          429: problem('More requests than this key may make.'),
+          429: problem('This key has made too many requests.'),
         }),
-        // What a query or path has of its own is the same mistake everywhere.
+        // Routes may describe their 422 themselves.
         ...(takesQuery(path) && { 422: problem('The query is not valid.') }),
-        ...(guarded && { 403: problem('A page of another origin asked, or `Host` is not this machine.') }),
+        ...(guarded && {
+          403: problem('The request came from a page of another origin, or `Host` is not this machine.'),
+        }),
         ...operation.responses,
       };
     }
@@ -81,10 +83,10 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhook
   return document;
 }
 
-/** As app.ts has it: the probes and pages take any query. */
+/** Whether the path checks its query, as in app.ts: probes and pages take any. */
 const takesQuery = (path: string) => /^\/(?:v1|hf|predict)(?:\/|$)/.test(path);
 
-/** Where nothing could be signed, a request for a webhook is refused: it is not offered. */
+/** Removes the webhook fields: without a secret to sign with, they are refused. */
 function withoutWebhooks({ components, paths }: ReturnType<OpenAPIHono['getOpenAPI31Document']>): void {
   const { properties } = components?.schemas?.CreateJob as { properties: Record<string, unknown> };
   delete properties.webhook;
@@ -101,7 +103,7 @@ interface OperationObject {
   responses?: object;
 }
 
-/** Found, but never imported: the package's entry would run the whole page in this process. */
+/** Resolved, but never imported: the package's entry would run the whole page in this process. */
 const assetPath = (file: string) => fileURLToPath(import.meta.resolve(`swagger-ui-dist/${file}`));
 
 const page = () =>

@@ -39,7 +39,7 @@ import {
 const jobResponse = (description: string) => json(description, jobSchema);
 const params = z.object({ id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm') });
 
-/** The first one is what /docs fills in. */
+/** /docs fills in the first one. */
 const EXAMPLES = {
   one: { summary: 'One text, all labels', value: { text: 'utterly charming', top_k: null } },
   several: {
@@ -72,7 +72,7 @@ export function jobRoutes({
       .openapi({
         type: 'integer',
         minimum: 0,
-        description: `Hold the response until the job is final, for at most so many seconds; more than ${config.MAX_WAIT_S} are ${config.MAX_WAIT_S}.`,
+        description: `Hold the response until the job is final, for at most this many seconds, and never more than ${config.MAX_WAIT_S}.`,
       }),
   });
 
@@ -81,7 +81,7 @@ export function jobRoutes({
     .optional()
     .openapi({
       pattern: '^wait=\\d+$',
-      description: `\`wait=N\`: hold the response until the job is final, for at most N seconds; more than ${config.MAX_WAIT_S} are ${config.MAX_WAIT_S}. Other preferences are ignored.`,
+      description: `\`wait=N\`: hold the response until the job is final, for at most N seconds, and never more than ${config.MAX_WAIT_S}. Other preferences are ignored.`,
       example: 'wait=10',
     });
 
@@ -105,8 +105,8 @@ export function jobRoutes({
       200: replayable(
         jobResponse('The job is final (only with `Prefer: wait`, or for a repeated `Idempotency-Key`).'),
       ),
-      202: replayable(jobResponse('The job is in the queue and will not be lost.')),
-      404: problem('There is no such model.'),
+      202: replayable(jobResponse('The job is stored in the queue.')),
+      404: problem('The model does not exist.'),
       ...BAD_BODY,
       ...FULL,
       ...UNAVAILABLE,
@@ -116,7 +116,7 @@ export function jobRoutes({
   const list = createRoute({
     method: 'get',
     path: '/v1/jobs',
-    summary: 'List your jobs that are still known, newest first',
+    summary: 'List your jobs, newest first',
     tags: ['Jobs'],
     request: { query: pageQuery(JOB_ID, jobStatusSchema) },
     responses: {
@@ -135,7 +135,7 @@ export function jobRoutes({
     responses: {
       200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
       400: problem('The `Prefer` header is malformed.'),
-      404: problem('Unknown, deleted, or past its retention.'),
+      404: problem('The job is unknown, deleted, or past its retention.'),
       ...UNAVAILABLE,
     },
   });
@@ -147,9 +147,9 @@ export function jobRoutes({
     tags: ['Jobs'],
     request: { params, query: NO_QUERY },
     responses: {
-      200: jobResponse('The job is canceled (or had finished in the same moment: see `status`).'),
-      204: { description: 'The job was final; its results are deleted.' },
-      404: problem('Unknown, deleted, or past its retention.'),
+      200: jobResponse('The job is canceled, or had finished at the same moment: see `status`.'),
+      204: { description: 'The job was final; it is deleted.' },
+      404: problem('The job is unknown, deleted, or past its retention.'),
       ...UNAVAILABLE,
     },
   });
@@ -206,7 +206,7 @@ export function jobRoutes({
   return app;
 }
 
-/** Typed as the JSON that it is. Large ones are written one by one: thousands may be ready at once. */
+/** Typed as the JSON of the job. Large bodies are written in separate turns of the event loop: thousands may be ready at once. */
 async function answer(
   c: Context<AppEnv>,
   job: Job,

@@ -1,4 +1,4 @@
-/** `DELETE /v1/models/{name}`: forgets a model that no worker serves any more. */
+/** `DELETE /v1/models/{name}`: removes a model that no worker serves from the list. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
@@ -13,14 +13,14 @@ import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
 
 export interface ModelRoutesDeps {
   admins: KeySet;
-  /** Whether callers need a key; if so, the removal of a model needs an admin's. */
+  /** Whether callers need a key; then the removal of a model needs that of an admin. */
   hasKeys: boolean;
   catalog: ModelCatalog;
   stats: Stats;
   withRedis: WithRedis;
 }
 
-/** Whether a request is for admins alone, who have no key of callers. */
+/** Whether a request removes a model: it needs an admin's key instead of a caller's. */
 export const isModelRemoval = (method: string, path: string): boolean =>
   method === 'DELETE' && /^\/v1\/models\/[^/]+$/.test(path);
 
@@ -36,16 +36,16 @@ export function modelRoutes({
     createRoute({
       method: 'delete',
       path: '/v1/models/{name}',
-      summary: 'Forget a model',
+      summary: 'Remove a model from the list',
       description:
-        'Takes a model that no worker serves any more off the list. Needs user and password of an entry of `ADMIN_KEYS`, if there are any keys. A worker that serves it later puts it back.',
+        'Removes a model that no worker serves from the list. With API keys, user and password must be the name and the key of an `ADMIN_KEYS` entry. A worker that serves the model later adds it again.',
       tags: ['Service'],
       request: { params: z.object({ name: idInPath(NAME, 'old-model') }), query: NO_QUERY },
       responses: {
-        204: { description: 'It is off the list.' },
-        403: problem('There are API keys and no `ADMIN_KEYS` (`admin_only`).'),
-        404: problem('There is no such model.'),
-        409: problem('Workers serve it, or work for it waits (`model_in_use`).'),
+        204: { description: 'The model is removed.' },
+        403: problem('API keys are set, but no `ADMIN_KEYS` (`admin_only`).'),
+        404: problem('The model does not exist.'),
+        409: problem('Workers serve the model, or work waits for it (`model_in_use`).'),
         ...UNAVAILABLE,
       },
     }),
@@ -54,12 +54,12 @@ export function modelRoutes({
       else if (hasKeys)
         throw new AppError(
           'admin_only',
-          'set ADMIN_KEYS, and send the name and key of an entry as user and password',
+          'set ADMIN_KEYS, and send the name and the key of an entry as user and password',
         );
       const { name } = c.req.valid('param');
       const known = (await withRedis(() => catalog.list())).find((model) => model.name === name);
       if (!known) throw new AppError('model_not_found', `there is no model ${name}`);
-      // Not a copy: what came in since it was made would be forgotten.
+      // Not the cached stats: work that came in since would be lost.
       const load = (await stats.readNow()).find((model) => model.name === name);
       const texts = (load?.texts.normal ?? 0) + (load?.texts.low ?? 0);
       const batches = load?.batches.running ?? 0;

@@ -1,6 +1,6 @@
 /**
- * The synchronous façades, over the same queue as everything else: `/predict` speaks the small shape `{"text"}` and that
- * of text-embeddings-inference, `/hf/{model}` that of the Hugging Face Inference API.
+ * Synchronous routes, over the same queue as all jobs: `/predict` takes `{"text"}` and the request of text-embeddings-inference,
+ * `/hf/{model}` that of the Hugging Face Inference API.
  */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
@@ -23,21 +23,21 @@ import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
 
 const ranked = z.array(labelScoreSchema);
 const FAILURES = {
-  404: problem('There is no such model.'),
+  404: problem('The model does not exist.'),
   ...BAD_BODY,
   422: problem(
-    'The body does not keep to the contract, the model cannot read a text (`unreadable_text`, `text_too_long`), or texts and labels are too many (`too_many_scores`); `errors` names the fields.',
+    'The body is not valid, the model cannot read a text (`unreadable_text`, `text_too_long`), or it would need too many scores (`too_many_scores`); `errors` names the fields.',
   ),
   ...FULL,
-  503: problem('No live worker (`no_worker`), or Redis is away.'),
-  504: problem('Not finished in time; the job goes on, its id is in `job_id`.'),
+  503: problem('No live worker serves the model (`no_worker`), or Redis is not reachable.'),
+  504: problem('Not finished in time; the job continues, its id is in `job_id`.'),
 };
 
-/** The first one is what /docs fills in. */
+/** /docs fills in the first one. */
 const EXAMPLES = {
   text: { summary: 'One text', value: { text: 'utterly charming' } },
   inputs: {
-    summary: 'As text-embeddings-inference is asked',
+    summary: 'The request of text-embeddings-inference',
     value: { inputs: [['utterly charming'], ['a tedious mess']] },
   },
 };
@@ -99,8 +99,8 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
   });
 
   /**
-   * Submits, waits, and gives the labels of every text, best first.
-   * @param pathOf where text `i` stands in the body
+   * Submits a job, waits for it, and returns the labels of every text, best first.
+   * @param pathOf path of text `i` in the body
    */
   async function classify(
     c: Context<AppEnv>,
@@ -121,14 +121,18 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
     if (signal.aborted) await jobs.cancel(owner, job.id).catch(() => {});
     const extra = { job_id: job.id, urls: job.urls };
     if (jobs.stopping) {
-      throw new AppError('shutting_down', `the server is shutting down; read ${job.urls.self} later`, {
-        retryAfterS: 1,
-        extra,
-      });
+      throw new AppError(
+        'shutting_down',
+        `the server is shutting down; the job continues, see ${job.urls.self}`,
+        {
+          retryAfterS: 1,
+          extra,
+        },
+      );
     }
     throw new AppError(
       'predict_timeout',
-      `not finished within ${config.PREDICT_TIMEOUT_MS} ms; read ${job.urls.self} later`,
+      `no result within ${config.PREDICT_TIMEOUT_MS} ms; the job continues, see ${job.urls.self}`,
       { extra },
     );
   }
@@ -173,7 +177,7 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
   return app;
 }
 
-/** The texts of a request of text-embeddings-inference, and whether its answer is a list per text. */
+/** The texts of a text-embeddings-inference request, and whether its response is a list per text. */
 function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boolean } {
   if (!inputs) throw new AppError('invalid_request', 'give `text` or `inputs`');
   if (typeof inputs === 'string') return { texts: [inputs], batch: false };
@@ -181,8 +185,8 @@ function teiInputs(inputs: PredictBody['inputs']): { texts: string[]; batch: boo
 }
 
 /**
- * @param pathOf where text `i` stands in the body
- * @throws AppError with the job's or the first bad text's own code, which names all bad texts
+ * @param pathOf path of text `i` in the body
+ * @throws AppError with the code of the job or of its first bad text, which names all bad texts
  */
 function toLabels(job: Job, pathOf: (i: number) => string): LabelScore[][] {
   const details = { extra: { job_id: job.id } };
@@ -191,7 +195,7 @@ function toLabels(job: Job, pathOf: (i: number) => string): LabelScore[][] {
   if (!job.results) {
     throw new AppError(
       (job.error?.code as ProblemCode | undefined) ?? 'internal_error',
-      job.error?.message ?? 'no results',
+      job.error?.message ?? 'the job has no results',
       details,
     );
   }

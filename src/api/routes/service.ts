@@ -1,4 +1,4 @@
-/** What the service says about itself: models, limits, health, and its own description. */
+/** Routes about the service itself: models, stats, version and limits, health. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Config } from '../../shared/runtime/config.ts';
 import { healthSchema } from '../../shared/contract/responses.ts';
@@ -47,7 +47,7 @@ export function serviceRoutes({
       tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
-        200: json('Every model that was ever served here.', z.object({ models: z.array(modelSchema) })),
+        200: json('Every model that a worker has ever served.', z.object({ models: z.array(modelSchema) })),
         ...UNAVAILABLE,
       },
     }),
@@ -58,11 +58,14 @@ export function serviceRoutes({
     createRoute({
       method: 'get',
       path: '/v1/stats',
-      summary: 'What waits for each model',
+      summary: 'Waiting work per model',
       tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
-        200: json('Every model that was ever served here.', z.object({ models: z.array(modelStatsSchema) })),
+        200: json(
+          'Every model that a worker has ever served.',
+          z.object({ models: z.array(modelStatsSchema) }),
+        ),
         ...UNAVAILABLE,
       },
     }),
@@ -77,7 +80,7 @@ export function serviceRoutes({
       tags: ['Service'],
       responses: {
         200: json(
-          'What this instance is and allows.',
+          'Version and limits of this instance.',
           z.object({
             name: z.string(),
             version: z.string(),
@@ -130,7 +133,7 @@ export function serviceRoutes({
       path: '/health/live',
       summary: 'The process answers',
       tags: ['Service'],
-      responses: { 200: json('It does.', healthSchema) },
+      responses: { 200: json('The process answers.', healthSchema) },
     }),
     (c) => c.json({ status: 'live' as const }, 200),
   );
@@ -140,16 +143,20 @@ export function serviceRoutes({
       createRoute({
         method: 'get',
         path,
-        summary: path === '/health' ? 'Jobs are accepted, and workers are there' : 'Jobs are accepted',
+        summary:
+          path === '/health' ? 'Jobs are accepted; tells whether workers are running' : 'Jobs are accepted',
         tags: ['Service'],
-        responses: { 200: json('Redis answers.', healthSchema), 503: json('Redis does not.', healthSchema) },
+        responses: {
+          200: json('Redis answers.', healthSchema),
+          503: json('Redis does not answer.', healthSchema),
+        },
       }),
       async (c) => {
         try {
           const known = await models();
           const live = Object.fromEntries(known.map(({ name, workers }) => [name, workers]));
           const workers = known.reduce((sum, model) => sum + model.workers, 0);
-          // Jobs are accepted, and wait: a probe that stopped callers for that would only make things worse.
+          // Jobs are accepted, and wait: a probe that failed here would stop callers for no good reason.
           if (path === '/health' && workers === 0) {
             const reason = 'no worker serves any model: jobs are accepted and wait';
             return c.json({ status: 'no_workers' as const, reason, workers, models: live }, 200);

@@ -1,4 +1,4 @@
-/** Deliveries of webhooks, and their secrets; docs/webhooks.md describes them from outside. */
+/** `/v1/webhooks`: deliveries, their redelivery and cancellation; `/v1/webhook-secret`: the signing secrets. See docs/webhooks.md. */
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import { batchEventSchema, jobEventSchema } from '../../shared/contract/webhook-events.ts';
 import { deliverySchema, deliveryStatusSchema } from '../../shared/contract/webhooks.ts';
@@ -10,18 +10,21 @@ import type { WebhookService } from '../webhooks.ts';
 import { DEFAULT_PAGE, idInPath, json, NO_QUERY, PAGE, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
 
 const params = z.object({ id: idInPath(EVENT_ID, 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70') });
-const NOT_FOUND = { 404: problem('Unknown, or past its retention.') };
+const NOT_FOUND = { 404: problem('The delivery is unknown, or past its retention.') };
 
 const secretsSchema = z
   .object({
     secrets: z.array(
       z.object({
         secret: z.string().meta({ example: 'whsec_…' }),
-        valid_until: z.iso.datetime().nullable().meta({ description: 'null: the current one.' }),
+        valid_until: z.iso
+          .datetime()
+          .nullable()
+          .meta({ description: 'When it stops signing; null: it is the current secret.' }),
       }),
     ),
   })
-  .meta({ id: 'WebhookSecrets', description: 'Every webhook is signed with all of them.' });
+  .meta({ id: 'WebhookSecrets', description: 'Every webhook is signed with all of these secrets.' });
 
 export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
@@ -58,13 +61,16 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
   const redeliver = createRoute({
     method: 'post',
     path: '/v1/webhooks/{id}/redeliver',
-    summary: 'Send it again, now',
+    summary: 'Send a delivery again now',
     tags: ['Webhooks'],
     request: { params, query: NO_QUERY },
     responses: {
-      202: json('It is sent, with the same id and body, and retried like the first time.', deliverySchema),
+      202: json(
+        'The delivery is sent again with the same id and body, and retried like the first time.',
+        deliverySchema,
+      ),
       429: problem('Redis has too little memory left.'),
-      507: problem('The disk of Redis has too little room.'),
+      507: problem('The disk of Redis has too little free space.'),
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },
@@ -81,10 +87,10 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     request: { params, query: NO_QUERY },
     responses: {
       200: json(
-        'No further attempt is made. One that was under way may still get through: see `status`.',
+        'No further attempt is made. An attempt that was under way may still succeed: see `status`.',
         deliverySchema,
       ),
-      409: problem('It was delivered or given up already.'),
+      409: problem('The delivery has already succeeded or been given up.'),
       ...NOT_FOUND,
       ...UNAVAILABLE,
     },
@@ -100,8 +106,8 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     tags: ['Webhooks'],
     request: { query: NO_QUERY },
     responses: {
-      200: json('The current one first.', secretsSchema),
-      403: problem('There are no API keys here; the operator has the secret.'),
+      200: json('The secrets, the current one first.', secretsSchema),
+      403: problem('No API keys are set; the operator has the secret.'),
       ...UNAVAILABLE,
     },
   });
@@ -114,9 +120,9 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     tags: ['Webhooks'],
     request: { query: NO_QUERY },
     responses: {
-      200: json('The new one first; the one before signs beside it for a while.', secretsSchema),
-      403: problem('There are no API keys here; the operator has the secret.'),
-      429: problem('As many secrets as there may be sign already, or too many requests of this key.'),
+      200: json('The new secret first; the old one keeps signing for a while.', secretsSchema),
+      403: problem('No API keys are set; the operator has the secret.'),
+      429: problem('Too many secrets are still valid, or this key has made too many requests.'),
       ...UNAVAILABLE,
     },
   });
@@ -125,24 +131,24 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
   return app;
 }
 
-/** Describes what is sent: the requests that a receiver has to answer. */
+/** Adds the webhook requests, which a receiver has to answer, to the OpenAPI document. */
 export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void {
   const headers = z.object({
     'webhook-id': z.string().meta({
       description: 'Identifies the event: the same in every attempt. Use it to recognise repeats.',
       example: 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70',
     }),
-    'webhook-timestamp': z.string().meta({ description: 'Of this attempt, in Unix seconds.' }),
+    'webhook-timestamp': z.string().meta({ description: 'Time of this attempt, in Unix seconds.' }),
     'webhook-signature': z.string().meta({
-      description: 'By Standard Webhooks, one for each valid secret, separated by spaces.',
+      description: 'Signatures as in Standard Webhooks, one per valid secret, separated by spaces.',
       example: 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
     }),
     traceparent: z.string().meta({ description: 'The trace of the request that made the job or batch.' }),
   });
   const responses = {
     '2XX': { description: 'Accepted.' },
-    410: { description: 'No longer wanted: no further attempts.' },
-    default: { description: 'Not accepted: attempted again, not before `Retry-After`.' },
+    410: { description: 'The receiver wants no more: no further attempts.' },
+    default: { description: 'Not accepted: tried again, not before `Retry-After`.' },
   };
   for (const [name, summary, schema] of [
     ['jobEnded', 'A job that was submitted with a webhook has ended', jobEventSchema],
