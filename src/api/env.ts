@@ -1,9 +1,9 @@
+/** The Hono context of a request: what the server and the middleware put into it. */
 import type { HttpBindings } from '@hono/node-server';
 import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { InFlight } from './load/in-flight.ts';
 
-/** The Hono context of a request: what the server and the middleware put into it. */
 export interface AppEnv {
   /** Missing when a test calls `app.request()`. */
   Bindings: HttpBindings;

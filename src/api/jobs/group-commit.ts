@@ -117,9 +117,9 @@ export class GroupCommit {
     const queue = await this.#queues.get(priority, model);
     const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
     // Sent together and executed in this order, so a job in its queue is always in the backlog, too.
-    const takenIn = this.#backlog.add(queueName(priority, model), sizes);
+    const enqueued = this.#backlog.add(queueName(priority, model), sizes);
     const [{ ahead }] = await Promise.all([
-      takenIn,
+      enqueued,
       // A BullMQ job belongs to one trace: that of the first job of its group (runtime/tracing.ts).
       this.#tracing.within(jobs[0]?.trace, () =>
         queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, this.#resultTtlS)),
