@@ -1,3 +1,4 @@
+/** Makes idempotency keys. */
 const BYTES = 16;
 
 /** A new Idempotency-Key. Not crypto.randomUUID(), which pages without TLS do not have. */

@@ -1,3 +1,4 @@
+/** Parses arguments of the command, and shortens Node's error messages. */
 import { UsageError } from './exit.ts';
 
 /**

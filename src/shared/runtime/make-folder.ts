@@ -1,3 +1,4 @@
+/** Makes folders that only their user can read. */
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
