@@ -23,7 +23,7 @@ import { longText } from '../support/inputs/texts.ts';
 const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000', RESULT_TTL_S: '600' };
 /** Jobs that a worker has its hands full with for a while. */
 const TWENTY = Array.from({ length: 20 }, (_, i) => ({
-  texts: [`good ${longText(2000)}`, `bad ${longText(1500)}`],
+  texts: [`good ${longText(1000)}`, `bad ${longText(800)}`],
   metadata: { number: i },
 }));
 
@@ -308,7 +308,8 @@ test('everything is restarted, one after the other, under load: no job is lost, 
         return response?.ok === true ? ((await response.json()) as Job) : undefined;
       });
       ids.add(job.id);
-      await sleep(20);
+      // Faster callers would only take the machine from the processes that start.
+      await sleep(100);
     }
   };
   const clients = Promise.all(Array.from({ length: 4 }, client));
