@@ -67,13 +67,13 @@ export class WorkerMetrics {
     const registers = [registry];
     this.#jobs = new Counter({
       name: 'amulet_jobs_total',
-      help: 'Jobs that the worker ended',
+      help: 'Jobs that the worker settled',
       labelNames: ['priority', 'status'],
       registers,
     });
     this.#texts = new Counter({
       name: 'amulet_texts_total',
-      help: 'Texts of the jobs that the worker ended: with labels (succeeded), or with an error (failed)',
+      help: 'Texts of the jobs that the worker settled: with labels (succeeded), or with an error (failed)',
       labelNames: ['priority', 'outcome'],
       registers,
     });
@@ -111,24 +111,24 @@ export class WorkerMetrics {
     });
     this.#encoding = new Histogram({
       name: 'amulet_tokenize_seconds',
-      help: 'Time that the tokenizer took for each text',
+      help: 'Time to tokenize each text',
       buckets: [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05],
       registers,
     });
     this.#handover = new Counter({
       name: 'amulet_model_idle_seconds_total',
-      help: 'Time that the model process was idle although a batch was on its way to or from it',
+      help: 'Time that the model process was idle while a batch was on its way to or from it',
       registers,
     });
     this.#budget = new Gauge({
       name: 'amulet_batch_budget_tokens',
-      help: 'Padded tokens that one batch may have, as calibrated or set',
+      help: 'Most padded tokens of a batch, as calibrated or set',
       labelNames: ['lane'],
       registers,
     });
     this.#bulkRows = new Counter({
       name: 'amulet_bulk_rows_total',
-      help: 'Rows of batches that were finished',
+      help: 'Rows of batches that were classified: with labels (succeeded), or with an error (failed)',
       labelNames: ['outcome'],
       registers,
     });
@@ -146,7 +146,7 @@ export class WorkerMetrics {
     });
     new Gauge({
       name: 'amulet_texts_in_hand',
-      help: 'Texts of jobs that the worker has fetched and not ended',
+      help: 'Texts of jobs that the worker has fetched and not settled',
       registers,
       collect() {
         this.set(state().texts);
@@ -154,7 +154,7 @@ export class WorkerMetrics {
     });
     new Gauge({
       name: 'amulet_bulk_chunks_in_hand',
-      help: 'Chunks of batches that the worker has fetched and not ended',
+      help: 'Chunks of batches that the worker has fetched and not finished',
       registers,
       collect() {
         this.set(state().chunks);
@@ -162,7 +162,7 @@ export class WorkerMetrics {
     });
     new Counter({
       name: 'amulet_model_restarts_total',
-      help: 'Times that a model process died and was started again',
+      help: 'Restarts of model processes that died',
       registers,
       collect() {
         this.reset();

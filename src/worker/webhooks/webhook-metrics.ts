@@ -26,7 +26,7 @@ export class WebhookMetrics {
     const registers = [registry];
     this.#attempts = new Counter({
       name: 'amulet_webhook_attempts_total',
-      help: 'Attempts to deliver, by how they ended',
+      help: 'Delivery attempts, by outcome',
       labelNames: ['outcome'],
       registers,
     });
@@ -38,7 +38,7 @@ export class WebhookMetrics {
     });
     this.#seconds = new Histogram({
       name: 'amulet_webhook_attempt_seconds',
-      help: 'Time of each attempt to deliver',
+      help: 'Time of each delivery attempt',
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30],
       registers,
     });
@@ -56,10 +56,10 @@ export class WebhookMetrics {
       });
     gauge('amulet_webhook_outbox', 'Events that are not in the queue of deliveries yet', outbox);
     gauge('amulet_webhook_pending', 'Deliveries that wait for an attempt', pending);
-    gauge('amulet_webhook_in_flight', 'Attempts under way', inFlight);
+    gauge('amulet_webhook_in_flight', 'Delivery attempts in flight', inFlight);
     gauge(
       'amulet_webhook_failing_hosts',
-      'Receivers that only fail, and are tried one at a time',
+      'Receivers whose attempts all fail, and which get one attempt at a time',
       failingHosts,
     );
   }
