@@ -1,5 +1,5 @@
 /**
- * Tokens that were added to a model's vocabulary. They are cut out of a text before the model sees it: those that are not
+ * Tokens that were added to a model's vocabulary. They are cut out of a text before the model tokenizes it: those that are not
  * normalised from the text itself, the others from the normalised text.
  */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
@@ -12,7 +12,7 @@ interface AddedToken {
   content: string;
   /** Matches only where no letter, digit or the like is beside it. */
   singleWord: boolean;
-  /** Takes the white space on this side of it along. */
+  /** Whether the token includes the white space on this side. */
   lstrip: boolean;
   rstrip: boolean;
   special: boolean;
@@ -30,8 +30,8 @@ export class AddedTokens {
 
   /**
    * @param configs `added_tokens` of tokenizer.json, checked
-   * @param vocabulary the model's
-   * @param ignoresSpecial `split_special_tokens`: special tokens in a text are read as text
+   * @param vocabulary of the model
+   * @param ignoresSpecial `split_special_tokens`: special tokens in a text are ordinary text
    */
   constructor(
     configs: readonly JsonObject[],
@@ -44,8 +44,8 @@ export class AddedTokens {
     for (const { content } of tokens)
       if (!ids.has(content)) ids.set(content, vocabulary.get(content) ?? nextId(ids, vocabulary));
     this.ids = ids;
-    // Of a token that is there twice, the last one says how it matches, but each whether before or after normalisation; of
-    // two that are the same after it, the special one counts.
+    // When a token is listed twice, the last entry decides how it matches, but each entry whether it matches before or after
+    // normalisation. Of two tokens that are equal after normalisation, the special one is used.
     const last = new Map(tokens.map((token) => [token.content, token]));
     const special = tokens.filter(
       (token, i) =>
@@ -91,7 +91,7 @@ function toToken(config: JsonObject): AddedToken {
   };
 }
 
-/** As in Python, which does not read the ids in tokenizer.json: the first one behind all there are. */
+/** The first unused id, as in Python, which ignores the ids in tokenizer.json. */
 function nextId(ids: ReadonlyMap<string, number>, vocabulary: ReadonlyMap<string, number>): number {
   let greatest = -1;
   for (const id of ids.values()) greatest = Math.max(greatest, id);
@@ -104,7 +104,7 @@ interface Candidate {
   token: AddedToken;
 }
 
-/** Finds the leftmost token, of several there the longest. */
+/** Finds the leftmost token, and the longest of several at the same place. */
 class Matcher {
   readonly #pattern: RegExp | undefined;
   readonly #candidates = new Map<string, Candidate>();
@@ -139,7 +139,7 @@ class Matcher {
       if (token.lstrip) start = Math.max(skipWhiteSpaceBack(text, start), previous);
       if (token.rstrip) end = skipWhiteSpace(text, end);
       if (previous < start) sections.push(text.slice(previous, start));
-      // White space that both this token and the one before take along is the other's.
+      // White space that this token and the one before both include belongs to the one before.
       if (start < end) sections.push(id);
       previous = end;
     }
@@ -153,7 +153,7 @@ function characterAt(text: string, index: number): string {
   return code === undefined ? '' : String.fromCodePoint(code);
 }
 
-/** Is the character before `index` one of a word? */
+/** Whether the character before `index` belongs to a word. */
 function endsWithWord(text: string, index: number): boolean {
   return WORD_CHARACTER.test(
     text.slice(Math.max(0, index - 2), index).replace(/^[^](?=[^\uDC00-\uDFFF])/, ''),

@@ -6,7 +6,7 @@ const PRINTABLE = [
   [0xae, 0xff],
 ] as const;
 
-/** By byte: itself if it is printable in Latin-1, else one from U+0100 on. */
+/** Characters by byte: the byte itself if it is printable in Latin-1, else one from U+0100 on. */
 export const BYTE_CHARACTERS: readonly string[] = (() => {
   let others = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {
@@ -16,10 +16,10 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 })();
 
 const BYTE_UNITS = Uint16Array.from(BYTE_CHARACTERS, (character) => character.charCodeAt(0));
-/** What most words are, with the space before them. */
+/** Matches most words, with the space before them. */
 const PRINTABLE_WORD = /^ ?[!-~]*$/;
 
-/** The bytes of a text's UTF-8, each as its character. */
+/** Replaces the UTF-8 bytes of a text by their characters. */
 export function toByteCharacters(text: string): string {
   if (PRINTABLE_WORD.test(text))
     return text.startsWith(' ') ? `${BYTE_CHARACTERS[0x20]}${text.slice(1)}` : text;
@@ -34,5 +34,5 @@ export function toByteCharacters(text: string): string {
   return Buffer.from(units.buffer).toString('utf16le');
 }
 
-/** As many are faster in a string than in a buffer. */
+/** Up to this many bytes, a string is faster than a buffer. */
 const FEW_BYTES = 64;

@@ -1,9 +1,9 @@
 /**
- * Combining marks in the order that normalisation gives them. ICU, which is behind `String.prototype.normalize`, sorts the
- * marks of a character by insertion, so 100,000 of them take seconds; sorted by class beforehand they take milliseconds.
+ * Sorts long runs of combining marks into canonical order. ICU, which implements `String.prototype.normalize`, sorts the marks of
+ * a character by insertion, so that 100,000 marks take seconds; sorted by class beforehand they take milliseconds.
  */
 
-/** A mark of each combining class but 0, in the order of the classes. */
+/** One mark of each combining class except 0, in the order of the classes. */
 const CLASSES = Array.from(
   '\u0334\u{16FF0}\u093C\u3099\u094D\u05B0\u05B1\u05B2\u05B3\u05B4\u05B5\u05B6\u05B7\u05B8\u05B9\u05BB\u05BC\u05BD' +
     '\u05BF\u05C1\u05C2\uFB1E\u064B\u064C\u064D\u0618\u0619\u061A\u0651\u0652\u0670\u0711\u0C55\u0C56\u0E38\u0E48\u0EB8' +
@@ -12,19 +12,19 @@ const CLASSES = Array.from(
 
 /** More marks than any writing has on a character, and few enough to be sorted by insertion. */
 const LONG_RUN = /[\p{M}\uFF9E\uFF9F]{129,}/gu;
-/** In a text of fewer UTF-16 units they are not worth looking for. */
+/** Shorter texts, in UTF-16 units, are not searched for long runs. */
 const MIN_UNITS = 1024;
 
-/** What a mark decomposes into, by form and mark; there are about 2,500 marks. */
+/** Decompositions of marks, by form and mark. Bounded: there are about 2,500 marks. */
 const decompositions = { NFD: new Map<string, RankedMark[]>(), NFKD: new Map<string, RankedMark[]>() };
 
 interface RankedMark {
   mark: string;
-  /** Place of its class in CLASSES, from 1 on; 0: it stays where it is, and so do those on either side of it. */
+  /** Position of its class in CLASSES, from 1 on; 0: no mark moves across this one. */
   rank: number;
 }
 
-/** The same text to `normalize(form)`, with long runs of marks decomposed and in their order. */
+/** An equivalent text for `normalize(form)`, with long runs of marks decomposed and sorted. */
 export function orderLongRuns(text: string, form: 'NFD' | 'NFKD'): string {
   return text.length < MIN_UNITS ? text : text.replace(LONG_RUN, (run) => order(run, form));
 }
@@ -56,7 +56,7 @@ function rankOf(mark: string): number {
   return swap(mark, CLASSES[0] ?? '') ? CLASSES.length : 0;
 }
 
-/** Does normalisation change the order of two marks? */
+/** Whether normalisation swaps two marks. */
 function swap(first: string, second: string): boolean {
   return first !== second && (first + second).normalize('NFD') === second + first;
 }

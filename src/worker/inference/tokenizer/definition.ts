@@ -1,6 +1,6 @@
 /**
- * What may stand in tokenizer.json: every type and field that was compared with Python (test/fixtures/goldens/tokenizers.json.gz).
- * Anything else is refused by name, unless its value switches it off.
+ * Checks tokenizer.json: it may contain every type and field that was compared with Python
+ * (test/fixtures/goldens/tokenizers.json.gz). Anything else is rejected by name, unless its value switches it off.
  */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, isId, type JsonObject } from './json.ts';
@@ -149,7 +149,7 @@ const SECTIONS = {
   model: required(OBJECT),
 };
 
-/** tokenizer.json with all its parts known. */
+/** A tokenizer.json with supported sections only. */
 export interface Definition {
   normalizer: JsonObject | null;
   preTokenizer: JsonObject | null;
@@ -158,7 +158,7 @@ export interface Definition {
   addedTokens: readonly JsonObject[];
 }
 
-/** @throws StartupError that names the first part that was not compared with Python */
+/** @throws StartupError that names the first type, field or value that is not supported */
 export function checkDefinition(definition: JsonObject): Definition {
   checkFields(definition, SECTIONS, 'tokenizer.json');
   const addedTokens = (definition.added_tokens ?? []) as unknown[];
@@ -194,7 +194,7 @@ function part(value: unknown, types: Types, section: string, children: string): 
   return config;
 }
 
-/** Files of the first versions do not name the type of their model. */
+/** Adds the type of the model, which files of the first versions omit. */
 function model(config: JsonObject): JsonObject {
   const type =
     config.type ??
@@ -233,7 +233,7 @@ function checkFields(config: JsonObject, fields: Readonly<Record<string, Field>>
   }
 }
 
-/** Does a field of this value switch something off, whatever it is? */
+/** Whether an unknown field with this value has no effect. */
 function isNeutral(value: unknown): boolean {
   return (
     value === null ||
@@ -264,7 +264,7 @@ function isMerge(value: unknown): boolean {
   );
 }
 
-/** A value in one line that is not long. */
+/** A value in one line, cut off. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;

@@ -1,4 +1,4 @@
-/** Text to the ids of its own tokens, by a tokenizer.json: added tokens, normaliser, pre-tokenizer and model, as in Python. */
+/** Encodes texts as a tokenizer.json says: added tokens, normaliser, pre-tokenizer and model, as in Python. */
 import { AddedTokens } from './added-tokens.ts';
 import { checkDefinition } from './definition.ts';
 import type { JsonObject } from './json.ts';
@@ -25,7 +25,7 @@ export class Encoder {
   /**
    * @param definition tokenizer.json
    * @param config tokenizer_config.json
-   * @throws StartupError that names the part that is not supported
+   * @throws StartupError that names what is not supported
    */
   constructor(definition: JsonObject, config: JsonObject = {}) {
     const { normalizer, preTokenizer, postProcessor, model, addedTokens } = checkDefinition(definition);
@@ -62,14 +62,14 @@ export class Encoder {
   }
 
   /**
-   * @param limit stops when there are more ids than this; those are then not all
-   * @returns ids of the text's own tokens, without special ones around it
+   * @param limit encoding stops after more ids than this
+   * @returns token ids of the text, without special tokens around it
    */
   encode(text: string, limit = Infinity): number[] {
     return isShort(text) ? this.#encodeShort(text, limit) : finish(this.encodeInSteps(text, limit));
   }
 
-  /** The same in steps of a few milliseconds, for texts of any length. */
+  /** As encode(), in steps of a few milliseconds, for texts of any length. */
   *encodeInSteps(text: string, limit = Infinity): Generator<void, number[]> {
     if (isShort(text)) return this.#encodeShort(text, limit);
     const ids: number[] = [];
@@ -111,7 +111,7 @@ export class Encoder {
     }
   }
 
-  /** The same without steps, which cost a short text a tenth of its time. */
+  /** As encodeInSteps() without steps, which would take a tenth of the time of a short text. */
   #encodeShort(text: string, limit: number): number[] {
     const ids: number[] = [];
     let first = true;
@@ -145,10 +145,10 @@ export class Encoder {
   }
 }
 
-/** Time that a piece takes whatever its length, as that of so many UTF-16 units. */
+/** Fixed cost of a piece, as the time of this many UTF-16 units. */
 const PIECE_UNITS = 8;
 
-/** As short as nearly all texts are, and done in a few milliseconds whatever is in them. */
+/** Whether a text, whatever it contains, is encoded in a few milliseconds. Nearly all texts are. */
 export function isShort(text: string): boolean {
   return text.length <= BLOCK_UNITS / 2;
 }

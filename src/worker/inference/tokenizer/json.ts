@@ -1,4 +1,4 @@
-/** Reading of values that come from a JSON file and may be anything. */
+/** Reads values of unknown type from a JSON file. */
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -8,7 +8,7 @@ export function asRecord(value: unknown): JsonObject | undefined {
     : undefined;
 }
 
-/** A token's text, which the files write as a string or as an AddedToken. */
+/** The text of a token, written as a string or as an AddedToken. */
 export function contentOf(token: unknown): string | undefined {
   if (typeof token === 'string') return token;
   const content = asRecord(token)?.content;
@@ -19,5 +19,5 @@ export function isId(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_ID;
 }
 
-/** Of ids in tokenizer.json: Python's are u32, the tensors' int32. */
+/** Largest token id: u32 in Python, int32 in the tensors. */
 const MAX_ID = 2 ** 31 - 1;

@@ -1,6 +1,6 @@
 /**
- * Normalisers of tokenizer.json: as in the tokenizers package of Python, with which models are trained. Where JavaScript has
- * the same function under the same name its result is nearly but not always the same.
+ * Normalisers of tokenizer.json, as in Python's tokenizers package, with which models are trained. JavaScript's functions of the
+ * same name give nearly the same results, but not always.
  */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { toByteCharacters } from './byte-level.ts';
@@ -17,11 +17,11 @@ export type Normalize = (text: string) => string;
 
 export interface Normalizer {
   normalize: Normalize;
-  /** The same in steps of a few milliseconds, for texts of any length. */
+  /** As normalize, in steps of a few milliseconds, for texts of any length. */
   inSteps: (text: string) => Generator<void, string>;
   /**
-   * Whether the first character of a normalised text comes from the first one of the text, or was put before it. Python
-   * then counts it as the beginning of the text.
+   * Whether the first character of the normalised text comes from the first one of the text, or was put before it. Python
+   * then treats it as the start of the text.
    */
   keepsStart: (text: string) => boolean;
 }
@@ -30,7 +30,7 @@ type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 /**
  * @param config one that `checkDefinition` accepted, or null
- * @returns what it has one after the other
+ * @returns its normalisers, in order
  */
 export function createNormalizers(config: JsonObject | null): Normalizer[] {
   if (config === null) return [];
@@ -69,7 +69,7 @@ function createNormalizer(config: JsonObject): Normalizer {
     case 'Nmt':
       return mapped((text) => text.replace(NMT_REMOVED, '').replace(NMT_SPACES, ' '));
     case 'Precompiled':
-      // Python takes what follows a removed character for it.
+      // In Python, the character after a removed one counts as the removed one.
       return { ...precompiled(config.precompiled_charsmap), keepsStart: () => true };
     default:
       return mapped(toByteCharacters);
@@ -77,13 +77,13 @@ function createNormalizer(config: JsonObject): Normalizer {
 }
 
 const ANY_CHARACTER = /[^]/gu;
-/** Characters that neither join what is before them, nor does anything that they decompose into. */
+/** Characters that do not join the one before them, and whose decompositions do not either. */
 export const STARTER =
   /[^\p{M}\p{C}\uFFFD\u0E33\u0EB3\u1160-\u11FF\u3131-\u318E\uD7B0-\uD7FF\uFF9E-\uFFDC\u{16D67}-\u{16D6A}]/gu;
 
 /**
- * A normaliser that makes something of every character, or removes it.
- * @param first what a text may be cut in front of: both parts alone become what they become together
+ * A normaliser that replaces or removes each character by itself.
+ * @param first where a text may be cut: normalising both parts alone gives the same as normalising the whole
  */
 function mapped(normalize: Normalize, first = ANY_CHARACTER): Normalizer {
   return {
@@ -97,7 +97,7 @@ function mapped(normalize: Normalize, first = ANY_CHARACTER): Normalizer {
   };
 }
 
-/** A normaliser that is fast enough for whole texts. */
+/** A normaliser that is fast enough for a whole text in one step. */
 function whole(normalize: Normalize, keepsStart: Normalizer['keepsStart']): Normalizer {
   return {
     normalize,
@@ -128,7 +128,7 @@ function bertNormalizer(config: JsonObject): Normalizer {
   const clean = (text: string) => text.replace(REMOVED, '').replace(/\p{White_Space}/gu, ' ');
   const separate = (text: string) => text.replace(CJK, ' $& ');
   const strip = (text: string) => text.replace(BERT_ACCENT, '');
-  // Each in blocks of its own: only NFD has to take a character with all its marks at once.
+  // Each cuts its own blocks: only NFD has to keep a character and its marks together.
   const parts = [
     ...(cleans ? [mapped(clean)] : []),
     ...(config.handle_chinese_chars === true ? [mapped(separate)] : []),
@@ -155,7 +155,7 @@ function bertNormalizer(config: JsonObject): Normalizer {
 
 const NEVER_COMPOSED_CHARACTER = new RegExp(`([${NEVER_COMPOSED}])`, 'u');
 
-/** Text beside a character that is newer than Python's tables is normalised as if it ended there. */
+/** Normalises the text on both sides of a character that is newer than Python's tables separately. */
 function unicodeNormalizer(form: Form): Normalize {
   const decomposed = form.startsWith('NFK') ? 'NFKD' : 'NFD';
   const normalize = (text: string) => orderLongRuns(text, decomposed).normalize(form);

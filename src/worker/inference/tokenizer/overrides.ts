@@ -1,10 +1,10 @@
 /**
- * Options of tokenizer_config.json with which Transformers' classes change what tokenizer.json says, after they loaded it.
- * Only options that the file states count: where it says nothing tokenizer.json holds, not the class's default.
+ * Applies options of tokenizer_config.json that override tokenizer.json, as Transformers' classes do after loading it. Only options
+ * that the file states count: without them tokenizer.json holds, not the default of the class.
  */
 import { contentOf, type JsonObject } from './json.ts';
 
-/** Classes that set up their BertNormalizer anew. */
+/** Classes that recreate their BertNormalizer. */
 const BERT_CLASSES = new Set([
   'Bert',
   'ConvBert',
@@ -26,7 +26,7 @@ const BERT_OPTIONS = {
   tokenize_chinese_chars: 'handle_chinese_chars',
 } as const;
 
-/** Classes that make their post-processor anew, of bos_token and eos_token. */
+/** Classes that recreate their post-processor from bos_token and eos_token. */
 const BOS_CLASSES = new Set(['CodeLlama', 'Cohere', 'Gemma', 'Llama']);
 
 /** Class of the tokenizer without its ending: `Bert` for `BertTokenizerFast`. */

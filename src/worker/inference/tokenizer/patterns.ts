@@ -1,6 +1,6 @@
 /**
- * Patterns of tokenizer.json, which are regular expressions of Oniguruma, as JavaScript's. The library rewrites them; what it
- * leaves out or takes otherwise is rewritten here before, or refused.
+ * Compiles the patterns of tokenizer.json, regular expressions of Oniguruma, for JavaScript. The library rewrites them; syntax
+ * that it ignores or reads differently is rewritten here first, or rejected.
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
@@ -8,9 +8,9 @@ import { asRecord } from './json.ts';
 
 /**
  * @param pattern `{String}` or `{Regex}`
- * @param where the part of tokenizer.json that has it, for messages
+ * @param where the section of tokenizer.json, for messages
  * @returns with the flags g and u
- * @throws StartupError when the two engines may differ on it, or when it is none
+ * @throws StartupError when the two engines may differ on the pattern, or it is invalid
  */
 export function compilePattern(pattern: unknown, where: string): RegExp {
   const { String: literal, Regex: source } = asRecord(pattern) ?? {};
@@ -42,7 +42,7 @@ export function escapeRegExp(text: string): string {
   );
 }
 
-/** One element of a regular expression: what may stand in one, group by group. */
+/** One element of a regular expression, with a group per kind of element. */
 const ELEMENT = new RegExp(
   [
     String.raw`(?<class>\[\^?\]?(?:\\.|[^\\\]\[])*\])`,
@@ -57,21 +57,21 @@ const ELEMENT = new RegExp(
   'suy',
 );
 
-/** Whole patterns with a syntax that is refused otherwise; BLOOM's, which the library knows and the tests compare. */
+/** Patterns accepted as a whole despite their syntax: BLOOM's, which the library knows and the tests compare. */
 const KNOWN = new Set([' ?[^(\\s|[.,!?…。，、।۔،])]+']);
 
-/** General categories and scripts that mean the same to both engines. */
+/** General categories and scripts with the same meaning in both engines. */
 const PROPERTIES =
   /^\\[pP]\{(?:L[ulmo]?|Lt|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|Han|Hiragana|Katakana|Hangul|Latin|Cyrillic|Greek|Arabic|Hebrew|Thai|Devanagari)\}$/;
 
-/** Letters that match others than their two cases where case is ignored. */
+/** Letters that match more than their two cases when case is ignored. */
 const FOLDED: Record<string, string> = { s: 'sS\u017F', k: 'kK\u212A' };
-/** Pairs that match one character where case is ignored: ß, ﬀ, ﬁ, ﬂ, ﬆ and the like. */
+/** Pairs that match one character when case is ignored: ß, ﬀ, ﬁ, ﬂ, ﬆ and the like. */
 const LIGATURES = /ss|ff|fi|fl|st/i;
 
 /**
- * Oniguruma as the library expects it: groups that ignore case spelled out, groups without a number, and possessive
- * quantifiers as lookahead and back reference.
+ * Rewrites a pattern for the library: spells out groups that ignore case, makes groups non-capturing, and replaces possessive
+ * quantifiers by a lookahead and a back reference.
  */
 function rewrite(source: string): { source: string } | { unsupported: string } {
   if (KNOWN.has(source)) return { source };
@@ -137,7 +137,7 @@ function foldLiteral(text: string): string {
   return /^[a-z]$/i.test(text) ? `[${casesOf(text)}]` : text;
 }
 
-/** A class whose letters stand alone, not in a range. */
+/** Adds both cases to the letters of a class. They must not be in a range. */
 function foldClass(text: string): string {
   return text.replace(/\\.|[a-z]/gi, (part) => (part.length === 1 ? casesOf(part) : part));
 }

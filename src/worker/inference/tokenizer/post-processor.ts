@@ -1,14 +1,14 @@
-/** Post-processors of tokenizer.json: the special tokens around a text. */
+/** Post-processors of tokenizer.json: add the special tokens around a text. */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, isId, type JsonObject } from './json.ts';
 
 export interface Frame {
-  /** Ids before and behind those of the text, and their segment ids. */
+  /** Token ids before and after those of the text, and their segment ids. */
   prefix: readonly number[];
   prefixTypes: readonly number[];
   suffix: readonly number[];
   suffixTypes: readonly number[];
-  /** Segment id of the text's own tokens. */
+  /** Segment id of the tokens of the text. */
   type: number;
 }
 
@@ -16,7 +16,7 @@ const BARE: Frame = { prefix: [], prefixTypes: [], suffix: [], suffixTypes: [], 
 
 /**
  * @param config one that `checkDefinition` accepted, or null
- * @throws StartupError when it is not one text in a frame
+ * @throws StartupError when it does more than put special tokens around one text
  */
 export function createFrame(config: JsonObject | null): Frame {
   switch (config?.type) {

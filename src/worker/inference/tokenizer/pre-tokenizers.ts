@@ -1,4 +1,4 @@
-/** Pre-tokenizers of tokenizer.json: how a normalised text is cut into the pieces that the model encodes, as in Python. */
+/** Pre-tokenizers of tokenizer.json: cut a normalised text into the pieces that the model encodes, as in Python. */
 import { toByteCharacters } from './byte-level.ts';
 import type { JsonObject } from './json.ts';
 import { compilePattern, escapeRegExp } from './patterns.ts';
@@ -9,9 +9,9 @@ import { isWhiteSpace } from './white-space.ts';
 
 export interface PreTokenizer {
   /**
-   * Cuts as far as it is asked for pieces.
-   * @param atStart the piece begins where the text begins
-   * @returns pieces that are not empty
+   * Cuts lazily, only as far as pieces are read.
+   * @param atStart whether the piece begins where the text begins
+   * @returns the pieces, none of them empty
    */
   split: (piece: string, atStart: boolean) => Iterable<string>;
   /** Whether the first of the pieces begins where `piece` begins. */
@@ -32,7 +32,7 @@ export function createPreTokenizer(config: JsonObject): PreTokenizer {
     case 'WhitespaceSplit':
       return matched(NO_WHITE_SPACE);
     case 'Punctuation':
-      return separated(PUNCTUATION_MARK, (config.behavior as SplitBehavior | undefined) ?? 'Isolated', false);
+      return separated(PUNCTUATION_MARK, (config.behavior as SplitBehavior | undefined) ?? 'Isolated');
     case 'Split':
       return separated(
         compilePattern(config.pattern, 'pre_tokenizer Split'),
@@ -40,9 +40,9 @@ export function createPreTokenizer(config: JsonObject): PreTokenizer {
         config.invert === true,
       );
     case 'Digits':
-      return separated(NUMERIC, config.individual_digits === true ? 'Isolated' : 'Contiguous', false);
+      return separated(NUMERIC, config.individual_digits === true ? 'Isolated' : 'Contiguous');
     case 'CharDelimiterSplit':
-      return separated(new RegExp(escapeRegExp(config.delimiter as string), 'gu'), 'Removed', false);
+      return separated(new RegExp(escapeRegExp(config.delimiter as string), 'gu'), 'Removed');
     case 'FixedLength':
       return fixedLength((config.length as number | undefined) ?? 5);
     case 'Metaspace':
@@ -61,10 +61,10 @@ const WORD_OR_SIGNS = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu')
 const BYTE_LEVEL_PIECE =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Does a character belong to a word, by Rust's `\w`? */
+/** A character of a word, by Rust's `\w`. */
 export const WORD_CHARACTER = new RegExp(`(?![${NEWER}])[${WORD}]`, 'u');
 
-/** The pieces are what the pattern matches; what lies between is white space. */
+/** The matches of the pattern are the pieces; between them is white space. */
 function matched(pattern: RegExp): PreTokenizer {
   return {
     split:
@@ -80,7 +80,7 @@ function* matches(piece: string, pattern: RegExp): Generator<string> {
   for (const [match] of piece.matchAll(pattern)) yield match;
 }
 
-function separated(pattern: RegExp, behavior: SplitBehavior, invert: boolean): PreTokenizer {
+function separated(pattern: RegExp, behavior: SplitBehavior, invert = false): PreTokenizer {
   return {
     split: (piece) => split(piece, pattern, behavior, invert),
     keepsStart: (piece) => behavior !== 'Removed' || (piece.search(pattern) === 0) === invert,
@@ -147,7 +147,7 @@ function metaspace(config: JsonObject): PreTokenizer {
   };
 }
 
-/** Cuts in front of every space and mark of a word, and makes a mark of the space. */
+/** Cuts before every space and mark of a word, and replaces the space by a mark. */
 function* words(text: string, wordStart: RegExp, mark: string): Generator<string> {
   for (let start = 0, end: number; start < text.length; start = end) {
     wordStart.lastIndex = start + (isHighSurrogate(text.charCodeAt(start)) ? 2 : 1);

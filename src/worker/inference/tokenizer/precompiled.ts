@@ -1,6 +1,6 @@
 /**
- * The `Precompiled` normaliser of SentencePiece models: a table from strings to their replacements, made when the model was
- * trained (`nmt_nfkc` for XLM-R). The library uses JavaScript's NFKC instead, which is nearly but not quite the same.
+ * The `Precompiled` normaliser of SentencePiece models: a table of strings and their replacements, made when the model was trained
+ * (`nmt_nfkc` for XLM-R). The library uses JavaScript's NFKC instead, which is nearly but not quite the same.
  *
  * A charsmap is, in bytes: the size of a trie (u32), the trie (a double array of u32 units, in the layout of Darts-clone),
  * and the replacements, UTF-8, each ended by a 0. The trie leads from the UTF-8 bytes of a string to where its replacement
@@ -9,13 +9,13 @@
 
 import { inBlocks, isLowSurrogate } from './steps.ts';
 
-/** A run in which a cluster of several characters may lie: what is not ASCII, with its ASCII neighbours. */
+/** A run that may contain a cluster of several characters: characters outside ASCII, with their ASCII neighbours. */
 const CLUSTERED = /[\x20-\x7e]?[^\x20-\x7e]+(?:[\x20-\x7e][^\x20-\x7e]+)*[\x20-\x7e]?/g;
 
 /** Only clusters of fewer bytes are looked up as a whole. */
 const MAX_CLUSTER_BYTES = 5;
 
-/** What SentencePiece's users see as one character: a letter with its marks, an emoji with its joiners. */
+/** Finds grapheme clusters, as SentencePiece does: a letter with its marks, an emoji with its joiners. */
 const SEGMENTER = new Intl.Segmenter('und', { granularity: 'grapheme' });
 
 /**
@@ -38,8 +38,8 @@ export function precompiledNormalizer(charsmap: Buffer): {
   const replacements = charsmap.subarray(4 + trieBytes);
 
   /**
-   * The replacement of the shortest prefix of `key` that has one: as in Python, it stands for all of `key`. It is asked for
-   * every character of most scripts, so the bytes are made here, without a Buffer.
+   * The replacement of the shortest prefix of `key` that has one; as in Python, it replaces all of `key`. Called for every character
+   * of most scripts, so the bytes are computed here, without a Buffer.
    */
   const find = (key: string): string | undefined => {
     let node = offsetOf(trie[0] ?? 0);
@@ -89,16 +89,16 @@ export function precompiledNormalizer(charsmap: Buffer): {
   };
 
   const printable = Array.from({ length: 0x7f - 0x20 }, (_, i) => String.fromCharCode(0x20 + i));
-  // As good as always: then English text needs no look-ups.
+  // True for nearly all charsmaps: English text then needs no look-ups.
   const keepsAscii = printable.every((character) => find(character) === undefined);
   const normalize = (text: string) =>
     keepsAscii ? text.replace(CLUSTERED, normalizeRun) : normalizeRun(text);
   return { normalize, inSteps: (text) => inBlocks(text, normalize, clusterCuts(text)) };
 }
 
-/** Where a cluster of few bytes surely begins. */
+/** A place where a cluster of few bytes certainly begins. */
 const ALONE = new RegExp(`(?<!${JOINING.source})(?!${JOINING.source})[^\u1160-\u11FF\uD7B0-\uD7FF]`, 'gu');
-/** How far it is looked for: in ordinary text it is near. */
+/** Distance within which such a place is searched: in ordinary text it is near. */
 const NEAR_UNITS = 512;
 
 /** Finds places between two clusters of a text. */

@@ -1,5 +1,5 @@
 /**
- * Padding and truncation as the files of a tokenizer ask for them, with the precedence of Transformers'
+ * Reads padding and truncation from the files of a tokenizer, with the precedence of Transformers'
  * `PreTrainedTokenizerFast`: tokenizer_config.json (and the older special_tokens_map.json), then the sections of
  * tokenizer.json, then the defaults of the tokenizer's class.
  */
@@ -26,10 +26,10 @@ export interface TokenizerFiles {
   idOf: (token: string) => number | undefined;
 }
 
-/** Classes of Transformers that pad on the left unless told otherwise. */
+/** Classes of Transformers that pad on the left by default. */
 const LEFT_PADDING = new Set(['CodeLlama', 'Cohere', 'Gemma', 'Llama', 'XLNet']);
 
-/** What the classes of Transformers call their padding token. */
+/** Default padding tokens of the classes of Transformers. */
 const DEFAULT_PAD_TOKENS = ['[PAD]', '<pad>'];
 
 /** @throws StartupError when a file names a side that does not exist */

@@ -5,10 +5,10 @@ import { NEWER } from './unicode-tables.ts';
 export type SplitBehavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
 
 /**
- * Of a long text only as far as pieces are asked for: the model often needs no more than its beginning.
+ * Cuts a long text lazily, only as far as pieces are read: the model often needs only its beginning.
  * @param pattern with the flags `g` and `u`
- * @param invert takes what lies between the matches for the matches
- * @returns the pieces that are not empty, in order
+ * @param invert the stretches between the matches count as the matches
+ * @returns the pieces in order, without empty ones
  */
 export function split(
   text: string,
@@ -22,7 +22,7 @@ export function split(
   return all ?? piecesOf(text, searched, pattern, behavior, invert);
 }
 
-/** The same, faster, when the pieces are the matches; undefined when they are not. */
+/** A faster way, for pieces that are the matches; undefined when they are not. */
 function allMatches(
   text: string,
   pattern: RegExp,
@@ -39,7 +39,7 @@ function allMatches(
   return behavior === 'Removed' || units === text.length ? matches : undefined;
 }
 
-/** A piece is one stretch or several: of the text that a match takes, or that lies between two. */
+/** Joins stretches of text, each a match or the text between two matches, into pieces. */
 function* piecesOf(
   text: string,
   searched: string,
@@ -77,7 +77,7 @@ function* piecesOf(
   if (isPiece()) yield text.slice(start, end);
 }
 
-/** Do two stretches that follow each other belong to the same piece? */
+/** Whether two adjacent stretches belong to the same piece. */
 function joins(isMatch: boolean, nextIsMatch: boolean, behavior: SplitBehavior): boolean {
   switch (behavior) {
     case 'Contiguous':
@@ -92,7 +92,7 @@ function joins(isMatch: boolean, nextIsMatch: boolean, behavior: SplitBehavior):
 }
 
 /**
- * Where a pattern matches: as in Python, where nothing matches in an empty text, and no empty match lies right behind
+ * The places where a pattern matches. As in Python, nothing matches in an empty text, and no empty match follows directly after
  * another match.
  */
 export function matchesOf(text: string, pattern: RegExp): Iterable<[start: number, end: number]> {
@@ -102,7 +102,7 @@ export function matchesOf(text: string, pattern: RegExp): Iterable<[start: numbe
 function* matchesIn(text: string, pattern: RegExp): Generator<[start: number, end: number], undefined> {
   let previous = -1;
   for (let from = text === '' ? 1 : 0; from <= text.length;) {
-    // Several texts may be searched at a time.
+    // The pattern may be in use for another text at the same time.
     pattern.lastIndex = from;
     const found = pattern.exec(text);
     if (!found) return;
@@ -118,8 +118,8 @@ function* matchesIn(text: string, pattern: RegExp): Generator<[start: number, en
 const NEWER_CHARACTERS = new RegExp(`[${NEWER}]`, 'gu');
 
 /**
- * For patterns with properties of Unicode: characters that JavaScript's regular expressions know and Python's do not,
- * replaced by unassigned ones of their length.
+ * For patterns with Unicode properties: replaces characters that JavaScript's regular expressions know and Python's do not by
+ * unassigned ones of the same length.
  */
 function searchable(text: string, { source }: RegExp): string {
   if (!/\\p/i.test(source) || text.search(NEWER_CHARACTERS) === -1) return text;

@@ -1,18 +1,19 @@
 /**
- * Metaspace with `prepend_scheme` first asks whether a piece is the beginning of the text. Python answers by where its first
- * character stood before the normalisers, which here is only known for the normalisers that go with it in practice.
+ * Checks that the start of a text can be recognised after normalisation, as Metaspace with `prepend_scheme` first requires. Python
+ * compares where the first character was before the normalisers, which is known here only for normalisers that are used with
+ * Metaspace in practice.
  */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import { asRecord, type JsonObject } from './json.ts';
 
-/** They leave each character what it is, or where it is. */
+/** Normalisers that keep the start of a text. */
 const EXACT = new Set(['Lowercase', 'Precompiled', 'NFC', 'NFD', 'NFKC', 'NFKD', 'ByteLevel']);
-/** They may remove the beginning; exact unless another has made several characters of one before. */
+/** Normalisers that may remove the start; still exact unless one before them turned one character into several. */
 const REMOVING = new Set(['Strip', 'StripAccents', 'Nmt']);
-/** Patterns of Replace that were compared: of one character or of white space. */
+/** Patterns of Replace that were compared with Python: those of white space. */
 const WHITE_SPACE_PATTERN = /^(?: |\\s)(?:\+|\{\d+,\})?$/;
 
-/** @throws StartupError when the beginning of a text cannot be told as in Python after this normaliser */
+/** @throws StartupError when the start of a text cannot be recognised as in Python after this normaliser */
 export function checkStart(normalizer: JsonObject | null): void {
   const parts = normalizer ? flatten(normalizer) : [];
   parts.forEach((part, i) => {

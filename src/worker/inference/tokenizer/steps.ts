@@ -1,12 +1,12 @@
 /**
- * Work on a text in steps, as generators: whoever runs one may do something else wherever it yields, and go on later. Long
- * texts take many milliseconds, and the event loop has other things to do.
+ * Work on a text in steps, as generators: a caller may do other work wherever one yields, and continue later. Long texts take many
+ * milliseconds, during which the event loop must not be blocked.
  */
 
-/** UTF-16 units of a text that are worked on in one step: the costliest take a few milliseconds. */
+/** UTF-16 units of a text that are processed in one step: the slowest take a few milliseconds. */
 export const BLOCK_UNITS = 2048;
 
-/** Takes all steps at once. */
+/** Runs all steps at once. */
 export function finish<T>(steps: Generator<void, T>): T {
   for (;;) {
     const { done, value } = steps.next();
@@ -15,8 +15,8 @@ export function finish<T>(steps: Generator<void, T>): T {
 }
 
 /**
- * A text normalised block by block.
- * @param cutAt where the text may be cut, at or behind an index
+ * Normalises a text block by block.
+ * @param cutAt the first place at or after an index where the text may be cut
  */
 export function* inBlocks(
   text: string,

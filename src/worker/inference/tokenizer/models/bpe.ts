@@ -11,16 +11,16 @@ import { requireUnknown, type TokenModel } from './model.ts';
 const MAX_CACHED = 10_000;
 const MAX_CACHED_LENGTH = 64;
 
-/** How many code points there are. */
+/** Number of code points in Unicode. */
 const CODE_POINTS = 0x110000;
 
 interface Merge {
   rank: number;
-  /** Id of the token that both together are. */
+  /** Id of the merged token. */
   id: number;
 }
 
-/** Byte-pair encoding: a word's characters, of which the pair that was merged first in training is merged first. */
+/** Byte-pair encoding: merges the characters of a word pair by pair, in the order of the merges in training. */
 export class BpeModel implements TokenModel {
   readonly vocabulary: ReadonlyMap<string, number>;
   readonly unknownId: number | undefined;
@@ -31,11 +31,11 @@ export class BpeModel implements TokenModel {
   readonly #byteTokens: readonly (number | undefined)[] | undefined;
   /** By left id × `#ids` + right id. */
   readonly #merges = new Map<number, Merge>();
-  /** More than the greatest id. */
+  /** Greatest id + 1. */
   readonly #ids: number;
-  /** A character is the same token anywhere in a word, and no other one. */
+  /** Whether each character is one token, the same anywhere in a word. */
   readonly #hasPlainCharacters: boolean;
-  /** Characters, as code points, that a merge brings together: the left one × CODE_POINTS + the right one. */
+  /** Pairs of characters that some merge joins, as code points: left × CODE_POINTS + right. */
   readonly #neighbours = new Set<number>();
   readonly #cache = new Map<string, readonly number[]>();
 
@@ -47,7 +47,7 @@ export class BpeModel implements TokenModel {
     this.#ignoresMerges = config.ignore_merges === true;
     this.#byteTokens = config.byte_fallback === true ? byteTokens(this.vocabulary) : undefined;
     const unknown = config.unk_token as string | null | undefined;
-    // A byte-level vocabulary knows every character, so its unk_token, which may be missing, is never asked for.
+    // A byte-level vocabulary has every character, so its unk_token, which may be missing, is never used.
     const complete = BYTE_CHARACTERS.every((character) => this.vocabulary.has(character));
     if (typeof unknown === 'string')
       this.unknownId = complete ? this.vocabulary.get(unknown) : requireUnknown(this.vocabulary, unknown);
@@ -118,9 +118,9 @@ export class BpeModel implements TokenModel {
   }
 
   /**
-   * Cuts a long word where no merge can reach across: between two characters of the vocabulary that no merge brings together.
-   * Without a pre-tokenizer, as in Llama 2, the word is a whole text, and its parts are about words.
-   * @returns the parts, and now and then undefined, when it is time for others
+   * Cuts a long word where no merge can reach across: between two characters of the vocabulary that no merge joins. Without a
+   * pre-tokenizer, as in Llama 2, the word is a whole text, and its parts are about words.
+   * @returns the parts, and undefined at the end of each step
    */
   *#independentParts(word: string): Generator<string | undefined> {
     let start = 0;
@@ -148,7 +148,7 @@ export class BpeModel implements TokenModel {
 
   *#characterIds(word: string): Generator<void, number[]> {
     const ids: number[] = [];
-    // Unknown characters that have no id yet; one id is for all of them.
+    // Number of unknown characters that have no id yet; one id may stand for all of them.
     let pending = 0;
     let blockEnd = BLOCK_UNITS;
     for (let i = 0, width; i < word.length; i += width) {
@@ -166,7 +166,7 @@ export class BpeModel implements TokenModel {
         ids.push(id);
         continue;
       }
-      // Python's slip, which models were trained with: bytes come before an unknown character that stands before them.
+      // As in Python, by mistake, but models were trained with it: bytes come before an unknown character that precedes them.
       const bytes = this.#byteTokens && toBytes(token, this.#byteTokens);
       if (bytes) {
         ids.push(...bytes);
@@ -180,7 +180,7 @@ export class BpeModel implements TokenModel {
     return ids;
   }
 
-  /** Merges in place of the left one of a pair; the places of right ones become free (−1). */
+  /** Merges pairs in place: the merged token replaces the left one, and the right one becomes free (−1). */
   *#merge(ids: number[]): Generator<void, readonly number[]> {
     const { length } = ids;
     if (length < 2) return ids;
@@ -206,7 +206,7 @@ export class BpeModel implements TokenModel {
       const { position, id } = top;
       const right = next[position] ?? length;
       if (ids[position] === -1 || right >= length) continue;
-      // Others may have been merged since; what counts, as in Python, is the token that comes out.
+      // The pair may have changed since; as in Python, the merge is valid if it still gives the same token.
       const merge = this.#merges.get((ids[position] ?? 0) * this.#ids + (ids[right] ?? 0));
       if (merge?.id !== id) continue;
       ids[position] = id;

@@ -1,4 +1,4 @@
-/** Ids of the tokens `<0x00>` … `<0xFF>` by byte, which stand for the UTF-8 of unknown characters; undefined where one is missing. */
+/** Ids of the byte tokens `<0x00>` … `<0xFF>`, which encode the UTF-8 of unknown characters; undefined for a missing token. */
 export function byteTokens(vocabulary: ReadonlyMap<string, number>): (number | undefined)[] {
   return Array.from({ length: 256 }, (_, byte) =>
     vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),

@@ -1,4 +1,4 @@
-/** More than the length of any text. */
+/** Greater than the length of any text. */
 const POSITIONS = 2 ** 26;
 
 /** The next merge of a word: lowest rank first, then leftmost. A binary heap of numbers. */

@@ -1,16 +1,16 @@
-/** What the models of tokenizer.json have in common: they turn a piece of text into ids. */
+/** The interface of the models of tokenizer.json, which turn a piece of text into token ids. */
 import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 
 export interface TokenModel {
-  /** Tokens to ids, without those that were added to the vocabulary. */
+  /** Ids by token, without tokens that were added to the vocabulary. */
   readonly vocabulary: ReadonlyMap<string, number>;
-  /** Id of the token for what it does not know; undefined when it has none. */
+  /** Id of the unknown token; undefined when the model has none. */
   readonly unknownId: number | undefined;
-  /** Appends the ids of a piece that is not empty. */
+  /** Appends the ids of a piece. The piece must not be empty. */
   tokenize: (piece: string, ids: number[]) => void;
   /**
-   * The same in steps of a few milliseconds, for long pieces: those of other models are unknown, or of one step.
-   * @param limit stops when there are more ids than this; those are then not all
+   * As tokenize, in steps of a few milliseconds, for long pieces. Models without it take one step for any piece.
+   * @param limit tokenizing stops after more ids than this
    */
   tokenizeInSteps?: (piece: string, ids: number[], limit: number) => Generator<void, void>;
 }

@@ -1,13 +1,13 @@
 /**
- * Strings by their UTF-16 units, in one hash table of typed arrays: a vocabulary of 250,000 tokens has about a million nodes,
- * which as objects would take ten times the memory.
+ * A trie over UTF-16 units, in one hash table of typed arrays: a vocabulary of 250,000 tokens has about a million nodes, which as
+ * objects would take ten times the memory.
  */
 export class Trie {
-  /** By slot: the parent's node, the unit that leads on from it, and the node it leads to; 0 when the slot is free. */
+  /** By slot of the hash table: a node, a unit, and the node that the unit leads to; 0 when the slot is free. */
   #parents: Int32Array;
   #units: Uint16Array;
   #children: Int32Array;
-  /** By node: the value of the string that ends there; −1 when none does. */
+  /** By node: the value of the string that ends there; −1 when no string does. */
   #values: Int32Array;
   #nodes = 1;
 
@@ -24,12 +24,12 @@ export class Trie {
     this.#shrink();
   }
 
-  /** The node that a unit leads to from another, 0 being where strings begin; 0 when it leads to none. */
+  /** The node that a unit leads to from another; 0 when there is no such node. Strings begin at node 0. */
   next(node: number, unit: number): number {
     return this.#children[this.#slot(node, unit)] ?? 0;
   }
 
-  /** The value of the string that ends at a node; −1 when none does. */
+  /** The value of the string that ends at a node; −1 when no string does. */
   valueOf(node: number): number {
     return this.#values[node] ?? -1;
   }
@@ -49,7 +49,7 @@ export class Trie {
     if (node !== 0) this.#values[node] = value;
   }
 
-  /** The slot of a step, or the free one where it would be. */
+  /** The slot of a node and a unit, or the free slot where they belong. */
   #slot(node: number, unit: number): number {
     const mask = this.#children.length - 1;
     let slot = (Math.imul(node, 0x9e3779b1) ^ Math.imul(unit, 0x85ebca6b)) >>> 0;
@@ -59,7 +59,7 @@ export class Trie {
     return slot;
   }
 
-  /** To a table for the nodes that there are: tokens share their beginnings, so there are fewer than units. */
+  /** Shrinks the table to the number of nodes: tokens share prefixes, so there are fewer nodes than units. */
   #shrink(): void {
     this.#values = this.#values.slice(0, this.#nodes);
     const slots = 2 ** Math.ceil(Math.log2(this.#nodes * 2));

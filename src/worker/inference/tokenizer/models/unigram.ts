@@ -6,13 +6,13 @@ import { byteTokens, toBytes } from './bytes.ts';
 import type { TokenModel } from './model.ts';
 import { Trie } from './trie.ts';
 
-/** How much less likely an unknown character is than the least likely token. */
+/** Difference between the score of an unknown character and that of the least likely token. */
 const UNKNOWN_PENALTY = 10;
 
-/** How far back a position is looked for that all ways lead through. */
+/** Distance within which a position is searched that all paths share. */
 const MAX_UNSETTLED_UNITS = 4 * BLOCK_UNITS;
 
-/** SentencePiece's: the tokens with the highest sum of scores. Time grows with the length of a piece, not with its square. */
+/** SentencePiece's Unigram: finds the tokens with the highest sum of scores, in time linear in the length of a piece. */
 export class UnigramModel implements TokenModel {
   readonly vocabulary: ReadonlyMap<string, number>;
   readonly unknownId: number;
@@ -57,7 +57,7 @@ export class UnigramModel implements TokenModel {
     }
   }
 
-  /** Looks for the best way on from every position up to an index. */
+  /** Extends the best paths from every position up to an index. */
   #extend(paths: Paths, to: number): void {
     const { piece, best, startOf, idOf } = paths;
     const { length } = piece;
@@ -92,12 +92,12 @@ export class UnigramModel implements TokenModel {
   }
 
   /**
-   * Where tokens are settled up to, whatever follows: the last position that all ways lead through that may still turn out
-   * the best. Unknown characters at the end may have more of them behind.
+   * The position up to which tokens are final, whatever follows: the last one that all candidates for the best path share. Unknown
+   * characters at the end are not final: more of them may follow.
    */
   #settledEnd({ piece, startOf, idOf, reached, collected }: Paths): number {
     if (reached === piece.length) return reached;
-    // Ways may go side by side for ever, as in a row of equal characters: then the end of the piece decides.
+    // Paths may never meet, as in a row of equal characters: then the end of the piece decides.
     const floor = Math.max(collected, reached - MAX_UNSETTLED_UNITS);
     let common = reached;
     for (let end = reached + 1; end <= Math.min(piece.length, reached + this.#longest); end++) {
@@ -114,13 +114,13 @@ export class UnigramModel implements TokenModel {
   }
 
   /**
-   * Appends the tokens up to an index, or as many as are more than `limit`. Unknown characters beside each other are one
-   * token, or that of each of their bytes.
+   * Appends the tokens up to an index, until there are more than `limit`. Adjacent unknown characters become one token, or the
+   * tokens of their bytes.
    */
   #collect(paths: Paths, to: number, ids: number[], limit: number): void {
     const { piece, startOf, idOf, collected } = paths;
     paths.collected = to;
-    /** Where tokens begin, from the last one on; a run of unknown characters is one. */
+    /** Starts of the tokens, last one first; a run of unknown characters counts as one. */
     const starts: number[] = [];
     for (let end = to; end > collected;) {
       let start = startOf[end] ?? 0;
@@ -139,7 +139,7 @@ export class UnigramModel implements TokenModel {
 
   #collectUnknown(text: string, ids: number[], limit: number): void {
     const known = this.vocabulary.get(text);
-    // Where all bytes are known, each character gives a token or more.
+    // If all bytes have tokens, each character gives at least one.
     const enough = this.#knowsAllBytes ? text.slice(0, 2 * (limit - ids.length + 1)) : text;
     const bytes = known === undefined && this.#byteTokens ? toBytes(enough, this.#byteTokens) : undefined;
     if (bytes) for (const id of bytes) ids.push(id);
@@ -147,16 +147,16 @@ export class UnigramModel implements TokenModel {
   }
 }
 
-/** By position in a piece: the best way to get there, as the sum of its scores, where its last token begins and which it is. */
+/** The best path to each position in a piece: the sum of its scores, and start and id of its last token. */
 class Paths {
   readonly piece: string;
   readonly best: Float64Array;
   /** −1 where no token ends. */
   readonly startOf: Int32Array;
   readonly idOf: Int32Array;
-  /** Ways on from the positions before this one are known. */
+  /** Paths are extended from all positions before this one. */
   reached = 0;
-  /** Ids are collected up to here. */
+  /** Ids are collected up to this position. */
   collected = 0;
 
   constructor(piece: string) {

@@ -2,7 +2,7 @@
 import type { JsonObject } from '../json.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
 
-/** A word is a token, or unknown. */
+/** WordLevel: a word is one token, or unknown. */
 export class WordLevelModel implements TokenModel {
   readonly vocabulary: ReadonlyMap<string, number>;
   readonly unknownId: number;

@@ -3,7 +3,7 @@ import type { JsonObject } from '../json.ts';
 import { isLowSurrogate } from '../steps.ts';
 import { requireUnknown, type TokenModel } from './model.ts';
 
-/** BERT's: the longest piece of the vocabulary from the left, again and again; a word with a rest is unknown as a whole. */
+/** BERT's WordPiece: takes the longest token from the left, repeatedly; a word that leaves a rest is unknown as a whole. */
 export class WordPieceModel implements TokenModel {
   readonly vocabulary: ReadonlyMap<string, number>;
   readonly unknownId: number;
