@@ -59,7 +59,7 @@ const GELU_MEAN_SQUARE = 0.425;
  * @returns the path of the model folder in Hugging Face layout
  */
 export function makeDistilbertSized(folder: string, shape: Shape = DISTILBERT): string {
-  // Whatever may change the result is part of its key: this file, the writer, the shape, the shipped tokenizer.
+  // The key covers every input of the result: this file, the writer, the shape, the shipped tokenizer.
   const key = createHash('sha256').update(JSON.stringify(shape));
   for (const source of [import.meta.filename, fileURLToPath(new URL('./onnx-writer.ts', import.meta.url))]) {
     key.update(readFileSync(source));

@@ -15,10 +15,10 @@ export interface Weight {
 
 export interface Operator {
   op: string;
-  /** '' for an optional input that is left out. */
+  /** '' for an omitted optional input. */
   inputs: string[];
   outputs: string[];
-  /** Of ONNX itself when absent. */
+  /** Absent for operators of ONNX itself. */
   domain?: string;
   attributes?: Record<string, { int: number } | { float: number }>;
 }

@@ -1,7 +1,6 @@
 /**
- * Other ways to serve the same ONNX file, on the same cores to the same 64 clients, in alternating rounds. Every server is
- * started for its part of a round and ended after it, so that the cores are its own. peers/README.md says how each is
- * configured and why.
+ * Compares Amulet with other servers of the same ONNX file, on the same cores with the same 64 clients, in alternating rounds.
+ * Each server runs alone, started for its turn in a round and stopped after it. peers/README.md explains each configuration.
  */
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -22,7 +21,7 @@ import { endServersWithBench, processTree, Server, type Command } from './peers/
 import { median, percentile, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
 
-/** Fewer give no 95 % interval for a median. */
+/** The fewest rounds that give a 95 % interval for a median. */
 const ROUNDS = 6;
 const CLIENTS = 64;
 const MODEL = path.resolve(SHIPPED);
@@ -33,10 +32,10 @@ const TEXTS: Record<string, string[]> = {
   'mixed lengths': mixedLengths(300),
 };
 
-/** Sent before the measurement. Amulet used 1.3 times as much CPU a row for the first thousand: JIT compilation. */
+/** Texts before the measurement. Amulet used 1.3 times as much CPU a row for the first thousand: JIT compilation. */
 const WARM_UP = [...sentences(2500, 3), ...mixedLengths(40, 4)];
 
-/** What every server must agree on with Amulet, sent together. */
+/** Texts on which every server must agree with Amulet, sent together. */
 const CHECKED = [
   'a stirring, funny and finally transporting film',
   'a tedious mess',
@@ -46,7 +45,7 @@ const CHECKED = [
 ];
 const TOLERANCE = 0.01;
 
-/** A server while it runs. */
+/** A running server. */
 interface Serving {
   url: string;
   pids: () => number[];
@@ -58,8 +57,8 @@ interface Contender {
   versions: string;
 }
 
-/** One server's part of one round with one of the sets of texts. */
-interface Part {
+/** One server's measurement in one round, with one set of texts. */
+interface Measurement {
   rowsPerSecond: number;
   waits: number[];
   cpuMicrosPerRow: number;
@@ -78,9 +77,9 @@ export async function peers(redisUrl: string): Promise<Figures> {
     const expected = await during(amulet, ({ url }) => predictions(url, CHECKED));
 
     const names = ['Amulet', ...contenders.keys()];
-    const parts = new Map<string, Part[]>();
+    const measurements = new Map<string, Measurement[]>();
     for (let i = 0; i < ROUNDS; i++) {
-      // Each goes first, second … in turn: a busy minute of the machine is not always the same one's.
+      // The order rotates, so that other load on the machine does not always hit the same server.
       for (const name of [...names.slice(i % names.length), ...names.slice(0, i % names.length)]) {
         if (name in left) continue;
         try {
@@ -88,12 +87,12 @@ export async function peers(redisUrl: string): Promise<Figures> {
             name === 'Amulet' ? amulet : contenders.get(name)!,
             async (server) => {
               compare(expected, await predictions(server.url, CHECKED));
-              return part(server);
+              return measureServer(server);
             },
           );
           for (const [set, value] of Object.entries(measured)) {
             const key = `${set}: ${name}`;
-            parts.set(key, [...(parts.get(key) ?? []), value]);
+            measurements.set(key, [...(measurements.get(key) ?? []), value]);
           }
         } catch (error) {
           if (name === 'Amulet') throw error;
@@ -105,14 +104,14 @@ export async function peers(redisUrl: string): Promise<Figures> {
     const figures: Figures = {};
     for (const set of Object.keys(TEXTS)) {
       for (const name of names.filter((name) => !(name in left))) {
-        Object.assign(figures, rows(`${set}: ${name}`, parts.get(`${set}: ${name}`)!));
+        Object.assign(figures, rows(`${set}: ${name}`, measurements.get(`${set}: ${name}`)!));
       }
       for (const name of names.filter((name) => name !== 'Amulet' && !(name in left))) {
-        const [ours, theirs] = [parts.get(`${set}: Amulet`)!, parts.get(`${set}: ${name}`)!];
-        const ratio = (of: (part: Part) => number) =>
-          withInterval(ours.map((part, i) => of(part) / of(theirs[i]!)));
-        figures[`${set}: Amulet ÷ ${name}, rows/s [95 %]`] = ratio((part) => part.rowsPerSecond);
-        figures[`${set}: Amulet ÷ ${name}, p99 [95 %]`] = ratio((part) => percentile(part.waits, 99));
+        const [ours, theirs] = [measurements.get(`${set}: Amulet`)!, measurements.get(`${set}: ${name}`)!];
+        const ratio = (of: (measurement: Measurement) => number) =>
+          withInterval(ours.map((one, i) => of(one) / of(theirs[i]!)));
+        figures[`${set}: Amulet ÷ ${name}, rows/s [95 %]`] = ratio((one) => one.rowsPerSecond);
+        figures[`${set}: Amulet ÷ ${name}, p99 [95 %]`] = ratio((one) => percentile(one.waits, 99));
       }
     }
     figures['Amulet, versions'] = amulet.versions;
@@ -123,7 +122,7 @@ export async function peers(redisUrl: string): Promise<Figures> {
   }
 }
 
-/** Installs what the peers need. Those that cannot be had here are listed with the reason. */
+/** Installs the packages of the peers. Peers that cannot be installed are listed with the reason. */
 async function prepare(
   makers: Record<string, () => Promise<Contender>>,
 ): Promise<{ contenders: Map<string, Contender>; left: Record<string, string> }> {
@@ -149,9 +148,9 @@ async function during<T>(contender: Contender, work: (server: Serving) => Promis
   }
 }
 
-async function part(server: Serving): Promise<Record<string, Part>> {
+async function measureServer(server: Serving): Promise<Record<string, Measurement>> {
   await predictAll(server.url, WARM_UP, CLIENTS);
-  const measured: Record<string, Part> = {};
+  const measured: Record<string, Measurement> = {};
   for (const [set, texts] of Object.entries(TEXTS)) {
     const pids = server.pids();
     const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
@@ -168,23 +167,23 @@ async function part(server: Serving): Promise<Record<string, Part>> {
   return measured;
 }
 
-function rows(name: string, parts: Part[]): Figures {
-  const waits = parts.flatMap((part) => part.waits);
+function rows(name: string, measurements: Measurement[]): Figures {
+  const waits = measurements.flatMap((one) => one.waits);
   return {
-    [`${name} (rows/s)`]: round(median(parts.map((part) => part.rowsPerSecond)), 0),
+    [`${name} (rows/s)`]: round(median(measurements.map((one) => one.rowsPerSecond)), 0),
     [`${name}, p50 (ms)`]: round(percentile(waits, 50), 0),
     [`${name}, p99 (ms)`]: round(percentile(waits, 99), 0),
-    [`${name}, CPU (µs/row)`]: round(median(parts.map((part) => part.cpuMicrosPerRow)), 0),
+    [`${name}, CPU (µs/row)`]: round(median(measurements.map((one) => one.cpuMicrosPerRow)), 0),
   };
 }
 
-/** @throws Error when a server does not serve the same model as Amulet: its speed would mean nothing */
+/** @throws Error when a server gives other results than Amulet: its speed would be meaningless */
 function compare(expected: Prediction[], actual: Prediction[]): void {
   for (const [i, { label, score }] of expected.entries()) {
     const other = actual[i]!;
     if (other.label !== label || !(Math.abs(other.score - score) <= TOLERANCE)) {
       throw new Error(
-        `text ${i} is ${other.label} ${other.score} where Amulet says ${label} ${score.toFixed(4)}`,
+        `text ${i} is ${other.label} ${other.score}, but ${label} ${score.toFixed(4)} by Amulet`,
       );
     }
   }
@@ -193,7 +192,7 @@ function compare(expected: Prediction[], actual: Prediction[]): void {
 const oneLine = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ').slice(-300);
 
-/** Amulet as `npm start` runs it, and the Redis, whose work counts as its own. */
+/** Amulet as `npm start` runs it; the CPU of its Redis counts for Amulet. */
 async function amuletOn(redisUrl: string): Promise<Contender> {
   const redis = new Redis(redisUrl);
   const redisPid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);

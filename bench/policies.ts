@@ -17,8 +17,8 @@ import { mixedLengths, sentences } from './texts.ts';
 
 const ROUNDS = 7;
 const FIFO_ROWS = 32;
-/** Rows that a worker has in hand at a time, as its consumer would. */
-const IN_HAND = 512;
+/** Rows submitted at a time, as by the consumer of a worker. */
+const ROWS_IN_FLIGHT = 512;
 
 type Policy = (rows: TextRow[]) => Promise<void>;
 
@@ -61,7 +61,7 @@ export async function policies(): Promise<Figures> {
         });
         let next = 0;
         await Promise.all(
-          Array.from({ length: IN_HAND }, async () => {
+          Array.from({ length: ROWS_IN_FLIGHT }, async () => {
             for (let i = next++; i < rows.length; i = next++) await batcher.submit(rows[i]!, 'interactive');
           }),
         );

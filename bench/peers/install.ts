@@ -18,7 +18,7 @@ const TIMEOUT_MS = 300_000;
 const folder = path.resolve('.amulet');
 const requirements = path.join(import.meta.dirname, 'requirements.txt');
 
-/** @throws Unavailable with the last line that the program said */
+/** @throws Unavailable with the last line of the program's output */
 async function run(program: string, args: string[]): Promise<string> {
   try {
     const { stdout } = await promisify(execFile)(program, args, { timeout: TIMEOUT_MS });

@@ -1,4 +1,4 @@
-/** A peer's processes: started on a free port, ended as a process group, however the bench ends. */
+/** Runs the processes of a peer: starts them on a free port and stops them as a process group, even when the bench is interrupted. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,7 @@ export interface Command {
   ready: number;
 }
 
-/** What is running now, for the end of the bench. */
+/** Running servers, to be killed when the bench ends. */
 const running = new Set<Server>();
 
 export class Server {
@@ -49,8 +49,8 @@ export class Server {
   }
 
   /**
-   * Starts a server; resolves when all of its processes have their model and it answers.
-   * @throws Error with the end of its output when it does not come up
+   * Starts a server; resolves when all its processes have loaded their model and it responds.
+   * @throws Error with the end of its output when it does not start
    */
   static async start(command: Command): Promise<Server> {
     const server = new Server(command, await freePort());

@@ -69,7 +69,7 @@ function line(use: Use): string {
   ];
   const path = points.map(([cores, rows]) => `${px(x(cores))},${px(y(rows))}`).join(' ');
   const [bend, level] = [x(limit.cores), y(limit.rowsPerSecond)];
-  // The lines of the two models are close to each other: what is said of one stands above it, of the other below.
+  // The lines of the two models are close to each other: one label stands above its line, the other below.
   const upper = model === 'MiniLM';
   const cores = `x="${px(bend + GAP)}" y="${px(level + (upper ? -GAP / 2 : FONT_SIZE + GAP / 2))}"`;
   const name = `x="${PLOT.right + GAP}" y="${px(level + FONT_SIZE / 3 + (upper ? -2 : 2))}"`;
