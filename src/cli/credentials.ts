@@ -1,43 +1,43 @@
 /**
- * The secrets that the `amulet` command sends, and to whom. They come from the environment, or from `.env` in the working
- * folder, and that may be anybody's: unpacked, cloned or shared. An address from there gets no secret from elsewhere.
+ * Secrets that the `amulet` command sends, and to which addresses. They come from the environment or from `.env` in the working
+ * folder, which may be a stranger's: unpacked, cloned or shared. An address from `.env` is sent no secret from elsewhere.
  */
 import { readVariables, type Variables } from '../shared/runtime/environment.ts';
 import { StartupError } from '../shared/runtime/startup-error.ts';
 import { UsageError } from './terminal/exit.ts';
 
-/** What a secret in a header is made of. What else is in it came along by mistake, such as the line below it. */
+/** Characters of a secret in a header. Any other got in by mistake, such as with the following line. */
 const SECRET = /^[\x21-\x7e]+$/;
 
 export interface ClientKey {
   value: string | undefined;
-  /** Lines that the user is to see. */
+  /** Notices for the user. */
   notes: readonly string[];
 }
 
-/** The key for the API, if there is one. @throws UsageError, without the key in it */
+/** Reads the API key, if one is set. @throws UsageError that does not contain the key */
 export function clientKey({ values, warnings }: Variables = read(['AMULET_API_KEY'])): ClientKey {
   const key = values.get('AMULET_API_KEY');
-  // What no header can carry would look like a lost connection, and be tried again.
+  // A key that no header can carry would look like a lost connection and be retried.
   if (key && !SECRET.test(key.value))
     throw new UsageError('AMULET_API_KEY contains characters that are not allowed in a key');
-  // Whoever has left it there could read what is uploaded with it.
+  // The author of that file could read everything uploaded with this key.
   const note = key?.from === '.env' ? ['AMULET_API_KEY is taken from .env in this folder'] : [];
   return { value: key?.value, notes: [...warnings, ...note] };
 }
 
-/** A hub of models and who is asking, as the tools of Hugging Face take them from the environment. */
+/** Address of a model hub and the token for it, from the variables that Hugging Face's tools read. */
 export interface HubAccess {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   endpoint: string;
   token: string | undefined;
-  /** What to do for a token to be sent. */
+  /** Advice on how to have a token sent. */
   tokenCure: string;
-  /** Lines that the user is to see. */
+  /** Notices for the user. */
   notes: readonly string[];
 }
 
-/** @throws UsageError when they cannot be used; a token is not in the message */
+/** @throws UsageError for unusable values; the message does not contain the token */
 export function hubAccess({ values, warnings }: Variables = read(['HF_ENDPOINT', 'HF_TOKEN'])): HubAccess {
   const address = values.get('HF_ENDPOINT');
   const endpoint = (address?.value ?? 'https://huggingface.co').replace(/\/+$/, '');

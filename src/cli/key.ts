@@ -1,11 +1,11 @@
-/** `amulet key create NAME`: a key for a caller, and what the server has to know of it. Nothing is sent or kept. */
+/** `amulet key create NAME`: prints a new API key and its line for the server's settings. Sends and stores nothing. */
 import { commandName } from '../shared/runtime/environment.ts';
 import { checkKeyName, keyLine, newKey } from '../shared/runtime/api-keys.ts';
 import { toError } from '../shared/runtime/to-error.ts';
 import { EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 
 /**
- * @param args behind `key`
+ * @param args those after `key`
  * @param print the key to standard output, so that a script can take it
  * @param printError the rest to standard error
  */

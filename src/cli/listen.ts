@@ -1,4 +1,4 @@
-/** `amulet listen`: a receiver of webhooks for development. It verifies, prints and answers, and keeps nothing. */
+/** `amulet listen`: a webhook receiver for development. Verifies, prints and answers each webhook; stores nothing. */
 import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -16,18 +16,18 @@ import { shellWord } from './terminal/units.ts';
 
 export interface ListenCommand {
   port: number;
-  /** Undefined: the one that `npm start` has made in this folder. */
+  /** Undefined: the secret that `npm start` wrote in this folder. */
   secret: string | undefined;
-  /** Status of the answer to what is verified. */
+  /** Status of the answer to a verified webhook. */
   status: number;
-  /** Print whole bodies, one a line. */
+  /** Print whole bodies, one per line. */
   json: boolean;
 }
 
 const DEFAULT_PORT = 9000;
-/** Where the launcher keeps its secret, unless DATA_DIR says otherwise. */
+/** Location of the launcher's secret with the default DATA_DIR. */
 const SECRET_FILE = path.join('.amulet', 'webhook-secret');
-/** No event of ours is larger than a few times this. */
+/** Events are smaller than this. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
 type JobData = Exclude<WebhookEvent['data'], { rows: unknown }>;
@@ -40,7 +40,7 @@ const FLAGS = {
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-/** @param args behind `listen` */
+/** @param args those after `listen` */
 export function parseListen(args: readonly string[]): ListenCommand | 'help' {
   const { values } = parseStrictly(`${commandName()} listen --help`, () =>
     parseArgs({ args: [...args], options: FLAGS }),
@@ -145,7 +145,7 @@ function receive(
   });
 }
 
-/** One line: when, what, of what, and what came of it. */
+/** One line: time, event type, id of the job or batch, outcome, id of the delivery. */
 function describe({ type, data, ...event }: WebhookEvent, id: string, repeated: boolean): string {
   const outcome =
     'rows' in data ? `${data.rows.finished} rows, ${data.rows.failed} errors` : results(data, event.thin);

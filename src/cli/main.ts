@@ -9,11 +9,11 @@ import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
 import { createReporter } from './terminal/reporter.ts';
 import { isClosedPipe, print, printError } from './terminal/print.ts';
 
-/** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
+/** npm repeats a Ctrl-C that the terminal has already sent: one key press, two signals. */
 const SAME_PRESS_MS = 500;
 
 process.exitCode = await main(process.argv.slice(2));
-// Not left to the event loop: standard input may be a pipe that nobody closes.
+// Not left to the event loop: standard input may be a pipe that stays open.
 process.exit();
 
 async function main([command, ...args]: string[]): Promise<ExitCode> {
@@ -30,7 +30,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         if (wanted === 'help') return show(BACKFILL_HELP);
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
-      // Each command loads what it needs, and nothing else: most are over in less time than it would take.
+      // Each command loads only the modules it needs: most commands finish in less time than loading all would take.
       case 'key': {
         const { createKey } = await import('./key.ts');
         return createKey(args, print, printError);
@@ -67,13 +67,13 @@ async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> 
   return pull(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
 }
 
-/** The published package leaves to whoever pulls models what only that needs. */
+/** The published package does not depend on packages that only `model pull` needs. */
 function throwMissingPackages(error: unknown): never {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
   throw new CliError(EXIT.failed, 'model pull needs two more packages: npm install @huggingface/hub zod');
 }
 
-/** Aborted by the first Ctrl-C or SIGTERM, or when nobody reads standard output any more; a second Ctrl-C ends it at once. */
+/** Aborts on the first Ctrl-C or SIGTERM, or once the reader of standard output is gone; a second Ctrl-C kills the process. */
 function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   let since = 0;
@@ -83,7 +83,7 @@ function interruptSignal(): AbortSignal {
         since = Date.now();
         controller.abort(new Interrupted(exitCode));
       } else if (Date.now() - since > SAME_PRESS_MS) {
-        // As if nobody had listened. process.exit() would wait for what may be stuck.
+        // Die as without a handler: process.exit() would wait for work that may be stuck.
         process.removeAllListeners(signal);
         process.kill(process.pid, signal);
       }
@@ -93,12 +93,12 @@ function interruptSignal(): AbortSignal {
   process.stdout.on('error', (error: Error) => {
     controller.abort(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
   });
-  // Without anybody to tell, there is still work to do.
+  // The work continues even if its messages cannot be written.
   process.stderr.on('error', () => {});
   return controller.signal;
 }
 
-/** Of the package that this is part of: the repository, or the published one. */
+/** Version of the package that contains this file: the repository or the published one. */
 function version(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;

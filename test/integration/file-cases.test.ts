@@ -326,7 +326,7 @@ describe('the command', () => {
       const { code, said } = await runBackfill([file, '--out', out, '--url', stack.url]);
       expect([code, fs.readdirSync(path.dirname(file))]).toEqual([EXIT.usage, ['in.txt']]);
       expect(said).toMatch(
-        /written as JSON Lines, uncompressed.*ends in \.jsonl, \.ndjson or \.json: --out \S+\/[sxX]\.jsonl$/,
+        /the output is uncompressed JSON Lines, not \.[a-zA-Z]+; use a name that ends in \.jsonl, \.ndjson or \.json: --out \S+\/[sxX]\.jsonl$/,
       );
     },
   );

@@ -1,4 +1,4 @@
-/** `amulet backfill`: the input goes up in parts, the rows come down as they are done, and in the end a file is there. */
+/** `amulet backfill`: uploads the input in parts, downloads the rows as they are finished, and puts the output in place. */
 import { BatchClient, hasDamagedResults, resumeAttempt } from '../../client/batches.ts';
 import { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
@@ -19,7 +19,7 @@ import type { BackfillState } from './state.ts';
 import { entry, plural } from '../terminal/units.ts';
 
 /**
- * @param signal ends it at once, with an Interrupted as its reason
+ * @param signal ends the run at once; its reason is an Interrupted
  * @throws CliError
  */
 export async function backfill(
@@ -103,7 +103,7 @@ async function resume(
   let batch: Batch | undefined = await retrier.run(() => client.get(id, signal));
   const proof = proofOf(url.href);
   if (state.url !== url.href || state.url_proof !== proof) {
-    // The server has moved or knows another key, and has the batch.
+    // The server has moved or knows another key; the batch is there.
     Object.assign(state, { url: url.href, url_proof: proof });
     await destination.save(state);
   }
@@ -121,17 +121,17 @@ async function resume(
   return batch && { state, batch };
 }
 
-/** Undefined when there is nothing in the input. */
+/** Undefined for an input without records. */
 type StartedBatch = { state: BackfillState; batch: Batch } | undefined;
 
-/** Nothing in, nothing out, and no batch for it. */
+/** Writes an empty output for an input without records; no batch is made for it. */
 async function finishEmpty({ destination, reporter }: Run): Promise<void> {
   const output = await destination.openOutput();
   await destination.finish(undefined, { rows: 0, failed: 0 }, output);
   reporter.log(entry('Written to', `${destination.name}: 0 rows`));
 }
 
-/** Leaves nothing that nobody can go on with. */
+/** Cancels the batch and removes the files of a run that cannot be resumed. */
 async function cleanUp(run: Run, error: unknown): Promise<void> {
   const { state, url, destination } = run;
   const useless = error instanceof BadInputError;

@@ -1,7 +1,7 @@
-/** A fixed number of buffers that go round: who wants one waits until one is given back. This bounds an upload's memory. */
+/** A fixed number of reused buffers, which bounds the memory of an upload: take() waits until a buffer is given back. */
 export class BufferPool {
   readonly bufferBytes: number;
-  /** Buffers that may still be made. */
+  /** Buffers that may still be allocated. */
   #unmade: number;
   readonly #free: Buffer[] = [];
   readonly #waiting: { resolve: (buffer: Buffer) => void; reject: (error: unknown) => void }[] = [];
@@ -19,7 +19,7 @@ export class BufferPool {
     if (free) return Promise.resolve(free);
     if (this.#unmade > 0) {
       this.#unmade--;
-      // Never from Node's shared slab, which would be kept alive as a whole.
+      // Not from Node's shared slab, which would stay in memory as a whole.
       return Promise.resolve(Buffer.allocUnsafeSlow(this.bufferBytes));
     }
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
@@ -31,7 +31,7 @@ export class BufferPool {
     else this.#free.push(buffer);
   }
 
-  /** Lets nobody wait any more. */
+  /** Fails all current and later calls of take(). */
   close(reason: Error): void {
     this.#closed = { reason };
     for (const { reject } of this.#waiting.splice(0)) reject(reason);

@@ -1,11 +1,11 @@
-/** A last request about a batch: if it fails, the batch goes on, or expires, by itself. */
+/** Cancels a batch in one short attempt: if it fails, the batch continues or expires by itself. */
 import { BatchClient } from '../../client/batches.ts';
 import { urlOf } from '../../client/exchange.ts';
 import { connectTo } from './server.ts';
 
 const LIMIT_MS = 3000;
 
-/** Cancels a batch that is not final, removes one that is; tells whether that has worked. */
+/** Cancels an unfinished batch, removes a finished one. @returns whether the request succeeded */
 export async function cancelBatch(url: URL, batch: string): Promise<boolean> {
   const http = connectTo(url);
   try {

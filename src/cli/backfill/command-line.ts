@@ -1,4 +1,4 @@
-/** `amulet backfill …`: from arguments to what is wanted. Nothing outside of them is looked at. */
+/** Parses the arguments of `amulet backfill`, without looking at files or the environment. */
 import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
@@ -8,7 +8,7 @@ import { parseStrictly } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
 
-/** What is wanted of a run that may have been begun before. */
+/** Whether to start a run, to resume an earlier one, or to discard it and start over. */
 export type Mode = 'start' | 'resume' | 'restart';
 
 export interface BackfillCommand {
@@ -17,15 +17,15 @@ export interface BackfillCommand {
   /** Path; `-` is standard output. */
   out: string;
   mode: Mode;
-  /** Base URL of the API, if one was given. */
+  /** Base URL of the API, if given. */
   url: URL | undefined;
-  /** The options of the batch that were given. */
+  /** Options of the batch, as far as given. */
   options: Partial<BatchOptions>;
   force: boolean;
-  /** Remove the batch when its rows are here. */
+  /** Remove the batch from the server at the end. */
   deleteBatch: boolean;
   quiet: boolean;
-  /** How long nothing may work, in ms. */
+  /** How long to retry while nothing works, in ms. */
   retryTimeoutMs: number;
   /** The arguments as given. */
   args: readonly string[];
@@ -55,8 +55,8 @@ const FLAGS = {
 } as const;
 
 /**
- * @param args behind `backfill`
- * @returns `help` when that is all that is wanted
+ * @param args those after `backfill`
+ * @returns `help` for --help
  * @throws UsageError
  */
 export function parseBackfill(args: readonly string[]): BackfillCommand | 'help' {
@@ -167,8 +167,8 @@ function parsePatience(value: string | undefined): number {
 }
 
 /**
- * The options that were given, with the format that the file's name says.
- * @throws UsageError when it says none, or one that has no use for an option
+ * Completes the given options with the format that the file's name implies.
+ * @throws UsageError when the name implies none, or for an option that the format does not have
  */
 export function completeOptions(file: string, given: Partial<BatchOptions>): BatchOptions {
   const byName = given.format === undefined ? formatByName(file) : { format: given.format };
@@ -187,6 +187,6 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
     throw new UsageError('plain lines have no fields: --text-field and --id-field are for NDJSON and CSV');
   }
   const quote = options.quote ?? defaultQuote(options.delimiter);
-  // Said to the server, so that both cut the records in the same places. What RFC 4180 says goes without saying.
+  // Sent to the server, so that both cut records at the same places. The rules of RFC 4180 are its default.
   return options.format === 'csv' && quote !== '"' ? { ...options, quote } : options;
 }

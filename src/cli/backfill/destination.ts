@@ -1,4 +1,4 @@
-/** Where a run writes to and what it leaves there for the next one. */
+/** The output of a run, and the files beside it that a later run resumes from. */
 import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { diskProblem, exists } from '../terminal/disk.ts';
@@ -8,32 +8,32 @@ import { moveInto, PartialFile, StandardOutput, type Output } from './output.ts'
 import { StateFile, type BackfillState } from './state.ts';
 
 export interface Destination {
-  /** As the user gave it. */
+  /** As given by the user. */
   name: string;
-  /** Whether a later run can go on with what this one leaves. */
+  /** Whether a later run can resume this one. */
   resumable: boolean;
-  /** Whether the finished output is there. */
+  /** Whether the finished output exists. */
   exists: () => Promise<boolean>;
-  /** What an earlier run has left. @throws UsageError when it is not to be understood */
+  /** Reads the state of an earlier run. @throws UsageError for a file of another format */
   load: () => Promise<BackfillState | undefined>;
   save: (state: BackfillState) => Promise<void>;
-  /** Removes what earlier runs have left. */
+  /** Removes the files of earlier runs. */
   discard: () => Promise<void>;
-  /** The rows so far, to be added to. */
+  /** Opens the rows so far, to append to them. */
   openOutput: () => Promise<Output>;
-  /** Makes the rows the finished output; may be called again after a crash in the middle of it. */
+  /** Turns the rows into the finished output; may be called again after a crash halfway. */
   finish: (
     state: BackfillState | undefined,
     finished: { rows: number; failed: number },
     output?: Output,
   ) => Promise<void>;
-  /** Lets other processes in. */
+  /** Releases the lock. */
   release: () => void;
 }
 
 /**
  * @param out path of a file, or `-`
- * @throws UsageError when nothing can be written there, or another process does
+ * @throws UsageError when the path cannot be written to, or another process is writing there
  */
 export async function openDestination(out: string): Promise<Destination> {
   if (out === '-') return standardOutput();
@@ -54,7 +54,7 @@ export async function openDestination(out: string): Promise<Destination> {
     openOutput: () => PartialFile.open(partial),
     finish: async (state, finished, output) => {
       if (output instanceof PartialFile) await output.sync();
-      // From here on nothing is missing but the renaming.
+      // From here on only the renaming is missing.
       if (state) await file.write({ ...state, finished });
       await output?.close();
       if (await exists(partial)) await moveInto(partial, out);
@@ -64,7 +64,7 @@ export async function openDestination(out: string): Promise<Destination> {
   };
 }
 
-/** Its name, for messages. */
+/** Name of standard output in messages. */
 export const STANDARD_OUTPUT = 'standard output';
 
 function standardOutput(): Destination {
@@ -97,7 +97,7 @@ function lock(out: string): () => void {
   try {
     return takeLock(`${out}.lock`);
   } catch (error) {
-    // Also the first file to be made in the folder: whether that can be done, only trying tells.
+    // The lock is the first file made in the folder, so this also finds out whether the folder is writable.
     if (error instanceof UsageError) throw new UsageError(`--out ${out}: ${error.message}`, error.hints);
     const problem = diskProblem(error);
     if (problem?.exitCode === EXIT.temporary) throw new CliError(EXIT.temporary, `${out}: ${problem.reason}`);

@@ -1,4 +1,4 @@
-/** The way down: from a batch that has all its input to the finished output. */
+/** Downloads the rows of a batch whose input is complete, shows its progress, and reports the outcome. */
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch } from './cancel-batch.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
@@ -15,8 +15,8 @@ import { count, duration, elapsedSince, entry, percent, plural, rate, shellWord 
 const POLL_MS = 1000;
 
 /**
- * @param batch one whose input is whole, as last seen
- * @throws BatchEndedError when it is not completed
+ * @param batch as last seen; its input is complete
+ * @throws BatchEndedError when the batch ends without being completed
  */
 export async function downloadRows(run: Run, state: BackfillState, batch: Batch): Promise<ExitCode> {
   const { destination, reporter } = run;
@@ -40,7 +40,7 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
   }
 }
 
-/** What is left to do when the output is there. */
+/** Removes the batch if asked to, once the output exists. */
 export async function finishRun(
   { command, url, reporter }: Pick<Run, 'command' | 'url' | 'reporter'>,
   { batch }: BackfillState,
@@ -67,7 +67,7 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
     POLL_MS,
     (polled) => {
       seen = { batch: polled, at: Date.now() };
-      // Without the list of models there is no notice; the batch goes on all the same.
+      // The batch does not depend on the list of models that the notice needs.
       void notice.look(polled).catch(() => {});
     },
   );
@@ -87,7 +87,7 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
   }
 }
 
-/** @param seen the batch, and when it was like that (Unix ms) */
+/** @param seen the batch, and when it was read (Unix ms) */
 function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, output: Output): Progress {
   const { rows, status, problem, rows_per_second, eta_s } = batch;
   const trouble =
@@ -110,13 +110,13 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
   };
 }
 
-/** Why nothing goes on, when nobody works on the batch. */
+/** The reason why the batch makes no progress, if no worker serves its model. */
 function idleReason({ status, model }: Batch): string | undefined {
   const waits = status === 'queued' || status === 'processing';
   return waits && model.workers === 0 ? `no worker serves ${model.name}` : undefined;
 }
 
-/** Said even by --quiet: the output is there, and of no use. */
+/** Warning that the output is useless, shown even with --quiet. */
 export function noLabelsWarning(total: number, first?: ErrorRow): string {
   const cause = first === undefined ? '' : `; line ${first.line}: ${first.message}`;
   return total === 1
@@ -136,7 +136,7 @@ function summary({ rows, started_at, finished_at }: Batch, out: string, { errors
     entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
     ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
     ...errors.first.map(({ line, message }) => entry('', `line ${line}: ${message}`)),
-    // A server from before it counted them says nothing of them.
+    // Servers of version 0.1 do not count them.
     ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
     entry('Written to', out),
   ];

@@ -1,4 +1,4 @@
-/** The first errors among rows of results, to be shown: a file of results has too many lines for anybody to look. */
+/** Collects the first error rows of the results, to show them: nobody looks through a large output for them. */
 
 export interface ErrorRow {
   /** Line of the input. */
@@ -6,13 +6,13 @@ export interface ErrorRow {
   message: string;
 }
 
-/** So many are shown. */
+/** Error rows to show. */
 const SHOWN = 3;
-/** Shows that a row may be an error, without parsing all of them. */
+/** Bytes of a row that may be an error, which spares parsing all rows. */
 const HINT = Buffer.from('"error":{');
 const LF = 0x0a;
 
-/** Keeps the first errors of what passes by. */
+/** Keeps the first error rows it is given. */
 export class ErrorRows {
   readonly first: ErrorRow[] = [];
 

@@ -1,4 +1,4 @@
-/** What a failure means for the user: the line to show, how to go on, and the exit code. */
+/** Converts a failure of a run into a CliError: the message, how to continue, and the exit code. */
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../client/errors.ts';
 import { GaveUpError } from '../../client/retry.ts';
 import { diskProblem } from '../terminal/disk.ts';
@@ -16,7 +16,7 @@ import { restartWith, resumeCommand } from './suggested-commands.ts';
 import { duration } from '../terminal/units.ts';
 import { OtherInputError } from './upload.ts';
 
-/** @returns a CliError; or the error itself when it is a bug */
+/** @returns a CliError, or the error itself for a bug */
 export function toCliError(error: unknown, run: Run): unknown {
   const converted = convert(error, run);
   if (run.orphanedBatchUrl === undefined || !(converted instanceof CliError) || converted.message === '')
@@ -25,7 +25,7 @@ export function toCliError(error: unknown, run: Run): unknown {
   return new CliError(exitCode, message, [...hints, notCanceled(run.orphanedBatchUrl)], converted);
 }
 
-/** Of a batch that nobody wants any more. @param batch its URL */
+/** Advice on an unwanted batch. @param batch its URL */
 export function notCanceled(batch: string): string {
   return `The batch could not be canceled and may continue. To cancel it: DELETE ${batch}`;
 }
@@ -79,7 +79,7 @@ function interruptedError({ exitCode }: Interrupted, run: Run): CliError {
 function batchEndedError({ batch }: BatchEndedError, run: Run): CliError {
   const why = batch.error ? `: ${batch.error.message} (${batch.error.code})` : '';
   const message = `the batch ${batch.status === 'failed' ? 'has failed' : `was ${batch.status}`}${why}`;
-  // The server has lost what it would need to go on.
+  // Without its input the server cannot resume the batch.
   const resumable = batch.status === 'failed' && batch.error?.code !== 'input_lost';
   const hints = resumable
     ? ['To resume, once the cause is fixed:', ...resumeCommandLines(run), ...restartHints(run)]
@@ -118,7 +118,7 @@ function resumeHints(run: Run): string[] {
 
 function resumeCommandLines({ command, state, url }: Run): string[] {
   const pipe = command.file === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
-  // An address that was given anew, and has not answered yet.
+  // A new address that has not answered yet.
   const moved = state !== undefined && state.url !== url.href ? url : undefined;
   return [`  ${resumeCommand(command, moved)}`, ...pipe];
 }

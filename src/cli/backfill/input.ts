@@ -1,4 +1,4 @@
-/** The file to be labelled, or standard input, as decoded bytes: gzip undone, byte order mark gone. */
+/** The input: a file, a pipe or standard input, read as decompressed bytes without a byte order mark. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';
@@ -9,7 +9,7 @@ import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts
 import { toError } from '../../shared/runtime/to-error.ts';
 import { ungzip, withoutMark } from '../../shared/bulk/byte-stream.ts';
 
-/** Enough of a file to notice that it is another one. Modification time in Unix ms. */
+/** Properties by which a changed file is noticed. Modification time in Unix ms. */
 export interface InputIdentity {
   size: number;
   mtimeMs: number;
@@ -20,15 +20,15 @@ export interface InputIdentity {
 export interface Input {
   /** For messages. */
   name: string;
-  /** Bytes as stored, so before decompression; undefined when nobody knows (standard input, a pipe). */
+  /** Stored bytes, before decompression; undefined for standard input and pipes. */
   size: number | undefined;
-  /** Undefined for what can be read only once. */
+  /** Undefined for an input that can be read only once. */
   identity: InputIdentity | undefined;
-  /** The decoded bytes; to be called once. */
+  /** The decompressed bytes; may be called once. */
   read: (signal: AbortSignal) => AsyncGenerator<Uint8Array, void, undefined>;
-  /** Whether the bytes are compressed, as far as they have been read. */
+  /** Whether the bytes read so far are compressed. */
   gzip: () => boolean;
-  /** How many bytes of `size` have been read. */
+  /** Stored bytes read so far. */
   position: () => number;
   close: () => void;
 }
@@ -61,7 +61,7 @@ export async function openInput(path: string): Promise<Input> {
     await close(fd);
     throw new UsageError(`${path} is a folder`);
   }
-  // A pipe that is read as a file is occupies a thread until something comes, and cannot be left alone.
+  // Reading a pipe like a file would block a thread until data arrives, and could not be aborted.
   if (stats.isFIFO()) return fromStream(path, new Socket({ fd, readable: true, writable: false }));
   const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }));
   if (!stats.isFile()) return input;
@@ -117,7 +117,7 @@ export function fromStream(name: string, stream: Readable): Input {
     position: () => position,
     close: () => void stream.destroy(),
     async *read(signal) {
-      // Also ends the wait for a pipe that has nothing to say.
+      // Also ends the wait for a silent pipe.
       const stop = () => stream.destroy(signal.reason as Error);
       signal.addEventListener('abort', stop, { once: true });
       try {

@@ -1,20 +1,20 @@
-/** Where the rows go: a file that is there only when it is whole, or standard output. */
+/** Writes the rows: to `OUT.partial`, which becomes `OUT` when complete, or to standard output. */
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorRows } from './error-rows.ts';
 import { CliError, EXIT, Interrupted } from '../terminal/exit.ts';
 import { isClosedPipe, printRows } from '../terminal/print.ts';
 
-/** Takes whole lines, in order. */
+/** Receives whole lines, in order. */
 export interface Output {
-  /** Lines that it has. */
+  /** Number of lines written. */
   readonly rows: number;
-  /** The last of them, without its line ending; empty when there is none. */
+  /** Without its line ending; empty before the first line. */
   readonly lastLine: Buffer;
-  /** The first rows that are errors. */
+  /** The first error rows. */
   readonly errors: ErrorRows;
   write: (lines: Buffer) => Promise<void>;
-  /** Takes back all rows. @throws CliError when that cannot be done */
+  /** Removes all rows. @throws CliError where rows cannot be taken back */
   clear: () => Promise<void>;
   close: () => Promise<void>;
 }
@@ -22,7 +22,7 @@ export interface Output {
 const LF = 0x0a;
 const READ_BYTES = 1024 * 1024;
 
-/** `OUT.partial`, which becomes `OUT` in the end. */
+/** `OUT.partial`. */
 export class PartialFile implements Output {
   readonly #file: FileHandle;
   #bytes: number;
@@ -38,9 +38,9 @@ export class PartialFile implements Output {
     this.errors = content.errors;
   }
 
-  /** Opens or makes it; what a crash may have left of a line is cut off. */
+  /** Opens or creates the file; cuts off an unfinished line that a crash left. */
   static async open(filePath: string): Promise<PartialFile> {
-    // Not O_APPEND: a write that failed half-way is written again over what it left.
+    // Not O_APPEND: a write that failed halfway is overwritten by its repetition.
     const file = await open(filePath, 'r+').catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       return open(filePath, 'wx+');
@@ -82,7 +82,7 @@ export class PartialFile implements Output {
     this.errors.clear();
   }
 
-  /** On the disk, so that what follows may rely on it. */
+  /** Flushes the rows to the disk, so that later steps can rely on them. */
   async sync(): Promise<void> {
     await this.#file.sync();
   }
@@ -92,7 +92,7 @@ export class PartialFile implements Output {
   }
 }
 
-/** Renames, and makes the renaming outlive a power failure. */
+/** Renames durably: the new name survives a power failure. */
 export async function moveInto(from: string, target: string): Promise<void> {
   await rename(from, target);
   const folder = await open(path.dirname(target), 'r');
@@ -104,22 +104,22 @@ export async function moveInto(from: string, target: string): Promise<void> {
 }
 
 interface Content {
-  /** Of whole lines. */
+  /** Bytes of whole lines. */
   bytes: number;
   rows: number;
   lastLine: Buffer;
   errors: ErrorRows;
 }
 
-/** Reads what is there, up to the last line that is whole. */
+/** Counts the rows of an existing file, up to its last whole line. */
 async function survey(file: FileHandle): Promise<Content> {
   const content: Content = { bytes: 0, rows: 0, lastLine: Buffer.alloc(0), errors: new ErrorRows() };
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   for (;;) {
-    // Always from the beginning of a line: no line is as long as the buffer.
+    // Always reads from the start of a line: no line is as long as the buffer.
     const { bytesRead } = await file.read(buffer, 0, buffer.length, content.bytes);
     const read = buffer.subarray(0, bytesRead);
-    // A power failure may leave blocks of zeros, which are in no row.
+    // A power failure may leave blocks of zeros; rows contain none.
     const zero = read.indexOf(0);
     const sound = zero === -1 ? read : read.subarray(0, zero);
     const lines = sound.subarray(0, sound.lastIndexOf(LF) + 1);
@@ -132,7 +132,7 @@ async function survey(file: FileHandle): Promise<Content> {
   }
 }
 
-/** Standard output: no second try, and nobody knows when it is whole. */
+/** Standard output: rows cannot be taken back, and a run cannot be resumed. */
 export class StandardOutput implements Output {
   rows = 0;
   lastLine: Buffer = Buffer.alloc(0);
@@ -167,7 +167,7 @@ function countLines(lines: Buffer): number {
   return count;
 }
 
-/** A copy, as the lines may lie in a buffer that is used again. */
+/** A copy, since the lines may be in a reused buffer. */
 function lastLineOf(lines: Buffer): Buffer {
   const end = lines.length - 1;
   return Buffer.from(lines.subarray(lines.lastIndexOf(LF, end - 1) + 1, end));

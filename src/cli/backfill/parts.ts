@@ -1,9 +1,9 @@
 /**
- * Cuts an input into the parts of an upload: whole records, 8 MB at most. Where it cuts depends on the bytes alone, so that
- * a second reading of the same input gives the same parts, whose digests say which of them the server has already.
+ * Cuts an input into the parts of an upload: whole records, 8 MB at most. The cuts depend on the bytes alone, so that a second
+ * reading of the same input gives the same parts, whose digests show which of them the server has.
  *
- * Memory is that of a BufferPool, whatever is in the input: a record that fits into no part is replaced by one of the size
- * of a part that has as many lines. It is an errored row in any case; 8 MB are many times what the server takes for a record.
+ * A BufferPool bounds the memory for any input: a record too long for a part is replaced by a placeholder of the size of a part
+ * with the same number of lines. It becomes an error row in any case: 8 MB are many times the server's limit of a record.
  */
 import { isEmptyLine, recordScanner } from '../../shared/bulk/records.ts';
 import type { InputSpec } from '../../shared/bulk/input.ts';
@@ -16,19 +16,19 @@ const MAX_PARTS = 10_000;
 export interface Part {
   /** From 1. */
   number: number;
-  /** Lies in a buffer of the pool; not to be used after release(). */
+  /** In a buffer of the pool; invalid after release(). */
   bytes: Buffer;
   /** Records with content. */
   rows: number;
-  /** Those of them with a quoted field over several lines. */
+  /** Rows with a quoted field that spans several lines. */
   multiline: MultilineRows | undefined;
-  /** Lines of a quoted field that is not closed when the input ends. */
+  /** Lines of a quoted field that is still open at the end of the input. */
   unclosed: LineRange | undefined;
-  /** Gives the buffer back. */
+  /** Returns the buffer to the pool. */
   release: () => void;
 }
 
-/** Numbers of lines, both included. */
+/** Line numbers, both inclusive. */
 export interface LineRange {
   from: number;
   to: number;
@@ -40,9 +40,9 @@ export interface MultilineRows {
 }
 
 /**
- * @param source decoded, without a byte order mark or a CSV header
- * @param firstLine number of the source's first line, for messages
- * @param pool at least two buffers, of the size of a part
+ * @param source decompressed, without byte order mark and CSV header
+ * @param firstLine number of the first line, for messages
+ * @param pool at least two buffers of the size of a part
  */
 export async function* cutParts(
   source: AsyncIterable<Uint8Array>,
@@ -55,13 +55,13 @@ export async function* cutParts(
   let number = 0;
   let line = firstLine;
   let buffer = await pool.take();
-  /** Bytes in the buffer: whole records, then from `recordStart` the one that is being read. */
+  /** Used bytes of the buffer: whole records, then from `recordStart` the unfinished one. */
   let used = 0;
   let recordStart = 0;
   let rows = 0;
   let multiline: MultilineRows | undefined;
   let unclosed: LineRange | undefined;
-  /** The record that is being read fits into no part; its bytes are not kept. */
+  /** The unfinished record is too long for a part; its bytes are dropped. */
   let tooLong = false;
 
   const part = (bytes: Buffer): Part => {
@@ -137,8 +137,8 @@ const isEmpty = (buffer: Buffer, from: number, to: number): boolean =>
   to - from <= 2 && isEmptyLine(buffer.subarray(from, to));
 
 /**
- * Fills the buffer with one record that has as many line feeds as the one it stands for, in quotes, and is an error in all
- * formats, even where such a length is allowed: NUL is in no text and no JSON.
+ * Fills the buffer with a quoted record that has as many line feeds as the one it replaces and is an error in all formats, even
+ * if its length is allowed: NUL is invalid in texts and in JSON.
  */
 function fillPlaceholder(
   buffer: Buffer,

@@ -1,4 +1,4 @@
-/** Whether a run begins or goes on, and with what. Everything that can be wrong with a command is found here. */
+/** Decides whether a run starts, resumes or only finishes, and checks everything about the command that needs no server. */
 import { stat } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
@@ -16,19 +16,19 @@ export type Plan =
       url: URL;
       options: BatchOptions;
       input: Input;
-      /** A run that ended before it knew its batch. */
+      /** An earlier run that ended before it knew the id of its batch. */
       earlier: BackfillState | undefined;
-      /** A batch that is not wanted any more. */
+      /** Batch of an earlier run, to be canceled. */
       replacedBatch: ReplacedBatch | undefined;
     }
   | { kind: 'resume'; url: URL; state: BackfillState; batch: string; input: Input | undefined }
-  /** Only the renaming was missing. */
+  /** Only renaming the output was missing. */
   | { kind: 'finish'; url: URL; state: BackfillState; finished: NonNullable<BackfillState['finished']> };
 
 export interface ReplacedBatch {
   url: URL;
   batch: string;
-  /** Whether the server is one that the user's key has been sent to before. */
+  /** Whether this server was sent the user's key before. */
   isKnown: boolean;
 }
 
@@ -41,7 +41,7 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
     if (mode === 'start') throw unfinishedRun(command);
     return planResume(command, earlier);
   }
-  // Not of a run that was begun: an earlier version may have, under any name.
+  // Not checked when resuming: an earlier version accepted any name.
   refuseOtherFormat(out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} already exists; --force replaces it`);
@@ -67,7 +67,7 @@ function unfinishedRun(command: BackfillCommand): UsageError {
 }
 
 async function planResume(command: BackfillCommand, state: BackfillState): Promise<Plan> {
-  // Another address may be that of the same server.
+  // A new address may be that of the same server.
   const url = command.url ?? new URL(state.url);
   const asksServer = state.finished === null || command.deleteBatch;
   if (asksServer && !command.url && !mayHaveKey(state)) {
@@ -95,7 +95,7 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
   return { kind: 'resume', url, state, batch: state.batch ?? '', input };
 }
 
-/** What was uploaded whole is not read again, and need not be there any more. */
+/** After a complete upload the input is not read again and may be gone. */
 async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
   if (!state.uploaded) return openInput(file);
   const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
@@ -106,11 +106,11 @@ function sameInput(a: InputIdentity, b: InputIdentity): boolean {
   return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head;
 }
 
-/** Extensions of formats that are not written. */
+/** Extensions of formats that the command does not write. */
 const OTHER_FORMATS =
   /\.(?:csv|tsv|tab|psv|xlsx?|xlsm|ods|parquet|pq|arrow|feather|avro|orc|sqlite3?|db|html?|xml|ya?ml|gz|gzip|tgz|zst|zstd|bz2|xz|lz4|lzma|br|7z|zip|rar|tar)$/i;
 
-/** A file must hold what its name says. */
+/** Refuses a name that promises another format. */
 function refuseOtherFormat(out: string): void {
   const [extension] = OTHER_FORMATS.exec(out) ?? [];
   if (extension === undefined) return;

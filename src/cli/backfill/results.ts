@@ -1,4 +1,4 @@
-/** Brings the rows of a batch to an output, in order, each once, over any number of connections. */
+/** Downloads the rows of a batch to an output, in order and each once, over any number of connections. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasDamagedResults, type BatchClient } from '../../client/batches.ts';
 import { ConnectionError, ProtocolError } from '../../client/errors.ts';
@@ -16,23 +16,23 @@ export interface ResultsSource {
   signal: AbortSignal;
 }
 
-/** Of which weights the rows of an output are; undefined: not known. */
+/** Model revision of the rows in an output; undefined when not known. */
 export interface RowsRevision {
   readonly known: string | undefined;
-  /** Before there is a row of it. */
+  /** Called before the first row of a revision. */
   save: (revision: string) => Promise<void>;
 }
 
-/** Before asking again when an answer ended although the batch goes on: the server is on its way out. */
+/** Pause after a response that ended before the batch did: the server is shutting down. */
 const REOPEN_MS = 500;
-/** Between looks at a batch that has not started: the first ones, and the others. */
+/** First and longest pause between polls of a batch that has not started. */
 const FIRST_LOOK_MS = 50;
 const LOOK_MS = 2000;
 const LF = 0x0a;
 
 /**
- * Goes on behind the output's last row, until the batch is final; returns the batch. A completed one has all its rows in
- * the output then, or the server does not have them. When it was started again with other weights, so are the rows.
+ * Appends rows after the output's last one until the batch is final, and returns the batch. The output of a completed batch then
+ * has all rows that the server has. If the batch was restarted with other weights, the download restarts, too.
  * @throws DamagedResultsError
  */
 export async function followResults(
@@ -42,21 +42,21 @@ export async function followResults(
 ): Promise<Batch> {
   const { client, retrier, batch: id, signal } = source;
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
-  /** The last answer ended before its time. */
+  /** The last response broke off. */
   let brokenOff = false;
-  /** Rows were asked for, and whether the batch had ended before. */
+  /** Set once rows were requested; `ended`: the batch was final at that time. */
   let asked: { ended: boolean } | undefined;
   let lookMs = FIRST_LOOK_MS;
   for (;;) {
-    // A batch that breaks off may have been started again, so each try begins with a look at it.
+    // A batch whose response broke off may have been restarted, so each attempt reads the batch first.
     const ended = await retrier.run(async () => {
       const batch = await client.get(id, signal);
       const final = isFinal(batch.status);
       if (await discardOtherRevision(batch.model.revision, output, revision)) asked = undefined;
-      // What ended because the server did may be short of rows although the batch has ended since.
+      // A response that ended with its server may lack rows, even if the batch has ended since.
       const whole = batch.status === 'completed' && output.rows >= batch.rows.total;
       if (final && (whole || asked?.ended === true)) return batch;
-      // Every further try would break off at the same row.
+      // Every further attempt would break off at the same row.
       if (brokenOff && hasDamagedResults(batch)) throw new DamagedResultsError(batch);
       if (!final && batch.model.revision === null) {
         await pause(lookMs);
@@ -74,7 +74,7 @@ export async function followResults(
   }
 }
 
-/** Whether the output's rows were of other weights; they are gone then. */
+/** Clears an output with rows of another model revision. @returns whether it did */
 async function discardOtherRevision(
   current: string | null,
   output: Output,
@@ -91,9 +91,9 @@ async function appendResults(
   output: Output,
 ): Promise<void> {
   const after = lineOf(output.lastLine);
-  // An answer that breaks off before it has given anything is no success.
+  // A response that breaks off before its first byte does not count as success.
   const body = await client.followResults(batch, after, signal);
-  /** What has come of a line that has not ended. */
+  /** Bytes of an unfinished line. */
   let partial = Buffer.alloc(0);
   try {
     for await (const { buffer, byteOffset, byteLength } of body) {
@@ -109,33 +109,33 @@ async function appendResults(
       retrier.succeeded();
     }
   } catch (error) {
-    // Merely silent: nothing to be worried about, but nothing to rely on either.
+    // Silence is not a failure, but the connection may be dead: ask again.
     if (error instanceof ConnectionError && error.code === 'ETIMEDOUT') return;
     throw error;
   }
   if (partial.length > 0) throw new ConnectionError('ECONNRESET', 'connection lost');
 }
 
-/** The server sends an empty line when it has nothing else to send for a while. @param lines whole ones */
+/** Removes the empty lines that the server sends as a heartbeat. @param lines whole lines */
 function withoutEmptyLines(lines: Buffer): Buffer {
   if (lines[0] !== LF && !lines.includes('\n\n')) return lines;
   return lines.filter((byte, i) => byte !== LF || (i > 0 && lines[i - 1] !== LF)) as Buffer;
 }
 
-/** The line of the input that a row is about; 0 for none. */
+/** Input line of a row; 0 without a row. */
 function lineOf(row: Buffer): number {
   if (row.length === 0) return 0;
   let line: unknown;
   try {
     ({ line } = JSON.parse(row.toString()) as { line?: unknown });
   } catch {
-    // Said below.
+    // Reported below.
   }
   if (typeof line === 'number') return line;
   throw new ProtocolError('a row of the results has no line number');
 }
 
-/** Tells how a batch is getting on, until the signal ends it. What goes wrong meanwhile, others notice. */
+/** Polls a batch until the signal is aborted. Ignores failures, which the download reports. */
 export async function pollBatch(
   { client, batch, signal }: Omit<ResultsSource, 'retrier'>,
   intervalMs: number,

@@ -1,4 +1,4 @@
-/** What all steps of a run share. */
+/** State and dependencies that all steps of a run share. */
 import type { BatchClient } from '../../client/batches.ts';
 import type { Retrier, Trouble } from '../../client/retry.ts';
 import type { BackfillCommand } from './command-line.ts';
@@ -14,19 +14,19 @@ export interface Run {
   readonly retrier: Retrier;
   readonly destination: Destination;
   readonly reporter: Reporter;
-  /** Aborted, with an Interrupted, when the command is to end at once. */
+  /** Aborted with an Interrupted when the command must end at once. */
   readonly signal: AbortSignal;
-  /** What is in the way of reaching the server just now. */
+  /** The reason why requests to the server are being retried now. */
   trouble: Trouble | undefined;
-  /** Known once something has been begun. */
+  /** Set once a batch exists. */
   state: BackfillState | undefined;
-  /** URL of a batch that nobody wants any more and that could not be canceled. */
+  /** URL of an unwanted batch that could not be canceled. */
   orphanedBatchUrl: string | undefined;
-  /** How far it is, for somebody who interrupts it: `while uploading, at 61%`. */
+  /** Progress, for the message after an interruption: `while uploading, at 61%`. */
   describeProgress: () => string;
 }
 
-/** What the progress line shows in place of figures. */
+/** Text that the progress line shows in place of figures while requests are retried. */
 export function retryText({ trouble, url }: Run): string | undefined {
   return trouble && `${url.host}: ${trouble.reason} for ${elapsedSince(trouble.since)}; retrying`;
 }

@@ -1,19 +1,19 @@
-/** The way to a server, with the API key, and whether an address that was left in a file may have that key. */
+/** Connects to a server with the API key, and decides whether an address from a resume file may be sent that key. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { HttpClient } from '../../client/http.ts';
 import { DEFAULT_URL } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
 import type { BackfillState } from './state.ts';
 
-/** @throws UsageError when the key cannot be sent */
+/** @throws UsageError for a key that no header can carry */
 export function connectTo(url: URL): HttpClient {
   const { value } = clientKey();
   return new HttpClient(url, value === undefined ? {} : { Authorization: `Bearer ${value}` });
 }
 
 /**
- * What a resume file says beside the URL: that whoever had this key has named this server. Only they could write it, so a file
- * that came with a folder cannot have the key sent to a server of its own.
+ * Proof in a resume file that the owner of this key has chosen this URL. Only they can compute it, so a resume file that came
+ * with a stranger's folder cannot have the key sent to the stranger's server.
  * @returns undefined without a key
  */
 export function proofOf(url: string): string | undefined {
@@ -21,7 +21,7 @@ export function proofOf(url: string): string | undefined {
   return value === undefined ? undefined : createHmac('sha256', value).update(url).digest('hex');
 }
 
-/** Whether the URL in a resume file may have the key: it has had it before, or there is none. */
+/** Whether the URL in a resume file may be sent the key: it was sent it before, is the default, or no key is set. */
 export function mayHaveKey({ url, url_proof: proof = '' }: BackfillState): boolean {
   const expected = proofOf(url);
   if (expected === undefined || url === DEFAULT_URL.href) return true;

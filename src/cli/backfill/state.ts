@@ -1,4 +1,4 @@
-/** What a run leaves for the next one: `OUT.resume.json`. Written whole or not at all. */
+/** State of a run for a later one that resumes it: `OUT.resume.json`, replaced atomically. */
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
@@ -8,20 +8,20 @@ export interface BackfillState {
   v: 1;
   /** Base URL of the API. */
   url: string;
-  /** Shows that this URL had the user's key before (server.ts); left out without one. */
+  /** Proves that this URL was sent the user's key before (server.ts); absent without a key. */
   url_proof?: string | undefined;
   options: BatchOptions;
-  /** Null for what can be read only once. */
+  /** Null for an input that can be read only once. */
   input: InputIdentity | null;
-  /** Goes before the batch, so that a crash in between makes no second one. */
+  /** Written before the batch is made, so that a crash in between makes no second one. */
   idempotencyKey: string;
-  /** Its id, once it is known. */
+  /** Id of the batch, once known. */
   batch: string | null;
-  /** Weights that the rows in the partial file are of, as soon as there may be some. */
+  /** Model revision of the rows in the partial file; set before the first row. */
   revision?: string;
-  /** All parts are there and the server knows it: the input is needed no more. */
+  /** The upload is complete, and the server knows it: the input is no longer needed. */
   uploaded: boolean;
-  /** All rows are in the partial file; only the renaming may be missing. */
+  /** All rows are in the partial file; only renaming it may be missing. */
   finished: { rows: number; failed: number } | null;
 }
 
@@ -32,7 +32,7 @@ export class StateFile {
     this.path = path;
   }
 
-  /** Undefined when there is none. @throws UsageError when it is not to be understood */
+  /** Undefined without a file. @throws UsageError for a file of another format */
   async read(): Promise<BackfillState | undefined> {
     let text: string;
     try {
@@ -45,7 +45,7 @@ export class StateFile {
     try {
       state = JSON.parse(text) as Partial<BackfillState> | null;
     } catch {
-      // Said below.
+      // Reported below.
     }
     if (state?.v === 1) return state as BackfillState;
     throw new UsageError(`${this.path} was not written by this version of amulet: start over with --restart`);

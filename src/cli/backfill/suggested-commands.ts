@@ -1,4 +1,4 @@
-/** Commands that the user may want to type next. */
+/** Commands suggested to the user as the next step. */
 import type { BatchOptions } from '../../client/batches.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
@@ -6,18 +6,18 @@ import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
 import { shellWord } from '../terminal/units.ts';
 
-/** Goes on with what was begun; its options need not be said again. @param url of the server, if it is another now */
+/** Resumes a run, which remembers its options. @param url of the server, if it has changed */
 export function resumeCommand({ file, out, deleteBatch }: BackfillCommand, url?: URL): string {
   const moved = url ? ['--url', withoutSlash(url)] : [];
   return spell([file, '--out', out, ...moved, ...(deleteBatch ? ['--delete'] : []), '--resume']);
 }
 
-/** The same command, from the beginning. */
+/** The same command, starting over. */
 export function restartCommand({ args }: BackfillCommand): string {
   return spell([...args.filter((arg) => !MODES.has(arg)), '--restart']);
 }
 
-/** From the beginning, with all that an earlier run was told. */
+/** Starts over with all options of the earlier run. */
 export function restartWith(
   { file, out, force, deleteBatch }: BackfillCommand,
   url: URL,

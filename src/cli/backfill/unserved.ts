@@ -1,15 +1,15 @@
-/** Says, once in a line that stays, that a batch waits for a model that no worker serves, and which models are served. */
+/** Notifies the user once when no worker serves the model of the batch, and lists the models that are served. */
 import type { Batch } from '../../shared/contract/batches.ts';
 import type { Run } from './run.ts';
 import { duration } from '../terminal/units.ts';
 
-/** A worker that is started again, or a rollout, is over in less. */
+/** Longer than a worker's restart or a rollout takes. */
 const NOTICE_AFTER_MS = 10_000;
 
 export class UnservedModelNotice {
   readonly #run: Pick<Run, 'client' | 'reporter' | 'signal'>;
   readonly #delayMs: number;
-  /** performance.now() of the first look at which no worker was there. */
+  /** performance.now() when the model was first seen without a worker. */
   #since: number | undefined;
   #reported = false;
 
@@ -18,7 +18,7 @@ export class UnservedModelNotice {
     this.#delayMs = delayMs;
   }
 
-  /** @param batch as it was just read */
+  /** @param batch as just read */
   async look({ status, model }: Batch): Promise<void> {
     const waits = status === 'queued' || status === 'processing';
     if (!waits || model.workers !== 0) {

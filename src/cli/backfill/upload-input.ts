@@ -1,4 +1,4 @@
-/** The way up: from the input to a batch that has all of it. */
+/** Uploads the input: makes the batch or resumes its upload, sends the parts, completes the batch. */
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
@@ -23,14 +23,14 @@ import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts'
 import { UploadMeter } from './upload-meter.ts';
 import { OtherInputError, uploadParts } from './upload.ts';
 
-/** Of decoded content, at most. */
+/** Maximum size of a part, decompressed. */
 const PART_BYTES = 8 * 1024 * 1024;
-/** One that is filled while the others are on their way. */
+/** One is filled while the others are being sent. */
 const PART_BUFFERS = 3;
 
 /**
- * Makes a batch and brings the input to it.
- * @returns undefined when there is nothing in the input
+ * Makes a batch and uploads the input to it.
+ * @returns undefined for an input without records
  */
 export async function startBatch(
   run: Run,
@@ -39,7 +39,7 @@ export async function startBatch(
   const { destination, signal, retrier, client } = run;
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
-  // Read before anything is changed: a wrong column or a damaged file is found out here.
+  // Read before anything is changed, to find a wrong column or a damaged file.
   const source = await openSource(input, plan.options, signal, (head, whole) =>
     checkBeginning(run, plan, { head, whole }),
   );
@@ -74,7 +74,7 @@ export async function startBatch(
   return batch && { state, batch };
 }
 
-/** Patiently where the new batch needs the same server; another may be gone for good. */
+/** Retries where the new batch needs the same server; another server may be gone for good. */
 async function cancelReplaced(
   { url: newUrl, retrier, client, signal, reporter }: Run,
   { url, batch, isKnown }: ReplacedBatch,
@@ -90,7 +90,7 @@ async function cancelReplaced(
     });
 }
 
-/** Brings to an open batch what it lacks of the input; undefined when that has no records. */
+/** Uploads the missing parts of the input to an open batch; undefined for an input without records. */
 export async function resumeUpload(
   run: Run,
   state: BackfillState,
@@ -103,7 +103,7 @@ export async function resumeUpload(
 }
 
 interface Source {
-  /** Those of the batch, with what the input itself says. */
+  /** Options of the batch, completed by the header of the input. */
   options: BatchOptions;
   parts: AsyncGenerator<Part, void, undefined>;
   pool: BufferPool;
@@ -111,7 +111,7 @@ interface Source {
   stop: AbortController;
 }
 
-/** @param look told the first bytes, and whether they are all; throws when they are nothing to go on with */
+/** @param look called with the first bytes and whether they are the whole input; throws to refuse the input */
 async function openSource(
   input: Input,
   given: BatchOptions,
@@ -148,7 +148,7 @@ async function openSource(
   };
 }
 
-/** @throws UsageError when the beginning of the input says that all of its rows would be errors */
+/** @throws UsageError when the beginning of the input shows that every row would be an error */
 function checkBeginning(
   { command }: Run,
   { options, input }: Plan & { kind: 'start' },
@@ -210,7 +210,7 @@ async function upload(
     throw ended ? new BatchEndedError(await retrier.run(() => client.get(id, signal))) : error;
   });
   if (rows === 0) {
-    // Nothing but empty lines, of which no batch can be made.
+    // An input of empty lines makes no batch.
     await cancelBatch(url, id);
     await destination.discard();
     return undefined;
@@ -233,7 +233,7 @@ async function upload(
   return batch;
 }
 
-/** Where compression costs more than it saves. */
+/** On loopback, compression costs more than it saves. */
 function isLoopback({ hostname }: URL): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }

@@ -1,4 +1,4 @@
-/** How far an upload is, in bytes of the input as it is stored. */
+/** Progress of an upload, in stored bytes of the input. */
 import type { Input } from './input.ts';
 import type { Part } from './parts.ts';
 import { RateMeter } from '../terminal/rate-meter.ts';
@@ -6,7 +6,7 @@ import { RateMeter } from '../terminal/rate-meter.ts';
 export class UploadMeter {
   readonly #input: Input;
   readonly #rate = new RateMeter();
-  /** What of the input a part takes, in stored bytes, and how much of the part has gone out, as a fraction. */
+  /** Size of each part in stored bytes of the input, and how many of these have been sent. */
   readonly #parts = new Map<number, { bytes: number; sent: number }>();
   #read = 0;
   #sent = 0;
@@ -15,10 +15,10 @@ export class UploadMeter {
     this.#input = input;
   }
 
-  /** Looks on while parts are cut. */
+  /** Passes the parts on and notes how much of the input each one takes. */
   async *watch(parts: AsyncIterable<Part>): AsyncGenerator<Part, void, undefined> {
     for await (const part of parts) {
-      // The decoder reads ahead by less than a per cent of a part.
+      // The decoder reads ahead by less than 1 % of a part.
       const read = this.#input.position();
       this.#parts.set(part.number, { bytes: read - this.#read, sent: 0 });
       this.#read = read;
@@ -26,7 +26,7 @@ export class UploadMeter {
     }
   }
 
-  /** @param fraction of the part that has gone out */
+  /** @param fraction of the part that has been sent */
   sent(number: number, fraction: number): void {
     const part = this.#parts.get(number);
     if (!part) return;
@@ -41,7 +41,7 @@ export class UploadMeter {
     return this.#sent;
   }
 
-  /** Bytes per second; undefined as long as nobody can tell. */
+  /** Bytes per second; undefined during the first second. */
   get rate(): number | undefined {
     return this.#rate.perSecond;
   }

@@ -1,4 +1,4 @@
-/** Brings the parts of an input to an open batch, a few at a time, and leaves out those that are there already. */
+/** Uploads the parts of an input to an open batch, a few at a time, and skips parts that the server has. */
 import { hash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -10,42 +10,42 @@ import type { BatchPart } from '../../shared/contract/batches.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { LineRange, MultilineRows, Part } from './parts.ts';
 
-/** Some CPU for much of the network: 6, the default, is twice as slow and 5 % smaller. */
+/** Level 6, the default, takes twice the CPU for 5 % less. */
 const GZIP_LEVEL = 3;
 
 export interface UploadTarget {
-  /** Where the buffers of the parts come from; its size limits how many are on their way at a time. */
+  /** Holds the buffers of the parts; its size limits how many are in flight. */
   pool: BufferPool;
   client: BatchClient;
   retrier: Retrier;
   /** Id of the open batch. */
   batch: string;
-  /** What is there from an earlier run. */
+  /** Parts uploaded by an earlier run. */
   present: readonly BatchPart[];
-  /** Compress what goes over the network. */
+  /** Compress parts for the network. */
   gzip: boolean;
   signal: AbortSignal;
-  /** Aborted when an upload fails, which ends the others and, if `signal` heeds it, the reading. */
+  /** Aborted when an upload fails, which ends the other uploads and, through `signal`, the reading. */
   stop: AbortController;
 }
 
 export interface Uploaded {
   parts: { number: number; sha256: string }[];
   rows: number;
-  /** Rows with a quoted field over several lines. */
+  /** Rows with a quoted field that spans several lines. */
   multiline: MultilineRows | undefined;
   /** Lines of a quoted field that is not closed. */
   unclosed: LineRange | undefined;
 }
 
-/** The input is not the one that was uploaded before, as far as that went. */
+/** The input differs from the parts that were uploaded before. */
 export class OtherInputError extends Error {
   override name = 'OtherInputError';
 }
 
 /**
  * @param parts in order
- * @param onSent told how many of a part's bytes have gone out, as a fraction
+ * @param onSent called with the fraction of a part that has been sent
  */
 export async function uploadParts(
   parts: AsyncIterable<Part>,

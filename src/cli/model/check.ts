@@ -1,4 +1,4 @@
-/** `amulet model check`: what a worker would make of a model folder. The work is done by a process of the worker's own code. */
+/** `amulet model check`: reports how a worker would serve a model folder. A child process runs the worker's own code. */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract/results.ts';
@@ -10,13 +10,13 @@ import type { CheckCommand } from './command-line.ts';
 import { vocabulary } from './vocabulary.ts';
 
 const ENTRY = new URL('../../worker/model-check/main.ts', import.meta.url);
-/** Labels that are listed; of more, the first few. */
+/** Labels to list. */
 const MAX_LISTED = 12;
 
 /**
  * @param print to standard output
- * @returns 1 when something is wrong
- * @throws CliError with the problems
+ * @returns 1 when the folder has problems
+ * @throws CliError with the problems, unless they are printed as JSON
  */
 export async function check(
   command: CheckCommand,
@@ -70,7 +70,7 @@ function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal
   });
 }
 
-/** What a process output before it died, without the lines of a stack. */
+/** The last output of a process, without stack traces. */
 function withoutStack(output: string): string[] {
   return output
     .trim()
@@ -78,7 +78,7 @@ function withoutStack(output: string): string[] {
     .filter((line) => !/^\s+at |^node:internal|^Node\.js v/.test(line));
 }
 
-/** For people. */
+/** The report as lines for people. */
 function describe(report: ModelReport): string[] {
   const {
     folder,
@@ -137,7 +137,7 @@ function tried({ max_tokens: most = 0, tried_tokens: reached = most }: ModelRepo
   return reached < most ? `, tried up to ${count(reached)}` : '';
 }
 
-/** How texts share batches, and what that means for their scores. */
+/** How texts share batches, and the effect on their scores. */
 function batches({ batching, batch_dependence: dependence = 0 }: ModelReport): string | undefined {
   if (batching === undefined) return undefined;
   const which = {

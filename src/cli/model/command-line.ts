@@ -1,4 +1,4 @@
-/** `amulet model …`: from arguments to what is wanted. */
+/** Parses the arguments of `amulet model`. */
 import { commandName } from '../../shared/runtime/environment.ts';
 import { parseArgs } from 'node:util';
 import { parseStrictly } from '../terminal/arguments.ts';
@@ -10,13 +10,13 @@ export interface PullCommand {
   /** `owner/name`, or `name` */
   id: string;
   revision: string;
-  /** The ONNX file that was asked for. */
+  /** The ONNX file, if named. */
   file: string | undefined;
   /** Path of the model folder. */
   out: string;
   force: boolean;
   quiet: boolean;
-  /** How long nothing may work, in ms. */
+  /** How long to retry while nothing works, in ms. */
   retryTimeoutMs: number;
   /** The arguments as given. */
   args: readonly string[];
@@ -25,19 +25,19 @@ export interface PullCommand {
 export interface CheckCommand {
   kind: 'check';
   folder: string;
-  /** The ONNX file in it, if one was named. */
+  /** The ONNX file in the folder, if named. */
   file: string | undefined;
-  /** Texts to classify; empty: some of our own. */
+  /** Texts to classify; empty: built-in samples. */
   texts: string[];
   json: boolean;
 }
 
 const HELP = `${commandName()} model --help`;
 const DEFAULT_PATIENCE_S = 120;
-/** As the hub allows them. */
+/** IDs that the hub allows. */
 const ID = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/;
 
-/** @param args behind `model` */
+/** @param args those after `model` */
 export function parseModel([command, ...args]: readonly string[]): PullCommand | CheckCommand | 'help' {
   if (command === '--help' || command === '-h') return 'help';
   if (command === 'pull') return parsePull(args);

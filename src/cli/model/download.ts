@@ -1,4 +1,4 @@
-/** One file from the hub to the disk: resumed after a cut or a kill, and nothing but the bytes that the hub lists. */
+/** Downloads one file from the hub: resumes an interrupted download, and accepts only the content that the hub lists. */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, stat, truncate } from 'node:fs/promises';
@@ -15,14 +15,14 @@ export interface DownloadDeps {
   repository: Repository;
   retrier: Retrier;
   signal: AbortSignal;
-  /** Told how many bytes of the file are on the disk. */
+  /** Called with the number of bytes of the file on the disk. */
   onBytes: (bytes: number) => void;
 }
 
 /**
- * Brings a file under `folder`, whatever of it is there already.
+ * Downloads a file into `folder`, after any bytes of it that are there.
  * @returns its SHA-256
- * @throws CliError when what came is not what the hub lists, twice
+ * @throws CliError when the content differs from the hub's list twice
  */
 export async function download(file: HubFile, folder: string, deps: DownloadDeps): Promise<string> {
   const target = path.join(folder, file.path);
@@ -32,7 +32,7 @@ export async function download(file: HubFile, folder: string, deps: DownloadDeps
     await deps.retrier.run(() => append(file, target, reached, deps));
     const { sha256, same } = await verify(file, target, deps.signal);
     if (same) return sha256;
-    // What was there before may have been damaged: once more, from nothing.
+    // Bytes of an earlier run may have been damaged: download once more, from the start.
     await truncate(target, 0);
     if (attempt === 2) {
       const { algorithm, hex } = file.hash;
@@ -44,9 +44,9 @@ export async function download(file: HubFile, folder: string, deps: DownloadDeps
 }
 
 /**
- * Goes on behind what is there, until the file has its size.
- * @param reached the most that there ever was. Only what goes beyond it is progress: a server that cannot begin in the
- *   middle, and breaks off every time, is not to be asked for ever
+ * Appends to the file until it has its size.
+ * @param reached the largest size so far. Only bytes beyond it count as progress, so that a server that starts at 0 and breaks
+ *   off every time is not retried for ever
  */
 async function append(
   file: HubFile,
@@ -68,7 +68,7 @@ async function append(
       await handle.appendFile(chunk);
       have += chunk.length;
       onBytes(have);
-      // More than is listed: its hash will not be right either.
+      // Larger than listed: the hash will not match either.
       if (have > file.bytes) break;
       if (have > reached.bytes) retrier.succeeded();
       reached.bytes = Math.max(reached.bytes, have);
@@ -80,7 +80,7 @@ async function append(
   }
 }
 
-/** Whether `target` has the bytes that the hub lists. @throws the reason of the signal, or when it cannot be read */
+/** Hashes `target` and compares it with the hub's list. @throws the reason of the signal, or a system error */
 export async function verify(
   { bytes, hash }: HubFile,
   target: string,

@@ -1,4 +1,4 @@
-/** Which files of a repository make a model folder. Pure. */
+/** Chooses the files of a repository that make a model folder, and refuses unsafe names. Pure. */
 import { posix } from 'node:path';
 import { CliError, EXIT } from '../terminal/exit.ts';
 
@@ -7,15 +7,15 @@ export interface HubFile {
   /** With slashes, from the root of the repository. */
   path: string;
   bytes: number;
-  /** What its bytes hash to: SHA-256 of those in large-file storage, git's SHA-1 of a blob for the others. */
+  /** SHA-256 for files in large-file storage, git's SHA-1 of a blob for the others. */
   hash: { algorithm: 'sha256' | 'git-blob'; hex: string };
 }
 
-/** The model file that is taken when none is named, as a worker chooses it: one of these, else the only one. */
+/** Default model files, in a worker's order of choice; without any of these, the only ONNX file. */
 const ONNX_FILES = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
-/** Weights of one model are in a few files, of 2 GB each. */
+/** Models have a few files of weights, of 2 GB each. */
 const MAX_FILES = 1000;
-/** Names in a message. */
+/** Names to list in a message. */
 const MAX_SHOWN = 30;
 const REQUIRED = ['config.json', 'tokenizer.json'];
 const OPTIONAL = [
@@ -30,10 +30,10 @@ const OPTIONAL = [
 ];
 
 /**
- * @param repository name of it, for messages
- * @param wanted ONNX file that was asked for
+ * @param repository its name, for messages
+ * @param wanted ONNX file, if named
  * @returns the files to download, and which of them is the model
- * @throws CliError when it has not all that a worker needs, with what can be done
+ * @throws CliError, with advice, when a file that a worker needs is missing
  */
 export function chooseFiles(
   repository: string,
@@ -67,7 +67,7 @@ export function chooseFiles(
   return { model, files: chosen };
 }
 
-/** @throws CliError for names that some file systems take for the same: they differ in case, or in how Unicode writes them */
+/** @throws CliError for names that are one file on some file systems: they differ in case or in Unicode form only */
 export function refuseCollisions(repository: string, files: readonly HubFile[]): void {
   const names = new Map<string, string>();
   for (const { path } of files) {
@@ -82,9 +82,9 @@ export function refuseCollisions(repository: string, files: readonly HubFile[]):
 }
 
 /**
- * The files that a graph reads weights from and that chooseFiles could not know by their names.
- * @param locations as the graph gives them: relative to its folder
- * @throws CliError for one that the repository does not have, or that would lead out of the folder
+ * Finds the files of weights that a graph names.
+ * @param locations as in the graph, relative to its folder
+ * @throws CliError for a file that the repository lacks, or a path that leads out of the folder
  */
 export function chooseExternalFiles(
   repository: string,
@@ -101,17 +101,17 @@ export function chooseExternalFiles(
   });
 }
 
-/** Of a path, and of each name in it, as Linux and macOS have them. */
+/** Limits of Linux and macOS, for a path and for each name in it. */
 const MAX_PATH_BYTES = 1024;
 const MAX_NAME_BYTES = 255;
-/** Control characters, formats (overrides of direction, zero width), lone surrogates, separators; and what Windows forbids. */
+/** Control and format characters (text direction, zero width), lone surrogates, separators; characters that Windows forbids. */
 const FORBIDDEN_CHARACTERS = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\:*?"<>|]/u;
 /** Devices of Windows, whatever their extension. */
 const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
-/** What is written beside the files (staging.ts). */
+/** Files that staging.ts adds. */
 const RESERVED = /^(manifest|pull)\.json$/i;
 
-/** A name that would lead out of the folder, or that cannot be a file's everywhere, or that is not what it looks like. */
+/** Refuses a name that leads out of the folder, is not allowed on every system, or is not what it looks like. */
 function refuseUnsafeName(repository: string, path: string): void {
   const unsafe = path
     .split('/')

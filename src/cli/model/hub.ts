@@ -1,4 +1,4 @@
-/** A hub of models: what a repository has at a commit, and the bytes of its files. */
+/** Client of a model hub: lists the files of a repository at a commit, and reads them. */
 import { STATUS_CODES } from 'node:http';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
@@ -17,11 +17,11 @@ const fileSchema = z.object({
   lfs: z.object({ oid: z.string(), size: bytesSchema }).optional(),
 });
 
-/** Nothing for so long: the connection is dead. */
+/** After this silence the connection counts as dead. */
 const SILENCE_MS = 60_000;
-/** A page of the list, which has a thousand files or fewer, is there by then. */
+/** Limit for a page of the list, which has at most a thousand files. */
 const PAGE_MS = 60_000;
-/** Of what the hub says about one repository: a million files, or 100,000 with long names. */
+/** Limits of a repository's list: a million files, or 100,000 with long names. */
 const MAX_PAGES = 1000;
 const MAX_LIST_BYTES = 32e6;
 
@@ -43,15 +43,15 @@ export class Hub {
   }
 
   /**
-   * What is in a repository.
+   * Lists the files of a repository.
    * @param revision branch, tag or commit
-   * @throws CliError, or what may pass: ConnectionError, ApiError
+   * @throws CliError; ConnectionError and ApiError, which may be temporary
    */
   async read(id: string, revision: string): Promise<Repository> {
     const list = { pages: new Set<string>(), bytes: 0 };
     const options = {
       hubUrl: this.#access.endpoint,
-      // With what the library would do itself: the token, which need not look as it thinks, and errors.
+      // Does two things of the library itself: it sends the token, whose form the library would check, and reports errors.
       fetch: (url: string | URL | Request, init?: RequestInit) =>
         this.#fetchPage(new URL(url instanceof Request ? url.url : url), init, { id, revision }, list),
     };
@@ -71,7 +71,7 @@ export class Hub {
       }
       return { id, commit: sha, files };
     } catch (error) {
-      // The library takes an answer for what it should be, and stumbles over any other.
+      // The library does not check the form of a response and throws any of these for a wrong one.
       const stumbled = [SyntaxError, TypeError, RangeError, z.ZodError].some((kind) => error instanceof kind);
       if (!stumbled) throw error;
       const message = `${this.#access.endpoint} does not answer like a model hub`;
@@ -80,9 +80,9 @@ export class Hub {
   }
 
   /**
-   * The bytes of a file from an offset on.
-   * @returns `from`: where they really begin, as not every server can begin in the middle
-   * @throws what read() throws; the body, too, throws ConnectionError
+   * Reads a file from an offset.
+   * @returns `from`: the actual offset, since some servers can only start at 0
+   * @throws the errors of read(); the body throws ConnectionError, too
    */
   async open(
     { id, commit }: Repository,
@@ -96,7 +96,7 @@ export class Hub {
       new URL(`${endpoint}/${id}/resolve/${commit}/${name}`),
       {
         headers: {
-          // What is compressed on its way cannot be gone on with.
+          // A compressed transfer cannot be resumed.
           'accept-encoding': 'identity',
           ...(offset > 0 && { range: `bytes=${offset}-` }),
         },
@@ -132,9 +132,9 @@ export class Hub {
   }
 
   /**
-   * An answer of the API with all that belongs to it: one that is cut off fails here, as a ConnectionError.
-   * @param list what has come of the same list
-   * @throws CliError for a list without end
+   * Reads a whole response of the API: a truncated one fails here, as a ConnectionError.
+   * @param list pages and bytes of the same list so far
+   * @throws CliError for an endless list
    */
   async #fetchPage(
     url: URL,
@@ -169,7 +169,7 @@ export class Hub {
     }
   }
 
-  /** @returns an answer that is no error */
+  /** @returns a successful response */
   async #fetch(
     url: URL,
     init: RequestInit | undefined,
@@ -177,7 +177,7 @@ export class Hub {
   ): Promise<Response> {
     const { endpoint, token } = this.#access;
     const headers = new Headers(init?.headers);
-    // For the hub alone. When it redirects to another origin, fetch takes the header off.
+    // For the hub alone: fetch drops the header on a redirect to another origin.
     if (token !== undefined && url.origin === new URL(endpoint).origin)
       headers.set('authorization', `Bearer ${token}`);
     const signals = [this.#signal, init?.signal].filter((signal) => signal != null);
@@ -202,7 +202,7 @@ export class Hub {
     }
     switch (status) {
       case 401:
-        // The hub does not tell strangers which of the two it is.
+        // The hub does not tell strangers which of the two applies.
         return failure(
           token === undefined
             ? `${endpoint} has no ${id}, or requires a token for it: ${tokenCure}`

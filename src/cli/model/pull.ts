@@ -1,4 +1,4 @@
-/** `amulet model pull`: from a repository of a hub to a folder that a worker can serve. */
+/** `amulet model pull`: downloads a repository of a hub into a folder that a worker can serve. */
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
@@ -19,7 +19,7 @@ import { Hub, type Repository } from './hub.ts';
 import { makeParent, Staging } from './staging.ts';
 
 /**
- * @param signal ends it at once, with an Interrupted as its reason; what has come is kept
+ * @param signal ends the download at once, with an Interrupted as its reason; the downloaded data is kept
  * @throws CliError
  */
 export async function pull(command: PullCommand, signal: AbortSignal, reporter: Reporter): Promise<ExitCode> {
@@ -90,12 +90,12 @@ async function pullInto(
   });
   let atStart: number | undefined;
   const hashes = new Map<string, string>();
-  // Weights may lie under any name: the graph is fetched first, and says which.
+  // Weights may have any name: the graph is fetched first, and names them.
   const queue = [model, ...files.filter((file) => file !== model)];
   for (const file of queue) {
     const onBytes = (have: number) => {
       onDisk.set(file.path, have);
-      // What an earlier run has brought is no speed of this one.
+      // Bytes of an earlier run do not count towards the speed of this one.
       atStart ??= have;
       meter.add(done() - atStart);
     };
@@ -118,14 +118,14 @@ async function pullInto(
   return EXIT.ok;
 }
 
-/** Bytes of the files that an earlier run has brought. */
+/** Bytes of the files that an earlier run downloaded. */
 function sizesOnDisk(folder: string, files: readonly HubFile[]): number {
   const size = ({ path: name, bytes: listed }: HubFile) =>
     Math.min(listed, statSync(path.join(folder, name), { throwIfNoEntry: false })?.size ?? 0);
   return files.reduce((sum, file) => sum + size(file), 0);
 }
 
-/** Where a graph has its weights; what is not ONNX has none, and `model check` says what is wrong with it. */
+/** Names of a graph's files of weights; none for a file that is not ONNX, on which `model check` reports. */
 function externalData(file: string): string[] {
   try {
     return readOnnxGraph(file).externalData;
@@ -135,7 +135,7 @@ function externalData(file: string): string[] {
   }
 }
 
-/** The first of the files that is not in the folder as the hub lists it. */
+/** The first file that is missing from the folder or differs from the hub's list. */
 async function firstDamaged(
   files: readonly HubFile[],
   folder: string,
@@ -162,7 +162,7 @@ function report({ out, file }: PullCommand, model: HubFile, revision: string, to
 
 const describe = ({ id, commit }: Repository): string => `${id} at ${commit.slice(0, 12)}`;
 
-/** @returns a CliError; or the error itself when it is a bug */
+/** @returns a CliError, or the error itself for a bug */
 function toCliError(
   error: unknown,
   { out, id, args, retryTimeoutMs }: PullCommand,

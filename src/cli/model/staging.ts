@@ -1,6 +1,6 @@
 /**
- * A model folder in the making. It lies beside its place and takes it with one rename when it is whole, so that a worker
- * finds the old one, the new one or none, but never half of one.
+ * A model folder under construction, beside its target. One rename puts the complete folder in place, so that a worker finds the
+ * old folder, the new one or none, but never half of one.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { UsageError } from '../terminal/exit.ts';
 import type { Repository } from './hub.ts';
 
-/** What is written into manifest.json, which a worker checks the files against (src/worker/inference/model-folder.ts). */
+/** Content of manifest.json, against which a worker checks the files (src/worker/inference/model-folder.ts). */
 const manifestSchema = z.object({
   revision: z.string(),
   source: z.object({ repository: z.string(), commit: z.string() }).optional(),
@@ -19,15 +19,15 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 
 const MANIFEST = 'manifest.json';
-/** In the staging folder: what it is of. It tells such a folder from one that is not ours to change. */
+/** File in the staging folder that names its repository and commit. A folder without it is not ours to change. */
 const ORIGIN = 'pull.json';
-/** Behind the name of the folder: the one that is being replaced. */
+/** Suffix of the folder that is being replaced. */
 const REPLACED = /^\.old-[0-9a-f]{8}$/;
-/** No part of the model: they may change without its weights. */
+/** Not part of the model: they may change without its weights. */
 const DOCUMENTS = /^(README\.md|LICENSE(\.\w+)?|NOTICE)$/;
 
 export class Staging {
-  /** Where it goes in the end. */
+  /** Final path of the folder. */
   readonly target: string;
   readonly folder: string;
 
@@ -36,12 +36,12 @@ export class Staging {
     this.folder = `${this.target}.partial`;
   }
 
-  /** The manifest of what is at the target; undefined when it has none. */
+  /** Manifest of the folder at the target; undefined without one. */
   present(): Manifest | undefined {
     return read(path.join(this.target, MANIFEST), manifestSchema);
   }
 
-  /** Ends what a process was killed in: replacing a folder. It takes two renames, and the old one is whole. */
+  /** Completes or undoes a replacement, two renames, that a killed process left halfway. */
   async recover(): Promise<void> {
     const [parent, base] = [path.dirname(this.target), path.basename(this.target)];
     for (const name of readdirSync(parent)) {
@@ -53,8 +53,8 @@ export class Staging {
   }
 
   /**
-   * Keeps what an earlier run has begun of the same commit.
-   * @throws UsageError when what is there is no such folder
+   * Creates the staging folder; keeps files of an earlier run for the same commit.
+   * @throws UsageError for an existing folder that is not a staging folder
    */
   begin({ id, commit }: Repository): void {
     const origin = JSON.stringify({ repository: id, commit });
@@ -69,7 +69,7 @@ export class Staging {
     writeFileSync(file, origin);
   }
 
-  /** Writes the manifest and puts the folder into its place. @param hashes SHA-256 of every file, by name */
+  /** Writes the manifest and puts the folder in place. @param hashes SHA-256 of every file, by name */
   async finish({ id, commit }: Repository, hashes: ReadonlyMap<string, string>): Promise<Manifest> {
     this.#removeOthers(hashes);
     const names = [...hashes.keys()].filter((name) => !DOCUMENTS.test(name)).sort();
@@ -85,7 +85,7 @@ export class Staging {
     return manifest;
   }
 
-  /** What an earlier run has brought for another choice of files. */
+  /** Removes files that an earlier run downloaded for another choice of files. */
   #removeOthers(wanted: ReadonlyMap<string, string>): void {
     for (const entry of readdirSync(this.folder, { recursive: true, withFileTypes: true })) {
       const file = path.join(entry.parentPath, entry.name);
@@ -115,13 +115,13 @@ export class Staging {
   }
 }
 
-/** Names these files, whatever they are called elsewhere: 12 hex digits, as models/prepare/package_model.py makes them. */
+/** Revision of these files: 12 hex digits, computed as in models/prepare/package_model.py. */
 function revisionOf(files: Manifest['files']): string {
   const lines = Object.entries(files).map(([name, { sha256 }]) => `${sha256}  ${name}\n`);
   return createHash('sha256').update(lines.join('')).digest('hex').slice(0, 12);
 }
 
-/** Puts names and files on the disk, not just into its cache. */
+/** Flushes names and files to the disk. */
 async function syncAll(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const name = path.join(folder, entry.name);
@@ -148,7 +148,7 @@ function read<S extends z.ZodType>(file: string, schema: S): z.output<S> | undef
   }
 }
 
-/** Makes the folder that the target is to lie in. */
+/** Creates the parent folder of the target. */
 export async function makeParent(target: string): Promise<void> {
   await mkdir(path.dirname(path.resolve(target)), { recursive: true });
 }

@@ -1,11 +1,11 @@
-/** The lines of `amulet model check` about what the model's vocabulary has. */
+/** The lines of `amulet model check` about the scripts in the model's vocabulary. */
 import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { entry, percent } from '../terminal/units.ts';
 
-/** Columns of a terminal, less those of the label. */
+/** Columns of a terminal without the label. */
 const WIDTH = 80 - entry('', '').length;
 
-/** `has emoji, Greek` and `lacks Thai 100 %, Chinese 79 %`, in as many lines as they need. */
+/** `has emoji, Greek` and `lacks Thai 100 %, Chinese 79 %`, wrapped. */
 export function vocabulary(samples: NonNullable<ModelReport['vocabulary']>): string[] {
   const known = samples.filter(({ unknown }) => unknown === 0);
   const lacking = samples.filter(({ unknown }) => unknown > 0);

@@ -1,15 +1,15 @@
-/** What went wrong on the local disk, for the user. */
+/** The local disk: errors in words for the user, free space, existence of files. */
 import { stat, statfs } from 'node:fs/promises';
 import { CliError, EXIT, type ExitCode } from './exit.ts';
 import { bytes } from './units.ts';
 
-/** Errors that pass when somebody makes room. */
+/** Errors that pass once space is freed. */
 const FULL: Record<string, string> = {
   ENOSPC: 'no space left on the disk',
   EDQUOT: 'the disk quota is reached',
 };
 
-/** @returns undefined when the error is not one of the system's */
+/** @returns undefined for an error that is not a system error */
 export function diskProblem(error: unknown): { exitCode: ExitCode; reason: string } | undefined {
   const { code, syscall, message } = (error ?? {}) as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return undefined;
@@ -20,8 +20,8 @@ export function diskProblem(error: unknown): { exitCode: ExitCode; reason: strin
 }
 
 /**
- * @param folder that is there
- * @param needed bytes that are to be written into it
+ * @param folder an existing one
+ * @param needed bytes to be written into it
  * @throws CliError when they do not fit
  */
 export async function checkRoom(folder: string, needed: number): Promise<void> {

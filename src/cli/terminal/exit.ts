@@ -1,4 +1,4 @@
-/** How the command ends, other than by finishing its work. */
+/** Exit codes, and the errors that end the command with one of them. */
 import type { Batch } from '../../shared/contract/batches.ts';
 
 /** The exit codes, as `--help` and docs/backfill-cli.md document them. */
@@ -23,7 +23,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 export class CliError extends Error {
   override name = 'CliError';
   readonly exitCode: ExitCode;
-  /** Further lines for the user, such as the command to go on with. */
+  /** Further lines for the user, such as the command that resumes the run. */
   readonly hints: readonly string[];
 
   constructor(exitCode: ExitCode, message: string, hints: readonly string[] = [], cause?: unknown) {
@@ -33,7 +33,7 @@ export class CliError extends Error {
   }
 }
 
-/** The command line is wrong, or what it names is. Nothing has been uploaded. */
+/** The command line or a file that it names is wrong. Nothing has been uploaded. */
 export class UsageError extends CliError {
   override name = 'UsageError';
 
@@ -42,7 +42,7 @@ export class UsageError extends CliError {
   }
 }
 
-/** What is in the input cannot be uploaded, so there is nothing to go on with either. */
+/** The content of the input cannot be uploaded, so the run cannot be resumed either. */
 export class BadInputError extends CliError {
   override name = 'BadInputError';
 
@@ -51,12 +51,12 @@ export class BadInputError extends CliError {
   }
 }
 
-/** The input could not be read to its end, for a reason that may pass. What is uploaded is of use. */
+/** The input could not be read to its end for a temporary reason. The uploaded parts stay useful. */
 export class UnreadableInputError extends Error {
   override name = 'UnreadableInputError';
 }
 
-/** The batch came to another end than its rows'. */
+/** The batch ended without being completed. */
 export class BatchEndedError extends Error {
   override name = 'BatchEndedError';
   readonly batch: Batch;
@@ -76,7 +76,7 @@ export class DamagedResultsError extends Error {
   }
 }
 
-/** Why the command was told to stop; the reason of the signal that everything listens to. */
+/** Reason of the abort signal when the user or the system stops the command. */
 export class Interrupted extends Error {
   override name = 'Interrupted';
   readonly exitCode: ExitCode;

@@ -1,7 +1,7 @@
 /**
- * One process at an output at a time. The lock is a file that says who holds it, so that a lock which a killed process left
- * behind is told from one that is held. (A listening socket, as the launcher's, would leave nothing behind, but is not seen
- * from another container or machine that shares the folder.)
+ * Lock file of an output, so that only one process writes to it. The file names its owner, so that the lock of a killed process
+ * can be told from a held one. (A listening socket, as the launcher's, would leave nothing behind, but other containers and
+ * machines that share the folder would not see it.)
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,13 +12,13 @@ import { UsageError } from './exit.ts';
 interface Owner {
   pid: number;
   host: string;
-  /** When the process began, in the system's terms; tells it from a later one with the same number. */
+  /** Start time of the process as the system counts it; differs for a later process with the same number. */
   began: string;
 }
 
 /**
- * Takes the lock `path`; returns what gives it back.
- * @param command that others would be holding it for
+ * Takes the lock `path`; the returned function releases it.
+ * @param command name of the command that may hold it, for the message
  * @throws UsageError when another process holds it
  */
 export function takeLock(path: string, command = 'amulet backfill'): () => void {
@@ -29,7 +29,7 @@ export function takeLock(path: string, command = 'amulet backfill'): () => void 
     began: startTimeOf(process.pid),
   } satisfies Owner);
   try {
-    // Written first, linked then: nobody ever sees a lock without its owner.
+    // Written first, then linked: the lock never exists without its owner in it.
     writeFileSync(unique, mine, { flag: 'wx' });
     while (!link(unique, path)) removeStale(path, `${unique}.stale`, command);
     removeLeftovers(path);
@@ -52,12 +52,12 @@ function link(from: string, path: string): boolean {
   }
 }
 
-/** Returns when the lock of a dead process is out of the way. @throws UsageError when its owner lives */
+/** Removes the lock of a dead process. @throws UsageError when its owner is alive */
 function removeStale(path: string, aside: string, command: string): void {
   const owner = read(path);
   if (owner === undefined) return;
   refuseIfHeld(path, owner, command);
-  // Renamed, not removed: if another process was faster, what is now there is its lock, and goes back.
+  // Renamed, not removed: if another process was faster, this is its new lock, and is put back.
   try {
     renameSync(path, aside);
   } catch (error) {
@@ -71,8 +71,8 @@ function removeStale(path: string, aside: string, command: string): void {
 }
 
 /**
- * Removes what processes that were killed while they took the lock have left. A living one still needs its files. What
- * cannot be removed, of another user perhaps, is in nobody's way.
+ * Removes files of processes that were killed while they took the lock. A running process still needs its files. A file that
+ * cannot be removed, perhaps another user's, does no harm.
  */
 function removeLeftovers(path: string): void {
   const folder = nodePath.dirname(path);
@@ -88,7 +88,7 @@ function removeLeftovers(path: string): void {
       rmSync(unique, { force: true });
     }
   } catch {
-    // Left for another time.
+    // A later run tries again.
   }
 }
 
@@ -100,7 +100,7 @@ function refuseIfHeld(path: string, text: string, command: string): void {
   ]);
 }
 
-/** Undefined when it was cut off by a crash of the machine. */
+/** Undefined when a crash of the machine cut the file off. */
 function ownerOf(text: string): Partial<Owner> | undefined {
   try {
     return JSON.parse(text) as Partial<Owner>;
@@ -109,7 +109,7 @@ function ownerOf(text: string): Partial<Owner> | undefined {
   }
 }
 
-/** The other process that a lock says holds it; undefined when that is gone. */
+/** The other process that a lock names, if it is still running. */
 function holderOf(text: string): string | undefined {
   const owner = ownerOf(text);
   if (owner === undefined) return undefined;
@@ -127,7 +127,7 @@ function lives(pid: number): boolean {
   }
 }
 
-/** Where there is no /proc, numbers of processes alone must do. */
+/** Empty on systems without /proc: process numbers alone must do there. */
 export function startTimeOf(pid: number): string {
   // Field 22; field 2, the name in parentheses, may have spaces.
   const stat = read(`/proc/${pid}/stat`);

@@ -1,4 +1,4 @@
-/** All that the command writes to its streams, but for the lines of the reporter (reporter.ts). Nothing of it steers a terminal. */
+/** Output of the command, except for the lines of reporter.ts. Control characters are escaped, so none steers a terminal. */
 import { printable, printableLines } from '../../shared/runtime/printable.ts';
 
 /** Text of the command itself, or JSON, to standard output. */
@@ -11,7 +11,7 @@ export function printError(line: string): void {
   process.stderr.write(`${printable(line)}\n`);
 }
 
-/** Results to standard output: byte for byte where a program reads them. @param done as of a stream's write() */
+/** Results to standard output, unchanged where a program reads them. @param done callback of the stream's write() */
 export function printRows(lines: Buffer, done: (error?: Error | null) => void): void {
   process.stdout.write(process.stdout.isTTY ? printableLines(lines.toString()) : lines, done);
 }

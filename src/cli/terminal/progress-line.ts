@@ -1,35 +1,35 @@
-/** How far it is, in one line of any width. */
+/** The progress line, fitted to any width. */
 import { printable } from '../../shared/runtime/printable.ts';
 import { bytes, count, duration, LABEL_WIDTH, rate } from './units.ts';
 
 export interface Progress {
-  /** What is being done: `Uploading`. */
+  /** The activity, such as `Uploading`. */
   label: string;
   unit: 'bytes' | 'rows';
   done: number;
-  /** Undefined when nobody knows. */
+  /** Undefined when unknown. */
   total: number | undefined;
   /** Per second. */
   rate?: number | undefined;
   etaS?: number | undefined;
   /** Rows that carry errors. */
   failed?: number | undefined;
-  /** What is in the way; takes the place of the figures. */
+  /** The reason for a delay, shown in place of the figures. */
   trouble?: string | undefined;
 }
 
 const MIN_BAR = 8;
 const MAX_BAR = 30;
 
-/** What the two ends of a bar are wrapped in, such as colours; must add no width. */
+/** Styles of the two parts of a bar, such as colours; they must not add width. */
 export interface BarStyle {
   done: (cells: string) => string;
   left: (cells: string) => string;
 }
 
 /**
- * @param columns that the line may fill at most; from 20 up
- * @param style without one there is no bar
+ * @param columns maximum width, at least 20
+ * @param style draws a bar; undefined for none
  */
 export function progressLine(progress: Progress, columns: number, style?: BarStyle): string {
   const { label, total, done, trouble } = progress;
@@ -40,7 +40,7 @@ export function progressLine(progress: Progress, columns: number, style?: BarSty
 
   let left = columns - start.length - percent.length;
   const segments = figures(progress);
-  // The most important ones first take what room they need. A longer text must leave room for the bar.
+  // The most important segments get their room first. Only the shortest text of a segment may take the room of the bar.
   const barRoom = style === undefined || fraction === undefined ? 0 : MIN_BAR + 1;
   for (const segment of segments.toSorted((a, b) => a.rank - b.rank)) {
     const shortest = segment.texts.at(-1);
@@ -60,14 +60,14 @@ export function progressLine(progress: Progress, columns: number, style?: BarSty
 }
 
 interface Segment {
-  /** 1 is the last to go. */
+  /** 1 is dropped last. */
   rank: number;
-  /** The longest first. */
+  /** Alternatives, longest first. */
   texts: string[];
   shown?: string | undefined;
 }
 
-/** In the order in which they are shown. */
+/** In the order of display. */
 function figures({ unit, done, total, rate: perSecond, etaS, failed }: Progress): Segment[] {
   const segments: Segment[] = [];
   if (unit === 'rows') {

@@ -1,11 +1,11 @@
-/** How fast something grows just now. */
+/** Current growth rate of a counter. */
 
 const WINDOW_MS = 10_000;
 const MIN_MS = 1000;
 
 export class RateMeter {
   readonly #now: () => number;
-  /** Not closer together than a tenth of MIN_MS. */
+  /** At least a tenth of MIN_MS apart. */
   readonly #samples: { time: number; value: number }[] = [];
 
   /** @param now clock, in ms */
@@ -23,7 +23,7 @@ export class RateMeter {
       this.#samples.shift();
   }
 
-  /** Of the last ten seconds; undefined in the first one. */
+  /** Over the last ten seconds; undefined during the first second. */
   get perSecond(): number | undefined {
     const [first] = this.#samples;
     const last = this.#samples.at(-1);

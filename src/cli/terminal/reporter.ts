@@ -1,16 +1,16 @@
-/** Tells the user on standard error: a line redrawn in place on a terminal, a line now and then elsewhere, or nothing. */
+/** Progress and messages on standard error: a line redrawn in place on a terminal, a line every ten seconds elsewhere. */
 import { styleText } from 'node:util';
 import { printable } from '../../shared/runtime/printable.ts';
 import { progressLine, type BarStyle, type Progress } from './progress-line.ts';
 
 export interface Reporter {
-  /** Shows from now on what `view` says at the time. */
+  /** Shows the progress that `view` returns, again and again. */
   watch: (view: () => Progress) => void;
-  /** Shows nothing any more. */
+  /** Stops showing progress. */
   unwatch: () => void;
-  /** A line that stays. */
+  /** Writes a line that stays. */
   log: (line: string) => void;
-  /** A line about what has gone wrong, which --quiet does not keep back. */
+  /** Writes a line about a problem, even with --quiet. */
   warn: (line: string) => void;
 }
 
@@ -20,7 +20,7 @@ const DRAW_MS = 200;
 const LINE_MS = 10_000;
 const DEFAULT_COLUMNS = 80;
 const MIN_COLUMNS = 20;
-/** Room for the ^C that a terminal echoes, and the last column, behind which some of them go to the next line. */
+/** Room for the ^C that a terminal echoes, and for the last column, after which some terminals wrap. */
 const MARGIN = 3;
 
 export function createReporter(stream: Stream, quiet: boolean): Reporter {
@@ -42,7 +42,7 @@ class TerminalReporter implements Reporter {
 
   constructor(stream: Stream) {
     this.#stream = stream;
-    // styleText leaves colours out where NO_COLOR or the terminal says so; the two ends differ without them, too.
+    // styleText omits colours for NO_COLOR or a terminal without them; the two parts of the bar differ without colours, too.
     this.#style = {
       done: (cells) => styleText('green', cells, { stream }),
       left: (cells) => styleText('dim', cells, { stream }),

@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers and labels for people to read. */
 
 /** `309,431` */
 export function count(value: number): string {
@@ -36,7 +36,7 @@ export function duration(seconds: number): string {
   return `${minutes}:${two(whole % 60)}`;
 }
 
-/** Time since then, as duration() writes it. @param time Unix ms */
+/** Time since then, in the form of duration(). @param time Unix ms */
 export function elapsedSince(time: number): string {
   return duration((Date.now() - time) / 1000);
 }
@@ -55,7 +55,7 @@ export function percent(share: number): string {
 
 export { shellWord } from '../../shared/bulk/convert.ts';
 
-/** As long as the longest label of a line. */
+/** Length of the longest label. */
 export const LABEL_WIDTH = 'Classifying'.length;
 
 /** A line of the report: `Uploaded    309,431 rows` */
