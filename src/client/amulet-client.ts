@@ -1,4 +1,4 @@
-/** The API of Amulet for programs. */
+/** The class that programs use to call Amulet's API. */
 import { isFinal } from '../shared/contract/states.ts';
 import { BatchHandle } from './batch-handle.ts';
 import type { BatchInput } from './batch-input.ts';
@@ -24,50 +24,50 @@ import type {
 import { LONG_POLL_S, longPoll, type WaitOptions } from './wait.ts';
 
 export interface ClientOptions {
-  /** Where the API is, such as `http://127.0.0.1:3000`, with a path if a proxy serves it under one. */
+  /** Address of the API, such as `http://127.0.0.1:3000`, with the path under which a proxy serves it, if any. */
   url: string | URL;
-  /** Where the server wants one. */
+  /** Key for a server that requires one. */
   apiKey?: string | undefined;
   /** Longest silence of the server within one request, in ms; default 30 s. */
   timeoutMs?: number | undefined;
   /**
-   * How long a call is tried again, in ms, while nothing works for a reason that may pass: no connection, 429, 5xx;
-   * default 30 s. 0: not at all.
+   * How long a call is retried, in ms, while it fails for a temporary reason: no connection, 429, 5xx; default 30 s. 0: no
+   * retries.
    */
   patienceMs?: number | undefined;
-  /** Default: that of the runtime. */
+  /** Default: the fetch of the runtime. */
   fetch?: typeof globalThis.fetch | undefined;
 }
 
 export interface CallOptions {
-  /** Ends the call with the signal's reason. What was submitted goes on. */
+  /** Ends the call with the signal's reason. Submitted work continues. */
   signal?: AbortSignal | undefined;
 }
 
-/** A text, or one with an id that comes back with its result. */
+/** A text, or a text with an id that is returned with its result. */
 export type TextInput = string | { id?: string | undefined; text: string };
 
-/** As docs/submit-and-poll.md describes them; what is left out, the server decides. */
+/** Options of a job, described in docs/submit-and-poll.md; the server has defaults for those left out. */
 export interface SubmitOptions extends CallOptions {
-  /** How many labels per text; null: all. Default 1. */
+  /** Labels per text; null: all. Default 1. */
   top_k?: number | null | undefined;
   model?: string | undefined;
-  /** Comes back with the job. */
+  /** Returned with the job. */
   metadata?: Record<string, unknown> | undefined;
   priority?: 'normal' | 'low' | undefined;
-  /** Seconds within which the job must have been started, else it expires. */
+  /** Seconds after which a job that has not started expires. */
   expires_in?: number | undefined;
   webhook?: { url: string; events?: readonly JobEventType[] | undefined } | undefined;
-  /** Of your own, so that the same call, made again after a crash, gives the same job. Default: a new one for each call. */
+  /** Your own key, so that the same call, repeated after a crash, returns the same job. Default: a new key per call. */
   idempotencyKey?: string | undefined;
 }
 
 export interface ClassifyOptions extends Omit<SubmitOptions, 'webhook'> {
-  /** Longest wait for the results, in ms; default: for ever. */
+  /** Longest wait for the results, in ms; default: no limit. */
   timeoutMs?: number | undefined;
 }
 
-/** What a list has; default: everything. */
+/** Filters of a list; default: everything. */
 export interface ListOptions<Status extends string> extends CallOptions {
   /** Only those with this status. */
   status?: Status | undefined;
@@ -77,15 +77,15 @@ export interface ListOptions<Status extends string> extends CallOptions {
 
 export type JobListOptions = ListOptions<JobStatus>;
 export type BatchListOptions = ListOptions<BatchStatus>;
-/** `failed`: those that were given up. */
+/** `failed`: given up after the last attempt. */
 export type DeliveryListOptions = ListOptions<DeliveryStatus>;
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_PATIENCE_MS = 30_000;
 
-/** @throws TypeError, without what is secret in it */
+/** @throws TypeError that contains no secret */
 function parseBase(url: string | URL): URL {
-  // Not URL.canParse(), nor URL.parse(): they are younger than some browsers in use.
+  // Not URL.canParse() or URL.parse(): some browsers in use lack them.
   let base: URL;
   try {
     base = new URL(url);
@@ -99,7 +99,7 @@ function parseBase(url: string | URL): URL {
   return base;
 }
 
-/** Checked here: what the runtime says of a header that it does not like has the key in it. @throws TypeError */
+/** Checks the key here, since the runtime's error for an invalid header contains it. @throws TypeError */
 function bearer(apiKey: string): string {
   if (!/^[\x21-\x7e]*$/.test(apiKey.trim()))
     throw new TypeError('apiKey: contains characters that are not allowed in a key');
@@ -124,14 +124,14 @@ export class AmuletClient {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Submits one text, or up to 256; the job is on disk when this resolves. */
+  /** Submits up to 256 texts; the job is on disk when this resolves. */
   submit(input: TextInput | readonly TextInput[], options: SubmitOptions = {}): Promise<Job> {
     return this.#submit(input, options, 0);
   }
 
-  /** One text: its labels. @throws ClassificationError, WaitTimeoutError */
+  /** Classifies one text. @throws ClassificationError, WaitTimeoutError */
   classify(text: TextInput, options?: ClassifyOptions): Promise<Classification>;
-  /** Up to 256 texts: a result each, in their order, some of which may be errors. @throws ClassificationError, WaitTimeoutError */
+  /** Classifies up to 256 texts: a result each, in order; results may be errors. @throws ClassificationError, WaitTimeoutError */
   classify(texts: readonly TextInput[], options?: ClassifyOptions): Promise<RowResult[]>;
   async classify(
     input: TextInput | readonly TextInput[],
@@ -156,8 +156,8 @@ export class AmuletClient {
   }
 
   /**
-   * The job when it has ended, however it did: see `status`.
-   * @param job or its id; one that has ended is given back as it is
+   * Waits for a job to end, succeeded or not: see `status`.
+   * @param job or its id; a job that has ended is returned as it is
    * @throws WaitTimeoutError
    */
   async wait(job: string | Job, { timeoutMs = Infinity, signal }: WaitOptions = {}): Promise<Job> {
@@ -186,28 +186,28 @@ export class AmuletClient {
   }
 
   /**
-   * Cancels a job. One that has ended is deleted with its results.
-   * @returns the job, or undefined when it is deleted
+   * Cancels a job; deletes a job that has ended, with its results.
+   * @returns the job, or undefined once deleted
    */
   cancel(job: string | Job, { signal }: CallOptions = {}): Promise<Job | undefined> {
     return this.#server.cancel<Job>(jobPath(typeof job === 'string' ? job : job.id), signal);
   }
 
-  /** Your jobs that are still known, newest first. */
+  /** Your jobs until they expire, newest first. */
   jobs({ status, model, signal }: JobListOptions = {}): AsyncGenerator<ListedJob, void, undefined> {
     return listAll(this.#server, '/v1/jobs', 'jobs', { status, model }, signal);
   }
 
   /**
-   * Submits any number of texts, or a file of them, and resolves when all are stored.
-   * @throws also RangeError when there is not one record, and what the input throws
+   * Submits any number of texts, or a file of texts, and resolves when all are stored.
+   * @throws also RangeError for an input without records, and errors of the input
    */
   async batch(input: BatchInput, options: BatchSubmitOptions = {}): Promise<BatchHandle> {
     const { id } = await submitBatch(this.#server, input, options);
     return new BatchHandle(id, this.#server);
   }
 
-  /** A batch that was submitted before. Nothing is asked of the server. */
+  /** A batch that was submitted before. Sends no request. */
   batchById(id: string): BatchHandle {
     return new BatchHandle(id, this.#server);
   }
@@ -222,20 +222,20 @@ export class AmuletClient {
     return listAll(this.#server, '/v1/webhooks', 'deliveries', { status, model }, signal);
   }
 
-  /** One delivery, with its attempts. @param id what its receiver sees as `webhook-id` */
+  /** One delivery, with its attempts. @param id the `webhook-id` that its receiver sees */
   delivery(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
     return this.#server.json({ method: 'GET', path: deliveryPath(id), signal });
   }
 
   /**
-   * Makes no further attempts of a delivery that is pending; one that is under way may still get through.
+   * Stops the attempts of a pending delivery; an attempt in flight may still succeed.
    * @throws ApiError `delivery_not_pending` when it was delivered or given up
    */
   cancelDelivery(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
     return this.#server.json({ method: 'POST', path: `${deliveryPath(id)}/cancel`, signal });
   }
 
-  /** Sends an event again, now, whether it was delivered or not. */
+  /** Sends an event again now, delivered or not. */
   redeliver(id: string, { signal }: CallOptions = {}): Promise<Delivery> {
     return this.#server.json({ method: 'POST', path: `${deliveryPath(id)}/redeliver`, signal });
   }
@@ -246,8 +246,8 @@ export class AmuletClient {
   }
 
   /**
-   * @param waitS how long the answer may be held until the job is final
-   * @param until performance.now() after which nobody waits for it any more
+   * @param waitS how long the server may hold the response until the job is final
+   * @param until performance.now() after which the caller stops waiting
    */
   #submit(
     input: TextInput | readonly TextInput[],
@@ -272,7 +272,7 @@ export class AmuletClient {
   }
 }
 
-/** Array.isArray does not tell a readonly list from what is none. */
+/** Array.isArray alone does not narrow readonly lists. */
 const isList = (input: TextInput | readonly TextInput[]): input is readonly TextInput[] =>
   Array.isArray(input);
 

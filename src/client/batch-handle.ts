@@ -1,4 +1,4 @@
-/** A batch that was submitted, to be asked, waited for, read and canceled. */
+/** A submitted batch: its progress, results, end and cancellation. */
 import { isFinal } from '../shared/contract/states.ts';
 import { BatchClient, hasDamagedResults, resumeAttempt } from './batches.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
@@ -9,17 +9,17 @@ import type { Batch, BatchRow } from './types.ts';
 import { poll, type WaitOptions } from './wait.ts';
 
 export interface BatchWaitOptions extends WaitOptions {
-  /** Called with the batch as it is, every few seconds. */
+  /** Called with the current batch every few seconds. */
   onProgress?: ((batch: Batch) => void) | undefined;
 }
 
 export interface ResultsOptions {
-  /** `line` of the last row that you have; default: all rows. */
+  /** `line` of the last row you have; default: all rows. */
   after?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** Before asking again when an answer ended although the batch goes on: the server is on its way out. */
+/** Pause after a response that ended before the batch did: the server is shutting down. */
 const REOPEN_MS = 500;
 
 export class BatchHandle {
@@ -33,13 +33,13 @@ export class BatchHandle {
     this.#api = new BatchClient(server.http);
   }
 
-  /** The batch as it is now: rows, rate, remaining time. */
+  /** Reads the batch: rows, rate, remaining time. */
   progress({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
     return this.#server.attempts(signal)(() => this.#api.get(this.id, signal));
   }
 
   /**
-   * The batch when it has ended, however it did: see `status`.
+   * Waits for the batch to end, completed or not: see `status`.
    * @throws WaitTimeoutError, AmuletError, or the signal's reason
    */
   wait({ onProgress, timeoutMs = Infinity, signal }: BatchWaitOptions = {}): Promise<Batch> {
@@ -54,8 +54,8 @@ export class BatchHandle {
   }
 
   /**
-   * The rows in the order of the input, each once, as they are finished; over any number of connections. Comes to its end
-   * when the batch is completed.
+   * Yields the rows in the order of the input, each once, as they are finished, over any number of connections. Ends when the
+   * batch is completed.
    * @throws BatchError after the last row of a batch that ended otherwise, and before rows that are damaged on the server
    *   (`results_damaged`, which resume() repairs); AmuletError, or the signal's reason
    */
@@ -64,7 +64,7 @@ export class BatchHandle {
     let line = after;
     let rows = 0;
     let answer: ReturnType<typeof parseRows> | undefined;
-    /** Rows that have arrived; undefined when the answer is over. */
+    /** Rows that have arrived; undefined at the end of the response. */
     const read = async (): Promise<BatchRow[] | undefined> => {
       answer ??= parseRows(await this.#api.followResults(this.id, line, signal));
       try {
@@ -74,9 +74,9 @@ export class BatchHandle {
         return undefined;
       } catch (error) {
         answer = undefined;
-        // Merely silent: nothing to be worried about, but nothing to rely on either.
+        // Silence is not a failure, but the connection may be dead: ask again.
         if (error instanceof ConnectionError && error.code === 'ETIMEDOUT') return [];
-        // Where the server broke off for damaged results, every further try would end the same way.
+        // After damaged results every further attempt would break off the same way.
         const batch = await this.#api.get(this.id, signal).catch(() => undefined);
         if (batch && hasDamagedResults(batch)) throw new BatchError(batch);
         throw error;
@@ -98,7 +98,7 @@ export class BatchHandle {
             continue;
           }
           ended = batch;
-          // An answer that ended because the server did may be short of rows although the batch has ended since.
+          // A response that ended with its server may lack rows, even if the batch has ended since.
           if (after > 0 || rows < batch.rows.total) continue;
         }
         if (ended.status !== 'completed') throw new BatchError(ended);
@@ -110,27 +110,27 @@ export class BatchHandle {
   }
 
   /**
-   * Cancels it; what is finished can still be read. One that has ended is removed with all its data.
-   * @returns the batch, or undefined when it is removed
+   * Cancels the batch; finished rows can still be read. Removes a batch that has ended, with all its data.
+   * @returns the batch, or undefined once removed
    */
   cancel({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch | undefined> {
     return this.#server.cancel<Batch>(`/v1/batches/${encodeURIComponent(this.id)}`, signal);
   }
 
-  /** Lets a failed batch go on; labels damaged rows again. */
+  /** Resumes a failed batch; labels damaged rows again. */
   resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
     return this.#server.attempts(signal)(resumeAttempt(this.#api, this.id, signal));
   }
 }
 
-/** The rows of an answer, as many at a time as come. @throws ConnectionError when it ends within one */
+/** Parses the rows of a response as they arrive. @throws ConnectionError when it ends within a row */
 async function* parseRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<BatchRow[], void, undefined> {
   const decoder = new TextDecoder();
   let partial = '';
   for await (const bytes of body) {
     const lines = (partial + decoder.decode(bytes, { stream: true })).split('\n');
     partial = lines.pop() ?? '';
-    // An empty line is a sign of life.
+    // Empty lines are a heartbeat.
     yield lines.filter((line) => line !== '').map(parseRow);
   }
   if (partial !== '') throw new ConnectionError('ECONNRESET', 'connection lost');
@@ -141,7 +141,7 @@ function parseRow(text: string): BatchRow {
   try {
     row = JSON.parse(text);
   } catch {
-    // Said below.
+    // Reported below.
   }
   if (typeof (row as Partial<BatchRow> | undefined)?.line === 'number') return row as BatchRow;
   throw new ProtocolError('a row of the results has no line number');

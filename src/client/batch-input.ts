@@ -1,16 +1,16 @@
-/** What a batch is made of, as bytes: rows of a program, or a file in one of the formats of docs/bulk.md. */
+/** Converts the input of a batch to bytes: rows of a program, or a file in one of the formats of docs/bulk.md. */
 import { prepend, ungzip, withoutMark } from '../shared/bulk/byte-stream.ts';
 import { formatByName } from '../shared/bulk/file-formats.ts';
 import { gunzip, read } from './bytes.ts';
 import type { InputFormat } from './types.ts';
 
-/** A text, or one with an id that comes back with its result. */
+/** A text, or a text with an id that is returned with its result. */
 export type TextRow = string | { id?: string | number | undefined; text: string };
 
-/** Bytes of a file that know what they are, such as those of `fromFile()`. */
+/** Bytes of a file with their format, such as those of `fromFile()`. */
 export interface FormattedBytes extends AsyncIterable<Uint8Array> {
   format?: InputFormat | undefined;
-  /** CSV: between fields. */
+  /** CSV: the character between fields. */
   delimiter?: string | undefined;
 }
 
@@ -30,13 +30,13 @@ export type BatchInput =
 export interface OpenedInput {
   format?: InputFormat | undefined;
   delimiter?: string | undefined;
-  /** Gzip undone, without a byte order mark. */
+  /** Decompressed, without a byte order mark. */
   bytes: AsyncGenerator<Uint8Array, void, undefined>;
-  /** Lets go of an input of which `bytes` was not begun: a generator that did not begin does not end either. */
+  /** Closes the input if `bytes` was never read: closing a generator that has not started does not close its source. */
   close: () => Promise<unknown>;
 }
 
-/** Reads as far as it takes to know what it is. */
+/** Reads the first item to find out the kind of input. */
 export async function openInput(input: BatchInput): Promise<OpenedInput> {
   if (typeof input === 'string') {
     throw new TypeError('one text is not a batch; for a file, use fromFile(path) of amulet-classify/node');
@@ -56,7 +56,7 @@ export async function openInput(input: BatchInput): Promise<OpenedInput> {
   return { format, delimiter, bytes: withoutMark(ungzip(stored, gunzip)), close };
 }
 
-/** A file of a browser. */
+/** A browser's file. */
 const isFile = (input: BatchInput): input is File => input instanceof Blob && 'name' in input;
 
 async function* iterate(input: BatchInput): AsyncGenerator<TextRow | Uint8Array, void, undefined> {
@@ -66,7 +66,7 @@ async function* iterate(input: BatchInput): AsyncGenerator<TextRow | Uint8Array,
   else yield* input;
 }
 
-/** Rows are put together to pieces of about this size. */
+/** Rows are joined to pieces of about this size. */
 const PIECE_CHARS = 64 * 1024;
 
 async function* toNdjson(rows: AsyncIterable<TextRow>): AsyncGenerator<Uint8Array, void, undefined> {

@@ -1,18 +1,18 @@
-/** Cuts an input into parts of whole records, so that each can be sent again without the ones before it. */
+/** Cuts an input into parts of whole records, so that each part can be retried alone. */
 import { RecordScanner } from '../shared/bulk/record-scanner.ts';
 import { Pieces } from '../shared/bulk/byte-stream.ts';
 
-/** Small enough to be sent again without regret; 10,000 of them are 40 GB. */
+/** Small enough to be sent again; 10,000 parts are 40 GB. */
 const PART_BYTES = 4 * 1024 * 1024;
-/** Whether a part is full is looked at so often; it is at most so much larger than it should be. */
+/** A part ends at a multiple of this, so it may be this much larger than PART_BYTES. */
 const SLICE_BYTES = 256 * 1024;
-/** Many times what the server takes for a record. In CSV, a quote is missing more likely. */
+/** Many times the server's limit of a record. A longer one in CSV most likely lacks a quote. */
 export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 
 /**
- * The same input makes the same parts, in whatever pieces it comes.
+ * The same input makes the same parts, whatever pieces it arrives in.
  * @param delimiter of CSV; undefined: records are lines
- * @throws RangeError when a record does not end
+ * @throws RangeError for an endless record
  */
 export async function* cutParts(
   source: AsyncIterable<Uint8Array>,
@@ -22,7 +22,7 @@ export async function* cutParts(
   const scanner = new RecordScanner(delimiter);
   /** Whole records. */
   const part = new Pieces();
-  /** The record that has not ended. */
+  /** The unfinished record. */
   const begun = new Pieces();
   for await (const { bytes, whole } of slices(source, Math.min(SLICE_BYTES, partBytes))) {
     let end = 0;
@@ -41,8 +41,8 @@ export async function* cutParts(
 }
 
 /**
- * Slices of one size, whatever size the input comes in: parts that are cut at their ends are the same when the input is read
- * again. A slice itself may come in pieces, of which the last makes it `whole`.
+ * Cuts a stream into slices of one size, whatever pieces it arrives in, so that parts that end with a slice are the same in a
+ * second reading. A slice may consist of several pieces; the last one is `whole`.
  */
 async function* slices(
   source: AsyncIterable<Uint8Array>,

@@ -1,16 +1,16 @@
-/** The calls of docs/bulk.md that an upload in parts needs, one method each. They do not retry: see retry.ts. */
+/** The API calls of an upload in parts, one method each (docs/bulk.md). They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
 import type { Batch, BatchPart, Model, QuoteMode } from './types.ts';
 
-/** The query of `POST /v1/batches`; what is undefined is left to the server. */
+/** The query of `POST /v1/batches`; the server has defaults for undefined options. */
 export interface BatchOptions {
   format: 'ndjson' | 'csv' | 'lines';
   text_field?: string | undefined;
   id_field?: string | undefined;
   /** CSV: one character. */
   delimiter?: string | undefined;
-  /** CSV: what quotes mean. */
+  /** CSV: the meaning of quotes. */
   quote?: QuoteMode | undefined;
   /** CSV: the header, as a CSV record. */
   columns?: string | undefined;
@@ -21,9 +21,9 @@ export interface BatchOptions {
   metadata?: string | undefined;
   /** Number of the first line of part 1. */
   first_line?: number | undefined;
-  /** URL that is told when the batch has ended. */
+  /** URL to notify when the batch has ended. */
   webhook?: string | undefined;
-  /** Which ends, comma-separated. */
+  /** Events to send, comma-separated. */
   webhook_events?: string | undefined;
 }
 
@@ -34,13 +34,13 @@ export interface PartUpload {
   onSent?: (bytes: number) => void;
 }
 
-/** A result stream has an empty line every 15 s; from a server of version 0.1 it may be silent for as long as the work takes. */
+/** A result stream has an empty line every 15 s; a server of version 0.1 may be silent until the next row. */
 const RESULTS_IDLE_MS = 60_000;
-/** `application/x-ndjson` alone is what clients of version 0.1 send, which cannot skip empty lines: it gets none. */
+/** Clients of version 0.1 send `application/x-ndjson` alone and get no empty lines, since they cannot skip them. */
 const ROWS_AND_HEARTBEATS = 'application/x-ndjson, */*;q=0.1';
-/** Encoded characters of a header in a URL, of which servers and proxies take 8 KB. */
+/** Limit of encoded columns in a URL; servers and proxies accept URLs of 8 KB. */
 const MAX_QUERY_COLUMNS = 4000;
-/** After its last byte a part is still to be stored. */
+/** Includes the time to store a part after its last byte. */
 const PART_IDLE_MS = 2 * 60_000;
 
 export class BatchClient {
@@ -51,7 +51,8 @@ export class BatchClient {
   }
 
   /**
-   * A batch that waits for its parts. The same key and options give the same batch again. Columns that are too long for a URL go as the body.
+   * Creates a batch that waits for its parts. The same key and options return the same batch. Columns too long for a URL are sent
+   * as the body.
    */
   async create(options: BatchOptions, idempotencyKey: string, signal?: AbortSignal): Promise<Batch> {
     const { columns, ...others } = options;
@@ -91,7 +92,7 @@ export class BatchClient {
     return parts;
   }
 
-  /** Every model that the server knows of. */
+  /** All models that the server knows. */
   async listModels(signal?: AbortSignal): Promise<Model[]> {
     const answer = await this.#http.json({ method: 'GET', path: '/v1/models', signal });
     const { models } = (answer ?? {}) as { models?: Model[] };
@@ -99,7 +100,7 @@ export class BatchClient {
     return models;
   }
 
-  /** Says that these are all parts. Work begins. */
+  /** Declares these parts the complete input. Classification starts. */
   async complete(
     id: string,
     parts: readonly Pick<BatchPart, 'number' | 'sha256'>[],
@@ -113,14 +114,14 @@ export class BatchClient {
     );
   }
 
-  /** @param until performance.now() after which nobody waits for the answer any more */
+  /** @param until performance.now() after which the caller stops waiting */
   async get(id: string, signal?: AbortSignal, until?: number): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'GET', path: batchPath(id), signal, until }));
   }
 
   /**
-   * The rows behind line `after`, as NDJSON with empty lines in between, cut anywhere; resolves when the answer has begun. It ends when the batch is
-   * final, and fails with a ConnectionError (ETIMEDOUT when it was merely silent for a minute).
+   * Requests the rows after line `after`; resolves when the response starts. The body is NDJSON with empty lines in between, cut
+   * anywhere. It ends when the batch is final, and fails with a ConnectionError (ETIMEDOUT after a minute of silence).
    */
   async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const { body } = await this.#http.send({
@@ -134,12 +135,12 @@ export class BatchClient {
     return body;
   }
 
-  /** Lets a failed batch go on, or one with damaged results. To be repeated, use resumeAttempt(). */
+  /** Resumes a failed batch, or one with damaged results. For retries use resumeAttempt(). */
   async resume(id: string, signal?: AbortSignal): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
   }
 
-  /** Cancels a batch that is not final; removes one that is, with its data. */
+  /** Cancels an unfinished batch; removes a finished one with its data. */
   async delete(id: string, signal?: AbortSignal): Promise<void> {
     const { body } = await this.#http.send({ method: 'DELETE', path: batchPath(id), signal });
     for await (const _ of body);
@@ -147,8 +148,8 @@ export class BatchClient {
 }
 
 /**
- * Attempts to let a failed batch go on: after one whose answer was lost, the batch is not failed any more.
- * @returns one attempt
+ * Makes an attempt to resume a failed batch that can be retried: if the response to the first was lost, the batch is no longer
+ * failed.
  */
 export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSignal): () => Promise<Batch> {
   let repeated = false;
@@ -165,7 +166,7 @@ export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSig
   };
 }
 
-/** Whether rows are damaged in the server's blob store: reading them fails until the batch is resumed. */
+/** Whether rows in the server's blob store are damaged: reading them fails until the batch is resumed. */
 export function hasDamagedResults({ problem }: Batch): boolean {
   return problem?.code === 'results_damaged';
 }

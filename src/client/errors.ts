@@ -1,9 +1,9 @@
-/** What can go wrong between a client and the API, and whether trying again can help. */
+/** Errors of exchanges with the API, and whether a retry can help. */
 
-/** What all errors of this package are. Signals that fire are not: their reason is thrown as it is. */
+/** Base class of this package's errors. An aborted signal's reason is thrown as it is. */
 export class AmuletError extends Error {
   override name = 'AmuletError';
-  /** Stable, for programs; undefined when what answered gave none. */
+  /** Stable, for programs; undefined when the response had none. */
   readonly code: string | undefined;
 
   constructor(code: string | undefined, message: string, options?: ErrorOptions) {
@@ -12,7 +12,7 @@ export class AmuletError extends Error {
   }
 }
 
-/** No answer, or half of one. `code` is the system's, such as ECONNREFUSED, or NO_CONNECTION where it is not told. */
+/** No response, or a truncated one. `code` is the system's, such as ECONNREFUSED, or NO_CONNECTION in runtimes that hide it. */
 export class ConnectionError extends AmuletError {
   override name = 'ConnectionError';
   declare readonly code: string;
@@ -22,13 +22,13 @@ export class ConnectionError extends AmuletError {
   }
 }
 
-/** One invalid place in a request; `path` is the dotted way to the field, empty for the body as a whole. */
+/** An invalid field of a request; `path` is its dotted path, empty for the body as a whole. */
 export interface FieldError {
   path: string;
   message: string;
 }
 
-/** What is used of a problem document (RFC 9457). */
+/** The used members of a problem document (RFC 9457). */
 export interface Problem {
   title?: string | undefined;
   detail?: string | undefined;
@@ -38,7 +38,7 @@ export interface Problem {
 }
 
 /**
- * The API refused, with a problem document, or something before it did, without one. `code` is that of the document, such
+ * The API refused a request with a problem document, or a proxy without one. `code` is that of the document, such
  * as `queue_full`.
  */
 export class ApiError extends AmuletError {
@@ -46,11 +46,11 @@ export class ApiError extends AmuletError {
   readonly status: number;
   readonly title: string;
   readonly detail: string | undefined;
-  /** The fields that are not valid, for `invalid_request`. */
+  /** Invalid fields, for `invalid_request`. */
   readonly errors: readonly FieldError[];
-  /** What the logs of the server call the request. */
+  /** Id of the request in the server's logs. */
   readonly requestId: string | undefined;
-  /** Seconds to wait before the next try, if the server said so. */
+  /** Seconds to wait before a retry, if the server asked for it. */
   readonly retryAfterS: number | undefined;
 
   constructor(status: number, problem: Problem, retryAfterS?: number) {
@@ -65,7 +65,7 @@ export class ApiError extends AmuletError {
   }
 }
 
-/** What answered does not speak Amulet's contract. */
+/** The response does not follow Amulet's contract. */
 export class ProtocolError extends AmuletError {
   override name = 'ProtocolError';
 
@@ -76,9 +76,9 @@ export class ProtocolError extends AmuletError {
 
 /** Request Timeout, Too Early, Too Many Requests. */
 const TEMPORARY_4XX = new Set([408, 425, 429]);
-/** Not Implemented, HTTP Version Not Supported: these do not pass. */
+/** Not Implemented, HTTP Version Not Supported: permanent. */
 const FINAL_5XX = new Set([501, 505]);
-/** Certificates and such: somebody has to mend them. */
+/** Errors of certificates and TLS, which a retry does not repair. */
 const FINAL_CONNECTION =
   /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|EPROTO$|HPE_)/;
 

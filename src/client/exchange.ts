@@ -1,28 +1,28 @@
 /**
- * One HTTP exchange, whoever makes it: http.ts over node:http for the `amulet` command, fetch-http.ts over fetch for
- * programs. Nothing here is of Node alone.
+ * One HTTP exchange, as its two transports make it: http.ts over node:http for the `amulet` command, fetch-http.ts over fetch
+ * for programs. Free of Node.
  */
 import { ConnectionError, ProtocolError, type FieldError, type Problem } from './errors.ts';
 
 export interface HttpRequest {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Below the base URL, beginning with a slash. */
+  /** Below the base URL, with a leading slash. */
   path: string;
-  /** Undefined values are left out. */
+  /** Undefined values are omitted. */
   query?: Record<string, string | number | undefined>;
   headers?: Record<string, string>;
   body?: Uint8Array;
-  /** Ends the exchange, its answer included, with the signal's reason. */
+  /** Ends the exchange, including the response, with its reason. */
   signal?: AbortSignal | undefined;
   /** Longest time without a byte, in ms. */
   idleMs?: number;
-  /** performance.now() after which nobody waits for the answer any more; default: never. */
+  /** performance.now() after which the caller stops waiting; default: never. */
   until?: number | undefined;
-  /** Told, where that can be known, as the body goes out: its first `bytes` bytes are with the operating system. */
+  /** Called as the body is sent, where the transport can tell: the operating system has its first `bytes` bytes. */
   onSent?: (bytes: number) => void;
 }
 
-/** An answer with a status below 300. Its body must be read, or the connection is not used again. */
+/** A response with a status below 300. Its body must be read, or the connection is not reused. */
 export interface HttpAnswer<Bytes extends Uint8Array = Uint8Array> {
   status: number;
   body: AsyncIterable<Bytes>;
@@ -31,14 +31,14 @@ export interface HttpAnswer<Bytes extends Uint8Array = Uint8Array> {
 export interface Http {
   /** @throws ConnectionError, ApiError (status 300 and above), or the signal's reason */
   send(request: HttpRequest): Promise<HttpAnswer>;
-  /** Sends, and parses the answer. @throws ProtocolError when it is not JSON, and what send() throws */
+  /** Sends, and parses the response. @throws ProtocolError when it is not JSON, and the errors of send() */
   json(request: HttpRequest): Promise<unknown>;
 }
 
-/** What is asked just before time is up may still be answered. */
+/** Extra time for the response to a request sent just before the deadline. */
 const LAST_ANSWER_MS = 1000;
 
-/** Longest time without a byte, in ms. @param defaultMs where the request does not say */
+/** Longest time without a byte, in ms. @param defaultMs for requests without idleMs */
 export function longestSilence(
   { idleMs, until = Infinity }: Pick<HttpRequest, 'idleMs' | 'until'>,
   defaultMs: number,
@@ -46,12 +46,12 @@ export function longestSilence(
   return Math.min(idleMs ?? defaultMs, Math.max(0, until - performance.now()) + LAST_ANSWER_MS);
 }
 
-/** The list of 10,000 parts has 2 MB. */
+/** The largest response, a list of 10,000 parts, has 2 MB. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 
-/** A problem of Amulet has 64 KB at most; a page of HTML that a proxy answers with is of no use. */
+/** Problem documents of Amulet have at most 64 KB; a proxy's page of HTML is useless. */
 const MAX_PROBLEM_BYTES = 256 * 1024;
-/** Of each text in a problem, and of the errors in it: they go into messages. */
+/** Limits of each text in a problem and of its errors, since they go into messages. */
 const MAX_PROBLEM_CHARS = 4000;
 const MAX_PROBLEM_ERRORS = 100;
 
@@ -90,7 +90,7 @@ export async function readText(
   return text + decoder.decode();
 }
 
-/** What the body of a refusal says; nothing where it is no problem document, or longer than one. */
+/** Reads the problem document of a refusal; empty when the body is something else, or longer than one. */
 export async function readProblem(body: AsyncIterable<Uint8Array>): Promise<Problem> {
   let value: unknown;
   try {

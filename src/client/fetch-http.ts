@@ -1,4 +1,4 @@
-/** HTTP exchanges by fetch: in Node, Deno, Bun and browsers. */
+/** HTTP exchanges over fetch, for Node, Deno, Bun and browsers. */
 import { AmuletError, ApiError } from './errors.ts';
 import {
   connectionError,
@@ -13,12 +13,12 @@ import {
 } from './exchange.ts';
 
 export interface FetchHttpOptions {
-  /** With a path if a proxy serves the API under one. */
+  /** With the path under which a proxy serves the API, if any. */
   base: URL;
-  /** Of every request, such as `Authorization`. */
+  /** Headers of every request, such as `Authorization`. */
   headers: Record<string, string>;
   fetch: typeof globalThis.fetch;
-  /** Longest time without an answer, or between two pieces of one, in ms. */
+  /** Longest time without a response, or between two pieces of one, in ms. */
   idleMs: number;
 }
 
@@ -31,7 +31,7 @@ export class FetchHttp implements Http {
 
   async send(request: HttpRequest): Promise<HttpAnswer> {
     const { base, fetch } = this.#options;
-    // Outside of what is caught: what is wrong with these is no trouble of the network.
+    // Outside of the try block: errors of these are not network errors.
     const headers = new Headers({ ...this.#options.headers, ...request.headers });
     const url = urlOf(base, request);
     const watch = new Watch(longestSilence(request, this.#options.idleMs), request.signal);
@@ -41,7 +41,7 @@ export class FetchHttp implements Http {
         headers,
         body: (request.body ?? null) as NonNullable<RequestInit['body']> | null,
         signal: watch.signal,
-        // Nothing here redirects: it would be somebody else, who is not to get a key.
+        // The API never redirects; another server must not get the key.
         redirect: 'manual',
       });
       watch.touch();
@@ -75,17 +75,17 @@ async function* pieces(response: Response, watch: Watch): AsyncGenerator<Uint8Ar
     throw watch.explain(error);
   } finally {
     watch.end();
-    // Whoever stops reading is done with it, and the server is to know.
+    // Tells the server when the caller stops reading early.
     await reader?.cancel().catch(() => {});
   }
 }
 
-/** A timer of more, such as Infinity, fires at once. */
+/** A longer timer, such as Infinity, would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * The end of an exchange by its caller's signal or by silence. Not AbortSignal.any: what it makes lives as long as the
- * caller's signal, of which there may be one for millions of requests.
+ * Aborts an exchange on its caller's signal or on silence. Not AbortSignal.any: its signals live as long as the caller's signal,
+ * which may be one for millions of requests.
  */
 class Watch {
   readonly #controller = new AbortController();
@@ -106,7 +106,7 @@ class Watch {
     return this.#controller.signal;
   }
 
-  /** Something has happened: the time begins anew. */
+  /** Restarts the timer after activity. */
   touch(): void {
     this.pause();
     if (this.#idleMs > LONGEST_TIMER_MS) return;
@@ -116,7 +116,7 @@ class Watch {
     }, this.#idleMs);
   }
 
-  /** The time does not run while the caller works. */
+  /** Stops the timer while the caller works. */
   pause(): void {
     clearTimeout(this.#timer);
   }
@@ -126,13 +126,13 @@ class Watch {
     this.#caller?.removeEventListener('abort', this.#abort);
   }
 
-  /** What is to be thrown for what fetch, or a body, has thrown. Ends it. */
+  /** Converts an error of fetch or of a body, and ends the watch. */
   explain(error: unknown): unknown {
     this.end();
     if (this.#caller?.aborted === true) return this.#caller.reason;
     if (error instanceof AmuletError || !(error instanceof Error)) return error;
     if (this.#silent) return connectionError('ETIMEDOUT', error);
-    // Node tells the reason in the cause; browsers tell none to anybody.
+    // Node gives the reason in the cause; browsers give none.
     const { code } = (error.cause ?? error) as { code?: unknown };
     return connectionError(typeof code === 'string' ? code : 'NO_CONNECTION', error);
   }

@@ -1,6 +1,6 @@
 /**
- * One HTTP exchange after another with one server, over node:http(s). Not fetch: that copies every body, cannot say how
- * much of it has gone out, gives up after five silent minutes, and takes 17 MB of memory before the first byte (Node 24).
+ * HTTP exchanges of the `amulet` command with one server, over node:http(s). Not fetch: fetch copies every body, cannot tell how
+ * much of it has been sent, gives up after five silent minutes, and takes 17 MB of memory before the first byte (Node 24).
  */
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -18,7 +18,7 @@ import {
 } from './exchange.ts';
 
 const DEFAULT_IDLE_MS = 60_000;
-/** The body is handed over in slices of this size, so that onSent has something to tell. */
+/** The body is written in slices of this size, so that onSent can report progress. */
 const SLICE_BYTES = 256 * 1024;
 
 export class HttpClient implements Http {
@@ -29,7 +29,7 @@ export class HttpClient implements Http {
 
   /**
    * @param headers of every request, such as `Authorization`
-   * @param base http: or https:, with a path if a proxy serves the API under one
+   * @param base http: or https:, with the path under which a proxy serves the API, if any
    */
   constructor(base: URL, headers: Record<string, string> = {}) {
     this.#headers = headers;
@@ -56,7 +56,7 @@ export class HttpClient implements Http {
     }
   }
 
-  /** Sends, and parses the answer. @throws ProtocolError when it is not JSON, and what send() throws */
+  /** Sends, and parses the response. @throws ProtocolError when it is not JSON, and the errors of send() */
   async json(request: HttpRequest): Promise<unknown> {
     const headers = { Accept: 'application/json', ...request.headers };
     return parseJson(await this.send({ ...request, headers }), this.#base);
@@ -84,14 +84,14 @@ export class HttpClient implements Http {
         answer = message;
         resolve(message);
       });
-      // Stays: a socket may also fail after the answer has begun, which its reader is told by the body.
+      // Stays after the response has started: the socket may still fail, which the body reports to its reader.
       request.on('error', reject);
       sendBody(request, body ?? Buffer.alloc(0), onSent);
     });
   }
 }
 
-/** Writes as fast as the socket takes it. The answer may come before the end, which is no reason to stop. */
+/** Writes as fast as the socket accepts. Continues if the response arrives before the end. */
 function sendBody(request: http.ClientRequest, body: Uint8Array, onSent?: (bytes: number) => void): void {
   let from = 0;
   const writeOn = () => {

@@ -1,6 +1,6 @@
 /**
- * The typed client. It needs fetch, streams and WebCrypto, and no package: Node 20, Deno, Bun, browsers. (http.ts is that
- * of the `amulet` command, over node:http; both speak by batches.ts.)
+ * Exports of the typed client. It needs fetch, streams and WebCrypto but no package: Node 20, Deno, Bun, browsers. (The `amulet`
+ * command shares batches.ts and has a transport of its own, http.ts.)
  */
 export {
   AmuletClient,

@@ -1,4 +1,4 @@
-/** What of the client is for Node, Deno and Bun alone: files. */
+/** Exports of the client for Node, Deno and Bun only: files. */
 import { createReadStream } from 'node:fs';
 import { ungzip } from '../shared/bulk/byte-stream.ts';
 import { formatByName } from '../shared/bulk/file-formats.ts';

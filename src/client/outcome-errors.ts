@@ -1,8 +1,8 @@
-/** Answers that came as they should, and are not what was hoped for. */
+/** Errors for work that ended without the expected results, although every request succeeded. */
 import { AmuletError } from './errors.ts';
 import type { Batch, Job } from './types.ts';
 
-/** A text has no label: the model failed on it, or its job came to an end before. */
+/** A text has no label: the model failed on it, or its job ended early. */
 export class ClassificationError extends AmuletError {
   override name = 'ClassificationError';
   /** Such as `poison_input`, or `job_canceled`. */
@@ -15,7 +15,7 @@ export class ClassificationError extends AmuletError {
   }
 }
 
-/** A batch came to an end without being completed, or its results are damaged: rows are missing. */
+/** A batch ended without being completed, or its results are damaged: rows are missing. */
 export class BatchError extends AmuletError {
   override name = 'BatchError';
   /** Such as `revision_gone`, or `batch_canceled`. */
@@ -34,11 +34,11 @@ export class BatchError extends AmuletError {
   }
 }
 
-/** It has not ended in the time that was given for it. It goes on, and can be waited for again. */
+/** The job or batch did not end within the timeout. It continues and can be waited for again. */
 export class WaitTimeoutError<T extends Job | Batch = Job | Batch> extends AmuletError {
   override name = 'WaitTimeoutError';
   declare readonly code: 'wait_timeout';
-  /** As it was seen last. */
+  /** The job or batch as last seen. */
   readonly latest: T;
 
   constructor(latest: T) {

@@ -1,10 +1,10 @@
 /** Lists that come in pages, newest first. */
 import type { Server } from './server.ts';
 
-/** Items of a page: as many as the server gives. */
+/** Items per page: the server's maximum. */
 const PAGE = 100;
 
-/** @param key under which a page has its items */
+/** @param key name of the items in a page */
 export async function* listAll<T>(
   server: Server,
   path: string,

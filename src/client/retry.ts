@@ -1,35 +1,35 @@
-/** Trying again, patiently, what failed for a reason that may pass. */
+/** Retries requests that failed for a temporary reason, with exponential backoff. */
 import { ApiError, ConnectionError, isTemporary } from './errors.ts';
 import { sleep } from './signals.ts';
 
 /** Why a request is being tried again. */
 export interface Trouble {
   reason: string;
-  /** Unix ms of the first failure since anything has worked. */
+  /** Unix ms of the first failure after the last success. */
   since: number;
 }
 
 export interface RetrierOptions {
-  /** How long nothing may work before it gives up, in ms. */
+  /** How long to retry without any success before giving up, in ms. */
   retryTimeoutMs: number;
   signal: AbortSignal;
-  /** When it gives up in any case, as performance.now(); default: never. */
+  /** When to give up in any case, as performance.now(); default: never. */
   until?: number | undefined;
-  /** Told when trouble begins, goes on, and (undefined) is over. */
+  /** Called on each failure, and with undefined on the first success after it. */
   onTrouble?: (trouble: Trouble | undefined) => void;
 }
 
-/** It was tried long enough; `cause` is the last failure. */
+/** Retries ended without success; `cause` is the last failure. */
 export class GaveUpError extends Error {
   override name = 'GaveUpError';
 }
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 20_000;
-/** A server that asks for an hour gets another try sooner: it may have been a restart's first answer. */
+/** A server that asks for an hour is retried sooner: it may have said so while restarting. */
 const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
 
-/** Shared by all requests to one server, as its trouble is. */
+/** Shared by all requests to one server, since they fail together. */
 export class Retrier {
   readonly #options: RetrierOptions;
   #trouble: Trouble | undefined;
@@ -40,9 +40,9 @@ export class Retrier {
   }
 
   /**
-   * The outcome of the first attempt that succeeds.
-   * @param signal one that is narrower than that of all
-   * @throws what is final, GaveUpError, or the signal's reason
+   * Returns the result of the first attempt that succeeds.
+   * @param signal of this request alone
+   * @throws permanent errors, GaveUpError, or the signal's reason
    */
   async run<T>(attempt: () => Promise<T>, signal = this.#options.signal): Promise<T> {
     for (;;) {
@@ -57,7 +57,7 @@ export class Retrier {
     }
   }
 
-  /** Something has worked: the patience is whole again. For attempts that get somewhere before they fail. */
+  /** Restarts the time limit. Called by attempts that make progress before they fail. */
   succeeded(): void {
     this.#reached = true;
     if (!this.#trouble) return;
@@ -67,7 +67,7 @@ export class Retrier {
 
   async #pause(error: unknown, signal: AbortSignal): Promise<void> {
     if (!(error instanceof Error) || !isTemporary(error)) throw error;
-    // A name that was never known is a wrong one; one that was known is back when the network is.
+    // A host name that never resolved is wrong; one that did will resolve again once the network is back.
     if (!this.#reached && error instanceof ConnectionError && error.code === 'ENOTFOUND') throw error;
 
     const { retryTimeoutMs, until = Infinity, onTrouble } = this.#options;
@@ -82,8 +82,8 @@ export class Retrier {
 }
 
 /**
- * Half as long as it has been failing, more or less a third: exponential, whatever the number of requests that fail side by
- * side, and not all clients of a restarted server at once.
+ * Half the time since the first failure, plus or minus a third: exponential for any number of concurrent requests, and spread
+ * over the clients of a restarted server.
  */
 export function backoffMs(failingMs: number, random = Math.random()): number {
   const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, failingMs / 2));

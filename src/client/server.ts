@@ -1,27 +1,27 @@
-/** One server: exchanges with it that are tried again while there is hope. */
+/** Requests to one server, with retries. */
 import { ApiError } from './errors.ts';
 import { readText, type Http, type HttpRequest } from './exchange.ts';
 import { GaveUpError, Retrier } from './retry.ts';
 
-/** Tries something until it works, or cannot. @throws the last AmuletError, or the signal's reason */
+/** Retries an attempt until it succeeds or retrying is useless. @throws the last AmuletError, or the signal's reason */
 export type Attempts = <T>(attempt: () => Promise<T>) => Promise<T>;
 
-/** Never fires. */
+/** Never aborted. */
 const NO_SIGNAL = new AbortController().signal;
 
 export class Server {
   readonly http: Http;
   readonly #retryTimeoutMs: number;
 
-  /** @param retryTimeoutMs how long nothing may work before a call fails */
+  /** @param retryTimeoutMs how long a call is retried without success */
   constructor(http: Http, retryTimeoutMs: number) {
     this.http = http;
     this.#retryTimeoutMs = retryTimeoutMs;
   }
 
   /**
-   * For work of several steps: they share the patience, which is whole again after each that works.
-   * @param until performance.now() after which nothing is tried again
+   * Retries for work of several steps, which share the time limit; each success restarts it.
+   * @param until performance.now() after which nothing is retried
    */
   attempts(signal: AbortSignal = NO_SIGNAL, until?: number): Attempts {
     const retrier = new Retrier({ retryTimeoutMs: this.#retryTimeoutMs, signal, until });
@@ -34,14 +34,15 @@ export class Server {
     };
   }
 
-  /** The answer, parsed. @throws AmuletError, or the signal's reason */
+  /** Sends a request and parses the response. @throws AmuletError, or the signal's reason */
   json<T>(request: HttpRequest): Promise<T> {
     return this.attempts(request.signal, request.until)(() => this.http.json(request) as Promise<T>);
   }
 
   /**
-   * DELETE ends what goes on and removes what has ended: repeated after a lost answer, it would do one after the other.
-   * @returns as it is now; undefined when it is removed
+   * Cancels a job or batch, or removes one that has ended. DELETE does both: repeated after a lost response, it would cancel and
+   * then remove, so a repetition reads the state first.
+   * @returns the new state; undefined once removed
    */
   cancel<T extends { status: string }>(path: string, signal?: AbortSignal): Promise<T | undefined> {
     let repeated = false;
@@ -59,7 +60,7 @@ export class Server {
   }
 }
 
-/** What is not there (any more) is nothing; other errors are thrown on. */
+/** Turns a 404 into undefined; throws other errors. */
 function undefinedIfMissing(error: unknown): undefined {
   if (error instanceof ApiError && error.status === 404) return undefined;
   throw error;

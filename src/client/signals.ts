@@ -1,6 +1,6 @@
-/** Waiting that a signal ends. */
+/** Waiting that an abort signal ends. */
 
-/** @throws the signal's reason, as soon as it fires */
+/** @throws the signal's reason as soon as it is aborted */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) {
@@ -19,7 +19,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** For what knows nothing of signals. @throws what the promise throws, or the signal's reason, as soon as it fires */
+/** Makes a promise abortable. @throws the error of the promise, or the signal's reason as soon as it is aborted */
 export function orAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal?.reason as Error);

@@ -1,4 +1,4 @@
-/** Brings an input of any size to the API: in parts, each of which is sent again if need be. */
+/** Uploads an input of any size to the API in parts, and retries each part if necessary. */
 import { BatchClient, type BatchOptions } from './batches.ts';
 import { openInput, type BatchInput } from './batch-input.ts';
 import { cutParts, MAX_RECORD_BYTES } from './batch-parts.ts';
@@ -9,17 +9,17 @@ import { takeHeader } from '../shared/bulk/take-header.ts';
 import { defaultQuote, scannedDelimiter } from '../shared/contract/quoting.ts';
 import type { Batch, BatchEventType, InputFormat, QuoteMode } from './types.ts';
 
-/** As docs/bulk.md describes them; what is left out, the server decides. */
+/** Options of a batch, described in docs/bulk.md; the server has defaults for those left out. */
 export interface BatchSubmitOptions {
-  /** Of a file; default: what the name says, or `ndjson`. */
+  /** Format of a file; default: that of its name, or `ndjson`. */
   format?: InputFormat | undefined;
   /** Field or column of a file with the text; default `text`. */
   text_field?: string | undefined;
-  /** Field or column of a file with an id that comes back; default `id`, where there is one. */
+  /** Field or column of a file with an id that is returned; default `id`, if present. */
   id_field?: string | undefined;
-  /** CSV: one ASCII character. */
+  /** CSV: one ASCII character between fields. */
   delimiter?: string | undefined;
-  /** CSV: what quotes mean; default: `line` for tabs, `"` for all others. */
+  /** CSV: the meaning of quotes; default: `line` with tabs, otherwise `"`. */
   quote?: QuoteMode | undefined;
   /** CSV without a header: its columns, as a CSV record. */
   columns?: string | undefined;
@@ -29,16 +29,16 @@ export interface BatchSubmitOptions {
   metadata?: Record<string, unknown> | undefined;
   webhook?: { url: string; events?: readonly BatchEventType[] | undefined } | undefined;
   /**
-   * Of your own, so that the same call, made again after a crash, goes on with the same batch. Without one, a batch whose
-   * upload fails is removed.
+   * Your own key, so that the same call, repeated after a crash, continues the same batch. Without a key, a batch whose upload
+   * fails is removed.
    */
   idempotencyKey?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * @returns the batch, whose input is whole
- * @throws RangeError when there is not one record in the input; AmuletError; what the input throws
+ * @returns the batch, with its input complete
+ * @throws RangeError for an input without records; AmuletError; errors of the input
  */
 export async function submitBatch(
   server: Server,
@@ -47,7 +47,7 @@ export async function submitBatch(
 ): Promise<Batch> {
   const prepared = prepare(input, options);
   const { query, parts } = await orAborted(prepared, signal).catch((error: unknown) => {
-    // It may be waiting for the input's first bytes.
+    // The preparation may still be waiting for the first bytes of the input.
     void prepared.then(({ close }) => close()).catch(() => {});
     throw error;
   });
@@ -57,7 +57,7 @@ export async function submitBatch(
     const attempt = server.attempts(signal);
     const api = new BatchClient(server.http);
     const batch = await attempt(() => api.create(query, idempotencyKey ?? newKey(), signal));
-    // The first call with this key got further than its caller knows.
+    // An earlier call with this key completed the upload before it failed.
     if (batch.status !== 'open') return batch;
     try {
       const uploaded: { number: number; sha256: string }[] = [];
@@ -73,13 +73,13 @@ export async function submitBatch(
     } catch (error) {
       if (idempotencyKey === undefined) {
         const removed = api.delete(batch.id).catch(() => {});
-        // Whoever has given up waits no longer.
+        // After an abort the caller does not wait for the removal.
         if (signal?.aborted !== true) await removed;
       }
       throw error;
     }
   } finally {
-    // An input that gives nothing any more does not end either.
+    // The signal also ends this: a stalled input cannot be closed.
     await orAborted(parts.return(), signal);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What goes over the wire, as the API's contract has it. Written out here, not inferred from the schemas, so that the
- * declarations of the published package can be read, and used without zod; a test compares each with its schema.
+ * Types of the API's requests and responses. Written by hand, not inferred from the schemas, so that the published declarations
+ * are readable and need no zod; a test compares each with its schema.
  * Times are ISO 8601 in UTC.
  */
 
@@ -15,16 +15,16 @@ export interface LabelScore {
 
 /** The labels of one text. */
 export interface Classification {
-  /** The id that you gave this text. */
+  /** Your id of this text. */
   id?: string | undefined;
   /** The best label. */
   label: string;
   score: number;
   /** The best `top_k` labels, best first; only when `top_k` is not 1. */
   labels?: LabelScore[] | undefined;
-  /** The text had more tokens than the model reads; the rest was cut. */
+  /** The text had more tokens than the model reads and was cut. */
   truncated: boolean;
-  /** Share of the text's tokens that are not in the model's vocabulary, up to 1; left out when there are none. */
+  /** Share of the text's tokens that are not in the model's vocabulary, up to 1; absent when all are. */
   unknown?: number | undefined;
 }
 
@@ -34,7 +34,7 @@ export interface RowError {
   message: string;
 }
 
-/** The outcome of one text: labels, or an error in its place. `'error' in result` tells. */
+/** The outcome of one text: labels or an error; `'error' in result` tells which. */
 export type RowResult = Classification | { id?: string | undefined; error: RowError };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -49,17 +49,17 @@ export type EventType = JobEventType | BatchEventType;
 
 export interface ModelOfJob {
   name: string;
-  /** Which weights answered; null until they have. */
+  /** Model revision of the results; null before. */
   revision: string | null;
-  /** Live workers that serve the model; not there any more when it has ended. With 0 it waits. */
+  /** Live workers that serve the model; the job waits while 0. Absent once the job has ended. */
   workers?: number | undefined;
 }
 
-/** What is sent, and where, when the end is reached. */
+/** Events to send when the job or batch ends, and where. */
 export interface ShownWebhook {
   url: string;
   events: EventType[];
-  /** Where the delivery of the latest event can be looked at; null until there is one. */
+  /** Path of the latest event's delivery; null before the first event. */
   delivery: string | null;
 }
 
@@ -70,27 +70,27 @@ export interface Job {
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
-  /** When it expires unless it was started before; null without `expires_in`. */
+  /** When the job expires if it has not started; null without `expires_in`. */
   expires_at: string | null;
   priority: 'normal' | 'low';
-  /** How many texts it has; null when it ended without results under an earlier version. */
+  /** Number of texts; null for a job that ended without results under an earlier version. */
   text_count: number | null;
-  /** One entry per text, in the order they were sent; null until the job has finished. */
+  /** One entry per text, in the order submitted; null until the job has finished. */
   results: RowResult[] | null;
-  /** How many results are errors. */
+  /** Number of results that are errors. */
   failed_texts: number;
-  /** Jobs of the same model and priority that came in before and have no outcome yet; not there any more when it was begun. */
+  /** Unfinished jobs of the same model and priority that were submitted earlier; absent once this job has started. */
   ahead?: number | undefined;
   /** Why the job as a whole has no results. */
   error: { code: string; message: string } | null;
   metadata: Record<string, unknown> | null;
   webhook: ShownWebhook | null;
-  /** Waiting, being worked on, and both, in milliseconds; null until the job has finished. */
+  /** Time waiting, in processing, and in total, in ms; null until the job has finished. */
   timings_ms: { queue: number; inference: number; total: number } | null;
   urls: { self: string };
 }
 
-/** A job without its results, as the list has it. */
+/** A job in a list: without its results. */
 export type ListedJob = Omit<Job, 'results'>;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -102,8 +102,8 @@ export type BatchStatus = 'open' | 'queued' | 'processing' | 'completed' | 'fail
 export type InputFormat = 'ndjson' | 'csv' | 'lines';
 
 /**
- * What quotes mean in CSV. `"`: fields may be quoted and span lines; `none`: quotes are characters like any other; `line`:
- * quoted fields end on their line, and a line on which one does not is read without quoting.
+ * The meaning of quotes in CSV. `"`: fields may be quoted and span lines; `none`: a quote is an ordinary character; `line`:
+ * quoted fields end on their line, and a line with an unclosed one is read without quoting.
  */
 export type QuoteMode = '"' | 'none' | 'line';
 
@@ -112,11 +112,11 @@ export interface Batch {
   status: BatchStatus;
   model: ModelOfJob;
   created_at: string;
-  /** When its input was whole. */
+  /** When its input was complete. */
   queued_at: string | null;
   started_at: string | null;
   finished_at: string | null;
-  /** When it is removed, with its data, if nothing happens. */
+  /** When the batch will be removed with its data, unless it is changed. */
   expires_at: string | null;
   input: {
     format: InputFormat;
@@ -124,30 +124,30 @@ export interface Batch {
     id_field: string | null;
     bytes: number;
     parts: number;
-    /** CSV: records with a quoted field that spans lines. More than you expect, and a quote is missing. */
+    /** CSV: records with a quoted field that spans lines. More than expected suggest a missing quote. */
     multiline_rows?: number | undefined;
   };
   top_k: number | null;
   rows: {
-    /** While the batch is open: so far. */
+    /** Rows so far while the batch is open. */
     total: number;
     finished: number;
-    /** How many of the finished ones are errors. */
+    /** Finished rows that are errors. */
     failed: number;
-    /** How many of the finished ones have labels, but tokens outside the model's vocabulary. */
+    /** Finished rows that have labels, but tokens outside the model's vocabulary. */
     with_unknown: number;
-    /** Mean of `unknown` over those rows; null while there are none. */
+    /** Mean of `unknown` over those rows; null without any. */
     mean_unknown: number | null;
   };
   rows_per_second: number | null;
-  /** Seconds until it is done, at this rate. */
+  /** Estimated seconds until the batch is finished. */
   eta_s: number | null;
   /**
-   * Trouble that passes, after which the batch goes on by itself; or `results_damaged`, which resuming the batch repairs, or
+   * A temporary problem, after which the batch continues by itself; or `results_damaged`, which resuming the batch repairs; or
    * `input_damaged`.
    */
   problem: { code: string; message: string; since: string } | null;
-  /** Why the batch came to an end without being completed. */
+  /** Why the batch ended without being completed. */
   error: { code: string; message: string } | null;
   metadata: Record<string, unknown> | null;
   webhook: ShownWebhook | null;
@@ -178,7 +178,7 @@ export interface BatchRowError {
   message: string;
 }
 
-/** The outcome of one record of a batch. `line` is the line of the input that it begins on, from 1. */
+/** The outcome of one record of a batch. `line` is the input line on which it begins, from 1. */
 export type BatchRow = { line: number } & (
   Classification | { id?: string | undefined; error: BatchRowError }
 );
@@ -186,18 +186,18 @@ export type BatchRow = { line: number } & (
 // ---------------------------------------------------------------------------------------------------------------------
 // Webhooks
 
-/** A job as a webhook tells of it, with an absolute URL. */
+/** A job in a webhook, with an absolute URL. */
 export interface JobOfEvent extends Omit<Job, 'webhook' | 'results'> {
-  /** Left out of an event that is thin. */
+  /** Absent in a thin event. */
   results?: Job['results'] | undefined;
 }
 
 /** The body of a webhook about a job. */
 export interface JobEvent {
   type: JobEventType;
-  /** When it happened. */
+  /** Time of the event. */
   timestamp: string;
-  /** The event would have more than 20 KB: `results` are left out; get the job. */
+  /** `results` are left out, since the event would exceed 20 KB; read the job for them. */
   thin: boolean;
   data: JobOfEvent;
 }
@@ -205,7 +205,7 @@ export interface JobEvent {
 /** The body of a webhook about a batch. */
 export interface BatchEvent {
   type: BatchEventType;
-  /** When it happened. */
+  /** Time of the event. */
   timestamp: string;
   thin: false;
   data: Omit<Batch, 'webhook'>;
@@ -226,29 +226,29 @@ export interface DeliveryAttempt {
     | 'timeout'
     | 'connection'
     | 'blocked';
-  /** The HTTP status; null when there was no answer. */
+  /** The HTTP status; null without a response. */
   status: number | null;
   reason: string | null;
-  /** The beginning of the body of the answer. */
+  /** The beginning of the response's body. */
   response: string | null;
   ms: number;
 }
 
 export type DeliveryStatus = 'pending' | 'delivered' | 'failed' | 'canceled';
 
-/** An event on its way to its receiver. */
+/** The delivery of one event to its receiver. */
 export interface Delivery {
-  /** What receivers see as `webhook-id`. */
+  /** The `webhook-id` that receivers see. */
   id: string;
   type: EventType;
-  /** `failed`: given up; `canceled`: no longer wanted by its owner. Each can be sent again. */
+  /** `failed`: given up; `canceled`: by its owner. Each can be sent again. */
   status: DeliveryStatus;
   url: string;
   created_at: string;
   finished_at: string | null;
-  /** Not before; null when no further one is planned. */
+  /** Earliest time of the next attempt; null when none is planned. */
   next_attempt_at: string | null;
-  /** How often it was asked to be sent again. */
+  /** Number of requested redeliveries. */
   redeliveries: number;
   /** The latest ones, oldest first. */
   attempts: DeliveryAttempt[];
@@ -262,19 +262,19 @@ export interface Model {
   name: string;
   revision: string;
   labels: string[];
-  /** Tokens of a text that it reads; more are cut. */
+  /** Tokens of a text that the model reads; further ones are cut. */
   max_tokens: number;
-  /** Each label is scored on its own. */
+  /** Each label is scored independently. */
   multi_label: boolean;
   chunk_bytes?: number | undefined;
-  /** Largest difference found between the score of a text alone and in a batch; 0: none. */
+  /** Largest measured difference between the scores of a text alone and in a batch. */
   batch_dependence?: number | undefined;
-  /** What a request that names no model gets. */
+  /** The model of requests that name none. */
   default: boolean;
   /** Live workers that serve this model. */
   workers: number;
-  /** Which weights they have; several only during a rollout. Every result names its own. */
+  /** Their model revisions; several only during a rollout. Every result names its own. */
   revisions: { revision: string; workers: number }[];
-  /** When a worker last served it, if none does now. Such models come last. */
+  /** When a worker last served the model, if none does now. Such models come last. */
   last_served_at?: string | undefined;
 }

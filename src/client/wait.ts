@@ -1,4 +1,4 @@
-/** Waiting for an end, for as long as the caller likes. */
+/** Waits for a job or batch to end, up to the caller's timeout. */
 import { isFinal } from '../shared/contract/states.ts';
 import { isTemporary } from './errors.ts';
 import { WaitTimeoutError } from './outcome-errors.ts';
@@ -11,24 +11,23 @@ export interface WaitOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Shorter than the silence that proxies put up with, which is a minute in most. */
+/** Shorter than the idle timeout of proxies, mostly a minute. */
 export const LONG_POLL_S = 25;
-/** Of a server that answers at once although it was asked to wait: it is on its way out, or allows no waiting. */
+/** Between requests to a server that responds at once although asked to wait: it is shutting down, or allows no waiting. */
 const MIN_INTERVAL_MS = 500;
 
-/** What is waited for, and how it is asked for. */
 interface Waiting<T extends Job | Batch> {
-  /** As it was seen last, if it was. */
+  /** The job or batch as last seen. */
   latest?: T | undefined;
   signal: AbortSignal | undefined;
-  /** performance.now() at which the waiting ends. */
+  /** Deadline, as performance.now(). */
   until: number;
 }
 
 /**
- * Asks, and asks again, until it is final.
- * @param ask holds its answer until there is an end, for so many seconds at most
- * @throws WaitTimeoutError when time is up; before anything was seen, what ask() throws
+ * Repeats a long poll until the job is final.
+ * @param ask polls for up to `waitS` seconds
+ * @throws WaitTimeoutError at the deadline; the error of ask() if the job has not been seen yet
  */
 export async function longPoll(
   ask: (waitS: number) => Promise<Job>,
@@ -45,7 +44,7 @@ export async function longPoll(
   }
 }
 
-/** A server that is away when time is up: it has still not ended, as far as anybody knows. */
+/** Turns a temporary error at the deadline into a WaitTimeoutError: as far as is known, the work has not ended. */
 function orTimeout(latest: Job | Batch | undefined, until: number): (error: unknown) => never {
   return (error) => {
     if (latest !== undefined && performance.now() >= until && isTemporary(error)) {
@@ -59,7 +58,7 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5000;
 const GROWTH = 1.5;
 
-/** The same for what cannot hold its answers: asks with growing pauses. */
+/** Polls with growing pauses until the batch is final; batches have no long poll. */
 export async function poll(
   ask: () => Promise<Batch>,
   { latest, signal, until }: Waiting<Batch>,

@@ -1,8 +1,8 @@
-/** Webhooks, as a receiver checks them: by Standard Webhooks, with the cryptography that every runtime has. */
+/** Verifies webhooks in a receiver by the Standard Webhooks scheme, with WebCrypto. */
 import { AmuletError } from './errors.ts';
 import type { WebhookEvent } from './types.ts';
 
-/** It is not to be believed: somebody else sent it, or it was changed, or it is old. Answer with a 400. */
+/** The webhook was forged, changed or replayed late. Answer with a 400. */
 export class WebhookVerificationError extends AmuletError {
   override name = 'WebhookVerificationError';
   declare readonly code: 'webhook_not_verified';
@@ -12,24 +12,24 @@ export class WebhookVerificationError extends AmuletError {
   }
 }
 
-/** Of a request: `Headers`, or those of node:http. */
+/** Headers of a request: `Headers`, or those of node:http. */
 export type WebhookHeaders =
   { get: (name: string) => string | null } | Readonly<Record<string, string | readonly string[] | undefined>>;
 
-/** Older and newer ones are refused, against those who send again what they have overheard. */
+/** Bounds the age of a webhook, so that a recorded one cannot be replayed later. */
 const TOLERANCE_S = 5 * 60;
 const SECRET_PREFIX = 'whsec_';
-/** Of a signature: HMAC with SHA-256 by a secret that both sides know. */
+/** Scheme of a signature: HMAC with SHA-256 and a shared secret. */
 const VERSION = 'v1';
 const HMAC = { name: 'HMAC', hash: 'SHA-256' };
 type Key = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
 
 /**
- * @param body as it came: parsed and written again, it would be another
- * @param secret `whsec_…`; while one is being replaced, both
+ * @param body as received; parsed and serialised again, it would differ
+ * @param secret `whsec_…`; both secrets during a rotation
  * @param now Unix ms
- * @returns what has happened
- * @throws WebhookVerificationError; TypeError when a secret is none
+ * @returns the event
+ * @throws WebhookVerificationError; TypeError for a malformed secret
  */
 export async function verifyWebhook(
   body: string | Uint8Array,
@@ -82,7 +82,7 @@ function importSecret(secret: string): Promise<Key> {
 }
 
 function header(headers: WebhookHeaders, name: string): string | undefined {
-  // Not `instanceof`: some runtimes and libraries have a Headers of their own.
+  // Not `instanceof`: some runtimes and libraries define their own Headers.
   if (typeof headers.get === 'function') return headers.get(name) ?? undefined;
   const value = Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1] as
     string | readonly string[] | undefined;
