@@ -1,4 +1,4 @@
-/** What is refused, and when, so that there is room for what was taken. */
+/** Admission control: new work is refused at the limits of a queue and of Redis, and accepted work continues. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
@@ -36,7 +36,7 @@ describe('a queue', () => {
   });
   afterAll(() => stack.stop());
 
-  test('takes so many texts; other priorities have their own room, and a repeat needs none', async () => {
+  test('accepts MAX_QUEUED_TEXTS; other priorities have their own limit, and a repeat needs no room', async () => {
     const nine = Array.from({ length: 9 }, (_, i) => `text ${i}`);
     const first = await submit(stack, { texts: nine }, { 'idempotency-key': 'first' });
     expect(first.status).toBe(202);
@@ -63,7 +63,7 @@ describe('a queue', () => {
     });
   });
 
-  test('takes so many bytes, and one job that is larger than that alone', async () => {
+  test('accepts MAX_QUEUED_BYTES, and a single larger job while it is empty', async () => {
     const low = { priority: 'low' };
     for (const { id } of ((await (await stack.fetch('/v1/jobs?limit=100')).json()) as { jobs: Job[] }).jobs)
       await stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
@@ -77,7 +77,7 @@ describe('a queue', () => {
     );
   });
 
-  test('takes one job of more texts than the limit alone', async () => {
+  test('accepts a single job of more texts than the limit while it is empty', async () => {
     const eleven = Array.from({ length: 11 }, (_, i) => `text ${i}`);
     // Nothing waits: the jobs before were deleted.
     expect((await submit(stack, { texts: eleven })).status).toBe(202);
@@ -89,7 +89,7 @@ describe('a queue', () => {
   });
 });
 
-test('a Redis that is nearly full: low jobs are refused first, then all new work; the rest goes on', async () => {
+test('a nearly full Redis: low-priority jobs are refused first, then all new work; accepted work continues', async () => {
   const redis = await OwnRedis.start();
   const stack = await Stack.start({ redisUrl: redis.url, env: { WEBHOOK_SECRET: newSecret() } });
   const admin = new Redis(redis.url);

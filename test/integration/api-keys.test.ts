@@ -1,4 +1,4 @@
-/** API keys: nobody gets in without one, nobody sees what another's has made, and nobody makes more requests than allowed. */
+/** API keys: every route needs one, owners are isolated from each other, and rate limits hold. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -94,7 +94,7 @@ async function operations(): Promise<
 }
 
 describe('without a key', () => {
-  test('everything is a 401 but health and the description of the API, and the document says which', async () => {
+  test('every route returns 401 except health and the API description, as the OpenAPI document says', async () => {
     const all = await operations();
     expect(all.length).toBeGreaterThan(20);
     for (const { method, path: where, secured } of all) {
@@ -108,7 +108,7 @@ describe('without a key', () => {
       expect((await stack.fetch(where)).status).toBe(200);
   });
 
-  test('and also what is not there: nobody learns which routes are', async () => {
+  test('unknown paths return 401 as well, so routes cannot be guessed', async () => {
     expect((await stack.fetch('/v1/secrets')).status).toBe(401);
     expect((await stack.fetch('/docsx')).status).toBe(401);
     expect((await stack.fetch('/metrics')).status).toBe(401);
@@ -126,7 +126,7 @@ describe('without a key', () => {
       'Authorization must be `Bearer <key>`',
     ],
     ['no value', 'Bearer', 'Authorization must be `Bearer <key>`'],
-  ])('%s: a problem that says what to send', async (_, authorization, detail) => {
+  ])('%s: the problem says what to send', async (_, authorization, detail) => {
     const response = await stack.fetch(
       '/v1/models',
       authorization === undefined ? {} : { headers: { authorization } },
@@ -136,7 +136,7 @@ describe('without a key', () => {
     expect(await response.json()).toMatchObject({ code: 'unauthorized', detail });
   });
 
-  test('no body is read', async () => {
+  test('the body is not read', async () => {
     expect((await stack.post('/v1/jobs', { text: 'x' })).status).toBe(401);
     expect((await stack.fetch('/v1/batches', lines('a\nb\n'))).status).toBe(401);
   });
@@ -166,7 +166,7 @@ describe('two keys', () => {
     });
   });
 
-  test('each has all of its own', async () => {
+  test('each reaches all of its own data', async () => {
     expect((await call<Job>('alice', `${job.urls.self}?wait=20`)).body.status).toBe('succeeded');
     expect((await call('alice', batch.urls.results)).status).toBe(200);
     const { status, body } = await call<Delivery>('alice', delivery);
@@ -174,7 +174,7 @@ describe('two keys', () => {
     expect((await call('alice', `${open.urls.self}/parts`)).status).toBe(200);
   });
 
-  test('none has anything of the other: a 404 everywhere, and nothing has changed', async () => {
+  test('neither reaches data of the other: a 404 everywhere, and nothing changes', async () => {
     const attempts: [string, RequestInit?][] = [
       [job.urls.self],
       [`${job.urls.self}?wait=1`],
@@ -216,7 +216,7 @@ describe('two keys', () => {
     ).toEqual([]);
   });
 
-  test('lists have what is theirs', async () => {
+  test('lists show only their own data', async () => {
     const ids = async (name: Name, where: string, field: string) => {
       const { body } = await call<Record<string, { id: string }[]>>(name, where);
       return body[field]!.map(({ id }) => id);
@@ -229,7 +229,7 @@ describe('two keys', () => {
     expect(await ids('bob', '/v1/webhooks', 'deliveries')).toEqual([]);
   });
 
-  test('an Idempotency-Key is that of one caller', async () => {
+  test('an Idempotency-Key belongs to one owner', async () => {
     const same = (text: string): RequestInit => {
       const init = json({ text });
       return { ...init, headers: { ...(init.headers as object), 'idempotency-key': 'one' } };
@@ -244,7 +244,7 @@ describe('two keys', () => {
     expect(again.body.id).toBe(first.body.id);
   });
 
-  test('each has a secret of its own for webhooks', async () => {
+  test('each has its own webhook secret', async () => {
     const [mine, his] = await Promise.all(
       (['alice', 'bob'] as const).map(
         async (name) =>
@@ -257,7 +257,7 @@ describe('two keys', () => {
 });
 
 describe('a key with a limit', () => {
-  test('hears how many requests are left, then when to come back; others do not notice', async () => {
+  test('is told how many requests are left, then when to retry; other keys are not affected', async () => {
     const answers = [];
     for (let i = 0; i < 7; i++)
       answers.push(await call<{ code?: string; detail?: string }>('slow', '/v1/models'));
@@ -286,7 +286,7 @@ describe('a key with a limit', () => {
     expect([status, headers.get('ratelimit-limit')]).toEqual([200, null]);
   });
 
-  test('has it at all instances of the API together', async () => {
+  test('shares the limit between all API instances', async () => {
     const other = stack.startApi();
     try {
       const url = await other.ready;
@@ -307,7 +307,7 @@ test('no key is in any log', async () => {
 });
 
 describe('the amulet command', () => {
-  test('makes a key, and the line that the server has to know', async () => {
+  test('creates a key, and the line for the server', async () => {
     const cli = new CliProcess(['key', 'create', 'reviews']);
     expect((await cli.ended).code).toBe(0);
     const key = cli.stdout.trim();
@@ -326,7 +326,7 @@ describe('the amulet command', () => {
     expect(said).toContain(`amulet: ${message}`);
   });
 
-  test('labels a file with the key of the environment; without it says what is missing', async () => {
+  test('labels a file with the key of the environment; without one it says what is missing', async () => {
     const input = path.join(folder, 'in.txt');
     const out = path.join(folder, 'out.jsonl');
     writeFileSync(input, 'good\nbad\n');
@@ -341,18 +341,18 @@ describe('the amulet command', () => {
   });
 });
 
-describe('a configuration that is wrong ends the API with one line', () => {
+describe('a wrong configuration ends the API with one line', () => {
   test.each<[string, Record<string, string>, RegExp]>([
     ['a key in the place of its line', { API_KEYS: keys.alice }, /API_KEYS=…: a key must be name:hash or/],
     [
-      'a name that cannot be',
+      'an invalid name',
       { API_KEYS: `a b:${'0'.repeat(64)}` },
       /API_KEYS=…: "a b" cannot be the name of a key: it must be 1 to 63 ASCII letters/,
     ],
     ['both', { AUTH: 'none', API_KEYS: keyLine('a', 'x') }, /AUTH=none and API keys exclude each other/],
     ['a file that is not there', { API_KEYS_FILE: '/nowhere/keys' }, /API_KEYS_FILE=\/nowhere\/keys: ENOENT/],
     [
-      'a file without an end',
+      'an endless file',
       { API_KEYS_FILE: '/dev/zero' },
       /API_KEYS_FILE=\/dev\/zero: the file is larger than 1,000 bytes/,
     ],
@@ -378,7 +378,7 @@ describe('a configuration that is wrong ends the API with one line', () => {
     expect(api.output).not.toContain(keys.alice);
   });
 
-  test('with keys any address will do', async () => {
+  test('with keys, any address is allowed', async () => {
     const api = new Process('api/main.ts', {
       REDIS_URL: inject('redisUrl'),
       REDIS_PREFIX: '{test-open}',

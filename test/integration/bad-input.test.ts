@@ -1,3 +1,4 @@
+/** Invalid requests: each is refused with its status, code and a detail that names the mistake. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { Stack } from '../support/processes/stack.ts';
@@ -117,9 +118,9 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
     'gzip',
   ],
   ['a body of 10 MB', sized(10_000_000), 422, 'invalid_request', 'give `text` or `texts`'],
-  ['a body of one byte more', sized(10_000_001), 413, 'body_too_large', '10000000 bytes'],
+  ['a body of one more byte', sized(10_000_001), 413, 'body_too_large', '10000000 bytes'],
   ['10 MB in chunks', chunked(10_000_000), 422, 'invalid_request', 'give `text` or `texts`'],
-  ['one byte more in chunks', chunked(10_000_001), 413, 'body_too_large', '10000000 bytes'],
+  ['one more byte in chunks', chunked(10_000_001), 413, 'body_too_large', '10000000 bytes'],
   [
     'a 50 MB body',
     { body: Buffer.alloc(50_000_000, 'x'), headers: JSON_TYPE },
@@ -159,7 +160,7 @@ const CASES: [name: string, init: RequestInit, status: number, code: string, say
   ],
   ['an unknown priority', json({ text: 'a', priority: 'high' }), 422, 'invalid_request', 'normal, low'],
   [
-    'a wait that is no number',
+    'a wait that is not a number',
     { ...json({ text: 'a' }), headers: { ...JSON_TYPE, Prefer: 'wait=soon' } },
     400,
     'malformed_header',
@@ -291,7 +292,7 @@ test('OPTIONS names the methods of a path', async () => {
   expect([response.status, response.headers.get('allow')]).toEqual([204, 'POST, GET, HEAD']);
 });
 
-test('none of it had an effect', async () => {
+test('no refused request had an effect', async () => {
   const keys = await redis.keys(`${stack.prefix}:*`);
   expect(keys.filter((key) => !key.endsWith(':meta'))).toEqual([]);
 });
@@ -317,7 +318,7 @@ test.each(['utf-8', 'UTF8', '"utf-8"', 'us-ascii'])('charset=%s is UTF-8', async
   expect(status).toBe(202);
 });
 
-test('a byte order mark before JSON is no part of it', async () => {
+test('a byte order mark before JSON is ignored', async () => {
   const response = await stack.fetch('/v1/jobs', {
     method: 'POST',
     body: '\ufeff{"text":"a"}',
@@ -336,17 +337,20 @@ test.each([
   [`?wait=${'9'.repeat(400)}`, {}],
   ['', { Prefer: 'wait=1000000000' }],
   ['', { Prefer: `respond-async, WAIT="${'9'.repeat(30)}"` }],
-])('a wait beyond MAX_WAIT_S ends after it: %s %o', async (query, headers: Record<string, string>) => {
-  const submitted = await stack.post<{ urls: { self: string } }>('/v1/jobs', { text: 'a' });
-  const { self } = submitted.body.urls;
-  const response = await stack.fetch(self + query, { headers });
-  expect([response.status, await response.json()]).toMatchObject([200, { status: 'queued' }]);
-  expect(response.headers.get('preference-applied')).toBe(query === '' ? 'wait=1' : null);
-  await stack.fetch(self, { method: 'DELETE' });
-  expect((await stack.fetch(self, { method: 'DELETE' })).status).toBe(204);
-});
+])(
+  'a wait longer than MAX_WAIT_S ends after MAX_WAIT_S: %s %o',
+  async (query, headers: Record<string, string>) => {
+    const submitted = await stack.post<{ urls: { self: string } }>('/v1/jobs', { text: 'a' });
+    const { self } = submitted.body.urls;
+    const response = await stack.fetch(self + query, { headers });
+    expect([response.status, await response.json()]).toMatchObject([200, { status: 'queued' }]);
+    expect(response.headers.get('preference-applied')).toBe(query === '' ? 'wait=1' : null);
+    await stack.fetch(self, { method: 'DELETE' });
+    expect((await stack.fetch(self, { method: 'DELETE' })).status).toBe(204);
+  },
+);
 
-test('the document offers no webhooks where nothing could be signed', async () => {
+test('the OpenAPI document offers no webhooks without a secret to sign them', async () => {
   const { body } = await stack.get<{
     paths: Record<string, Record<string, { parameters: { name: string }[] }>>;
     components: { schemas: { CreateJob: { properties: object } } };

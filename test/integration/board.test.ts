@@ -1,4 +1,4 @@
-/** The board at `/admin/queues`: who may see it, what it shows, and that it changes nothing. */
+/** The board at `/admin/queues`: only admins see it, it shows every queue, and it changes nothing. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
@@ -20,7 +20,7 @@ afterAll(async () => {
   await stack.stop();
 });
 
-describe('the board is for admins', () => {
+describe('access to the board', () => {
   test.each([
     ['nobody', {}],
     ['a caller with a key', { authorization: `Bearer ${caller}` }],
@@ -37,7 +37,7 @@ describe('the board is for admins', () => {
     }
   });
 
-  test('their keys are no keys for anything else', async () => {
+  test('admin keys open no other route', async () => {
     expect((await stack.fetch('/v1/jobs', { headers: { authorization: `Bearer ${admin}` } })).status).toBe(
       401,
     );
@@ -59,7 +59,7 @@ const queues = async (query = '') => {
   return ((await response.json()) as Queues).queues;
 };
 
-test('shows every queue, and what waits in it', async () => {
+test('shows every queue and its jobs', async () => {
   const revision = (
     (await (await stack.fetch('/v1/models', { headers: { authorization: `Bearer ${caller}` } })).json()) as {
       models: { revisions: { revision: string }[] }[];
@@ -106,7 +106,7 @@ test('changes nothing', async () => {
   expect(await queues()).toEqual(before);
 });
 
-test('has a page with all that belongs to it, and nothing from elsewhere', async () => {
+test('serves its page with all assets, and loads nothing from elsewhere', async () => {
   const page = await stack.fetch('/admin/queues', { headers: ADMIN });
   expect(page.status).toBe(200);
   expect(page.headers.get('content-security-policy')).toContain("script-src 'self';");
@@ -124,7 +124,7 @@ test('has a page with all that belongs to it, and nothing from elsewhere', async
   }
 });
 
-test('is not there unless it has keys', async () => {
+test('is a 404 for callers without ADMIN_KEYS', async () => {
   const api = stack.startApi({ ADMIN_KEYS: '' });
   try {
     const url = await api.ready;

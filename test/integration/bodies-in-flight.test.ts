@@ -1,4 +1,4 @@
-/** Request bodies that do not come to an end: what they hold is bounded, shared among keys, and given back in time. */
+/** Unfinished request bodies: the bytes that they hold are limited, shared among keys, and given back in time. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
 import { keyLines } from '../support/api/key-lines.ts';
@@ -46,7 +46,7 @@ const predict = (key: string, text = 'utterly charming') =>
     body: JSON.stringify({ text }),
   });
 
-test('many large bodies that stand still leave room for another key, and end by themselves', async () => {
+test('many stalled large bodies leave room for another key, and time out', async () => {
   const bodies = Array.from({ length: 10 }, () => begin('x'.repeat(80_000)));
   await eventually(async () => ((await metric('amulet_body_bytes')) > 0 ? true : undefined));
   const refused = await eventually(() =>
@@ -66,7 +66,7 @@ test('many large bodies that stand still leave room for another key, and end by 
   expect((await predict(KEYS.slow)).status).toBe(200);
 });
 
-test('a body that trickles is ended as one that stands still', async () => {
+test('a trickling body times out like a stalled one', async () => {
   const { socket, answer, closed } = begin('{');
   const trickle = setInterval(() => socket.write(' '), 100);
   await closed;
@@ -74,7 +74,7 @@ test('a body that trickles is ended as one that stands still', async () => {
   expect(answer()).toMatch(/^HTTP\/1.1 408 [^]*"code":"body_timeout"/);
 });
 
-test('idle connections hold what they have sent, not what they announce', async () => {
+test('a stalled body counts the bytes that were sent, not those of Content-Length', async () => {
   const idle = Array.from({ length: 20 }, () => begin('{"te'));
   await eventually(async () => ((await metric('amulet_body_bytes')) === 80 ? true : undefined));
   expect((await predict(KEYS.slow)).status).toBe(200);
@@ -82,7 +82,7 @@ test('idle connections hold what they have sent, not what they announce', async 
   await eventually(async () => ((await metric('amulet_body_bytes')) === 0 ? true : undefined));
 });
 
-test('a body of the largest size gets through, in one piece and in single bytes', async () => {
+test('a body of the largest size is accepted, in one piece and in single bytes', async () => {
   const text = JSON.stringify({ text: 'charming', metadata: { note: 'x'.repeat(4000) } });
   const body = Buffer.from(text.padEnd(100_000));
   const singles = [...body].map((byte) => `1\r\n${String.fromCharCode(byte)}\r\n`).join('');
@@ -104,7 +104,7 @@ test('a body of the largest size gets through, in one piece and in single bytes'
   expect(announced.answer()).toMatch(/^HTTP\/1.1 413 /);
 });
 
-test('a job that is waited for holds its body until the answer', async () => {
+test('a request that waits for its job holds its body until the response', async () => {
   await Promise.all(stack.workers.map((worker) => worker.end()));
   const body = JSON.stringify({ text: 'charming', metadata: { note: 'x'.repeat(4000) } });
   const { answer, socket } = begin(body, { framing: `Content-Length: ${body.length}\r\nPrefer: wait=30` });

@@ -1,4 +1,4 @@
-/** Requests, downloads and connections that are held open: how many there are is bounded, and those of no use are ended. */
+/** Connection limits: held requests, downloads and connections are limited, and stuck ones are closed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
@@ -49,7 +49,7 @@ async function post<T>(path: string, body: string, type: string): Promise<T> {
   return (await response.json()) as T;
 }
 
-test('requests that wait leave room for another key, and for probes', async () => {
+test('waiting requests leave room for another key, and for probes', async () => {
   const { id } = await post<{ id: string }>('/v1/jobs', '{"text":"charming"}', 'application/json');
   const waiting = [1, 2].map(() => begin(get(`/v1/jobs/${id}?wait=30`)));
   const refused = await eventually(async () => {
@@ -69,7 +69,7 @@ test('requests that wait leave room for another key, and for probes', async () =
   });
 });
 
-test('followers leave room for another key, until they hang up', async () => {
+test('followers of batches leave room for another key, and give it back when they hang up', async () => {
   const { id } = await post<{ id: string }>('/v1/batches?open=true', '', 'application/x-ndjson');
   const follower = begin(get(`/v1/batches/${id}/results?follow=true`));
   await follower.answered();
@@ -94,13 +94,13 @@ test('connections beyond the limit are closed, and idle ones make room', async (
   await Promise.any(idle.map(({ closed }) => closed));
 });
 
-test('a GET whose body never comes ends with its answer', async () => {
+test('the connection of a GET whose body never arrives closes after the response', async () => {
   const { closed, answer } = begin(get('/health/live', 'Content-Length: 10\r\n'));
   await closed;
   expect(answer()).toMatch(/^HTTP\/1.1 200 [^]*connection: close/i);
 });
 
-test('a client that does not read its answers is cut off; one that waits is not', async () => {
+test('a client that does not read responses is disconnected; one that waits for a job is not', async () => {
   const { id } = await post<{ id: string }>('/v1/jobs', '{"text":"charming"}', 'application/json');
   const waiting = begin(get(`/v1/jobs/${id}?wait=5`));
   const one = await begin(get('/openapi.json', 'Connection: close\r\n')).answered();

@@ -1,4 +1,4 @@
-/** The synchronous façades, each in the shape its clients know. */
+/** Synchronous routes: `/predict` and `/hf` answer in the shapes that their clients expect. */
 import { InferenceClient } from '@huggingface/inference';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -18,7 +18,7 @@ afterAll(() => stack.stop());
 const predict = <T>(body: unknown) => stack.post<T>('/predict', body);
 
 describe('/predict {"text"}', () => {
-  test('answers with the best label', async () => {
+  test('returns the best label', async () => {
     const { status, body } = await predict<LabelScore>({ text: REVIEW });
     expect(status).toBe(200);
     expect(body).toEqual({ label: 'POSITIVE', score: expect.any(Number) });
@@ -47,7 +47,7 @@ describe('/predict {"inputs"} as text-embeddings-inference', () => {
     expect(body.map((labels) => labels[0]!.label)).toEqual(['POSITIVE', 'NEGATIVE']);
   });
 
-  test('["a"] is one text, ["a", "b"] a pair, which this model does not take', async () => {
+  test('["a"] is one text; ["a", "b"] is a pair, which is refused', async () => {
     expect((await predict<LabelScore[]>({ inputs: ['wonderful'] })).body[0]!.label).toBe('POSITIVE');
     expect(await predict({ inputs: ['a', 'b'] })).toMatchObject({
       status: 422,
@@ -120,7 +120,7 @@ describe('/hf/{model}', () => {
   });
 });
 
-describe('when nobody can answer', () => {
+describe('without a result in time', () => {
   test('no live worker: 503 no_worker, and nothing is enqueued', async () => {
     const idle = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
     try {
@@ -133,7 +133,7 @@ describe('when nobody can answer', () => {
     }
   });
 
-  test('too slow: 504 with the id of the job, which goes on', async () => {
+  test('too slow: 504 with the id of the job, which continues', async () => {
     const hasty = await Stack.start({ redisUrl: inject('redisUrl'), env: { PREDICT_TIMEOUT_MS: '1' } });
     try {
       const { status, body } = await hasty.post<{ job_id: string }>('/predict', { text: longText(4000) });
@@ -174,7 +174,7 @@ test('a caller that hangs up spares the model the work', async () => {
   redis.disconnect();
 });
 
-describe('the service about itself', () => {
+describe('routes about the service', () => {
   test('/v1/models, /info, /health', async () => {
     expect((await stack.get('/v1/models')).body).toEqual({
       models: [

@@ -1,4 +1,4 @@
-/** Bodies, paths, queries and headers made to cost as much as possible. Each limit is tried at its value and one beyond it. */
+/** Requests made to cost as much as possible: each limit holds at its value and is refused one beyond it. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Stack } from '../support/processes/stack.ts';
 
@@ -52,7 +52,7 @@ const JOBS = '/v1/jobs';
 const PREDICT = '/predict';
 const HF = '/hf/sst2-minilm';
 
-describe('the largest valid body of a call is accepted', () => {
+describe('the largest valid body of a route is accepted', () => {
   /** 4,096 bytes, as many values as they can be. */
   const densest = `{"a":${items(2044)}}`;
   test.each([
@@ -202,7 +202,7 @@ test.each(BOMBS)('%s to %s', async (_name, path, bodyOf, status, says) => {
 });
 
 describe('entries of `errors`', () => {
-  test.each([20, 21])('%i are all counted, and 20 named', async (count) => {
+  test.each([20, 21])('%i are counted, and 20 are listed', async (count) => {
     const answer = await post(JOBS, `{"text":"a",${members(count)}}`);
     expect(answer).toMatchObject({ status: 422, errors: { length: 20 } });
     expect(answer.errors_total).toBe(count === 20 ? undefined : count);
@@ -214,7 +214,7 @@ describe('entries of `errors`', () => {
     expect(answer).toMatchObject({ status: 422, errors: { length: 20 }, errors_total: 10_000 });
   });
 
-  test('the longest answer has less than 64 KB', async () => {
+  test('the longest response has less than 64 KB', async () => {
     const name = '\\u0001'.repeat(10_000);
     const answer = await post(JOBS, `{${Array.from({ length: 50 }, (_, i) => `"${name}${i}":1`).join()}}`);
     expect(answer).toMatchObject({ status: 422, errors: { length: 20 }, errors_total: 51 });
@@ -292,7 +292,7 @@ test.each<[name: string, path: string, headers: Record<string, string>, status: 
   expect((JSON.parse(answer) as Problem).detail).toContain(says);
 });
 
-test('many large bodies at once are answered, and others meanwhile', async () => {
+test('many large bodies at once are answered, and other requests meanwhile', async () => {
   const large = Promise.all(Array.from({ length: 10 }, () => post(JOBS, `{"text":"${fill('\\"')}"}`)));
   expect((await stack.fetch('/health/live')).status).toBe(200);
   for (const { status } of await large) expect([422, 503]).toContain(status);

@@ -1,4 +1,4 @@
-/** Lists of jobs, how many are ahead of one, and what is kept for both: in step with the jobs, whatever happens to them. */
+/** Job lists, places in a queue, and the backlogs behind both: they match the jobs, whatever happens to them. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { JobMaintenance } from '../../src/api/jobs/maintenance.ts';
@@ -56,7 +56,7 @@ const list = async (query = '') => (await (await stack.fetch(`/v1/jobs${query}`)
 const size = async (queue = QUEUE) => (await backlog.sizes()).get(queue);
 
 describe('the list of jobs', () => {
-  test('has the newest first, in pages, without results', async () => {
+  test('shows the newest first, in pages, without results', async () => {
     const made: string[] = [];
     for (let i = 0; i < 7; i++) made.unshift((await submit({ text: `text ${i}`, metadata: { i } })).id);
     const whole = await list();
@@ -77,7 +77,7 @@ describe('the list of jobs', () => {
     expect((await list('?limit=7')).next).toBeNull();
   });
 
-  test('tells every state, and nothing of deleted jobs', async () => {
+  test('shows jobs in every state, but no deleted ones', async () => {
     const [queued, canceled, deleted] = [
       await submit({ text: 'a' }),
       await submit({ text: 'b' }),
@@ -106,7 +106,7 @@ describe('the list of jobs', () => {
       await stack.fetch(`/v1/jobs/${made[3]!.id}`, { method: 'DELETE' });
     });
 
-    test('has those alone', async () => {
+    test('shows only matching jobs', async () => {
       const known = made.map(({ id }) => id);
       expect(await idsOf('?status=canceled')).toEqual(known.slice(0, 3));
       expect(await idsOf('?status=queued')).toEqual(known.slice(4));
@@ -142,7 +142,7 @@ describe('the list of jobs', () => {
     });
   });
 
-  test('loses jobs that are not kept any more, and no others', async () => {
+  test('loses expired records, and no other jobs', async () => {
     const old = (id: string) => newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, id));
     const [gone, waiting] = [old('000000000001'), await submit({ text: 'a' })];
     const key = jobListKey(stack.prefix, EVERYBODY);
@@ -151,7 +151,7 @@ describe('the list of jobs', () => {
     expect(await redis.zrange(key, '0', '-1')).toEqual([waiting.id]);
   });
 
-  describe('with tens of thousands that are not kept any more', () => {
+  describe('with tens of thousands of expired records', () => {
     const key = () => jobListKey(stack.prefix, EVERYBODY);
     async function addGone(count: number): Promise<void> {
       const id = (i: number) =>
@@ -162,14 +162,14 @@ describe('the list of jobs', () => {
       }
     }
 
-    test('one round drops them all', async () => {
+    test('one maintenance run removes them all', async () => {
       await addGone(30_000);
       const { id } = await submit({ text: 'a' });
       await maintenance.run();
       expect(await redis.zrange(key(), '0', '-1')).toEqual([id]);
     });
 
-    test('a page is answered, short, and the next ones lead to the end', async () => {
+    test('a page is returned short, and the next pages lead to the end', async () => {
       await addGone(5000);
       const { id } = await submit({ text: 'a' });
       const first = await list('?limit=1');
@@ -184,7 +184,7 @@ describe('the list of jobs', () => {
     });
   });
 
-  test('keeps a job that waits longer than any result is kept', async () => {
+  test('keeps a job that waits longer than results are kept', async () => {
     const { id } = await submit({ text: 'a' });
     const patient = new JobMaintenance({
       ...{ redis, prefix: stack.prefix, queues, backlog },
@@ -197,7 +197,7 @@ describe('the list of jobs', () => {
 });
 
 describe('a job shows', () => {
-  test('its priority, its number of texts and when it expires, before and after its end', async () => {
+  test('its priority, number of texts and expiry, before and after its end', async () => {
     const before = Date.now();
     const job = await submit({ texts: ['a', 'b', 'c'], priority: 'low', expires_in: 500 });
     expect(job).toMatchObject({ priority: 'low', text_count: 3, expires_at: expect.any(String) });
@@ -214,7 +214,7 @@ describe('a job shows', () => {
     });
   });
 
-  test('null where a record of an earlier version does not tell', async () => {
+  test('null where a record of an earlier version has no value', async () => {
     const id = newJobId(newGroupId('normal', 'sst2-minilm'));
     const record = { v: 1, owner: EVERYBODY, status: 'canceled', created: 1000, finished: 2000 };
     await redis.set(`${stack.prefix}:job:${id}`, JSON.stringify(record));
@@ -232,7 +232,7 @@ describe('a repeated Idempotency-Key', () => {
     return [response.status, response.headers.get('idempotent-replayed')];
   };
 
-  test('of a job says that it is one', async () => {
+  test('of a job is marked as a replay', async () => {
     const init = json({ text: 'a' }, { 'idempotency-key': 'k' });
     expect(await header('/v1/jobs', init)).toEqual([202, null]);
     expect(await header('/v1/jobs', init)).toEqual([202, 'true']);
@@ -240,7 +240,7 @@ describe('a repeated Idempotency-Key', () => {
     expect(await header('/v1/jobs', json({ text: 'b' }, { 'idempotency-key': 'k' }))).toEqual([422, null]);
   });
 
-  test('of a batch, too, opened or whole', async () => {
+  test('of a batch is marked as well, whether opened or submitted whole', async () => {
     const post = (key: string, body?: string): RequestInit => ({
       method: 'POST',
       headers: { 'content-type': 'text/plain', 'idempotency-key': key },
@@ -276,8 +276,8 @@ test('the list of batches by status and model', async () => {
   expect((await stack.fetch('/v1/batches?status=succeeded')).status).toBe(422);
 });
 
-describe('a job that waits', () => {
-  test('knows how many of its model and priority are before it', async () => {
+describe('a waiting job', () => {
+  test('shows how many jobs of its model and priority are ahead', async () => {
     const jobs: Job[] = [];
     for (let i = 0; i < 4; i++) jobs.push(await submit({ text: `${i}` }, { 'idempotency-key': `k${i}` }));
     const low = await submit({ text: 'x', priority: 'low' });
@@ -290,7 +290,7 @@ describe('a job that waits', () => {
     expect((await submit({ text: '3' }, { 'idempotency-key': 'k3' })).ahead).toBe(2);
   });
 
-  test('and its texts are counted, until it has its outcome', async () => {
+  test('has its texts counted until it has an outcome', async () => {
     const one = await submit({ texts: ['é', 'bb'] });
     await submit({ text: 'ccc', priority: 'low' });
     expect([await size(), await size('low-sst2-minilm')]).toEqual([
@@ -313,7 +313,7 @@ describe('a job that waits', () => {
     expect(await size()).toEqual({ texts: 0, bytes: 0 });
   });
 
-  test('is counted no more when a crash kept it out of its queue', async () => {
+  test('is no longer counted after a crash kept it out of its queue', async () => {
     const lost = newJobId(newGroupId('normal', 'sst2-minilm').replace(/^.{12}/, '000000000001'));
     const waiting = await submit({ text: 'a' });
     const young = newJobId(newGroupId('normal', 'sst2-minilm'));
@@ -330,7 +330,7 @@ describe('a job that waits', () => {
   });
 });
 
-test('a burst on a worker leaves nothing behind', async () => {
+test('a burst of jobs leaves no unexpected keys', async () => {
   const worker = stack.startWorker();
   await worker.ready;
   await Promise.all(

@@ -1,3 +1,4 @@
+/** Jobs through the API: submit, poll, wait, cancel, delete, expire, priority and Idempotency-Key. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
@@ -60,13 +61,13 @@ describe('submit and poll', () => {
     });
   });
 
-  test('a text beyond the limit of the model is cut, and says so', async () => {
+  test('a text longer than the model reads is cut, and marked as truncated', async () => {
     const { body } = await submit({ texts: [longText(4990), 'short'] });
     const job = await finished(body.id);
     expect(job.results).toMatchObject([{ truncated: true }, { truncated: false }]);
   });
 
-  test('texts are gone from Redis when the job has finished', async () => {
+  test('a finished job leaves no texts in Redis', async () => {
     const secret = 'a very particular sentence about a purple giraffe';
     const { body } = await submit({ text: secret });
     await finished(body.id);
@@ -82,14 +83,14 @@ describe('submit and poll', () => {
 });
 
 describe('waiting', () => {
-  test('Prefer: wait answers 200 with the finished job', async () => {
+  test('Prefer: wait returns 200 with the finished job', async () => {
     const { status, headers, body } = await submit({ text: 'dull' }, { Prefer: 'respond-async, wait=30' });
     expect(status).toBe(200);
     expect(headers.get('preference-applied')).toBe('wait=30');
     expect(body.status).toBe('succeeded');
   });
 
-  test('records too large for a message reach who waits', async () => {
+  test('a record too large for a message still reaches the waiting caller', async () => {
     const texts = Array.from({ length: 200 }, (_, i) => ({
       id: `a-rather-long-identifier-for-a-row-${i}`,
       text: 'fine',
@@ -99,7 +100,7 @@ describe('waiting', () => {
     expect(JSON.stringify(body).length).toBeGreaterThan(8192);
   });
 
-  test('a wait that is over before the job answers 202 and goes on', async () => {
+  test('a wait that ends before the job returns 202, and the job continues', async () => {
     const idle = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0 });
     try {
       const { status, body } = await idle.post<Job>('/v1/jobs', { text: 'x' }, { Prefer: 'wait=0' });
@@ -159,7 +160,7 @@ describe('cancel, delete, expire', () => {
     expect(await redis.ttl(`${stack.prefix}:job:${body.id}`)).toBeGreaterThan(0);
   });
 
-  test('who waits for the job of an earlier request listens to it, and nobody does when all have gone', async () => {
+  test('a wait for the job of an earlier request subscribes to its channel, and unsubscribes when the last caller is gone', async () => {
     const body = { text: 'x' };
     const key = { 'Idempotency-Key': 'heard' };
     const { id } = (await idle.post<Job>('/v1/jobs', body, key)).body;
@@ -182,7 +183,7 @@ describe('cancel, delete, expire', () => {
     await eventually(async () => ((await listeners()) === 0 ? true : undefined));
   });
 
-  test('a job that is not started in time expires, with no worker alive and nobody looking', async () => {
+  test('a job that is not started in time expires, even without a worker and without a reader', async () => {
     const { body } = await idle.post<Job>('/v1/jobs', { text: 'x', expires_in: 1 });
     const record = await eventually(
       async () => (await redis.get(`${idle.prefix}:job:${body.id}`)) ?? undefined,
@@ -192,7 +193,7 @@ describe('cancel, delete, expire', () => {
     expect((await idle.get<Job>(`/v1/jobs/${body.id}`)).body.status).toBe('expired');
   });
 
-  test('a deadline that is met is forgotten', async () => {
+  test('a deadline that was met is removed', async () => {
     const { body } = await submit({ text: 'fine', expires_in: 60 }, { Prefer: 'wait=30' });
     expect(body.status).toBe('succeeded');
     expect(await redis.zcard(`${stack.prefix}:deadlines`)).toBe(0);
@@ -200,7 +201,7 @@ describe('cancel, delete, expire', () => {
 });
 
 describe('priority', () => {
-  test('a low job has a queue of its own and is done as well', async () => {
+  test('a low-priority job has a separate queue and is finished as well', async () => {
     const { body } = await submit({ text: 'fine', priority: 'low' });
     expect(body.id).toContain('-l-');
     expect((await finished(body.id)).status).toBe('succeeded');
@@ -227,7 +228,7 @@ describe('Idempotency-Key', () => {
     expect(body).toMatchObject({ code: 'idempotency_mismatch' });
   });
 
-  test('a hundred at once at two instances of the API make one job', async () => {
+  test('a hundred simultaneous requests at two API instances create one job', async () => {
     const other = stack.startApi();
     try {
       const url = await other.ready;
@@ -249,7 +250,7 @@ describe('Idempotency-Key', () => {
     }
   });
 
-  test('a reservation whose job was never added (a crash in between) adds it under the reserved id', async () => {
+  test('a repeat after a crash between reservation and submission adds the job under the reserved id', async () => {
     const { body } = await keyed({ text: 'fine' }, 'order-4');
     await finished(body.id);
     await redis.del(`${stack.prefix}:job:${body.id}`);
@@ -260,7 +261,7 @@ describe('Idempotency-Key', () => {
   });
 });
 
-test('400 races of DELETE against a running job end in exactly one state each', async () => {
+test('400 races of DELETE against a running job each end in exactly one state', async () => {
   const outcomes = { canceled: 0, succeeded: 0 };
   const race = async (i: number) => {
     const { body } = await submit({ texts: ['fine', 'awful', `number ${i}`] });

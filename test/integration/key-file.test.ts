@@ -1,4 +1,4 @@
-/** API_KEYS_FILE while the API runs: keys come and go with its lines, and nothing that happens to it lets anybody else in. */
+/** API_KEYS_FILE while the API runs: keys follow its lines, and no state of the file lets anyone else in. */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,7 +63,7 @@ beforeEach(async () => {
   await becomes('carol', 401);
 });
 
-describe('a line that is added or taken away counts at once', () => {
+describe('an added or removed line takes effect at once', () => {
   test.each<[string, (text: string) => void]>([
     ['written in place', (text) => fs.writeFileSync(file, text)],
     [
@@ -97,7 +97,7 @@ describe('a line that is added or taken away counts at once', () => {
     }
   });
 
-  test('a limit of requests likewise, for a key that stays', async () => {
+  test('a changed rate limit takes effect for a key that stays', async () => {
     const from = stack.api.output.length;
     fs.writeFileSync(file, line('alice', ':7') + line('bob'));
     await eventually(async () => ((await call('alice')).headers.has('ratelimit-limit') ? true : undefined));
@@ -105,7 +105,7 @@ describe('a line that is added or taken away counts at once', () => {
     expect(JSON.parse(logged(from)[0]!)).toMatchObject({ added: [], removed: [], new_limits: ['alice'] });
   });
 
-  test('on SIGHUP without a look at the file first', async () => {
+  test('SIGHUP reloads without waiting for the next check', async () => {
     const from = stack.api.output.length;
     fs.writeFileSync(file, line('carol'));
     readAgain();
@@ -115,7 +115,7 @@ describe('a line that is added or taken away counts at once', () => {
   });
 });
 
-describe('what cannot be used changes nothing, and is said once', () => {
+describe('an unusable file changes nothing, and is logged once', () => {
   test.each<[string, () => void, RegExp]>([
     ['a file that is gone', () => fs.rmSync(file), /ENOENT/],
     [
@@ -132,12 +132,12 @@ describe('what cannot be used changes nothing, and is said once', () => {
       /line 3: a key must be name:hash/,
     ],
     [
-      'a key in the place of its line',
+      'a key instead of its line',
       () => fs.appendFileSync(file, keys.carol),
       /line 3: a key must be name:hash/,
     ],
     [
-      'a name that cannot be',
+      'an invalid name',
       () => fs.appendFileSync(file, line('carol').replace('carol', 'a b')),
       /1 to 63 ASCII/,
     ],
@@ -149,7 +149,7 @@ describe('what cannot be used changes nothing, and is said once', () => {
     ],
     ['one key too many', () => fs.writeFileSync(file, many(6)), /6 keys are more than MAX_API_KEYS=5/],
     [
-      'more bytes than keys need',
+      'more bytes than MAX_API_KEYS allows',
       () => fs.writeFileSync(file, `#${'x'.repeat(5000)}\n`),
       /larger than 1,000 bytes per key/,
     ],
@@ -187,7 +187,7 @@ describe('what cannot be used changes nothing, and is said once', () => {
   const many = (count: number) =>
     Array.from({ length: count }, (_, i) => `${keyLine(`caller-${i}`, newKey())}\n`).join('');
 
-  test('a file without a key lets nobody in', async () => {
+  test('a file without keys refuses every call', async () => {
     const from = stack.api.output.length;
     fs.writeFileSync(file, '# nobody\n');
     readAgain();
@@ -198,7 +198,7 @@ describe('what cannot be used changes nothing, and is said once', () => {
   });
 });
 
-describe('what a key has under way when it is taken away', () => {
+describe('open requests of a removed key', () => {
   let ended: AbortController;
   beforeEach(() => (ended = new AbortController()));
   afterEach(() => ended.abort());
@@ -221,7 +221,7 @@ describe('what a key has under way when it is taken away', () => {
     return (await response.json()) as Batch;
   }
 
-  test('ends: a wait, a stream and an upload; those of others go on', async () => {
+  test('are ended (a wait, a stream and an upload); those of other keys continue', async () => {
     const worker = stack.startWorker();
     await worker.ready;
     // Nobody is left to do the work, so that the waits last.
@@ -278,7 +278,7 @@ describe('what a key has under way when it is taken away', () => {
   });
 });
 
-test('a pipe is read once, and its end takes no key away', async () => {
+test('a pipe is read once, and its end removes no key', async () => {
   const pipe = path.join(folder, 'pipe');
   execFileSync('mkfifo', [pipe]);
   const api = stack.startApi({ API_KEYS_FILE: pipe });

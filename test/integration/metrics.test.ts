@@ -1,4 +1,4 @@
-/** What the three kinds of process export: every metric with its labels, as docs/metrics.md lists them, and the figures. */
+/** Metrics: all three kinds of process export every metric of docs/metrics.md with its labels, and correct values. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { documentedMetrics, mergeMetrics, metricRow, parseMetrics } from '../support/telemetry/metrics.ts';
@@ -23,7 +23,7 @@ function value(text: string, name: string, labels: Record<string, string> = {}):
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ')));
 }
 
-describe('all three kinds', () => {
+describe('all three kinds of process', () => {
   let stack: Stack;
   let receiver: Receiver;
   let urls: Record<'api' | 'worker' | 'webhooks', string>;
@@ -51,7 +51,7 @@ describe('all three kinds', () => {
     await receiver.stop();
   });
 
-  test('what they export is what docs/metrics.md says, no more and no less', async () => {
+  test('export exactly the metrics of docs/metrics.md', async () => {
     const { body: job } = await stack.post<Job>(
       '/v1/jobs',
       { texts: ['lovely', 'dull'], webhook: { url: receiver.url() } },
@@ -116,7 +116,7 @@ describe('all three kinds', () => {
     expect(value(webhooks, 'amulet_webhook_attempts_total', { outcome: 'delivered' })).toBe(1);
   });
 
-  test('a finished job says how long it took, in a header', async () => {
+  test('a finished job has its timings in a header', async () => {
     const { body: job, headers } = await stack.post<Job>('/v1/jobs', { text: 'fine' }, { prefer: 'wait=20' });
     const { queue, inference, total } = job.timings_ms!;
     const timing = `queue;dur=${queue}, inference;dur=${inference}, total;dur=${total}`;
@@ -129,7 +129,7 @@ describe('all three kinds', () => {
     expect((await stack.get('/info')).headers.get('server-timing')).toBeNull();
   });
 
-  test('the API has them on their own port only', async () => {
+  test('the API serves its metrics only on their own port', async () => {
     expect((await stack.fetch('/metrics')).status).toBe(404);
     expect((await fetch(`${urls.api}/v1/models`)).status).toBe(404);
   });
@@ -153,7 +153,7 @@ describe('the queues', () => {
     await redis.stop();
   });
 
-  test('their depth and age are told while nobody works, and nothing is made up while Redis is away', async () => {
+  test('export depth and age without a worker, and no values while Redis is away', async () => {
     await stack.workers[0]!.end();
     await stack.post('/v1/jobs', { texts: ['a', 'b', 'cc'], priority: 'low' });
     const low = { model: MODEL, priority: 'low' };

@@ -1,4 +1,4 @@
-/** Models without workers: last on the list, named where a caller waits for one, and removed when nothing needs them. */
+/** Models without workers: listed last, named in `no_worker`, and removable once nothing needs them. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
@@ -33,7 +33,7 @@ async function served(name: string): Promise<void> {
 const remove = (name: string, headers: Record<string, string> = {}, at = stack.url) =>
   fetch(`${at}/v1/models/${name}`, { method: 'DELETE', headers });
 
-test('/health is not ready without a worker, and stays 200: jobs are accepted; /health/ready is', async () => {
+test('without a worker, /health says no_workers with 200, and /health/ready is ready: jobs are accepted', async () => {
   await eventually(async () => ((await stack.fetch('/health/ready')).ok ? true : undefined));
   expect(await stack.get('/health')).toMatchObject({
     status: 200,
@@ -49,7 +49,7 @@ test('/health is not ready without a worker, and stays 200: jobs are accepted; /
   });
 });
 
-test('models without workers come last, the one that was served last first', async () => {
+test('models without workers are listed last, the most recently served first', async () => {
   await served('aaa');
   await served('bbb');
   await registry.announce('w', info('one'));
@@ -59,7 +59,7 @@ test('models without workers come last, the one that was served last first', asy
   expect(Date.parse(body.models[1]?.last_served_at ?? '')).toBeLessThanOrEqual(Date.now());
 });
 
-test('503 no_worker names the models that are served', async () => {
+test('503 no_worker names the served models', async () => {
   await registry.announce('w', info('one'));
   expect(await stack.post('/predict', { text: 'x' })).toMatchObject({
     status: 503,
@@ -68,7 +68,7 @@ test('503 no_worker names the models that are served', async () => {
 });
 
 describe('DELETE /v1/models/{name}', () => {
-  test('forgets a model; a worker that serves it puts it back', async () => {
+  test('removes a model; a worker that serves it adds it again', async () => {
     await served('old');
     expect(await names()).toContain('old');
     expect((await remove('old')).status).toBe(204);
@@ -79,7 +79,7 @@ describe('DELETE /v1/models/{name}', () => {
     expect(await names()).toContain('old');
   });
 
-  test('is refused while workers serve it, or jobs wait for it', async () => {
+  test('is refused while workers serve the model, or jobs wait for it', async () => {
     await registry.announce('w', info('busy'));
     const refused = await remove('busy');
     expect(refused.status).toBe(409);
@@ -97,7 +97,7 @@ describe('DELETE /v1/models/{name}', () => {
     expect((await remove('busy')).status).toBe(204);
   });
 
-  test('is for admins as soon as there are keys', async () => {
+  test('needs an admin once API keys are set', async () => {
     const [caller, admin] = [newKey(), newKey()];
     const basic = (name: string, key: string) => ({
       Authorization: `Basic ${Buffer.from(`${name}:${key}`).toString('base64')}`,

@@ -1,4 +1,4 @@
-/** Requests that a client sends on one connection without waiting for the answers. */
+/** Pipelining: requests that a client sends on one connection without waiting for responses. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, inject, test } from 'vitest';
@@ -71,7 +71,7 @@ describe('requests of one connection', () => {
     expect(begun).toEqual(['/0']);
   });
 
-  test('that the client leaves are not begun', async () => {
+  test('are not started once the client has left', async () => {
     const begun: (string | undefined)[] = [];
     const port = await serve((request, response) => {
       begun.push(request.url);
@@ -83,7 +83,7 @@ describe('requests of one connection', () => {
   });
 });
 
-test('the API does so: 10,000 at once are more than MAX_PIPELINED_REQUESTS', async () => {
+test('the API closes a connection with 10,000 requests at once, more than MAX_PIPELINED_REQUESTS', async () => {
   const stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     workers: 0,

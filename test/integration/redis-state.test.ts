@@ -1,4 +1,4 @@
-/** What is kept in Redis, by the classes and scripts that keep it, without the processes around them. */
+/** State in Redis: the classes and scripts that keep it, without processes around them. */
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
@@ -59,7 +59,7 @@ describe('Idempotency-Key', () => {
       { key: jobIdempotencyKey, content: 'body' },
     );
 
-  test('reserves an id for as long as the setting says, in seconds', async () => {
+  test('reserves an id for IDEMPOTENCY_TTL_S seconds', async () => {
     const reserved = keys({ IDEMPOTENCY_TTL_S: '600' });
     expect(await reserved.reserve('alice', 'k', 'first', {})).toBeUndefined();
     expect(await reserved.reserve('alice', 'k', 'second', {})).toBe('first');
@@ -67,7 +67,7 @@ describe('Idempotency-Key', () => {
     expect(await redis.ttl(reserved.redisKey('alice', 'k'))).toBeLessThanOrEqual(600);
   });
 
-  test('is that of the same request with a webhook, whatever trace each try has', async () => {
+  test('matches a repeat with a webhook, whatever trace it has', async () => {
     const reserved = keys();
     const reserve = (id: string, of: Webhook) => reserved.reserve('alice', 'k', id, { webhook: of });
     expect(await reserve('first', webhook('00-a-b-01'))).toBeUndefined();
@@ -80,7 +80,7 @@ describe('Idempotency-Key', () => {
 });
 
 describe('the outcomes of jobs', () => {
-  test('that end together are all announced to the instance that took them in', async () => {
+  test('of jobs that end together are all announced to the instance that accepted them', async () => {
     const records = new JobRecords(redis, prefix, 60);
     const messages: string[] = [];
     subscriber.on('message', (channel: string, message: string) => {
@@ -94,7 +94,7 @@ describe('the outcomes of jobs', () => {
     expect(messages.flatMap(parseDoneMessage)).toEqual(jobs);
   });
 
-  test('are looked up every two seconds by those who wait: a message may be lost', async () => {
+  test('are looked up every two seconds by waiters, as a message may be lost', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     const records = new JobRecords(redis, prefix, 60);
     const logger = pino({ level: 'silent' });

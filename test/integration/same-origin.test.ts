@@ -1,4 +1,4 @@
-/** An API without keys as docker-compose.yml starts it, and what a web page in a browser on its machine could send to it. */
+/** The same-origin guard of an API without keys, started as in docker-compose.yml: requests that web pages make browsers send. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -45,7 +45,7 @@ describe('a page of another origin', () => {
     ['as every browser says', ['Origin: https://evil.example']],
     ['as newer ones say, too', ['Origin: https://evil.example', 'Sec-Fetch-Site: cross-site']],
     ['that hides its origin', ['Origin: null']],
-  ])('makes no batch with a webhook by a simple POST, %s', async (_, headers) => {
+  ])('cannot create a batch with a webhook by a simple POST, %s', async (_, headers) => {
     const { status, answer } = await raw([MAKE_BATCH, host(), ...FORM, ...headers], { body: 'a text\n' });
     expect(status).toBe(403);
     expect(answer).toContain('"code":"foreign_origin"');
@@ -53,7 +53,7 @@ describe('a page of another origin', () => {
     expect(await batches()).toBe(0);
   });
 
-  test('is not answered under a name of its own that points here', async () => {
+  test('is refused under its own name that resolves to this machine', async () => {
     for (const line of ['GET /v1/jobs HTTP/1.1', 'GET / HTTP/1.1', 'HEAD /v1/models HTTP/1.1', MAKE_BATCH])
       expect([line, (await raw([line, 'Host: evil.example:3000'])).status]).toEqual([line, 403]);
     expect((await raw(['GET /v1/jobs HTTP/1.1', 'Host: evil.example', host()])).status).toBe(403);
@@ -63,14 +63,14 @@ describe('a page of another origin', () => {
     expect((await raw(forwarded)).status).toBe(403);
   });
 
-  test('gets no leave by a preflight', async () => {
+  test('is not permitted by a preflight', async () => {
     const ask = ['Origin: https://evil.example', 'Access-Control-Request-Method: DELETE'];
     const { status, answer } = await raw(['OPTIONS /v1/batches HTTP/1.1', host(), ...ask]);
     expect(status).toBe(403);
     expect(answer).not.toMatch(/access-control/i);
   });
 
-  test('reads no metrics and no health', async () => {
+  test('cannot read metrics or health', async () => {
     const worker = Number(new URL(await stack.healthUrl(stack.workers[0]!)).port);
     for (const [port, where] of [
       [metricsPort, '/metrics'],
@@ -83,7 +83,7 @@ describe('a page of another origin', () => {
   });
 });
 
-describe('others are answered', () => {
+describe('other requests are answered', () => {
   test.each<[string, string[]]>([
     ['a program on the machine', ['Host: 127.0.0.1:3000']],
     ['a container of the same network', ['Host: api:3000']],
@@ -93,15 +93,12 @@ describe('others are answered', () => {
       'its own page',
       ['Host: localhost:3000', 'Origin: http://localhost:3000', 'Sec-Fetch-Site: same-origin'],
     ],
-    [
-      'a link that is followed',
-      ['Host: localhost', 'Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: navigate'],
-    ],
+    ['a followed link', ['Host: localhost', 'Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: navigate']],
   ])('%s', async (_, headers) => {
     expect((await raw(['GET /v1/jobs HTTP/1.1', ...headers])).status).toBe(200);
   });
 
-  test('the document says that 403 is possible', async () => {
+  test('the OpenAPI document lists the 403', async () => {
     const { body } = await stack.get<{ paths: Record<string, { get?: { responses: object } }> }>(
       '/openapi.json',
     );
@@ -109,7 +106,7 @@ describe('others are answered', () => {
   });
 });
 
-test('AUTH=none on every address refuses pages of other origins, under whichever name it is reached', async () => {
+test('AUTH=none on every address refuses pages of other origins under any name', async () => {
   const api: Process = stack.startApi({ AUTH: 'none', PUBLIC_URL_DEFAULT: '' });
   try {
     const port = Number(new URL(await api.ready).port);

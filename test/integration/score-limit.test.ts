@@ -1,4 +1,4 @@
-/** A model with a thousand labels: how many of them a job may ask for, and what a batch does that asks for all. */
+/** MAX_SCORES_PER_JOB, with a model of a thousand labels: the limit for jobs, and a batch that asks for all labels. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -43,7 +43,7 @@ describe('the scores of one job', () => {
     [200, 500, 500],
     [256, 390, 390],
     [256, 1, undefined],
-  ])('of %d texts with top_k %s are all given', async (count, topK, each) => {
+  ])('of %d texts with top_k %s are all returned', async (count, topK, each) => {
     const response = await stack.fetch('/v1/jobs', {
       method: 'POST',
       headers: { 'content-type': 'application/json', prefer: 'wait=30' },
@@ -85,7 +85,7 @@ describe('the scores of one job', () => {
     }
   });
 
-  test('of /predict, which gives all labels, are as many', async () => {
+  test('are limited for /predict, too, which returns all labels', async () => {
     const ask = (count: number) =>
       stack.post<LabelScore[][] & Problem>('/predict', { inputs: texts(count).map((text) => [text]) });
     const most = await ask(100);
@@ -95,7 +95,7 @@ describe('the scores of one job', () => {
   });
 });
 
-test('a batch that asks for all labels is written while it is made', async () => {
+test('a batch that asks for all labels streams its results to the blob store', async () => {
   const calls = new BatchCalls(stack);
   const [worker] = stack.workers;
   const peakBytes = () =>

@@ -1,4 +1,4 @@
-/** Many calls for one large job: what Redis sends for all of them is what it sends for a few. */
+/** Many callers of one large job share the reads: Redis sends as much for all of them as for a few. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
@@ -94,7 +94,7 @@ test(`${CALLS} waits for a job read its texts once and its results a few times`,
   expect((await first).headers.get('content-type')).toBe('application/json');
 });
 
-test('so do those that end before the job does', async () => {
+test('waits that end before the job share reads as well', async () => {
   const { id } = await submit();
   const before = await sent();
   const answers = await Promise.all(
@@ -104,7 +104,7 @@ test('so do those that end before the job does', async () => {
   expect((await sent()) - before).toBeLessThan((CALLS / 2) * 1_150_000);
 });
 
-test(`${CALLS} calls that read a finished job at once share what is read`, async () => {
+test(`${CALLS} simultaneous calls for a finished job share the reads`, async () => {
   const { id } = await submit();
   await records.settle(id, outcome);
   const before = await sent();

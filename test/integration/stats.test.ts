@@ -1,4 +1,4 @@
-/** `GET /v1/stats`: what waits for a model, in jobs and batches, and what has been done. */
+/** `GET /v1/stats`: waiting and finished texts and rows per model. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { ModelStats } from '../../src/shared/contract/models.ts';
 import { eventually, Stack } from '../support/processes/stack.ts';
@@ -17,7 +17,7 @@ const stats = async (): Promise<ModelStats> => {
   return body.models[0]!;
 };
 
-test('texts by priority, and rows of batches: those that wait, and those that are done', async () => {
+test('counts waiting and finished texts by priority, and rows of batches', async () => {
   await stack.workers[0]!.end();
   await stack.post('/v1/jobs', { texts: ['a', 'b', 'c'] });
   await stack.post('/v1/jobs', { texts: ['d', 'e'], priority: 'low' });

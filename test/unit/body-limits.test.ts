@@ -1,4 +1,4 @@
-/** The limits of JSON bodies follow from their schemas: nothing valid is refused, and no list is without an end. */
+/** Limits of JSON bodies match their schemas: every valid body is within them, and every list has a greatest length. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -82,7 +82,7 @@ describe('the largest valid body is within the limits, whatever the settings', (
     expect(body.length).toBeLessThan(maxBytes);
   });
 
-  test('and never larger than MAX_BODY_BYTES', () => {
+  test('is never larger than MAX_BODY_BYTES', () => {
     const limits = bodyLimits(loadConfig({ MAX_BODY_BYTES: '2000' }));
     for (const { maxBytes } of Object.values(limits)) expect(maxBytes).toBe(2000);
   });

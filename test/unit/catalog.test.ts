@@ -1,4 +1,4 @@
-/** What an API knows of models between two looks into Redis. */
+/** The model catalog: how long its copy of the registry is used. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ModelCatalog } from '../../src/api/model-catalog.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
@@ -25,7 +25,7 @@ afterEach(() => {
 });
 
 describe('a model', () => {
-  test('that is known is not asked for again within a second', async () => {
+  test('that is known is not read again within a second', async () => {
     for (let i = 0; i < 9; i++) {
       await catalog.resolve('usual');
       vi.advanceTimersByTime(100);
@@ -43,7 +43,7 @@ describe('a model', () => {
     expect(await catalog.resolve('new')).toMatchObject({ name: 'new', workers: 1 });
   });
 
-  test('that is not there costs Redis ten looks a second at most', async () => {
+  test('that does not exist costs Redis at most ten reads a second', async () => {
     for (let i = 0; i < 100; i++) {
       await expect(catalog.resolve('none')).rejects.toMatchObject({ code: 'model_not_found' });
       vi.advanceTimersByTime(10);
@@ -51,7 +51,7 @@ describe('a model', () => {
     expect(reads).toBeLessThanOrEqual(11);
   });
 
-  test('that is the default one may have had no worker yet', async () => {
+  test('that is the default may have had no worker yet', async () => {
     served = [];
     expect(await catalog.resolve(undefined)).toEqual({ name: 'usual', workers: 0 });
     expect(reads).toBe(1);

@@ -1,3 +1,4 @@
+/** Schemas of requests, records and events, the table of problems, and the states of jobs and batches. */
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import {
@@ -28,7 +29,7 @@ describe('createJob', () => {
     ['top_k null', { text: 'a', top_k: null }],
     ['metadata of 4,096 bytes', { text: 'a', metadata: { a: 'x'.repeat(4096 - '{"a":""}'.length) } }],
     ['a week to start', { text: 'a', expires_in: 604_800 }],
-  ])('%s is fine', (_name, body) => expect(createJob.safeParse(body).success).toBe(true));
+  ])('%s is accepted', (_name, body) => expect(createJob.safeParse(body).success).toBe(true));
 
   test.each<[string, unknown]>([
     ['5,001 emoji', { text: '🎬'.repeat(5001) }],
@@ -131,7 +132,7 @@ describe('createJob at its limits', () => {
     ['metadata 100,000 deep', { text: 'a', metadata: nested(100_000) }, ['metadata'], /nested too deeply/],
     ['a model name of 64', { text: 'a', model: 'x'.repeat(64) }, ['model'], /not a model name/],
     ['no body', null, [], /./],
-  ])('%s fails there, and says why', (_name, body, where, why) => {
+  ])('%s is refused at its path, with a reason', (_name, body, where, why) => {
     const { error } = createJob.safeParse(body);
     expect(error?.issues).toHaveLength(1);
     expect(error?.issues[0]).toMatchObject({ path: where, message: expect.stringMatching(why) });
@@ -208,7 +209,7 @@ describe('inputs of text-embeddings-inference in another shape', () => {
 
 describe('ids of texts', () => {
   const withId = (id: unknown) => createJob.safeParse({ texts: [{ id, text: 'a' }] });
-  test.each(['x', '🎬'.repeat(128), 'a\nb', ' '])('%j is taken', (id) =>
+  test.each(['x', '🎬'.repeat(128), 'a\nb', ' '])('%j is accepted', (id) =>
     expect(withId(id).success).toBe(true),
   );
   test.each([
@@ -252,7 +253,7 @@ test('a batch is final once it has ended; only resuming it leads out of that', (
   }
 });
 
-test('metadata comes back whole, whatever its keys are', () => {
+test('metadata is kept whole, whatever its keys are', () => {
   const metadata = JSON.parse('{"__proto__":{"x":1},"b":"\\ud800"}') as object;
   expect(JSON.stringify(createJob.parse({ text: 'a', metadata }).metadata)).toBe(JSON.stringify(metadata));
 });
@@ -261,7 +262,7 @@ test('an id with a NUL is refused', () => {
   expect(createJob.safeParse({ texts: [{ id: 'a\0', text: 'b' }] }).success).toBe(false);
 });
 
-test('what a worker says of its model is read from older and newer workers alike', () => {
+test('the model report of older and newer workers is read', () => {
   const old = { name: 'm', revision: 'r', labels: ['a'], max_tokens: 512, multi_label: false };
   expect(modelInfoSchema.parse(old)).toEqual(old);
   expect(modelInfoSchema.parse({ ...old, batch_dependence: 0.002, from_later: 1 })).toEqual({

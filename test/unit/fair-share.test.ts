@@ -1,4 +1,4 @@
-/** What all requests may hold together, and how much of it one owner. */
+/** FairShare: the limit of all requests together, and the share of one owner. */
 import { describe, expect, test } from 'vitest';
 import { FairShare } from '../../src/api/load/fair-share.ts';
 import { AppError } from '../../src/shared/contract/problems.ts';
@@ -20,7 +20,7 @@ function takeAll(share: FairShare, owner: string, piece = 1): number {
 }
 
 describe('a fair share', () => {
-  test('is half for one owner, and something is left for each that comes after', () => {
+  test('is half for a single owner, and leaves something for each later owner', () => {
     const share = new FairShare(100, full);
     expect(takeAll(share, 'a')).toBe(50);
     expect(takeAll(share, 'a')).toBe(0);
@@ -43,13 +43,13 @@ describe('a fair share', () => {
     expect([share.total, refused]).toEqual([50, 50]);
   });
 
-  test('is everything while there are no API keys, and not one more', () => {
+  test('is the whole limit without API keys, and no more', () => {
     const share = new FairShare(100, full);
     expect(takeAll(share, EVERYBODY)).toBe(100);
     expect(() => share.acquire(EVERYBODY, 1)).toThrow(AppError);
   });
 
-  test('of one alone is for whoever comes first', () => {
+  test('of a limit of one goes to the first owner', () => {
     const share = new FairShare(1, full);
     const lease = share.acquire('a', 1);
     expect(() => share.acquire('b', 1)).toThrow(AppError);
@@ -57,7 +57,7 @@ describe('a fair share', () => {
     share.acquire('b', 1);
   });
 
-  test('is whole again when everything is released, once', () => {
+  test('is whole again after every release, which counts once', () => {
     const share = new FairShare(100, full);
     const [a, b] = [share.acquire('a', 30), share.acquire('b', 30)];
     a.release();

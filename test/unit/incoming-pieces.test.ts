@@ -1,4 +1,4 @@
-/** Bodies in tiny pieces, over a real connection. */
+/** incomingPieces(): tiny pieces of a body are joined, over a real connection. */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,13 +41,13 @@ const TEXT = Array.from({ length: 20_000 }, (_, i) => String(i % 10)).join('');
 const CHUNKS = [...TEXT].map((byte) => `1\r\n${byte}\r\n`);
 const END = '0\r\n\r\n';
 
-test('1-byte chunks become pieces of as many as have come', async () => {
+test('1-byte chunks are joined into larger pieces', async () => {
   const { pieces, text } = await received(collect, (to) => to.write(CHUNKS.join('') + END));
   expect(text).toBe(TEXT);
   expect(pieces).toBeLessThan(TEXT.length / 100);
 });
 
-test('so do packets of one byte each', async () => {
+test('packets of one byte are joined as well', async () => {
   const { pieces, text } = await received(collect, (to) => {
     to.setNoDelay(true);
     void (async () => {
@@ -62,7 +62,7 @@ test('so do packets of one byte each', async () => {
   expect(pieces).toBeLessThan(2000 / 4);
 });
 
-test('no more is read ahead than a piece while nobody takes it', async () => {
+test('at most one piece is read ahead while no one takes it', async () => {
   const piece = 'x'.repeat(64 * 1024);
   const { ahead, total } = await received(
     async (incoming) => {
@@ -80,7 +80,7 @@ test('no more is read ahead than a piece while nobody takes it', async () => {
   expect(total).toBe(200 * piece.length);
 });
 
-test('a body that breaks off throws the error of its connection', async () => {
+test('a broken connection throws its error', async () => {
   const [error, errored] = await received(
     async (incoming) => [await collect(incoming).catch((thrown: unknown) => thrown), incoming.errored],
     (to) => {
@@ -92,7 +92,7 @@ test('a body that breaks off throws the error of its connection', async () => {
   expect(error).toBe(errored);
 });
 
-test('one that is left early stays unread, and its connection open', async () => {
+test('a body that is left early stays unread, and its connection open', async () => {
   const state = await received(
     async (incoming) => {
       for await (const piece of incomingPieces(incoming)) if (piece.length > 0) break;

@@ -1,4 +1,4 @@
-/** What the API answers without a key, by its own list of routes: a new one is closed until this test says that it is open. */
+/** Routes without a key, by the API's own list of routes: a new route is closed until this test lists it as open. */
 import { describe, expect, test } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import { inFlightLimits } from '../../src/api/load/in-flight.ts';
@@ -66,7 +66,7 @@ describe('without a key', () => {
   });
 
   test.each(['GET /admin/queues', 'GET /metrics', 'GET /page', 'GET /v1', 'POST /nothing', 'PUT /v1/jobs'])(
-    'what is not there: %s',
+    'an unknown route: %s',
     async (route) => expect(await statusOf(route)).toBe(401),
   );
 });

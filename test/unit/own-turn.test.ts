@@ -1,7 +1,8 @@
+/** ownTurn(): large pieces of work are spread over turns of the event loop. */
 import { expect, test } from 'vitest';
 import { ownTurn } from '../../src/api/load/own-turn.ts';
 
-test('what else is ready runs between two that asked for a turn', async () => {
+test('other work runs between two callers of ownTurn()', async () => {
   const ran: string[] = [];
   const others = (count: number) => {
     ran.push('other');

@@ -1,4 +1,4 @@
-/** What a browser can be made to send to an API without keys, and under which names it is answered. */
+/** The same-origin guard: requests that a browser can be made to send, and the names under which they are answered. */
 import { describe, expect, test } from 'vitest';
 import { createOriginGuard } from '../../src/api/middleware/same-origin.ts';
 import { loadApiConfig, loadConfig } from '../../src/shared/runtime/config.ts';
@@ -28,12 +28,12 @@ const OURS: [string, Headers][] = [
   ['IPv6', { host: '[::1]:3000' }],
   ['the page itself', { host: 'localhost:3000', origin: 'http://localhost:3000' }],
   [
-    'the page itself, as newer browsers say',
+    'the page itself, in newer browsers',
     { host: 'localhost:3000', origin: 'http://localhost:3000', 'sec-fetch-site': 'same-origin' },
   ],
   ['an address that was typed', { host: 'localhost:3000', 'sec-fetch-site': 'none' }],
   [
-    'a page that is being developed',
+    'a page under development',
     { host: 'localhost:3000', origin: 'http://127.0.0.1:5173', 'sec-fetch-site': 'cross-site' },
   ],
 ];
@@ -56,7 +56,7 @@ const FOREIGN: [string, Headers][] = [
   ['what is none', { host: 'a b' }],
   ['a form of another page', { host: 'localhost:3000', origin: 'https://evil.example' }],
   [
-    'a form of another page, as newer browsers say',
+    'a form of another page, in newer browsers',
     { host: 'localhost:3000', origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' },
   ],
   ['an image in another page', { host: 'localhost:3000', 'sec-fetch-site': 'cross-site' }],
@@ -82,7 +82,7 @@ describe.each<[string, Record<string, string>]>([
     if (!('sec-fetch-site' in headers)) expect(refusal(headers, env, 'GET')).toBe('foreign_origin');
   });
 
-  test('answers a link on another page that is followed, but not a form that is sent', () => {
+  test('answers a followed link on another page, but not a sent form', () => {
     const headers = { host: 'localhost:3000', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' };
     expect(refusal(headers, env, 'GET')).toBeUndefined();
     expect(refusal(headers, env, 'POST')).toBe('foreign_origin');
@@ -99,12 +99,12 @@ describe('names of the network', () => {
     'host.docker.internal',
   ];
 
-  test.each(names)('%s is answered in a container alone: no web page can have it', (host) => {
+  test.each(names)('%s is answered only in a container: no web page can have this name', (host) => {
     expect(refusal({ host })).toBe('foreign_origin');
     expect(refusal({ host }, containerEnvironment(composeFile.services.api!, {}))).toBeUndefined();
   });
 
-  test('make pages of other origins no less foreign', () => {
+  test('do not let in pages of other origins', () => {
     const env = containerEnvironment(composeFile.services.api!, {});
     expect(refusal({ host: 'api:3000', origin: 'https://evil.example' }, env)).toBe('foreign_origin');
     expect(refusal({ host: 'localhost:3000', origin: 'http://router.internal' }, env)).toBe('foreign_origin');
@@ -147,11 +147,11 @@ describe('on every address with AUTH=none', () => {
   ])('refuses %s', (_, headers) => expect(refusal(headers, env)).toBe('foreign_origin'));
 });
 
-test('is not there where keys decide', () => {
+test('does not exist with API keys', () => {
   expect(createOriginGuard(loadConfig({}), { hasKeys: true })).toBeUndefined();
 });
 
-test('every API without keys has it', () => {
+test('exists in every API without keys', () => {
   const hosts = ['127.0.0.1', 'localhost', '::1'].map((HOST) => ({ HOST }));
   for (const env of [...hosts, { HOST: '0.0.0.0', AUTH: 'none' }, { HOST: '0.0.0.0', AUTH: 'optional' }])
     expect(createOriginGuard(loadApiConfig(env), { hasKeys: false }), JSON.stringify(env)).toBeDefined();

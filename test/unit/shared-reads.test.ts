@@ -1,3 +1,4 @@
+/** SharedReads: concurrent callers of one key share a read, and few reads run at once. */
 import { expect, test } from 'vitest';
 import { SharedReads } from '../../src/api/jobs/shared-reads.ts';
 
@@ -13,7 +14,7 @@ function held() {
 }
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-test('whoever asks before a read begins shares it; whoever asks later gets the next, and shares that', async () => {
+test('callers before the start of a read share it; later callers share the next one', async () => {
   const { reads, begun } = held();
   const first = [reads.read('a'), reads.read('a'), reads.read('a')];
   await settled();
@@ -30,7 +31,7 @@ test('whoever asks before a read begins shares it; whoever asks later gets the n
   expect(await Promise.all(second)).toEqual(['after', 'after']);
 });
 
-test('an error is everybody’s who shares the read, and no later one’s', async () => {
+test('an error reaches every caller of its read, and no later caller', async () => {
   const { reads, begun } = held();
   const first = [reads.read('a'), reads.read('a')];
   await settled();
@@ -42,7 +43,7 @@ test('an error is everybody’s who shares the read, and no later one’s', asyn
   expect(await second).toBe('back');
 });
 
-test('sixteen reads are under way at most; the others follow in their order', async () => {
+test('at most sixteen reads run at once; the others follow in order', async () => {
   const { reads, begun } = held();
   const all = Array.from({ length: 40 }, (_, i) => reads.read(String(i)));
   for (let ended = 0; ended < 40; ended++) {

@@ -1,4 +1,4 @@
-/** Jobs that come in together travel together: what that must not change for any of them. */
+/** Group commit: jobs that share a BullMQ job are read, canceled, expired and finished one by one. */
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -64,7 +64,7 @@ async function burstWithGroup(
 }
 
 describe('while nobody works', () => {
-  test('every job of a burst is found under its own id; the groups are fewer than the jobs', async () => {
+  test('every job of a burst has its own id, and several share a group', async () => {
     const { all } = await burstWithGroup();
     expect(new Set(all).size).toBe(all.length);
     for (const id of all)
@@ -77,7 +77,7 @@ describe('while nobody works', () => {
     }
   });
 
-  test('a canceled job leaves its group at once, text and all; the others stay', async () => {
+  test('a canceled job leaves its group at once, with its text; the others stay', async () => {
     const { together } = await burstWithGroup();
     const [first, second, ...rest] = together as [string, string, ...string[]];
     const group = parseJobId(first)!.group;
@@ -96,7 +96,7 @@ describe('while nobody works', () => {
     expect(await queue().getJob(group)).toBeUndefined();
   });
 
-  test('a job of one group cannot be asked for under the id of another', async () => {
+  test('a job cannot be read under the id of another group', async () => {
     const [a, b] = [...grouped((await burstWithGroup()).all).values()].map(([id]) => id!) as [string, string];
     const mixed = a.slice(0, 22) + b.slice(22);
     expect((await stack.get(`/v1/jobs/${mixed}`)).status).toBe(404);
