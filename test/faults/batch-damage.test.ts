@@ -10,7 +10,7 @@ import { resultsKey } from '../../src/shared/store/batches/layout.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
-import { archive, BatchCalls, Inside, tellOnFailure } from '../support/api/batches.ts';
+import { archive, BatchCalls, Inside, startBatchStack, tellOnFailure } from '../support/api/batches.ts';
 import { provideS3 } from '../support/storage/s3.ts';
 import { Stack } from '../support/processes/stack.ts';
 
@@ -19,15 +19,17 @@ const s3 = await provideS3();
 let stack: Stack;
 let calls: BatchCalls;
 let inside: Inside;
+let stop: () => Promise<void>;
 /** The results of `input`, its counts, and the lines of each chunk. */
 let whole: string;
 let rows: Batch['rows'];
 let chunks: string[];
 
 beforeAll(async () => {
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: { BULK_CHUNK_BYTES: '600' } });
-  calls = new BatchCalls(stack);
-  inside = new Inside(stack);
+  ({ stack, calls, inside, stop } = await startBatchStack({
+    redisUrl: inject('redisUrl'),
+    env: { BULK_CHUNK_BYTES: '600' },
+  }));
   const id = await completed();
   ({ text: whole } = await calls.results(id));
   ({ rows } = (await calls.get(id)).body);
@@ -41,8 +43,7 @@ beforeAll(async () => {
   expect(chunks.length).toBeGreaterThan(5);
 });
 afterAll(async () => {
-  inside.close();
-  await stack.stop();
+  await stop();
   if (typeof s3 !== 'string') await s3.stop();
 });
 beforeEach(() => tellOnFailure(() => stack));

@@ -22,6 +22,7 @@ import {
   DISTURBED,
   expectUndisturbed,
   Inside,
+  startBatchStack,
   tellOnFailure,
 } from '../support/api/batches.ts';
 import { fragileModel } from '../support/models/fragile-model.ts';
@@ -37,17 +38,16 @@ describe('two revisions of one model', () => {
   let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
+  let stop: () => Promise<void>;
   /** By revision. */
   let undisturbed: Record<string, string>;
 
   beforeAll(async () => {
     folder = relabelled(SHIPPED, NEW);
-    stack = await Stack.start({
+    ({ stack, calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
       env: { ...DISTURBED, REVISION_GRACE_S: '1' },
-    });
-    calls = new BatchCalls(stack);
-    inside = new Inside(stack);
+    }));
     const id = await calls.submit(input.body);
     const { text } = await calls.results(id);
     old = (await calls.get(id)).body.model.revision!;
@@ -56,8 +56,7 @@ describe('two revisions of one model', () => {
     undisturbed = { [old]: text, [NEW]: relabel(text) };
   });
   afterAll(async () => {
-    inside.close();
-    await stack.stop();
+    await stop();
     rmSync(folder, { recursive: true });
   });
   beforeEach(() => tellOnFailure(() => stack));

@@ -3,8 +3,14 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { request, type ClientRequest } from 'node:http';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { BatchCalls, Inside, tellOnFailure, type Problem } from '../support/api/batches.ts';
-import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import {
+  type BatchCalls,
+  type Inside,
+  type Problem,
+  startBatchStack,
+  tellOnFailure,
+} from '../support/api/batches.ts';
+import { eventually, type Stack, type Process } from '../support/processes/stack.ts';
 
 const STORED = 2_000_000;
 const BATCH = 1_500_000;
@@ -15,8 +21,9 @@ let second: Process;
 let urls: string[];
 let calls: BatchCalls;
 let inside: Inside;
+let stop: () => Promise<void>;
 beforeAll(async () => {
-  stack = await Stack.start({
+  ({ stack, calls, inside, stop } = await startBatchStack({
     redisUrl: inject('redisUrl'),
     workers: 0,
     env: {
@@ -24,16 +31,13 @@ beforeAll(async () => {
       MAX_BATCH_BYTES: String(BATCH),
       UPLOAD_LEASE_S: String(LEASE_S),
     },
-  });
+  }));
   second = stack.startApi();
   urls = [stack.url, await second.ready];
-  calls = new BatchCalls(stack);
-  inside = new Inside(stack);
 });
 afterAll(async () => {
-  inside.close();
   await second.end();
-  await stack.stop();
+  await stop();
 });
 beforeEach(() => tellOnFailure(() => stack));
 

@@ -9,7 +9,7 @@ import { NDJSON } from '../support/api/batches.ts';
 import { Launcher } from '../support/processes/launcher.ts';
 import { freePort } from '../support/redis/redis.ts';
 import { SmallDisk } from '../support/storage/small-disk.ts';
-import { eventually } from '../support/processes/stack.ts';
+import { eventually, QUICK_START } from '../support/processes/stack.ts';
 
 const FULL = /redis +waiting: .*the disk is full: make room/;
 const UP = /^redis +redis-server, appendfsync always/gm;
@@ -32,12 +32,7 @@ describe.skipIf(typeof probe === 'string')(
       env = {
         DATA_DIR: dataDir,
         PORT: String(await freePort()),
-        METRICS_PORT: '0',
-        WORKER_PORT: '0',
-        WEBHOOK_HEALTH_PORT: '0',
-        MODEL_PROCESSES: '1',
-        BATCH_TOKENS: '256',
-        BULK_BATCH_TOKENS: '256',
+        ...QUICK_START,
         BULK_CHUNK_BYTES: '600',
         LOCK_DURATION_MS: '1500',
         STALLED_INTERVAL_MS: '1000',

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { Launcher } from '../support/processes/launcher.ts';
 import { freePort } from '../support/redis/redis.ts';
-import { eventually } from '../support/processes/stack.ts';
+import { eventually, QUICK_START } from '../support/processes/stack.ts';
 
 /** Below what an idle Redis uses. */
 const LIMIT_BYTES = 900_000;
@@ -27,12 +27,7 @@ async function start(env: Record<string, string>): Promise<string> {
   launcher = new Launcher({
     DATA_DIR: dataDir,
     PORT: String(await freePort()),
-    METRICS_PORT: '0',
-    WORKER_PORT: '0',
-    WEBHOOK_HEALTH_PORT: '0',
-    MODEL_PROCESSES: '1',
-    BATCH_TOKENS: '256',
-    BULK_BATCH_TOKENS: '256',
+    ...QUICK_START,
     ...env,
   });
   return (await launcher.says(/Amulet is ready on (\S+)/))[1]!;

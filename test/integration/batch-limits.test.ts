@@ -4,25 +4,20 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
-import { BatchCalls, Inside, type Problem } from '../support/api/batches.ts';
-import { eventually, Stack } from '../support/processes/stack.ts';
+import { type BatchCalls, type Inside, type Problem, startBatchStack } from '../support/api/batches.ts';
+import { eventually, type Stack } from '../support/processes/stack.ts';
 
 describe('a CSV header', () => {
-  let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
+  let stop: () => Promise<void>;
   beforeAll(async () => {
-    stack = await Stack.start({
+    ({ calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
       env: { MAX_CSV_COLUMNS: '1000', MAX_CSV_HEADER_BYTES: '8000' },
-    });
-    calls = new BatchCalls(stack);
-    inside = new Inside(stack);
+    }));
   });
-  afterAll(async () => {
-    inside.close();
-    await stack.stop();
-  });
+  afterAll(() => stop());
 
   const put = (id: string, number: number, body: string | Buffer<ArrayBuffer>, gzip = false) =>
     calls.call<Problem>(`/v1/batches/${id}/parts/${number}`, {
@@ -115,8 +110,9 @@ describe('what one key may have', () => {
   let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
+  let stop: () => Promise<void>;
   beforeAll(async () => {
-    stack = await Stack.start({
+    ({ stack, calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
       workers: 0,
       env: {
@@ -125,14 +121,9 @@ describe('what one key may have', () => {
         MAX_BATCH_PARTS: '4',
         MAX_KEPT_BATCHES: String(MAX_KEPT),
       },
-    });
-    calls = new BatchCalls(stack);
-    inside = new Inside(stack);
+    }));
   });
-  afterAll(async () => {
-    inside.close();
-    await stack.stop();
-  });
+  afterAll(() => stop());
 
   const open = (headers: Record<string, string> = {}) =>
     calls.call<Batch & Problem>('/v1/batches?open=true', { method: 'POST', headers });
@@ -226,22 +217,17 @@ describe('pieces of work of a batch', () => {
   const RECORD = '{"text":"so good"}\n';
   const detail =
     'a batch may have at most 4 chunks (MAX_BATCH_CHUNKS) of up to 4096 records; submit the input as several batches, or have MAX_BATCH_CHUNKS or BULK_CHUNK_BYTES raised';
-  let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
+  let stop: () => Promise<void>;
   beforeAll(async () => {
-    stack = await Stack.start({
+    ({ calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
       // A record makes a piece.
       env: { MAX_BATCH_CHUNKS: '4', BULK_CHUNK_BYTES: String(RECORD.length) },
-    });
-    calls = new BatchCalls(stack);
-    inside = new Inside(stack);
+    }));
   });
-  afterAll(async () => {
-    inside.close();
-    await stack.stop();
-  });
+  afterAll(() => stop());
 
   /** Records, and no end before `end` resolves. */
   function held(records: number, end: Promise<void>): ReadableStream<Uint8Array> {
@@ -311,16 +297,15 @@ describe('what an earlier version left', () => {
   let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
+  let stop: () => Promise<void>;
   beforeAll(async () => {
     // Megabytes in one call to Redis take longer than its deadline on a busy machine.
-    stack = await Stack.start({ redisUrl: inject('redisUrl'), env: { REDIS_TIMEOUT_MS: '30000' } });
-    calls = new BatchCalls(stack);
-    inside = new Inside(stack);
+    ({ stack, calls, inside, stop } = await startBatchStack({
+      redisUrl: inject('redisUrl'),
+      env: { REDIS_TIMEOUT_MS: '30000' },
+    }));
   });
-  afterAll(async () => {
-    inside.close();
-    await stack.stop();
-  });
+  afterAll(() => stop());
 
   const MB = 1_000_000;
   const csv = { 'content-type': 'text/csv' };

@@ -8,7 +8,7 @@ import { isDone } from '../../../src/shared/store/batches/batch-record.ts';
 import { BatchStore } from '../../../src/shared/store/batches/batch-store.ts';
 import { isFinal } from '../../../src/shared/contract/states.ts';
 import type { Batch, BatchPart } from '../../../src/shared/contract/batches.ts';
-import { eventually, type Process, type Stack } from '../processes/stack.ts';
+import { eventually, Stack, type Process, type StackOptions } from '../processes/stack.ts';
 import { goEmotions } from '../inputs/texts.ts';
 
 export { seeded } from '../inputs/random.ts';
@@ -278,4 +278,15 @@ export function tellOnFailure(stack: () => Stack | undefined, ...more: string[])
     const { api, workers = [], webhooks } = stack() ?? {};
     for (const process of [api, ...workers, webhooks]) if (process) console.log(process.output.slice(-2000));
   });
+}
+
+/** A stack for tests of batches. @returns also its calls, a look inside, and a function that stops all of them */
+export async function startBatchStack(options: StackOptions) {
+  const stack = await Stack.start(options);
+  const inside = new Inside(stack);
+  const stop = async (): Promise<void> => {
+    inside.close();
+    await stack.stop();
+  };
+  return { stack, calls: new BatchCalls(stack), inside, stop };
 }

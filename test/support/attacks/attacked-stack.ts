@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { keyLine, newKey } from '../../../src/shared/runtime/api-keys.ts';
 import type { LoopBlock } from '../processes/loop-probe.ts';
 import { freePort, OwnRedis } from '../redis/redis.ts';
-import { eventually, Process } from '../processes/stack.ts';
+import { eventually, Process, QUICK_START } from '../processes/stack.ts';
 
 export interface AttackedOptions {
   /** `--max-old-space-size` of the API, MB. */
@@ -47,13 +47,8 @@ export class AttackedStack {
       REDIS_URL: redis.url,
       REDIS_PREFIX: '{attacked}',
       PORT: '0',
-      METRICS_PORT: '0',
-      WORKER_PORT: '0',
-      WEBHOOK_HEALTH_PORT: '0',
       LOG_LEVEL: 'warn',
-      BATCH_TOKENS: '256',
-      BULK_BATCH_TOKENS: '256',
-      MODEL_PROCESSES: '1',
+      ...QUICK_START,
       BLOB_URL: `file:${path.join(this.disk, 'blobs')}`,
       API_KEYS: `${keyLine('mallory', this.keys.mallory)},${keyLine('alice', this.keys.alice)}`,
       WEBHOOK_SCHEMES: 'http',

@@ -61,6 +61,16 @@ export interface StackOptions {
   env?: Record<string, string>;
 }
 
+/** Settings with which the processes of a test start quickly, on free ports: without them, each worker measures for a second. */
+export const QUICK_START = {
+  METRICS_PORT: '0',
+  WORKER_PORT: '0',
+  WEBHOOK_HEALTH_PORT: '0',
+  BATCH_TOKENS: '256',
+  BULK_BATCH_TOKENS: '256',
+  MODEL_PROCESSES: '1',
+};
+
 /** An API and its workers, on a key prefix of their own. */
 export class Stack {
   readonly env: Record<string, string>;
@@ -77,14 +87,9 @@ export class Stack {
       REDIS_URL: redisUrl,
       REDIS_PREFIX: `{test-${randomBytes(5).toString('hex')}}`,
       PORT: '0',
-      METRICS_PORT: '0',
-      WORKER_PORT: '0',
-      WEBHOOK_HEALTH_PORT: '0',
       LOG_LEVEL: 'warn',
-      // Measuring takes a second per worker; the tests that are about it unset these.
-      BATCH_TOKENS: '256',
-      BULK_BATCH_TOKENS: '256',
-      MODEL_PROCESSES: '1',
+      // Tests about calibration unset its token counts.
+      ...QUICK_START,
       BLOB_URL: `file:${this.blobFolder}`,
       ...env,
     };
