@@ -203,7 +203,9 @@ describe('what one key may have', () => {
     const { batches } = (await calls.call<{ batches: Batch[] }>('/v1/batches')).body;
     for (const { id } of batches) await calls.remove(id);
     const sizes = async () => {
-      const all = await Promise.all((await keys()).map((key) => inside.redis.memory('USAGE', key)));
+      const all = await Promise.all(
+        (await keys()).map((key) => inside.redis.memory('USAGE', key, 'SAMPLES', 0)),
+      );
       return all.reduce<number>((sum, size) => sum + (size ?? 0), 0);
     };
     const before = await sizes();

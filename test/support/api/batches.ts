@@ -215,7 +215,7 @@ export class Inside {
   /** Bytes of everything that Redis keeps about a batch itself. */
   async bytes(id: string): Promise<number> {
     const keys = await this.redis.keys(`${this.#prefix}:batch:${id}*`);
-    const sizes = await Promise.all(keys.map((key) => this.redis.memory('USAGE', key)));
+    const sizes = await Promise.all(keys.map((key) => this.redis.memory('USAGE', key, 'SAMPLES', 0)));
     return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
   }
 
