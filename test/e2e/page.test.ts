@@ -90,7 +90,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
   };
 
   describe('one text', () => {
-    test('has its labels as bars, the way of its job, and a command that does the same', async () => {
+    test('shows labels as bars, the states of the job, and the same request as a curl command', async () => {
       const page = await pages.open(stack.url);
       const text = `it's "utterly" charming, $HOME \`id\` \\ 🎬\nsecond line`;
       await classify(page, text);
@@ -109,7 +109,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(JSON.parse(words[words.indexOf('-d') + 1]!)).toEqual({ text, top_k: null });
     });
 
-    test('that the model knows only in part, or not at all: what share, and why there is no label', async () => {
+    test('with tokens unknown to the model: shows their share, or why there is no label', async () => {
       const page = await pages.open(stack.url);
       await classify(page, 'what a joy 😀');
       await ended(page, 'job-path');
@@ -121,7 +121,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.locator('.bars .label').count()).toBe(0);
     });
 
-    test('is sent by Ctrl + Enter, with the keyboard alone', async () => {
+    test('is submitted with Ctrl + Enter, by keyboard alone', async () => {
       const page = await pages.open(stack.url);
       await page.keyboard.press('Tab');
       await page.keyboard.press('Enter');
@@ -130,7 +130,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await seen(page, 'NEGATIVE');
     });
 
-    test('is never HTML, and neither are labels', async () => {
+    test('is never parsed as HTML, and neither are labels', async () => {
       const page = await pages.open(stack.url);
       await page.getByLabel('Model').first().selectOption('hostile');
       await classify(page, HOSTILE);
@@ -141,7 +141,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.title()).toBe('Amulet: labels for your texts');
     });
 
-    test('that is refused: which field, and why', async () => {
+    test('that is refused: shows the field and the reason', async () => {
       const page = await pages.open(stack.url);
       await classify(page, '   ');
       await seen(page, /^text: .* white space/);
@@ -155,7 +155,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.locator('#labels').isHidden()).toBe(true);
     });
 
-    test('waits for a worker, and can be canceled', async () => {
+    test('waits for a worker, and can be canceled meanwhile', async () => {
       await hostile.end();
       const page = await pages.open(stack.url);
       await page.getByLabel('Model').first().selectOption('hostile');
@@ -166,7 +166,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await states(page, 'job-path')).toEqual(['queued', 'canceled']);
     });
 
-    test('without a network: says so, and works when it is back', async () => {
+    test('without a network: shows the problem, and works once the network is back', async () => {
       const page = await pages.open(stack.url);
       await page.context().setOffline(true);
       await classify(page, 'fine');
@@ -179,7 +179,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
   });
 
   describe('a file', () => {
-    test('compressed, dropped: its texts are found, and its labels downloaded', async () => {
+    test('gzipped and dropped: the text field is found, and the labels are downloaded', async () => {
       const page = await pages.open(stack.url);
       const content = gzipSync(file(300)).toString('base64');
       const data = await page.evaluateHandle(`(() => {
@@ -209,7 +209,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(new URL(page.url()).hash).toBe('');
     });
 
-    test('shows its progress, also after a reload, and the queue; canceled, it keeps what is finished', async () => {
+    test('shows its progress, also after a reload; once canceled, finished labels remain', async () => {
       const page = await pages.open(stack.url);
       await choose(page, 'many.csv', file(30_000));
       await start(page);
@@ -227,7 +227,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(content.startsWith('{"line":2,')).toBe(true);
     });
 
-    test('can be kept from being uploaded to its end', async () => {
+    test('can be canceled during its upload', async () => {
       const page = await pages.open(stack.url);
       const network = await page.context().newCDPSession(page);
       await network.send('Network.enable');
@@ -243,7 +243,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(new URL(page.url()).hash).toBe('');
     });
 
-    test('that is refused: why, and another try', async () => {
+    test('that is refused: shows the reason, and can be tried again', async () => {
       const page = await pages.open(stack.url);
       await choose(page, 'few.csv', file(3));
       await page.getByLabel('Field with the text').fill('texts');
@@ -254,7 +254,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await ended(page, 'batch-path');
     });
 
-    test('of which no row has a label: the first errors, and nothing that looks like success', async () => {
+    test('whose rows all fail: shows the first errors, and nothing that looks like success', async () => {
       const page = await pages.open(stack.url);
       await choose(page, 'blank.csv', Buffer.from(`id,text\n${'1, \n'.repeat(40)}`));
       await start(page);
@@ -283,7 +283,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.locator('progress.failed').count()).toBe(0);
     });
 
-    test('that looks like another one is said to be, before it is sent; semicolons can be chosen', async () => {
+    test('in another format than its name says: warns before the upload, and semicolons can be chosen', async () => {
       const page = await pages.open(stack.url);
       await choose(page, 'in.jsonl', Buffer.from('[\n{"text":"a"},\n{"text":"b"}\n]\n'));
       await seen(
@@ -304,7 +304,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.locator('#batch-curl').textContent()).toContain('/v1/batches?delimiter=%3B');
     });
 
-    test('a batch that is gone is said to be', async () => {
+    test('a removed batch: says that it is not there', async () => {
       const page = await pages.open(`${stack.url}/#batch=019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm`);
       await seen(page, 'No such batch');
       await page.getByRole('button', { name: 'Another file' }).click();
@@ -318,7 +318,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await page.getByRole('button', { name: 'Use this key' }).click();
     };
 
-    test('asks for one, keeps it in this tab alone, shows it nowhere, and forgets it', async () => {
+    test('asks for a key, keeps it in this tab only, shows it nowhere, and forgets it', async () => {
       const page = await pages.open(locked.url);
       await enter(page, newKey());
       await seen(page, 'This key is not known here.');
@@ -369,7 +369,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(content.trimEnd().split('\n')).toHaveLength(3);
     });
 
-    test('too many requests: when to try again', async () => {
+    test('too many requests: shows when to try again', async () => {
       const page = await pages.open(locked.url);
       await enter(page, keys.slow);
       await page.locator('#stat-workers', { hasText: /\d/ }).waitFor();
@@ -379,7 +379,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
     });
   });
 
-  describe('for everybody', () => {
+  describe('accessibility', () => {
     const violations = async (page: Page) => {
       if (!(await page.evaluate('"axe" in globalThis'))) await page.evaluate(axe.source);
       const { violations } = await page.evaluate<axe.AxeResults>('axe.run()');
@@ -399,13 +399,13 @@ describe.skipIf(chromium === undefined)('the page', () => {
       }
     };
 
-    test('the page is accessible before anything was done', async () => {
+    test('the page at first', async () => {
       const page = await pages.open(stack.url);
       await page.locator('#stat-workers', { hasText: /\d/ }).waitFor();
       await inspect(page);
     });
 
-    test('and with results and problems', async () => {
+    test('the page with results and problems', async () => {
       const page = await pages.open(stack.url);
       await classify(page, 'fine');
       await ended(page, 'job-path');
@@ -417,7 +417,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await inspect(page);
     });
 
-    test('and with the question for a key', async () => {
+    test('the page with the dialog for a key', async () => {
       const page = await pages.open(locked.url);
       await page.getByLabel('API key', { exact: true }).waitFor();
       expect(await violations(page)).toEqual([]);

@@ -1,4 +1,4 @@
-/** Blobs of a batch that are cut short, altered or lost on disk: nothing of it is taken for data, and the batch says so. */
+/** Blobs of a batch that are cut short, altered or lost on disk: they are never used as data, and the batch reports the damage. */
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -110,7 +110,7 @@ async function expectRepair(id: string): Promise<void> {
 
 describe('results of a chunk', () => {
   test.each(Object.entries(damage))(
-    '%s: the answer breaks off before it, and resume repairs it',
+    '%s: the response breaks off before them, and resume repairs them',
     async (_, harm) => {
       const id = await completed();
       harm(await resultsFile(id, DAMAGED));
@@ -120,7 +120,7 @@ describe('results of a chunk', () => {
   );
 
   test.each(['is cut inside a line', 'is cut between two lines', 'is missing'] as const)(
-    'of a version that recorded no checksum, %s: found as well',
+    'of a version without checksums, %s: the damage is found',
     async (kind) => {
       const id = await completed();
       await inside.redis.del(`${stack.prefix}:batch:${id}:checksums`);
@@ -131,7 +131,7 @@ describe('results of a chunk', () => {
     },
   );
 
-  test('a reader that comes back with `after` inside the damaged chunk gets nothing of it', async () => {
+  test('a reader that continues with `after` inside the damaged chunk gets none of its rows', async () => {
     const id = await completed();
     damage['has another label, of the same length'](await resultsFile(id, DAMAGED));
     const after = lineIn(DAMAGED);
@@ -141,7 +141,7 @@ describe('results of a chunk', () => {
     expect(await calls.results(id, `?after=${behind + 1}`)).toMatchObject({ end: 'clean' });
   });
 
-  test('the typed client ends with the reason, after the rows before it', async () => {
+  test('the typed client yields the rows before the damage, then throws with the reason', async () => {
     const id = await completed();
     damage['is cut inside a line'](await resultsFile(id, DAMAGED));
     const lines: number[] = [];
@@ -155,7 +155,7 @@ describe('results of a chunk', () => {
     expect(lines.length).toBe(before().split('\n').length - 1);
   });
 
-  test('a chunk is counted with the checksum of what is stored', async () => {
+  test('a chunk is counted with the checksum of the stored results', async () => {
     const id = await completed();
     const bytes = await inside.store.chunks.checksums(id, 0, chunks.length);
     for (const [chunk, text] of chunks.entries()) {
@@ -167,7 +167,7 @@ describe('results of a chunk', () => {
     expect(await inside.redis.keys(`${stack.prefix}:batch:${id}*`)).toEqual([]);
   });
 
-  test('damaged before it was counted: a worker writes it again', async () => {
+  test('damaged before the chunk was counted: a worker writes them again', async () => {
     const id = await completed();
     const file = await resultsFile(id, DAMAGED);
     const key = `${stack.prefix}:batch:${id}`;
@@ -232,7 +232,7 @@ describe('the input', () => {
     ['with too few chunks', 'manifest', /chunks instead of/, listed(({ parts }) => (parts[0]!.chunks = 1))],
     ['without parts', 'manifest', /chunks instead of/, listed(({ parts }) => parts.splice(0))],
   ])(
-    '%s %s: the batch fails and says so, and goes on when the file is back',
+    '%s %s: the batch fails with the reason, and continues once the file is back',
     async (_, name, message, harm) => {
       const worker = stack.workers[0]!.child;
       worker.kill('SIGSTOP');
@@ -264,7 +264,7 @@ describe('the input', () => {
     },
   );
 
-  test('is not needed to read results from their beginning', async () => {
+  test('is not needed to read results from the first one on', async () => {
     const id = await completed();
     writeFileSync(only(id, 'manifest'), 'garbage');
     expect(await calls.results(id, '')).toEqual({ end: 'clean', text: whole });
@@ -278,7 +278,7 @@ describe('the input', () => {
 });
 
 test.skipIf(typeof s3 === 'string')(
-  `results in S3 are compared as well (${typeof s3 === 'string' ? `skipped: ${s3}` : s3.name})`,
+  `results in S3 are compared with their checksums, too (${typeof s3 === 'string' ? `skipped: ${s3}` : s3.name})`,
   async () => {
     if (typeof s3 === 'string') return;
     const url = new URL(s3.url);

@@ -1,4 +1,4 @@
-/** Batches under weights that are replaced, and under texts that the model dies of. */
+/** Batches while their model is replaced, and with texts that crash the model. */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -96,7 +96,7 @@ describe('two revisions of one model', () => {
     });
   };
 
-  test('at once: every batch is labelled by one of them, and its workers leave nothing else', async () => {
+  test('served at once: each batch is labelled by one of them alone', async () => {
     await startNew();
     const { models } = (await calls.call<{ models: Model[] }>('/v1/models')).body;
     expect(models).toMatchObject([{ name: 'sst2-minilm', workers: 2 }]);
@@ -110,7 +110,7 @@ describe('two revisions of one model', () => {
     }
   });
 
-  test('one gone for good: its batches fail, can be begun again with the other, or go on when it is back', async () => {
+  test('one gone for good: its batches fail, and can be restarted with the other or resumed when it is back', async () => {
     // Only the old one may begin.
     await Promise.all(stack.workers.splice(1).map((worker) => worker.end()));
     const [first, second] = [await calls.submit(input.body), await calls.submit(input.body)];
@@ -142,7 +142,7 @@ describe('two revisions of one model', () => {
   });
 });
 
-describe('the worker in this process', () => {
+describe('a worker inside the test process', () => {
   const MODEL = { name: 'fragile', revision: 'r1' };
   let stack: Stack;
   let pool: EnginePool;
@@ -198,7 +198,7 @@ describe('the worker in this process', () => {
     await stack.stop();
   });
 
-  test('texts that the model dies of are errored rows in their places; all others are labelled', async () => {
+  test('texts that crash the model are error rows in their places; all others are labelled', async () => {
     const texts = Array.from({ length: 200 }, (_, i) =>
       i % 50 === 20 ? `crash ${i}` : i % 50 === 30 ? `throw ${i}` : `text ${i}`,
     );
@@ -227,7 +227,7 @@ describe('the worker in this process', () => {
     expect(pool.restarts).toBeGreaterThanOrEqual(4);
   });
 
-  test('a chunk for weights that are gone does not stay in their queue when its batch ends at that moment', async () => {
+  test('a chunk for a revision that is gone leaves its queue when the batch ends at that moment', async () => {
     const calls = new BatchCalls(stack);
     const { redis, store } = inside;
     const { prefix } = stack;
@@ -243,7 +243,7 @@ describe('the worker in this process', () => {
     await eventually(async () => ((await inside.chunkJobs(id)).length === 0 ? true : undefined));
   });
 
-  test('a chunk whose worker died after it was counted does not stay in a queue without workers', async () => {
+  test('a chunk whose worker died after counting it leaves a queue without workers', async () => {
     const calls = new BatchCalls(stack);
     const { redis, store } = inside;
     const { prefix } = stack;

@@ -1,4 +1,4 @@
-/** MAX_STORED_BYTES and MAX_BATCH_BYTES while uploads go on: what is stored never passes them, whoever dies. */
+/** MAX_STORED_BYTES and MAX_BATCH_BYTES during concurrent uploads: stored bytes never exceed them, even if an API is killed. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { request, type ClientRequest } from 'node:http';
 import path from 'node:path';
@@ -53,10 +53,10 @@ function bytesOnDisk(): number {
     );
 }
 
-/** So many bytes of records. */
+/** Records of `bytes` bytes in all. */
 const records = (bytes: number) => `${JSON.stringify({ text: 'x'.repeat(88) })}\n`.repeat(bytes / 100);
 
-/** An upload that sends what it is told to. */
+/** An upload that the test sends piece by piece. */
 class HeldUpload {
   readonly answer: Promise<{ status: number; code: string | undefined }>;
   readonly #request: ClientRequest;
@@ -99,7 +99,7 @@ const nothingReserved = () =>
   eventually(async () => ((await inside.store.reservations.reservedBytes()) === 0 ? true : undefined));
 
 describe('parallel uploads', () => {
-  test('to several instances never store more than all batches may have', async () => {
+  test('to several instances never exceed MAX_STORED_BYTES', async () => {
     const ids = await Promise.all(Array.from({ length: 10 }, () => calls.open()));
     const uploads = ids.map((id, i) => new HeldUpload(urls[i % 2]!, id, 1));
     // 12 MB in all, in turn, so that they all get some of the room.
@@ -118,7 +118,7 @@ describe('parallel uploads', () => {
     for (const id of ids) await calls.remove(id);
   });
 
-  test('to one batch never store more than it may have', async () => {
+  test('to one batch never exceed MAX_BATCH_BYTES', async () => {
     const id = await calls.open();
     const uploads = [1, 2, 3].map((number) => new HeldUpload(urls[number % 2]!, id, number));
     for (const upload of uploads) {
@@ -140,7 +140,7 @@ describe('parallel uploads', () => {
     await calls.remove(id);
   });
 
-  test('of a part that is there store nothing', async () => {
+  test('of a part that is stored already store nothing', async () => {
     const id = await calls.open();
     expect((await calls.putPart(id, 1, records(1_000_000))).status).toBe(201);
     const uploads = Array.from({ length: 8 }, (_, i) => new HeldUpload(urls[i % 2]!, id, 1));
@@ -161,7 +161,7 @@ describe('parallel uploads', () => {
   });
 });
 
-test('an upload that stalls keeps its room for longer than a lease; one that is cut gives it back', async () => {
+test('a stalled upload keeps its reservation for longer than a lease; an interrupted one releases it', async () => {
   const [held, other] = [await calls.open(), await calls.open()];
   const upload = new HeldUpload(urls[0]!, held, 1);
   upload.send(1_400_000);
@@ -178,7 +178,7 @@ test('an upload that stalls keeps its room for longer than a lease; one that is 
   for (const id of [held, other]) await calls.remove(id);
 });
 
-test('what a killed instance had reserved is free when its lease is over', async () => {
+test('a reservation of a killed instance is released when its lease expires', async () => {
   const [lost, other] = [await calls.open(), await calls.open()];
   const doomed = stack.startApi();
   const upload = new HeldUpload(await doomed.ready, lost, 1);

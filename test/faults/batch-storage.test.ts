@@ -1,4 +1,4 @@
-/** Batches whose blob store vanishes, fills up or loses data, and what happens at every limit of room and time. */
+/** Batches whose blob store vanishes, fills up or loses data, and batches at each limit of space and time. */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -75,7 +75,7 @@ function expectProblem({ status, headers, body }: Answer<Problem>, expected: [nu
 }
 
 describe('the blob store', () => {
-  test('vanishes and comes back: the batch says so, waits, and goes on by itself', async () => {
+  test('vanishes and comes back: the batch reports it, waits, and continues by itself', async () => {
     const id = await calls.submit(input.body);
     await calls.progress(id);
     const away = `${stack!.blobFolder}-away`;
@@ -97,7 +97,7 @@ describe('the blob store', () => {
     await expectUndisturbed(calls, inside, id, input, undisturbed);
   });
 
-  test('loses the input: the batch fails, says so, and goes on when it is back', async () => {
+  test('loses the input: the batch fails with the reason, and continues once the input is back', async () => {
     const id = await calls.submit(input.body);
     await calls.progress(id);
     const parts = path.join(calls.folder(id), 'parts');
@@ -125,7 +125,7 @@ describe('the blob store', () => {
   });
 });
 
-test('the counter of stored bytes is exact when everything has ended and is removed', async () => {
+test('the counter of stored bytes is exact after all batches are removed', async () => {
   const { body } = await calls.call<{ batches: Batch[] }>('/v1/batches?limit=100');
   expect(await inside.store.reservations.storedBytes()).toBe(
     body.batches.reduce((sum, batch) => sum + batch.input.bytes, 0),
@@ -138,7 +138,7 @@ test('the counter of stored bytes is exact when everything has ended and is remo
 describe('quotas', () => {
   beforeAll(() => use({ workers: 0, env: { MAX_BATCH_BYTES: '100000', MAX_STORED_BYTES: '200000' } }));
 
-  test('of a batch: 413 in the middle of an upload, and nothing is left of it', async () => {
+  test('of a batch: 413 during the upload, which leaves nothing stored', async () => {
     expectProblem(await calls.post(streamed(records(150_000))), [413, 'body_too_large']);
     const id = await calls.open();
     expect((await calls.putPart(id, 1, streamed(records(60_000)))).status).toBe(201);
@@ -153,7 +153,7 @@ describe('quotas', () => {
     expect(unfinishedFiles()).toEqual([]);
   });
 
-  test('of a batch, with two uploads at once: one gets the room', async () => {
+  test('of a batch, with two uploads at once: only one is stored', async () => {
     const id = await calls.open();
     const answers = await Promise.all([1, 2].map((part) => calls.putPart(id, part, records(60_000))));
     // 413 once the first is there; while it is on its way, it may still fail.
@@ -162,7 +162,7 @@ describe('quotas', () => {
     await calls.remove(id);
   });
 
-  test('of all batches: 429 with Retry-After, until one is removed', async () => {
+  test('of all batches: 429 with Retry-After, until a batch is removed', async () => {
     const ids = [await calls.open(), await calls.open(), await calls.open()] as const;
     for (const id of ids.slice(0, 2)) {
       expect((await calls.putPart(id, 1, records(90_000))).status).toBe(201);
@@ -180,7 +180,7 @@ describe('quotas', () => {
   });
 });
 
-test('expiry: an open batch loses its data when no part comes, any other when its time is up', async () => {
+test('expiry: an open batch loses its data when no part is uploaded, any other batch after BATCH_TTL_S', async () => {
   await use({ workers: 0, env: { OPEN_BATCH_TTL_S: '1', BATCH_TTL_S: '3' } });
   const [open, canceled, queued] = [await calls.open(), await calls.open(), await calls.open()];
   for (const id of [open, canceled, queued]) await calls.putPart(id, 1, records(1000));
@@ -212,7 +212,7 @@ test('expiry: an open batch loses its data when no part comes, any other when it
   expect(unfinishedFiles()).toEqual([]);
 });
 
-test('an upload that takes longer than a batch stays open without one', async () => {
+test('an upload longer than OPEN_BATCH_TTL_S keeps its batch open', async () => {
   await use({ workers: 0, env: { OPEN_BATCH_TTL_S: '1' } });
   const id = await calls.open();
   async function* slowly() {
@@ -244,7 +244,7 @@ describe('a full Redis', () => {
     await full.stop();
   });
 
-  test('503 redis_full and nothing half-done; a running batch goes on when there is room again', async () => {
+  test('gives 503 redis_full and leaves nothing half done; a running batch continues once memory is free', async () => {
     const [ready, empty, unwanted] = [await calls.open(), await calls.open(), await calls.open()];
     await calls.putPart(ready, 1, input.body);
     const running = await calls.submit(input.body);
@@ -306,9 +306,9 @@ describe(`a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`, 
   describe.each(['0', 'auto'])('MIN_FREE_DISK_BYTES=%s', (minFree) => {
     beforeAll(() => use({ env: { ...env, MIN_FREE_DISK_BYTES: minFree } }));
 
-    test('refuses an upload with 507 and keeps nothing of it', () => expectRefusal(4_000_000));
+    test('refuses an upload with 507 and stores none of it', () => expectRefusal(4_000_000));
 
-    test('keeps the results waiting: the batch says so, and goes on when there is room', async () => {
+    test('delays the results: the batch reports it, and continues once there is space', async () => {
       const id = await calls.submit(input.body);
       await calls.progress(id);
       const filler = disk.fill();
@@ -321,7 +321,7 @@ describe(`a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`, 
     });
   });
 
-  test('a reserve: uploads leave it, results half of it', async () => {
+  test('MIN_FREE_DISK_BYTES: uploads leave all of it free, results half of it', async () => {
     await use({ env: { ...env, MIN_FREE_DISK_BYTES: '1000000' } });
     // There would be room for it.
     await expectRefusal(1_300_000);

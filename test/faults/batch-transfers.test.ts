@@ -1,4 +1,4 @@
-/** Uploads and downloads of batches that break off, stand still, crawl, are refused, or are not read. */
+/** Uploads and downloads of batches that are interrupted, stalled, slow, refused, or not read. */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
@@ -78,7 +78,7 @@ async function expectNothingLeft(...except: string[]): Promise<void> {
 }
 
 describe('an upload', () => {
-  test('cut off by its client leaves nothing behind, and nobody is alarmed', async () => {
+  test('interrupted by its client leaves nothing stored, and logs no error', async () => {
     const id = await calls.open();
     const half = gzipSync(LINE.repeat(10_000)).subarray(0, 300);
     const beginnings: [string, string | Buffer][] = [
@@ -105,7 +105,7 @@ describe('an upload', () => {
     expect(complaints(stack.api)).toEqual([]);
   });
 
-  test('that stands still is given up with 408', async () => {
+  test('that stalls is ended with 408', async () => {
     const id = await calls.open();
     for (const head of [upload('/v1/batches'), upload(`/v1/batches/${id}/parts/1`, undefined, 'PUT')]) {
       const { socket, answer, closed } = byHand(head);
@@ -118,7 +118,7 @@ describe('an upload', () => {
     await calls.remove(id);
   });
 
-  test('that crawls is not cut, however long it takes', async () => {
+  test('that is slow is not ended, however long it takes', async () => {
     // The server has Node's limits a hundred times as tight: what is not even a request ends after a second.
     const nothing = byHand('POST /v1/batches HTTP/1.1\r\nHost: ');
     await nothing.closed;
@@ -136,7 +136,7 @@ describe('an upload', () => {
   });
 });
 
-describe('a refusal while the client still sends', () => {
+describe('a refusal while the client is still sending', () => {
   let kept: string;
   beforeAll(async () => {
     kept = await calls.open();
@@ -159,7 +159,7 @@ describe('a refusal while the client still sends', () => {
   }
 
   test.each(CASES)(
-    '%s reaches fetch, and the next request',
+    '%s reaches a fetch client, whose next request works',
     async (_, { url, method, type, status, code }) => {
       const target = url.replace('KEPT', kept);
       let sent = 0;
@@ -200,7 +200,7 @@ describe('a refusal while the client still sends', () => {
     expect(uploaded).toBeLessThan(200 * MB);
   });
 
-  test('closes the connection of a client that does not stop, without reading on', async () => {
+  test('closes the connection of a client that keeps sending, without reading further', async () => {
     const { socket, answer, closed } = byHand(upload('/v1/batches', `Content-Length: ${1000 * MB}`));
     const piece = Buffer.from(LINE.repeat(2000));
     const send = () => {
@@ -230,7 +230,7 @@ describe('results', () => {
     return { id, download };
   }
 
-  test('break off visibly when a blob cannot be read', async () => {
+  test('break off with an error for the client when a blob cannot be read', async () => {
     const id = await calls.submit(input.body);
     const { model } = await calls.finished(id);
     rmSync(path.join(calls.folder(id), 'results', model.revision!, '40'));
@@ -245,7 +245,7 @@ describe('results', () => {
     await calls.remove(id);
   });
 
-  test('end for a follower whose batch is removed, but not as if that was all', async () => {
+  test('break off with an error for a follower whose batch is removed', async () => {
     const { id, download } = await followed();
     const inside = new Inside(stack);
     await inside.store.remove(id);
@@ -259,42 +259,45 @@ describe('results', () => {
     await calls.remove(other.id);
   });
 
-  test.skipIf(process.platform !== 'linux')('are not read ahead of a client that does not read', async () => {
-    const id = await calls.submit(LINE);
-    const { model } = await calls.finished(id);
-    const size = 256 * MB;
-    const results = path.join(calls.folder(id), 'results', model.revision!, '0');
-    truncateSync(results, size);
-    // What was stored, so that it is sent; it is read once before, to be compared.
-    const inside = new Inside(stack);
-    await inside.recordChecksum(id, readFileSync(results));
-    inside.close();
-    const readBytes = () => {
-      const counters = readFileSync(`/proc/${stack.api.child.pid}/io`, 'utf8');
-      return Number(/^rchar: (\d+)/.exec(counters)![1]);
-    };
-    const before = readBytes();
-    const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
-    socket.pause();
-    socket.write(`GET /v1/batches/${id}/results HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
-    // Until it stands still, though the server is quick enough to answer 50 other requests meanwhile.
-    let last = before;
-    for (let answered = 0; answered < 50; answered++) {
-      await calls.get(id);
-      const now = readBytes();
-      if (now - before < size + MB || now - last > 0.1 * MB) answered = 0;
-      last = now;
-    }
-    expect(readBytes() - before).toBeLessThan(size + 32 * MB);
-    let received = 0;
-    socket.on('data', (data: Buffer) => (received += data.length));
-    socket.resume();
-    await once(socket, 'close');
-    expect(received).toBeGreaterThan(size);
-    await calls.remove(id);
-  });
+  test.skipIf(process.platform !== 'linux')(
+    'are not read further than a client that stops reading',
+    async () => {
+      const id = await calls.submit(LINE);
+      const { model } = await calls.finished(id);
+      const size = 256 * MB;
+      const results = path.join(calls.folder(id), 'results', model.revision!, '0');
+      truncateSync(results, size);
+      // What was stored, so that it is sent; it is read once before, to be compared.
+      const inside = new Inside(stack);
+      await inside.recordChecksum(id, readFileSync(results));
+      inside.close();
+      const readBytes = () => {
+        const counters = readFileSync(`/proc/${stack.api.child.pid}/io`, 'utf8');
+        return Number(/^rchar: (\d+)/.exec(counters)![1]);
+      };
+      const before = readBytes();
+      const socket = connect(Number(new URL(stack.url).port), '127.0.0.1');
+      socket.pause();
+      socket.write(`GET /v1/batches/${id}/results HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+      // Until it stands still, though the server is quick enough to answer 50 other requests meanwhile.
+      let last = before;
+      for (let answered = 0; answered < 50; answered++) {
+        await calls.get(id);
+        const now = readBytes();
+        if (now - before < size + MB || now - last > 0.1 * MB) answered = 0;
+        last = now;
+      }
+      expect(readBytes() - before).toBeLessThan(size + 32 * MB);
+      let received = 0;
+      socket.on('data', (data: Buffer) => (received += data.length));
+      socket.resume();
+      await once(socket, 'close');
+      expect(received).toBeGreaterThan(size);
+      await calls.remove(id);
+    },
+  );
 
-  test('break off visibly when the API is killed, or stops', async () => {
+  test('break off with an error for the client when the API is killed or stops', async () => {
     const { id, download } = await followed();
     await stack.api.end('SIGKILL');
     expectBroken(await download);

@@ -83,7 +83,7 @@ async function killRedis(): Promise<void> {
   await redis.restart();
 }
 
-test('workers killed at random moments: the same bytes, nothing counted twice', async () => {
+test('workers are killed at random moments: the same bytes, nothing counted twice', async () => {
   const id = await calls.submit(input.body);
   await disturb(id, 5, async () => {
     await moment(0, 300);
@@ -98,7 +98,7 @@ async function modelsOf(worker: Process): Promise<{ model_pids: number[]; model_
   return (await answer.json()) as { model_pids: number[]; model_restarts: number };
 }
 
-test('model processes killed under their worker: the same bytes', async () => {
+test('model processes are killed: the same bytes', async () => {
   await Promise.all(stack.workers.map((worker) => worker.ready));
   const id = await calls.submit(input.body);
   const worker = stack.workers[0]!;
@@ -118,7 +118,7 @@ test('model processes killed under their worker: the same bytes', async () => {
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
-test('a worker frozen for so long that another does its chunks: they are not counted again', async () => {
+test('a worker is frozen until another one processes its chunks: they are counted once', async () => {
   const [frozen, other] = stack.workers as [Process, Process];
   await Promise.all([frozen.ready, other.ready]);
   const [model] = (await modelsOf(other)).model_pids;
@@ -165,7 +165,7 @@ function slowly(body: Uint8Array): ReadableStream<Uint8Array> {
   return ReadableStream.from(pieces());
 }
 
-test('the API killed during uploads and runs: what it acknowledged is there, the rest can be repeated', async () => {
+test('the API is killed during uploads and runs: acknowledged batches are there, the rest can be repeated', async () => {
   const enough = new AbortController();
   let kills = 0;
   const reaper = (async () => {
@@ -206,7 +206,7 @@ test('the API killed during uploads and runs: what it acknowledged is there, the
   await expectUndisturbed(calls, inside, other, small, resultsOf(small));
 });
 
-test('chunks that a crash kept out of the queue are put there', async () => {
+test('chunks that a crash kept out of the queue are enqueued', async () => {
   // As an API does that dies between completing a batch and adding its first chunks…
   const completed = await calls.open();
   await calls.putPart(completed, 1, small.body);
@@ -226,7 +226,7 @@ test('chunks that a crash kept out of the queue are put there', async () => {
   }
 });
 
-test('Redis killed and started again on its data: the same bytes', async () => {
+test('Redis is killed and restarted with its data: the same bytes', async () => {
   const id = await calls.submit(input.body);
   await disturb(id, 3, async () => {
     await moment(0, 300);
@@ -235,7 +235,7 @@ test('Redis killed and started again on its data: the same bytes', async () => {
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
-test('SIGTERM: chunks in hand are finished or go back at once, and another worker goes on', async () => {
+test('SIGTERM: a worker finishes its chunks or returns them at once, and another one continues', async () => {
   // A lock that nobody gave back would outlast this test.
   const patient = await Stack.start({
     redisUrl: redis.url,
@@ -260,7 +260,7 @@ test('SIGTERM: chunks in hand are finished or go back at once, and another worke
   }
 });
 
-test('all of this in any order: the same bytes', async () => {
+test('all these faults in random order: the same bytes', async () => {
   const id = await calls.submit(input.body);
   const faults = {
     workerKilled: () => endWorker('SIGKILL'),
@@ -294,7 +294,7 @@ test('all of this in any order: the same bytes', async () => {
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
-test('a batch of 2000 chunks has a window of them in Redis, and is small there itself', async () => {
+test('a batch of 2000 chunks has only a window of them in Redis, and its own keys stay small', async () => {
   // 2 × (1 model process + 1) for each worker. Those killed earlier count for a few seconds, new ones not at once.
   const running = stack.workers.map(({ child }) => String(child.pid)).sort();
   await eventually(async () => {

@@ -1,4 +1,4 @@
-/** `npm start` with real processes on a disk that fills up: nothing acknowledged is lost, and all goes on by itself. */
+/** `npm start` on a disk that fills up: no acknowledged work is lost, and everything continues by itself. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -74,7 +74,7 @@ describe.skipIf(typeof probe === 'string')(
       });
     const timesUp = () => launcher.output.match(UP)?.length ?? 0;
 
-    /** Everything acknowledged reaches its end. */
+    /** Expects that all acknowledged work is finished. */
     async function expectAllDone(jobs: readonly string[], batch: string, rows: number): Promise<void> {
       for (const id of jobs) {
         await eventually(async () =>
@@ -90,7 +90,7 @@ describe.skipIf(typeof probe === 'string')(
       expect(results.trimEnd().split('\n').length).toBe(rows);
     }
 
-    test('while jobs, an upload and a batch are under way: Redis ends, waits for room, and all goes on', async () => {
+    test('filled during jobs, an upload and a batch: Redis ends, waits for space, and all work continues', async () => {
       await start();
       const jobs: string[] = [];
       const refusals = new Set<string>();
@@ -121,7 +121,7 @@ describe.skipIf(typeof probe === 'string')(
 
       const filler = disk.fill();
       await launcher.says(FULL);
-      // The API is there all the time, and says what is the matter.
+      // The API runs all the time and reports the problem.
       expect((await postBatch(10))?.status).toBeGreaterThanOrEqual(500);
       expect((await fetch(`${url}/health/live`)).status).toBe(200);
       const acknowledged = jobs.length;
@@ -132,13 +132,13 @@ describe.skipIf(typeof probe === 'string')(
       await Promise.all(callers);
       end();
       const upload = await held;
-      // It was taken after all, when Redis was back in time: its 50,000 rows would still be worked on.
+      // The upload was accepted when Redis came back in time. Its 50,000 rows would delay the test.
       if (upload?.status === 202) {
         const { id } = (await upload.json()) as Batch;
         await fetch(`${url}/v1/batches/${id}`, { method: 'DELETE' });
       }
       await expectAllDone(jobs, batch, rows);
-      // Said once for each cause.
+      // Logged once per cause.
       expect(launcher.output.match(new RegExp(FULL, 'g'))).toHaveLength(1);
       for (const refusal of refusals)
         expect(refusal).toMatch(/^(507 redis_disk_full|503 redis_unavailable)$/);
@@ -147,7 +147,7 @@ describe.skipIf(typeof probe === 'string')(
       );
     });
 
-    test('less than the reserve: new work is refused with the cure, accepted work is finished', async () => {
+    test('less space than the reserve: new work is refused with the cure, accepted work is finished', async () => {
       env.MIN_FREE_DISK_BYTES = '10000000';
       await start();
       const job = (await postJob())!.body.id;
@@ -165,11 +165,11 @@ describe.skipIf(typeof probe === 'string')(
       expect(timesUp()).toBe(1);
     });
 
-    test('from the start: waits for room, with what killed uploads left removed by itself', async () => {
+    test('full at the start: removes what killed uploads left, and waits for space', async () => {
       await start();
       const job = (await postJob())!.body.id;
       await launcher.interrupt();
-      // What a process that was killed in the middle of an upload leaves; it filled the disk.
+      // A process that was killed during an upload leaves such a file; this one fills the disk.
       const module = path.resolve('src/shared/blobs/temporary-files.ts');
       const script = `import(${JSON.stringify(module)}).then((m) => console.log(m.temporaryName()))`;
       const name = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' }).trim();

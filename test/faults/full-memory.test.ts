@@ -1,4 +1,4 @@
-/** `npm start` with a Redis that is full of accepted work: new work is refused, and all that was accepted is finished. */
+/** `npm start` with a Redis that is full of accepted work: new work is refused, and accepted work is finished. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -33,7 +33,7 @@ async function start(env: Record<string, string>): Promise<string> {
   return (await launcher.says(/Amulet is ready on (\S+)/))[1]!;
 }
 
-test('a limit below what is there already: accepted work is finished, new work refused', async () => {
+test('a limit below the memory in use: accepted work is finished, new work is refused', async () => {
   const first = await start({});
   const body = JSON.stringify({ texts: Array.from({ length: 256 }, () => 'good'), top_k: null });
   const post = async (url: string) => {

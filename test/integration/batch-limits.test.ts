@@ -1,4 +1,4 @@
-/** What batches may take of Redis: bounds on headers, parts and batches, and what is left there once they are reached. */
+/** Limits on the CSV headers, parts, chunks and number of batches, which bound what batches take of Redis. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -32,7 +32,7 @@ describe('a CSV header', () => {
     });
   const wide = (columns: number, name = 'c') => `text${`,${name}`.repeat(columns - 1)}`;
 
-  test('beyond a limit is a 422 that says the limit and what to do, however it comes', async () => {
+  test('beyond a limit gives 422 with the limit and the cure, on every way of sending it', async () => {
     const columns = 'the header has 1001 columns, and at most 1000 may be (MAX_CSV_COLUMNS)';
     const bytes = 'the header has more than 8000 bytes (MAX_CSV_HEADER_BYTES)';
     for (const [header, detail] of [
@@ -59,7 +59,7 @@ describe('a CSV header', () => {
     }
   });
 
-  test('of many columns leaves a few hundred bytes a part, and gives the same labels', async () => {
+  test('of many columns takes a few hundred bytes per part in Redis, and the labels are the same', async () => {
     const header = wide(1000, 'column');
     const records = [`utterly charming${',x'.repeat(999)}`, header, `a mess${',x'.repeat(998)}`];
     const { id } = (await open()).body;
@@ -82,7 +82,7 @@ describe('a CSV header', () => {
     ]);
   });
 
-  test('of many columns that came with the batch is read from there by every part', async () => {
+  test('of many columns, given when the batch was opened, is used by every part', async () => {
     const header = `who,${wide(900, 'column')}`;
     const { body } = await open('&id_field=who&first_line=2', header);
     expect(await inside.bytes(body.id)).toBeLessThan(1200);
@@ -103,7 +103,7 @@ describe('a CSV header', () => {
   });
 });
 
-describe('what one key may have', () => {
+describe('limits of one API key', () => {
   const MAX_OPEN = 3;
   const MAX_PARTS = 5;
   const MAX_KEPT = 6;
@@ -134,7 +134,7 @@ describe('what one key may have', () => {
   };
   const keys = () => inside.redis.keys(`${stack.prefix}:*`);
 
-  test('what an API of an earlier version closed counts no longer', async () => {
+  test('a batch that an API of an earlier version closed no longer counts as open', async () => {
     const ids: string[] = [];
     for (let i = 0; i < MAX_OPEN; i++) ids.push((await open()).body.id);
     await calls.delete(ids[0]!);
@@ -144,7 +144,7 @@ describe('what one key may have', () => {
     for (const id of [...ids, again.body.id]) await calls.remove(id);
   });
 
-  test('open batches: one more is refused and leaves nothing, until one is completed or canceled', async () => {
+  test('open batches: one more is refused and leaves no key, until one is completed or canceled', async () => {
     const ids: string[] = [];
     for (let i = 0; i < MAX_OPEN; i++) ids.push((await open()).body.id);
     const before = (await keys()).sort();
@@ -168,7 +168,7 @@ describe('what one key may have', () => {
     expect(await inside.redis.exists(`${stack.prefix}:batches-open:everybody`)).toBe(0);
   });
 
-  test('parts: so many of a batch, so many of all that are open', async () => {
+  test('parts: at most MAX_BATCH_PARTS of a batch, and MAX_OPEN_PARTS of all open batches', async () => {
     const [first, second] = [(await open()).body.id, (await open()).body.id];
     for (let number = 1; number <= 4; number++)
       expect((await calls.putPart(first, number, '{"text":"a"}\n')).status).toBe(201);
@@ -199,7 +199,7 @@ describe('what one key may have', () => {
     expect((await calls.post('{"text":"a"}\n')).status).toBe(202);
   });
 
-  test('an empty open batch costs Redis less than 2 KB, with everything around it', async () => {
+  test('an empty open batch takes less than 2 KB of Redis, all keys included', async () => {
     const { batches } = (await calls.call<{ batches: Batch[] }>('/v1/batches')).body;
     for (const { id } of batches) await calls.remove(id);
     const sizes = async () => {
@@ -215,7 +215,7 @@ describe('what one key may have', () => {
   });
 });
 
-describe('pieces of work of a batch', () => {
+describe('chunks of a batch', () => {
   const RECORD = '{"text":"so good"}\n';
   const detail =
     'a batch may have at most 4 chunks (MAX_BATCH_CHUNKS) of up to 4096 records; submit the input as several batches, or have MAX_BATCH_CHUNKS or BULK_CHUNK_BYTES raised';
@@ -225,7 +225,7 @@ describe('pieces of work of a batch', () => {
   beforeAll(async () => {
     ({ calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
-      // A record makes a piece.
+      // Each record is a chunk.
       env: { MAX_BATCH_CHUNKS: '4', BULK_CHUNK_BYTES: String(RECORD.length) },
     }));
   });
@@ -244,7 +244,7 @@ describe('pieces of work of a batch', () => {
   const stored = (id: string) =>
     readdirSync(path.join(calls.folder(id), 'parts')).filter((name) => /^\d/.test(name));
 
-  test('up to the limit are labelled, one more is a 413 that leaves nothing', async () => {
+  test('up to the limit are labelled; one more gives 413 and leaves nothing stored', async () => {
     const id = await calls.submit(RECORD.repeat(4));
     expect(await calls.finished(id)).toMatchObject({ status: 'completed', rows: { finished: 4 } });
     await calls.remove(id);
@@ -254,7 +254,7 @@ describe('pieces of work of a batch', () => {
     expect(await inside.store.reservations.reservedBytes()).toBe(0);
   });
 
-  test('too many are refused while the upload goes on', async () => {
+  test('too many are refused before the upload has ended', async () => {
     let end = () => {};
     const ended = new Promise<void>((resolve) => (end = resolve));
     const id = await calls.open();
@@ -268,7 +268,7 @@ describe('pieces of work of a batch', () => {
     await calls.remove(id);
   });
 
-  test('of two parts that race, one is in, and the other leaves nothing', async () => {
+  test('two parts that race for the last chunks: one is added, the other leaves nothing stored', async () => {
     let end = () => {};
     const ended = new Promise<void>((resolve) => (end = resolve));
     const id = await calls.open();
@@ -295,7 +295,7 @@ describe('pieces of work of a batch', () => {
   });
 });
 
-describe('what an earlier version left', () => {
+describe('data of an earlier version', () => {
   let stack: Stack;
   let calls: BatchCalls;
   let inside: Inside;
@@ -323,7 +323,7 @@ describe('what an earlier version left', () => {
     await inside.redis.hset(partsKey(id), String(number), JSON.stringify(part));
   }
 
-  test('the names of many columns in a part are read', async () => {
+  test('a part that lists the names of many columns is read', async () => {
     const columns = ['text', ...Array.from({ length: 999 }, (_, i) => `column ${i}`)];
     const id = await open();
     await put(id, 1, `${columns.join(',')}\ngood${',x'.repeat(999)}\n`);
@@ -333,7 +333,7 @@ describe('what an earlier version left', () => {
     expect(JSON.parse((await calls.results(id)).text)).toMatchObject({ line: 2, label: 'POSITIVE' });
   });
 
-  test('parts whose columns take 40 MB are not completed, and say what to do', async () => {
+  test('parts with 40 MB of column names are not completed, and the error says what to do', async () => {
     const id = await open();
     for (let number = 1; number <= 4; number++) {
       await put(id, number, 'text\na\n');
@@ -350,7 +350,7 @@ describe('what an earlier version left', () => {
     await calls.remove(id);
   });
 
-  test('a list of parts of 40 MB makes its batch fail, and no worker reads it', async () => {
+  test('a manifest of 40 MB fails its batch, and no worker reads it', async () => {
     const id = await open();
     await put(id, 1, 'text\na\n');
     await stack.workers[0]!.end();

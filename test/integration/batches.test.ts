@@ -80,7 +80,7 @@ const films = (count: number) =>
   }));
 
 describe('a whole input in one request', () => {
-  test('gives its labels in the order of the input, with ids and lines', async () => {
+  test('is labelled in the order of the input, with ids and lines', async () => {
     const rows = films(200);
     const {
       status,
@@ -116,13 +116,13 @@ describe('a whole input in one request', () => {
     expect(labelled[5]!.score).toBeCloseTo(alone.body.score, 6);
   });
 
-  test('top_k gives the best labels, or all', async () => {
+  test('top_k returns the best labels, or all of them', async () => {
     const [row] = await classified(jsonl([{ text: 'utterly charming' }]), { query: '?top_k=all' });
     expect(row!.labels!.map(({ label }) => label)).toEqual(['POSITIVE', 'NEGATIVE']);
     expect(row!.labels![0]!.score + row!.labels![1]!.score).toBeCloseTo(1, 5);
   });
 
-  test('what cannot be read is an errored row in its place', async () => {
+  test('an unreadable record is an error row in its place', async () => {
     const lines = [
       Buffer.from('\ufeff{"text": "with a byte order mark"}\r\n'),
       Buffer.from('not JSON\n'),
@@ -189,11 +189,11 @@ describe('a whole input in one request', () => {
     ]);
   });
 
-  test('gzip that breaks off, or is none, is refused and leaves nothing', async () => {
+  test('truncated or invalid gzip is refused and leaves nothing stored', async () => {
     const whole = gzipSync(jsonl(films(500)));
     const before = await call<{ batches: Batch[] }>('/v1/batches?limit=100');
     for (const [body, says] of [
-      [whole.subarray(0, whole.length - 20), 'breaks off'],
+      [whole.subarray(0, whole.length - 20), 'the gzip data is truncated'],
       [Buffer.from('{"text": "plain"}\n'), 'not valid gzip'],
       [Buffer.concat([whole, Buffer.alloc(512), whole]), 'zero bytes between gzip members'],
     ] as const) {
@@ -231,7 +231,7 @@ describe('a whole input in one request', () => {
     expect(refused.body.code).toBe(code);
   });
 
-  test('a repeated Idempotency-Key is the same batch; with another content it is refused', async () => {
+  test('a repeated Idempotency-Key returns the same batch; with different content it is refused', async () => {
     const headers = { ...NDJSON, 'Idempotency-Key': 'archive-2026' };
     const body = jsonl(films(30));
     const first = await submit(body, { headers });
@@ -245,7 +245,7 @@ describe('a whole input in one request', () => {
     expect([query.status, query.body.code]).toEqual([422, 'idempotency_mismatch']);
   });
 
-  test('under the key of a batch that was removed, there is another batch', async () => {
+  test('the Idempotency-Key of a removed batch creates a new batch', async () => {
     const headers = { ...NDJSON, 'Idempotency-Key': 'removed' };
     const body = jsonl(films(30));
     const first = await submit(body, { headers });
@@ -261,7 +261,7 @@ describe('a whole input in one request', () => {
 });
 
 describe('an upload in parts', () => {
-  test('in any order, repeated, and with lines numbered through', async () => {
+  test('in any order and repeated; lines are numbered across parts', async () => {
     const id = await open('&first_line=2');
     const [a, b] = [films(50), films(70)].map(jsonl) as [string, string];
     const second = await putPart(id, 2, b);
@@ -322,7 +322,7 @@ describe('an upload in parts', () => {
     ).toEqual(['.data', '.index']);
   });
 
-  test('an empty one cannot be completed', async () => {
+  test('an upload without records cannot be completed', async () => {
     const id = await open();
     await putPart(id, 1, '\n');
     const refused = await complete<Problem>(id, [{ number: 1 }]);
@@ -342,7 +342,7 @@ describe('an upload in parts', () => {
 });
 
 describe('results', () => {
-  test('from any line on, in the same bytes', async () => {
+  test('start after any line, with the same bytes', async () => {
     const { body } = await submit(jsonl(films(150)));
     const all = await resultText(body.id);
     expect(await resultText(body.id, '')).toBe(all);
@@ -352,7 +352,7 @@ describe('results', () => {
     }
   });
 
-  test('following one that is still open', async () => {
+  test('can be followed while the batch is still open', async () => {
     const id = await open();
     const following = results(id);
     await putPart(id, 1, jsonl(films(40)));
@@ -362,7 +362,7 @@ describe('results', () => {
 });
 
 describe('the end of a batch', () => {
-  test('canceled: what is finished stays, then it can be removed with its data', async () => {
+  test('a canceled batch keeps its finished results, and can then be removed with its data', async () => {
     const { body } = await submit(jsonl(films(6000)));
     await eventually(async () => ((await get(body.id)).rows.finished > 100 ? true : undefined));
     const canceled = await call<Batch>(`/v1/batches/${body.id}`, { method: 'DELETE' });
@@ -379,7 +379,7 @@ describe('the end of a batch', () => {
     await eventually(() => Promise.resolve(existsSync(folder) ? undefined : true));
   });
 
-  test('an open one is canceled, too', async () => {
+  test('an open batch can be canceled', async () => {
     const id = await open();
     await putPart(id, 1, jsonl(films(5)));
     expect((await call<Batch>(`/v1/batches/${id}`, { method: 'DELETE' })).body.status).toBe('canceled');
@@ -388,7 +388,7 @@ describe('the end of a batch', () => {
     expect(await resultText(id)).toBe('');
   });
 
-  test('only a failed one can be resumed', async () => {
+  test('only a failed batch can be resumed', async () => {
     const { body } = await submit(jsonl(films(3)));
     await finished(body.id);
     const refused = await call<Problem>(`/v1/batches/${body.id}/resume`, { method: 'POST' });
@@ -396,7 +396,7 @@ describe('the end of a batch', () => {
   });
 });
 
-test('the list has them newest first, page by page', async () => {
+test('the list has batches newest first, page by page', async () => {
   const made: string[] = [];
   for (let i = 0; i < 5; i++) made.unshift(await open());
   const first = await call<{ batches: Batch[]; next: string }>('/v1/batches?limit=3');
@@ -414,7 +414,7 @@ test('a small batch does not wait for a large one', async () => {
   await call(`/v1/batches/${large}`, { method: 'DELETE' });
 });
 
-describe('a response to ?follow=true that has nothing to send', () => {
+describe('a response to ?follow=true without new results', () => {
   let idle: Stack;
   beforeAll(async () => {
     idle = await Stack.start({
@@ -450,7 +450,7 @@ describe('a response to ?follow=true that has nothing to send', () => {
   test.each([
     ['waits for a worker', undefined],
     ['waits for its parts', '?open=true'],
-  ])('has an empty line while the batch %s; clients of version 0.1 get none', async (_, query) => {
+  ])('gets an empty line while the batch %s, except for clients of version 0.1', async (_, query) => {
     const body = query === undefined ? '{"text":"good"}\n' : undefined;
     const init = { method: 'POST', headers: NDJSON, ...(body === undefined ? {} : { body }) };
     const batch = (await (await idle.fetch(`/v1/batches${query ?? ''}`, init)).json()) as Batch;

@@ -1,4 +1,4 @@
-/** `/` and its files, as any client gets them; test/e2e/page.test.ts is about what they do in a browser. */
+/** The page at `/` and its files over HTTP; test/e2e/page.test.ts runs them in a browser. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { Stack } from '../support/processes/stack.ts';
@@ -12,8 +12,8 @@ afterAll(async () => {
   await stack.stop();
 });
 
-describe('the page, where calls need a key', () => {
-  test('comes without one, and may do nothing but its own', async () => {
+describe('the page of an API with keys', () => {
+  test('is served without a key, under a strict content security policy', async () => {
     const response = await stack.fetch('/');
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toBe('text/html; charset=UTF-8');
@@ -35,7 +35,7 @@ describe('the page, where calls need a key', () => {
     );
   });
 
-  test('has all of its modules, without a type in them', async () => {
+  test('serves each imported module, without types', async () => {
     const seen = new Set<string>();
     const visit = async (name: string): Promise<void> => {
       if (seen.has(name)) return;
@@ -58,7 +58,7 @@ describe('the page, where calls need a key', () => {
     expect(seen.size).toBeGreaterThan(10);
   });
 
-  test('is not sent again to who has it', async () => {
+  test('is not sent again to a client that has it', async () => {
     const first = await stack.fetch('/page/page.css');
     expect(first.headers.get('content-type')).toBe('text/css; charset=utf-8');
     const headers = { 'if-none-match': first.headers.get('etag')! };
@@ -77,7 +77,7 @@ describe('the page, where calls need a key', () => {
     expect((await stack.fetch(`/page/${name}`)).status).toBe(404);
   });
 
-  test('opens nothing else', async () => {
+  test('makes no other path public', async () => {
     for (const path of ['/page', '/page/', '/page/x/y', '/v1/stats', '/v1/models'])
       expect([path, (await stack.fetch(path)).status]).toEqual([path, 401]);
   });

@@ -1,4 +1,4 @@
-/** Uploads that do not come to an end: how many there are is bounded and shared among keys, and those that hardly send are ended. */
+/** Slow and stalled uploads: their number is limited and shared among keys, and uploads below the minimum rate are ended. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { newKey } from '../../src/shared/runtime/api-keys.ts';
 import { keyLines } from '../support/api/key-lines.ts';
@@ -45,7 +45,7 @@ const submit = (key: string) =>
     body: LINE,
   });
 
-test('one key holds at most half of the uploads, and another one uploads meanwhile', async () => {
+test('one key holds at most half of the upload slots, so that another key can upload', async () => {
   const held = [begin(), begin()];
   await eventually(async () => ((await openUploads()) === 2 ? true : undefined));
   const refused = await submit(KEYS.slow);
@@ -60,7 +60,7 @@ test('one key holds at most half of the uploads, and another one uploads meanwhi
   expect((await submit(KEYS.slow)).status).toBe(202);
 });
 
-test('one that sends a byte now and then, to stay open, is ended like one that stands still', async () => {
+test('an upload that sends a byte now and then is ended like one that stalls', async () => {
   const { socket, answer, closed } = begin();
   const trickle = setInterval(() => socket.write(' '), 500);
   await closed;

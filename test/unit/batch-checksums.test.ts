@@ -1,4 +1,4 @@
-/** Results of chunks that are larger than what is checked in memory, and what may pass for results. */
+/** Checksums of results larger than the part that is checked in memory, and plausibility checks of results without a checksum. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -46,7 +46,7 @@ describe.each([
   ['with a checksum', encodeChecksum(large, { failedRows: 3, unknownRows: 0, unknownShares: 0 })],
   ['without one', undefined],
 ])('2.6 MB of results %s', (_, checksum) => {
-  test('come whole', async () => {
+  test('are read completely', async () => {
     const { bytes, error } = await read(large, checksum);
     expect(error).toBeUndefined();
     expect(Buffer.concat(bytes).equals(large)).toBe(true);
@@ -61,18 +61,18 @@ describe.each([
     ],
     ['all but exactly 1 MiB', large.subarray(0, 1024 * 1024), 'middle of a line'],
     ['everything', Buffer.alloc(0), 'empty'],
-  ])('that lost %s: not one byte comes', async (__, stored, message) => {
+  ])('without %s: no byte is returned', async (__, stored, message) => {
     const { bytes, error } = await read(Buffer.from(stored), checksum);
     expect(bytes).toEqual([]);
     expect(error).toContain(message);
   });
 
-  test.runIf(checksum)('of which the last row is another: not one byte comes', async () => {
+  test.runIf(checksum)('with another last row: no byte is returned', async () => {
     expect(await read(changed, checksum)).toEqual({ bytes: [], error: expect.stringContaining('not those') });
   });
 });
 
-test('results that are missing are damaged, a store that does not work is not', async () => {
+test('missing results count as damaged, a failing store does not', async () => {
   const missing = readResults(store, 'nothing', undefined, () => Promise.resolve(1));
   await expect(toBuffer(missing)).rejects.toThrow(DamagedResults);
   const gone = await openBlobStore(`file:${path.join(folder, 'gone')}`);

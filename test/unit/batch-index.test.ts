@@ -9,7 +9,7 @@ const entries = Array.from({ length: 1000 }, (_, i) => ({
   firstLine: 1 + i * 3_000_000_000,
 }));
 
-test('has the same bytes however long it grew', () => {
+test('has the same bytes at every size', () => {
   const index = new IndexWriter();
   expect(index.bytes).toHaveLength(0);
   const expected = new DataView(new ArrayBuffer(entries.length * ENTRY_BYTES));

@@ -1,4 +1,4 @@
-/** What the scripts of the page work out without a browser. */
+/** The functions of the page's scripts that need no browser. */
 import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -22,7 +22,7 @@ function words(command: string): string[] {
 describe('a command line', () => {
   const curl = new Curl('http://host:3000/', false);
 
-  test('gives every text back as it is', () => {
+  test('passes every text through the shell unchanged', () => {
     // A shell starts for each of them. No process can be given a NUL.
     const anyText = fc.string({ unit: 'grapheme' }).filter((text) => !text.includes('\0'));
     fc.assert(
@@ -35,7 +35,7 @@ describe('a command line', () => {
     );
   });
 
-  test('has the key from the environment', () => {
+  test('reads the key from the environment', () => {
     const line = new Curl('http://host', true).read('/v1/jobs/1?wait=30');
     expect(line).toBe(`curl -s 'http://host/v1/jobs/1?wait=30' -H "Authorization: Bearer $AMULET_API_KEY"`);
     expect(words(line).at(-1)).toBe('Authorization: Bearer amk_secret');
@@ -46,13 +46,13 @@ describe('a command line', () => {
     ["it's $1.csv", ['-T', "it's $1.csv"]],
     ['-', ['-T', './-']],
     ['-o.csv', ['-T', './-o.csv']],
-  ])('sends the file %s, and no other', (file, expected) => {
+  ])('sends exactly the file %s', (file, expected) => {
     const line = curl.createBatch({ path: '/v1/batches', headers: { 'Content-Type': 'text/csv' } }, file);
     expect(words(line).slice(-2)).toEqual(expected);
     expect(words(line)).not.toContain('-g');
   });
 
-  test('takes brackets in a name for what they are', () => {
+  test('does not let curl expand brackets in a file name', () => {
     expect(words(curl.createBatch({ path: '/', headers: {} }, 'a{1,2}[3].csv'))).toContain('-g');
   });
 });
@@ -68,11 +68,11 @@ describe('a file', () => {
     ['a.constructor', 'lines'],
     ['csv', 'lines'],
     ['a.gz', 'lines'],
-  ])('%s has the format %s', (name, format) => {
+  ])('%s is proposed as %s', (name, format) => {
     expect(proposedFormat(name)).toBe(format);
   });
 
-  test('is asked for with nothing that goes without saying', () => {
+  test('is submitted without options that equal their defaults', () => {
     const options: BatchOptions = {
       format: 'csv',
       gzip: false,
@@ -116,13 +116,13 @@ describe('a file', () => {
     ['a record that is cut', '{"text":"'.padEnd(64 * 1024, 'a'), 'ndjson', undefined],
     ['an empty file', '', 'ndjson', undefined],
     ['a table as such', 'id,text\n1,a\n', 'csv', undefined],
-  ])('is doubted, or not: %s', (_, head, format, doubt) => {
+  ])('is doubted where needed: %s', (_, head, format, doubt) => {
     const said = doubtOf(head, format);
     if (doubt) expect(said).toMatch(doubt);
     else expect(said).toBeUndefined();
   });
 
-  test('is read no further than its beginning, compressed or not', async () => {
+  test('is read only at its start, gzipped or not', async () => {
     const text = 'a line of text\n'.repeat(200_000);
     const plain = await readHead(new Blob([text]));
     expect(plain.gzip).toBe(false);
@@ -138,7 +138,7 @@ describe('a file', () => {
   });
 });
 
-test('figures are short', () => {
+test('numbers are short', () => {
   expect([shortCount(99_999), shortCount(309_431)]).toEqual(['99,999', '309.4K']);
   expect([rate(0), rate(3.21), rate(1650.2)]).toEqual(['0', '3.2', '1,650']);
   expect([bytes(0), bytes(999), bytes(12_700_000), bytes(5e15)]).toEqual([
@@ -157,7 +157,7 @@ test('figures are short', () => {
   expect([score(0.9841, true), score(-1.5, false)]).toEqual(['98.4 %', '-1.500']);
 });
 
-describe('what the model did not know', () => {
+describe('hints about unknown tokens', () => {
   test.each([
     [{ truncated: false }, ''],
     [{ truncated: true }, 'The text is longer than the model can read: its end was cut off.'],
