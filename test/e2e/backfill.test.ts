@@ -1,4 +1,4 @@
-/** `amulet backfill` against real processes, which die meanwhile. */
+/** `amulet backfill` against real processes that are killed meanwhile. */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -53,7 +53,7 @@ const records = Array.from({ length: ROWS }, (_, i) =>
 );
 const archive = gzipSync(`\ufeff${records.join('\n\n')}`);
 
-test('an archive, undisturbed, and once more while everything dies: the same bytes', async () => {
+test('an archive gives the same bytes undisturbed and while every process is killed', async () => {
   fs.writeFileSync(at('in.jsonl.gz'), archive);
   const args = [at('in.jsonl.gz'), '--top-k', 'all', '--url', stack.url];
   const { code, said } = await runBackfill([...args, '--out', at('calm')]);
@@ -87,7 +87,7 @@ test('an archive, undisturbed, and once more while everything dies: the same byt
   expect(fs.readdirSync(dir).toSorted()).toEqual(['calm', 'in.jsonl.gz', 'stormy']);
 });
 
-test('through a network that breaks: CSV, with a header over two lines', async () => {
+test('CSV with a header of two lines passes a network that breaks', async () => {
   const proxy = await FaultProxy.start(Number(new URL(stack.url).port));
   const url = `http://127.0.0.1:${proxy.port}`;
   const csv = texts.map((text, i) => `${i};"${text.replaceAll('"', '""')}"`);
@@ -110,7 +110,7 @@ test('through a network that breaks: CSV, with a header over two lines', async (
   expect(rows[0]).toMatchObject({ line: 3 });
 });
 
-test('an upload to a batch that is gone is told so, before all of it is sent', async () => {
+test('an upload to a deleted batch is refused before all of it is sent', async () => {
   const http = new HttpClient(new URL(stack.url));
   const client = new BatchClient(http);
   const { id } = await client.create({ format: 'lines' }, 'e2e-gone');
@@ -123,7 +123,7 @@ test('an upload to a batch that is gone is told so, before all of it is sent', a
   http.close();
 });
 
-test('a refusal of the server is shown with its reason', async () => {
+test('the reason of a refusal is shown', async () => {
   fs.writeFileSync(at('in.txt'), 'good\n');
   const args = [at('in.txt'), '--out', at('out'), '--url', stack.url];
   expect(await runBackfill([...args, '--model', 'none'])).toMatchObject({

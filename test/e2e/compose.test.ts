@@ -136,7 +136,7 @@ describe.skipIf(missing !== undefined)(
       expect(await response.json()).toEqual({ label: 'POSITIVE', score: expect.closeTo(0.98, 2) });
     });
 
-    test('runs without rights, and is reached from this machine alone', async () => {
+    test('runs without capabilities, and publishes ports on loopback only', async () => {
       const containers = await compose.containers();
       expect(containers).toHaveLength(4);
       const rights = '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}';
@@ -152,7 +152,7 @@ describe.skipIf(missing !== undefined)(
       expect(new Set(addresses.join('').trim().split(/ +/))).toEqual(new Set(['127.0.0.1']));
     });
 
-    test('has what it needs in the image, and nothing to complain of', async () => {
+    test('the image has all files it needs, and logs no warning', async () => {
       const worker = await one('worker');
       const find = (...args: string[]) => docker('exec', worker, 'find', 'node_modules', ...args);
       expect(await find('-name', '*.map', '-o', '-name', '*.d.ts')).toBe('');
@@ -169,7 +169,7 @@ describe.skipIf(missing !== undefined)(
       expect(await docker('exec', worker, 'sh', '-c', script)).toMatch(/^{"status":"ready".*}$/);
     });
 
-    test('shows its metrics inside its network', async () => {
+    test('serves its metrics inside its network', async () => {
       for (const at of ['api:3300', 'worker:3100', 'webhooks:3200']) {
         const script = `fetch('http://${at}/metrics').then((r) => r.text()).then(console.log)`;
         expect(await docker('exec', await one('webhooks'), 'node', '-e', script)).toContain(
@@ -178,7 +178,7 @@ describe.skipIf(missing !== undefined)(
       }
     });
 
-    test('labels a file by the command in the image', async () => {
+    test('the command in the image labels a file', async () => {
       fs.writeFileSync(path.join(dir, 'in.txt'), texts.join('\n'));
       const { uid, gid } = userInfo();
       // prettier-ignore
@@ -191,7 +191,7 @@ describe.skipIf(missing !== undefined)(
       expect(rows.filter((row) => row.includes('"error"'))).toEqual([]);
     });
 
-    test('starts a process again that ends by itself', async () => {
+    test('restarts a process that ends by itself', async () => {
       const worker = await one('worker');
       await docker('exec', worker, 'node', '-e', 'process.kill(1)');
       await eventually(async () =>
@@ -201,7 +201,7 @@ describe.skipIf(missing !== undefined)(
     });
 
     test(
-      'loses no job to more workers, and to the death of any container',
+      'loses no job when workers are added or any container is killed',
       async () => {
         const backfilled = backfill('killed', 2000);
         const load = startLoad();
@@ -226,7 +226,7 @@ describe.skipIf(missing !== undefined)(
     );
 
     test(
-      'loses no job to a rolling restart, in which every process finishes what it holds',
+      'loses no job in a rolling restart: every process finishes its work',
       async () => {
         const load = startLoad();
         for (const container of await compose.containers()) {
@@ -244,7 +244,7 @@ describe.skipIf(missing !== undefined)(
     );
 
     test(
-      'keeps jobs and batches from down to up',
+      'keeps jobs and batches between down and up',
       async () => {
         await compose.run('stop', 'worker');
         const load = startLoad();

@@ -1,4 +1,4 @@
-/** `/docs` in a real browser: whatever can be executed without an id of one's own answers 2xx as it is filled in. */
+/** `/docs` in a real browser: every operation that needs no id answers 2xx with the values it is filled in with. */
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
@@ -17,7 +17,7 @@ const OF_KEYS = ['GET /v1/webhook-secret', 'POST /v1/webhook-secret/rotate'];
 
 describe.skipIf(chromium === undefined).each([
   ['without keys', false],
-  ['with a key: what belongs to it', true],
+  ['with a key: operations that belong to one', true],
 ])('/docs %s', (_name, withKey) => {
   const env: Record<string, string> = withKey ? { API_KEYS: keyLine('alice', key) } : {};
   const extraHTTPHeaders: Record<string, string> = withKey ? { Authorization: `Bearer ${key}` } : {};
@@ -80,7 +80,7 @@ describe.skipIf(chromium === undefined).each([
     expect(answers.filter(([, status]) => !/^2\d\d$/.test(status))).toEqual([]);
   });
 
-  test.skipIf(withKey)('so does every example and every type of a body', async () => {
+  test.skipIf(withKey)('every example and every body type answers 2xx', async () => {
     const page = await openDocs();
     const answers: [string, string][] = [];
     for (const path of ['/v1/jobs', '/predict', '/v1/batches']) {

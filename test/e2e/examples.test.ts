@@ -81,12 +81,12 @@ describe('docs/submit-and-poll.md', () => {
   const page = readFileSync('docs/submit-and-poll.md', 'utf8');
   const shown = [...page.matchAll(/^```sh\n([^]*?)^```\n\n```json\n([^]*?)^```$/gm)];
 
-  test('has an answer for every line', () => {
+  test('has an expected answer for every command', () => {
     expect(shown).toHaveLength(page.match(/^```sh$/gm)!.length);
     expect(shown.length).toBeGreaterThan(4);
   });
 
-  test.skipIf(withoutCurl.length > 0)(`answers what it says${where(withoutCurl)}`, () => {
+  test.skipIf(withoutCurl.length > 0)(`every command answers as documented${where(withoutCurl)}`, () => {
     // The API key, which the page leaves out.
     const home = mkdtempSync(path.join(tmpdir(), 'amulet-curl-'));
     writeFileSync(path.join(home, '.curlrc'), `header = "Authorization: Bearer ${apiKey}"\n`);
@@ -109,7 +109,7 @@ describe('docs/submit-and-poll.md', () => {
     }
   });
 
-  test('knows the codes of its errors', () => {
+  test('names only known error codes', () => {
     const rows = [...page.matchAll(/^\| (\d{3}) +\| (`.*?`) +\|/gm)] as unknown as [string, string, string][];
     const codes = rows.flatMap(([, status, names]) =>
       [...names.matchAll(/\w+/g)].map(([name]) => ({ name, status: Number(status) })),

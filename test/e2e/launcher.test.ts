@@ -1,4 +1,4 @@
-/** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when things die. */
+/** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when processes die. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,7 +43,7 @@ async function post<T>(url: string, body: unknown): Promise<T> {
   return (await response.json()) as T;
 }
 
-test('SIGHUP, where there is no terminal to be closed, has the API read its keys again', async () => {
+test('SIGHUP without a terminal makes the API reread its keys', async () => {
   const file = path.join(dataDir, 'keys');
   const [first, second] = [newKey(), newKey()];
   writeFileSync(file, keyLine('first', first));
@@ -101,7 +101,7 @@ test('from a text to a label', async () => {
   await expect(fetch(url)).rejects.toThrow();
 });
 
-test('MODEL_DIR alone makes its model the default one: what is printed to try gives a label', async () => {
+test('MODEL_DIR alone sets the default model: the printed command gives a label', async () => {
   env = { ...env, MODEL_DIR: 'models/goemotions-minilm' };
   await start();
   const [, tried] = /^Try: +(curl .*)$/m.exec(launcher.output)!;
@@ -109,7 +109,7 @@ test('MODEL_DIR alone makes its model the default one: what is printed to try gi
   expect(JSON.parse(stdout)).toMatchObject({ label: expect.any(String), score: expect.any(Number) });
 });
 
-test('a default model that no worker serves is said, and what is printed to try names another', async () => {
+test('a default model without workers is reported, and the printed command names another', async () => {
   env = { ...env, DEFAULT_MODEL: 'absent' };
   launcher = new Launcher(env);
   await launcher.says(/Amulet is up on \S+, but no worker serves DEFAULT_MODEL=absent/);
@@ -119,7 +119,7 @@ test('a default model that no worker serves is said, and what is printed to try 
   expect(JSON.parse(stdout)).toMatchObject({ label: 'POSITIVE' });
 });
 
-test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order', async () => {
+test('SIGTERM to npm alone, as a supervisor sends it, stops every process in order', async () => {
   env.WORKERS = '2';
   const url = await start();
   launcher.process.kill('SIGTERM');
@@ -128,7 +128,7 @@ test('SIGTERM for npm alone, as a supervisor sends it, ends everything in order'
   await expect(fetch(url)).rejects.toThrow();
 });
 
-test('Ctrl-C in the middle of work: the next start finishes what was acknowledged', async () => {
+test('after Ctrl-C in the middle of work, the next start finishes every acknowledged job', async () => {
   const url = await start();
   const texts = Array.from({ length: 8 }, () => longText(1500));
   const jobs = await Promise.all(Array.from({ length: 8 }, () => post<Job>(`${url}/v1/jobs`, { texts })));
@@ -143,7 +143,7 @@ test('Ctrl-C in the middle of work: the next start finishes what was acknowledge
   }
 });
 
-test('a part that dies is started again, and said so', async () => {
+test('a process that dies is restarted and reported', async () => {
   const url = await start();
   const { pid } = JSON.parse(
     (await import('node:fs')).readFileSync(path.join(dataDir, 'logs', 'api.log'), 'utf8').split('\n')[0]!,
@@ -154,7 +154,7 @@ test('a part that dies is started again, and said so', async () => {
   expect([200, 503]).toContain(health);
 });
 
-test('a launcher that was killed leaves a Redis, which the next one takes over with all jobs', async () => {
+test('a killed launcher leaves its Redis, which the next launcher takes over with all jobs', async () => {
   const url = await start();
   const texts = Array.from({ length: 40 }, () => longText(1500));
   const job = await post<Job>(`${url}/v1/jobs`, { texts });
@@ -167,7 +167,7 @@ test('a launcher that was killed leaves a Redis, which the next one takes over w
   expect(done.status).toBe('succeeded');
 });
 
-describe('what cannot work ends with one clear line and status 1', () => {
+describe('a start that cannot work ends with one clear line and status 1', () => {
   test('a port in use', async () => {
     await start();
     const other = new Launcher({ ...env, DATA_DIR: path.join(dataDir, 'other') });
@@ -180,7 +180,7 @@ describe('what cannot work ends with one clear line and status 1', () => {
     ['a model that is not there', { MODEL_DIR: 'models/none' }, 'MODEL_DIR=models/none does not exist'],
     ['a broken model', { MODEL_FILE: 'config.json' }, 'config.json cannot be loaded'],
     ['a wrong setting', { PORT: 'http' }, 'PORT=http: must be a whole number'],
-    ['a public address without saying so', { HOST: '0.0.0.0' }, 'set AUTH=none'],
+    ['a public address without keys or AUTH=none', { HOST: '0.0.0.0' }, 'set AUTH=none'],
   ])('%s', async (_name, wrong, line) => {
     launcher = new Launcher({ ...env, ...wrong });
     await new Promise((resolve) => launcher.process.once('close', resolve));
@@ -214,7 +214,7 @@ describe.skipIf(!existsSync('/proc/self/environ'))('secrets', () => {
     ];
   }
 
-  test('each process has those that it reads, and no others', async () => {
+  test('each process has only the secrets that it reads', async () => {
     const secrets = {
       API_KEYS: keyLine('alice', newKey()),
       ADMIN_KEYS: keyLine('ops', newKey()),

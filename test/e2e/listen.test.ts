@@ -57,7 +57,7 @@ const lines = (cli: CliProcess, count: number) =>
     return Promise.resolve(all.length >= count ? all : undefined);
   });
 
-test('prints every event in a line, with what came of it, and ends with Ctrl-C', async () => {
+test('prints a line per event, with its outcome, and ends with Ctrl-C', async () => {
   const cli = await listen();
   expect(cli.stderr).toContain(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${port} npm start\n`);
   const job = await submit(['utterly charming', 'a tedious mess']);
@@ -71,7 +71,7 @@ test('prints every event in a line, with what came of it, and ends with Ctrl-C',
   expect((await cli.ended).code).toBe(0);
 });
 
-test('answers as it is told to; repeats are marked', async () => {
+test('answers with the given status; repeats are marked', async () => {
   const cli = await listen('--status', '500');
   await submit(['again']);
   // All attempts, or the last would come to the next test.
@@ -81,7 +81,7 @@ test('answers as it is told to; repeats are marked', async () => {
   expect((await cli.ended).code).toBe(0);
 });
 
-test('--json: whole events, for a program', async () => {
+test('--json prints whole events', async () => {
   const cli = await listen('--json');
   const job = await submit(['good']);
   const [line] = await lines(cli, 1);
@@ -90,8 +90,8 @@ test('--json: whole events, for a program', async () => {
   await cli.ended;
 });
 
-describe('what is no webhook of this server', () => {
-  test('is answered with 400, and said', async () => {
+describe('a request that is no webhook of this server', () => {
+  test('is answered with 400 and reported', async () => {
     const cli = await listen('--secret', newSecret());
     await submit(['signed with another secret']);
     await eventually(() => Promise.resolve(cli.stderr.includes('not verified') ? true : undefined));
@@ -113,7 +113,7 @@ test.each([
   expect([code, said]).toEqual([2, `amulet: ${message}\n`]);
 });
 
-test('says where a secret could come from, and that a port is in use', async () => {
+test('names the sources of a secret, and a port in use', async () => {
   const nowhere = await new CliProcess(['listen'], tmpdir()).ended;
   expect(nowhere.said).toContain('missing --secret: this folder has no .amulet/webhook-secret');
   const cli = await listen();

@@ -1,4 +1,4 @@
-/** The npm package of client and command: packed, installed and used without anything else of the repository. */
+/** The npm package of client and command: packed, installed and used without the rest of the repository. */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -25,7 +25,7 @@ const inPackage = (name: string): string => at('node_modules/amulet-classify', n
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test('is JavaScript, and declarations of the client', () => {
+test('contains JavaScript, and declarations of the client', () => {
   const kinds = new Set(
     files.map((file) => /^lib\/(\w+)\/.*?((\.d)?\.\w+)$/.exec(file)?.slice(1, 3).join(' ') ?? file),
   );
@@ -38,7 +38,7 @@ test('is JavaScript, and declarations of the client', () => {
 describe.skipIf(missing !== undefined)(
   `installed${missing === undefined ? '' : ` (skipped: ${missing})`}`,
   () => {
-    test('the client needs no package, and nothing of Node but files and gzip', () => {
+    test('the client needs no package, and of Node only files and gzip', () => {
       expect([...reach([inPackage('lib/client/index.js')]).packages]).toEqual([]);
       expect([...reach([inPackage('lib/client/index.d.ts')]).packages]).toEqual([]);
       expect([...reach([inPackage('lib/client/node.js')]).packages]).toEqual(['node:fs', 'node:zlib']);
@@ -47,7 +47,7 @@ describe.skipIf(missing !== undefined)(
       ).toEqual([]);
     });
 
-    describe('for a strict compiler', () => {
+    describe('compiled strictly', () => {
       const compile = (name: string, options: object, source: string) => {
         const project = at(name);
         mkdirSync(project);
@@ -67,18 +67,18 @@ describe.skipIf(missing !== undefined)(
         run(process.execPath, [path.resolve('node_modules/typescript/bin/tsc'), '-p', project], folder);
       };
 
-      test('of Node', () => {
+      test('for Node', () => {
         compile('program', OF_NODE, readFileSync('test/fixtures/package/consumer.ts', 'utf8'));
         expect(existsSync(at('program/consumer.js'))).toBe(true);
       });
 
-      test('of whoever follows docs/client.md', () => {
+      test('with the program of docs/client.md', () => {
         const blocks = [...readFileSync('docs/client.md', 'utf8').matchAll(/^```ts\n([^]*?)^```$/gm)];
         expect(blocks.length).toBeGreaterThan(4);
         compile('docs', OF_NODE, blocks.map(([, block]) => block).join('\n'));
       });
 
-      test('of a browser', () => {
+      test('for a browser', () => {
         const source = `import { AmuletClient, verifyWebhook, type Classification, type WebhookEvent } from 'amulet-classify';
         const amulet = new AmuletClient({ url: location.href });
         export const label: Promise<Classification> = amulet.classify('a');
@@ -115,7 +115,7 @@ describe.skipIf(missing !== undefined)(
       }
       const amulet = (...args: string[]) => onNode(at('node_modules/.bin/amulet'), ...args);
 
-      test('a program submits, waits, runs a batch, and is told', async () => {
+      test('a program submits, waits, runs a batch and receives a webhook', async () => {
         const args = [stack.url, String(port), secret, at('reviews.csv')];
         const { code, stdout, stderr } = await onNode(at('program/consumer.js'), ...args);
         expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -151,7 +151,7 @@ describe.skipIf(missing !== undefined)(
         ]);
       });
 
-      test('the other commands, or one line on what they need', async () => {
+      test('other commands work, or name in one line what they need', async () => {
         const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
         expect(await amulet('--version')).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
         expect((await amulet('key', 'create', 'reviews')).stdout).toMatch(/^amk_/);

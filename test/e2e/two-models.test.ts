@@ -1,4 +1,4 @@
-/** Two real models behind one API: sentiment, one label a text, and emotions, any number of them. */
+/** Two real models behind one API: sentiment with one label per text, and emotions with any number of labels. */
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -66,7 +66,7 @@ test('both are listed, each with its labels, revision and workers', async () => 
   expect(second!.revision).not.toBe(first!.revision);
 });
 
-test('each answers its own jobs, and says with which weights', async () => {
+test('each answers its own jobs, and names its revision', async () => {
   const known = await models();
   const revisionOf = (name: string) => known.find((model) => model.name === name)!.revision;
   const [sentiment, emotion] = await Promise.all([
@@ -87,7 +87,7 @@ test('each answers its own jobs, and says with which weights', async () => {
   expect(Math.abs(sum - 1)).toBeGreaterThan(0.01);
 });
 
-test('synchronous calls take the model, too', async () => {
+test('synchronous calls accept the model, too', async () => {
   const { body } = await stack.post<LabelScore>('/predict', { text: TEXT, model: EMOTIONS });
   expect(body.label).toBe('gratitude');
   const { body: nested } = await stack.post<LabelScore[][]>(`/hf/${EMOTIONS}`, { inputs: TEXT });
@@ -111,21 +111,21 @@ test.each([
   ['/v1/jobs', { text: 'a', model: 'nobody' }],
   ['/predict', { text: 'a', model: 'nobody' }],
   ['/hf/nobody', { inputs: 'a' }],
-])('%s: a model that nobody ever served is a 404 that names the known ones', async (path, body) => {
+])('%s: an unknown model is a 404 that names the known ones', async (path, body) => {
   const { status, body: problem } = await stack.post<Problem>(path, body);
   expect(status).toBe(404);
   expect(problem).toMatchObject({ code: 'model_not_found', models: [EMOTIONS, SENTIMENT] });
   expect(problem.detail).toBe(`there is no model nobody; known: ${EMOTIONS}, ${SENTIMENT}`);
 });
 
-test('a batch for such a model is refused in the same way', async () => {
+test('a batch for an unknown model is refused in the same way', async () => {
   const { status, batch } = await submitBatch('model=nobody', 'a\n');
   expect(status).toBe(404);
   expect(batch).toMatchObject({ code: 'model_not_found' });
 });
 
 describe('a known model without workers', () => {
-  test('takes jobs and batches, and says so; whoever wants an answer at once hears that there is none', async () => {
+  test('accepts jobs and batches, and reports that it has none; a synchronous call gets an error', async () => {
     await emotions.end();
     await eventually(async () =>
       (await models()).find(({ name }) => name === EMOTIONS)?.workers === 0 ? true : undefined,
@@ -157,7 +157,7 @@ describe('a known model without workers', () => {
   });
 });
 
-test('two revisions of a model during a rollout: both are listed, and every job says which one it had', async () => {
+test('two revisions of a model during a rollout: both are listed, and every job names its own', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'amulet-model-'));
   let next: Process | undefined;
   try {

@@ -1,4 +1,4 @@
-/** The receivers that docs/webhooks.md shows, each sent a real webhook of a real job, and what is none. */
+/** The receivers of docs/webhooks.md: each gets a real webhook of a real job, and forged ones. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Webhook } from 'standardwebhooks';
 import type { Job } from '../../src/shared/contract/jobs.ts';
@@ -41,7 +41,7 @@ describe.each(programs)('$language', ({ language, missing }) => {
       receiver = receivers.get(language)!;
     });
 
-    test('takes the webhook of a job, and its repeat once', async () => {
+    test('accepts the webhook of a job, and counts its repeat once', async () => {
       const { status, body: job } = await stack.post<Job>('/v1/jobs', {
         text: 'utterly charming',
         webhook: { url: receiver.url },
@@ -70,7 +70,7 @@ describe.each(programs)('$language', ({ language, missing }) => {
         'webhook-signature': new Webhook(by).sign(id, at, body),
       });
 
-      test('(what is right is taken)', async () => {
+      test('(a valid webhook is accepted)', async () => {
         const before = receiver.lines.length;
         expect(await receiver.post(body, signed(secret, new Date(), 'evt_right'))).toBe(204);
         await eventually(() => Promise.resolve(receiver.lines.length > before ? true : undefined));

@@ -1,5 +1,5 @@
 /**
- * Anything over HTTP: near misses of real requests and plain garbage. The answer is one that the OpenAPI document lists for
+ * Arbitrary HTTP: near misses of real requests and plain garbage. The answer is one that the OpenAPI document lists for
  * its route, an error is a problem with the status of its code, nothing hangs, and nothing is a 500.
  */
 import http from 'node:http';
@@ -372,7 +372,7 @@ async function check(each: Call): Promise<void> {
   }
 }
 
-test('every answer is a documented one', async () => {
+test('every answer is documented', async () => {
   // Few of the requests make something: in a short run it may be none.
   for (const about of ['jobs', 'batches?open=true']) {
     const { status, body } = await stack.post<{ id: string }>(`/v1/${about}`, { text: 'good' });

@@ -178,7 +178,7 @@ async function all(call: fc.Arbitrary<Call>, runs: number, check: (answer: Answe
   );
 }
 
-test('no request that the document allows is refused for its form', async () => {
+test('no request that the document allows is refused as malformed', async () => {
   const operations = operationsOf(document);
   await all(fc.oneof(...operations.map(callsOf)), 20, ({ status, code, shown }) => {
     // Random keys repeat now and then, with another body.
@@ -261,7 +261,7 @@ test('every parameter that the document forbids is refused, unknown ones too', a
   });
 });
 
-test('what /docs fills in is of the form that is asked for', () => {
+test('the values that /docs fills in fit their schemas', () => {
   for (const operation of operationsOf(document)) {
     const shown = String(operation);
     for (const { name, in: place, schema } of operation.parameters ?? []) {
@@ -278,7 +278,7 @@ test('what /docs fills in is of the form that is asked for', () => {
   }
 });
 
-test('a body of another type, or none, is refused', async () => {
+test('a missing body, or one of another type, is refused', async () => {
   const operations = operationsOf(document).filter(({ requestBody }) => requestBody?.required);
   expect(operations.length).toBeGreaterThanOrEqual(5);
   for (const operation of operations) {

@@ -218,7 +218,7 @@ describe.each([
   }
   const pick = (about: number) => known[about % known.length] as string;
 
-  test('every answer is one that the document promises', async () => {
+  test('every answer is as documented', async () => {
     const operations = operationsOf(document);
     const call = fc.oneof(...operations.map((operation) => callsOf(operation, document, withKeys)));
     await fc.assert(

@@ -1,4 +1,4 @@
-/** Any bytes as NDJSON, CSV, lines or gzip: both halves of the reader agree on what a record is, and nothing throws. */
+/** Arbitrary bytes as NDJSON, CSV, lines or gzip: both halves of the reader find the same records, and neither throws. */
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -82,7 +82,7 @@ async function* inPieces(whole: Buffer, each: number[]): AsyncGenerator<Uint8Arr
 }
 
 describe('records', () => {
-  test('split and parse find the same ones, on the same lines, however the bytes come', async () => {
+  test('split and parse find the same ones, on the same lines, for any chunks of bytes', async () => {
     await fc.assert(
       fc.asyncProperty(bytes, input, limits, sizes, async (file, spec, cut, pieces) => {
         const chunks: InputChunk[] = [];
@@ -139,7 +139,7 @@ describe('an upload', () => {
     bytes,
   );
 
-  test('of anything as gzip is stored whole or refused in words, and then leaves nothing behind', async () => {
+  test('of arbitrary gzip is stored whole, or refused with a reason and leaves nothing behind', async () => {
     await fc.assert(
       fc.asyncProperty(compressed, input, sizes, async (body, spec, pieces) => {
         try {

@@ -1,4 +1,4 @@
-/** Anything in the queues, as an older, newer or foreign program may have left it: workers still serve what follows. */
+/** Arbitrary payloads in the queues, as an older, newer or foreign program may leave: workers still serve later jobs. */
 import { randomInt } from 'node:crypto';
 import { Queue } from 'bullmq';
 import fc from 'fast-check';
@@ -80,7 +80,7 @@ const nearMiss = fc.record(
 );
 const payload = fc.oneof(nearMiss, fc.jsonValue());
 
-test('foreign payloads harm nobody', async () => {
+test('foreign payloads harm no other job', async () => {
   // Workers may fail on a payload long after it was added, so fc.assert does not know the seed of what they fail on.
   const { seed = randomInt(2 ** 31), ...parameters } = fuzz(10);
   let step = 'adding payloads';

@@ -1,4 +1,4 @@
-/** Any string as the URL of a webhook: it is taken apart or refused, and no literal of this network ever gets through. */
+/** Arbitrary strings as a webhook URL: each is parsed or refused, and no literal address of this network is ever accepted. */
 import { BlockList, isIP } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -91,7 +91,7 @@ const url = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 60 }),
 );
 
-test('is judged without throwing; no address inside is let through', () => {
+test('every URL is judged without throwing; no inside address is accepted', () => {
   fc.assert(
     fc.property(url, (each) => {
       const receiver = readReceiver(each, POLICY);

@@ -1,4 +1,4 @@
-/** Any Unicode text: the tokenizer of the shipped model takes it, within the model's limit, and the same way every time. */
+/** Arbitrary Unicode texts: the tokenizer of the shipped model encodes each, within the model's limit, always in the same way. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
@@ -10,7 +10,7 @@ const MAX_TOKENS = 32;
 const VOCABULARY = 30_522;
 const tokenizer = new TextTokenizer(folder.folder, MAX_TOKENS);
 
-test('gives ids of the vocabulary between the special tokens', async () => {
+test('every text becomes ids of the vocabulary between the special tokens', async () => {
   const [first, last] = await tokenizer.encode('a').then(({ ids }) => [ids[0], ids.at(-1)]);
   const text = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 200 }),

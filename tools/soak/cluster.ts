@@ -1,6 +1,6 @@
 /**
- * The processes of a soak: of API and worker one that is never killed, whose memory is watched for the whole run, and one
- * that is; a webhook process; Redis, which one worker reaches through a network that can fail.
+ * The processes of a soak: an API and a worker that are never killed, whose memory is watched for the whole run; an API, a
+ * worker and a webhook process that are; and Redis, which one worker reaches through a network that can fail.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** What happens to the processes of a soak, one thing at a time. */
+/** The faults of a soak, one at a time. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster } from './cluster.ts';
 
@@ -46,7 +46,7 @@ const FAULTS: Record<string, Fault> = {
   },
 };
 
-/** Has one fault after the other happen until the time is over, each kind about as often. @returns how often each did */
+/** Causes one fault after the other until the time is over, each kind about as often. @returns the count of each */
 export async function haveFaults(
   cluster: Cluster,
   until: number,

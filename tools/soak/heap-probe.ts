@@ -1,5 +1,5 @@
 /**
- * Loaded into a process that is watched: answers the message 'heap' with what is still in use once all garbage is collected.
+ * Preloaded into a watched process: answers the message 'heap' with the bytes in use after a full garbage collection.
  * The resident size alone does not tell a leak from a heap that has grown to what its load needs.
  */
 import { setFlagsFromString } from 'node:v8';
@@ -14,5 +14,5 @@ process.on('message', (message) => {
   const { heapUsed, external } = process.memoryUsage();
   process.send?.({ heapBytes: heapUsed + external });
 });
-// Listening must not keep the process from ending.
+// Listening must not keep the process alive.
 process.channel?.unref();

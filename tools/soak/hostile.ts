@@ -4,10 +4,10 @@ import { Attacker } from '../../test/support/attacks/attacker.ts';
 import { ATTACKS, type Attack } from '../../test/support/attacks/attacks.ts';
 import type { Violations } from './violations.ts';
 
-/** What no answer is larger than, whatever was sent. */
+/** Largest answer to any request. */
 const MAX_ANSWER_BYTES = 65_536;
 
-/** Attacks that leave no work of minutes behind, and need no stack of their own. */
+/** Attacks that leave less than minutes of work behind, and need no special processes. */
 const NAMES = [
   /^JSON, /,
   /bodies that (stop|trickle)/,

@@ -1,6 +1,6 @@
 /**
- * Clients of all three uses at once. Each repeats what was not acknowledged, with the same Idempotency-Key, and remembers
- * what was; everything that comes back is compared with what came back before for the same text.
+ * Clients of all three uses at once. Each repeats unacknowledged requests with the same Idempotency-Key, and remembers
+ * acknowledged ones; every result is compared with earlier results of the same text.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,7 +1,6 @@
 /**
  * `npm run soak -- --minutes 30 [--seed N] [--report FILE]`: all three uses at once on real processes, while another key attacks
- * them and one fault after the other happens to them; then everything that was acknowledged is read back. Exit status 1 when
- * anything is wrong.
+ * them and faults follow each other; then all acknowledged work is read back. Exit status 1 when anything is wrong.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -50,7 +49,7 @@ const hostile = new Hostile({
 load.start();
 hostile.start();
 const counts = await haveFaults(cluster, Date.now() + minutes * 60_000, random, say);
-say('no more faults; waiting for what is in progress');
+say('faults are over; waiting for unfinished work');
 await hostile.stop();
 await load.stop();
 samples.stop();
@@ -67,11 +66,11 @@ const report = [
   `| attacks with another key | ${hostile.total}, of ${hostile.counts.size} kinds |`,
   `| acknowledged | ${load.jobs.size} jobs, ${load.batches.size} batches with ${[...load.batches.values()].reduce((sum, { rows }) => sum + rows.length, 0)} rows |`,
   `| \`/predict\` answered | ${load.predictions} |`,
-  `| calls that had to be repeated | ${load.repeats} |`,
+  `| repeated calls | ${load.repeats} |`,
   `| webhooks received | ${cluster.receiver.received.length} |`,
   ...summary.map(
     ({ name, early, late, perHour }) =>
-      `| ${name} | resident ${early.rssMb.toFixed(0)} → ${late.rssMb.toFixed(0)} MB (${perHour('rssMb').toFixed(1)} MB/h), in use after a collection ${early.heapMb.toFixed(1)} → ${late.heapMb.toFixed(1)} MB (${perHour('heapMb').toFixed(1)} MB/h), ${early.files} → ${late.files} open files |`,
+      `| ${name} | resident ${early.rssMb.toFixed(0)} → ${late.rssMb.toFixed(0)} MB (${perHour('rssMb').toFixed(1)} MB/h), heap after garbage collection ${early.heapMb.toFixed(1)} → ${late.heapMb.toFixed(1)} MB (${perHour('heapMb').toFixed(1)} MB/h), ${early.files} → ${late.files} open files |`,
   ),
   `| violations | ${violations.total} |`,
 ].join('\n');

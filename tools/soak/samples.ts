@@ -1,4 +1,4 @@
-/** Memory and open files of processes over time: from /proc, and as heap-probe.ts tells. */
+/** Memory and open files of processes over time, from /proc and heap-probe.ts. */
 import type { ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
@@ -11,7 +11,7 @@ interface Sample {
   files: number;
 }
 
-/** Not often: every sample collects all garbage, which an undisturbed process would not. */
+/** Rarely, because every sample runs a full garbage collection. */
 const EVERY_MS = 15_000;
 const MB = 2 ** 20;
 
@@ -38,7 +38,7 @@ export class Samples {
         series.push({ at: (Date.now() - this.#start) / 60_000, rssMb: rssKb / 1024, heapMb, files });
         this.#series.set(name, series);
       } catch {
-        // It ended just now.
+        // The process has just ended.
       }
     }
   }

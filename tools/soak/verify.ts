@@ -1,4 +1,4 @@
-/** Afterwards: reads back everything that was acknowledged, twice, and holds it against what was asked for. */
+/** Verification after a soak: reads back all acknowledged work twice, and compares it with the requests. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Webhook } from 'standardwebhooks';
 import type { Batch } from '../../src/shared/contract/batches.ts';
@@ -10,7 +10,7 @@ import type { Load } from './load.ts';
 import type { Violations } from './violations.ts';
 
 const AT_ONCE = 16;
-/** All work must end some time after the last fault; this is no measure of speed. */
+/** All work must end eventually after the last fault; this limit does not measure speed. */
 const PATIENCE_MS = 180_000;
 
 export async function verify(cluster: Cluster, load: Load, violations: Violations): Promise<void> {
@@ -46,17 +46,17 @@ async function verifyJob(load: Load, violations: Violations, id: string, deadlin
     return;
   }
   if (job.finished_at === null) {
-    violations.add('a job without an end', `${id} is ${job.status}`);
+    violations.add('an unfinished job', `${id} is ${job.status}`);
     return;
   }
   if (JSON.stringify((await read()).body) !== JSON.stringify(job))
-    violations.add('a job that changed after its end', id);
+    violations.add('a job changed after its end', id);
   const { canceled, expires, texts } = known;
   if ((job.status === 'canceled' && canceled) || (job.status === 'expired' && expires)) return;
   if (job.status !== 'succeeded') {
-    violations.add('a job with another end', `${id} is ${job.status}: ${JSON.stringify(job.error)}`);
+    violations.add('a job with a wrong final status', `${id} is ${job.status}: ${JSON.stringify(job.error)}`);
   } else if (job.results?.length !== texts.length) {
-    violations.add('a job with other rows', id);
+    violations.add('a job with wrong rows', id);
   } else job.results.forEach((row, i) => load.compareRow(texts[i] as string, row));
 }
 
@@ -69,16 +69,16 @@ async function verifyBatch(load: Load, violations: Violations, id: string, deadl
     ({ status, body: batch } = await read());
   }
   if (status !== 200 || batch.status !== 'completed') {
-    violations.add('a batch that is not completed', `${id}: ${status} ${batch.status}`);
+    violations.add('an incomplete batch', `${id}: ${status} ${batch.status}`);
     return;
   }
   const { total, finished, failed } = batch.rows;
   if (total !== rows.length || finished !== total || failed !== 0) {
-    violations.add('a batch with other counts', `${id}: ${JSON.stringify(batch.rows)} of ${rows.length}`);
+    violations.add('a batch with wrong counts', `${id}: ${JSON.stringify(batch.rows)} of ${rows.length}`);
   }
   const lines = await readResults(load, id);
   if (lines.length !== rows.length)
-    violations.add('a batch with other rows', `${id}: ${lines.length} of ${rows.length}`);
+    violations.add('a batch with wrong rows', `${id}: ${lines.length} of ${rows.length}`);
   lines.forEach((line, i) => {
     if (line.id !== String(i)) violations.add('a batch out of order', `${id}: ${line.id} in place ${i}`);
     load.compareRow(rows[i] ?? '', line);
@@ -131,15 +131,15 @@ async function verifyWebhooks(
       const event = JSON.parse(body) as WebhookEvent;
       const { id } = event.data;
       const what = `${String(headers['webhook-id'])} ${body}`;
-      if (seen.has(id) && seen.get(id) !== what) violations.add('two different events of one end', id);
+      if (seen.has(id) && seen.get(id) !== what) violations.add('different events for one final state', id);
       seen.set(id, what);
     }
     if ([...wanted].every((id) => seen.has(id))) break;
     if (Date.now() > deadline) break;
     await sleep(500);
   }
-  for (const id of wanted) if (!seen.has(id)) violations.add('a webhook that never came', id);
-  // Signatures older than five minutes are refused: those of the last deliveries stand for all.
+  for (const id of wanted) if (!seen.has(id)) violations.add('a missing webhook', id);
+  // Signatures older than five minutes are refused, so only those of the last deliveries are checked.
   for (const { headers, body, at } of cluster.receiver.received) {
     if (Date.now() - at > 240_000) continue;
     try {

@@ -1,4 +1,4 @@
-/** What should never be seen, collected instead of thrown: a soak goes on and reports all of it. */
+/** Violations of what must always hold: collected, not thrown, so that a soak continues and reports all of them. */
 export class Violations {
   readonly #counts = new Map<string, { count: number; example: string }>();
 
