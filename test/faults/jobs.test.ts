@@ -95,7 +95,7 @@ async function expectAllSucceeded(ids: string[]): Promise<Job[]> {
 }
 
 describe('a worker is killed', () => {
-  test('with twenty jobs in hand, twice', async () => {
+  test('with twenty jobs in flight, twice', async () => {
     await start(1);
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
     for (let i = 0; i < 2; i++) {
@@ -110,7 +110,7 @@ describe('a worker is killed', () => {
     expect(new Set(jobs.map(({ results }) => JSON.stringify(results))).size).toBe(1);
   });
 
-  test('between writing down a result and finishing the job: the result stays as it is', async () => {
+  test('between storing a result and finishing the job: the result stays unchanged', async () => {
     await start(0);
     const worker = await addWorker({ REDIS_URL: proxy.url });
     const finishing = proxy.trap(':completed', { pass: false });
@@ -123,7 +123,7 @@ describe('a worker is killed', () => {
     expect(await expectAllSucceeded([id])).toEqual([settled]);
   });
 
-  test('while it finishes the job: nobody does it again', async () => {
+  test('while it finishes the job: the job does not run again', async () => {
     await start(0);
     const worker = await addWorker({ REDIS_URL: proxy.url });
     const finishing = proxy.trap(':completed', { pass: true });
@@ -135,8 +135,8 @@ describe('a worker is killed', () => {
   });
 });
 
-describe('a worker is away for longer than its jobs are kept for it', () => {
-  test('because it was frozen: another does them; when it wakes up, it changes nothing', async () => {
+describe('a worker is away for longer than its lock lasts', () => {
+  test('because it was frozen: another runs its jobs; when it wakes up, it changes nothing', async () => {
     await start(1);
     const [frozen] = stack.workers as [Process];
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
@@ -152,7 +152,7 @@ describe('a worker is away for longer than its jobs are kept for it', () => {
     await expectAllSucceeded([(await submit({ text: 'fine' })).id]);
   });
 
-  test('because its network is: the same', async () => {
+  test('because its network was down: the same', async () => {
     await start(0);
     const cutOff = await addWorker({ REDIS_URL: proxy.url });
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
@@ -197,8 +197,8 @@ describe('an API is killed before it has answered', () => {
   });
 });
 
-describe('a text that the model dies of, every time', () => {
-  test('costs its own row only: neighbours, other jobs and the worker go on', async () => {
+describe('a text that crashes the model every time', () => {
+  test('fails only its own row: neighbours, other jobs and the worker continue', async () => {
     stack = await Stack.start({
       redisUrl,
       workers: 0,
@@ -249,7 +249,7 @@ describe('a text that the model dies of, every time', () => {
   });
 });
 
-test('a model process that crashes natively in the middle of a batch: nothing of it is lost', async () => {
+test('a native crash of the model process in the middle of a batch loses no row', async () => {
   await start(1);
   const [worker] = stack.workers as [Process];
   const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
@@ -261,7 +261,7 @@ test('a model process that crashes natively in the middle of a batch: nothing of
   expect(worker.running).toBe(true);
 });
 
-test('a paused queue: jobs are taken in and wait; they can be canceled, expire, and go on', async () => {
+test('a paused queue: jobs are accepted and wait; they can be canceled, expire, and continue', async () => {
   await start(1);
   const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
   try {
@@ -378,7 +378,7 @@ describe('a clock that is wrong', () => {
     });
   });
 
-  test('of an API that jumps a day ahead: what waits does not expire, and what is finished stays', async () => {
+  test('of an API that jumps a day ahead: waiting jobs do not expire, and finished ones stay', async () => {
     await start(1);
     const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
     const wrong = stack.startApi({}, { preload });

@@ -101,7 +101,7 @@ const ended = (event: string, status: Delivery['status'] = 'delivered') =>
   });
 
 describe('webhook processes', () => {
-  test('none for a while: the events wait', async () => {
+  test('no webhook process for a while: the events wait', async () => {
     const events = await settle(receiver.url(), 50);
     expect(await redis.xlen(outboxKey(stack.prefix))).toBeGreaterThanOrEqual(50);
     expect(await read(events[0]!)).toMatchObject({ status: 'pending', attempts: [] });
@@ -110,7 +110,7 @@ describe('webhook processes', () => {
     await eventually(async () => ((await redis.xlen(outboxKey(stack.prefix))) === 0 ? true : undefined));
   });
 
-  test('killed with events in hand that are in no queue yet: another takes them over', async () => {
+  test('a process killed before its events are in the queue: another takes them over', async () => {
     await startSender();
     await came(receiver, await settle(receiver.url(), 1));
     await senders.pop()!.end('SIGKILL');
@@ -123,7 +123,7 @@ describe('webhook processes', () => {
     await eventually(async () => ((await redis.xlen(key)) === 0 ? true : undefined));
   });
 
-  test('an outbox without its group of readers is read from its beginning', async () => {
+  test('an outbox without its consumer group is read from the beginning', async () => {
     await startSender();
     await came(receiver, await settle(receiver.url(), 1));
     await redis.xgroup('DESTROY', outboxKey(stack.prefix), GROUP);
@@ -132,7 +132,7 @@ describe('webhook processes', () => {
     await came(receiver, await settle(receiver.url(), 5));
   });
 
-  test('what was put off by another process is not called before its time', async () => {
+  test('a delivery deferred by another process is not attempted early', async () => {
     receiver.behave = answer(500);
     await startSender();
     const events = await settle(receiver.url('/busy'), 1500);
@@ -168,7 +168,7 @@ describe('webhook processes', () => {
     }
   }, 120_000);
 
-  test('SIGTERM while a receiver hangs: it ends soon, and the next one makes the attempt again', async () => {
+  test('SIGTERM while a receiver hangs: the process ends soon, and the next one repeats the attempt', async () => {
     receiver.behave = hanging.behave;
     const sender = await startSender();
     const [event] = (await settle(receiver.url(), 1)) as [string];
@@ -183,8 +183,8 @@ describe('webhook processes', () => {
   });
 });
 
-describe('what an event is about may be gone', () => {
-  test('a job that was deleted, and a batch that was removed, are told of as they ended', async () => {
+describe('the source of an event', () => {
+  test('deleted jobs and batches are delivered as they ended', async () => {
     const { body: job } = await calls.call<Job>('/v1/jobs', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', Prefer: 'wait=30' },
@@ -209,7 +209,7 @@ describe('what an event is about may be gone', () => {
     );
   });
 
-  test('a batch that fails, goes on and is completed is told of twice', async () => {
+  test('a batch that fails, is resumed and completes is delivered twice', async () => {
     const url = encodeURIComponent(receiver.url('/twice'));
     const { body: batch } = await calls.call<Batch>(`/v1/batches?open=true&webhook=${url}`, {
       method: 'POST',
@@ -235,7 +235,7 @@ describe('what an event is about may be gone', () => {
     expect(new Set(receiver.at('/twice').map(({ headers }) => headers['webhook-id'])).size).toBe(2);
   });
 
-  test('results that are too large to be pushed stay until they can have been fetched', async () => {
+  test('results too large to be pushed stay until the receiver can have fetched them', async () => {
     receiver.behave = answer(500);
     await startSender();
     const texts = Array.from({ length: 256 }, (_, i) => ({ id: `${i}`.padStart(100, 'x'), text: 'fine' }));
@@ -257,7 +257,7 @@ describe('what an event is about may be gone', () => {
   });
 });
 
-test('a full Redis: what is in it is delivered all the same once there is room', async () => {
+test('a full Redis: its events are delivered once there is room', async () => {
   const own = await OwnRedis.start();
   const connection = new Redis(own.url);
   const full = await Stack.start({
@@ -291,7 +291,7 @@ test('a full Redis: what is in it is delivered all the same once there is room',
 
 // Last, because what they leave behind keeps a webhook process busy.
 describe('receivers that do not work', () => {
-  test('one that hangs, with a thousand deliveries, keeps nothing from another', async () => {
+  test('one that hangs, with a thousand deliveries, does not delay another', async () => {
     await startSender();
     const waiting = await settle(hanging.url(), 1000);
     await eventually(() => Promise.resolve(hanging.received.length > 0 ? true : undefined));
@@ -302,7 +302,7 @@ describe('receivers that do not work', () => {
     expect((await read(waiting.at(-1)!)).status).toBe('pending');
   });
 
-  test('twenty that refuse connections keep nothing from another, and wait for their receivers', async () => {
+  test('twenty that refuse connections do not delay another, and their deliveries wait', async () => {
     await startSender();
     const refused = await Promise.all(dead.map((port) => settle(`http://127.0.0.1:${port}/`, 5)));
     const events = await settle(other.url(), 200);

@@ -62,7 +62,7 @@ async function batch(columns: string[]): Promise<string> {
   return id;
 }
 
-test('are read once; those that were used longest ago are dropped first', async () => {
+test('are read once; the least recently used are dropped first', async () => {
   const ids = await Promise.all([batch(['text']), batch(['text']), batch(['text'])]);
   const perBatch = PARTS * 600;
   const inputs = new BatchInputs(
@@ -91,7 +91,7 @@ test('are read once; those that were used longest ago are dropped first', async 
   expect(await inputs.get(newBatchId('sst2-minilm'))).toBeUndefined();
 });
 
-test('of a batch that has ended are dropped', async () => {
+test('of an ended batch are dropped', async () => {
   const id = await batch(['text']);
   const inputs = new BatchInputs({ batches, blobs: () => Promise.resolve(blobs) });
   await inputs.get(id);

@@ -1,4 +1,4 @@
-/** How much of its queues a worker takes in hand. */
+/** How much of its queues a worker prefetches. */
 import { randomBytes } from 'node:crypto';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -22,26 +22,26 @@ let subscriber: Redis;
 let prefix: string;
 let consumer: Consumer;
 /** Texts that are being classified, by lane. */
-let inHand: Record<string, number>;
+let inFlight: Record<string, number>;
 /** Texts that were classified. */
 let classified: number;
-/** Lets texts end: all that are there, and all that come. */
+/** Lets all texts end, present and future ones. */
 let release: () => void;
 
 beforeEach(() => {
   redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
   subscriber = redis.duplicate();
   prefix = `{test-${randomBytes(5).toString('hex')}}`;
-  inHand = { interactive: 0, low: 0 };
+  inFlight = { interactive: 0, low: 0 };
   classified = 0;
   const released = new Promise<void>((resolve) => (release = resolve));
   const classifier: Pick<Classifier, 'classify' | 'labelCount'> = {
     labelCount: LABELS,
     classify: async (_text, _options, lane) => {
       classified++;
-      inHand[lane]!++;
+      inFlight[lane]!++;
       await released;
-      inHand[lane]!--;
+      inFlight[lane]!--;
       return { label: 'a', score: 1, truncated: false };
     },
   };
@@ -85,7 +85,7 @@ async function settled(): Promise<{ interactive: number; low: number }> {
   let last = '';
   for (let same = 0; same < 10;) {
     await new Promise((resolve) => setTimeout(resolve, 50));
-    const now = JSON.stringify(inHand);
+    const now = JSON.stringify(inFlight);
     same = now === last ? same + 1 : 0;
     last = now;
   }
@@ -93,7 +93,7 @@ async function settled(): Promise<{ interactive: number; low: number }> {
 }
 
 describe('a worker with long queues', () => {
-  test('takes no more than fits its hand, however full both of them are', async () => {
+  test('prefetches no more than its limit, however long both are', async () => {
     await Promise.all([fill('normal', JOBS), fill('low', JOBS)]);
     await consumer.start(subscriber);
     const { interactive, low } = await settled();
@@ -101,7 +101,7 @@ describe('a worker with long queues', () => {
     expect(low).toBeLessThanOrEqual(MAX_ROWS + 2);
   });
 
-  test('takes fewer jobs whose results are large', async () => {
+  test('prefetches fewer jobs with large results', async () => {
     // 20,000 scores each, which count as 20 texts.
     await fill('normal', JOBS, { top_k: null });
     await consumer.start(subscriber);
@@ -118,7 +118,7 @@ describe('a worker with long queues', () => {
   test.each([
     ['normal', 'low'],
     ['low', 'normal'],
-  ] as const)('whose hand is full of %s jobs has room for %s ones', async (first, second) => {
+  ] as const)('with as many %s jobs as it may fetch still fetches %s ones', async (first, second) => {
     await fill(first, JOBS);
     await consumer.start(subscriber);
     await settled();
@@ -128,7 +128,7 @@ describe('a worker with long queues', () => {
   });
 });
 
-test('all jobs of both queues come to an end', async () => {
+test('all jobs of both queues end', async () => {
   await Promise.all([fill('normal', JOBS), fill('low', JOBS)]);
   await consumer.start(subscriber);
   release();
@@ -139,7 +139,7 @@ test('all jobs of both queues come to an end', async () => {
   );
 });
 
-test('a job whose time to start has passed expires, and none of its texts is classified', async () => {
+test('a job past its expiry expires, and none of its texts is classified', async () => {
   await fill('normal', 1, { expires_at: Date.now() - 1000 });
   release();
   await consumer.start(subscriber);
@@ -155,7 +155,7 @@ test.each([
   [10, 'succeeded', undefined, 10],
   [11, 'failed', 'too_many_scores', 0],
 ])(
-  'a job of %d texts with all labels, taken in before these were known, has %s',
+  'a job of %d texts with all labels, accepted before the labels were known, has %s',
   async (count, status, code, done) => {
     await fill('normal', 1, { top_k: null, texts: Array.from({ length: count }, () => ({ text: 'a' })) });
     release();

@@ -78,7 +78,7 @@ test('rows come back in order', async () => {
 });
 
 describe('a row that kills the process', () => {
-  test('fails alone, twice tried; its neighbours get their results', async () => {
+  test('fails alone, after two attempts; its neighbours get their results', async () => {
     const batcher = await start();
     const outcomes = await Promise.allSettled(
       [1, 666, 3, 4].map((id) => batcher.submit(row(id), 'interactive')),
@@ -89,7 +89,7 @@ describe('a row that kills the process', () => {
     expect(firstLogit(await batcher.submit(row(9), 'interactive'))).toBe(9);
   });
 
-  test('killed from outside in the middle of a batch: nothing is lost', async () => {
+  test('a process killed in the middle of a batch loses no row', async () => {
     const batcher = await start();
     const answers = Promise.all([669, 2, 3].map((id) => batcher.submit(row(id), 'interactive')));
     await holdsABatch();
@@ -98,7 +98,7 @@ describe('a row that kills the process', () => {
   });
 });
 
-test('a row the model throws at fails alone with its message', async () => {
+test('a row that makes the model throw fails alone, with the message', async () => {
   const batcher = await start();
   const outcomes = await Promise.allSettled([1, 667, 3].map((id) => batcher.submit(row(id), 'interactive')));
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
@@ -106,13 +106,13 @@ test('a row the model throws at fails alone with its message', async () => {
   expect(engine?.restarts).toBe(0);
 });
 
-test('a hanging batch costs its process its life, and only the hanging row its result', async () => {
+test('a hanging batch: its process is killed, and only the hanging row fails', async () => {
   const batcher = await start({ runTimeoutMs: 300 });
   const outcomes = await Promise.allSettled([1, 668, 3].map((id) => batcher.submit(row(id), 'interactive')));
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
 });
 
-test('the time limit of a batch ends with its answer: the process that answered lives on', async () => {
+test('the time limit of a batch ends with its result: the process is not killed later', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const batcher = await start({ runTimeoutMs: 1000 });
   const { pid } = engine!;
@@ -144,7 +144,7 @@ test('an engine gives up on a model process that cannot be restarted, and tells 
   await expect(engine!.run([row(1).encoded])).rejects.toThrow(EngineStopped);
 });
 
-test('a run is reported with its tokens, and with what padding makes of them', async () => {
+test('a run is reported with its tokens, without and with padding', async () => {
   const runs: unknown[] = [];
   await start({ onRun: (run) => runs.push(run) });
   const { encoded } = row(1);
@@ -155,7 +155,7 @@ test('a run is reported with its tokens, and with what padding makes of them', a
   expect(runs).toMatchObject([{ rows: 2, tokens: 7, paddedTokens: 10 }]);
 });
 
-test('stop() rejects what is in flight with EngineStopped, which is not the fault of the row', async () => {
+test('stop() rejects batches in flight with EngineStopped, which is not an error of their rows', async () => {
   const batcher = await start();
   const pending = batcher.submit(row(668), 'interactive');
   const caught = pending.catch((error: unknown) => error);
@@ -178,7 +178,7 @@ test('an unusable model is a StartupError with the reason', async () => {
 });
 
 describe('a pool', () => {
-  test('goes on with the others while one is started again; every row gets its own result', async () => {
+  test('continues with the others while one process restarts; every row gets its own result', async () => {
     const pool = await EnginePool.start(2, {
       load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
       runTimeoutMs: 10_000,
@@ -207,11 +207,11 @@ describe('a pool', () => {
   });
 });
 
-describe.skipIf(!existsSync('/proc/self/fd'))('what the process gets of the worker', () => {
+describe.skipIf(!existsSync('/proc/self/fd'))('the environment and files of the model process', () => {
   const list = (pid: number | string, name: string) =>
     readFileSync(`/proc/${pid}/${name}`, 'utf8').split('\0').filter(Boolean);
 
-  test('no secret, no address, and no connection', async () => {
+  test('have no secret, no address and no connection', async () => {
     vi.stubEnv('REDIS_URL', 'redis://:secret@127.0.0.1:6379');
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
     vi.stubEnv('CUDA_VISIBLE_DEVICES', '0');

@@ -17,7 +17,7 @@ afterAll(async () => {
   redis.disconnect();
 });
 
-test('an error of Redis is logged without the command that it answered, which has the text', async () => {
+test('an error of Redis is logged without its command, which contains the text', async () => {
   // The model stays known; its jobs would wait.
   await stack.workers[0]?.end();
   await redis.set(`${stack.prefix}:classify-sst2-minilm:wait`, 'no list');

@@ -1,6 +1,6 @@
 /**
  * Models as people have them: each is served with its right outcome, or refused in one line; and whatever is served gives a text
- * the same score alone and in any company.
+ * the same score alone and in any batch.
  */
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,10 +66,10 @@ async function dependence({ classify, classifyAll }: ServedModel): Promise<numbe
   const next = random(4711);
   let worst = 0;
   for (let round = 0; round < 20; round++) {
-    const company = Array.from({ length: 2 + next(9) }, () => texts[next(texts.length)]!);
+    const others = Array.from({ length: 2 + next(9) }, () => texts[next(texts.length)]!);
     const alone: Record<string, number>[] = [];
-    for (const text of company) alone.push(scoresOf(await classify(text)));
-    const both = [await Promise.all(company.map((text) => classify(text))), await classifyAll(company)];
+    for (const text of others) alone.push(scoresOf(await classify(text)));
+    const both = [await Promise.all(others.map((text) => classify(text))), await classifyAll(others)];
     for (const results of both)
       results.forEach((result, i) => (worst = Math.max(worst, difference(alone[i]!, scoresOf(result)))));
   }
@@ -80,7 +80,7 @@ async function dependence({ classify, classifyAll }: ServedModel): Promise<numbe
 const REFUSED = ['model-zipmap'];
 const SERVED = readdirSync(CASES).filter((name) => name.startsWith('model-') && !REFUSED.includes(name));
 
-describe('a score is the same alone and in 20 companies of each lane', () => {
+describe('a text has the same score alone and in 20 batches of each lane', () => {
   test.each([
     ...SERVED.map((name) => `${CASES}/${name}`),
     ...tinyModels()
@@ -94,7 +94,7 @@ describe('a score is the same alone and in 20 companies of each lane', () => {
     expect(await dependence(model)).toBeLessThanOrEqual(1e-4);
   });
 
-  test('dynamic int8 aside: its dependence is measured, and strict has none', async () => {
+  test('except with dynamic int8: its batch dependence is measured, and strict has none', async () => {
     const measured = await serve('test/fixtures/models/int8');
     expect(measured.trial.batchDependence).toBeGreaterThan(1e-4);
     expect(measured.trial.batching).toBe('mixed');
@@ -153,7 +153,7 @@ describe('a score is the same alone and in 20 companies of each lane', () => {
     expect(await dependence(model)).toBeLessThanOrEqual(1e-4);
   });
 
-  test('a graph that mixes its rows is refused, and runs one text at a time under strict', async () => {
+  test('a graph that mixes its rows is rejected, and runs one text at a time with strict', async () => {
     const graph: TinyGraph = {
       operators: [
         { op: 'ReduceSum', inputs: ['pooled', 'zero'], outputs: ['all'] },
@@ -170,7 +170,7 @@ describe('a score is the same alone and in 20 companies of each lane', () => {
   });
 });
 
-describe('what a graph ends in is not applied again', () => {
+describe('a function that the graph applies is not applied a second time', () => {
   const plain = async () => {
     const model = await make({});
     const scores = {
@@ -233,7 +233,7 @@ describe('what a graph ends in is not applied again', () => {
     expect(difference(asked, right)).toBeLessThan(1e-5);
   });
 
-  test('the case: its probabilities are those of the graph that ends before its softmax', async () => {
+  test('softmax in the graph: the probabilities equal those of the graph without it', async () => {
     const before = await serve(`${CASES}/model-no-tokcfg`);
     const expected = scoresOf(await before.classify('very good film'));
     await before.stop();
@@ -243,7 +243,7 @@ describe('what a graph ends in is not applied again', () => {
   });
 });
 
-describe('the number of tokens that a graph reads', () => {
+describe('the number of tokens that a graph accepts', () => {
   const long = 'very good film '.repeat(3000);
 
   test.each<[string, TinyGraph['positions'] & object, object, number]>([
@@ -282,7 +282,7 @@ describe('the number of tokens that a graph reads', () => {
     expect(result).toMatchObject({ truncated: true, score: expect.any(Number) as number });
   });
 
-  test('a fixed number of tokens: texts are cut there', async () => {
+  test('a fixed number of tokens: longer texts are truncated', async () => {
     const model = await make({ inputs: inputs(['rows', 16]) });
     expect(model.trial.maxTokens).toBe(16);
     expect(model.trial.warnings).toEqual([
@@ -298,14 +298,14 @@ describe('the number of tokens that a graph reads', () => {
     expect(4 * 12 * model.trial.triedTokens ** 2).toBeLessThanOrEqual(512 * 2 ** 20);
   });
 
-  test('the case that counts from the padding id', async () => {
+  test('positions that count from the padding id', async () => {
     const model = await serve(`${CASES}/model-luke`);
     expect(model.trial.maxTokens).toBe(512);
     expect(await model.classify(long)).toMatchObject({ truncated: true });
   });
 });
 
-describe('what is refused, in one line', () => {
+describe('rejected in one line', () => {
   test.each<[string, TinyGraph, RegExp, object?]>([
     [
       'four rows at a time',
@@ -352,14 +352,14 @@ describe('what is refused, in one line', () => {
     await expect(refused).rejects.not.toThrow(/\n/);
   });
 
-  test('a sequence of maps, as scikit-learn makes it', async () => {
+  test('a sequence of maps, as made by scikit-learn', async () => {
     await expect(serve(`${CASES}/model-zipmap`)).rejects.toThrow(
       /probabilities \(a sequence or map as made by ZipMap, not a tensor/,
     );
   });
 });
 
-test('one label without a dimension of its own', async () => {
+test('a single label without a dimension', async () => {
   const operators = [
     { op: 'ReduceSum', inputs: ['pooled', 'one'], outputs: ['logits'], attributes: { keepdims: { int: 0 } } },
   ];
@@ -368,7 +368,7 @@ test('one label without a dimension of its own', async () => {
   expect(await dependence(model)).toBeLessThanOrEqual(1e-4);
 });
 
-test('an added token that the graph has no embedding for: said, and only a text that contains it fails', async () => {
+test('an added token without an embedding: a warning, and only a text that contains it fails', async () => {
   const place = tinyModel(path.join(folder, 'model'), tinyGraph());
   const file = path.join(place, 'tokenizer.json');
   const tokenizer = JSON.parse(readFileSync(file, 'utf8')) as { added_tokens: object[] };

@@ -92,7 +92,7 @@ const SCRIPTS = [
   'Thai',
 ];
 
-test('what the vocabulary of the shipped model lacks, and a sample that it cannot read, which is no reason to refuse it', async () => {
+test('the report shows scripts that the vocabulary lacks; a sample that cannot be read is not a problem', async () => {
   const { code, out, problems } = await check(['models/sst2-minilm', '--text', '😀', '--text', 'a joy 😀']);
   expect([code, problems]).toEqual([EXIT.ok, '']);
   expect(out).toMatch(
@@ -117,7 +117,7 @@ describe('amulet.json', () => {
   });
   afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
-  test('is applied and said', async () => {
+  test('is applied and reported', async () => {
     fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable_text": "classify"}');
     const { code, out } = await check([folder, '--text', '😀']);
     expect(code).toBe(EXIT.ok);
@@ -125,7 +125,7 @@ describe('amulet.json', () => {
     expect(out).toMatch(/^Unreadable +texts get labels all the same \(unreadable_text in amulet\.json\)$/m);
   });
 
-  test('that is wrong is a problem in one line', async () => {
+  test('that is invalid is a problem in one line', async () => {
     fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable_text": "ignore"}');
     const { code, problems } = await check([folder]);
     expect(code).toBe(EXIT.failed);
@@ -135,7 +135,7 @@ describe('amulet.json', () => {
   });
 });
 
-test('for people: what it is, a sample, and the speed', async () => {
+test('the text report has the model, a sample and the speed', async () => {
   const { code, out } = await check(['models/goemotions-minilm', '--text', 'Thank you so much!']);
   expect(code).toBe(EXIT.ok);
   expect(out).toMatch(/^Folder +models\/goemotions-minilm, revision [0-9a-f]{12}$/m);
@@ -149,7 +149,7 @@ test('for people: what it is, a sample, and the speed', async () => {
   expect(out).toMatch(/^ +2,048 +[\d.]+ +[\d.]+/m);
 });
 
-test('for people: what is unusual is a line of its own', async () => {
+test('the text report has a line for each unusual property', async () => {
   const [int8, unmasked, probabilities] = await Promise.all(
     ['models/int8', 'cases/model-no-mask/onnx/model.onnx', 'cases/model-probabilities'].map((name) =>
       check([`test/fixtures/${name}`, '--text', 'good film']),
@@ -165,7 +165,7 @@ test('for people: what is unusual is a line of its own', async () => {
   expect(probabilities!.out).toMatch(/^Labels +2: NEG, POS \(softmax is applied by the graph itself; /m);
 });
 
-describe('what cannot be served', () => {
+describe('a model that cannot be served', () => {
   let folder: string;
   const at = (name: string) => path.join(folder, name);
   const edit = (name: string, change: (config: Record<string, unknown>) => void) => {
@@ -301,13 +301,13 @@ describe('what cannot be served', () => {
     expect(problems).toMatch(line);
   });
 
-  test('settings that a worker would not start with', async () => {
+  test('invalid settings are problems, too', async () => {
     const { code, problems } = await check([folder], { PORT: 'x' });
     expect(code).toBe(EXIT.failed);
     expect(problems).toMatch(/^amulet: Configuration: PORT=x: [^\n]+\n$/);
   });
 
-  test('a folder without config.json, or an ONNX file without one: one line that says what a model folder has', async () => {
+  test('has no config.json: one line that says what a model folder has', async () => {
     fs.rmSync(at('config.json'));
     for (const place of [folder, at('onnx/model.onnx')]) {
       const { code, problems } = await check([place]);
@@ -317,7 +317,7 @@ describe('what cannot be served', () => {
     }
   });
 
-  test('a limit that the graph does not keep is a warning, and texts are cut', async () => {
+  test('a limit above that of the graph is a warning, and texts are truncated', async () => {
     edit('config.json', (config) => (config.max_position_embeddings = 200));
     edit('tokenizer_config.json', (config) => delete config.model_max_length);
     const { code, out } = await check([folder, '--text', 'word '.repeat(300)]);
@@ -328,7 +328,7 @@ describe('what cannot be served', () => {
     );
   });
 
-  test('a bug in a library: one line without a stack', async () => {
+  test('meets a bug in a library: one line without a stack', async () => {
     const preload = at('bug.cjs');
     fs.writeFileSync(
       preload,
@@ -340,7 +340,7 @@ describe('what cannot be served', () => {
     expect(problems).not.toMatch(/^\s+at /m);
   });
 
-  test('what a file says does not steer the terminal', async () => {
+  test('control characters in a file do not reach the terminal', async () => {
     edit('config.json', (config) => (config.id2label = { 0: 'a\n\u001b[31mred', 1: 'b', 2: 'c' }));
     expect((await check([folder])).out).toContain(
       String.raw`Labels      3: a\u000a\u001b[31mred, b, c (softmax`,
@@ -349,7 +349,7 @@ describe('what cannot be served', () => {
     expect((await check([folder])).problems).toContain(String.raw`Unexpected token '\u001b'`);
   });
 
-  test('several things at once are all said', async () => {
+  test('several problems are all reported', async () => {
     fs.rmSync(at('tokenizer.json'));
     edit('config.json', (config) => (config.id2label = { 0: 'a', 1: 'b' }));
     const { code, problems } = await check([folder]);

@@ -89,12 +89,12 @@ async function classify(classifier: Classifier, text: string) {
   return { scores, truncated: row.truncated };
 }
 
-test('every tiny model is served below', () => {
+test('every tiny model is tested below', () => {
   expect(Object.keys(MODELS).sort()).toEqual(tinyModels());
 });
 
 describe.each(Object.entries(MODELS))('%s', (name, [labels, apply]) => {
-  test('starts, and gives each text its labels and scores, a text longer than the model reads included', async () => {
+  test('starts, and gives each text labels and scores, also one longer than the limit', async () => {
     const served = await serve(modelFolder(name));
     expect(served).toMatchObject({ labels, apply });
     const golden = goldenOf(name);
@@ -137,14 +137,14 @@ describe('a batch of texts of different lengths', () => {
   );
 });
 
-describe('a folder of one’s own', () => {
+describe('a user’s own folder', () => {
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(path.join(tmpdir(), 'amulet-family-'));
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  test('weights outside the graph are part of the revision', () => {
+  test('external weights are part of the revision', () => {
     cpSync(modelFolder('external-data'), folder, { recursive: true });
     const before = readModelFolder(folder, undefined).revision;
     expect(readModelFolder(folder, undefined).revision).toBe(before);
@@ -152,7 +152,7 @@ describe('a folder of one’s own', () => {
     expect(readModelFolder(folder, undefined).revision).not.toBe(before);
   });
 
-  test('weights that are missing outside the graph: one line, and no start', async () => {
+  test('missing external weights: one line, and no start', async () => {
     cpSync(modelFolder('external-data'), folder, { recursive: true });
     rmSync(path.join(folder, 'onnx/model.onnx_data'));
     await expect(serve(folder)).rejects.toThrow(/model\.onnx cannot be loaded: .*model\.onnx_data/);
@@ -168,7 +168,7 @@ describe('a folder of one’s own', () => {
   });
 });
 
-test('the warm-up keeps to what the model reads: one token more and the graph fails', async () => {
+test('the warm-up stays within the token limit: the graph fails with one token more', async () => {
   const { onnxFile, maxTokens } = readModelFolder(modelFolder('roberta'), undefined);
   const load: LoadMessage = { type: 'load', onnxFile, executionProviders: ['cpu'], intraOpThreads: 1 };
   const warm = await (await Model.load({ ...load, maxTokens })).warmUp();

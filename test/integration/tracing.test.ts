@@ -92,7 +92,7 @@ test('one trace goes from the caller through the queue and the model to the rece
   });
 });
 
-test('jobs that travel in one group have a trace each, linked to the group', async () => {
+test('each job of a group has its own trace, linked to the group', async () => {
   const isOther = (span: CollectedSpan) => span.links.length > 0;
   const others = await eventually(async () => {
     await Promise.all(
@@ -117,7 +117,7 @@ test('jobs that travel in one group have a trace each, linked to the group', asy
   }
 });
 
-test('a trace that its caller does not record is not recorded, and goes on to the receiver all the same', async () => {
+test('a trace that its caller does not sample is not recorded, but passed on to the receiver', async () => {
   const trace = CALLER.trace.replace('4bf9', 'feed');
   await stack.post(
     '/v1/jobs',
@@ -151,7 +151,7 @@ test('paths, failures and texts: routes and codes only', async () => {
   expect([...names].sort()).toEqual(['GET', 'POST', 'add', 'classify', 'deliver', 'process', 'unknown']);
 });
 
-test('of an error of BullMQ only its type is in the span: its words may quote a text', async () => {
+test('a span has only the type of an error of BullMQ: its message may quote a text', async () => {
   const other = await OtlpCollector.start();
   Object.assign(process.env, other.env);
   const tracing = startOtel({

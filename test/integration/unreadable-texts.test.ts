@@ -77,7 +77,7 @@ async function classify(body: object, url = stack.url): Promise<Job> {
 }
 
 describe('a job', () => {
-  test('each text has its outcome in its place, in the record and in the webhook', async () => {
+  test('each text has its own outcome, in the record and in the webhook', async () => {
     const texts = TEXTS.map((text, i) => ({ id: `t${i}`, text }));
     const job = await classify({ texts, webhook: { url: receiver.url('/job') } });
     expect(job.status).toBe('succeeded');
@@ -91,7 +91,7 @@ describe('a job', () => {
     expect(event.data).toMatchObject({ results: job.results });
   });
 
-  test.each(['😀', '\u200b\u200b'])('of %j alone has failed, and says why', async (text) => {
+  test.each(['😀', '\u200b\u200b'])('of %j alone fails, with the reason', async (text) => {
     const job = await classify({ text });
     expect(job).toMatchObject({
       status: 'failed',
@@ -113,7 +113,7 @@ describe('a batch', () => {
     mean_unknown: shares.reduce((sum, share) => sum + share, 0) / shares.length,
   };
 
-  test('counts rows with unknown tokens, and tells of them in its results, its webhook and its metrics', async () => {
+  test('counts rows with unknown tokens, in its results, its webhook and its metrics', async () => {
     const before = await unknownTexts();
     const { body: batch } = await calls.post(input, `?webhook=${encodeURIComponent(receiver.url('/batch'))}`);
     expect(batch.rows).toMatchObject({ with_unknown: 0, mean_unknown: null });
@@ -208,7 +208,7 @@ describe('/predict and /hf', () => {
   });
 });
 
-test('a model whose amulet.json says classify gives labels, and says that nothing was known', async () => {
+test('a model whose amulet.json says classify gives labels, and reports that all tokens are unknown', async () => {
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-lenient-'));
   try {
     fs.cpSync('models/sst2-minilm', folder, { recursive: true });

@@ -44,7 +44,7 @@ afterAll(async () => {
   await hanging.stop();
 });
 
-test('an owner with hundreds of receivers that hang leaves places to others', async () => {
+test('an owner with hundreds of receivers that hang leaves slots for others', async () => {
   for (let i = 0; i < HOSTS; i++) {
     await settleJob(records, `http://127.1.${i >> 8}.${i & 255}:${hanging.port}/`, 'mallory');
   }

@@ -201,7 +201,7 @@ const REFUSED: [what: string, url: string, why: string][] = [
   ['no host', 'http://', 'is not an absolute URL'],
 ];
 
-describe('a URL that can be seen through at once', () => {
+describe('a URL with an address that is not allowed', () => {
   /** Without those of BullMQ, and of the workers about their models. */
   const keys = async () => {
     const all = await redis.keys(`${stack.prefix}*`);
@@ -272,7 +272,7 @@ describe('a name', () => {
     });
   });
 
-  test('that leads elsewhere at a later attempt is refused then, and no sooner or later', async () => {
+  test('that resolves elsewhere at a later attempt is refused at that attempt', async () => {
     const name = newName(['127.0.0.1'], ['127.0.0.2'], ['127.0.0.1']);
     const path = newPath();
     behaviours.set(path, (received, response) =>
@@ -292,7 +292,7 @@ describe('a name', () => {
     expect(receiver.at(path)).toHaveLength(2);
   });
 
-  test('that stays there is given up', async () => {
+  test('that keeps resolving there is given up', async () => {
     const name = newName(['127.0.0.1'], ['169.254.169.254']);
     const path = newPath();
     behaviours.set(path, answer(503));
@@ -304,7 +304,7 @@ describe('a name', () => {
     expect(receiver.at(path)).toHaveLength(1);
   });
 
-  test('that leads elsewhere as soon as it was looked at: the connection goes where the check went', async () => {
+  test('that resolves elsewhere right after the check: the connection goes to the checked address', async () => {
     const name = newName(['127.0.0.1'], ['127.0.0.2']);
     const path = newPath();
     expect(await deliver(urlOf(name, path))).toMatchObject({
@@ -334,7 +334,7 @@ describe('a name', () => {
     });
   });
 
-  test('that exists a moment later is delivered to then', async () => {
+  test('that exists at a later attempt is delivered to', async () => {
     const name = newName('no such name', ['127.0.0.1']);
     expect(await deliver(urlOf(name))).toMatchObject({
       status: 'delivered',
@@ -372,7 +372,7 @@ describe('sent again', () => {
     return ended(urls.self, body.redeliveries);
   };
 
-  test('what was refused is checked again, and refused again', async () => {
+  test('a refused delivery is checked again, and refused again', async () => {
     const name = newName(['10.0.0.1']);
     const failed = await deliver(urlOf(name));
     expect(failed).toMatchObject(blocked(`${name} leads to 10.0.0.1`));
@@ -380,7 +380,7 @@ describe('sent again', () => {
     expect(dns.count(name, 'A')).toBe(2 * ATTEMPTS);
   });
 
-  test('what was delivered is refused once its name leads elsewhere', async () => {
+  test('a delivered one is refused once its name resolves elsewhere', async () => {
     const name = newName(['127.0.0.1'], ['127.0.0.2']);
     const path = newPath();
     const delivered = await deliver(urlOf(name, path));
@@ -394,7 +394,7 @@ describe('sent again', () => {
   });
 });
 
-describe('what is allowed opens exactly that', () => {
+describe('an entry of the allow list opens exactly what it names', () => {
   const reached = async (url: string) => expect(await deliver(url)).toMatchObject({ status: 'delivered' });
   const refused = async (url: string, why: string) => {
     const { status, body } = await stack.post('/v1/jobs', { text: 'a joy', webhook: { url } });
@@ -423,7 +423,7 @@ describe('what is allowed opens exactly that', () => {
     );
   });
 
-  test('a name: that one, and not what it leads to', async () => {
+  test('a name: that name, and not its addresses', async () => {
     const { port } = ofName;
     await reached(`http://localhost:${port}/`);
     await refused(`http://127.0.0.1:${port}/`, `must not have the port ${port}`);
@@ -444,14 +444,14 @@ describe.skipIf(tls === undefined)('TLS', () => {
     })),
   });
 
-  test('a receiver that proves its name is delivered to, and is asked for it', async () => {
+  test('a receiver with a valid certificate is delivered to, and gets its name by SNI', async () => {
     dns.set('right.example', ['127.0.0.1']);
     const path = newPath();
     expect(await deliver(tlsUrl('right.example', secure, path))).toMatchObject({ status: 'delivered' });
     expect(secure?.at(path)).toMatchObject([{ servername: 'right.example' }]);
   });
 
-  test('one that proves another name is not', async () => {
+  test('a certificate for another name is refused', async () => {
     const name = newName(['127.0.0.1']);
     expect(await deliver(tlsUrl(name, secure))).toMatchObject(
       broken(`Host: ${name}. is not in the cert's altnames`),
@@ -459,7 +459,7 @@ describe.skipIf(tls === undefined)('TLS', () => {
     expect(await deliver(tlsUrl('127.0.0.1', secure))).toMatchObject(broken('is not in the cert'));
   });
 
-  test('one that only vouches for itself is not', async () => {
+  test('a self-signed certificate is refused', async () => {
     dns.set('alone.example', ['127.0.0.1']);
     expect(await deliver(tlsUrl('alone.example', selfSigned))).toMatchObject(
       broken('self-signed certificate'),
@@ -467,14 +467,14 @@ describe.skipIf(tls === undefined)('TLS', () => {
     expect(selfSigned?.received).toEqual([]);
   });
 
-  test('the names of a certificate are not all repeated', async () => {
+  test('the reason does not repeat all names of a certificate', async () => {
     const name = newName(['127.0.0.1']);
     const delivery = await deliver(tlsUrl(name, manyNames));
     expect(delivery).toMatchObject(broken(`Host: ${name}. is not in the cert's altnames`));
     for (const { reason } of delivery.attempts) expect(reason).toHaveLength(501);
   });
 
-  test('a receiver that hides much traffic under few bytes', async () => {
+  test('a receiver that sends much TLS traffic for few bytes of response is cut off', async () => {
     dns.set('talking.example', ['127.0.0.1']);
     // A record of TLS for each byte: 6 KB are 180 KB.
     talk = async (socket) => {
@@ -486,13 +486,13 @@ describe.skipIf(tls === undefined)('TLS', () => {
     expect(await deliver(url)).toMatchObject(broken('the response is longer than 131072 bytes'));
   });
 
-  test('a receiver that asks for another handshake gets none', async () => {
+  test('a renegotiation is refused', async () => {
     talk = (socket) => void socket.renegotiate({}, () => {});
     const delivery = await deliver(`https://talking.example:${talking && portOf(talking)}/`);
     expect(delivery).toMatchObject(broken('handshake failure'));
   });
 
-  test('does not open what is closed without it', async () => {
+  test('does not open addresses that are refused without it', async () => {
     const name = newName(['127.0.0.2']);
     expect(await deliver(tlsUrl(name, secure))).toMatchObject(blocked(`${name} leads to 127.0.0.2, which`));
   });

@@ -157,7 +157,7 @@ describe('a job', () => {
     expect(event.data).not.toHaveProperty('results');
   });
 
-  test('canceled and expired ones are told of, too; with `events` only what is wanted', async () => {
+  test('canceled and expired jobs are delivered, too; with `events` only those events', async () => {
     await stack.workers.pop()!.end();
     const [wanted, unwanted, expiring] = [newPath(), newPath(), newPath()];
     const canceled = await submit(wanted, { events: ['job.canceled'] });
@@ -200,7 +200,7 @@ describe('a batch', () => {
     expect(await delivery(batch.urls.self)).toMatchObject({ urls: { source: batch.urls.self } });
   });
 
-  test('canceled; and not told of what is not wanted', async () => {
+  test('canceled; events that were not requested are not delivered', async () => {
     const [wanted, unwanted] = [newPath(), newPath()];
     const query = (path: string, events: string) =>
       `?open=true&webhook=${encodeURIComponent(receiver.url(path))}&webhook_events=${events}`;
@@ -219,7 +219,7 @@ describe('a batch', () => {
 });
 
 describe('attempts', () => {
-  test('are repeated with the same id and bytes and a fresh signature, until one is taken', async () => {
+  test('are repeated with the same id and body and a new signature, until one succeeds', async () => {
     const path = newPath();
     let count = 0;
     receiver.behave = (received, response) => {
@@ -250,7 +250,7 @@ describe('attempts', () => {
     expect(receiver.at('/elsewhere')).toEqual([]);
   });
 
-  test('end with the schedule; the dead letter is listed, and can be sent again', async () => {
+  test('end with the schedule; the failed delivery is listed, and can be sent again', async () => {
     const path = newPath();
     receiver.behave = (received, response) => answer(received.path === path ? 404 : 204)(received, response);
     const job = await submit(path);
@@ -369,7 +369,7 @@ describe('attempts', () => {
     },
   );
 
-  test('wait for as long as Retry-After says', async () => {
+  test('wait for the time in Retry-After', async () => {
     const path = newPath();
     receiver.behave = (received, response) => {
       const first = received.path === path && receiver.at(path).length === 1;
@@ -383,7 +383,7 @@ describe('attempts', () => {
     receiver.behave = answer(204);
   });
 
-  test('a receiver that hangs, and one that resets the connection', async () => {
+  test('fail at a receiver that hangs, and at one that resets the connection', async () => {
     const path = newPath();
     receiver.behave = (received, response) => {
       if (received.path !== path) {

@@ -42,7 +42,7 @@ test('/health/live answers while the model works', async () => {
   expect((await finished(id)).failed_texts).toBe(0);
 });
 
-test('/metrics counts batches and their padding, and tells the budgets', async () => {
+test('/metrics has batches, their padding, and the budgets', async () => {
   const [worker] = stack.workers as [Process];
   // While the first one runs, the others wait, and then travel together.
   const short = ['short', 'a somewhat longer text', 'and another one, longer still'];
@@ -61,7 +61,7 @@ test('/metrics counts batches and their padding, and tells the budgets', async (
     expect(value(`amulet_batch_budget_tokens{lane="${lane}"`)).toBe(256);
 });
 
-test('SIGTERM drains: what is in hand is finished, then the process ends with status 0', async () => {
+test('SIGTERM drains: jobs in flight are finished, then the process ends with status 0', async () => {
   const [worker] = stack.workers as [Process];
   const ids = await Promise.all(
     Array.from({ length: 5 }, () => submit({ texts: Array.from({ length: 8 }, () => longText(1500)) })),
@@ -78,7 +78,7 @@ test('SIGTERM drains: what is in hand is finished, then the process ends with st
   for (const id of ids) expect((await finished(id)).status).toBe('succeeded');
 });
 
-test('SIGTERM before it is up ends it at once, also where nobody else would', async () => {
+test('SIGTERM before the worker is ready ends it at once, also as process 1', async () => {
   // By a status of its own, so it listened: a signal without a listener does nothing to the first process of a container.
   let status: number | null = null;
   for (let afterMs = 50; status === null; afterMs += 50) {
@@ -89,7 +89,7 @@ test('SIGTERM before it is up ends it at once, also where nobody else would', as
   expect(status).toBe(128 + constants.signals.SIGTERM);
 });
 
-test('a second signal ends it at once', async () => {
+test('a second signal ends the worker at once', async () => {
   const [worker] = stack.workers as [Process];
   await submit({ texts: Array.from({ length: 256 }, () => longText(4000)) });
   await busy(worker);
@@ -117,7 +117,7 @@ test('kill -9 in the middle of work: another worker takes the job over', async (
   expect(job.results).toHaveLength(16);
 });
 
-test('the model process is killed in the middle of a batch: it comes back and nothing fails', async () => {
+test('the model process is killed in the middle of a batch: it restarts and no job fails', async () => {
   const [worker] = stack.workers as [Process];
   const id = await submit({ texts: Array.from({ length: 16 }, () => longText(2000)) });
   await busy(worker);
@@ -126,7 +126,7 @@ test('the model process is killed in the middle of a batch: it comes back and no
   expect((await health(worker)).model_restarts).toBe(1);
 });
 
-test('foreign payloads in the queue harm nobody', async () => {
+test('invalid payloads in the queue do not affect other jobs', async () => {
   const queue = new Queue('classify-sst2-minilm', { connection: redis, prefix: stack.prefix });
   const foreign = [
     null,

@@ -62,7 +62,7 @@ describe('and the revision', () => {
   const revision = () => readModelFolder(folder, undefined).revision;
   const write = (value: object) => fs.writeFileSync(at('amulet.json'), JSON.stringify(value));
 
-  test('is another one with each content; without the file it is what it always was', () => {
+  test('depends on the content of the file, and is unchanged without it', () => {
     fs.cpSync(TINY, folder, { recursive: true });
     const without = readModelFolder(TINY, undefined).revision;
     expect(revision()).toBe(without);
@@ -90,7 +90,7 @@ describe('and the revision', () => {
     expect(revision).toThrow('is damaged');
   });
 
-  test('of the shipped models is that of their manifests', () => {
+  test('of the shipped models is the one in their manifests', () => {
     for (const name of ['sst2-minilm', 'goemotions-minilm']) {
       const manifest = JSON.parse(fs.readFileSync(`models/${name}/manifest.json`, 'utf8')) as {
         revision: string;

@@ -31,7 +31,7 @@ class Executors {
   /** Rows whose batch has failed. */
   readonly #failed = new Set<number>();
   mostInFlight = 0;
-  /** Rows that were run again in company, or behind another batch. */
+  /** Rows that ran again in a batch with others, or behind another batch. */
   readonly rerunInCompany: number[] = [];
 
   constructor(count: number) {
@@ -100,7 +100,7 @@ function submitAll(batcher: Batcher<Row, number>, rows: Row[], lane: Lane): Prom
   });
 }
 
-test('bulk alone gets the larger budget, and every executor one batch ahead', async () => {
+test('bulk rows alone get the larger budget, and every executor one batch ahead', async () => {
   const executors = new Executors(2);
   const results = await submitAll(start(executors, 2), rowsOf(200), 'bulk');
   expect(results).toEqual(rowsOf(200).map(({ id }) => id));
@@ -108,7 +108,7 @@ test('bulk alone gets the larger budget, and every executor one batch ahead', as
   expect(executors.started[0]!.padded).toBe(64);
 });
 
-test('an interactive row is run next, before what went ahead, and makes bulk batches small', async () => {
+test('an interactive row runs next, before batches that were sent ahead, and makes bulk batches small', async () => {
   const executors = new Executors(1);
   const batcher = start(executors, 1);
   const bulk = submitAll(batcher, rowsOf(100), 'bulk');
@@ -121,7 +121,7 @@ test('an interactive row is run next, before what went ahead, and makes bulk bat
   for (const { padded } of later) expect(padded).toBe(16);
 });
 
-test('it is quiet again when 128 background batches have gone by without an interactive row', async () => {
+test('it is quiet again after 128 background batches without an interactive row', async () => {
   const executors = new Executors(1);
   const batcher = start(executors, 1);
   await batcher.submit({ id: 5000, tokens: 8 }, 'interactive');
@@ -131,7 +131,7 @@ test('it is quiet again when 128 background batches have gone by without an inte
   expect(sizes[127]).toBe(64);
 });
 
-test('interactive batches overtake what is ahead, one an executor at a time, each time that it was quiet', async () => {
+test('interactive batches overtake batches sent ahead, one per executor at a time, each time that it was quiet', async () => {
   const executors = new Executors(1);
   const batcher = start(executors, 1);
   const bulk = submitAll(batcher, rowsOf(1000), 'bulk');
@@ -146,7 +146,7 @@ test('interactive batches overtake what is ahead, one an executor at a time, eac
   await bulk;
 });
 
-test('without a quiet budget nothing goes ahead', async () => {
+test('without a quiet budget no batch is sent ahead', async () => {
   const executors = new Executors(1);
   const batcher = new Batcher<Row, number>({
     run: executors.run,
@@ -156,7 +156,7 @@ test('without a quiet budget nothing goes ahead', async () => {
   expect(executors.mostInFlight).toBe(1);
 });
 
-test('a row that is run again waits for an idle executor, though others go ahead', async () => {
+test('a row that runs again waits for an idle executor, although others are sent ahead', async () => {
   const executors = new Executors(1);
   const batcher = start(executors, 1);
   const outcomes = rowsOf(16).map((row) =>
@@ -171,7 +171,7 @@ test('a row that is run again waits for an idle executor, though others go ahead
   expect(executors.started.map(({ ids }) => ids.length)).toEqual([8, ...rowsOf(16).map(() => 1)]);
 });
 
-test('whatever comes: only bad rows fail, and a row that is run again is alone on its executor', async () => {
+test('random load: only bad rows fail, and a row that runs again is alone on its executor', async () => {
   const arrival = fc.record({
     lane: fc.constantFrom<Lane>('interactive', 'low', 'bulk'),
     tokens: fc.integer({ min: 2, max: 40 }),

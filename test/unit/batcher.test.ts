@@ -49,7 +49,7 @@ function harness(budgets: Record<Lane, number> = { interactive: 64, low: 64, bul
   };
 }
 
-test('with equal lengths, only rows of the same number of tokens share a batch, in the order of their oldest', async () => {
+test('with equalLengths, only rows with the same number of tokens share a batch, oldest first', async () => {
   const batches: number[][] = [];
   const batcher = new Batcher<Row, number>({
     budgets: { interactive: 64, low: 64, bulk: 64 },
@@ -67,7 +67,7 @@ test('with equal lengths, only rows of the same number of tokens share a batch, 
 /** Model processes of a worker. */
 const executors = fc.integer({ min: 1, max: 3 });
 
-test('rows of one tick travel together, and each gets its own result', async () => {
+test('rows of one tick share a batch, and each gets its own result', async () => {
   const { submit, next } = harness();
   const results = [1, 2, 3].map((id) => submit(id, 8));
   expect(await next(0)).toEqual([1, 2, 3]);
@@ -78,7 +78,7 @@ test('rows of one tick travel together, and each gets its own result', async () 
   ]);
 });
 
-test('late binding: rows that come while a batch runs join the next one', async () => {
+test('late binding: rows that arrive while a batch runs join the next one', async () => {
   const { submit, next, ids } = harness();
   void submit(1, 8);
   await ids(0);
@@ -88,7 +88,7 @@ test('late binding: rows that come while a batch runs join the next one', async 
   expect(await next(1)).toEqual([2, 3]);
 });
 
-test('rows of about the length of the oldest join it; others wait for theirs', async () => {
+test('rows of about the length of the oldest join it; others wait for a later batch', async () => {
   const { submit, next } = harness();
   [
     [1, 30],
@@ -100,7 +100,7 @@ test('rows of about the length of the oldest join it; others wait for theirs', a
   expect(await next(1)).toEqual([2, 4]);
 });
 
-test('a row joins for up to 4 tokens of padding, its own and that of the rows before it', async () => {
+test('a row joins if it adds at most 4 tokens of padding, its own and that of the rows before it', async () => {
   const { submit, next } = harness({ interactive: 1000, low: 1, bulk: 1 });
   [
     [1, 10],
@@ -115,7 +115,7 @@ test('a row joins for up to 4 tokens of padding, its own and that of the rows be
   expect(await next(2)).toEqual([5]);
 });
 
-test('the budget is in padded tokens; what is beyond it goes alone', async () => {
+test('the budget is in padded tokens; a row above it runs alone', async () => {
   const { submit, next } = harness({ interactive: 64, low: 64, bulk: 64 });
   [
     [1, 20],
@@ -130,7 +130,7 @@ test('the budget is in padded tokens; what is beyond it goes alone', async () =>
   expect(await next(3)).toEqual([5]);
 });
 
-test('at most maxRows rows', async () => {
+test('a batch has at most maxRows rows', async () => {
   const { submit, next } = harness({ interactive: 1000, low: 1, bulk: 1 }, 2);
   [1, 2, 3].forEach((id) => void submit(id, 4));
   expect(await next(0)).toEqual([1, 2]);
@@ -138,7 +138,7 @@ test('at most maxRows rows', async () => {
 });
 
 describe('a batch that fails', () => {
-  test('is run again row by row, before anything newer; only the row that fails alone is rejected', async () => {
+  test('runs again row by row, before newer rows; only the row that fails alone is rejected', async () => {
     const { submit, next, ids } = harness();
     const results = [1, 2, 3].map((id) => submit(id, 8));
     await ids(0);
@@ -153,7 +153,7 @@ describe('a batch that fails', () => {
     expect((outcomes[1] as PromiseRejectedResult).reason).toMatchObject({ message: 'mine' });
   });
 
-  test('with the wrong number of results is a failure, too', async () => {
+  test('with the wrong number of results fails, too', async () => {
     const batcher = new Batcher<Row, number>({
       budgets: { interactive: 64, low: 64, bulk: 64 },
       run: () => Promise.resolve([]),
@@ -163,7 +163,7 @@ describe('a batch that fails', () => {
 });
 
 describe('a row whose signal fires', () => {
-  test('leaves while it waits', async () => {
+  test('is dropped while it waits', async () => {
     const { submit, next, ids, batcher } = harness();
     const abort = new AbortController();
     void submit(1, 8);
@@ -177,13 +177,13 @@ describe('a row whose signal fires', () => {
     expect(await next(1)).toEqual([3]);
   });
 
-  test('never enters when it has fired before', async () => {
+  test('is dropped at once when its signal has fired before', async () => {
     const { submit, batcher } = harness();
     await expect(submit(1, 8, 'interactive', AbortSignal.abort())).rejects.toThrow(RowDropped);
     expect(batcher.waiting).toBe(0);
   });
 
-  test('is finished when it is in a batch already', async () => {
+  test('still gets its result when it is in a batch already', async () => {
     const { submit, next, ids } = harness();
     const abort = new AbortController();
     const settled = submit(1, 8, 'interactive', abort.signal);
@@ -193,7 +193,7 @@ describe('a row whose signal fires', () => {
     expect((await settled).result).toBe(10);
   });
 
-  test('is not run again when its batch fails', async () => {
+  test('does not run again when its batch fails', async () => {
     const { submit, next, ids } = harness();
     const abort = new AbortController();
     const dropped = submit(1, 8, 'interactive', abort.signal);
@@ -228,7 +228,7 @@ describe('a signal', () => {
     expect(listeners(abort)).toBe(0);
   });
 
-  test('is let go when it has dropped all of its rows', async () => {
+  test('has no listeners left when it has dropped all of its rows', async () => {
     const { batcher } = harness();
     const abort = new AbortController();
     const dropped = batcher.submit({ id: 1, tokens: 8 }, 'bulk', abort.signal);
@@ -238,14 +238,14 @@ describe('a signal', () => {
   });
 });
 
-test('rows that wait are counted in every lane', () => {
+test('waiting counts the rows of every lane', () => {
   const { submit, batcher } = harness();
   const lanes: Lane[] = ['interactive', 'low', 'low', 'bulk', 'bulk', 'bulk'];
   lanes.forEach((lane, id) => void submit(id, 8, lane));
   expect(batcher.waiting).toBe(6);
 });
 
-test('a background lane whose turn passed while it was empty goes first when something comes', async () => {
+test('a background lane that was empty at its turn goes first when a row arrives', async () => {
   const { submit, ids, next } = harness({ interactive: 8, low: 8, bulk: 8 });
   for (const id of [201, 202]) void submit(id, 8, 'bulk');
   expect(await ids(0)).toEqual([201]);
@@ -255,7 +255,7 @@ test('a background lane whose turn passed while it was empty goes first when som
   expect(await next(2)).toEqual([202]);
 });
 
-test('interactive first, but every eighth turn is for the others, in rotation', async () => {
+test('the interactive lane goes first, but every eighth turn is for the others, in rotation', async () => {
   const { submit, next } = harness({ interactive: 8, low: 8, bulk: 8 });
   for (let i = 0; i < 40; i++) void submit(i, 8);
   for (let i = 0; i < 5; i++) {
@@ -270,7 +270,7 @@ test('interactive first, but every eighth turn is for the others, in rotation', 
   expect(order.filter((id) => id < 100)).toEqual(Array.from({ length: 40 }, (_, i) => i));
 });
 
-test('whatever comes, every row settles once with its own result, within the budget, no more batches at a time than executors', async () => {
+test('random load: every row settles once with its own result, within the budget, with no more batches than executors', async () => {
   const lane = fc.constantFrom<Lane>('interactive', 'low', 'bulk');
   // One token less than some rows of 8, and rows of about that length: batches come as close to the budget as they can.
   const budget = fc.integer({ min: 1, max: 8 }).map((rows) => 8 * rows - 1);
@@ -359,7 +359,7 @@ test.each([
   expect(await next(1)).toEqual([2]);
 });
 
-test('lanes have budgets of their own and never share a batch', async () => {
+test('each lane has its own budget, and lanes never share a batch', async () => {
   const { submit, next } = harness({ interactive: 8, low: 16, bulk: 24 });
   for (const id of [1, 2, 3]) void submit(id, 8, 'low');
   for (const id of [11, 12, 13, 14]) void submit(id, 8, 'bulk');
@@ -369,7 +369,7 @@ test('lanes have budgets of their own and never share a batch', async () => {
   expect(await next(3)).toEqual([14]);
 });
 
-test('a background lane that is alone gets every eighth turn, and all turns once interactive is empty', async () => {
+test('a single background lane gets every eighth turn, and all turns once the interactive lane is empty', async () => {
   const { submit, next } = harness({ interactive: 8, low: 8, bulk: 8 });
   for (let id = 0; id < 14; id++) void submit(id, 8);
   for (let id = 100; id < 104; id++) void submit(id, 8, 'low');
@@ -409,7 +409,7 @@ describe('a run that breaks its promise', () => {
     expect(batcher.waiting).toBe(0);
   });
 
-  test('only for company: the retries succeed', async () => {
+  test('only in batches: the retries succeed', async () => {
     const { runs, outcomes } = broken((rows) =>
       Promise.resolve(rows.length > 1 ? [] : rows.map(({ id }) => id)),
     );
@@ -420,7 +420,7 @@ describe('a run that breaks its promise', () => {
     expect(runs).toEqual([[1, 2], [1], [2]]);
   });
 
-  test('with something thrown that is no Error: rows are rejected with one', async () => {
+  test('that throws something other than an Error rejects its rows with an Error', async () => {
     // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
     const { outcomes } = broken(() => Promise.reject('out of memory'));
     for (const outcome of await outcomes)
@@ -428,7 +428,7 @@ describe('a run that breaks its promise', () => {
   });
 });
 
-test('a failed batch keeps to its lane and does not cost the other lanes their turns', async () => {
+test('a failed batch stays in its lane and takes no turns from other lanes', async () => {
   const { submit, next } = harness({ interactive: 16, low: 16, bulk: 16 });
   for (const id of [1, 2]) void submit(id, 8);
   for (const id of [101, 102]) void submit(id, 8, 'low');
@@ -454,7 +454,7 @@ test('a row that waits for its retry can still be dropped', async () => {
   expect(batcher.waiting).toBe(0);
 });
 
-test('whatever comes, batches are hardly padded, led by the oldest, and no row runs more than twice', async () => {
+test('random load: batches have little padding and include the oldest row, and no row runs more than twice', async () => {
   const arrival = fc.record({
     tokens: fc.integer({ min: 1, max: 96 }),
     lane: fc.constantFrom<Lane>('interactive', 'low', 'bulk'),
@@ -488,7 +488,7 @@ test('whatever comes, batches are hardly padded, led by the oldest, and no row r
             const oldest = waiting[head.lane][0];
             const retried = runs.has(head.id);
             if (!retried && head.id !== oldest) violations.push(`${head.id} left before ${oldest}`);
-            if (retried && rows.length > 1) violations.push('a retry in company');
+            if (retried && rows.length > 1) violations.push('a retry in a batch with others');
             for (const { id, lane } of rows) {
               runs.set(id, (runs.get(id) ?? 0) + 1);
               waiting[lane] = waiting[lane].filter((other) => other !== id);
@@ -564,7 +564,7 @@ describe('several executors', () => {
     return { batches, submit, tick };
   }
 
-  test('share what is there when both are idle', async () => {
+  test('share the waiting rows when both are idle', async () => {
     const { batches, submit, tick } = pair();
     void submit(1, 2, 3, 4, 5);
     await tick();
@@ -574,7 +574,7 @@ describe('several executors', () => {
     ]);
   });
 
-  test('the one that is free first takes all that waits', async () => {
+  test('the first free executor takes all waiting rows', async () => {
     const { batches, submit, tick } = pair();
     void submit(1, 2);
     await tick();
@@ -588,7 +588,7 @@ describe('several executors', () => {
     expect(await Promise.all(later)).toEqual([3, 4, 5, 6]);
   });
 
-  test('a batch that fails on one does not disturb the other', async () => {
+  test('a batch that fails on one executor does not affect the other', async () => {
     const { batches, submit, tick } = pair();
     const all = submit(1, 2, 3, 4);
     await tick();

@@ -15,7 +15,7 @@ const machine = (fixed: number, perToken: number, knee = Infinity, beyond = 1) =
     ms: [(fixed + perToken * tokens * (tokens > knee ? beyond : 1)) / 1000, 1e3],
   }));
 
-test('the smallest budget within 3 % of the best cost', () => {
+test('the smallest budget within 3 % of the best cost is chosen', () => {
   expect(chooseBudgets(machine(0, 20), LIMITS)).toMatchObject({
     interactive: 64,
     background: 64,
@@ -26,13 +26,13 @@ test('the smallest budget within 3 % of the best cost', () => {
   expect(chooseBudgets(machine(1000, 20, 512, 1.5), LIMITS).interactive).toBe(384);
 });
 
-test('no batch may take longer than its lane allows', () => {
+test('no batch takes longer than its lane allows', () => {
   const slow = machine(20_000, 84);
   expect(chooseBudgets(slow, LIMITS)).toMatchObject({ interactive: 256, background: 64 });
   expect(chooseBudgets(machine(60_000, 84), LIMITS)).toMatchObject({ interactive: 64, background: 64 });
 });
 
-test('a batch may take all the time that its lane allows', () => {
+test('a batch may take all the time of its lane', () => {
   // 0.1 ms a token: 512 tokens take 51.2 ms.
   const exact = machine(0, 100).map(({ tokens, ms }) => ({
     tokens,
@@ -83,7 +83,7 @@ test('every size is timed in every round', async () => {
   for (const { tokens, ms } of samples) expect(new Set(ms)).toEqual(new Set([tokens / ROW_TOKENS]));
 });
 
-test('a model that reads less than a row of the calibration is given what it reads', async () => {
+test('a model with a small token limit is calibrated with rows of that length', async () => {
   const samples = await measure((rows, tokens) => {
     expect(tokens).toBe(10);
     expect(Number.isInteger(rows)).toBe(true);

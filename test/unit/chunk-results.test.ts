@@ -61,7 +61,7 @@ test.each([
   expect(checksum).toEqual(encodeChecksum(ALL, outcomes));
 });
 
-test('beyond the bound they are written while they are made', async () => {
+test('results above the limit are written while they are made', async () => {
   let most = 0;
   const ndjson = made(LINES, (i) => {
     const before = LINES.slice(0, i).reduce((sum, { length }) => sum + length, 0);
@@ -71,7 +71,7 @@ test('beyond the bound they are written while they are made', async () => {
   expect(most).toBeLessThan(1000 + 2 * LINES[1]!.length);
 });
 
-test('results that another worker has written stay, if they are small', async () => {
+test('small results that another worker has written are kept', async () => {
   const earlier = LINES.map((_, i) => line(i, 0.75));
   await store({ ndjson: made(earlier) });
   const { checksum } = await store({});
@@ -80,7 +80,7 @@ test('results that another worker has written stay, if they are small', async ()
   expect(checksum).toEqual(encodeChecksum(there, countOutcomes(there)));
 });
 
-test('large ones that are counted by now stay, too', async () => {
+test('large results that are already counted are kept, too', async () => {
   await blobs.put(KEY, Buffer.from('counted'));
   const assertWanted = () => Promise.reject(new Error('done elsewhere'));
   await expect(store({ bufferedBytes: 1, assertWanted })).rejects.toThrow('done elsewhere');
@@ -88,7 +88,7 @@ test('large ones that are counted by now stay, too', async () => {
   expect(underway()).toBe(0);
 });
 
-test('on a disk that is nearly full they are written all the same: the work was accepted', async () => {
+test('results are written on a nearly full disk: the work was accepted', async () => {
   const space = await diskSpace(root);
   blobs = await FileBlobs.open(root, Math.round(space!.freeBytes * 1.5));
   await expect(blobs.putStream('uploaded', made(LINES))).rejects.toMatchObject({ code: 'blob_store_full' });
@@ -96,7 +96,7 @@ test('on a disk that is nearly full they are written all the same: the work was 
   expect(await blobs.read(KEY)).toEqual(ALL);
 });
 
-test('a failure on the way leaves nothing behind', async () => {
+test('a failure while writing leaves no blob behind', async () => {
   const ndjson = made(LINES, (i) => {
     if (i === 99) throw new Error('the model is gone');
   });

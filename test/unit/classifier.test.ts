@@ -74,7 +74,7 @@ describe('a text', () => {
     expect(await classify('xyz')).toEqual({ id: 'r1', label: 'neg', score: 1, truncated: false });
   });
 
-  test('gets as many labels as top_k says, best first', async () => {
+  test('gets top_k labels, best first', async () => {
     const { classify } = start();
     const labels = [
       { label: 'pos', score: 1 },
@@ -85,13 +85,13 @@ describe('a text', () => {
     expect(await classify('a', { top_k: 1 })).not.toHaveProperty('labels');
   });
 
-  test('is scored as the model says, unless the job says otherwise', async () => {
+  test('is scored with the function of the model, unless the job names one', async () => {
     const { classify } = start(() => Float32Array.of(0, 0), 'softmax');
     expect(await classify('a')).toMatchObject({ score: 0.5 });
     expect(await classify('a', { apply: 'none' })).toMatchObject({ score: 0 });
   });
 
-  test('is told how many rows its batch had', async () => {
+  test('reports how many rows its batch had', async () => {
     const { classifier } = start();
     const rows: number[] = [];
     const classify = (text: string) =>
@@ -114,7 +114,7 @@ describe('a text that is too long', () => {
     expect(await classify('xxxxa', options)).toMatchObject({ label, truncated: true });
   });
 
-  test('is refused where it must not be cut; one that fits is not', async () => {
+  test('is an error with truncate: never; a text that fits is not', async () => {
     const { classify, runs } = start();
     expect(await classify('xxxxa', { truncate: 'never' })).toEqual({
       error: { code: 'text_too_long', message: 'the model reads at most 4 tokens of a text' },
@@ -125,12 +125,12 @@ describe('a text that is too long', () => {
 });
 
 describe('tokens that the model does not know', () => {
-  test('are told as a share, where there are some', async () => {
+  test('are reported as a share, if there are any', async () => {
     expect(await start().classify('a??b')).toMatchObject({ label: 'pos', unknown: 0.5 });
     expect(await start().classify('ab')).not.toHaveProperty('unknown');
   });
 
-  test('make an error of a text that has no others, which is not run', async () => {
+  test('make a text without any other tokens an error, and it does not run', async () => {
     const { classifier, runs } = start();
     const error = { code: 'unreadable_text', message: expect.stringContaining('vocabulary') as string };
     expect(await classifier.classify({ id: 'r1', text: '??' }, BEST, 'low', NEVER)).toEqual({
@@ -144,28 +144,28 @@ describe('tokens that the model does not know', () => {
     expect(runs).toEqual([['a']]);
   });
 
-  test('are classified all the same where the model is set to', async () => {
+  test('are classified all the same when the model is configured so', async () => {
     const { classify } = start(sentiment, 'none', { unreadable: 'classify' });
     expect(await classify('??')).toMatchObject({ label: 'neg', unknown: 1 });
   });
 });
 
 describe('texts of one batch', () => {
-  test('that are the same run once', async () => {
+  test('that are equal run once', async () => {
     const { classify, runs } = start();
     const results = await Promise.all(['a', 'b', 'a', 'a'].map((text) => classify(text)));
     expect(results.map((row) => 'label' in row && row.label)).toEqual(['pos', 'neg', 'pos', 'pos']);
     expect(runs).toEqual([['a', 'b']]);
   });
 
-  test('that are cut at different ends are not the same', async () => {
+  test('that are truncated on different sides are not equal', async () => {
     const { classify, runs } = start();
     const [right, left] = await Promise.all([classify('xxxxa'), classify('xxxxa', { truncate: 'left' })]);
     expect([right, left]).toMatchObject([{ label: 'neg' }, { label: 'pos' }]);
     expect(runs).toEqual([['xxxx', 'xxxa']]);
   });
 
-  test('get no result of another when one is missing', async () => {
+  test('get no result of another text when one is missing', async () => {
     const runs: string[][] = [];
     const run = oncePerText((rows) => {
       runs.push(rows.map(read));
@@ -180,10 +180,10 @@ describe('texts of one batch', () => {
   });
 });
 
-describe('what goes wrong with a text is an error in its place', () => {
+describe('a failure of a text is the error of its row', () => {
   test.each<[string, string, Model, string, string | RegExp]>([
     ['it cannot be tokenized', 'untokenizable', sentiment, 'inference_failed', 'no such token'],
-    ['the model process dies of it', 'a', crash, 'poison_input', /model/],
+    ['the model process crashes on it', 'a', crash, 'poison_input', /model/],
     ['the model throws', 'a', complain, 'inference_failed', 'Non-zero status code'],
     ['a score is NaN', 'a', () => Float32Array.of(NaN, NaN), 'inference_failed', 'not a number'],
     [
@@ -201,7 +201,7 @@ describe('what goes wrong with a text is an error in its place', () => {
     expect(await classifier.classifyAll([text], BEST, NEVER, () => {})).toEqual([expected]);
   });
 
-  test('results of a chunk are made one by one, when they are asked for', async () => {
+  test('results of a chunk are made one by one, when they are read', async () => {
     let named = 0;
     const labels = new Proxy(['neg', 'pos'], {
       get: (target, key) => {
@@ -220,13 +220,13 @@ describe('what goes wrong with a text is an error in its place', () => {
     expect(seen).toEqual([2, 4, 6]);
   });
 
-  test('a NaN among the labels that are asked for, whatever the best is', async () => {
+  test('a NaN among the requested labels fails, whatever the best label is', async () => {
     const { classify } = start(() => Float32Array.of(1, NaN));
     expect(await classify('a', { top_k: 2 })).toMatchObject({ error: { code: 'inference_failed' } });
   });
 });
 
-describe('what is about the worker is thrown', () => {
+describe('a failure of the worker is thrown', () => {
   test('when it stops', async () => {
     const { classify, classifier } = start(stop);
     await expect(classify('a')).rejects.toThrow(EngineStopped);
@@ -243,7 +243,7 @@ describe('what is about the worker is thrown', () => {
 });
 
 describe('a chunk', () => {
-  test('gets its results in the order of its texts, and counts each as it settles', async () => {
+  test('gets results in the order of its texts, and reports each as it settles', async () => {
     let settled = 0;
     const { classifier, runs } = start((text) => (text === 'boo' ? complain(text) : sentiment(text)));
     const texts = ['abcdef', 'b', 'untokenizable', 'boo', 'xa'];
@@ -260,7 +260,7 @@ describe('a chunk', () => {
     expect(runs[0]).toEqual(['b', 'xa', 'boo', 'abcd']);
   });
 
-  test('without a text that can be tokenized has errors only', async () => {
+  test('in which no text can be tokenized has only errors', async () => {
     const { classifier, runs } = start();
     const results = await classifier.classifyAll(['untokenizable'], BEST, NEVER, () => {});
     expect(results).toMatchObject([{ error: { code: 'inference_failed' } }]);

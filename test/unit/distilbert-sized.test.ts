@@ -47,7 +47,7 @@ test('serves: two finite logits for every row, from tokens and their order alone
   expect(reversed).not.toEqual(one);
 });
 
-test('a row scores the same alone and next to longer ones', async () => {
+test('a row has the same scores alone and in a batch with longer rows', async () => {
   const rows = [row(3, 1), row(40, 2), row(17, 3), row(300, 4)];
   const together = await run(rows);
   for (const [i, alone] of rows.entries()) {
@@ -56,7 +56,7 @@ test('a row scores the same alone and next to longer ones', async () => {
   }
 });
 
-test('what is there is used again; what is made again is the same', () => {
+test('an existing model is reused; a regenerated one is identical', () => {
   const { mtimeMs } = statSync(folder.onnxFile);
   expect(makeDistilbertSized(parent, TINY)).toBe(folder.folder);
   expect(statSync(folder.onnxFile).mtimeMs).toBe(mtimeMs);
@@ -70,6 +70,6 @@ test('what is there is used again; what is made again is the same', () => {
   }
 });
 
-test('another shape has a folder of its own', () => {
+test('another shape has its own folder', () => {
   expect(makeDistilbertSized(parent, { ...TINY, layers: 1 })).not.toBe(folder.folder);
 });

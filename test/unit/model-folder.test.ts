@@ -30,7 +30,7 @@ function write(
 }
 const sha256 = createHash('sha256').update(ONNX).digest('hex');
 
-describe('what is wrong is said in one line that names the file', () => {
+describe('an invalid folder: one line that names the file', () => {
   test('no folder', () => {
     expect(() => readModelFolder('/no/such/folder', undefined)).toThrow(
       new StartupError('MODEL_DIR=/no/such/folder does not exist: name a model folder (docs/models.md)'),
@@ -38,23 +38,23 @@ describe('what is wrong is said in one line that names the file', () => {
   });
   test('no ONNX file', () =>
     expect(write({}, { onnx: null })).toThrow(/has no ONNX file: looked for onnx\/model_quantized/));
-  test('an ONNX file that was named and is not there', () => {
+  test('a named ONNX file that does not exist', () => {
     write({});
     expect(() => readModelFolder(folder, 'onnx/other.onnx')).toThrow(/looked for onnx\/other.onnx/);
   });
-  test('a config that is no JSON', () => {
+  test('a config that is not JSON', () => {
     const read = write({});
     writeFileSync(path.join(folder, 'config.json'), '{');
     expect(read).toThrow(/config\.json cannot be used/);
   });
-  test('a problem_type nobody knows', () =>
+  test('an unknown problem_type', () =>
     expect(write({ problem_type: 'ranking' })).toThrow(/config\.json cannot be used/));
   test('a damaged file', () => {
     expect(
       write({}, { manifest: { revision: 'r', files: { 'onnx/model.onnx': { sha256: '0'.repeat(64) } } } }),
     ).toThrow(/model\.onnx is damaged/);
   });
-  test('a missing file of the manifest', () => {
+  test('a file of the manifest that is missing', () => {
     expect(write({}, { manifest: { revision: 'r', files: { 'vocab.txt': { sha256 } } } })).toThrow(
       /vocab\.txt is missing/,
     );
@@ -66,7 +66,7 @@ test('the quantised file is preferred', () => {
   expect(readModelFolder(folder, undefined).onnxFile).toMatch(/model_quantized\.onnx$/);
 });
 
-test('the manifest names the revision, else a hash of all that scores depend on does', () => {
+test('the revision is that of the manifest, else a hash of all files that affect scores', () => {
   const revision = () => readModelFolder(folder, undefined).revision;
   const seen = new Set([write({})().revision]);
   expect([...seen][0]).toMatch(/^[0-9a-f]{12}$/);
@@ -106,7 +106,7 @@ describe('the revision', () => {
     expect(revision()).toBe(expected ?? listed?.revision);
   });
 
-  test('differs when weights under a name that only the graph knows do', () => {
+  test('differs when weights differ whose file only the graph names', () => {
     const seen = ['model-ext-weights', 'model-ext-weights2'].map((name) => {
       copy(`cases/${name}`);
       expect(readModelFolder(folder, undefined).weightFiles.map((file) => path.basename(file))).toEqual([
@@ -120,7 +120,7 @@ describe('the revision', () => {
     expect(seen).not.toContain(revision());
   });
 
-  test('differs, too, when a manifest does not list them', () => {
+  test('differs also when a manifest does not list these weights', () => {
     copy('cases/model-ext-weights');
     writeFileSync(path.join(folder, 'manifest.json'), '{"revision": "r", "files": {}}');
     const first = revision();
@@ -134,7 +134,7 @@ describe('the revision', () => {
     expect(revision()).toBe('r');
   });
 
-  test('differs when a manifest does not list amulet.json, and is never longer than a manifest may have it', () => {
+  test('differs when a manifest does not list amulet.json, and never exceeds the length limit', () => {
     write({}, { manifest: { revision: 'r'.repeat(64), files: {} } });
     expect(revision()).toBe('r'.repeat(64));
     const settings = (text: string) => writeFileSync(path.join(folder, 'amulet.json'), text);
@@ -146,7 +146,7 @@ describe('the revision', () => {
     for (const each of seen) expect(each).toMatch(/^r{51}-[0-9a-f]{12}$/);
   });
 
-  test('weights that are missing: one line', () => {
+  test('missing weights: one line', () => {
     copy('cases/model-ext-weights');
     rmSync(weights());
     expect(revision).toThrow(
@@ -196,21 +196,21 @@ describe('labels and score function', () => {
     expect(labelsOf(write(config)(), width)).toEqual({ labels, apply });
   });
 
-  test('more names than outputs cannot be right', () => {
+  test('more names than outputs are rejected', () => {
     expect(() => labelsOf(write({ id2label: { 0: 'A', 1: 'B', 2: 'C' } })(), 2)).toThrow(
       /names 3 labels, but the graph has 2 outputs/,
     );
   });
 
-  test('all names and more outputs neither: they are those of another graph', () => {
+  test('fewer names than outputs are rejected when none is missing in between: they belong to another graph', () => {
     expect(() => labelsOf(write({ id2label: { 0: 'A', 1: 'B' } })(), 3)).toThrow(
       /names 2 labels, but the graph has 3 outputs/,
     );
   });
 });
 
-describe('more that is wrong is said, too', () => {
-  test('config.json is missing: what a model folder has is said, and the folder that may be meant', () => {
+describe('further invalid folders', () => {
+  test('without config.json: the message lists what a model folder has, and suggests a folder', () => {
     const read = write({});
     expect(() => readModelFolder(path.join(folder, 'onnx'), undefined)).toThrow(
       `has no config.json: a model folder has config.json, tokenizer.json and an ONNX file; did you mean ${folder}?`,
@@ -245,7 +245,7 @@ describe('more that is wrong is said, too', () => {
     expect(() => readModelFolder(path.join(folder, 'config.json'), undefined)).toThrow(StartupError);
   });
 
-  test('one bit that differs from the manifest', () => {
+  test('one bit different from the manifest', () => {
     const read = write({}, { manifest: { revision: 'r', files: { 'onnx/model.onnx': { sha256 } } } });
     expect(read().revision).toBe('r');
     writeFileSync(path.join(folder, 'onnx/model.onnx'), ONNX.replace('n', 'o'));
@@ -254,7 +254,7 @@ describe('more that is wrong is said, too', () => {
   });
 });
 
-describe('files as people have them', () => {
+describe('files as they are found in practice', () => {
   const raw = (name: string, content: string) => writeFileSync(path.join(folder, name), content);
   const read = () => readModelFolder(folder, undefined);
 
@@ -270,7 +270,7 @@ describe('files as people have them', () => {
     expect(read().revision).toBe('r');
   });
 
-  test('NaN and Infinity, as Python writes them, and in the middle of a name', () => {
+  test('NaN and Infinity, as Python writes them, also inside a name', () => {
     write({});
     raw(
       'config.json',
@@ -301,7 +301,7 @@ describe('files as people have them', () => {
     expect(labelsOf(write(config)(), 2).labels).toEqual(labels);
   });
 
-  test.each([null, 0, -1, '', 1e30])('%j positions and as many tokens are as if missing', (value) => {
+  test.each([null, 0, -1, '', 1e30])('%j as number of positions or tokens counts as missing', (value) => {
     expect(write({ max_position_embeddings: value })().maxTokens).toBe(512);
     expect(write({}, { tokenizer: { model_max_length: value } })().maxTokens).toBe(512);
     const both = write({ max_position_embeddings: 40 }, { tokenizer: { model_max_length: value } });
@@ -341,7 +341,7 @@ describe('the ONNX file', () => {
     },
   );
 
-  test('several without a usual name: they are named, and how to choose', () => {
+  test('several files without a usual name: the message names them, and how to choose one', () => {
     write({}, { onnx: null });
     place('b.onnx', 'onnx/a.onnx');
     expect(() => file()).toThrow(/there are b\.onnx, onnx\/a\.onnx\. Choose one with MODEL_FILE/);
@@ -349,7 +349,7 @@ describe('the ONNX file', () => {
     expect(readModelFolder(folder, 'onnx/a.onnx').onnxFile).toBe(path.join(folder, 'onnx/a.onnx'));
   });
 
-  test('is named in the place of its folder, beside config.json or in a folder below', () => {
+  test('may be given instead of its folder, beside config.json or in a folder below', () => {
     write({});
     place('onnx/other.onnx', 'beside.onnx');
     expect(file(path.join(folder, 'onnx/other.onnx'))).toBe(path.join('onnx', 'other.onnx'));
@@ -364,7 +364,7 @@ describe('the ONNX file', () => {
   });
 });
 
-test('an ONNX file that is named wins over the ones looked for, which have an order', () => {
+test('a named ONNX file has precedence over the usual names, which have an order', () => {
   const file = () => path.relative(folder, readModelFolder(folder, undefined).onnxFile);
   write({}, { onnx: 'model.onnx' });
   expect(file()).toBe('model.onnx');
@@ -414,14 +414,14 @@ describe('labelsOf, further', () => {
   });
 });
 
-describe('what is no file, no number, or no room', () => {
+describe('invalid files, numbers and limits', () => {
   test('a folder where the ONNX file should be', () => {
     write({});
     expect(() => readModelFolder(folder, 'onnx')).toThrow(StartupError);
   });
-  test('a label number that is none', () =>
+  test('a label index that is not a number', () =>
     expect(write({ id2label: { x: 'A' } })).toThrow(/config\.json cannot be used.*id2label/));
-  test('a model without room for a text', () =>
+  test('a token limit without room for a text', () =>
     expect(write({ model_type: 'roberta', max_position_embeddings: 2, pad_token_id: 1 })).toThrow(
       /leaves no room/,
     ));

@@ -36,11 +36,11 @@ describe('BertNormalizer', () => {
   });
 });
 
-test('Lowercase knows no end of a word', () => {
+test('Lowercase ignores the end of a word', () => {
   expect(normalize({ type: 'Lowercase' })('ΣΟΦΟΣ ÄÖ')).toBe('σοφοσ äö');
 });
 
-describe('Strip cuts what is white space to Unicode', () => {
+describe('Strip removes white space as defined by Unicode', () => {
   const text = '\u0085 \ufeffa b\u3000\u0085';
   test.each([
     [true, true, '\ufeffa b'],
@@ -50,13 +50,13 @@ describe('Strip cuts what is white space to Unicode', () => {
   ])('left %j, right %j', (left, right, expected) => {
     expect(normalize({ type: 'Strip', strip_left: left, strip_right: right })(text)).toBe(expected);
   });
-  test('and all of a text that has nothing else', () => {
+  test('a text of white space becomes empty', () => {
     expect(normalize({ type: 'Strip', strip_left: true, strip_right: true })(' \u0085\n')).toBe('');
     expect(normalize({ type: 'Strip', strip_left: false, strip_right: true })(' \u0085\n')).toBe('');
   });
 });
 
-test('the parts of a Sequence follow each other', () => {
+test('the normalisers of a Sequence run in order', () => {
   const normalizers = [{ type: 'Lowercase' }, { type: 'Prepend', prepend: '▁' }];
   expect(normalize({ type: 'Sequence', normalizers })('Σ')).toBe('▁σ');
 });
@@ -70,7 +70,7 @@ describe('Precompiled (nmt_nfkc)', () => {
 
   test.each(goldenNfkc)('%j → %j', (text, expected) => expect(precompiled(text)).toBe(expected));
 
-  test('what leads a cluster takes the rest of it along, an ASCII character too', () => {
+  test('the first character of a cluster, also in ASCII, replaces the whole cluster', () => {
     // A table of one entry: U+0600, which joins what follows it, in UTF-8 D8 80, becomes x.
     const units = new Uint32Array(0x400);
     units[0xd8] = 0xd8 | (0x100 << 10);
@@ -85,7 +85,7 @@ describe('Precompiled (nmt_nfkc)', () => {
     expect(table('\u0600\u0301\u0301')).toBe('x\u0301\u0301');
   });
 
-  test('a charsmap that is cut short is refused', () => {
+  test('a truncated charsmap is rejected', () => {
     expect(() => precompiledNormalizer(charsmap.subarray(0, 1000))).toThrow(RangeError);
   });
 });

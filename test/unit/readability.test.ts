@@ -83,7 +83,7 @@ describe('a text of a job', () => {
   });
 });
 
-test('the texts of a chunk, each in its place', async () => {
+test('the results of a chunk are in the order of its texts', async () => {
   const { classifier, ran } = setUp();
   const settled: number[] = [];
   const texts = CASES.map(([text]) => text);
@@ -93,7 +93,7 @@ test('the texts of a chunk, each in its place', async () => {
   expect(ran).toHaveLength(CASES.filter(([, result]) => !('error' in result)).length);
 });
 
-test('a chunk of nothing but unreadable texts', async () => {
+test('a chunk of unreadable texts only', async () => {
   const { classifier, ran } = setUp();
   const signal = new AbortController().signal;
   const results = await classifier.classifyAll(['?', '\u200b'], { top_k: 1 }, signal, () => {});
@@ -125,7 +125,7 @@ describe('with unreadable_text: classify', () => {
   });
 });
 
-test('with truncate: never, a text that is too long is refused for its length', async () => {
+test('with truncate: never, a text that is too long fails for its length', async () => {
   const { classifier } = setUp();
   const signal = new AbortController().signal;
   const options = { top_k: 1, truncate: 'never' as const };
@@ -143,15 +143,15 @@ describe('the share', () => {
     [{ own: 100_000, unknown: 1, blank: 0 }, 0.0001],
   ])('%j: %d', (counts, share) => expect(unknownShare(counts)).toBe(share));
 
-  test('a byte-level model, which has no unknown token, reads everything that is seen', () => {
+  test('a byte-level model, which has no unknown token, reads every visible text', () => {
     expect(unreadableReason('😀', { own: 4, unknown: 0, blank: 0 })).toBeUndefined();
   });
 });
 
-describe('counts of a chunk, from its results as they are stored', () => {
+describe('the counts of a chunk, from its stored results', () => {
   const ndjson = (rows: object[]) => Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 
-  test('errors, rows with a share, and the sum of these', () => {
+  test('count errors, rows with a share, and the sum of the shares', () => {
     const outcomes = countOutcomes(
       ndjson([
         { line: 1, label: 'a', score: 1, truncated: false },
@@ -164,7 +164,7 @@ describe('counts of a chunk, from its results as they are stored', () => {
     expect(outcomes).toEqual({ failedRows: 1, unknownRows: 3, unknownShares: expect.closeTo(1.2501, 9) });
   });
 
-  test('ids and labels that look like these fields are none', () => {
+  test('do not count ids and labels that look like these fields', () => {
     const tricky = [',"unknown":0.5', 'unknown', ',"error":{', '","unknown":1,"'];
     const rows = tricky.map((text, i) => ({
       line: i + 1,
@@ -176,7 +176,7 @@ describe('counts of a chunk, from its results as they are stored', () => {
     expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
   });
 
-  test('results of an earlier version, which say nothing of it', () => {
+  test('are 0 for results of an earlier version', () => {
     const rows = [{ line: 1, label: 'a', score: 1, truncated: false }];
     expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
     expect(countOutcomes(Buffer.alloc(0))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });

@@ -157,7 +157,7 @@ function says(...pieces: string[]): void {
 }
 
 describe('the request', () => {
-  test('is a POST on a connection of its own, with the headers that were given and the length in bytes', async () => {
+  test('is a POST on its own connection, with the given headers and the length in bytes', async () => {
     const body = '{"text":"ein schöner Film 🎬"}';
     expect(await post({ body, headers: { 'webhook-id': 'evt_1' } })).toEqual({
       status: 204,
@@ -181,13 +181,13 @@ describe('the request', () => {
   });
 });
 
-describe('what the receiver answers', () => {
-  test('its Retry-After is handed on', async () => {
+describe('the response', () => {
+  test('Retry-After is passed on', async () => {
     says('HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n');
     expect(await post()).toMatchObject({ status: 503, retryAfter: '120' });
   });
 
-  test('interim answers are not the answer', async () => {
+  test('interim responses are skipped', async () => {
     says(
       'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n',
       'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
@@ -195,7 +195,7 @@ describe('what the receiver answers', () => {
     expect(await post()).toMatchObject({ status: 200 });
   });
 
-  test('a redirect is an answer like any other, wherever it leads', async () => {
+  test('a redirect is a response like any other, wherever it leads', async () => {
     says(
       `HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:${receiver.port}/other\r\nContent-Length: 0\r\n\r\n`,
     );
@@ -203,7 +203,7 @@ describe('what the receiver answers', () => {
     expect(receiver.requests).toHaveLength(1);
   });
 
-  test('of two answers on one connection only the first counts', async () => {
+  test('the second of two responses on one connection is ignored', async () => {
     says('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n');
     expect(await post()).toMatchObject({ status: 200, body: 'ok' });
   });
@@ -224,7 +224,7 @@ describe('what the receiver answers', () => {
       expect((await post()).body).toBe('€'.repeat(682));
     });
 
-    test('is text whatever its bytes are', async () => {
+    test('is valid text whatever its bytes are', async () => {
       receiver.behave = (socket) => {
         socket.write(`${OK}Content-Length: 4\r\n\r\n`);
         socket.write(Buffer.from([0x61, 0x00, 0xff, 0x62]));
@@ -232,7 +232,7 @@ describe('what the receiver answers', () => {
       expect((await post()).body).toBe('a\u{fffd}\u{fffd}b');
     });
 
-    test('that never ends is left, and the connection closed', async () => {
+    test('that never ends is not read to the end, and the connection is closed', async () => {
       receiver.behave = (socket) => {
         socket.write(`${OK}\r\n`);
         const flood = () => {
@@ -251,7 +251,7 @@ describe('what the receiver answers', () => {
       await receiver.closed();
     });
 
-    test('that is still coming when the time is over changes nothing: the receiver has taken the event', async () => {
+    test('that is still arriving at the timeout does not matter: the receiver has taken the event', async () => {
       says(`${OK}Content-Length: 100\r\n\r\n`, 'begin');
       expect(await post({ timeoutMs: 800 })).toMatchObject({ status: 200, body: 'begin' });
     });
@@ -315,7 +315,7 @@ describe('what the receiver answers', () => {
     await expect(post()).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
-  test('nobody there', async () => {
+  test('no server at the address', async () => {
     const request = { url: `http://127.0.0.1:${receiver.port}/` };
     const rules = policy('127.0.0.1');
     await receiver.stop();
@@ -376,7 +376,7 @@ describe('a receiver that sends too much', () => {
     await receiver.closed();
   });
 
-  test('of bytes that came in one read, none is looked at once the connection is given up', async () => {
+  test('bytes of the same read are not parsed after the connection is destroyed', async () => {
     const { port } = receiver;
     receiver.behave = (socket) => socket.end('x'.repeat(60_000));
     const socket = connect(port, '127.0.0.1');
@@ -393,7 +393,7 @@ describe('a receiver that sends too much', () => {
   });
 });
 
-describe('the time is over', () => {
+describe('a timeout', () => {
   const every = (ms: number, line: string) => (socket: Socket) => {
     const timer = setInterval(() => socket.write(line), ms);
     socket.on('close', () => clearInterval(timer));
@@ -418,13 +418,13 @@ describe('the time is over', () => {
 });
 
 describe('a signal', () => {
-  test('that has fired before lets no request begin', async () => {
+  test('that has fired before prevents the request', async () => {
     const reason = new Error('stopping');
     await expect(post({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     expect(receiver.requests).toEqual([]);
   });
 
-  test('breaks off a request whose answer has not come, with its reason', async () => {
+  test('interrupts a request without a response, with its reason', async () => {
     const stopping = new AbortController();
     const reason = new Error('stopping');
     receiver.behave = () => stopping.abort(reason);
@@ -432,7 +432,7 @@ describe('a signal', () => {
     await receiver.closed();
   });
 
-  test('breaks off a look-up', async () => {
+  test('interrupts a look-up', async () => {
     dns.set('silent.example', 'silence');
     const stopping = new AbortController();
     const reason = new Error('stopping');
@@ -452,7 +452,7 @@ describe('a name', () => {
     return { name, done: post({ url: `http://${name}:${receiver.port}/hook`, ...request }, rules) };
   };
 
-  test('is looked up once an attempt, and that is where the connection goes', async () => {
+  test('is looked up once per attempt, and the connection goes to that address', async () => {
     const { name, done } = lookUp(['127.0.0.1']);
     expect(await done).toMatchObject({ status: 204 });
     expect(receiver.requests[0]).toContain(`Host: ${name}:${receiver.port}\r\n`);
@@ -473,7 +473,7 @@ describe('a name', () => {
     expect(await lookUp(answer, policy('127.0.0.0/8', '::1')).done).toMatchObject({ status: 204 });
   });
 
-  test('with several addresses is reached if somebody listens on one of them', async () => {
+  test('with several addresses is reached if one of them accepts connections', async () => {
     const only = await RawReceiver.start('127.0.0.1');
     const rules = { ...policy('127.0.0.0/8'), ports: [only.port] };
     const ask = (...addresses: string[]) => {
@@ -487,7 +487,7 @@ describe('a name', () => {
     });
   });
 
-  test('with more addresses than are tried is asked for at eight of a kind', async () => {
+  test('with more addresses than the limit is tried at eight of each kind', async () => {
     const only = await RawReceiver.start('127.0.0.1');
     const rules = { ...policy('127.0.0.0/8'), ports: [only.port] };
     const others = (count: number) => Array.from({ length: count }, (_, i) => `127.0.1.${i}`);
@@ -501,7 +501,7 @@ describe('a name', () => {
     await only.stop();
   });
 
-  test('with several addresses, of which the one that works takes a second to connect', async () => {
+  test('with several addresses is reached though the working one takes a second to connect', async () => {
     const slow = await SlowToConnect.start();
     try {
       const rules = { ...policy('127.0.0.0/8', '::1'), ports: [slow.port] };
@@ -549,7 +549,7 @@ describe('a name', () => {
     expect(receiver.requests).toEqual([]);
   });
 
-  test('may lead to an address on a port that only this address is allowed on', async () => {
+  test('may resolve to an address with a port that is allowed for this address only', async () => {
     const rules = { ...policy(`127.0.0.1:${receiver.port}`), ports: [80] };
     expect(await lookUp(['127.0.0.1'], rules).done).toMatchObject({ status: 204 });
     await expect(lookUp(['127.0.0.2'], rules).done).rejects.toThrow(
@@ -576,7 +576,7 @@ describe('a name', () => {
     expect(error).not.toBeInstanceOf(Blocked);
   });
 
-  test('whose servers say nothing takes the time it has; or as long as the resolver tries, if that is less', async () => {
+  test('whose DNS servers do not answer fails at the timeout, or when the resolver gives up, if that is sooner', async () => {
     const slow = lookUp('silence', policy(), { timeoutMs: SHORT_MS });
     await expect(slow.done).rejects.toEqual(new TimedOut(`no answer within ${SHORT_MS} ms`));
     const { name, done } = lookUp('silence');
@@ -585,7 +585,7 @@ describe('a name', () => {
     expect(error).toMatchObject({ message: `no DNS server answered for ${name}` });
   });
 
-  test('that the operator vouches for is looked up as the system does, wherever it leads', async () => {
+  test('that the operator allows is looked up with the system resolver, and may resolve to any address', async () => {
     const url = `http://localhost:${receiver.port}/`;
     expect(await post({ url }, policy('localhost'))).toMatchObject({ status: 204 });
     await expect(post({ url }, policy())).rejects.toThrow(
@@ -595,7 +595,7 @@ describe('a name', () => {
   });
 });
 
-test('a URL that was fine when it was submitted is looked at again', async () => {
+test('a URL that was valid when it was submitted is checked again', async () => {
   const error = await post({}, policy()).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(Blocked);
   expect((error as Error).message).toBe(

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rankLabels, toScores } from '../../src/worker/inference/scores.ts';
 
-test('softmax sums to 1, is not moved by a shift, and survives huge logits', () => {
+test('softmax sums to 1, is invariant to a shift, and handles huge logits', () => {
   const scores = toScores(Float32Array.of(1, 2, 3), 'softmax');
   expect(scores.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
   expect(scores[2]! / scores[1]!).toBeCloseTo(Math.E, 6);
@@ -10,7 +10,7 @@ test('softmax sums to 1, is not moved by a shift, and survives huge logits', () 
   expect(toScores(Float32Array.of(-1e4, 1e4), 'softmax')).toEqual([0, 1]);
 });
 
-test('sigmoid scores every label by itself; none leaves logits alone', () => {
+test('sigmoid scores every label by itself; none returns the logits', () => {
   expect(toScores(Float32Array.of(0, 100, -1000), 'sigmoid')).toEqual([0.5, 1, 0]);
   expect(toScores(Float32Array.of(-1.5, 2), 'none')).toEqual([-1.5, 2]);
 });
@@ -22,7 +22,7 @@ test('labels are ranked; ties keep their order; top_k beyond their number gives 
   expect(rankLabels([0.2, 0.6, 0.2], labels, 99)).toHaveLength(3);
 });
 
-test('the best label is the first of all of them, and what is no number does not go unnoticed', () => {
+test('the best label is the first of the ranking, and NaN is not hidden', () => {
   const scores = fc.array(fc.constantFrom(-Infinity, -1, 0, 0.25, 0.5), { minLength: 1, maxLength: 20 });
   fc.assert(
     fc.property(scores, (row) => {
@@ -59,7 +59,7 @@ test('softmax is finite, within 0 and 1, and sums to 1 for logits up to 1e4', ()
   );
 });
 
-test('a ranking is a stable sort, and neither scores nor labels are changed', () => {
+test('a ranking is a stable sort, and changes neither scores nor labels', () => {
   const tied = fc.array(fc.constantFrom(0, 0.25, 0.5), { minLength: 1, maxLength: 20 });
   fc.assert(
     fc.property(tied, (scores) => {
@@ -75,6 +75,6 @@ test('a ranking is a stable sort, and neither scores nor labels are changed', ()
   );
 });
 
-test('softmax takes more labels than a function takes arguments', () => {
+test('softmax handles more labels than a function can have arguments', () => {
   expect(toScores(new Float32Array(200_000), 'softmax')[0]).toBeCloseTo(1 / 200_000, 12);
 });

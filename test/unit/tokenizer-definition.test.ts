@@ -61,7 +61,7 @@ const template = (single: unknown, special_tokens: unknown = {}) => ({
   post_processor: { type: 'TemplateProcessing', single, pair: [], special_tokens },
 });
 
-describe('refused by name', () => {
+describe('rejected by name', () => {
   test.each<[Json, string]>([
     [
       { pre_tokenizer: { type: 'UnicodeScripts' } },
@@ -252,7 +252,7 @@ describe('files', () => {
     expect(() => new TextTokenizer(folder, 16)).toThrow(/^[^\n]*$/);
   });
 
-  test('JSON as Python and editors write it is read', () => {
+  test('JSON is accepted as Python and editors write it', () => {
     const folder = tokenizerFolder({});
     folders.push(folder);
     writeFileSync(path.join(folder, 'tokenizer.json'), `\uFEFF${JSON.stringify({ model: MODEL })}`);
@@ -263,7 +263,7 @@ describe('files', () => {
     expect([...new TextTokenizer(folder, 16).encodeNow('a').ids]).toEqual([1]);
   });
 
-  test('a tokenizer.json of more bytes than are read is refused by its size', () => {
+  test('a tokenizer.json above the size limit is rejected', () => {
     const folder = tokenizerFolder({});
     folders.push(folder);
     const bytes = 128 * 2 ** 20;
@@ -280,7 +280,7 @@ describe('files', () => {
   });
 });
 
-test('special tokens that leave no room for a text', () => {
+test('special tokens that leave no room for a text are rejected', () => {
   const post_processor = { type: 'BertProcessing', sep: ['a', 1], cls: ['a', 1] };
   expect(refusal({ model: MODEL, post_processor }, {}, 2)).toBe(
     'tokenizer.json adds 2 special tokens to a text, and the model reads 2: there is no room for the text',
@@ -288,7 +288,7 @@ test('special tokens that leave no room for a text', () => {
   expect(refusal({ model: MODEL, post_processor }, {}, 3)).toBe('loaded');
 });
 
-test('split_special_tokens: special tokens in a text are text', () => {
+test('split_special_tokens: special tokens in a text are read as text', () => {
   const definition = { model: MODEL, added_tokens: [{ ...ADDED, content: 'a', special: true, id: 1 }] };
   expect([...open(definition).encodeNow('aa').ids]).toEqual([1, 1]);
   expect([...open(definition, { split_special_tokens: true }).encodeNow('aa').ids]).toEqual([0]);

@@ -25,7 +25,7 @@ function encode(encoder: Encoder, text: string, limit: number): { ids: number[];
   return { ids: step.value, steps };
 }
 
-test.each(families)('$name: what is kept does not depend on where it stops', ({ definition }) => {
+test.each(families)('$name: the first tokens do not depend on where encoding stops', ({ definition }) => {
   const encoder = new Encoder(definition);
   for (const { kind, text } of hostile) {
     const { ids: all } = encode(encoder, text, Infinity);
@@ -37,7 +37,7 @@ test.each(families)('$name: what is kept does not depend on where it stops', ({ 
   }
 });
 
-describe('a text of 100,000 characters takes no more steps than the tokens that are read', () => {
+describe('a text of 100,000 characters takes only the steps that its first tokens need', () => {
   test.each([
     ['as saved: BERT', 'prose'],
     ['as saved: RoBERTa', 'prose'],
@@ -61,7 +61,7 @@ describe('combining marks', () => {
     .map((code) => String.fromCodePoint(code))
     .filter((character) => /[\p{M}\uFF9E\uFF9F]/u.test(character));
 
-  test('in long runs are put in the order that normalisation gives them', () => {
+  test('in long runs are sorted into canonical order', () => {
     let state = 7;
     const random = (below: number) => (state = (state * 48_271) % 2_147_483_647) % below;
     for (const form of ['NFD', 'NFKD'] as const) {
@@ -74,7 +74,7 @@ describe('combining marks', () => {
     }
   });
 
-  test('take time that grows with their number, not with its square', () => {
+  test('take time linear in their number', () => {
     const [nfc] = createNormalizers({ type: 'NFC' });
     const time = (characters: number) => {
       const text = HOSTILE_TEXTS['marks of many classes']!(characters);
@@ -91,7 +91,7 @@ describe('combining marks', () => {
   });
 });
 
-test('every character that may share a short cluster with another is looked up with it', () => {
+test('every character that may share a short cluster with another is looked up together with it', () => {
   const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' });
   const isOne = (text: string) => [...segmenter.segment(text)].length === 1;
   const missing: string[] = [];
@@ -103,7 +103,7 @@ test('every character that may share a short cluster with another is looked up w
   expect(missing).toEqual([]);
 });
 
-test('a text is only cut in front of characters that join nothing before them', () => {
+test('a text is only cut before characters that do not join the one before', () => {
   const starts = new RegExp(`^${STARTER.source}`, 'u');
   const wrong = new Set<string>();
   for (let code = 0x80; code < 0x110000; code++) {
@@ -118,7 +118,7 @@ test('a text is only cut in front of characters that join nothing before them', 
 });
 
 describe('the event loop', () => {
-  test('turns while a long text is encoded, and short texts pass it', async () => {
+  test('turns while a long text is encoded, and short texts overtake it', async () => {
     const tokenizer = new TextTokenizer('models/sst2-minilm', 512);
     const order: string[] = [];
     const note = (name: string) => () => void order.push(name);
@@ -137,7 +137,7 @@ describe('the event loop', () => {
     expect(turns).toBeGreaterThan(2);
   });
 
-  test('has one text in work at a time, in their order, with the same tokens', async () => {
+  test('works on one long text at a time, in order, with the same tokens', async () => {
     const tokenizer = new TextTokenizer('models/sst2-minilm', 512);
     const texts = ['prose', 'Chinese', 'punctuation', 'emoji'].map((kind) => HOSTILE_TEXTS[kind]!(20_000));
     const order: number[] = [];

@@ -34,7 +34,7 @@ test.each(tokenizers)('$name', ({ definition, ids, types }) => {
   expect(wrong).toEqual([]);
 });
 
-test('the golden file has every kind of part', () => {
+test('the golden file has every supported type', () => {
   expect(tokenizers.length).toBeGreaterThan(250);
   expect(new Set(truncated.map(({ side }) => side))).toEqual(new Set(['left', 'right']));
   expect(rejected.length).toBeGreaterThan(100);
@@ -66,7 +66,7 @@ test.each(configured)('$tokenizer with $config', ({ tokenizer: name, config, tex
   expect(wrong).toEqual([]);
 });
 
-test('what Python does not load is refused', () => {
+test('a definition that Python does not load is rejected', () => {
   const accepted = rejected.filter(({ definition }) => {
     try {
       return new Encoder(definition);

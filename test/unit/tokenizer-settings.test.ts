@@ -77,7 +77,7 @@ describe('padding and truncation of a tokenizer', () => {
 const CASES = 'test/fixtures/cases';
 const open = (folder: string, maxTokens: number) => new TextTokenizer(folder, maxTokens);
 
-test('truncation_side left: the beginning of the text is cut, unless a request names the end', () => {
+test('truncation_side left: the beginning of a text is cut off, unless a request names the right side', () => {
   const tokenizer = open(`${CASES}/model-trunc-left`, 5);
   const whole = open(`${CASES}/model-trunc-left`, 512).encodeNow('good film was a bad film');
   const own = [...whole.ids].slice(1, -1);
@@ -88,7 +88,7 @@ test('truncation_side left: the beginning of the text is cut, unless a request n
   expect([...tokenizer.encodeNow(text, 'right').ids]).toEqual([first, ...own.slice(0, 3), last]);
 });
 
-test('encode cuts on the same side as encodeNow', async () => {
+test('encode truncates on the same side as encodeNow', async () => {
   const tokenizer = open(`${CASES}/model-trunc-left`, 5);
   const text = 'good film was a bad film';
   expect((await tokenizer.encode(text)).ids).toEqual(tokenizer.encodeNow(text, 'left').ids);
@@ -110,10 +110,10 @@ describe('unknown tokens are counted', () => {
     expect(open(folder, 128).encodeNow(text, 'right').unknown).toBe(all);
     expect(open(folder, 5).encodeNow(text, 'right').unknown).toBe(few);
   });
-  test('0 for a model without an unknown token', () => {
+  test('a model without an unknown token counts 0', () => {
     expect(open(modelFolder('roberta'), 64).encodeNow('😀 漢').unknown).toBe(0);
   });
-  test('once for a run of characters that Unigram fuses', () => {
+  test('a run of characters that Unigram fuses counts once', () => {
     expect(open(modelFolder('xlm-roberta'), 64).encodeNow('𓀀𓀁𓀂').unknown).toBe(1);
   });
 });

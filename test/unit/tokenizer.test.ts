@@ -14,7 +14,7 @@ const tokenizer = new TextTokenizer(FOLDER, MAX_TOKENS, (ms) => observed.push(ms
 afterEach(() => vi.restoreAllMocks());
 
 describe('texts that wait', () => {
-  test('are encoded in their order, those of archives behind all others', async () => {
+  test('are encoded in order, background texts behind all others', async () => {
     const order: string[] = [];
     const encode = (text: string, background: boolean) =>
       (background ? tokenizer.encodeInBackground(text) : tokenizer.encode(text)).then(() => order.push(text));
@@ -27,7 +27,7 @@ describe('texts that wait', () => {
     expect(order).toEqual(['job 1', 'job 2', 'archive 1', 'archive 2']);
   });
 
-  test('keep their order and their results however many there are', async () => {
+  test('keep order and results however many there are', async () => {
     const words = ['good', 'bad', 'fine', 'poor'];
     const texts = Array.from({ length: 5000 }, (_, i) => `${words[i % 4]} ${i}`);
     const order: number[] = [];
@@ -46,7 +46,7 @@ describe('texts that wait', () => {
       expect(encoded[i]).toEqual(tokenizer.encodeNow(texts[i]!, 'right'));
   });
 
-  test('leave the event loop to others every few milliseconds', async () => {
+  test('yield the event loop every few milliseconds', async () => {
     observed.length = 0;
     let clock = 0;
     // A text takes a millisecond.
@@ -79,18 +79,18 @@ describe('a text of more tokens than the model reads', () => {
     expect(encoded).toMatchObject({ truncated: true, own: 6, unknown: 0, blank: 0 });
   });
 
-  test.each(['right', 'left'] as const)('is not cut on the %s when it just fits', (side) => {
+  test.each(['right', 'left'] as const)('is not truncated on the %s when it just fits', (side) => {
     const encoded = tokenizer.encodeNow('one two three four five six', side);
     expect([...encoded.ids]).toEqual([CLS, ...own('one two three four five six'), SEP]);
     expect(encoded.truncated).toBe(false);
   });
 
-  test('is cut on the right by default', async () => {
+  test('is truncated on the right by default', async () => {
     expect(await tokenizer.encode(long)).toEqual(tokenizer.encodeNow(long, 'right'));
   });
 });
 
-test('tokens that the vocabulary lacks are counted, without those cut off', () => {
+test('unknown tokens are counted, without those cut off', () => {
   const unknown = 'ጀ';
   expect(tokenizer.encodeNow(`a ${unknown} b ${unknown}`)).toMatchObject({ own: 4, unknown: 2 });
   expect(tokenizer.encodeNow(`a b c d e ${unknown} ${unknown} ${unknown}`)).toMatchObject({
@@ -100,7 +100,7 @@ test('tokens that the vocabulary lacks are counted, without those cut off', () =
   expect(tokenizer.encodeNow(`${unknown} a b c d e f`, 'left')).toMatchObject({ own: 6, unknown: 0 });
 });
 
-test('tokens that stand for white space alone are counted as blank', () => {
+test('tokens of white space alone are counted as blank', () => {
   const folder = tokenizerFolder({
     model: { type: 'WordLevel', vocab: { '[UNK]': 0, '▁': 1, '▁a': 2, '▁b': 3 }, unk_token: '[UNK]' },
     pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
@@ -114,11 +114,11 @@ test('tokens that stand for white space alone are counted as blank', () => {
   }
 });
 
-test('a model without room for a text is refused', () => {
+test('a model without room for a text is rejected', () => {
   expect(() => new TextTokenizer(FOLDER, 2)).toThrow('there is no room for the text');
   expect(new TextTokenizer(FOLDER, 3).encodeNow('good film').ids).toHaveLength(3);
 });
 
-test('a folder without tokenizer.json is refused', () => {
+test('a folder without tokenizer.json is rejected', () => {
   expect(() => new TextTokenizer('test/fixtures', 8)).toThrow(/tokenizer\.json cannot be read: ENOENT/);
 });

@@ -18,14 +18,14 @@ const newJob = () => newJobId(newGroupId('normal', 'model'));
 const times = fc.integer({ min: 0, max: 2 ** 48 - 2 });
 
 describe('the id of an event', () => {
-  test('is its time, and what is its source’s own', () => {
+  test('has its time, and the id of its source', () => {
     const source = '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e';
     for (const id of [`${source}-n-model`, `${source}-b-model`]) {
       expect(eventId(id, 0x019b00000001)).toBe('evt_019b000000017c3b9d0e5f1a2b3c4d5e');
     }
   });
 
-  test('is the same whoever works it out, and another for another end or source', () => {
+  test('is the same in every process, and differs for another end or source', () => {
     const [job, other, batch] = [newJob(), newJob(), newBatchId('model')];
     const at = Date.now();
     expect(eventId(job, at)).toBe(eventId(job, at));
@@ -33,7 +33,7 @@ describe('the id of an event', () => {
     expect(new Set(ids).size).toBe(4);
   });
 
-  test('of any end is an id, tells when that was, and is ordered by it', () => {
+  test('is valid for any end, contains its time, and is ordered by it', () => {
     fc.assert(
       fc.property(times, times, (one, two) => {
         const [first, second] = [eventId(newJob(), one), eventId(newBatchId('model'), two)];

@@ -44,7 +44,7 @@ const bodyOf = (type: EventType, snapshot: unknown) => renderBody(deliveryOf(typ
 const read = (body: string): WebhookEvent => webhookEventSchema.parse(JSON.parse(body));
 
 describe('a job', () => {
-  test('is told of as the API shows it, apart from its webhook, and with whole URLs', () => {
+  test('is sent as the API shows it, without its webhook, and with absolute URLs', () => {
     const body = bodyOf('job.succeeded', jobOf({ metadata: { order: 7, __proto: null } }));
     expect(JSON.parse(body)).toEqual({
       type: 'job.succeeded',
@@ -111,7 +111,7 @@ describe('a job', () => {
     },
   );
 
-  test('whose results were not even written down says how many failed', () => {
+  test('whose results were not stored reports how many texts failed', () => {
     const { results: _, ...record } = jobOf();
     const event = read(bodyOf('job.succeeded', { ...record, failed: 3 }));
     expect(event).toMatchObject({ thin: true, data: { failed_texts: 3 } });
@@ -119,7 +119,7 @@ describe('a job', () => {
     expect(read(bodyOf('job.succeeded', { ...record, failed: 0 }))).toMatchObject({ thin: true });
   });
 
-  test('says the same bytes however often it is made', () => {
+  test('is rendered to the same bytes every time', () => {
     const record = jobOf({ metadata: { b: 1, a: 2 } });
     expect(bodyOf('job.succeeded', record)).toBe(bodyOf('job.succeeded', record));
   });
@@ -157,7 +157,7 @@ describe('a batch', () => {
   const snapshot = (changes: Record<string, unknown> = {}) =>
     Object.entries({ ...fields, ...changes }).flatMap(([name, value]) => [name, String(value)]);
 
-  test('is told of as the API shows it, apart from its webhook, with whole URLs and when it expires', () => {
+  test('is sent as the API shows it, without its webhook, with absolute URLs and its expiry', () => {
     const body = bodyOf('batch.completed', snapshot());
     const event = read(body);
     expect(event).toMatchObject({
@@ -181,21 +181,21 @@ describe('a batch', () => {
     expect(body).not.toMatch(/somebody|hooks\.example/);
   });
 
-  test('that failed says why', () => {
+  test('that failed includes the error', () => {
     const error = { code: 'code', message: 'message' };
     const event = bodyOf('batch.failed', snapshot({ status: 'failed', error: JSON.stringify(error) }));
     expect(read(event)).toMatchObject({ type: 'batch.failed', data: { status: 'failed', error } });
   });
 });
 
-test('a snapshot that cannot be read is an error, not an event', () => {
+test('an invalid snapshot is an error, not an event', () => {
   for (const snapshot of [null, {}, [], 'x']) {
     expect(() => bodyOf('job.succeeded', snapshot)).toThrow();
     expect(() => bodyOf('batch.completed', snapshot)).toThrow();
   }
 });
 
-test('receivers have to fetch what batches and thin events tell of', () => {
+test('receivers have to fetch the results of batches and thin events', () => {
   const of = (type: EventType, thin: boolean) =>
     pointsToSource({ ...deliveryOf(type, null), body: JSON.stringify({ thin }) });
   expect(of('job.succeeded', false)).toBe(false);

@@ -12,7 +12,7 @@ const MIDDLE = 0.5;
 const failed = { outcome: 'server_error' } as const;
 
 describe('the schedule', () => {
-  test('as it is set by default: ten attempts within three days', () => {
+  test('has ten attempts within three days by default', () => {
     const { WEBHOOK_RETRY_S: schedule } = loadConfig({});
     const delays = Array.from({ length: 10 }, (_, i) => retryDelayMs(schedule, i + 1, failed, MIDDLE));
     const minutes = [5 / 60, 5, 30, 120, 300, 600, 840, 1200, 1440].map((m) => m * 60_000);
@@ -20,7 +20,7 @@ describe('the schedule', () => {
     expect(scheduleMs(schedule)).toBeCloseTo(1.2 * minutes.reduce((sum, ms) => sum + ms, 0));
   });
 
-  test('without any there is one attempt', () => {
+  test('without delays has one attempt', () => {
     expect(retryDelayMs([], 1, failed)).toBeUndefined();
     expect(scheduleMs([])).toBe(0);
   });
@@ -32,11 +32,11 @@ describe('the schedule', () => {
     },
   );
 
-  test('ends for a receiver that is gone, whatever else it says', () => {
+  test('ends after 410, whatever else the response says', () => {
     expect(retryDelayMs([7, 7], 1, { outcome: 'gone', retryAfterS: 5 })).toBeUndefined();
   });
 
-  test('is kept to within a fifth, and all of that is used', () => {
+  test('is randomised by up to a fifth, over the whole range', () => {
     expect(retryDelayMs([10], 1, failed, 0)).toBe(8000);
     expect(retryDelayMs([10], 1, failed, 1 - Number.EPSILON)).toBeCloseTo(12_000);
     const drawn = Array.from({ length: 1000 }, () => retryDelayMs([10], 1, failed)!);
@@ -45,7 +45,7 @@ describe('the schedule', () => {
     expect(Math.max(...drawn) - Math.min(...drawn)).toBeGreaterThan(3000);
   });
 
-  test('any one, with anything that receivers say: never sooner than planned, never later than a day or the plan', () => {
+  test('random schedules and Retry-After: never sooner than planned, never later than a day or the plan', () => {
     const schedules = fc.array(fc.double({ min: 0, max: 30 * DAY_S, noNaN: true }), { maxLength: 20 });
     const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
     const retryAfterS = fc.option(fc.double({ min: 0, max: DAY_S, noNaN: true }), { nil: undefined });
@@ -71,7 +71,7 @@ describe('the schedule', () => {
     );
   });
 
-  test('its length is what the slowest draw of every delay adds up to', () => {
+  test('its length is the sum of the longest delays', () => {
     const schedule = [5, 300, 0.25];
     const slowest = schedule.map((_, i) => retryDelayMs(schedule, i + 1, failed, 1)!);
     expect(scheduleMs(schedule)).toBeCloseTo(slowest.reduce((sum, ms) => sum + ms, 0));
@@ -120,7 +120,7 @@ describe('Retry-After', () => {
     },
   );
 
-  test('anything at all is seconds, or nothing', () => {
+  test('any string gives seconds or undefined', () => {
     fc.assert(
       fc.property(fc.string(), (header) => {
         const seconds = parseRetryAfter(header, NOW);

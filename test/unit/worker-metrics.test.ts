@@ -29,7 +29,7 @@ test('a job counts its texts as succeeded or failed, once each', async () => {
   expect(await value('amulet_job_seconds_sum{priority="low"}')).toBe(7);
 });
 
-test('clocks that differ make no negative times', async () => {
+test('different clocks give no negative times', async () => {
   metrics.jobDone({
     priority: 'normal',
     status: 'failed',
@@ -60,7 +60,7 @@ test('a chunk counts its rows as succeeded or failed', async () => {
   expect(await value('amulet_bulk_chunk_seconds_sum')).toBe(0.5);
 });
 
-test('what the worker holds, its budgets and its restarts are read when they are asked for', async () => {
+test('texts and chunks in flight, budgets and restarts are read at each scrape', async () => {
   metrics.budgets({ interactive: 256, low: 64, bulk: 128 });
   metrics.textEncoded(2);
   expect(await value('amulet_texts_in_hand')).toBe(3);
