@@ -277,7 +277,7 @@ export const SETTINGS = {
   MAX_BATCH_CHUNKS: setting(
     int(1, 1e7),
     1_000_000,
-    'Most pieces of work of a batch: a piece has `BULK_CHUNK_BYTES`, or 4,096 records if those are less. Each takes up to 48 bytes of memory while a part is uploaded, and 12 bytes of Redis once it is done.',
+    'Most chunks of a batch: a chunk has `BULK_CHUNK_BYTES`, or 4,096 records if those are fewer bytes. Each takes up to 48 bytes of memory while a part is uploaded, and 12 bytes of Redis once it is done.',
   ),
   MAX_OPEN_BATCHES: setting(int(1, 1e6), 1000, 'Batches of one API key that are open for parts at a time.'),
   MAX_BATCH_PARTS: setting(int(1, MAX_PARTS), MAX_PARTS, 'Most parts of a batch.'),
@@ -301,7 +301,7 @@ export const SETTINGS = {
   BULK_CHUNK_BYTES: setting(
     int(0, 1e8),
     0,
-    "Bytes of a batch's input that make one piece of work; 0 = about what a model process does in a second.",
+    "Bytes of a batch's input that make one chunk, the unit of work of a worker; 0 = about what a model process does in a second.",
   ),
   UPLOAD_IDLE_S: setting(int(1, 3600), 60, 'An upload that sends nothing for this many seconds is ended.'),
   UPLOAD_MIN_BYTES_PER_S: setting(
