@@ -294,8 +294,8 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await page.locator('#batch-problem', { hasText: 'the input is one JSON array' }).waitFor();
       await page.getByRole('button', { name: 'Another file' }).click();
       await choose(page, 'in.csv', Buffer.from('id;text\n1;"a, b"\n2;"utterly\ncharming"\n'));
-      await seen(page, /with ";": say format “CSV with semicolons”\.$/);
-      await page.getByLabel('Format').selectOption('CSV with semicolons');
+      await seen(page, /with ";": say format “CSV, semicolons”\.$/);
+      await page.getByLabel('Format').selectOption('CSV, semicolons');
       expect(await page.locator('#file-doubt').isHidden()).toBe(true);
       expect(await page.getByLabel('Field with the text').inputValue()).toBe('text');
       await start(page);

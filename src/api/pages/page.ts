@@ -136,7 +136,7 @@ const filePanel = (): Html => html`
           <select id="format">
             <option value="ndjson">JSON Lines</option>
             <option value="csv">CSV</option>
-            <option value="csv-semicolons">CSV with semicolons</option>
+            <option value="csv-semicolons">CSV, semicolons</option>
             <option value="tsv">TSV</option>
             <option value="lines">One text per line</option>
           </select>
@@ -144,9 +144,9 @@ const filePanel = (): Html => html`
         <div class="field" id="quote-row">
           <label for="quote">Quotes</label>
           <select id="quote">
-            <option value="">Default for the format</option>
-            <option value='"'>Quoted fields may span lines</option>
-            <option value="line">Quoted fields end on their line</option>
+            <option value="">Default</option>
+            <option value='"'>May span lines</option>
+            <option value="line">End on their line</option>
             <option value="none">No quoting</option>
           </select>
         </div>

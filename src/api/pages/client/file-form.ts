@@ -20,7 +20,7 @@ const FORMAT_NAMES: Readonly<Record<string, string>> = {
   csv: 'CSV',
   lines: 'One text per line',
   ',': 'CSV',
-  ';': 'CSV with semicolons',
+  ';': 'CSV, semicolons',
   '\t': 'TSV',
 };
 
