@@ -102,7 +102,7 @@ describe('from a file to labels', () => {
   test.each([
     ['good\n😀 two\nthree 🎉\n', '2 rows have tokens that the model does not know (mean share 40 %)'],
     ['good\n😀 two\n', '1 row has tokens that the model does not know (mean share 40 %)'],
-  ])('rows that the model did not know all of are counted: %j', async (texts, summary) => {
+  ])('rows with unknown tokens are counted: %j', async (texts, summary) => {
     const { code, said } = await run([write('in.txt', texts), '-o', at('out')]);
     expect(code).toBe(EXIT.ok);
     expect(said.split('\n')).toContain(`Unknown     ${summary}`);
@@ -112,7 +112,7 @@ describe('from a file to labels', () => {
     );
   });
 
-  test('rows that the model knows all of are no reason to say so, nor is a server that does not count them', async () => {
+  test('no line on unknown tokens without any, or from a server that does not count them', async () => {
     const file = write('in.txt', 'good\nbad\n');
     expect((await run([file, '-o', at('out')])).said).not.toContain('Unknown');
     fake.countsUnknown = false;
@@ -120,7 +120,7 @@ describe('from a file to labels', () => {
     expect([code, said.includes('Unknown')]).toEqual([EXIT.ok, false]);
   });
 
-  test('NDJSON under a name that says nothing, in parts', async () => {
+  test('NDJSON under a name without a format, in parts', async () => {
     const file = write('in.data', big);
     expect(await run([file, '-o', at('out'), '--format', 'ndjson'])).toMatchObject({ code: EXIT.ok });
     expect(uploads().length).toBe(3);
@@ -141,7 +141,7 @@ describe('from a file to labels', () => {
     expect([...fake.batches.values()].every(({ batch }) => batch.status === 'canceled')).toBe(true);
   });
 
-  test('a record of 20 MB is an errored row in its place', async () => {
+  test('a record of 20 MB is an error row in its place', async () => {
     const file = write('in.txt', `a\n${'x'.repeat(20e6)}\nb\n`);
     expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.rowErrors });
     expect(content('out').split('\n')).toEqual([
@@ -152,7 +152,7 @@ describe('from a file to labels', () => {
     ]);
   });
 
-  test('--delete removes the batch in the end', async () => {
+  test('--delete removes the batch at the end', async () => {
     const file = write('in.txt', 'a\n');
     expect(await run([file, '-o', at('out'), '--delete'])).toMatchObject({ code: EXIT.ok });
     expect(fake.batches.size).toBe(0);
@@ -169,7 +169,7 @@ describe('from a file to labels', () => {
   });
 });
 
-describe('trouble that passes', () => {
+describe('temporary trouble', () => {
   const cases: [string, (() => void)[]][] = [
     [
       'a server that is full',
@@ -218,7 +218,7 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
-  test('a server that is restarted during the upload and during the results', async () => {
+  test('a server restart during the upload and during the download', async () => {
     fake.rowsPerSecond = 3000;
     const file = write('in.jsonl', big);
     const running = run([file, '-o', at('out')]);
@@ -236,7 +236,7 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
-  test('silence that empty lines interrupt: they are in no output', async () => {
+  test('heartbeat lines are not in the output', async () => {
     const file = write('in.txt', 'a\nb\n'.repeat(20));
     await run([file, '-o', at('calm')]);
     fake.heartbeats = true;
@@ -247,7 +247,7 @@ describe('trouble that passes', () => {
     expect(fs.readFileSync(at('out'), 'utf8')).toBe(fs.readFileSync(at('calm'), 'utf8'));
   });
 
-  test('that lasts too long: exit code 75, and the way to go on', async () => {
+  test('that lasts too long: exit code 75, and the command that resumes', async () => {
     fake.plan(/PUT .*2$/, { kind: 'answer', status: 507, problem: 'blob_store_full' }, 1000);
     const file = write('in.jsonl', big);
     const { code, said } = await run([file, '-o', at('out'), '--patience', '1']);
@@ -260,7 +260,7 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
-  test('results that break off at the same place, however often', async () => {
+  test('results that break off at the same place every time', async () => {
     fake.plan(/results$/, { kind: 'cut results', bytes: 5000 }, 1);
     fake.plan(/results$/, { kind: 'cut results', bytes: 0 }, Infinity);
     const { code, said } = await run([write('in.jsonl', big), '-o', at('out'), '--patience', '1']);
@@ -271,7 +271,7 @@ describe('trouble that passes', () => {
     expectBig();
   });
 
-  test('nobody answers at all', async () => {
+  test('no server', async () => {
     await fake.stop();
     const file = write('in.txt', 'a\n');
     const { code, said } = await run([file, '-o', at('out'), '--patience', '0']);
@@ -302,8 +302,8 @@ describe('trouble that passes', () => {
   });
 });
 
-describe('going on', () => {
-  test('after an interruption while uploading: what is there is not uploaded again', async () => {
+describe('resuming', () => {
+  test('after an interruption of the upload: parts that the server has are not uploaded again', async () => {
     fake.plan(/PUT .*3$/, { kind: 'answer', status: 503 }, 1000);
     const file = write('in.jsonl', big);
     const stop = new AbortController();
@@ -325,7 +325,7 @@ describe('going on', () => {
     expectBig();
   });
 
-  test('after an interruption while rows come, without the input if need be', async () => {
+  test('after an interruption of the download, even without the input', async () => {
     fake.rowsPerSecond = 2000;
     const file = write('in.jsonl', big);
     const stop = new AbortController();
@@ -374,7 +374,7 @@ describe('going on', () => {
     return file;
   }
 
-  test('is not done unless it is said; both commands are named', async () => {
+  test('needs --resume; the refusal suggests both commands', async () => {
     const file = await begun();
     const { code, said } = await run([file, '-o', at('out'), '--top-k', '2']);
     expect(code).toBe(EXIT.usage);
@@ -382,7 +382,7 @@ describe('going on', () => {
     expect(said).toContain(`amulet backfill ${file} -o ${at('out')} --top-k 2 --url ${fake.url} --restart`);
   });
 
-  test('a TSV that an earlier version began to upload keeps the quotes that it had then', async () => {
+  test('a TSV whose upload an earlier version started keeps its meaning of quotes', async () => {
     const file = write('in.tsv', 'id\ttext\n1\t"two\nlines"\n2\tone\n');
     fake.plan(/PUT .*1$/, { kind: 'answer', status: 503 }, 1000);
     const stop = new AbortController();
@@ -401,7 +401,7 @@ describe('going on', () => {
     expect(content('out')).toMatch(/^\{"line":2,"id":"1",.*\n\{"line":4,"id":"2",.*\n$/);
   });
 
-  test('options that are left out are those of the run that was begun; others are refused', async () => {
+  test('options left out are those of the earlier run; different ones are refused', async () => {
     const file = await begun('in.csv', ['--top-k', '2', '--text-field', 'text']);
     for (const changed of [
       ['--top-k', '3'],
@@ -420,7 +420,7 @@ describe('going on', () => {
     expect(fake.only.batch.top_k).toBe(2);
   });
 
-  test('another input is refused', async () => {
+  test('a changed input is refused', async () => {
     const file = await begun();
     fs.appendFileSync(file, '{"text":"c"}\n');
     const { code, said } = await run([file, '-o', at('out'), '--resume']);
@@ -429,7 +429,7 @@ describe('going on', () => {
     expect(said).toContain('--restart');
   });
 
-  test('an input that differs where nobody could see it is found out by its parts', async () => {
+  test('an input changed unnoticeably is found out by its parts', async () => {
     fake.plan(/PUT .*2$/, { kind: 'answer', status: 507 }, 1000);
     const file = write('in.jsonl', big);
     fs.utimesSync(file, 1e9, 1e9);
@@ -444,12 +444,12 @@ describe('going on', () => {
     expect(said).toContain('is not the input that was uploaded before: part 1 differs');
   });
 
-  test('with nothing to go on with, it begins', async () => {
+  test('starts if no earlier run exists', async () => {
     const file = write('in.txt', 'a\n');
     expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
   });
 
-  test('--restart begins anew, and cancels what was begun', async () => {
+  test('--restart starts over, and cancels the earlier batch', async () => {
     const file = await begun();
     const earlier = fake.only;
     fake.rowsPerSecond = 1;
@@ -461,7 +461,7 @@ describe('going on', () => {
     expect(left()).toEqual(['out']);
   });
 
-  test('… patiently, so that two do not run side by side', async () => {
+  test('… with retries, so that two do not run side by side', async () => {
     const file = await begun();
     const { id } = fake.only.batch;
     fake.plan(/^DELETE /, { kind: 'answer', status: 503, problem: 'redis_unavailable' }, 2);
@@ -471,7 +471,7 @@ describe('going on', () => {
     expect(cancels).toEqual(Array(3).fill(`DELETE /v1/batches/${id}`));
   });
 
-  test('… or says which it could not cancel, where that server is another', async () => {
+  test('… or names the batch that it could not cancel on another server', async () => {
     const file = await begun();
     const { id } = fake.only.batch;
     moveState('http://127.0.0.1:1/');
@@ -483,7 +483,7 @@ describe('going on', () => {
     );
   });
 
-  test('a server that has moved is asked where it is now, then and later', async () => {
+  test('a server that has moved is used at its new address, now and later', async () => {
     const file = await begun();
     moveState('http://127.0.0.1:1/');
     fake.plan(/^GET /, { kind: 'answer', status: 503, problem: 'redis_unavailable' });
@@ -499,7 +499,7 @@ describe('going on', () => {
     expect(await runBackfill(args)).toMatchObject({ code: EXIT.ok });
   });
 
-  test('a state of another version is left alone, unless --restart says otherwise', async () => {
+  test('a state of another version is left alone without --restart', async () => {
     const file = await begun();
     write('out.resume.json', '{"v":99}');
     for (const extra of [[], ['--resume']]) {
@@ -510,7 +510,7 @@ describe('going on', () => {
     expect(await run([file, '-o', at('out'), '--restart'])).toMatchObject({ code: EXIT.ok });
   });
 
-  test('an existing output is not replaced, unless it is said', async () => {
+  test('an existing output is not replaced without --force', async () => {
     const file = write('in.txt', 'a\n');
     write('out', 'precious');
     expect(await run([file, '-o', at('out')])).toMatchObject({
@@ -528,7 +528,7 @@ describe('going on', () => {
     expect(content('out')).toMatch(/^\{"line":1/);
   });
 
-  test('a crash around the last renaming', async () => {
+  test('a crash around the renaming of the output', async () => {
     const file = await begun();
     const state = JSON.parse(content('out.resume.json')) as BackfillState;
     write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 1 } }));
@@ -544,7 +544,7 @@ describe('going on', () => {
     expect(fake.requests).toEqual([]);
   });
 
-  test('a crash before the batch was known makes no second one', async () => {
+  test("a crash before the batch's id was known makes no second batch", async () => {
     fake.plan(/POST .*batches$/, { kind: 'cut answer' }, 1000);
     const file = write('in.csv', 'id,text\n1,a\n');
     expect(await run([file, '-o', at('out'), '--patience', '0'])).toMatchObject({ code: EXIT.temporary });
@@ -554,7 +554,7 @@ describe('going on', () => {
   });
 
   describe('a batch that was restarted with other model weights', () => {
-    test('between two runs: no row of the first ones is left', async () => {
+    test('between two runs: no earlier row is left', async () => {
       fake.rowsPerSecond = 2000;
       const file = write('in.jsonl', big);
       const stop = new AbortController();
@@ -569,7 +569,7 @@ describe('going on', () => {
       expectBig();
     });
 
-    test('while its rows came', async () => {
+    test('during the download', async () => {
       fake.rowsPerSecond = 2000;
       const running = run([write('in.jsonl', big), '-o', at('out')]);
       await eventually(() =>
@@ -581,7 +581,7 @@ describe('going on', () => {
       expectBig();
     });
 
-    test('while standard output got its rows, which cannot be taken back', async () => {
+    test('during output to standard output, whose rows cannot be taken back', async () => {
       fake.rowsPerSecond = 200;
       const file = write('in.txt', 'a\n'.repeat(1000));
       const child = new CliProcess(['backfill', file, '--out', '-', '--url', fake.url], dir);
@@ -595,8 +595,8 @@ describe('going on', () => {
     });
   });
 
-  describe('a batch that came to another end', () => {
-    test('failed: says why, and --resume lets it go on', async () => {
+  describe('a batch that ended without being completed', () => {
+    test('failed: says why, and --resume resumes it', async () => {
       const file = await begun();
       const { id } = fake.only.batch;
       fake.end(id, 'failed', { code: 'revision_gone', message: 'no worker has revision 1' });
@@ -644,7 +644,7 @@ describe('going on', () => {
       expect(fs.existsSync(at('out'))).toBe(false);
     });
 
-    test('damaged results: ends with the reason, and --resume has them labelled again', async () => {
+    test('damaged results: ends with the reason, and --resume labels them again', async () => {
       fake.rowsPerSecond = 100;
       const file = write('in.txt', 'a\n'.repeat(150));
       const running = run([file, '-o', at('out')]);
@@ -693,8 +693,8 @@ describe('going on', () => {
   });
 });
 
-describe('what cannot work', () => {
-  test('is found out before anything is uploaded', async () => {
+describe('errors', () => {
+  test('of the command line are found before anything is uploaded', async () => {
     const csv = write('in.csv', 'id,review\n1,a\n');
     for (const [args, message] of [
       [[at('none.txt'), '-o', at('out')], 'none.txt does not exist'],
@@ -732,7 +732,7 @@ describe('what cannot work', () => {
     ]);
   });
 
-  test('gzip that breaks off: nothing is left that looks whole, here or there', async () => {
+  test('truncated gzip: leaves nothing that looks complete, here or on the server', async () => {
     const noise = Array.from({ length: 400_000 }, (_, i) =>
       createHash('sha256').update(String(i)).digest('base64'),
     );
@@ -757,7 +757,7 @@ describe('what cannot work', () => {
     expect(left()).toEqual(['out.partial', 'out.resume.json']);
   });
 
-  test('two at one output', async () => {
+  test('two runs with one output', async () => {
     fake.rowsPerSecond = 20;
     const file = write('in.txt', 'a\n'.repeat(10));
     const child = new CliProcess(['backfill', file, '-o', at('out'), '--url', fake.url]);
@@ -818,7 +818,7 @@ describe('as a process', () => {
     expect(content('out')).toBe(fake.only.results.join(''));
   });
 
-  test('standard input, gzipped, killed while uploading, and given once more', async () => {
+  test('standard input, gzipped, killed during the upload, and supplied again', async () => {
     const gzip = gzipSync(big, { level: 1 });
     fake.plan(/PUT .*3$/, { kind: 'answer', status: 503 }, 1000);
     const child = start('-', '--format', 'ndjson', '--out', 'out').feed(gzip);
@@ -835,7 +835,7 @@ describe('as a process', () => {
     expectBig();
   });
 
-  test('standard input that never ends does not keep it from stopping', async () => {
+  test('endless standard input does not prevent a stop', async () => {
     const child = start('-', '--format', 'lines', '--out', 'out');
     // More than fits into a pipe: all of it is written when most of it has been read.
     await new Promise((resolve) => child.child.stdin!.write('a\n'.repeat(500_000), resolve));
@@ -847,7 +847,7 @@ describe('as a process', () => {
     expect(left()).toEqual([]);
   });
 
-  test('standard output gets the rows and nothing else; connections that break do not matter', async () => {
+  test('standard output gets the rows alone, despite broken connections', async () => {
     for (const bytes of [100, 5000]) fake.plan(/results$/, { kind: 'cut results', bytes });
     const child = start('-', '--format', 'ndjson', '--out', '-').feed(big);
     expect(await child.ended).toMatchObject({ code: EXIT.ok });
@@ -856,7 +856,7 @@ describe('as a process', () => {
     expect(left()).toEqual([]);
   });
 
-  test('standard output that is closed ends it without a word, and the batch', async () => {
+  test('closing standard output ends the command silently, and cancels the batch', async () => {
     fake.rowsPerSecond = 50;
     write('in.txt', 'a\n'.repeat(5000));
     const child = start('in.txt', '--out', '-', '--quiet');
@@ -865,7 +865,7 @@ describe('as a process', () => {
     expect(fake.only.batch.status).toBe('canceled');
   });
 
-  test('--quiet says nothing but errors', async () => {
+  test('--quiet prints errors only', async () => {
     write('in.txt', 'a\n');
     expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({ code: EXIT.ok, said: '' });
     expect(await start('in.txt', '-o', 'out', '-q').ended).toMatchObject({
@@ -874,7 +874,7 @@ describe('as a process', () => {
     });
   });
 
-  test('help, version, and what is neither', async () => {
+  test('help, version, and unknown commands', async () => {
     const outcome = async (...args: string[]) => {
       const child = new CliProcess(args);
       const { code } = await child.ended;

@@ -1,4 +1,4 @@
-/** The typed client against real processes, by way of a network that fails. */
+/** The typed client against real processes, over a failing network. */
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { AmuletClient, type BatchRow } from '../../src/client/index.ts';
@@ -35,7 +35,7 @@ const collect = async <T>(source: AsyncIterable<T>): Promise<T[]> => {
 };
 
 describe('jobs', () => {
-  test('one text, and several, of which one may fail', async () => {
+  test('one text, and several texts of which one fails', async () => {
     const one = await amulet.classify({ id: 'r1', text: 'utterly charming' });
     expect(one).toMatchObject({ id: 'r1', label: 'POSITIVE', truncated: false });
     expect(one.score).toBeGreaterThan(0.9);
@@ -48,7 +48,7 @@ describe('jobs', () => {
     ]);
   });
 
-  test('a text that the model knows in part says so; one that it cannot read is an error', async () => {
+  test('a partly unknown text is reported; an unreadable one is an error', async () => {
     const [part, none] = await amulet.classify(['what a joy 😀', '😀']);
     expect(part).toMatchObject({ label: 'POSITIVE', unknown: 0.25 });
     expect(none).toMatchObject({ error: { code: 'unreadable_text' } });
@@ -73,7 +73,7 @@ describe('jobs', () => {
     await expect(amulet.get(job.id)).rejects.toMatchObject({ status: 404, code: 'job_not_found' });
   });
 
-  test('what does not work says why', async () => {
+  test('errors give their reason', async () => {
     await expect(amulet.submit(['', 'b'])).rejects.toMatchObject({
       name: 'ApiError',
       status: 422,
@@ -86,7 +86,7 @@ describe('jobs', () => {
     expect(await amulet.models()).toMatchObject([{ name: 'sst2-minilm', default: true }]);
   });
 
-  test('an answer that is lost on its way: one job, however often it is asked for', async () => {
+  test('lost responses: one job for any number of retries', async () => {
     const metadata = { lost: true };
     const lost = proxy.trap('Idempotency-Key', { pass: true });
     const submitting = amulet.submit('utterly charming', { metadata });
@@ -98,7 +98,7 @@ describe('jobs', () => {
     expect(jobs.filter((each) => each.metadata?.lost)).toMatchObject([{ id: job.id }]);
   });
 
-  test('waiting ends in time, by a signal, and over connections that are cut', async () => {
+  test('waiting ends at its timeout, by a signal, and survives cut connections', async () => {
     const worker = stack.workers[0]!.child;
     worker.kill('SIGSTOP');
     const job = await amulet.submit('utterly charming');
@@ -122,7 +122,7 @@ describe('jobs', () => {
     }
   });
 
-  test('a job that somebody has canceled', async () => {
+  test('a job canceled by another caller', async () => {
     const worker = stack.workers[0]!.child;
     worker.kill('SIGSTOP');
     try {
@@ -147,7 +147,7 @@ describe('batches', () => {
       yield { id, text: id % 100 === 99 ? '' : `a ${id % 2 ? 'fine' : 'bad'} film` };
   }
 
-  test('rows: results as they come, each once, over connections that are cut', async () => {
+  test('rows: results as they are finished, each once, despite cut connections', async () => {
     const batch = await amulet.batch(rows(), { metadata: { n: 1 }, top_k: null });
     const seen: BatchRow[] = [];
     for await (const row of batch.results()) {
@@ -171,7 +171,7 @@ describe('batches', () => {
     await expect(batch.progress()).rejects.toMatchObject({ code: 'batch_not_found' });
   });
 
-  test('a file in several parts, one of which is lost on its way', async () => {
+  test('a file in several parts, one of which is lost in transit', async () => {
     const filling = 'x'.repeat(900_000);
     const records = Array.from({ length: 12 }, (_, i) => `${i},"${filling}","utterly\n charming"`);
     const csv = gzipSync(`id,filling,review\r\n${records.join('\r\n')}`);
@@ -193,7 +193,7 @@ describe('batches', () => {
     expect(lines.map(({ line, id }) => [line, id])).toEqual(records.map((_, i) => [2 + 2 * i, String(i)]));
   });
 
-  test('one that is canceled ends its results with an error', async () => {
+  test('results of a canceled batch end with an error', async () => {
     const worker = stack.workers[0]!.child;
     worker.kill('SIGSTOP');
     try {
@@ -212,7 +212,7 @@ describe('batches', () => {
     }
   });
 
-  test('an input that breaks off leaves nothing behind; under a key of your own it can be given again', async () => {
+  test('a failed input leaves nothing behind; with an idempotency key it can be supplied again', async () => {
     await expect(amulet.batch([])).rejects.toBeInstanceOf(RangeError);
     const stop = new AbortController();
     async function* stuck() {

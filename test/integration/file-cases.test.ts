@@ -82,7 +82,7 @@ const TYPES: Record<string, string> = {
   '.txt': 'text/plain',
 };
 
-describe('the inputs that went wrong', () => {
+describe('inputs that once went wrong', () => {
   const inCase = (name: string) => {
     const folder = path.join(CASES, name);
     return path.join(folder, fs.readdirSync(folder)[0]!);
@@ -132,7 +132,7 @@ describe('the inputs that went wrong', () => {
     expect(outline((await post(fs.readFileSync(file), 'text/csv', '?delimiter=%3B')).rows)).toBe('2 3');
   });
 
-  test('file-trail-nl.jsonl.gz: something behind it', async () => {
+  test('file-trail-nl.jsonl.gz: data after the gzip stream', async () => {
     const file = inCase('file-trail-nl.jsonl.gz');
     const { code, said, rows } = await label(file);
     expect([code, rows]).toEqual([EXIT.failed, undefined]);
@@ -149,7 +149,7 @@ describe('the inputs that went wrong', () => {
     ]);
   });
 
-  test('thousands of tiny gzip members: refused, with what to do', async () => {
+  test('thousands of tiny gzip members: refused, with advice', async () => {
     const member = gzipSync('{"text":"a"}\n');
     const content = Buffer.concat(Array<Buffer>(5000).fill(member));
     const { code, said, rows } = await label(write('tiny.jsonl.gz', content));
@@ -244,7 +244,7 @@ describe('quotes', () => {
     expect((await post(content, TYPES[path.extname(name)]!, query)).rows).toEqual(rows);
   });
 
-  test('errors name all of their lines, and what may be wrong', async () => {
+  test('errors name all their lines and a likely cause', async () => {
     const message = async (content: string) =>
       (await post(content, 'text/csv')).rows.find(({ error }) => error)?.error?.message;
     expect(await message('id,text\n1,"a\n2,b\n3,"c"\n4,d\n')).toBe(
@@ -265,14 +265,14 @@ describe('quotes', () => {
     expect(await message('id,text\n1,"a \\"b\\""\n')).toMatch(/a quote behind a backslash/);
   });
 
-  test('fields over several lines are counted', async () => {
+  test('rows with fields over several lines are counted', async () => {
     const { said } = await label(write('in.csv', spanning));
     expect(said).toMatch(/^Quoted +2 rows over several lines, the first from line 2 to line 3$/m);
     expect((await post(spanning, 'text/csv')).batch.input).toMatchObject({ multiline_rows: 2 });
     expect((await label(write('in.csv', 'id,text\n1,"a"\n'))).said).not.toContain('Quoted');
   });
 
-  test('columns of one name are refused where they are used', async () => {
+  test('duplicate columns are refused if they are used', async () => {
     expect((await label(write('in.csv', 'text,text\na,b\n'))).said).toContain(
       'text column "text" is more than once',
     );
@@ -304,7 +304,7 @@ describe('lines of JSON', () => {
     expect(rows![1]!.error!.message).toMatch(says);
   });
 
-  test('no field with the texts: the fields are named, and the command says which looks like text', async () => {
+  test('no field with texts: the command names the fields and the likely one', async () => {
     const file = write('in.jsonl', '{"id":"r1","review":"a fine film"}\n{"id":"r2","review":"a dull one"}\n');
     const before = await batches();
     const { code, said } = await label(file);
@@ -331,7 +331,7 @@ describe('the command', () => {
     },
   );
 
-  test('rows that all fail look like a failure, even with --quiet', async () => {
+  test('a file of error rows is reported as a failure, even with --quiet', async () => {
     const file = write('in.txt', ' \n\t\n \n \n');
     const { code, said } = await label(file);
     expect(code).toBe(EXIT.rowErrors);
@@ -358,7 +358,7 @@ describe('the command', () => {
     expect([code, said]).toEqual([EXIT.ok, expect.stringContaining(`${file} has no records`)]);
   });
 
-  test('the first bytes of a compressed file, and of standard input, are looked at, too', async () => {
+  test('the first bytes of compressed files and of standard input are checked, too', async () => {
     const { said } = await label(write('in.jsonl.gz', gzipSync('[{"text":"a"}]\n')));
     expect(said).toMatch(
       /in\.jsonl\.gz is one JSON array, not JSON Lines: gunzip -c \S+ \| jq -c '\.\[\]' > \S+in\.lines\.jsonl$/,
@@ -389,7 +389,7 @@ test('the client reads TSV and long headers by the same rules', async () => {
   expect(await labelled(write('in.csv', `${names},text\n${','.repeat(5000)}a\n`))).toBe('2');
 });
 
-test('parts of a batch are looked at, too', async () => {
+test('parts of a batch are checked, too', async () => {
   const { body: batch } = await stack.post<Batch>('/v1/batches?open=true', {});
   const put = async (number: number, body: Buffer) => {
     const response = await stack.fetch(`${batch.urls.self}/parts/${number}`, { method: 'PUT', body });

@@ -1,4 +1,4 @@
-/** The `amulet` command in a folder that somebody else has made: nothing there gets a secret of the user, or runs. */
+/** The `amulet` command in a stranger's folder: it sends no secret of the user and runs no code because of a file there. */
 import { spawnSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import fs from 'node:fs';
@@ -62,7 +62,7 @@ const backfill = (args: string[], env: Record<string, string> = {}) => {
 const tokens = () => [...new Set(hub.requests.map(({ authorization }) => authorization))];
 
 describe('HF_ENDPOINT of .env', () => {
-  test('does not get HF_TOKEN of the environment, and the command says how it would', async () => {
+  test('is not sent HF_TOKEN from the environment, and the command says how to send it', async () => {
     hub.token = SECRET;
     write('.env', `HF_ENDPOINT=${hub.url}`);
     const { said } = await amulet(['model', 'pull', hub.id], { HF_TOKEN: SECRET });
@@ -77,13 +77,13 @@ describe('HF_ENDPOINT of .env', () => {
     expect(said).not.toContain(SECRET);
   });
 
-  test('gets HF_TOKEN of the same file', async () => {
+  test('is sent HF_TOKEN from the same file', async () => {
     write('.env', `HF_ENDPOINT=${hub.url}`, 'HF_TOKEN=of-the-folder');
     await amulet(['model', 'pull', hub.id]);
     expect(tokens()).toEqual(['Bearer of-the-folder']);
   });
 
-  test('gives way to that of the environment, which gets the token', async () => {
+  test("is overridden by the environment's, which is sent the token", async () => {
     write('.env', `HF_ENDPOINT=${foreignUrl}`);
     const { said } = await amulet(['model', 'pull', hub.id], { HF_ENDPOINT: hub.url, HF_TOKEN: SECRET });
     expect(tokens()).toEqual([`Bearer ${SECRET}`]);
@@ -115,13 +115,13 @@ describe('other lines of .env', () => {
     },
   );
 
-  test('do not have it sent through a proxy', async () => {
+  test('cause no proxy to be used', async () => {
     write('.env', 'NODE_USE_ENV_PROXY=1', `HTTP_PROXY=${foreignUrl}`, `http_proxy=${foreignUrl}`);
     await backfill(['--url', 'http://127.0.0.1:1'], { AMULET_API_KEY: SECRET });
     expect(received).toEqual([]);
   });
 
-  test('run nothing in the processes of model check', async () => {
+  test('run no code in the processes of model check', async () => {
     write('evil.mjs', `import fs from 'node:fs'; fs.writeFileSync('ran', '');`);
     write('.env', `NODE_OPTIONS=--import=${path.join(folder, 'evil.mjs')}`, 'BATCH_INVARIANCE=strict');
     const model = path.resolve('models/sst2-minilm');
@@ -144,7 +144,7 @@ describe('other lines of .env', () => {
     expect([seen[0], seen.at(-1)]).toEqual([SECRET, 'none']);
   });
 
-  test('of a folder above are not read at all', async () => {
+  test('in a parent folder are not read', async () => {
     write('.env', `HF_ENDPOINT=${foreignUrl}`, 'AMULET_API_KEY=of-the-folder');
     fs.mkdirSync(path.join(folder, 'below'));
     const below = path.join(folder, 'below');
@@ -201,7 +201,7 @@ describe('the URL in a resume file', () => {
     ['--resume', { url_proof: 1 }],
     ['--resume --delete', { finished: { rows: 1, failed: 0 } }],
     ['--restart --url http://127.0.0.1:1', {}],
-  ])('gets no key that it has not had before: %s %j', async (args, changes) => {
+  ])('is sent no key that it was not sent before: %s %j', async (args, changes) => {
     leave(changes);
     const { code, said } = await backfill(args.split(' '), { AMULET_API_KEY: SECRET });
     expect(received).toEqual([]);
@@ -214,7 +214,7 @@ describe('the URL in a resume file', () => {
     }
   });
 
-  test('gets the key that it has had before', async () => {
+  test('is sent a key that it was sent before', async () => {
     const proof = createHmac('sha256', SECRET).update(`${foreignUrl}/`).digest('hex');
     await backfill(['--url', foreignUrl], { AMULET_API_KEY: SECRET });
     const left = fs.readFileSync(path.join(folder, 'out.jsonl.resume.json'), 'utf8');
@@ -225,7 +225,7 @@ describe('the URL in a resume file', () => {
     expect(received).toEqual([`Bearer ${SECRET}`]);
   });
 
-  test('is asked without a key where there is none, and with one when the user names it', async () => {
+  test('is asked without a key if none is set, and with it if the user names the URL', async () => {
     leave();
     await backfill(['--resume'], { AMULET_API_KEY: '' });
     expect(received).toEqual([undefined]);

@@ -66,7 +66,7 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(cwd, { recursive: true, force: true }));
 
-test('a model is there with all its bytes, and a manifest that names it as it was named where it was made', async () => {
+test('the folder has every byte, and a manifest with the revision of its maker', async () => {
   const { code, said } = await pull();
   expect(code).toBe(EXIT.ok);
   expectWhole();
@@ -80,7 +80,7 @@ test('a model is there with all its bytes, and a manifest that names it as it wa
   expect(said).toContain('MODEL_DIR=models/some-model npm start');
 });
 
-test('again: it is there already, and nothing is fetched', async () => {
+test('a second pull downloads nothing', async () => {
   await pull();
   hub.requests.length = 0;
   const { code, said } = await pull();
@@ -89,7 +89,7 @@ test('again: it is there already, and nothing is fetched', async () => {
   expect(hub.requests.filter(({ path: name }) => name.includes('/resolve/'))).toEqual([]);
 });
 
-test('another commit replaces what is there only when asked to', async () => {
+test('another commit replaces the folder only with --force', async () => {
   await pull();
   const before = manifest().revision;
   hub.commit = 'c0ffee0000000000000000000000000000000002';
@@ -104,15 +104,15 @@ test('another commit replaces what is there only when asked to', async () => {
   hub.commit = 'c0ffee0000000000000000000000000000000001';
 });
 
-test('what was there before is not touched', async () => {
+test('an existing folder is left alone', async () => {
   fs.mkdirSync(at('some-model'), { recursive: true });
   fs.writeFileSync(at('some-model', 'mine.txt'), 'mine');
   expect((await pull()).code).toBe(EXIT.usage);
   expect(fs.readdirSync(at('some-model'))).toEqual(['mine.txt']);
 });
 
-describe('a connection that is cut', () => {
-  test('again and again: every one goes on where the last one ended', async () => {
+describe('a cut connection', () => {
+  test('repeatedly: each attempt resumes where the last one ended', async () => {
     hub.plan(LARGE, cutAfter(2_000_000, hub), 3);
     expect((await pull()).code).toBe(EXIT.ok);
     expectWhole();
@@ -123,14 +123,14 @@ describe('a connection that is cut', () => {
     for (let i = 1; i < 4; i++) expect(offsets[i]).toBeGreaterThan(offsets[i - 1]!);
   });
 
-  test('by a server that cannot begin in the middle: from the beginning', async () => {
+  test('by a server without ranges: restarts the file', async () => {
     hub.ranges = false;
     hub.plan(LARGE, cutAfter(2_000_000, hub));
     expect((await pull()).code).toBe(EXIT.ok);
     expectWhole();
   });
 
-  test('always at the same place: it gives up, keeps what it has, and goes on when it is asked to', async () => {
+  test('always at the same place: gives up, keeps the data, and resumes with the same command', async () => {
     hub.plan(LARGE, cutAfter(2_000_000, hub));
     hub.plan(LARGE, refuse(503), 1000);
     const { code, said } = await pull(['--patience', '1']);
@@ -144,7 +144,7 @@ describe('a connection that is cut', () => {
     expect(hub.requests.find(({ at: where }) => where === 'storage')?.range).toMatch(/^bytes=\d{6,}-$/);
   });
 
-  test('and a process that is killed: the next one goes on', async () => {
+  test('by a kill: the next process resumes', async () => {
     // Holds the connection open after some of it.
     hub.plan(LARGE, (_, response) => {
       const content = hub.files.get(MODEL)!;
@@ -166,7 +166,7 @@ describe('a connection that is cut', () => {
     expect(hub.requests.find(({ at: where }) => where === 'storage')?.range).toBe('bytes=3000000-');
   });
 
-  test('by Ctrl-C: what has come is kept, and it says how to go on', async () => {
+  test('by Ctrl-C: keeps the data, and says how to resume', async () => {
     hub.plan(LARGE, (_, response) => {
       response.writeHead(200, { 'content-length': hub.files.get(MODEL)!.length });
       response.write(hub.files.get(MODEL)!.subarray(0, 1_000_000));
@@ -186,8 +186,8 @@ describe('a connection that is cut', () => {
   });
 });
 
-describe('bytes that are not those of the hub', () => {
-  test('what an earlier run left is damaged: it is fetched anew', async () => {
+describe("content that differs from the hub's list", () => {
+  test('damaged data of an earlier run is downloaded again', async () => {
     hub.plan(LARGE, refuse(503), 1000);
     await pull(['--patience', '0']);
     fs.mkdirSync(at('some-model.partial', 'onnx'), { recursive: true });
@@ -197,7 +197,7 @@ describe('bytes that are not those of the hub', () => {
     expectWhole();
   });
 
-  test('the hub lists another hash: twice, and then nothing is placed', async () => {
+  test('a wrong hash: downloaded twice, then refused', async () => {
     hub.wrongHash = createHash('sha256').update('something else').digest('hex');
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
@@ -207,7 +207,7 @@ describe('bytes that are not those of the hub', () => {
     expect(hub.requests.filter(({ at: where }) => where === 'storage')).toHaveLength(2);
   });
 
-  test('a small file arrives changed', async () => {
+  test('a small file is changed in transit', async () => {
     hub.plan(
       /^hub .*resolve.*\/config\.json/,
       (_, response) => {
@@ -222,15 +222,15 @@ describe('bytes that are not those of the hub', () => {
   });
 });
 
-describe('a hub that is busy', () => {
-  test('a list that is cut off is asked for again', async () => {
+describe('a busy hub', () => {
+  test('a truncated list is requested again', async () => {
     hub.plan(/^hub \/api.*\/tree/, cutList, 2);
     hub.plan(/^hub \/api.*\/revision/, cutList, 1);
     expect((await pull()).code).toBe(EXIT.ok);
     expectWhole();
   });
 
-  test.each([429, 500, 502, 503])('%i passes', async (status) => {
+  test.each([429, 500, 502, 503])('%i is retried', async (status) => {
     hub.plan(/^hub \/api/, refuse(status, { 'retry-after': '0' }), 2);
     hub.plan(/resolve/, refuse(status), 1);
     expect((await pull()).code).toBe(EXIT.ok);
@@ -238,7 +238,7 @@ describe('a hub that is busy', () => {
   });
 });
 
-describe('a repository that is not to be had', () => {
+describe('a repository that cannot be pulled', () => {
   const refused = async (args: string[], env?: Record<string, string>) => {
     const { code, said } = await start(args, env).ended;
     expect(code).toBe(EXIT.failed);
@@ -246,17 +246,17 @@ describe('a repository that is not to be had', () => {
     return said;
   };
 
-  test('it does not exist', async () => {
+  test('does not exist', async () => {
     expect(await refused(['somebody/nothing'])).toBe(`amulet: ${hub.url} has no somebody/nothing\n`);
   });
 
-  test('it has no such revision', async () => {
+  test('has no such revision', async () => {
     expect(await refused([hub.id, '--revision', 'v9'])).toBe(
       'amulet: somebody/some-model has no revision v9\n',
     );
   });
 
-  test('it needs a token; with one it is there, and the token goes to the hub alone', async () => {
+  test('needs a token, which is sent to the hub alone', async () => {
     hub.token = 'secret-token';
     const said = await refused([hub.id]);
     expect(said).toBe(`amulet: ${hub.url} has no ${hub.id}, or requires a token for it: set HF_TOKEN\n`);
@@ -273,7 +273,7 @@ describe('a repository that is not to be had', () => {
     expect(hub.requests.some(({ at: where }) => where === 'storage')).toBe(true);
   });
 
-  test('a token that no header can carry is refused, and not shown', async () => {
+  test('a token that no header can carry is refused and not shown', async () => {
     const { code, said } = await pull([], { HF_TOKEN: 'secret\ntoken' });
     expect([code, said]).toEqual([
       EXIT.usage,
@@ -301,13 +301,13 @@ describe('a repository that is not to be had', () => {
     expect(await refused([hub.id])).toBe(`amulet: ${hub.url} does not answer like a model hub\n`);
   });
 
-  test('nobody answers', async () => {
+  test('no hub responds', async () => {
     const { code, said } = await pull(['--patience', '0'], { HF_ENDPOINT: 'http://127.0.0.1:1' });
     expect(code).toBe(EXIT.temporary);
     expect(said).toContain(`${hub.id}: gave up after 0:00 without success`);
   });
 
-  test('HF_ENDPOINT is no URL', async () => {
+  test('HF_ENDPOINT is not a URL', async () => {
     const { code, said } = await pull([], { HF_ENDPOINT: 'nonsense' });
     expect([code, said]).toEqual([
       EXIT.usage,
@@ -316,8 +316,8 @@ describe('a repository that is not to be had', () => {
   });
 });
 
-describe('a repository without what a worker needs', () => {
-  test('no ONNX file: how to make one', async () => {
+describe('a repository without a file that a worker needs', () => {
+  test('no ONNX file: says how to make one', async () => {
     hub.files.delete(MODEL);
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
@@ -334,7 +334,7 @@ describe('a repository without what a worker needs', () => {
     expect((await pull()).said).toContain(`amulet: ${hub.id} has no tokenizer.json\n`);
   });
 
-  test('several ONNX files under other names: one is chosen with --file', async () => {
+  test('several ONNX files under other names: --file chooses one', async () => {
     for (const name of ['onnx/model_uint8.onnx', 'onnx/model_O3.onnx'])
       hub.files.set(name, hub.files.get(MODEL)!);
     hub.files.delete(MODEL);
@@ -348,13 +348,13 @@ describe('a repository without what a worker needs', () => {
     expect(left()).toEqual(['other']);
   });
 
-  test('--file that is not there', async () => {
+  test('--file names a missing file', async () => {
     const { said } = await pull(['--file', 'onnx/none.onnx']);
     expect(said).toContain(`amulet: ${hub.id} has no file onnx/none.onnx\n`);
   });
 });
 
-describe('what lies there from before', () => {
+describe('files of earlier runs', () => {
   const partial = () => fs.readFileSync(at('some-model.partial', MODEL)).length;
   const interrupted = async () => {
     hub.plan(LARGE, cutAfter(2_000_000, hub));
@@ -364,7 +364,7 @@ describe('what lies there from before', () => {
     hub.reset();
   };
 
-  test('half of another ONNX file does not get into the folder', async () => {
+  test('a partial download of another ONNX file does not get into the folder', async () => {
     await interrupted();
     hub.files.set('onnx/model.onnx', Buffer.alloc(3000, 1));
     expect((await pull(['--file', 'onnx/model.onnx'])).code).toBe(EXIT.ok);
@@ -376,7 +376,7 @@ describe('what lies there from before', () => {
     );
   });
 
-  test('a damaged model is said to be so, and --force mends it', async () => {
+  test('a damaged model is reported, and --force repairs it', async () => {
     await pull();
     fs.truncateSync(at('some-model', MODEL), 1000);
     const refused = await pull();
@@ -391,7 +391,7 @@ describe('what lies there from before', () => {
     expectWhole();
   });
 
-  test('a process that was killed between taking the old one away and putting the new one there', async () => {
+  test('a kill between moving the old folder away and the new one in place', async () => {
     await pull();
     const { revision } = manifest();
     hub.commit = 'c0ffee0000000000000000000000000000000002';
@@ -408,7 +408,7 @@ describe('what lies there from before', () => {
     hub.commit = 'c0ffee0000000000000000000000000000000001';
   });
 
-  test('a folder some-model.partial that is not of a pull is left alone', async () => {
+  test('a folder some-model.partial that is not from a pull is left alone', async () => {
     fs.mkdirSync(at('some-model.partial'), { recursive: true });
     fs.writeFileSync(at('some-model.partial', 'mine.txt'), 'mine');
     const { code, said } = await pull();
@@ -452,7 +452,7 @@ test.skipIf(!mountable)(
   },
 );
 
-test('weights beside the ONNX file come along', async () => {
+test('weights beside the ONNX file are downloaded', async () => {
   hub.files.set('onnx/model.onnx', hub.files.get('config.json')!);
   hub.files.set('onnx/model.onnx_data', Buffer.alloc(3_000_000, 1));
   hub.files.set('onnx/model.onnx_data_1', Buffer.alloc(3000, 2));
@@ -462,7 +462,7 @@ test('weights beside the ONNX file come along', async () => {
   expect(Object.keys(manifest().files)).toContain('onnx/model.onnx_data_1');
 });
 
-test('weights under a name that only the graph knows come along, and a repository without them is refused', async () => {
+test('weights named only by the graph are downloaded; a repository without them is refused', async () => {
   const folder = 'test/fixtures/cases/model-ext-weights/onnx';
   hub.files.delete(MODEL);
   hub.files.set('onnx/model.onnx', fs.readFileSync(path.join(folder, 'model.onnx')));
@@ -490,7 +490,7 @@ test('a name that leads out of the folder is refused', async () => {
   expect(left()).toEqual([]);
 });
 
-describe('a hub without end', () => {
+describe('a hub with endless responses', () => {
   const page = (response: ServerResponse, next: string) => {
     response.writeHead(200, { 'content-type': 'application/json', link: `<${hub.url}${next}>; rel="next"` });
     response.end('[]');
@@ -505,7 +505,7 @@ describe('a hub without end', () => {
     return true;
   };
 
-  test('pages behind pages', async () => {
+  test('endless pages', async () => {
     let pages = 0;
     hub.plan(
       /\/tree/,
@@ -520,7 +520,7 @@ describe('a hub without end', () => {
     expect(pages).toBeLessThanOrEqual(1000);
   });
 
-  test('a page that is its own next one', async () => {
+  test('a page that links to itself', async () => {
     hub.plan(/\/tree/, ({ path: asked }, response) => page(response, asked), 1e9);
     const { code, said } = await pull();
     expect([code, said]).toEqual([
@@ -551,7 +551,7 @@ describe('a hub without end', () => {
     expect([code, said]).toEqual([EXIT.failed, `amulet: ${hub.url} redirects endlessly\n`]);
   });
 
-  test('a file of more bytes than are listed', async () => {
+  test('a file larger than listed', async () => {
     hub.plan(/resolve.*config\.json/, (_, response) => pour(response, 'x'.repeat(65_536)), 1e9);
     const { code, said } = await pull();
     expect(code).toBe(EXIT.failed);
@@ -568,7 +568,7 @@ describe('a hub without end', () => {
   });
 });
 
-test('two at once: one of them is told so', async () => {
+test('two pulls at once: one is refused', async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => (release = resolve));
   hub.plan(/resolve.*config\.json/, (_, response) => {

@@ -1,4 +1,4 @@
-/** `amulet backfill …`: what is understood, and the one line that says what is not. */
+/** The arguments of `amulet backfill`, and the one-line error for wrong ones. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/backfill/command-line.ts';
 import { EXIT, UsageError } from '../../src/cli/terminal/exit.ts';
@@ -8,7 +8,7 @@ import { restartCommand, restartWith, resumeCommand } from '../../src/cli/backfi
 
 const parse = (...args: string[]) => parseBackfill(args) as BackfillCommand;
 
-test('everything that can be said', () => {
+test('all options', () => {
   // prettier-ignore
   const args = [
     'in.csv', '--out', 'out.jsonl', '--url', 'https://example.org/amulet/', '--format', 'csv', '--text-field', 'review',
@@ -37,7 +37,7 @@ test('everything that can be said', () => {
   });
 });
 
-test('what is not said is left open', () => {
+test('options left out are undefined', () => {
   expect(parse('-', '-o', '-')).toMatchObject({
     file: '-',
     out: '-',
@@ -50,7 +50,7 @@ test('what is not said is left open', () => {
   expect(parse('--out', 'o', '--', '-odd')).toMatchObject({ file: '-odd' });
 });
 
-describe('one line each', () => {
+describe('usage errors of one line', () => {
   test.each<[string, string[]]>([
     ['missing FILE (use - for standard input)', ['--out', 'o']],
     ['FILE must not be empty', ['', '--out', 'o']],
@@ -108,7 +108,7 @@ describe('the format', () => {
     expect(completeOptions(file, {})).toEqual(expected);
   });
 
-  test('what was given comes first', () => {
+  test('a given option overrides the file name', () => {
     expect(completeOptions('a.tsv', { delimiter: ';' })).toEqual({ format: 'csv', delimiter: ';' });
     expect(completeOptions('a.csv', { format: 'lines' })).toEqual({ format: 'lines' });
     expect(completeOptions('-', { format: 'csv', top_k: 'all' })).toEqual({ format: 'csv', top_k: 'all' });
@@ -125,7 +125,7 @@ describe('the format', () => {
   });
 });
 
-describe('commands to go on with can be typed as they are', () => {
+describe('suggested commands can be typed as they are', () => {
   // prettier-ignore
   const command = parse("it's.csv", '-o', 'my out', '--url', 'http://h:1', '--top-k', '3', '--metadata', '{"a": 1}', '--delete');
 
@@ -139,7 +139,7 @@ describe('commands to go on with can be typed as they are', () => {
     );
   });
 
-  test('restart with what an earlier run was told', () => {
+  test('restart with the options of an earlier run', () => {
     const bare = parse('in.data', '--out', 'o', '--resume');
     const options = {
       format: 'csv',
@@ -167,7 +167,7 @@ test('the help fits a terminal of 80 columns and names every option', () => {
   for (const code of Object.values(EXIT)) expect(BACKFILL_HELP).toMatch(new RegExp(`\\b${code}\\b`));
 });
 
-describe('the key of the environment', () => {
+describe('the API key of the environment', () => {
   afterEach(() => {
     vi.unstubAllEnvs();
   });
@@ -180,7 +180,7 @@ describe('the key of the environment', () => {
     );
   });
 
-  test('may have a line end behind it, or be empty', () => {
+  test('may end with a line feed, or be empty', () => {
     for (const key of ['amk_1\n', '']) {
       vi.stubEnv('AMULET_API_KEY', key);
       connectTo(new URL('http://127.0.0.1:3000')).close();

@@ -1,4 +1,4 @@
-/** What a backfill writes outlives a power failure: a file is on the disk before it is renamed, the renaming before it counts. */
+/** Files of a backfill survive a power failure: a file is on the disk before it is renamed, the renaming before it counts. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -63,14 +63,14 @@ const STATE_WRITTEN = [
   'rename out.resume.json.new out.resume.json',
 ];
 
-test('the state is on the disk before it takes the place of the one before', async () => {
+test('a state file is synced before it replaces the earlier one', async () => {
   const destination = await openDestination(path.join(folder, 'out'));
   await destination.save(STATE);
   expect(calls).toEqual(STATE_WRITTEN);
   destination.release();
 });
 
-test('the rows are on the disk before the state says that they are whole, and before they get their name', async () => {
+test('rows are synced before the state calls them complete, and before the output is renamed', async () => {
   const destination = await openDestination(path.join(folder, 'out'));
   const output = await destination.openOutput();
   await output.write(Buffer.from('{"line":1}\n'));

@@ -1,4 +1,4 @@
-/** The files of a backfill: what is read, what is written, and what a killed process leaves behind. */
+/** The files of a backfill: its input, its output, and leftovers of killed processes. */
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
@@ -40,7 +40,7 @@ describe('input', () => {
   }
   const text = 'line\n'.repeat(100_000);
 
-  test('that cannot be read to its end may be readable later: what is uploaded is kept', async () => {
+  test('that fails while it is read may be readable later: the uploaded parts are kept', async () => {
     async function* broken(): AsyncGenerator<Buffer> {
       yield await Promise.resolve(Buffer.from(text));
       throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', syscall: 'read' });
@@ -106,7 +106,7 @@ describe('input', () => {
     });
   });
 
-  test('its identity is that of the content, the size and the time', async () => {
+  test('is identified by content, size and time', async () => {
     const identity = async () => {
       const input = await openInput(at('file'));
       input.close();
@@ -125,7 +125,7 @@ describe('input', () => {
     });
   });
 
-  test('a named pipe has none, and waiting for it can be ended', async () => {
+  test('a named pipe has no identity, and waiting for it can be aborted', async () => {
     spawnSync('mkfifo', [at('pipe')]);
     const writer = fs.openSync(at('pipe'), fs.constants.O_RDWR);
     const input = await openInput(at('pipe'));
@@ -143,7 +143,7 @@ describe('the partial file', () => {
   const reopen = () => PartialFile.open(at('out.partial'));
   const row = (line: number) => `{"line":${line}}\n`;
 
-  test('goes on behind its last whole line', async () => {
+  test('continues after its last whole line', async () => {
     const file = await reopen();
     expect(file).toMatchObject({ rows: 0 });
     await file.write(Buffer.from(row(1) + row(2)));
@@ -175,7 +175,7 @@ describe('the partial file', () => {
     expect(fs.readFileSync(at('out.partial'), 'utf8')).toBe([1, 2].slice(0, rows).map(row).join(''));
   });
 
-  test('larger than a reading of it', async () => {
+  test('larger than the read buffer', async () => {
     const rows = Array.from({ length: 300_000 }, (_, i) => row(i + 1)).join('');
     write('out.partial', `${rows}{"line`);
     const file = await reopen();
@@ -198,7 +198,7 @@ describe('the state file', () => {
     finished: null,
   };
 
-  test('gives back what was written, last', async () => {
+  test('returns the state written last', async () => {
     const file = new StateFile(at('state'));
     expect(await file.read()).toBeUndefined();
     await file.write({ ...state, batch: 'earlier' });
@@ -221,7 +221,7 @@ describe('the lock', () => {
   const owner = (fields: object) =>
     write('lock', JSON.stringify({ pid: 1, host: hostname(), began: '', ...fields }));
 
-  test('is taken once, and given back', () => {
+  test('is held by one owner, and released', () => {
     const release = lock();
     expect(fs.readdirSync(dir)).toEqual(['lock']);
     release();
@@ -229,7 +229,7 @@ describe('the lock', () => {
     lock()();
   });
 
-  test('of a process that lives is respected', async () => {
+  test('of a running process is respected', async () => {
     const script = `const { takeLock } = await import(${JSON.stringify(new URL('../../src/cli/terminal/lock.ts', import.meta.url))});
       takeLock(process.argv[1]); process.stdout.write('held'); setInterval(() => {}, 1000);`;
     const { spawn } = await import('node:child_process');
@@ -245,7 +245,7 @@ describe('the lock', () => {
     expect(fs.readdirSync(dir)).toEqual([]);
   });
 
-  test('clears away what processes left that were killed while they took it, and nothing else', () => {
+  test('removes files of processes that were killed while they took the lock, and no others', () => {
     const dead = JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), began: '1' });
     const living = JSON.stringify({ pid: process.ppid, host: hostname(), began: startTimeOf(process.ppid) });
     for (const name of ['lock.0123abcd', 'lock.0123abcd.stale', 'lock.txt', 'other.0123abcd'])
@@ -260,7 +260,7 @@ describe('the lock', () => {
     ]);
   });
 
-  test('is taken though what a killed process left cannot be removed', () => {
+  test('is taken even if files of a killed process cannot be removed', () => {
     const dead = JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), began: '1' });
     write('lock.0123abcd', dead);
     // A folder in its place: rm() without `recursive` refuses it.
@@ -269,7 +269,7 @@ describe('the lock', () => {
     expect(fs.readdirSync(dir).sort()).toEqual(['lock.0123abcd', 'lock.0123abcd.stale']);
   });
 
-  test('of another host is respected, as nobody can tell', () => {
+  test('of another host is respected, since its process cannot be checked', () => {
     owner({ host: 'elsewhere', pid: 7 });
     expect(lock).toThrow('process 7 on elsewhere');
   });
@@ -284,12 +284,12 @@ describe('the lock', () => {
     expect(fs.readdirSync(dir)).toEqual([]);
   });
 
-  test('that was cut off is taken over', () => {
+  test('that a crash cut off is taken over', () => {
     write('lock', '{"pi');
     lock()();
   });
 
-  test('that somebody else has taken meanwhile is not given back for them', () => {
+  test('taken over by another process is not released by the earlier owner', () => {
     const release = lock();
     owner({ pid: 1 });
     release();
@@ -310,7 +310,7 @@ describe('a destination', () => {
     expect(fs.readdirSync(dir)).toEqual([]);
   });
 
-  test('in a folder where nothing can be made is refused', async () => {
+  test('in a folder that is not writable is refused', async () => {
     await expect(openDestination('/proc/out')).rejects.toMatchObject({
       exitCode: 2,
       message: expect.stringContaining('--out /proc/out cannot be written'),

@@ -1,4 +1,4 @@
-/** `amulet model`: the command line, which files of a repository are taken, and who the hub is. */
+/** `amulet model`: its arguments, the choice of a repository's files, and the lines on a vocabulary. */
 import { describe, expect, test } from 'vitest';
 import { CliError, UsageError } from '../../src/cli/terminal/exit.ts';
 import { parseModel } from '../../src/cli/model/command-line.ts';
@@ -11,7 +11,7 @@ import {
 import { vocabulary } from '../../src/cli/model/vocabulary.ts';
 
 describe('the command line', () => {
-  test('pull: what is not said', () => {
+  test('pull: defaults', () => {
     expect(parseModel(['pull', 'somebody/some-model'])).toEqual({
       kind: 'pull',
       id: 'somebody/some-model',
@@ -26,7 +26,7 @@ describe('the command line', () => {
     expect(parseModel(['pull', 'old-model'])).toMatchObject({ out: 'models/old-model' });
   });
 
-  test('check: what is not said', () => {
+  test('check: defaults', () => {
     expect(parseModel(['check', 'models/x'])).toEqual({
       kind: 'check',
       folder: 'models/x',
@@ -36,7 +36,7 @@ describe('the command line', () => {
     });
   });
 
-  test('everything', () => {
+  test('all options', () => {
     const options = '--revision v1 --file onnx/a.onnx -o there --force -q --patience 7'.split(' ');
     expect(parseModel(['pull', ...options, 'a/b'])).toMatchObject({
       revision: 'v1',
@@ -81,7 +81,7 @@ describe('the command line', () => {
   });
 });
 
-describe('the files that are taken', () => {
+describe('the chosen files', () => {
   const file = (path: string): HubFile => ({ path, bytes: 1, hash: { algorithm: 'sha256', hex: '00' } });
   const base = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
   const choose = (names: string[], wanted?: string) => {
@@ -92,7 +92,7 @@ describe('the files that are taken', () => {
     };
   };
 
-  test('the first ONNX file of those that a worker looks for', () => {
+  test('the first of the ONNX files that a worker looks for', () => {
     const all = ['model.onnx', 'onnx/model_fp16.onnx', 'onnx/model.onnx', 'onnx/model_quantized.onnx'];
     expect(choose(all).model).toBe('onnx/model_quantized.onnx');
     expect(choose(all.slice(0, 3)).model).toBe('onnx/model.onnx');
@@ -103,13 +103,13 @@ describe('the files that are taken', () => {
     });
   });
 
-  test('the only one, where a worker finds it', () => {
+  test('the only ONNX file, where a worker finds it', () => {
     expect(choose(['onnx/model_O3.onnx', 'old/model_O3.onnx']).model).toBe('onnx/model_O3.onnx');
     expect(() => choose(['onnx/model_O3.onnx', 'model_O2.onnx'])).toThrow('a/b has none of ');
     expect(() => choose(['old/model_O3.onnx'])).toThrow('a/b has none of ');
   });
 
-  test('its weights, and not those of others', () => {
+  test('the weights of the model, and no others', () => {
     const names = ['.onnx', '.onnx_data', '.onnx_data_1', '.onnx.data'].map((end) => `onnx/model${end}`);
     const others = [
       'onnx/model_fp16.onnx',
@@ -120,7 +120,7 @@ describe('the files that are taken', () => {
     expect(choose([...names, ...others])).toEqual({ model: 'onnx/model.onnx', others: names });
   });
 
-  test('documents, and nothing else', () => {
+  test('documents, and no other files', () => {
     const taken = ['special_tokens_map.json', 'amulet.json', 'README.md', 'LICENSE'];
     const left = ['pytorch_model.bin', 'model.safetensors', 'vocab.txt', 'docs/README.md', '.gitattributes'];
     expect(choose([...left, ...taken, 'model.onnx']).others).toEqual([...taken, 'model.onnx']);
@@ -184,20 +184,20 @@ describe('the files that are taken', () => {
     }
   });
 
-  test('a thousand files of weights are taken, not more', () => {
+  test('at most a thousand files of weights', () => {
     const names = (count: number) => Array.from({ length: count }, (_, i) => `onnx/model.onnx_data_${i}`);
     expect(choose(['onnx/model.onnx', ...names(990)]).others).toHaveLength(991);
     expect(() => choose(['onnx/model.onnx', ...names(1001)])).toThrow('has more than 1000 files of weights');
   });
 
-  test('of many ONNX files, thirty are named', () => {
+  test('thirty of many ONNX files are named', () => {
     const names = Array.from({ length: 1000 }, (_, i) => `onnx/m${i}.onnx`);
     const { hints } = caught(() => choose(names)) as CliError;
     expect(hints).toHaveLength(32);
     expect(hints.at(-1)).toBe('  and 970 more');
   });
 
-  test('what is missing is named, with what to do', () => {
+  test('a missing file is named, with advice', () => {
     const choice = () => chooseFiles('a/b', ['config.json', 'model.onnx'].map(file), undefined);
     expect(choice).toThrow('a/b has no tokenizer.json');
     expect(() => choose([])).toThrow('a/b has no ONNX file');
@@ -208,7 +208,7 @@ describe('the files that are taken', () => {
     );
   });
 
-  test('weights under the names that the graph gives', () => {
+  test('weights with the names in the graph', () => {
     const files = ['onnx/m.onnx', 'onnx/w.bin', 'onnx/sub/w.bin', 'w.bin'].map(file);
     const external = (...locations: string[]) =>
       chooseExternalFiles('a/b', files, files[0]!, locations).map(({ path }) => path);
@@ -231,7 +231,7 @@ function caught(act: () => unknown): unknown {
   }
 }
 
-describe('what a vocabulary has', () => {
+describe('the scripts of a vocabulary', () => {
   const samples = (shares: Record<string, number>) =>
     Object.entries(shares).map(([script, unknown]) => ({ script, tokens: 12, unknown }));
 
@@ -248,7 +248,7 @@ describe('what a vocabulary has', () => {
     ],
   ])('%s', (_, shares, lines) => expect(vocabulary(samples(shares))).toEqual(lines));
 
-  test('in 80 columns, a share beside its unit', () => {
+  test('wraps at 80 columns and keeps a share with its unit', () => {
     const scripts = Object.fromEntries(Array.from({ length: 30 }, (__, i) => [`script${i}`, 0.5 + i / 100]));
     const lines = vocabulary(samples(scripts));
     expect(lines.length).toBeGreaterThan(5);

@@ -1,4 +1,4 @@
-/** The parts of an upload: nothing of the input is lost or moved, and the server reads from them what it would from the whole. */
+/** The parts of an upload: no record is lost or shifted, and the server reads the same rows as from the whole input. */
 import fc from 'fast-check';
 import { expect, describe, test } from 'vitest';
 import { BufferPool } from '../../src/cli/backfill/buffer-pool.ts';
@@ -82,7 +82,7 @@ const COLUMNS = { header: toHeader(['id', 'text'], { textField: 'text' }) };
 describe.each(formats)('any bytes as $format', (format) => {
   const spec = { ...format, ...(format.format === 'csv' && COLUMNS) };
 
-  test('the parts put together are the input; each is whole records; how it came is of no account', async () => {
+  test('the parts joined are the input; each has whole records; the pieces of the source do not matter', async () => {
     await fc.assert(
       fc.asyncProperty(noise, pieceSizes, fc.integer({ min: 1, max: 60 }), async (bytes, sizes, size) => {
         const largest = await longestRecord(bytes, spec);
@@ -102,7 +102,7 @@ describe.each(formats)('any bytes as $format', (format) => {
     );
   });
 
-  test('a record too long for a part is an errored row in its place, and moves no other', async () => {
+  test('a record too long for a part is an error row in its place, and shifts no other row', async () => {
     await fc.assert(
       fc.asyncProperty(
         noise,
@@ -170,7 +170,7 @@ describe('records that are too long', () => {
     },
   );
 
-  test('lines inside of quotes count, also in the last record', async () => {
+  test('line feeds inside quotes count, even in the last record', async () => {
     const inside = `"${'xxxxxxxxx\n'.repeat(1000)}`;
     const spec = { ...SPECS.csv, header: ONE_COLUMN };
     const ended = await cut(inPieces(Buffer.from(`a\n${inside}"\nb`)), spec, 4000);
@@ -191,11 +191,11 @@ describe('records that are too long', () => {
   });
 });
 
-test('nothing in, nothing out', async () => {
+test('an empty input makes no parts', async () => {
   expect(await cut(inPieces(Buffer.alloc(0)), SPECS.lines, 100)).toEqual([]);
 });
 
-test('a reader that does not give its buffers back is waited for', async () => {
+test('cutting waits for a reader to release its buffers', async () => {
   const pool = new BufferPool(2, 4);
   const parts = cutParts(inPieces(Buffer.from('aaa\nbbb\nccc\nddd\n')), SPECS.lines, 1, pool);
   const first = (await parts.next()).value!;

@@ -1,4 +1,4 @@
-/** What the command shows while it works. */
+/** The progress line, the reporter and the units of the command. */
 import { describe, expect, test } from 'vitest';
 import { progressLine, type Progress } from '../../src/cli/terminal/progress-line.ts';
 import { RateMeter } from '../../src/cli/terminal/rate-meter.ts';
@@ -79,7 +79,7 @@ describe('a line', () => {
     expect(expected.length).toBeLessThanOrEqual(columns);
   });
 
-  test('of any width fits it', () => {
+  test('fits any width', () => {
     for (let columns = 20; columns < 130; columns++) {
       for (const progress of [classifying, uploading, { ...classifying, failed: 3, total: 123_456_789 }]) {
         expect(line(progress, columns).length).toBeLessThanOrEqual(columns);
@@ -108,7 +108,7 @@ function terminal(isTTY: boolean, columns = 80) {
 }
 
 describe('a reporter', () => {
-  test('on a terminal redraws one line, and clears it for those that stay', () => {
+  test('on a terminal redraws one line, and clears it for messages', () => {
     const { stream, written } = terminal(true, 30);
     const reporter = createReporter(stream, false);
     reporter.watch(() => classifying);
@@ -127,7 +127,7 @@ describe('a reporter', () => {
     expect(written).toEqual(['Classifying  38%  120,000/309,431 rows  1,650/s  ETA 1:55\n']);
   });
 
-  test('that is to be quiet says nothing', () => {
+  test('with --quiet writes no progress', () => {
     const { stream, written } = terminal(true);
     const reporter = createReporter(stream, true);
     reporter.watch(() => classifying);
@@ -176,7 +176,7 @@ test('units', () => {
   ]);
 });
 
-test('a rate is that of the last ten seconds', () => {
+test('a rate covers the last ten seconds', () => {
   let now = 0;
   const meter = new RateMeter(() => now);
   expect(meter.perSecond).toBeUndefined();

@@ -1,4 +1,4 @@
-/** Which rows an output keeps while its batch is begun again with other weights. */
+/** Rows that an output keeps while its batch is restarted with other weights. */
 import { expect, test } from 'vitest';
 import type { BatchClient } from '../../src/client/batches.ts';
 import { Retrier } from '../../src/client/retry.ts';
@@ -35,7 +35,7 @@ const row = (line: number, label: string) => `${JSON.stringify({ line, label })}
 const batch = (status: Batch['status'], revision: string | null) =>
   ({ id: 'b', status, model: { name: 'm', revision }, rows: { total: 2 } }) as Batch;
 
-test('rows of the old weights are gone as soon as the batch has no weights: nobody knows yet which come', async () => {
+test('rows of the old weights are removed as soon as the batch has no weights, since the next ones are unknown', async () => {
   const output = new MemoryOutput();
   output.text = row(1, 'old');
   const states = [batch('queued', null), batch('processing', 'r2'), batch('completed', 'r2')];

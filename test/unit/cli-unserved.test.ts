@@ -1,4 +1,4 @@
-/** A backfill whose model no worker serves says so once, and what is served instead. */
+/** The notice of a backfill whose model no worker serves. */
 import { expect, test } from 'vitest';
 import { UnservedModelNotice } from '../../src/cli/backfill/unserved.ts';
 import type { BatchClient } from '../../src/client/batches.ts';
@@ -23,7 +23,7 @@ function noticeWith(models: Partial<Model>[]) {
   return { said, notice: new UnservedModelNotice({ client, reporter, signal }, PATIENCE_MS) };
 }
 
-test('once, with the models that are served, and again after workers came and went', async () => {
+test('notifies once, with the served models, and again after workers came and went', async () => {
   const { said, notice } = noticeWith([
     { name: 'one', workers: 2 },
     { name: 'absent', workers: 0 },
@@ -42,7 +42,7 @@ test('once, with the models that are served, and again after workers came and we
   expect(said).toHaveLength(2);
 });
 
-test('that there is no worker at all', async () => {
+test('says that no worker is running', async () => {
   const { said, notice } = noticeWith([]);
   await notice.look(batch(0));
   await pass();
@@ -50,7 +50,7 @@ test('that there is no worker at all', async () => {
   expect(said).toEqual([expect.stringContaining('No worker is running')]);
 });
 
-test('not of a batch that has ended, or that is worked on', async () => {
+test('says nothing about a batch that has ended or has workers', async () => {
   const { said, notice } = noticeWith([]);
   for (const each of [batch(0, 'completed'), batch(1, 'processing')]) {
     await notice.look(each);

@@ -1,4 +1,4 @@
-/** What a batch can be made of, and how it is cut into parts. */
+/** The inputs of a batch in the client, and how they are cut into parts. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -45,12 +45,12 @@ describe('rows', () => {
     expect((await openInput(['a'])).format).toBe('ndjson');
   });
 
-  test('none at all', async () => {
+  test('without any', async () => {
     expect(await textOf([])).toBe('');
     expect(await textOf(Readable.from([]))).toBe('');
   });
 
-  test('are read as they are needed, and left when no more are', async () => {
+  test('are read on demand, and closed early if no more are needed', async () => {
     let made = 0;
     let left = false;
     function* endless() {
@@ -67,7 +67,7 @@ describe('rows', () => {
     expect(left).toBe(true);
   });
 
-  test('a path is no list of letters', async () => {
+  test('a path is not taken for a list of letters', async () => {
     await expect(openInput('reviews.jsonl')).rejects.toBeInstanceOf(TypeError);
   });
 });
@@ -93,13 +93,13 @@ describe('bytes', () => {
     expect(await textOf(input)).toBe(content);
   });
 
-  test('gzip that is damaged is an error, as is what a browser cannot read', async () => {
+  test('damaged gzip is an error, and so is gzip that a browser cannot read', async () => {
     const members = Buffer.concat([gzipSync(content), gzipSync(content)]);
     for (const input of [gzipSync(content).subarray(0, 30), members])
       await expect(textOf(input)).rejects.toMatchObject({ name: 'AmuletError', code: 'bad_gzip' });
   });
 
-  test('gzip of several members is read from a file', async () => {
+  test('gzip with several members is read from a file', async () => {
     const file = path.join(folder, 'members.jsonl.gz');
     const members = [gzipSync(content), gzipSync(content)];
     writeFileSync(file, Buffer.concat(members));
@@ -108,7 +108,7 @@ describe('bytes', () => {
     await expect(textOf(fromFile(file))).rejects.toMatchObject({ code: 'bad_gzip' });
   });
 
-  test('what reading a gzipped input throws is thrown as it is', async () => {
+  test('errors of a gzipped input are thrown unchanged', async () => {
     const cause = new TypeError('the network is away');
     async function* failing() {
       yield gzipSync(content).subarray(0, 30);
@@ -117,7 +117,7 @@ describe('bytes', () => {
     await expect(textOf(failing())).rejects.toBe(cause);
   });
 
-  test('a file, whose name says what it is', async () => {
+  test('a file, whose name gives its format', async () => {
     const file = (name: string, data: string | Buffer) => {
       writeFileSync(path.join(folder, name), data);
       return fromFile(path.join(folder, name));
@@ -142,7 +142,7 @@ describe('parts', () => {
   }
   const size = fc.integer({ min: 1, max: 20 });
 
-  test('are whole lines, and together the input', async () => {
+  test('are whole lines, and joined are the input', async () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'ä', '"', '\r', '\n'), maxLength: 80 });
     await fc.assert(
       fc.asyncProperty(text, size, size, async (input, pieceBytes, partBytes) => {
@@ -159,7 +159,7 @@ describe('parts', () => {
     );
   });
 
-  test('of CSV are whole records, behind the header', async () => {
+  test('of CSV are whole records, after the header', async () => {
     const field = fc.string({ unit: fc.constantFrom('a', 'ä', '"', ',', '\n', '\r\n'), maxLength: 6 });
     const rows = fc.array(fc.tuple(field, field), { minLength: 1, maxLength: 12 });
     const quoted = (row: string[]) => row.map((value) => `"${value.replaceAll('"', '""')}"`).join(',');
@@ -176,19 +176,19 @@ describe('parts', () => {
     );
   });
 
-  test('a CSV without a header, and one without an end to it', async () => {
+  test('a CSV without a header, and one of a header alone', async () => {
     expect(await headerOf(cut('\n\r\n', 2))).toBeUndefined();
     expect(await headerOf(cut('a,b', 2))).toMatchObject({ columns: 'a,b' });
   });
 
-  test('a record without an end is not read for ever', async () => {
+  test('an endless record is an error', async () => {
     async function* endless(): AsyncGenerator<Uint8Array> {
       for (;;) yield await Promise.resolve(Buffer.alloc(1024 * 1024, 'x'));
     }
     await expect(all(cutParts(endless(), undefined))).rejects.toBeInstanceOf(RangeError);
   });
 
-  test('of one large piece are not one large part', async () => {
+  test('of one large piece are of the usual size', async () => {
     const parts = await all(cutParts(cut('12345678\n'.repeat(1_000_000), 1e9), undefined));
     expect(parts.map(({ length }) => length > 4 * 1024 * 1024 && length < 4.5 * 1024 * 1024)).toEqual([
       true,

@@ -1,4 +1,4 @@
-/** The client's calls, with a server that answers as it is told. */
+/** The client's calls, against a server with scripted responses. */
 import { describe, expect, test } from 'vitest';
 import { AmuletClient, ApiError, ConnectionError, type ClientOptions } from '../../src/client/index.ts';
 
@@ -40,8 +40,8 @@ const failure = (promise: Promise<unknown>): Promise<Error> =>
     (error: unknown) => error as Error,
   );
 
-describe('what is sent', () => {
-  test('below a base path, with the key', async () => {
+describe('requests', () => {
+  test('go below a base path, with the key', async () => {
     const { sent, amulet } = client([json(202, JOB)], { url: 'https://host/amulet/', apiKey: 'amk_1' });
     await amulet.submit('a', { top_k: null, metadata: { n: 1 } });
     expect(sent).toHaveLength(1);
@@ -72,25 +72,25 @@ describe('what is sent', () => {
     expect((error as Error).message).not.toContain('secret');
   });
 
-  test('a key with the end of its line is the key', async () => {
+  test('a line feed after the key is ignored', async () => {
     const { sent, amulet } = client([json(200, JOB)], { apiKey: 'amk_1\r\n' });
     await amulet.get('a');
     expect(sent[0]!.headers.get('authorization')).toBe('Bearer amk_1');
   });
 
-  test('classify has its answer held, and asks no more when it is there', async () => {
+  test('classify lets the server hold the response, and polls no more after it', async () => {
     const { sent, amulet } = client([json(200, JOB)]);
     expect(await amulet.classify('a')).toMatchObject({ label: 'A' });
     expect(sent.map(({ headers }) => headers.get('prefer'))).toEqual(['wait=25']);
   });
 
-  test('ids are no paths', async () => {
+  test('ids are escaped in paths', async () => {
     const { sent, amulet } = client([json(200, JOB)]);
     await amulet.get('../models?');
     expect(sent[0]!.url).toBe('http://amulet.test/v1/jobs/..%2Fmodels%3F');
   });
 
-  test('pages are asked for as they are needed', async () => {
+  test('pages are requested on demand', async () => {
     const { sent, amulet } = client([
       json(200, { jobs: [{ id: 'b' }, { id: 'a' }], next: 'a' }),
       json(200, { jobs: [{ id: '0' }], next: null }),
@@ -105,7 +105,7 @@ describe('what is sent', () => {
   });
 });
 
-describe('trying again', () => {
+describe('retries', () => {
   test.each([
     ['429 with Retry-After', json(429, { code: 'queue_full' }, { 'Retry-After': '0' })],
     ['503', json(503, { code: 'redis_unavailable' })],
@@ -122,7 +122,7 @@ describe('trying again', () => {
     expect(sent[2]!.headers.get('idempotency-key')).not.toBe(first);
   });
 
-  test('not what is final; the error says what the server said', async () => {
+  test("no permanent error, which contains the server's message", async () => {
     const errors = [{ path: 'texts.0', message: 'must not be empty' }];
     const problem = { title: 'Not valid', detail: 'no', code: 'invalid_request', errors, request_id: 'r1' };
     const { sent, amulet } = client([json(422, problem)]);
@@ -133,7 +133,7 @@ describe('trying again', () => {
     expect(error.message).toBe('Not valid: no');
   });
 
-  test('until the patience is over: the last failure is thrown', async () => {
+  test('until the time limit, then throws the last failure', async () => {
     const { sent, amulet } = client([json(503, { code: 'redis_full' })], { patienceMs: 500 });
     expect(await failure(amulet.submit('a'))).toMatchObject({ name: 'ApiError', code: 'redis_full' });
     expect(sent.length).toBeGreaterThan(1);
@@ -144,14 +144,14 @@ describe('trying again', () => {
     expect(once.sent).toHaveLength(1);
   });
 
-  test('a signal ends the pause, with its reason', async () => {
+  test('a signal ends the pause with its reason', async () => {
     const { amulet } = client([json(503, {}, { 'Retry-After': '60' })], { patienceMs: 60_000 });
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Error('enough')), 30);
     expect((await failure(amulet.submit('a', { signal: stop.signal }))).message).toBe('enough');
   });
 
-  test('a cancel whose answer was lost does not delete what it has canceled', async () => {
+  test('a cancel whose response was lost does not delete the canceled job', async () => {
     const canceled = { id: 'j', status: 'canceled' };
     const { sent, amulet } = client([unreachable, json(200, canceled)]);
     expect(await amulet.cancel('j')).toEqual(canceled);
@@ -165,17 +165,17 @@ describe('trying again', () => {
   });
 });
 
-test('a redirect is not followed: a key is for one server', async () => {
+test('a redirect is not followed, since the key is for one server', async () => {
   const { amulet } = client([() => new Response(null, { status: 307, headers: { Location: 'http://b' } })]);
   expect(await failure(amulet.models())).toMatchObject({ name: 'ApiError', status: 307 });
 });
 
-test('what is no URL of HTTP is refused at once', () => {
+test('a URL that is not HTTP is refused at once', () => {
   expect(() => new AmuletClient({ url: 'localhost:3000' })).toThrow(TypeError);
   expect(() => new AmuletClient({ url: 'amulet' })).toThrow(TypeError);
 });
 
-test('wait: polls while it is not final, and gives up when it was told to', async () => {
+test('wait polls until the job is final, and stops at its timeout', async () => {
   const waiting = { ...JOB, status: 'queued', results: null };
   const { sent, amulet } = client([json(200, waiting), json(200, JOB)]);
   expect(await amulet.wait('j')).toMatchObject({ status: 'succeeded' });
@@ -186,7 +186,7 @@ test('wait: polls while it is not final, and gives up when it was told to', asyn
   expect(error).toMatchObject({ name: 'WaitTimeoutError', code: 'wait_timeout', latest: waiting });
 });
 
-describe('a server that is away for longer than there is time', () => {
+describe('a server that is down beyond the timeout', () => {
   const waiting = { ...JOB, status: 'queued', results: null };
   /** Accepts, and never answers. */
   const silent: typeof globalThis.fetch = (_, init) =>
@@ -201,7 +201,7 @@ describe('a server that is away for longer than there is time', () => {
     return error;
   };
 
-  test('nothing is known of the job: what is wrong with the server', async () => {
+  test("a job not seen yet: the server's failure", async () => {
     const { amulet } = client([unreachable]);
     expect(await within(20_000, amulet.wait('j', { timeoutMs: 300 }))).toMatchObject({ code: 'ECONNRESET' });
     expect(await within(20_000, amulet.classify('a', { timeoutMs: 300 }))).toMatchObject({
@@ -214,13 +214,13 @@ describe('a server that is away for longer than there is time', () => {
     });
   });
 
-  test('something is known: it has not ended, as far as anybody knows', async () => {
+  test('a job seen before: not ended, as far as is known', async () => {
     const { amulet } = client([json(200, waiting), unreachable]);
     const error = await within(20_000, amulet.wait('j', { timeoutMs: 1000 }));
     expect(error).toMatchObject({ name: 'WaitTimeoutError', latest: waiting });
   });
 
-  test('rows come without the empty lines that a silent server sends', async () => {
+  test('rows arrive without the empty lines of the heartbeat', async () => {
     const rows = [1, 2].map((line) => ({ line, label: 'A', score: 1, truncated: false }));
     const body = `\n\n${JSON.stringify(rows[0])}\n\n${JSON.stringify(rows[1])}\n\n`;
     const batch = { id: 'b', status: 'completed', rows: { total: 2 } };
@@ -232,14 +232,14 @@ describe('a server that is away for longer than there is time', () => {
     expect(sent[0]!.headers.get('accept')).not.toBe('application/x-ndjson');
   });
 
-  test('results are given up when the patience is over', async () => {
+  test('reading results stops at the time limit', async () => {
     const noAnswer = () => new TypeError('fetch failed', { cause: { code: 'ETIMEDOUT' } });
     const { amulet } = client([noAnswer], { patienceMs: 100 });
     await expect(amulet.batchById('b').results().next()).rejects.toMatchObject({ code: 'ETIMEDOUT' });
   });
 });
 
-test('a resume whose answer was lost has worked', async () => {
+test('a resume whose response was lost has succeeded', async () => {
   const running = { id: 'b', status: 'processing', rows: { total: 1, finished: 0, failed: 0 } };
   const done = json(409, { code: 'batch_not_failed' });
   const { sent, amulet } = client([unreachable, done, json(200, running)]);

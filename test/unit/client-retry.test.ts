@@ -60,7 +60,7 @@ describe('the pause', () => {
     expect(backoffMs(failingMs, 1)).toBeCloseTo((pauseMs * 4) / 3);
   });
 
-  test('is drawn anew each time', () => {
+  test('is random each time', () => {
     vi.mocked(Math.random).mockReturnValueOnce(0).mockReturnValueOnce(1);
     expect(backoffMs(3000)).toBeCloseTo(1000);
     expect(backoffMs(3000)).toBeCloseTo(2000);
@@ -83,7 +83,7 @@ describe('the pause', () => {
   });
 });
 
-describe('trouble', () => {
+describe('a failure', () => {
   function retrier() {
     const troubles: (Trouble | undefined)[] = [];
     return {
@@ -115,7 +115,7 @@ describe('trouble', () => {
     expect(troubles).toEqual([]);
   });
 
-  test('begins anew after something has worked', async () => {
+  test('starts a new period after a success', async () => {
     const { troubles, retrier: shared } = retrier();
     await settled(shared.run(attempts(refused).attempt));
     vi.advanceTimersByTime(5000);
@@ -126,7 +126,7 @@ describe('trouble', () => {
 });
 
 describe('gives up', () => {
-  test('when nothing has worked for as long as the patience lasts', async () => {
+  test('after the time limit without a success', async () => {
     const { attempt, at } = always(refused);
     const error = await failure(new Retrier({ retryTimeoutMs: 1000, signal: NEVER }).run(attempt));
     expect(error).toBeInstanceOf(GaveUpError);
@@ -135,7 +135,7 @@ describe('gives up', () => {
     expect(at).toEqual([0, 400, 800, 1000]);
   });
 
-  test('at once without any patience', async () => {
+  test('at once with a time limit of 0', async () => {
     const { attempt, at } = always(refused);
     expect(await failure(new Retrier({ retryTimeoutMs: 0, signal: NEVER }).run(attempt))).toBeInstanceOf(
       GaveUpError,
@@ -143,7 +143,7 @@ describe('gives up', () => {
     expect(at).toEqual([0]);
   });
 
-  test('at its deadline, however much patience is left', async () => {
+  test('at its deadline, even before the time limit', async () => {
     const { attempt, at } = always(refused);
     const until = performance.now() + 500;
     expect(
@@ -152,7 +152,7 @@ describe('gives up', () => {
     expect(at).toEqual([0, 400, 500]);
   });
 
-  test('later when something has worked in between', async () => {
+  test('later after a success in between', async () => {
     const retrier = new Retrier({ retryTimeoutMs: 1000, signal: NEVER });
     const { attempt, at } = always(refused);
     await failure(
@@ -203,7 +203,7 @@ describe('a signal', () => {
     expect(at).toEqual([0]);
   });
 
-  test('that fired during an attempt is what its failure is', async () => {
+  test('aborted during an attempt replaces its failure', async () => {
     const stop = new AbortController();
     const retrier = new Retrier({ retryTimeoutMs: 60_000, signal: stop.signal });
     const failing = () => {

@@ -1,4 +1,4 @@
-/** The types that the client writes out are those of the contract: tsc says so, and this file does nothing else. */
+/** The client's hand-written types equal those of the contract: tsc checks this file, which does nothing at run time. */
 import { expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
 import type { InputRow } from '../../src/shared/bulk/input.ts';
@@ -13,7 +13,7 @@ import type * as errors from '../../src/shared/contract/problems.ts';
 import type { BatchSubmitOptions, FieldError, SubmitOptions, TextInput } from '../../src/client/index.ts';
 import type * as client from '../../src/client/types.ts';
 
-test('what is answered', () => {
+test('responses', () => {
   expectTypeOf<client.Job>().toEqualTypeOf<Job>();
   expectTypeOf<client.ListedJob>().toEqualTypeOf<JobList['jobs'][number]>();
   expectTypeOf<client.RowResult>().toEqualTypeOf<RowResult>();
@@ -24,12 +24,12 @@ test('what is answered', () => {
   expectTypeOf<client.WebhookEvent>().toEqualTypeOf<WebhookEvent>();
 });
 
-test('what the rows of a batch may say', () => {
+test('rows of a batch', () => {
   type Unreadable = Extract<InputRow, { error: unknown }>['error']['code'];
   expectTypeOf<client.BatchRowError['code']>().toEqualTypeOf<Unreadable | RowError['code']>();
 });
 
-test('what is asked', () => {
+test('requests', () => {
   type Wire = Omit<SubmitOptions, 'signal' | 'idempotencyKey'> & { texts: TextInput[] };
   type Body = z.input<RequestSchemas['createJob']>;
   expectTypeOf<keyof Wire>().toEqualTypeOf<Exclude<keyof Body, 'text'>>();
@@ -40,7 +40,7 @@ test('what is asked', () => {
   expectTypeOf<keyof Query>().toEqualTypeOf<Accepted>();
 });
 
-test('what is wrong with a request', () => {
+test('problems of a request', () => {
   expectTypeOf<FieldError>().toEqualTypeOf<errors.FieldError>();
 });
 

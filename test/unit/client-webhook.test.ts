@@ -1,4 +1,4 @@
-/** Webhooks that the library of Standard Webhooks signs, verified by the client, and what is none. */
+/** The client verifies webhooks signed by the library of Standard Webhooks, and refuses others. */
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import { verifyWebhook, WebhookVerificationError } from '../../src/client/index.ts';
@@ -13,7 +13,7 @@ const signed = (by = secret, at = new Date(), id = 'evt_1') => ({
   'webhook-signature': new Webhook(by).sign(id, at, body),
 });
 
-describe('is believed', () => {
+describe('is accepted', () => {
   test('as text or bytes, with headers of node:http or of fetch', async () => {
     const headers = signed();
     expect(await verifyWebhook(body, headers, secret)).toEqual(event);
@@ -27,7 +27,7 @@ describe('is believed', () => {
     expect(await verifyWebhook(body, upper, secret)).toEqual(event);
   });
 
-  test('while a secret is being replaced', async () => {
+  test('during a rotation of secrets', async () => {
     const old = newSecret();
     const both = {
       ...signed(),
@@ -63,7 +63,7 @@ describe('is refused', () => {
     );
   });
 
-  test('a secret that is none, which is a mistake of the receiver', async () => {
+  test('a malformed secret is an error of the receiver', async () => {
     for (const none of ['', 'secret', 'whsec_', 'whsec_%'])
       await expect(verifyWebhook(body, signed(), none)).rejects.toBeInstanceOf(TypeError);
   });

@@ -1,4 +1,4 @@
-/** The HTTP client on its own: what counts as trouble that passes, and how long it is put up with. */
+/** The HTTP client of the command on its own: exchanges, timeouts, and which errors are temporary. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ApiError, ConnectionError, isTemporary, ProtocolError } from '../../src/client/errors.ts';
@@ -40,7 +40,7 @@ describe('an exchange', () => {
     expect(await http.json({ ...get, query })).toBe('/amulet/x?a=%C3%BC+%26&c=1');
   });
 
-  test('a problem document becomes an error with all that it says', async () => {
+  test('a problem document becomes an error with all its members', async () => {
     const http = await serve((_, response) => {
       response.writeHead(503, { 'Retry-After': '7' });
       response.end(JSON.stringify({ title: 'Full', detail: 'try later', code: 'redis_full' }));
@@ -56,7 +56,7 @@ describe('an exchange', () => {
     });
   });
 
-  test('what a proxy says instead has only its status', async () => {
+  test("a proxy's page becomes an error with the status alone", async () => {
     const http = await serve((_, response) => response.writeHead(502).end('<html>nginx</html>'));
     expect(await failure(http.json(get))).toMatchObject({
       status: 502,
@@ -85,7 +85,7 @@ describe('an exchange', () => {
     await expect.poll(() => closed).toBe(1);
   });
 
-  test('texts of a problem are cut off, and so is the list of its errors', async () => {
+  test('texts of a problem are cut, and so is its list of errors', async () => {
     const long = 'x'.repeat(5000);
     const errors = Array.from({ length: 101 }, () => ({ path: 'texts.0', message: 'no' }));
     const problem = { title: long, detail: long, errors: [{ path: long, message: long }, ...errors] };
@@ -96,7 +96,7 @@ describe('an exchange', () => {
     expect(error).toMatchObject({ title: cut, detail: cut, errors: kept });
   });
 
-  test('an answer that breaks off', async () => {
+  test('a truncated response', async () => {
     const http = await serve((_, response) => {
       response.write('half');
       setTimeout(() => response.destroy(), 10);
@@ -104,7 +104,7 @@ describe('an exchange', () => {
     expect(await failure(http.json(get))).toMatchObject({ name: 'ConnectionError', code: 'ECONNRESET' });
   });
 
-  test('nobody there', async () => {
+  test('connection refused', async () => {
     const http = await serve(() => {});
     server!.close();
     expect(await failure(http.json(get))).toMatchObject({
@@ -113,7 +113,7 @@ describe('an exchange', () => {
     });
   });
 
-  test('silence, before and within an answer', async () => {
+  test('silence, before and within a response', async () => {
     const http = await serve((request, response) => {
       if (request.url === '/y') response.write('half');
     });
@@ -122,7 +122,7 @@ describe('an exchange', () => {
     }
   });
 
-  test('a signal ends it with its reason, also in the middle of an answer', async () => {
+  test('a signal ends it with its reason, even within a response', async () => {
     const http = await serve((request, response) => {
       if (request.url === '/y') response.write('half');
     });
@@ -136,7 +136,7 @@ describe('an exchange', () => {
     );
   });
 
-  test('an upload tells how far it is, and an answer before its end is an answer', async () => {
+  test('an upload reports its progress, and a response before its end is accepted', async () => {
     const body = Buffer.alloc(8 * 1024 * 1024, 'x');
     const http = await serve((request, response) => {
       if (request.url === '/y') {
@@ -159,7 +159,7 @@ describe('an exchange', () => {
   });
 });
 
-test('what may pass', () => {
+test('temporary errors', () => {
   const api = (status: number) => new ApiError(status, {});
   expect([408, 425, 429, 500, 502, 503, 504, 507].every((status) => isTemporary(api(status)))).toBe(true);
   expect([301, 400, 401, 404, 409, 413, 422, 501, 505].some((status) => isTemporary(api(status)))).toBe(

@@ -14,7 +14,7 @@ const given = (environment: Record<string, string>, file: Record<string, string>
 };
 const HUB = 'https://hub.example/mirror';
 
-describe('the hub', () => {
+describe('the model hub', () => {
   test('is that of Hugging Face, or another', () => {
     expect(hubAccess(given({}))).toMatchObject({
       endpoint: 'https://huggingface.co',
@@ -63,7 +63,7 @@ describe('the hub', () => {
   });
 });
 
-test('a key with what no header can carry is refused, without it in the message', () => {
+test('a key that no header can carry is refused, and is not in the message', () => {
   expect(() => clientKey(given({ AMULET_API_KEY: 'sec\nret' }))).toThrow(
     new UsageError('AMULET_API_KEY contains characters that are not allowed in a key'),
   );
