@@ -48,7 +48,7 @@ class Variants:
     notes: list[str] = field(default_factory=list)
 
     def attempt(self, name: str, path: Path, make: Callable[[Path], None]) -> None:
-        """Makes a variant and runs it once, or notes why there is none."""
+        """Makes a variant and runs it once, or notes why it cannot be made."""
         try:
             make(path)
             sorted_scores(Classifier(path, self.folder), ["a"])
@@ -169,7 +169,7 @@ def compare(
 ) -> tuple[Report, Path]:
     """Makes, measures and reports; returns the report and the file of the variant that is shipped."""
     if not texts:
-        raise SystemExit("there is no text to calibrate on")
+        raise SystemExit("no text to calibrate on")
     folder = read_model_folder(exported)
     splits = {split: read_split(file, folder.labels, folder.apply) for split, file in files.items()}
     calibration = spread(texts, CALIBRATION_TEXTS)

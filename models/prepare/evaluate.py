@@ -1,5 +1,5 @@
 """
-What an ONNX graph is worth: figures of merit, and whether a score depends on the batch.
+Evaluates an ONNX graph: metrics of its scores, and their dependence on the batch.
 
     python evaluate.py model_quantized.onnx --folder EXPORTED --data dev.tsv [--thresholds-from other.tsv]
 

@@ -33,7 +33,7 @@ def export(source: str, out: Path) -> Path:
         shutil.move(raw / "model.onnx_data", out / "onnx" / "model.onnx_data")
     shutil.rmtree(raw)
     if not (out / "tokenizer.json").exists():
-        raise SystemExit(f"{source} has no fast tokenizer: there is no tokenizer.json for a worker to read")
+        raise SystemExit(f"{source} has no fast tokenizer: a worker needs its tokenizer.json")
     clean_tokenizer(out / "tokenizer.json")
     return model
 

@@ -4,7 +4,7 @@ Fine-tunes an encoder to classify texts: single-label, or multi-label when a tex
     python finetune.py --train train.tsv --dev dev.tsv --labels labels.txt --out CHECKPOINT [--base FOLDER_OR_HUB_ID]
 
 The epoch and the weight average that score best on the dev set (accuracy, or mean average precision) are kept; the test
-set is looked at once, at the end. The shipped sentiment model has a way of its own, first GoEmotions mapped to two classes,
+set is looked at once, at the end. The shipped sentiment model is trained differently, first on GoEmotions mapped to two classes,
 then SST-2:
 
     python finetune.py --sst2 DIR --goemotions DIR --out CHECKPOINT

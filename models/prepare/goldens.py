@@ -1,5 +1,5 @@
 """
-Makes the golden files of the parity test: what Transformers and ONNX Runtime say about the texts of parity_texts.py.
+Makes the golden files of the parity test: results of Transformers and ONNX Runtime for the texts of parity_texts.py.
 
     python goldens.py ../../test/fixtures/models --shipped ../sst2-minilm \\
         --comments ../../test/fixtures/goemotions-200.tsv --out ../../test/fixtures/goldens

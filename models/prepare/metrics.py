@@ -1,4 +1,4 @@
-"""Figures of merit of scores, [texts, labels], against the truth about the texts. NumPy only."""
+"""Metrics of scores, [texts, labels], against the true labels. NumPy only."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A classifier's folder: what its JSON files say, by the rules that Amulet's worker reads them by, and what its graph is fed."""
+"""Reads a classifier's folder by the rules of Amulet's worker: its JSON files, and the inputs of its graph."""
 
 from dataclasses import dataclass
 from pathlib import Path

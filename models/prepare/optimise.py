@@ -25,7 +25,7 @@ from model_folder import ModelFolder, read_model_folder
 
 LEVELS = ("O1", "O2", "O3")
 
-# What the transformer fusions make of a layer: at best one attention, two norms with their skips and one GELU.
+# Fused operators of a layer: at best one attention, two norms with their skips and one GELU.
 FUSED = {
     "attention": ("Attention",),
     "skip + layer norm": ("SkipLayerNormalization",),

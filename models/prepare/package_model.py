@@ -1,5 +1,5 @@
 """
-Puts a model folder together: the graph, the tokenizer and config of the export, a model card and a manifest.
+Assembles a model folder: the graph, the tokenizer and config of the export, a model card and a manifest.
 
     python package_model.py EXPORTED QUANTISED.onnx --report WORK/report.json --out models/sst2-minilm --card cards/sst2-minilm.md
 

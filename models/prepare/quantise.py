@@ -1,5 +1,5 @@
 """
-Quantises a fused text classifier to int8 so that a text's score does not depend on who else is in its batch.
+Quantises a fused text classifier to int8 so that a text's score does not depend on the other texts in its batch.
 
     python quantise.py model_O2.onnx model_quantized.onnx --folder EXPORTED --texts texts.txt
 
@@ -70,7 +70,7 @@ def targets(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def large_embedding(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> bool:
-    """Whether a node looks up rows of a table that is worth quantising: that of the words."""
+    """Whether a node looks up rows of the word table, the only table worth quantising."""
     return node.op_type == "Gather" and node.input[0] in weights and weights[node.input[0]].size >= MIN_EMBEDDING
 
 
@@ -138,7 +138,7 @@ def unfuse(model: onnx.ModelProto) -> None:
                 nodes.append(helper.make_node("Add", [value, bias[0]], [f"{output}_biased"]))
                 value = f"{output}_biased"
             epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
-            # A model that normalises before its layers goes on from the sum: the operator's fourth output.
+            # A model that normalises before its layers continues from the sum: the operator's fourth output.
             total = node.output[3] if len(node.output) > 3 else f"{output}_sum"
             nodes += [
                 helper.make_node("Sum", [value, skip], [total]),
@@ -262,7 +262,7 @@ def quantise_embeddings(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def rewrite(model: onnx.ModelProto, ranges: dict[str, Range], bits: int) -> onnx.ModelProto:
-    """The graph with its embeddings in s8 and, if there are ranges, its matrices too."""
+    """The graph with its embeddings in s8 and, given ranges, its matrices too."""
     if ranges:
         unfuse(model)
     rewriter = Rewriter(model)

@@ -1,4 +1,4 @@
-"""What compare.py found out: as JSON, for package_model.py; as a Markdown table and a chart, for people."""
+"""Writes the results of compare.py: as JSON, for package_model.py; as a Markdown table and a chart, for people."""
 
 import json
 import platform

@@ -194,7 +194,7 @@ class Families(unittest.TestCase):
     def test_a_model_that_normalises_before_its_layers(self) -> None:
         ids = dict(pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3)
         _out, report = self.whole_way(ModernBertConfig(**SHAPE, **ids, num_labels=3), word_piece(), attentions=0)
-        # Those that take SkipLayerNormalization apart, whose sum goes on beside its norm.
+        # Variants that take SkipLayerNormalization apart, whose sum is used beside its norm.
         self.assertIn("per-row dynamic int8, first token", [row["name"] for row in report["rows"]])
 
 

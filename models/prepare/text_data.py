@@ -46,7 +46,7 @@ class Labelled:
 
 def _records(path: Path) -> list[tuple[str, str | None]]:
     """
-    Text and label (a JSON value or a string, None if there is none) of every row of a file, by its name: `.jsonl`
+    Text and label (a JSON value, a string or None) of every row of a file, by its name: `.jsonl`
     (`text` or `sentence`; `label` or `labels`), `.tsv` (text, label, whatever follows), anything else a text a line.
     """
     records: list[tuple[str, str | None]] = []

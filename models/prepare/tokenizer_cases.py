@@ -1,4 +1,4 @@
-"""Writes what tokenizers of Python makes of many texts, for small tokenizers with every part that tokenizer.json may hold.
+"""Writes the ids that Python's tokenizers gives for many texts, for small tokenizers with every part that tokenizer.json may hold.
 
     python tokenizer_cases.py --charsmap ../../test/fixtures/models/xlm-roberta/tokenizer.json \
         --out ../../test/fixtures/goldens/tokenizers.json.gz
@@ -716,7 +716,7 @@ def resolved(case: dict, shared: dict[str, dict]) -> dict:
 
 
 def truncation(shared: dict[str, dict], cases: dict[str, dict]) -> list[dict]:
-    """What Transformers' tokenizer gives with truncation=True."""
+    """Ids of Transformers' tokenizer with truncation=True."""
     rows = []
     texts = [TEXTS.index(text) for text in (SENTENCES[0], SENTENCES[4], TEXTS[-1], "", "a")]
     names = [name for name in cases if name.startswith(("as saved: ", "post_processor "))]
@@ -769,14 +769,14 @@ CONFIGURED = [
 
 
 def configured(shared: dict[str, dict], cases: dict[str, dict]) -> list[dict]:
-    """What Transformers makes of texts where tokenizer_config.json says otherwise than tokenizer.json."""
+    """Ids of Transformers' tokenizer where tokenizer_config.json contradicts tokenizer.json."""
     rows = []
     for name, config in CONFIGURED:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "tokenizer.json").write_text(json.dumps(resolved(cases[name], shared)), encoding="utf-8")
             (Path(folder) / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        # Tokens that its class adds, and tokenizer.json does not have, are none of the files'.
+        # The files do not contain tokens that only the tokenizer's class adds.
         known = set(tokenizer.backend_tokenizer.get_vocab()) - set(Tokenizer.from_str(json.dumps(resolved(cases[name], shared))).get_vocab())
         texts = [i for i, text in enumerate(TEXTS) if not any(token in text for token in known)]
         ids = [tokenizer(TEXTS[i], verbose=False)["input_ids"] for i in texts]

@@ -1,4 +1,4 @@
-"""Writes what tokenizers of Python takes for punctuation, marks and the like into unicode-tables.ts.
+"""Writes unicode-tables.ts: the characters that Python's tokenizers treats as punctuation, marks and the like.
 
     python unicode_tables.py ../../src/worker/inference/tokenizer/unicode-tables.ts
 

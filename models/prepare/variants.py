@@ -1,5 +1,5 @@
 """
-The other ways to make a graph smaller or faster, for compare.py: what the shipped one was chosen against.
+Other ways to make a graph smaller or faster, for compare.py: the rivals of the shipped variant.
 
 Each function writes one variant of an exported or fused float32 graph.
 """
@@ -55,7 +55,7 @@ def static_qdq(source: Path, target: Path, rows: list[list[int]]) -> None:
 
 def per_row(source: Path, target: Path) -> None:
     """
-    Dynamic quantisation with a scale of its own for every token: independent of the batch, and needs no calibration.
+    Dynamic quantisation with a scale per token: independent of the batch, and needs no calibration.
 
     No operator does that, so the scale is found with Abs, ReduceMax and Div; codes are u8 around 128. The attention's
     projection becomes a MatMul like the others, in front of MultiHeadAttention.
