@@ -61,7 +61,7 @@ type Final = (typeof FINAL)[number];
 export type FinalStatus = Extract<JobStatus, Final>;
 export type FinalBatchStatus = Extract<BatchStatus, Final>;
 
-/** Whether no worker will change this job or batch any more; only its owner can resume a failed or damaged batch. */
+/** Whether the work on a job or batch is over. Only its owner can resume a failed or damaged batch. */
 export function isFinal<S extends JobStatus | BatchStatus>(status: S): status is S & Final {
   return (FINAL as readonly string[]).includes(status);
 }

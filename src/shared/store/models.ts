@@ -1,16 +1,16 @@
 /**
- * Which models exist and how many live workers serve each, kept in Redis: workers write, the API reads.
- * A hash of models that were ever served (so jobs for a model whose workers are down are still accepted), and per model
- * a sorted set of live workers, each with its revision, scored by the time at which they count as dead.
+ * Registry of models in Redis: which exist, and how many live workers serve each. Workers write it, the API reads it. A hash has
+ * every model that was ever served, so jobs for a model without workers are still accepted; a sorted set per model has its live
+ * workers with their revisions, by the time at which each counts as dead.
  */
 import type { Redis } from 'ioredis';
 import { modelInfoSchema, type ModelInfo } from '../contract/models.ts';
 import { modelsKey, revisionsKey, workersKey } from '../redis/keys.ts';
 import { redisTime } from '../redis/time.ts';
 
-/** A worker repeats its sign of life this often… */
+/** Interval of a worker's heartbeats. */
 export const HEARTBEAT_MS = 2000;
-/** …and counts as dead without one for so long: one lost heartbeat is not a death. */
+/** Time after its last heartbeat at which a worker counts as dead; two heartbeats may be lost. */
 export const LIFETIME_MS = 3 * HEARTBEAT_MS;
 
 export class ModelRegistry {
@@ -22,7 +22,7 @@ export class ModelRegistry {
     this.#prefix = prefix;
   }
 
-  /** Says that a worker serves this model; call again every HEARTBEAT_MS. */
+  /** Registers a worker as live, with its model; to be repeated every HEARTBEAT_MS. */
   async announce(workerId: string, model: ModelInfo): Promise<void> {
     const now = await redisTime(this.#redis);
     const key = workersKey(this.#prefix, model.name);
@@ -35,18 +35,18 @@ export class ModelRegistry {
       .exec();
   }
 
-  /** Says that a worker takes no more jobs. */
+  /** Removes a worker that fetches no more jobs. */
   async withdraw(workerId: string, { name, revision }: Pick<ModelInfo, 'name' | 'revision'>): Promise<void> {
     await this.#redis.zrem(workersKey(this.#prefix, name), member(workerId, revision));
   }
 
-  /** Unix ms at which a revision of a model last had a worker; undefined = never. */
+  /** Unix ms at which a revision of a model last had a worker; undefined: never. */
   async lastSeen(model: string, revision: string): Promise<number | undefined> {
     const seen = await this.#redis.hget(revisionsKey(this.#prefix), `${model}@${revision}`);
     return seen === null ? undefined : Number(seen);
   }
 
-  /** Forgets a model. A worker that still serves it puts it back with its next sign of life. */
+  /** Removes a model. A worker that still serves it registers it again with its next heartbeat. */
   async remove(model: string): Promise<void> {
     const revisions = Object.keys(await this.#redis.hgetall(revisionsKey(this.#prefix)));
     const own = revisions.filter((each) => each.startsWith(`${model}@`));
@@ -59,8 +59,8 @@ export class ModelRegistry {
   }
 
   /**
-   * Every model that was ever served, with its live workers, also by revision: those that are served by name, then the
-   * others, the one that was served last first.
+   * Every model that was ever served, with its live workers, also by revision. Served models come first, by name; then the others,
+   * the most recently served one first.
    */
   async list(): Promise<KnownModel[]> {
     const [stored, now] = await Promise.all([
@@ -98,15 +98,15 @@ export class ModelRegistry {
   }
 }
 
-/** A model and who serves it. */
+/** A model and its live workers. */
 export type KnownModel = ModelInfo & {
   workers: number;
   revisions: { revision: string; workers: number }[];
-  /** When a worker last served it; of a model without workers alone. */
+  /** Time at which a worker last served it; only of a model without workers. */
   last_served_at?: string | undefined;
 };
 
-/** A worker as it stands in the set: during a rollout, workers of one model have different weights. */
+/** Member of the set for a worker. During a rollout, workers of one model have different revisions. */
 const member = (workerId: string, revision: string): string => `${workerId}@${revision}`;
 
 function countRevisions(members: readonly string[]): KnownModel['revisions'] {

@@ -1,6 +1,6 @@
 /**
- * The BullMQ queues: transport only. A queue per model and priority, because BullMQ's own priorities starve whatever is
- * not first (measured: position 220 of 221).
+ * The BullMQ queues, which are transport only. Each model has a queue per priority, because BullMQ's own priorities starve all
+ * but the first (measured: position 220 of 221).
  */
 import { Queue, type JobsOptions, type Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -13,37 +13,37 @@ export function queueName(priority: Priority, model: string): string {
 
 /**
  * The queue of the chunks of batches.
- * @param revision of the weights that the batch has begun with, once it has
+ * @param revision that the batch is pinned to, from its first finished chunk on
  */
 export function bulkQueueName(model: string, revision?: string): string {
   return revision === undefined ? `bulk-${model}` : `bulk-${model}@${revision}`;
 }
 
-/** The queue of the deliveries of webhooks. */
+/** The queue of webhook deliveries. */
 export const DELIVERIES_QUEUE = 'deliveries';
 
-/** Id of a delivery in that queue. @param run counts how often it was asked for again: each has a job of its own */
+/** Id of a delivery's BullMQ job. @param run number of redeliveries; each run has its own job */
 export const deliveryJobId = (event: string, run: number): string => `${event}.${run}`;
 
 /** Name of every BullMQ job inside its queue. */
 export const JOB_NAME = 'classify';
 
 /**
- * How often a job is run again after an infrastructure error (Redis gone while settling, no model process). A text that
- * the model fails on is not retried here: it settles as an errored row.
+ * Most attempts of a job after infrastructure errors (Redis unreachable while settling, no model process). A text that the model
+ * fails on is not retried here: it settles as an errored row.
  */
 export const JOB_ATTEMPTS = 8;
 
 /**
  * @param id of the group
- * @param resultTtlS how long a job that could not even be settled stays readable
+ * @param resultTtlS seconds that a job stays readable when it could not even be settled
  */
 export function jobOptions(id: string, resultTtlS: number): JobsOptions {
   return {
     jobId: id,
     attempts: JOB_ATTEMPTS,
     backoff: { type: 'exponential', delay: 500, jitter: 0.5 },
-    // Settled before it is completed, so the text can leave Redis at once.
+    // The outcome is recorded before the job completes, so its texts can leave Redis at once.
     removeOnComplete: true,
     removeOnFail: { age: resultTtlS },
     stackTraceLimit: 2,
@@ -51,7 +51,7 @@ export function jobOptions(id: string, resultTtlS: number): JobsOptions {
 }
 
 /**
- * A queue that is ready for commands. One whose first connection failed stays broken: open another.
+ * A queue that is ready for commands. A queue whose first connection failed stays broken: open another.
  * @param telemetry for spans of adding
  */
 export async function openQueue<Data>(
@@ -80,7 +80,7 @@ export const chunkJobId = (batch: string, chunk: number): string => `${batch}.${
 /** Whether this is the id of a chunk of that batch. */
 export const isChunkOf = (batch: string, jobId: string): boolean => jobId.startsWith(`${batch}.`);
 
-/** Puts chunks of a batch into a queue; those that are in it already stay as they are. */
+/** Adds chunks of a batch to a queue; chunks that it contains already stay as they are. */
 export async function addChunks(queue: ChunkQueue, batch: string, chunks: readonly number[]): Promise<void> {
   if (chunks.length === 0) return;
   await queue.addBulk(
@@ -93,8 +93,8 @@ export async function addChunks(queue: ChunkQueue, batch: string, chunks: readon
 }
 
 /**
- * A chunk is tried until it works or its batch ends: what it meets are a blob store without space or a Redis that is away,
- * and those pass.
+ * A chunk is retried until it succeeds or its batch ends: its errors are a full blob store or an unreachable Redis, and both
+ * are temporary.
  */
 function chunkOptions(id: string): JobsOptions {
   return {
@@ -115,5 +115,5 @@ export function chunkBackoffMs(attemptsMade: number): number {
   return Math.min(500 * 2 ** (attemptsMade - 1), 30_000) * (0.75 + Math.random() / 2);
 }
 
-/** BullMQ's event stream would keep copies of results; nobody reads it. */
+/** BullMQ's event stream would keep copies of results, and has no reader. */
 const NO_EVENTS = { events: { maxLen: 0 } } as const;

@@ -1,6 +1,6 @@
 --[[
 Claims the numbers of the next chunks of a batch: as many as fill its window, which is `per_worker` chunks per live worker that
-are queued or processing. Whoever claims a chunk must add it to the queue; a crash in between is repaired by the API
+are queued or processing. The caller must add them to the queue; after a crash in between, the API does so
 (src/api/batches/maintenance.ts). Included in finish-chunk.lua and claim-chunks.lua.
 ]]
 local function claim_window(batch, workers, per_worker, now)

@@ -1,6 +1,6 @@
 /**
- * The input of a batch, read back from the blob store. What lies there was written whole, but disks and people damage
- * files: everything is compared with what is known of it, so that damage is named and never taken for input.
+ * The input of a batch, read back from the blob store. Disks and people damage files: everything is compared with what Redis and
+ * the manifest say of it, so that damage is reported and never classified.
  */
 import { BlobNotFound, type BlobStore } from '../../blobs/blob-store.ts';
 import {
@@ -17,13 +17,13 @@ import {
 import type { BatchRecord } from './batch-record.ts';
 import type { StoredPart } from '../../contract/batches.ts';
 
-/** A blob of the input is there and is not what was written. `message` names the part; it may be shown to the caller. */
+/** A blob of the input differs from what was written. `message` names the part; it may be shown to the caller. */
 export class DamagedInput extends Error {
   override name = 'DamagedInput';
 }
 
 /**
- * The parts of a batch whose input is whole.
+ * The parts of a batch whose input is complete.
  * @returns undefined while the batch is open
  * @throws DamagedInput; BlobError, also `blob_not_found`
  */
@@ -57,7 +57,7 @@ export async function readManifest(
 }
 
 /**
- * The index of a part (see `readEntry`), every entry of which can be relied on.
+ * The index of a part (see `readEntry`), with every entry checked.
  * @throws DamagedInput; BlobError, also `blob_not_found`
  */
 export async function readIndex(store: BlobStore, part: StoredPart): Promise<Buffer> {
@@ -72,8 +72,8 @@ export async function readIndex(store: BlobStore, part: StoredPart): Promise<Buf
 }
 
 /**
- * Where the input of a chunk begins, as a line of the whole input, and how many rows it has.
- * @throws RangeError when there is no such chunk; DamagedInput; BlobError, also `blob_not_found`
+ * First line of a chunk, counted in the whole input, and its number of rows.
+ * @throws RangeError when the batch has no such chunk; DamagedInput; BlobError, also `blob_not_found`
  */
 export async function findChunk(
   store: BlobStore,
@@ -88,7 +88,7 @@ export async function findChunk(
   return { line: part.firstLine - 1 + firstLine, rows };
 }
 
-/** Chunks follow each other without a gap, and have the rows and lines of their part. */
+/** How an index differs from its part: chunks must follow each other without a gap, and add up to the rows of the part. */
 function indexProblem(index: Buffer, { chunks, rows, lines }: StoredPart): string | undefined {
   if (index.length !== chunks * ENTRY_BYTES)
     return `${index.length} of ${chunks * ENTRY_BYTES} bytes are there`;
@@ -122,12 +122,12 @@ export async function readRecords(store: BlobStore, part: StoredPart, entry: Chu
   );
 }
 
-/** What a failed batch and a refused request say of an input that is damaged or gone; undefined for other errors. */
+/** The error of a batch or request whose input is damaged or missing; undefined for other errors. */
 export function inputProblem(
   error: unknown,
 ): { code: 'input_lost' | 'input_damaged'; message: string } | undefined {
   if (error instanceof DamagedInput) return { code: 'input_damaged', message: error.message };
   if (error instanceof BlobNotFound)
-    return { code: 'input_lost', message: 'its input is not in the blob store any more' };
+    return { code: 'input_lost', message: 'its input is no longer in the blob store' };
   return undefined;
 }

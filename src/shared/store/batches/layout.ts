@@ -1,9 +1,9 @@
 /**
- * Where the data of a batch lies in the blob store, and how a chunk is found in it.
+ * Names of a batch's blobs, and the formats of index and manifest, by which a chunk is found.
  *
- *     batches/<batch>/manifest-<parts>.json           which parts the input consists of
- *     batches/<batch>/parts/<number>-<upload>.data    the records of a part, chunk after chunk
- *     batches/<batch>/parts/<number>-<upload>.index   where each chunk begins
+ *     batches/<batch>/manifest-<parts>.json           the parts of the input
+ *     batches/<batch>/parts/<number>-<upload>.data    records of a part, chunk after chunk
+ *     batches/<batch>/parts/<number>-<upload>.index   position of each chunk
  *     batches/<batch>/results/<revision>/<chunk>      NDJSON, a line per record
  *
  * Chunks are counted from 0 through all parts, in the order of the parts' numbers.
@@ -29,21 +29,21 @@ export interface ChunkEntry {
   offset: number;
   bytes: number;
   rows: number;
-  /** Line of the part that its first record begins on, from 1. */
+  /** Line of the part on which its first record begins, from 1. */
   firstLine: number;
 }
 
 export const ENTRY_BYTES = 24;
 
 /**
- * The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). It is kept in
- * this form while it grows, because a part can have a million chunks.
+ * The index of a part: 24 bytes a chunk, little-endian: offset (f64), first line (f64), bytes (u32), rows (u32). It has
+ * this form in memory, too, because a part can have a million chunks.
  */
 export class IndexWriter {
   #buffer = Buffer.alloc(64 * ENTRY_BYTES);
   #used = 0;
 
-  /** How many there are so far. */
+  /** Number of entries so far. */
   get entries(): number {
     return this.#used / ENTRY_BYTES;
   }
@@ -67,7 +67,7 @@ export class IndexWriter {
   }
 }
 
-/** @throws RangeError when there is no such chunk in the index */
+/** @throws RangeError when the index has no such chunk */
 export function readEntry(index: Buffer, chunk: number): ChunkEntry {
   const at = chunk * ENTRY_BYTES;
   return {
@@ -84,14 +84,14 @@ export function countEntries(index: Buffer): number {
 
 const manifestSchema = z.object({ v: z.literal(1), parts: z.array(z.unknown()) });
 
-/** A larger manifest is not read. With 10,000 parts it has up to 9 MB; those of earlier versions had the names of all columns. */
+/** Largest manifest that is read. With 10,000 parts one has up to 9 MB; those of earlier versions had the names of all columns. */
 export const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
 
 export function encodeManifest(parts: readonly StoredPart[]): Buffer {
   return Buffer.from(JSON.stringify({ v: 1, parts: [...parts] } satisfies z.input<typeof manifestSchema>));
 }
 
-/** The parts, which share their columns in memory: they are mostly the same. */
+/** The parts; equal columns are one array in memory, because most parts have the same. */
 function* parsedParts(parts: readonly unknown[]): Generator<StoredPart> {
   let columns: string[] | undefined;
   for (const json of parts) {
@@ -102,9 +102,9 @@ function* parsedParts(parts: readonly unknown[]): Generator<StoredPart> {
   }
 }
 
-/** A part and what lies before it. */
+/** A part with its position in the input. */
 export interface PlacedPart extends StoredPart {
-  /** Number of its first chunk. */
+  /** Number of its first chunk in the whole input. */
   firstChunk: number;
   /** Number of its first line in the whole input. */
   firstLine: number;
@@ -126,20 +126,20 @@ export class Manifest {
     });
   }
 
-  /** @throws SyntaxError or ZodError when it is not what encodeManifest made */
+  /** @throws SyntaxError or ZodError when `json` was not made by encodeManifest */
   static async parse(json: Buffer, firstLine: number): Promise<Manifest> {
     const { parts } = manifestSchema.parse(JSON.parse(json.toString()));
     return new Manifest(await inSlices(parsedParts(parts)), firstLine);
   }
 
-  /** @throws RangeError when there is no such chunk */
+  /** @throws RangeError when the input has no such chunk */
   partOf(chunk: number): PlacedPart {
     const part = this.parts.findLast(({ firstChunk, chunks }) => firstChunk <= chunk && chunks > 0);
     if (!part || chunk >= part.firstChunk + part.chunks) throw new RangeError(`there is no chunk ${chunk}`);
     return part;
   }
 
-  /** The last part that begins on `line` or before it and has chunks. */
+  /** The last part with chunks that begins on or before `line`. */
   partAtLine(line: number): PlacedPart | undefined {
     return this.parts.findLast(({ firstLine, chunks }) => firstLine <= line && chunks > 0);
   }

@@ -29,7 +29,7 @@ export interface PartLimits extends StorageLimits {
 
 export type AddPartOutcome =
   | { outcome: 'added' }
-  /** `chunks`: the batch would have too many; `parts`: the open batches of its owner would. */
+  /** `chunks`: too many chunks in the batch; `parts`: too many parts in the open batches of its owner. */
   | { outcome: LimitReached | 'chunks' | 'parts' }
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };

@@ -1,20 +1,20 @@
 /**
- * The results of a chunk in the blob store, and the checksum that is recorded in Redis when the chunk is counted. A reader
- * gets the whole of what a worker wrote, or an error before the first byte.
+ * Results of a chunk in the blob store, and their checksum, which is recorded in Redis when the chunk is counted. A reader gets
+ * all bytes that a worker wrote, or an error before the first byte.
  */
 import { createHash } from 'node:crypto';
 import { BlobNotFound, toBuffer, type BlobStore } from '../../blobs/blob-store.ts';
 
 /**
- * What is recorded of the results of a chunk: 12 bytes, little-endian, because Redis keeps them for every chunk of every batch:
- * the first 4 of the SHA-256, and what resume.lua takes back when the chunk is done again: failed rows (u16), rows with
- * unknown tokens (u16), sum of their shares (u32, SHARE_UNITS).
+ * Size of the checksum of a chunk's results. Little-endian, and small because Redis keeps one for every chunk of every batch: the
+ * first 4 bytes of the SHA-256, and the counts that resume.lua subtracts when the chunk is done again: failed rows (u16), rows
+ * with unknown tokens (u16), sum of their shares (u32, SHARE_UNITS).
  */
 export const CHECKSUM_BYTES = 12;
 const DIGEST_BYTES = 4;
-/** Shares are summed up in Redis as whole numbers, of this many a unit: the number of decimals that results have. */
+/** Redis sums shares up as whole numbers of 1/10,000: results have four decimals. */
 export const SHARE_UNITS = 10_000;
-/** Results of up to so many bytes are checked in memory; larger ones are read twice. */
+/** Results up to this size are checked in memory; larger ones are read twice. */
 const BUFFERED_BYTES = 1024 * 1024;
 
 const LF = 0x0a;
@@ -40,21 +40,21 @@ export function checksumOf(sha256: Buffer, counts: ChunkCounts): Buffer {
   return checksum;
 }
 
-/** The digest in a checksum; undefined where nothing was recorded: by a worker of an earlier version. */
+/** The digest in a checksum; undefined when a worker of an earlier version recorded none. */
 export function digestOf(checksum: Buffer): Buffer | undefined {
   const recorded = checksum.subarray(0, CHECKSUM_BYTES);
   if (recorded.length < CHECKSUM_BYTES || recorded.every((byte) => byte === 0)) return undefined;
   return recorded.subarray(0, DIGEST_BYTES);
 }
 
-/** The results of a chunk are not what was written. `message` says how they differ; it may be shown to the caller. */
+/** Results of a chunk differ from what was written. `message` says how; it may be shown to the caller. */
 export class DamagedResults extends Error {
   override name = 'DamagedResults';
 }
 
 /**
- * The results of a chunk as NDJSON, in pieces. All of it is read and checked before the first piece.
- * @param rows how many the chunk has; asked for only where there is no digest
+ * The results of a chunk as NDJSON, in pieces. All bytes are read and checked before the first piece.
+ * @param rows number of rows of the chunk; called only when there is no digest
  * @throws DamagedResults; BlobError
  */
 export async function* readResults(
@@ -79,7 +79,7 @@ export async function* readResults(
   }
 }
 
-/** How the results of a chunk differ from what was written. Without a digest only lines can be counted. */
+/** How the results of a chunk differ from what was written. Without a digest only their lines are counted. */
 async function damageOf(
   pieces: AsyncIterable<Uint8Array>,
   digest: Buffer | undefined,
@@ -104,7 +104,7 @@ async function damageOf(
   return lines === wanted ? undefined : `they have ${lines} rows instead of ${wanted}`;
 }
 
-/** Whether a blob can be the results of a chunk: a JSON object per row, in their order. @param lines of its records */
+/** Whether a blob may be the results of a chunk: a JSON object per row, in their order. @param lines line numbers of the rows */
 export function isPlausible(ndjson: Buffer, lines: readonly number[]): boolean {
   if (ndjson.at(-1) !== LF) return false;
   const rows = ndjson.toString('utf8', 0, ndjson.length - 1).split('\n');

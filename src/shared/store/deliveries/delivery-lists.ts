@@ -30,7 +30,7 @@ export interface ListedDelivery {
   record: DeliveryRecord;
 }
 
-/** What is needed of a delivery to plan its first attempt. */
+/** A pending delivery, with the fields that planning its first attempt needs. */
 export type PendingDelivery = Pick<DeliveryRecord, 'url' | 'run' | 'owner'> & { id: string };
 
 const REMOVE = defineScript(new URL('./remove.lua', import.meta.url), {

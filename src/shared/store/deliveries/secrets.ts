@@ -59,7 +59,7 @@ export class Secrets {
     const freeAt = secrets.at(-1)?.until ?? Date.now();
     throw new AppError(
       'rate_limited',
-      `${MAX_SECRETS} secrets sign already; the next can be made when the oldest ends, at ${new Date(freeAt).toISOString()}`,
+      `${MAX_SECRETS} secrets are valid already; another one can be made when the oldest expires, at ${new Date(freeAt).toISOString()}`,
       { retryAfterS: Math.max(1, Math.ceil((freeAt - Date.now()) / 1000)) },
     );
   }

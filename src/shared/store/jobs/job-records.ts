@@ -1,6 +1,6 @@
 /**
- * The outcome of a job: one record in Redis, written once by settle.lua and kept for RESULT_TTL_S. It, and not BullMQ's
- * own bookkeeping, is what callers see: BullMQ has no canceled or expired state and cannot remove an active job.
+ * Outcomes of jobs: one record each in Redis, written once by settle.lua and kept for RESULT_TTL_S. Callers see the record, not
+ * BullMQ's bookkeeping: BullMQ has no canceled or expired state and cannot remove an active job.
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
@@ -23,18 +23,18 @@ import {
 import { defineScript } from '../../redis/scripts.ts';
 
 /**
- * What is left of a job that was deleted after it had finished: a late result of a second run finds the key taken and
- * is discarded, so a deleted job never comes back. It holds no texts and no labels, and lives as long as the record.
+ * Replaces the record of a job that was deleted after it had finished: a late result of a second run finds the key taken and is
+ * discarded, so a deleted job never comes back. It holds neither texts nor labels, and expires when the record would have.
  */
 const TOMBSTONE = '';
 
-/** Records up to this size travel inside the PUBLISH; larger ones are fetched by whoever waits. */
+/** Records up to this size are published along with the id; waiters fetch larger ones. */
 const MAX_INLINE_RECORD_BYTES = 8192;
 
-/** Ends the job ids and the records in a message. No JSON of ours has one inside. */
+/** Ends each job id and each record in a message. JSON.stringify puts none inside a record. */
 const SEPARATOR = '\n';
 
-/** Outcomes that one call of the script fixes: it must not hold Redis for long. */
+/** Most outcomes that one call of the script records, because it must not block Redis for long. */
 const MAX_SETTLED_AT_ONCE = 64;
 
 const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), {
@@ -90,7 +90,7 @@ export class JobRecords {
   }
 
   /**
-   * Fixes the outcome of a job, unless it already has one.
+   * Records the outcome of a job, unless it has one already.
    * @param notify channel of the API instance that waits for it, if any
    */
   settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
@@ -99,7 +99,7 @@ export class JobRecords {
     if (!JOB_TRANSITIONS[started === undefined ? 'queued' : 'processing'].includes(status))
       return Promise.reject(new Error(`a job that was not started cannot become ${status}. This is a bug.`));
     return new Promise((resolve, reject) => {
-      // Jobs of one batch end in one turn of the event loop: they are settled together.
+      // Jobs of one micro-batch end in one turn of the event loop, and are settled together.
       if (this.#pending.length === 0) process.nextTick(() => this.#settlePending());
       this.#pending.push({ id, record, notify, resolve, reject });
     });
@@ -152,7 +152,7 @@ export class JobRecords {
     }
   }
 
-  /** The outcomes of jobs, in the order of `ids`; undefined where there is none (yet, or any more). */
+  /** Outcomes of jobs, in the order of `ids`; undefined for jobs that have no outcome yet, or whose record has expired. */
   async read(ids: string[]): Promise<(JobRecord | 'deleted' | undefined)[]> {
     const found = await this.#readAll(ids);
     return found.map((record) => (record === null ? undefined : parseRecord(record)));
@@ -163,7 +163,7 @@ export class JobRecords {
     return ids.length === 0 ? [] : this.#redis.mget(ids.map((id) => this.#key(id)));
   }
 
-  /** Those outcomes of jobs that have a status, by id. The others are not parsed: their results may be large. */
+  /** Outcomes with a status, by id. Other records are not parsed, because their results may be large. */
   async readWithStatus(ids: string[], status: JobStatus): Promise<Map<string, JobRecord>> {
     const found = await this.#readAll(ids);
     const matching = new Map<string, JobRecord>();
@@ -175,47 +175,47 @@ export class JobRecords {
     return matching;
   }
 
-  /** Which jobs have no outcome, now or before it was deleted; in the order of `ids`. */
+  /** Jobs without an outcome, in the order of `ids`. A deleted job has one. */
   async withoutOutcome(ids: string[]): Promise<string[]> {
     const found = await Promise.all(ids.map((id) => this.exists(id)));
     return ids.filter((_, i) => !found[i]);
   }
 
-  /** Whether a job has an outcome, or had one that was deleted a while ago. */
+  /** Whether a job has an outcome. A deleted job has one. */
   async exists(id: string): Promise<boolean> {
     return (await this.#redis.exists(this.#key(id))) === 1;
   }
 
-  /** Keeps a finished job until then (Unix ms) at least. */
+  /** Keeps a finished job at least until `time` (Unix ms). */
   async keepUntil(id: string, time: number): Promise<void> {
     await this.#redis.pexpireat(this.#key(id), time, 'GT');
   }
 
-  /** Keeps a finished job until then (Unix ms) at most. */
+  /** Keeps a finished job at most until `time` (Unix ms). */
   async keepNoLongerThan(id: string, time: number): Promise<void> {
     await this.#redis.pexpireat(this.#key(id), time, 'LT');
   }
 
-  /** Deletes a finished job's content. Returns false when there was none. */
+  /** Deletes the content of a finished job. @returns false when there was none */
   async delete(id: string): Promise<boolean> {
     const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
     return previous !== null && previous !== TOMBSTONE;
   }
 }
 
-/** Name of the queue that a job's id tells of. */
+/** Name of the queue in a job's id. */
 function queueOf(id: string): string {
   const parts = parseJobId(id);
   if (!parts) throw new Error(`${id} is no job id. This is a bug.`);
   return queueName(parts.priority, parts.model);
 }
 
-/** The event of a job's end as settle.lua takes it, or undefined when nobody wants it. */
+/** The event of a job's end as settle.lua takes it; undefined when the job has no webhook for it. */
 function toEvent(id: string, record: JobRecord, json: string): string[] | undefined {
   const { status, owner, finished, webhook } = record;
   const type = jobEventType(status);
   if (!wants(webhook, type)) return undefined;
-  // What cannot be sent in full need not be kept a second time. An event is the record without the webhook, and some more.
+  // Results that are too large for the event are not stored a second time. An event is the record without the webhook, and some more.
   const snapshot =
     json.length - JSON.stringify(webhook).length <= MAX_EVENT_BYTES
       ? ''
@@ -228,7 +228,7 @@ function toEvent(id: string, record: JobRecord, json: string): string[] | undefi
   return [eventId(id, finished), ...newDelivery(type, id, owner, webhook, finished), 'snapshot', snapshot];
 }
 
-/** Whether the event of a record may have no room for the results; it has URLs and names that the record has not. */
+/** Whether the event of a record may be sent without results: it also has URLs and names that the record has not. */
 const mayBeThin = (json: string): boolean => Buffer.byteLength(json) > MAX_EVENT_BYTES / 2;
 
 function jobEventType(status: JobStatus): (typeof jobEvents)[number] {
@@ -243,7 +243,7 @@ function parseRecord(json: string): JobRecord | 'deleted' {
   return json === TOMBSTONE ? 'deleted' : jobRecordSchema.parse(JSON.parse(json));
 }
 
-/** What a message of settle.lua says; a record is undefined when it was too large to be sent along. */
+/** Outcomes in a message of settle.lua; a record is undefined when it was too large to be published. */
 export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined }[] {
   const lines = message.split(SEPARATOR);
   const outcomes = [];
@@ -259,7 +259,7 @@ export function parseDoneMessage(message: string): { id: string; record: JobReco
 
 export interface Outcome {
   status: FinalStatus;
-  /** Unix ms; null when no worker started it. */
+  /** Unix ms; null when no worker started the job. */
   startedAt: number | null;
   /** Unix ms. */
   finishedAt: number;
@@ -268,7 +268,7 @@ export interface Outcome {
   error: { code: string; message: string } | null;
 }
 
-/** The record of a job that has come to an end. */
+/** The record of a job that has ended. */
 export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): JobRecord {
   const { status, startedAt, finishedAt, revision, results, error } = outcome;
   return {
@@ -287,7 +287,7 @@ export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): Job
   };
 }
 
-/** A finished job as it is shown. */
+/** A finished job as the API shows it. */
 export function toJob(id: string, record: JobRecord): Job {
   const { status, created, started, finished, expires, revision, error, metadata, webhook } = record;
   const { results, texts = results?.length ?? null } = record;
