@@ -41,7 +41,7 @@ afterAll(() => {
 /** A batch whose input is whole, with columns as version 0.1 kept them. */
 async function batch(columns: string[]): Promise<string> {
   const id = newBatchId('sst2-minilm');
-  await batches.create(id, 'alice', spec);
+  await batches.create(id, { owner: 'alice', spec });
   const parts = Array.from({ length: PARTS }, (_, i) => ({
     number: i + 1,
     blob: `batches/${id}/parts/${i + 1}-x`,

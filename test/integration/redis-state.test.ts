@@ -113,11 +113,11 @@ describe('a batch', () => {
   const store = () => new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
   const spec = { format: 'lines', text_field: 'text', top_k: 1, chunk_bytes: 1000, first_line: 1 } as const;
 
-  test('is made only under an id that is still reserved for it', async () => {
+  test('is created only under an id that is still reserved for it', async () => {
     const batches = store();
     const [id, other] = [newBatchId(MODEL), newBatchId(MODEL)];
     const reservation = `${prefix}:reservation`;
-    const create = (batch: string) => batches.create(batch, 'alice', spec, undefined, reservation);
+    const create = (batch: string) => batches.create(batch, { owner: 'alice', spec, reservation });
     expect(await create(id)).toBe('unreserved');
     await redis.set(reservation, `hash ${other}`);
     expect(await create(id)).toBe('unreserved');
@@ -130,27 +130,30 @@ describe('a batch', () => {
     expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
   });
 
-  test.each(batchStatusSchema.options)('that is %s ends only as its state permits', async (from) => {
-    const batches = store();
-    for (const to of ['failed', 'canceled', 'expired'] as const) {
-      const id = newBatchId(MODEL);
-      await batches.create(id, 'alice', spec);
-      await redis.hset(`${prefix}:batch:${id}`, 'status', from);
-      // Its time is up, if it is open.
-      await redis.zadd(`${prefix}:batches-removal`, 0, id);
-      const permitted = BATCH_TRANSITIONS[from].includes(to);
-      expect([to, await batches.end(id, to, { code: 'internal_error', message: 'test' })]).toEqual([
-        to,
-        permitted,
-      ]);
-      expect((await batches.read(id))!.status).toBe(permitted ? to : from);
-    }
-  });
+  test.each(batchStatusSchema.options)(
+    'with status %s ends only as BATCH_TRANSITIONS permits',
+    async (from) => {
+      const batches = store();
+      for (const to of ['failed', 'canceled', 'expired'] as const) {
+        const id = newBatchId(MODEL);
+        await batches.create(id, { owner: 'alice', spec });
+        await redis.hset(`${prefix}:batch:${id}`, 'status', from);
+        // Its time is up, if it is open.
+        await redis.zadd(`${prefix}:batches-removal`, 0, id);
+        const permitted = BATCH_TRANSITIONS[from].includes(to);
+        expect([to, await batches.end(id, to, { code: 'internal_error', message: 'test' })]).toEqual([
+          to,
+          permitted,
+        ]);
+        expect((await batches.read(id))!.status).toBe(permitted ? to : from);
+      }
+    },
+  );
 
-  test('that is begun again hands out all of its chunks again; one that goes on, those that are left', async () => {
+  test('claims all chunks after a restart, and the remaining ones after a resume', async () => {
     const batches = store();
     const id = newBatchId(MODEL);
-    await batches.create(id, 'alice', spec);
+    await batches.create(id, { owner: 'alice', spec });
     const part = { number: 1, blob: 'p', bytes: 10, rows: 3, chunks: 3, sha256: '', lines: 3 };
     await batches.parts.add(id, part, LIMITS, `${id} upload`);
     expect(await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' })).toEqual({ outcome: 'queued' });
@@ -160,23 +163,23 @@ describe('a batch', () => {
 
     const fail = () => batches.end(id, 'failed', { code: 'revision_gone', message: 'gone' });
     await fail();
-    expect(await batches.resume(id, false)).toBe(true);
+    expect(await batches.resume(id)).toBe(true);
     expect(await batches.chunks.start(id, 0)).toMatchObject({ revision: 'r1', done: true });
     await fail();
-    expect(await batches.resume(id, true)).toBe(true);
+    expect(await batches.resume(id, { restart: true })).toBe(true);
     expect(await batches.chunks.start(id, 0)).toEqual({
       status: 'processing',
       revision: undefined,
       done: false,
     });
     expect(await batches.chunks.claim(id, 3)).toEqual([0, 1, 2]);
-    expect(await batches.resume(id, true)).toBe(false);
+    expect(await batches.resume(id, { restart: true })).toBe(false);
   });
 
-  test('counts rows with unknown tokens once a chunk, and from 0 when it is begun again', async () => {
+  test('counts rows with unknown tokens once per chunk, and from 0 after a restart', async () => {
     const batches = store();
     const id = newBatchId(MODEL);
-    await batches.create(id, 'alice', spec);
+    await batches.create(id, { owner: 'alice', spec });
     const part = { number: 1, blob: 'p', bytes: 10, rows: 30, chunks: 3, sha256: '', lines: 30 };
     await batches.parts.add(id, part, LIMITS, `${id} upload`);
     await batches.complete(id, { parts: 1, chunks: 3, manifest: 'm' });
@@ -200,12 +203,12 @@ describe('a batch', () => {
     expect(await counted()).toEqual([3, 0.25]);
     // A chunk whose results were damaged is taken out of the counts, and counted when it is done again.
     await redis.hset(`${prefix}:batch:${id}`, 'damaged', '0');
-    expect(await batches.resume(id, false, [{ chunk: 0, rows: 10 }])).toBe(true);
+    expect(await batches.resume(id, { damaged: [{ chunk: 0, rows: 10 }] })).toBe(true);
     expect(await counted()).toEqual([1, 0.0001]);
     await done(0, 2, 0.75);
     expect(await counted()).toEqual([3, 0.25]);
     await redis.hset(`${prefix}:batch:${id}`, 'status', 'failed');
-    expect(await batches.resume(id, true)).toBe(true);
+    expect(await batches.resume(id, { restart: true })).toBe(true);
     expect(await counted()).toEqual([0, null]);
   });
 });

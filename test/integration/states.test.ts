@@ -123,11 +123,11 @@ describe('batches', () => {
   const unreserved = 'no such reservation';
 
   const operations: Operation[] = [
-    { name: 'create.lua', moves: {}, run: (store, id) => store.create(id, 'alice', spec) },
+    { name: 'create.lua', moves: {}, run: (store, id) => store.create(id, { owner: 'alice', spec }) },
     {
       name: 'create.lua without its reservation',
       moves: {},
-      run: (store, id) => store.create(id, 'alice', spec, undefined, `${prefix}:${unreserved}`),
+      run: (store, id) => store.create(id, { owner: 'alice', spec, reservation: `${prefix}:${unreserved}` }),
     },
     { name: 'add-part.lua', moves: {}, run: (store, id) => store.parts.add(id, part(2), limits, `${id} u`) },
     {
@@ -179,19 +179,23 @@ describe('batches', () => {
       },
     },
     { name: 'end.lua, expired, too early', moves: {}, run: (store, id) => store.end(id, 'expired', ERROR) },
-    { name: 'resume.lua', moves: { failed: 'queued' }, run: (store, id) => store.resume(id, false) },
-    { name: 'resume.lua, restart', moves: { failed: 'queued' }, run: (store, id) => store.resume(id, true) },
+    { name: 'resume.lua', moves: { failed: 'queued' }, run: (store, id) => store.resume(id) },
+    {
+      name: 'resume.lua, restart',
+      moves: { failed: 'queued' },
+      run: (store, id) => store.resume(id, { restart: true }),
+    },
     {
       name: 'resume.lua, damaged results',
       damaged: true,
       moves: { completed: 'queued', failed: 'queued' },
-      run: (store, id) => store.resume(id, false, [{ chunk: 0, rows: 1 }]),
+      run: (store, id) => store.resume(id, { damaged: [{ chunk: 0, rows: 1 }] }),
     },
     {
       name: 'resume.lua, damaged results, restart',
       damaged: true,
       moves: { processing: 'queued', completed: 'queued', failed: 'queued' },
-      run: (store, id) => store.resume(id, true, [{ chunk: 0, rows: 1 }]),
+      run: (store, id) => store.resume(id, { restart: true, damaged: [{ chunk: 0, rows: 1 }] }),
     },
     {
       name: 'remove.lua, too early',
@@ -206,7 +210,7 @@ describe('batches', () => {
   /** A batch of three chunks in a state, the first of them counted unless it is open. */
   async function batchIn(status: BatchStatus, store: BatchStore, damaged: boolean): Promise<string> {
     const id = newBatchId(MODEL);
-    await store.create(id, 'alice', spec);
+    await store.create(id, { owner: 'alice', spec });
     await store.parts.add(id, part(1), limits, `${id} upload`);
     if (status !== 'open') {
       await store.complete(id, { parts: 1, chunks: 3, manifest: '1' });
@@ -245,7 +249,7 @@ describe('batches', () => {
   test('a chunk that is counted after a restart starts the batch', async () => {
     const store = new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
     const id = await batchIn('failed', store, false);
-    await store.resume(id, true);
+    await store.resume(id, { restart: true });
     for (const chunk of [0, 1, 2]) await store.chunks.finish(id, 2, finished(chunk));
     expect(await store.read(id)).toMatchObject({
       status: 'completed',

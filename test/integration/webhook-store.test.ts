@@ -81,7 +81,7 @@ const ids = async (owner: string, options: { failed?: boolean; limit?: number; a
   return found.map(({ id }) => id);
 };
 
-test('a delivery is known to its owner as soon as it is announced, and any number of times after that', async () => {
+test('a delivery is on the list of its owner as soon as it is added, and adding it again changes nothing', async () => {
   const [first, second, other] = [
     await happen('alice', 1000),
     await happen('alice', 2000),
@@ -99,7 +99,7 @@ test('a delivery is known to its owner as soon as it is announced, and any numbe
   expect(await ids('bob')).toEqual([other]);
 });
 
-test('one that has ended is announced, but not to be made; one that is not there is neither', async () => {
+test('add() returns pending deliveries: an ended one is only listed, a missing one is neither', async () => {
   const [ended, again] = [await begin(), await begin()];
   await record(ended, DELIVERED);
   await record(again, FAILED);
@@ -112,8 +112,8 @@ test('one that has ended is announced, but not to be made; one that is not there
   expect(await store.lists.add([])).toEqual([]);
 });
 
-describe('the body', () => {
-  test('is the one that came first, and takes the place of what it was made of', async () => {
+describe('the body of a delivery', () => {
+  test('is the first one, and replaces the snapshot that it was made of', async () => {
     const id = await happen();
     expect(await store.fixBody(id, 'first')).toBe('first');
     expect(await store.fixBody(id, 'second')).toBe('first');
@@ -121,7 +121,7 @@ describe('the body', () => {
     expect([body, snapshot, status]).toEqual(['first', undefined, 'pending']);
   });
 
-  test('of a delivery that is gone is not written', async () => {
+  test('is not written when the delivery no longer exists', async () => {
     const id = await happen();
     await redis.del(keyOf(id));
     expect(await store.fixBody(id, 'body')).toBeUndefined();
@@ -150,7 +150,7 @@ describe('the snapshot of a job', () => {
     return renderBody(await read(eventId(job, now)), { publicUrl: '', batchTtlMs: 0 });
   }
 
-  test('has all that is sent of it: up to 20 KB, however long the URL of the receiver', async () => {
+  test('has all results up to a body of 20 KB, however long the URL of the receiver', async () => {
     const left = 20_480 - (await settle('')).length;
     const [fits, exceeds] = [await settle('x'.repeat(left)), await settle('x'.repeat(left + 1))];
     expect(fits).toHaveLength(20_480);
@@ -160,7 +160,7 @@ describe('the snapshot of a job', () => {
 });
 
 describe('an attempt', () => {
-  test('is written down with the time of the next one; the delivery stays until it has ended', async () => {
+  test('is recorded with the time of the next one; a pending delivery has no TTL', async () => {
     const id = await begin();
     expect(await record(id, AGAIN)).toBe(true);
     expect(await read(id)).toMatchObject({
@@ -195,7 +195,7 @@ describe('an attempt', () => {
     expect(await read(id)).toEqual(ended);
   });
 
-  test('of a run that nobody waits for any more changes nothing, nor does one of a delivery that is gone', async () => {
+  test('of an earlier run or of a missing delivery changes nothing', async () => {
     const id = await begin();
     const stale = await read(id);
     await store.redeliver(id, 'alice');
@@ -208,7 +208,7 @@ describe('an attempt', () => {
     expect(await redis.zcard(`${prefix}:webhooks-failed:alice`)).toBe(0);
   });
 
-  test('of many is forgotten when there are 50 later ones', async () => {
+  test('is dropped after 50 later ones', async () => {
     const id = await begin();
     for (let ms = 1; ms <= 53; ms++) await record(id, AGAIN, ms);
     const { attempts, log } = await read(id);
@@ -219,8 +219,8 @@ describe('an attempt', () => {
   });
 });
 
-describe('what is to be sent again', () => {
-  test.each([['delivered', DELIVERED] as const, ['given up', FAILED] as const])(
+describe('a redelivery', () => {
+  test.each([['delivered', DELIVERED] as const, ['failed', FAILED] as const])(
     'after it was %s is pending, in the outbox, and there to stay',
     async (_what, next) => {
       const id = await begin();
@@ -243,7 +243,7 @@ describe('what is to be sent again', () => {
     },
   );
 
-  test('while it waits has all of the schedule once more', async () => {
+  test('of a pending delivery starts the whole schedule again', async () => {
     const id = await begin();
     await record(id, AGAIN);
     await store.redeliver(id, 'alice');
@@ -251,7 +251,7 @@ describe('what is to be sent again', () => {
     expect(await read(id)).toMatchObject({ run: 2, run_attempts: 0, attempts: 1, next: undefined });
   });
 
-  test('is due from the moment it was asked for, not from the event on', async () => {
+  test('is due when it is requested, not when its event happened', async () => {
     const id = await begin('alice', Date.now() - DAY_MS);
     await record(id, DELIVERED);
     const before = await redisTime(redis);
@@ -263,14 +263,14 @@ describe('what is to be sent again', () => {
     expect(due).toBeGreaterThan(Date.parse(shown.created_at));
   });
 
-  test('but is not there, is not', async () => {
+  test('of a missing delivery is refused', async () => {
     expect(await store.redeliver(`evt_${'0'.repeat(32)}`, 'alice')).toBe(false);
     expect(await redis.keys(`${prefix}*`)).toEqual([]);
   });
 });
 
-describe('the lists', () => {
-  test('go page by page from the newest to the oldest, each owner his own', async () => {
+describe('the lists of deliveries', () => {
+  test('are read in pages from the newest to the oldest, per owner', async () => {
     const mine: string[] = [];
     for (let at = 1; at <= 7; at++) {
       mine.unshift(await begin('alice', at));
@@ -287,7 +287,7 @@ describe('the lists', () => {
     expect(await ids('carol')).toEqual([]);
   });
 
-  test('skip what has expired, fill the page all the same, and forget it', async () => {
+  test('skip and remove expired deliveries, and still fill the page', async () => {
     const mine: string[] = [];
     for (let at = 1; at <= 20; at++) mine.unshift(await begin('alice', at));
     for (const id of mine) await record(id, FAILED);
@@ -300,7 +300,7 @@ describe('the lists', () => {
       expect(await redis.zrange(`${prefix}:${list}:alice`, '0', '-1')).toEqual(left.toReversed());
   });
 
-  test('lose what is older than any delivery gets, and nothing else', async () => {
+  test('trim() removes only ids that are older than any delivery', async () => {
     const ageMs = 10 * DAY_MS;
     const now = Date.now();
     // One of them was asked for again, late, and is there for some time to come.
@@ -320,8 +320,8 @@ describe('the lists', () => {
   });
 });
 
-describe('more deliveries of an owner than are kept', () => {
-  test('the oldest that have ended are forgotten; pending ones stay, and those of others', async () => {
+describe('an owner with more deliveries than are kept', () => {
+  test('loses the oldest ended ones; pending ones and those of other owners stay', async () => {
     const [first, second, third, fourth, fifth] = await Promise.all(
       [1000, 2000, 3000, 4000, 5000].map((at) => begin('alice', at)),
     );
@@ -341,7 +341,7 @@ describe('more deliveries of an owner than are kept', () => {
     expect(await ids('alice')).toEqual([fifth, second]);
   });
 
-  test('an id whose delivery has expired counts as one that has ended', async () => {
+  test('loses ids of expired deliveries like ended ones', async () => {
     const [gone, pending] = [await begin('alice', 1000), await begin('alice', 2000)];
     await redis.del(keyOf(gone));
     expect(await store.lists.removeOldest(1)).toBe(1);
@@ -353,13 +353,13 @@ describe('secrets', () => {
   const keyless = [newSecret(), newSecret()];
   const secretsWith = (overlapMs: number) => new Secrets({ redis, prefix, keyless, overlapMs });
 
-  test('without keys are those of the settings, and none is written down', async () => {
+  test('without API keys are those of the settings, and none is stored', async () => {
     const secrets = secretsWith(DAY_MS);
     expect(await secrets.of(EVERYBODY)).toEqual(keyless.map((secret) => ({ secret, until: undefined })));
     expect(await redis.keys(`${prefix}*`)).toEqual([]);
   });
 
-  test('of an owner are made when they are first asked for, once', async () => {
+  test('of an owner are created once, when first needed', async () => {
     const asked = await Promise.all(Array.from({ length: 20 }, () => secretsWith(DAY_MS).of('alice')));
     for (const each of asked) expect(each).toEqual(asked[0]);
     expect(asked[0]).toMatchObject([{ until: undefined }]);
@@ -367,7 +367,7 @@ describe('secrets', () => {
     expect(new Set([own, others, ...keyless]).size).toBe(4);
   });
 
-  test('that were replaced sign for as long as receivers have to change over, the current one first', async () => {
+  test('that were replaced sign until the overlap ends, behind the current one', async () => {
     const secrets = secretsWith(DAY_MS);
     const [first] = await secrets.of('alice');
     const before = Date.now();
@@ -386,7 +386,7 @@ describe('secrets', () => {
     expect(again[2]).toEqual(rotated[1]);
   });
 
-  test('whose time is over do not sign, and are forgotten at the next replacement', async () => {
+  test('whose overlap has ended do not sign, and are removed at the next replacement', async () => {
     const key = `${prefix}:webhook-secrets:alice`;
     const secrets = secretsWith(DAY_MS);
     const [first] = await secrets.of('alice');
@@ -397,7 +397,7 @@ describe('secrets', () => {
     expect((await redis.hkeys(key)).sort()).toEqual([second!.secret, third!.secret].sort());
   });
 
-  test('are few at a time: one more is refused until the oldest ends', async () => {
+  test('are limited in number: another one is refused until the oldest ends', async () => {
     const key = `${prefix}:webhook-secrets:alice`;
     const secrets = secretsWith(DAY_MS);
     await secrets.of('alice');
@@ -418,7 +418,7 @@ describe('secrets', () => {
     expect(await redis.hlen(key)).toBe(MAX_SECRETS);
   });
 
-  test('without time to change over are replaced at once', async () => {
+  test('without an overlap are replaced at once', async () => {
     const secrets = secretsWith(0);
     await secrets.of('alice');
     const rotated = await secrets.rotate('alice');
@@ -427,7 +427,7 @@ describe('secrets', () => {
   });
 });
 
-describe('a delivery that is canceled', () => {
+describe('a canceled delivery', () => {
   const GOT_THROUGH: AfterAttempt = { status: 'delivered', keepS: 100 };
 
   test.each<[string, () => Promise<string>, string | undefined]>([
@@ -477,7 +477,7 @@ describe('a delivery that is canceled', () => {
     expect(await store.lists.add([id])).toEqual([]);
   });
 
-  test('can be sent again, with the same body', async () => {
+  test('can be redelivered with the same body', async () => {
     const id = await begin();
     await store.cancel(id, 300);
     expect(await store.redeliver(id, 'alice')).toBe(true);
@@ -512,7 +512,7 @@ describe('a delivery that is canceled', () => {
     expect(await redis.ttl(keyOf(id))).toBeGreaterThan(0);
   });
 
-  test('in the same moment as an attempt ends: one of the two outcomes, and never a further attempt', async () => {
+  test('canceled while an attempt ends, has one of the two outcomes and never a further attempt', async () => {
     for (let n = 0; n < 50; n++) {
       const id = await begin();
       const underWay = await read(id);
@@ -534,7 +534,7 @@ describe('a list by status or model', () => {
     return { ids: found.map(({ id }) => id), last, atEnd };
   };
 
-  test('has those alone, in pages that lead to the end', async () => {
+  test('has only matching deliveries, in pages up to the last one', async () => {
     const made: string[] = [];
     for (let at = 1; at <= 9; at++) made.unshift(await begin('alice', at * 1000));
     for (const id of made.filter((_, i) => i % 3 === 0)) await record(id, DELIVERED);
@@ -553,7 +553,7 @@ describe('a list by status or model', () => {
     });
   });
 
-  test('looks at a bounded number of them', async () => {
+  test('looks at a bounded number of deliveries per page', async () => {
     const key = `${prefix}:webhooks:alice`;
     const gone = Array.from({ length: 2500 }, (_, i) =>
       eventId(newJobId(newGroupId('normal', 'model')), i + 10_000),

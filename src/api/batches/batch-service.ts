@@ -207,7 +207,7 @@ export class BatchService {
       await store.delete(damaged.map((chunk) => resultsKey(id, revision as string, chunk)));
     }
     return withRedis(async () => {
-      if (!(await batchStore.resume(id, restart, again))) {
+      if (!(await batchStore.resume(id, { restart, damaged: again }))) {
         throw new AppError(
           'batch_not_failed',
           `the batch is ${status}; only a failed batch, or one with damaged results, can be resumed`,
@@ -238,7 +238,13 @@ export class BatchService {
         const id = reserved ?? fresh;
         const existed = reserved !== undefined && (await batchStore.read(id)) !== undefined;
         // With a reserved id, too: the request that reserved it may have died before it created the batch.
-        const outcome = await batchStore.create(id, owner, spec, input.webhook, redisKey, limits);
+        const outcome = await batchStore.create(id, {
+          owner,
+          spec,
+          webhook: input.webhook,
+          reservation: redisKey,
+          limits,
+        });
         if (outcome === 'created') return { id, existed };
         // The batch under this idempotency key was removed meanwhile, and with it the reservation.
         if (outcome === 'unreserved') continue;

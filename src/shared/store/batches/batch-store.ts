@@ -53,6 +53,15 @@ export interface BatchStoreOptions {
   openTtlS: number;
 }
 
+export interface NewBatchRecord {
+  owner: string;
+  spec: BatchSpec;
+  webhook?: Webhook | undefined;
+  /** Key of the string whose last word reserves the id. */
+  reservation?: string | undefined;
+  limits?: BatchLimits;
+}
+
 /** How many batches an owner may have. */
 export interface BatchLimits {
   open: number;
@@ -61,6 +70,13 @@ export interface BatchLimits {
 }
 
 const UNLIMITED: BatchLimits = { open: Number.MAX_SAFE_INTEGER, kept: Number.MAX_SAFE_INTEGER };
+
+export interface ResumeOptions {
+  /** Start from the first chunk, with the weights that are served now. */
+  restart?: boolean;
+  /** Chunks with damaged results, whose blobs are deleted. */
+  damaged?: readonly { chunk: number; rows: number }[];
+}
 
 export class BatchStore {
   readonly chunks: ChunkStore;
@@ -83,17 +99,12 @@ export class BatchStore {
 
   /**
    * Creates a batch, unless one with this id exists.
-   * @param reservation key of the string whose last word reserves the id
    * @returns `unreserved` when the id is no longer reserved, because its batch was removed just now; `open` or `kept` when its
    *   owner has as many batches as `limits` permit
    */
   async create(
     id: string,
-    owner: string,
-    spec: BatchSpec,
-    webhook?: Webhook,
-    reservation?: string,
-    limits = UNLIMITED,
+    { owner, spec, webhook, reservation, limits = UNLIMITED }: NewBatchRecord,
   ): Promise<'created' | 'unreserved' | keyof BatchLimits> {
     const fields = {
       owner,
@@ -257,16 +268,10 @@ export class BatchStore {
   }
 
   /**
-   * Resumes a failed batch, or with `restart` starts it from its first chunk. Chunks with damaged results are done again, also of
-   * a batch that is completed.
-   * @param damaged those chunks, whose blobs are deleted
+   * Resumes a failed batch. Chunks with damaged results are done again, also of a batch that is completed.
    * @returns false when the batch has neither failed nor damaged results
    */
-  resume(
-    id: string,
-    restart: boolean,
-    damaged: readonly { chunk: number; rows: number }[] = [],
-  ): Promise<boolean> {
+  resume(id: string, { restart = false, damaged = [] }: ResumeOptions = {}): Promise<boolean> {
     return RESUME.run(
       this.#redis,
       {
