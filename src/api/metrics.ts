@@ -219,8 +219,8 @@ export class ApiMetrics {
     this.#texts.inc({ model, priority }, texts);
   }
 
-  waited(settled: boolean): void {
-    this.#waits.inc({ outcome: settled ? 'settled' : 'given_up' });
+  waited(outcome: 'settled' | 'given_up'): void {
+    this.#waits.inc({ outcome });
   }
 
   deliveryCanceled(): void {

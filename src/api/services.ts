@@ -72,7 +72,7 @@ export function createServices({
     records,
     channel: instanceChannel(prefix, randomBytes(6).toString('hex')),
     logger,
-    onEnd: (settled) => metrics.waited(settled),
+    onEnd: (outcome) => metrics.waited(outcome),
   });
   const reader = new JobReader({ redis, records, queues, backlog, catalog });
   const jobs = new JobService({ redis, prefix, withRedis, records, reader, queues, waiters });

@@ -1,7 +1,7 @@
 /**
  * Jobs after their submission: read, list, wait, cancel, expire. No HTTP in here.
  *
- * Every public method runs under one Redis deadline and throws AppErrors.
+ * Every public method but readAndSettle(), which others call, runs under one Redis deadline and throws AppErrors.
  */
 import type { Redis } from 'ioredis';
 import { parseJobId, shownId } from '../../shared/contract/ids.ts';

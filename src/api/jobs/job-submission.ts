@@ -125,12 +125,12 @@ export class JobSubmission {
 
   /** @param expectation of the caller that will wait; undefined: the caller will not */
   async #submit(owner: string, input: NewJob, expectation: Expectation | undefined): Promise<Submitted> {
-    const { catalog, config } = this.#deps;
+    const { catalog, config, waiters } = this.#deps;
     const model = await catalog.resolve(input.model);
     if (input.needsWorker && model.workers === 0)
       throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
     assertScores(input, model, config.MAX_SCORES_PER_JOB);
-    const payload = await this.#payload(owner, input, expectation !== undefined);
+    const payload = await this.#payload(owner, input, expectation && waiters.channel);
     const entry = { model, priority: input.priority ?? 'normal', payload };
     const { idempotencyKey, ...request } = input;
     return idempotencyKey === undefined
@@ -196,9 +196,9 @@ export class JobSubmission {
     return { job, replayed: false };
   }
 
-  /** @param notify whether this instance is to be told of the job's end */
-  async #payload(owner: string, input: NewJob, notify: boolean): Promise<NewPayload> {
-    const { redis, tracing, waiters } = this.#deps;
+  /** @param channel on which the job's end is announced to this instance; undefined: no caller waits */
+  async #payload(owner: string, input: NewJob, channel: string | undefined): Promise<NewPayload> {
+    const { redis, tracing } = this.#deps;
     const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
     const trace = tracing.current();
     return {
@@ -211,7 +211,7 @@ export class JobSubmission {
       ...(webhook === undefined ? {} : { webhook }),
       created_at: Date.now(),
       ...(expiresIn === undefined ? {} : { expires_at: (await redisTime(redis)) + expiresIn * 1000 }),
-      ...(notify ? { notify: waiters.channel } : {}),
+      ...(channel === undefined ? {} : { notify: channel }),
       ...(trace === undefined ? {} : { trace }),
     };
   }

@@ -43,8 +43,8 @@ export interface WaitersDeps {
   /** The channel of this instance. */
   channel: string;
   logger: Logger;
-  /** Called at the end of every wait; `settled`: with the job's outcome. */
-  onEnd?: (settled: boolean) => void;
+  /** Called at the end of every wait; `settled`: the job had ended. */
+  onEnd?: (outcome: 'settled' | 'given_up') => void;
 }
 
 export class Waiters {
@@ -112,7 +112,7 @@ export class Waiters {
    */
   async wait(id: string, options: WaitOptions): Promise<WaitOutcome> {
     const outcome = await this.#wait(id, options);
-    this.#deps.onEnd?.(outcome !== undefined);
+    this.#deps.onEnd?.(outcome === undefined ? 'given_up' : 'settled');
     return outcome;
   }
 
@@ -122,9 +122,9 @@ export class Waiters {
   ): Promise<WaitOutcome> {
     const { subscriber, records } = this.#deps;
     const expected = this.#expected.has(id);
-    const heard = this.#expected.get(id);
+    const announced = this.#expected.get(id);
     this.#expected.delete(id);
-    if (heard !== undefined) return heard;
+    if (announced !== undefined) return announced;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const jobChannel = records.doneChannel(id);
     const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), listensOn: undefined };
