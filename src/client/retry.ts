@@ -3,7 +3,7 @@ import { ApiError, ConnectionError, isTemporary } from './errors.ts';
 import { sleep } from './signals.ts';
 
 /** Why a request is being tried again. */
-export interface Trouble {
+export interface Retrying {
   reason: string;
   /** Unix ms of the first failure after the last success. */
   since: number;
@@ -16,7 +16,7 @@ export interface RetrierOptions {
   /** When to give up in any case, as performance.now(); default: never. */
   until?: number | undefined;
   /** Called on each failure, and with undefined on the first success after it. */
-  onTrouble?: (trouble: Trouble | undefined) => void;
+  onRetry?: (retrying: Retrying | undefined) => void;
 }
 
 /** Retries ended without success; `cause` is the last failure. */
@@ -32,7 +32,7 @@ const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
 /** Shared by all requests to one server, since they fail together. */
 export class Retrier {
   readonly #options: RetrierOptions;
-  #trouble: Trouble | undefined;
+  #retrying: Retrying | undefined;
   #reached = false;
 
   constructor(options: RetrierOptions) {
@@ -60,9 +60,9 @@ export class Retrier {
   /** Restarts the time limit. Called by attempts that make progress before they fail. */
   succeeded(): void {
     this.#reached = true;
-    if (!this.#trouble) return;
-    this.#trouble = undefined;
-    this.#options.onTrouble?.(undefined);
+    if (!this.#retrying) return;
+    this.#retrying = undefined;
+    this.#options.onRetry?.(undefined);
   }
 
   async #pause(error: unknown, signal: AbortSignal): Promise<void> {
@@ -70,12 +70,12 @@ export class Retrier {
     // A host name that never resolved is wrong; one that did will resolve again once the network is back.
     if (!this.#reached && error instanceof ConnectionError && error.code === 'ENOTFOUND') throw error;
 
-    const { retryTimeoutMs, until = Infinity, onTrouble } = this.#options;
-    this.#trouble = { reason: reasonOf(error), since: this.#trouble?.since ?? Date.now() };
-    const failingMs = Date.now() - this.#trouble.since;
+    const { retryTimeoutMs, until = Infinity, onRetry } = this.#options;
+    this.#retrying = { reason: reasonOf(error), since: this.#retrying?.since ?? Date.now() };
+    const failingMs = Date.now() - this.#retrying.since;
     const leftMs = Math.min(retryTimeoutMs - failingMs, until - performance.now());
-    if (leftMs <= 0) throw new GaveUpError(this.#trouble.reason, { cause: error });
-    onTrouble?.(this.#trouble);
+    if (leftMs <= 0) throw new GaveUpError(this.#retrying.reason, { cause: error });
+    onRetry?.(this.#retrying);
     const pauseMs = Math.max(backoffMs(failingMs), retryAfterMs(error));
     await sleep(Math.min(pauseMs, leftMs), signal);
   }

@@ -66,12 +66,12 @@ describe('a line', () => {
     ],
     [
       77,
-      { ...classifying, trouble: 'connection refused for 0:42; retrying' },
+      { ...classifying, delay: 'connection refused for 0:42; retrying' },
       'Classifying  38%  connection refused for 0:42; retrying',
     ],
     [
       37,
-      { ...classifying, trouble: 'connection refused for 0:42; retrying' },
+      { ...classifying, delay: 'connection refused for 0:42; retrying' },
       'Classifying  38%  connection refused…',
     ],
   ])('of %i columns: %j', (columns, progress, expected) => {

@@ -111,8 +111,8 @@ describe('retries', () => {
     ['503', json(503, { code: 'redis_unavailable' })],
     ['a proxy that has lost its server', () => new Response('<html>', { status: 502 })],
     ['a lost connection', unreachable],
-  ])('%s: the same request, under the same key', async (_, trouble) => {
-    const { sent, amulet } = client([trouble, json(202, JOB)]);
+  ])('%s: the same request, under the same key', async (_, failure) => {
+    const { sent, amulet } = client([failure, json(202, JOB)]);
     await amulet.submit('a');
     expect(sent).toHaveLength(2);
     const [first, second] = sent.map(({ headers }) => headers.get('idempotency-key'));

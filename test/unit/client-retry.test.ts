@@ -1,7 +1,7 @@
 /** Retrying in the client: how long it waits, what it reports, and when it gives up. On a clock that the tests move. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ApiError, ConnectionError } from '../../src/client/errors.ts';
-import { backoffMs, GaveUpError, Retrier, type Trouble } from '../../src/client/retry.ts';
+import { backoffMs, GaveUpError, Retrier, type Retrying } from '../../src/client/retry.ts';
 
 const NEVER = new AbortController().signal;
 const refused = new ConnectionError('ECONNREFUSED', 'connection refused');
@@ -85,24 +85,24 @@ describe('the pause', () => {
 
 describe('a failure', () => {
   function retrier() {
-    const troubles: (Trouble | undefined)[] = [];
+    const reported: (Retrying | undefined)[] = [];
     return {
-      troubles,
+      reported,
       retrier: new Retrier({
         retryTimeoutMs: 60_000,
         signal: NEVER,
-        onTrouble: (trouble) => troubles.push(trouble),
+        onRetry: (retrying) => reported.push(retrying),
       }),
     };
   }
 
   test('is reported with every failure, and once when it is over', async () => {
-    const { troubles, retrier: shared } = retrier();
+    const { reported, retrier: shared } = retrier();
     const since = Date.now();
     const { attempt } = attempts(refused, new ApiError(503, { title: 'Busy', detail: 'wait' }));
     expect(await settled(shared.run(attempt))).toMatchObject({ value: 'there' });
     await settled(shared.run(attempt));
-    expect(troubles).toEqual([
+    expect(reported).toEqual([
       { reason: 'connection refused', since },
       { reason: '503 Busy', since },
       undefined,
@@ -110,18 +110,18 @@ describe('a failure', () => {
   });
 
   test('is not reported while everything works', async () => {
-    const { troubles, retrier: shared } = retrier();
+    const { reported, retrier: shared } = retrier();
     await settled(shared.run(attempts().attempt));
-    expect(troubles).toEqual([]);
+    expect(reported).toEqual([]);
   });
 
   test('starts a new period after a success', async () => {
-    const { troubles, retrier: shared } = retrier();
+    const { reported, retrier: shared } = retrier();
     await settled(shared.run(attempts(refused).attempt));
     vi.advanceTimersByTime(5000);
     const since = Date.now();
     await settled(shared.run(attempts(refused).attempt));
-    expect(troubles[2]).toEqual({ reason: 'connection refused', since });
+    expect(reported[2]).toEqual({ reason: 'connection refused', since });
   });
 });
 

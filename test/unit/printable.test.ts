@@ -63,7 +63,7 @@ describe('what a server says, in the lines of the command', () => {
   test.each([true, false])('on a terminal: %s', (isTTY) => {
     const stream = Object.assign(new PassThrough(), { isTTY, columns: 400 });
     const reporter = createReporter(stream as unknown as NodeJS.WriteStream, false);
-    reporter.watch(() => ({ label: 'Uploading', unit: 'rows', done: 1, total: 2, trouble: EVIL }));
+    reporter.watch(() => ({ label: 'Uploading', unit: 'rows', done: 1, total: 2, delay: EVIL }));
     reporter.log(EVIL);
     reporter.warn(EVIL);
     reporter.unwatch();

@@ -90,7 +90,7 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
 /** @param seen the batch, and when it was read (Unix ms) */
 function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, output: Output): Progress {
   const { rows, status, problem, rows_per_second, eta_s } = batch;
-  const trouble =
+  const delay =
     retryText(run) ??
     (problem && `${problem.message} (${elapsedSince(Date.parse(problem.since))})`) ??
     idleReason(batch);
@@ -100,7 +100,7 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
     done: rows.finished,
     total: rows.total,
     failed: rows.failed,
-    trouble: trouble ?? undefined,
+    delay: delay ?? undefined,
   };
   if (status === 'completed') return { ...progress, label: 'Downloading', done: output.rows };
   return {

@@ -1,6 +1,6 @@
 /** State and dependencies that all steps of a run share. */
 import type { BatchClient } from '../../client/batches.ts';
-import type { Retrier, Trouble } from '../../client/retry.ts';
+import type { Retrier, Retrying } from '../../client/retry.ts';
 import type { BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import type { Reporter } from '../terminal/reporter.ts';
@@ -17,7 +17,7 @@ export interface Run {
   /** Aborted with an Interrupted when the command must end at once. */
   readonly signal: AbortSignal;
   /** The reason why requests to the server are being retried now. */
-  trouble: Trouble | undefined;
+  retrying: Retrying | undefined;
   /** Set once a batch exists. */
   state: BackfillState | undefined;
   /** URL of an unwanted batch that could not be canceled. */
@@ -27,6 +27,6 @@ export interface Run {
 }
 
 /** Text that the progress line shows in place of figures while requests are retried. */
-export function retryText({ trouble, url }: Run): string | undefined {
-  return trouble && `${url.host}: ${trouble.reason} for ${elapsedSince(trouble.since)}; retrying`;
+export function retryText({ retrying, url }: Run): string | undefined {
+  return retrying && `${url.host}: ${retrying.reason} for ${elapsedSince(retrying.since)}; retrying`;
 }

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
-import { GaveUpError, Retrier, type Trouble } from '../../client/retry.ts';
+import { GaveUpError, Retrier, type Retrying } from '../../client/retry.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
 import { NotOnnx, readOnnxGraph } from '../../shared/onnx/graph.ts';
 import { hubAccess } from '../credentials.ts';
@@ -48,9 +48,9 @@ async function pullInto(
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  let trouble: Trouble | undefined;
+  let retrying: Retrying | undefined;
   const { retryTimeoutMs } = command;
-  const retrier = new Retrier({ retryTimeoutMs, signal, onTrouble: (now) => (trouble = now) });
+  const retrier = new Retrier({ retryTimeoutMs, signal, onRetry: (now) => (retrying = now) });
   const repository = await retrier.run(() => hub.read(command.id, command.revision));
   const { model, files } = chooseFiles(command.id, repository.files, command.file);
 
@@ -85,7 +85,7 @@ async function pullInto(
       total,
       rate: perSecond,
       etaS: perSecond ? (total - done()) / perSecond : undefined,
-      trouble: trouble && `${trouble.reason} for ${elapsedSince(trouble.since)}; retrying`,
+      delay: retrying && `${retrying.reason} for ${elapsedSince(retrying.since)}; retrying`,
     };
   });
   let atStart: number | undefined;

@@ -15,7 +15,7 @@ export interface Progress {
   /** Rows that carry errors. */
   failed?: number | undefined;
   /** The reason for a delay, shown in place of the figures. */
-  trouble?: string | undefined;
+  delay?: string | undefined;
 }
 
 const MIN_BAR = 8;
@@ -32,11 +32,11 @@ export interface BarStyle {
  * @param style draws a bar; undefined for none
  */
 export function progressLine(progress: Progress, columns: number, style?: BarStyle): string {
-  const { label, total, done, trouble } = progress;
+  const { label, total, done, delay } = progress;
   const fraction = total === undefined ? undefined : total === 0 ? 1 : Math.min(1, done / total);
   const percent = fraction === undefined ? '' : ` ${`${Math.floor(fraction * 100)}%`.padStart(4)}`;
   const start = label.padEnd(LABEL_WIDTH);
-  if (trouble !== undefined) return shorten(`${start}${percent}  ${printable(trouble)}`, columns);
+  if (delay !== undefined) return shorten(`${start}${percent}  ${printable(delay)}`, columns);
 
   let left = columns - start.length - percent.length;
   const segments = figures(progress);
