@@ -17,7 +17,7 @@ TRIES = 6
 
 
 def call(method, path, body=None, **headers):
-    """One request, tried again while the server is away (503), full (429) or not reachable. Returns the open answer."""
+    """Sends a request; retries while the server is unavailable (503), full (429) or unreachable. Returns the open response."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     if KEY:
         headers["Authorization"] = f"Bearer {KEY}"
@@ -41,8 +41,8 @@ def call_json(method, path, value=None, **headers):
         return json.load(answer)
 
 
-# Submit a job: one text, or up to 256. It is on disk when this returns. The key makes the repeats of call() safe: whatever
-# happens to an answer on its way, there is one job.
+# Submit a job of up to 256 texts. It is on disk when this returns. The key makes the retries of call() safe: a lost response
+# does not make a second job.
 job = call_json(
     "POST",
     "/v1/jobs",
@@ -50,7 +50,7 @@ job = call_json(
     Idempotency_Key=str(uuid.uuid4()),
 )
 
-# Wait for it: the server holds each answer until the job has ended, 25 seconds at most.
+# Wait for it: the server holds each response until the job has ended, 25 seconds at most.
 while job["status"] in ("queued", "processing"):
     job = call_json("GET", job["urls"]["self"] + "?wait=25")
 print(job["status"])
@@ -58,8 +58,8 @@ for result in job["results"] or []:
     # The model may fail on one text; the others have their labels.
     print(result.get("id"), result["label"] if "label" in result else result["error"]["code"])
 
-# A batch: any number of texts, as JSON Lines, CSV or plain lines, gzipped or not. A large file is given as it is, opened
-# with open("reviews.jsonl", "rb"), with a Content-Length; to be resumable, in parts: docs/bulk.md.
+# A batch: any number of texts, as JSON Lines, CSV or plain lines, gzipped or not. Pass a large file as
+# open("reviews.jsonl", "rb") with a Content-Length; for a resumable upload send parts: docs/bulk.md.
 lines = "".join(
     json.dumps({"id": i, "text": "dull and overlong" if i % 3 == 0 else "a joy to watch"}) + "\n"
     for i in range(1, 1001)
@@ -73,7 +73,7 @@ with call(
 ) as answer:
     batch = json.load(answer)
 
-# Its results, in order, as they are finished. When the answer breaks off, ask for what is behind the last line.
+# Its results, in order, as they are finished. If the response breaks off, request the rows after the last line.
 counts, last = {}, 0
 while True:
     whole = False
@@ -102,11 +102,11 @@ while True:
     time.sleep(1)
 print(batch["status"], dict(sorted(counts.items())))
 
-# What goes wrong has a code.
+# Errors have a code.
 try:
     call_json("POST", "/v1/jobs", {"text": " "})
 except HTTPError as error:
     problem = json.load(error)
     print(error.code, problem["code"], problem["errors"][0]["message"])
 
-# To be told instead of asking: docs/webhooks.md has a receiver in Python.
+# For notifications instead of polling: docs/webhooks.md has a receiver in Python.

@@ -9,11 +9,11 @@ const amulet = new AmuletClient({
   apiKey: process.env.AMULET_API_KEY,
 });
 
-// One text, and its answer. Requests that fail for a reason that passes are tried again, without making a second job.
+// One text and its labels. Requests that fail for a temporary reason are retried, without making a second job.
 const { label, score } = await amulet.classify('utterly charming');
 console.log(`${label} ${score.toFixed(3)}`);
 
-// Several texts are one job. It is on disk when submit() resolves: this program may end, and another wait for the id.
+// Several texts make one job. It is on disk when submit() resolves: another program may wait for its id.
 const job = await amulet.submit(['a stirring re-imagining', { id: 'r2', text: 'a tedious mess' }], {
   top_k: null, // all labels
   metadata: { source: 'example' },
@@ -33,14 +33,14 @@ function* reviews() {
 }
 const batch = await amulet.batch(reviews());
 const counts = new Map<string, number>();
-// The rows come in order, as they are finished; a connection that is cut does not matter.
+// Rows arrive in order, as they are finished, even over broken connections.
 for await (const row of batch.results()) {
   const outcome = 'error' in row ? row.error.code : row.label;
   counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
 }
 console.log(Object.fromEntries(counts));
 
-// What goes wrong has a code.
+// Errors have a code.
 try {
   await amulet.classify(' ');
 } catch (error) {
@@ -49,4 +49,4 @@ try {
   else throw error;
 }
 
-// To be told instead of asking, see docs/webhooks.md: submit(…, { webhook: { url } }), and verifyWebhook() in the receiver.
+// For notifications instead of polling, see docs/webhooks.md: submit(…, { webhook: { url } }), and verifyWebhook() in the receiver.
