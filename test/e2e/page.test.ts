@@ -321,7 +321,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
     test('asks for a key, keeps it in this tab only, shows it nowhere, and forgets it', async () => {
       const page = await pages.open(locked.url);
       await enter(page, newKey());
-      await seen(page, 'This key is not known here.');
+      await seen(page, 'This API key is not known here.');
       await enter(page, keys.alice);
       await page.locator('#stat-workers', { hasText: /[1-9]/ }).waitFor();
       await classify(page, 'fine');

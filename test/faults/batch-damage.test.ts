@@ -60,7 +60,7 @@ async function resultsFile(id: string, chunk: number): Promise<string> {
   return path.join(calls.folder(id), 'results', revision!, `${chunk}`);
 }
 
-/** What a disk, or a person, can do to a file. */
+/** Kinds of damage to a file. */
 const damage = {
   'is cut inside a line': (file) => truncateSync(file, readFileSync(file).length - 20),
   'is cut between two lines': (file) => {
@@ -136,7 +136,7 @@ describe('results of a chunk', () => {
     damage['has another label, of the same length'](await resultsFile(id, DAMAGED));
     const after = lineIn(DAMAGED);
     expect(await calls.results(id, `?after=${after}`)).toEqual({ end: 'broken', text: '' });
-    // What lies behind it is whole.
+    // The chunks after it are intact.
     const behind = lineIn(DAMAGED + 1) - 1;
     expect(await calls.results(id, `?after=${behind + 1}`)).toMatchObject({ end: 'clean' });
   });

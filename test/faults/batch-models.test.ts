@@ -148,7 +148,7 @@ describe('a worker inside the test process', () => {
   let pool: EnginePool;
   let consumer: BulkConsumer;
   let inside: Inside;
-  /** What happens before and after a worker looks at a batch, before it acts on what it saw. */
+  /** Hooks that run before and after the worker reads the state of a batch. */
   let beforeStart = (_id: string): Promise<unknown> => Promise.resolve();
   let afterStart = beforeStart;
   const connections: Redis[] = [];

@@ -102,7 +102,7 @@ describe('parallel uploads', () => {
   test('to several instances never exceed MAX_STORED_BYTES', async () => {
     const ids = await Promise.all(Array.from({ length: 10 }, () => calls.open()));
     const uploads = ids.map((id, i) => new HeldUpload(urls[i % 2]!, id, 1));
-    // 12 MB in all, in turn, so that they all get some of the room.
+    // 12 MB in all, in turn, so that each upload gets a part of the quota.
     for (let sent = 0; sent < 1_200_000; sent += 50_000) {
       for (const upload of uploads) upload.send(50_000);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -133,7 +133,7 @@ describe('parallel uploads', () => {
     for (const { status, code } of answers.filter((answer) => answer.status !== 201))
       expect([status, code]).toEqual([429, 'quota_reached']);
     await nothingReserved();
-    // What does not fit for certain is no matter of time.
+    // A part that never fits gets 413, because waiting would not help.
     const rest = await calls.putPart<Problem>(id, 4, records(BATCH - stored * 600_000 + 100));
     expect([rest.status, rest.body.code]).toEqual([413, 'body_too_large']);
     expect((await calls.putPart(id, 4, records(BATCH - stored * 600_000))).status).toBe(201);

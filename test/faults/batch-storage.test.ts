@@ -143,7 +143,7 @@ describe('quotas', () => {
     const id = await calls.open();
     expect((await calls.putPart(id, 1, streamed(records(60_000)))).status).toBe(201);
     expectProblem(await calls.putPart(id, 2, streamed(records(60_000))), [413, 'body_too_large']);
-    // What is there already may be sent again, although there would be no room for another such part.
+    // A stored part may be repeated, although there is no room for another one of its size.
     expect((await calls.putPart(id, 1, records(60_000))).status).toBe(200);
     expect((await calls.putPart(id, 2, records(40_000))).status).toBe(201);
     expect((await calls.get(id)).body.input.bytes).toBe(100_000);
@@ -205,7 +205,7 @@ test('expiry: an open batch loses its data when no part is uploaded, any other b
     expect(gone.body.code).toBe('batch_not_found');
     await eventually(() => Promise.resolve(existsSync(calls.folder(id)) ? undefined : true));
   }
-  // What is to be worked on does not expire, however long nobody works on it.
+  // A queued batch does not expire, however long it waits for a worker.
   expect((await calls.get(queued)).body).toMatchObject({ status: 'queued', expires_at: null });
   expect(batchFolders()).toEqual([queued]);
   expect(await inside.store.reservations.storedBytes()).toBe(1000);
@@ -236,7 +236,7 @@ describe('a full Redis', () => {
   let full: OwnRedis;
   beforeAll(async () => {
     full = await OwnRedis.start();
-    // What happens when it is full all the same: the API would refuse new work before.
+    // Without admission control, which would refuse new work before Redis is full.
     await use({ env: { ...DISTURBED, MAX_REDIS_MEMORY_PERCENT: '0' } }, full.url);
   });
   afterAll(async () => {
@@ -252,11 +252,11 @@ describe('a full Redis', () => {
     await inside.redis.config('SET', 'maxmemory', '1');
     expectProblem(await calls.call('/v1/batches?open=true', { method: 'POST' }), [503, 'redis_full']);
     expectProblem(await calls.post(input.body), [503, 'redis_full']);
-    // That its parts are known to be all makes room.
+    // Completing a batch frees memory: it deletes the list of parts.
     expect((await calls.complete(ready, [{ number: 1 }])).status).toBe(202);
     expectProblem(await calls.putPart(empty, 1, input.body), [503, 'redis_full']);
     expect(existsSync(path.join(calls.folder(empty), 'parts'))).toBe(false);
-    // What can be read is, and what makes room is done.
+    // Reading works, and so does removal, which frees memory.
     expect((await calls.get(running)).body.status).toBe('processing');
     expect((await calls.delete(unwanted)).status).toBe(200);
     expect((await calls.delete(unwanted)).status).toBe(204);

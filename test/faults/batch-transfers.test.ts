@@ -165,7 +165,7 @@ describe('a refusal while the client is still sending', () => {
       let sent = 0;
       async function* endless() {
         const piece = Buffer.from(LINE.repeat(2000));
-        // A gigabyte, should nobody stop it.
+        // A gigabyte, unless the server stops it.
         for (; sent < 1000 * MB; sent += piece.length) {
           yield piece;
           await new Promise(setImmediate);
@@ -214,7 +214,7 @@ describe('a refusal while the client is still sending', () => {
   });
 });
 
-/** What came is right, and it can be seen that more would have come. */
+/** Expects correct results up to a break that the client notices. */
 function expectBroken({ end, text }: { end: string; text: string }, atLeast = 1): void {
   expect(end).toBe('broken');
   expect(text.length).toBeGreaterThanOrEqual(atLeast);
@@ -267,7 +267,7 @@ describe('results', () => {
       const size = 256 * MB;
       const results = path.join(calls.folder(id), 'results', model.revision!, '0');
       truncateSync(results, size);
-      // What was stored, so that it is sent; it is read once before, to be compared.
+      // With its checksum recorded, so that the file passes the comparison and is sent.
       const inside = new Inside(stack);
       await inside.recordChecksum(id, readFileSync(results));
       inside.close();

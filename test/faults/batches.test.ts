@@ -47,14 +47,14 @@ afterAll(async () => {
 });
 beforeEach(() => tellOnFailure(() => stack, `FAULT_SEED=${seed}`));
 
-/** What a beginning of the input has to give. */
+/** The expected results of the first rows of the input. */
 const resultsOf = ({ rows }: Archive) =>
   undisturbed
     .split(/(?<=\n)/)
     .slice(0, rows)
     .join('');
 
-/** Calls until there is an answer, and one that says more than that it cannot be done just now. */
+/** Repeats a call until it gets a response with a status below 500. */
 const acknowledged = <T extends { status: number }>(call: () => Promise<T>) =>
   eventually(async () => {
     const answer = await call().catch(() => undefined);
@@ -92,7 +92,7 @@ test('workers are killed at random moments: the same bytes, nothing counted twic
   await expectUndisturbed(calls, inside, id, input, undisturbed);
 });
 
-/** What a worker says about its model processes. */
+/** The model processes that a worker reports. */
 async function modelsOf(worker: Process): Promise<{ model_pids: number[]; model_restarts: number }> {
   const answer = await fetch(`${await stack.healthUrl(worker)}/health/live`);
   return (await answer.json()) as { model_pids: number[]; model_restarts: number };
@@ -236,7 +236,7 @@ test('Redis is killed and restarted with its data: the same bytes', async () => 
 });
 
 test('SIGTERM: a worker finishes its chunks or returns them at once, and another one continues', async () => {
-  // A lock that nobody gave back would outlast this test.
+  // An unreleased lock would outlast this test.
   const patient = await Stack.start({
     redisUrl: redis.url,
     env: { BULK_CHUNK_BYTES: '10000', LOCK_DURATION_MS: '600000' },

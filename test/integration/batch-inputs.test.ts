@@ -1,4 +1,4 @@
-/** What a worker keeps of the inputs of batches: read once, and bounded. */
+/** The manifests and indexes of batches that a worker caches: each is read once, and their number is bounded. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

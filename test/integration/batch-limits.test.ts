@@ -179,7 +179,7 @@ describe('limits of one API key', () => {
     const refused = await calls.putPart<Batch & Problem>(second, 2, '{"text":"a"}\n');
     expect(refusal(refused)).toMatch(/^the open batches of a key may have at most 5 parts together; /);
     expect(await inside.bytes(second)).toBe(bytes);
-    // What is there may be sent again; what is completed makes room.
+    // A stored part may be repeated; a completed batch no longer counts.
     expect((await calls.putPart(first, 4, '{"text":"a"}\n')).status).toBe(200);
     const parts = [1, 2, 3, 4].map((number) => ({ number }));
     expect((await calls.complete(first, parts)).status).toBe(202);
@@ -284,7 +284,7 @@ describe('chunks of a batch', () => {
     expect(answers[refused]!.body).toMatchObject({ code: 'body_too_large', detail });
     const winner = refused === 0 ? 2 : 1;
     expect(stored(id).map((name) => Number(name.split('-', 1)[0]))).toEqual([winner, winner]);
-    // What is there counts once, however often it is sent.
+    // A repeated part counts once.
     expect((await calls.putPart(id, winner, RECORD.repeat(3))).status).toBe(200);
     expect((await calls.putPart(id, 3, RECORD)).status).toBe(201);
     expect((await calls.putPart(id, 4, RECORD)).status).toBe(413);

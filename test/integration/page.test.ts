@@ -29,7 +29,7 @@ describe('the page of an API with keys', () => {
     expect(policy.join()).not.toContain('unsafe');
     const html = await response.text();
     expect(html).toContain('<html lang="en">');
-    // What the policy would refuse.
+    // Nothing that the policy would refuse.
     expect(html).not.toMatch(
       /<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=|(?:src|href)="(?:https?:)?\/\//,
     );
@@ -49,7 +49,7 @@ describe('the page of an API with keys', () => {
       const source = await response.text();
       expect(source).not.toMatch(/^(?:import type|interface|export interface) /m);
       for (const [, next] of source.matchAll(/^(?:import|export) [^;]*?from '([^']+)'/gm)) {
-        // What is elsewhere can give its types, and nothing else.
+        // From other folders, only types are imported, which are stripped.
         expect([name, next]).toEqual([name, expect.stringMatching(/^\.\/[a-z-]+\.ts$/)]);
         await visit(next!.slice(2));
       }

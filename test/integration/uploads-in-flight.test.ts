@@ -25,7 +25,7 @@ afterAll(() => stack.stop());
 
 const LINE = '{"text":"utterly charming"}\n';
 
-/** An upload that has begun and does not end. */
+/** Starts an upload that does not end. */
 function begin(): RawConnection {
   return openConnection(
     stack.url,
