@@ -20,7 +20,7 @@ function words(command: string): string[] {
 }
 
 describe('a command line', () => {
-  const curl = new Curl('http://host:3000/', false);
+  const curl = new Curl('http://host:3000/', { needsKey: false });
 
   test('passes every text through the shell unchanged', () => {
     // A shell starts for each of them. No process can be given a NUL.
@@ -36,7 +36,7 @@ describe('a command line', () => {
   });
 
   test('reads the key from the environment', () => {
-    const line = new Curl('http://host', true).read('/v1/jobs/1?wait=30');
+    const line = new Curl('http://host', { needsKey: true }).read('/v1/jobs/1?wait=30');
     expect(line).toBe(`curl -s 'http://host/v1/jobs/1?wait=30' -H "Authorization: Bearer $AMULET_API_KEY"`);
     expect(words(line).at(-1)).toBe('Authorization: Bearer amk_secret');
   });

@@ -90,7 +90,7 @@ export class BatchQueue {
     if (revision === undefined) return false;
     const { registry, redis, config } = this.#deps;
     const seen = await registry.lastSeen(model, revision);
-    // A live worker announces itself only every so often.
+    // A live worker renews its registration only from time to time.
     const graceMs = Math.max(config.REVISION_GRACE_S * 1000, LIFETIME_MS);
     if (seen !== undefined && (await redisTime(redis)) - seen < graceMs) return false;
     const models = await registry.list();

@@ -1,6 +1,6 @@
 /**
  * The life of a batch as callers see it: create, upload, complete, read, list, cancel, resume. No HTTP in here; batch-results.ts
- * reads the results, maintenance.ts does what no caller asks for.
+ * reads the results, and maintenance.ts does the periodic work.
  */
 import type { Redis } from 'ioredis';
 import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
@@ -190,24 +190,24 @@ export class BatchService {
   }
 
   /**
-   * Resumes a failed batch; with `restart`, from the first chunk. Chunks with damaged results are processed again, also those of
+   * Resumes a failed batch, or with `restart` starts it from its first chunk. Chunks with damaged results are processed again, also those of
    * a completed or processing batch.
    */
-  async resume(owner: string, id: string, restart: boolean): Promise<Batch> {
+  async resume(owner: string, id: string, { restart }: { restart: boolean }): Promise<Batch> {
     const { withRedis, batchStore, blobs, queue } = this.#deps;
     const record = await this.read(owner, id);
     const { status, revision } = record;
-    const damaged = status === 'canceled' || revision === undefined ? [] : (record.damaged ?? []);
-    const again: { chunk: number; rows: number }[] = [];
-    if (damaged.length > 0) {
+    const damagedChunks = status === 'canceled' || revision === undefined ? [] : (record.damaged ?? []);
+    const damaged: { chunk: number; rows: number }[] = [];
+    if (damagedChunks.length > 0) {
       const store = await blobs();
-      for (const chunk of damaged)
-        again.push({ chunk, rows: (await findChunk(store, id, record, chunk)).rows });
+      for (const chunk of damagedChunks)
+        damaged.push({ chunk, rows: (await findChunk(store, id, record, chunk)).rows });
       // Before the chunks are queued, because a worker keeps results that it finds.
-      await store.delete(damaged.map((chunk) => resultsKey(id, revision as string, chunk)));
+      await store.delete(damagedChunks.map((chunk) => resultsKey(id, revision as string, chunk)));
     }
     return withRedis(async () => {
-      if (!(await batchStore.resume(id, { restart, damaged: again }))) {
+      if (!(await batchStore.resume(id, { restart, damaged }))) {
         throw new AppError(
           'batch_not_failed',
           `the batch is ${status}; only a failed batch, or one with damaged results, can be resumed`,

@@ -156,7 +156,7 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
   });
   app.openapi(resume, async (c) => {
     const restart = c.req.valid('query').restart === 'true';
-    return c.json(await batches.resume(c.get('owner'), c.req.valid('param').id, restart), 202);
+    return c.json(await batches.resume(c.get('owner'), c.req.valid('param').id, { restart }), 202);
   });
 
   const cancel = createRoute({

@@ -265,7 +265,7 @@ export class BatchPanel {
   }
 
   #commands(): Curl {
-    return new Curl(urlOf('/'), this.#api.hasKey);
+    return new Curl(urlOf('/'), { needsKey: this.#api.hasKey });
   }
 
   #showCurl(commands: string[]): void {

@@ -4,15 +4,15 @@ import type { BatchInput } from './batch-input.ts';
 
 export class Curl {
   readonly #base: string;
-  readonly #key: boolean;
+  readonly #needsKey: boolean;
 
   /**
    * @param base URL of the API
-   * @param key whether the API requires a key: the command reads it from the environment, so that no screen or history shows it
+   * @param needsKey whether the API requires a key: the command reads it from the environment, so that no screen or history shows it
    */
-  constructor(base: string, key: boolean) {
+  constructor(base: string, { needsKey }: { needsKey: boolean }) {
     this.#base = base.replace(/\/$/, '');
-    this.#key = key;
+    this.#needsKey = needsKey;
   }
 
   createJob(body: object): string {
@@ -41,7 +41,7 @@ export class Curl {
   }
 
   #line(path: string, ...words: string[]): string {
-    const key = this.#key ? ['-H "Authorization: Bearer $AMULET_API_KEY"'] : [];
+    const key = this.#needsKey ? ['-H "Authorization: Bearer $AMULET_API_KEY"'] : [];
     return ['curl -s', shellWord(this.#base + path), ...key, ...words.map(shellWord)].join(' ');
   }
 }

@@ -65,7 +65,7 @@ export class JobPanel {
     this.#submit.setAttribute('aria-busy', 'true');
     try {
       const job = await this.#submitJob(body, signal);
-      const curl = new Curl(urlOf('/'), this.#api.hasKey);
+      const curl = new Curl(urlOf('/'), { needsKey: this.#api.hasKey });
       showCommands(this.#curl, [curl.createJob(body), curl.read(`${job.urls.self}?wait=30`)]);
       await this.#follow(job, signal);
     } catch (error) {
