@@ -5,7 +5,7 @@ import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/api/batches.ts';
-import { whatIsLeft } from '../support/redis/invariants.ts';
+import { nothingLeft } from '../support/redis/invariants.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
 import { RedisCluster } from '../support/redis/redis-cluster.ts';
 import type { OwnRedis } from '../support/redis/redis.ts';
@@ -96,7 +96,7 @@ async function expectSucceeded(ids: string[], owner: OwnRedis): Promise<void> {
       return status === UNAVAILABLE ? undefined : true;
     });
   }
-  await eventually(async () => ((await whatIsLeft(owner.url, PREFIX)).length === 0 ? true : undefined));
+  await nothingLeft(owner.url, PREFIX);
   const told = new Set(receiver.received.map(({ body }) => (JSON.parse(body) as { data: Job }).data.id));
   expect(ids.filter((id) => !told.has(id))).toEqual([]);
 }

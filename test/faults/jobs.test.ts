@@ -14,7 +14,7 @@ import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { Consumer } from '../../src/worker/inference/consumer.ts';
 import { fragileModel } from '../support/models/fragile-model.ts';
-import { whatIsLeft } from '../support/redis/invariants.ts';
+import { nothingLeft } from '../support/redis/invariants.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
 import { eventually, Stack, type Process } from '../support/processes/stack.ts';
@@ -70,16 +70,6 @@ const finished = (id: string) =>
     const { status, body } = await stack.get<Job>(`/v1/jobs/${id}?wait=30`);
     return status === 200 && body.finished_at !== null ? body : undefined;
   });
-const busy = (worker: Process) =>
-  eventually(async () => {
-    const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
-    return ((await health.json()) as { jobs_in_hand: number }).jobs_in_hand > 0 ? true : undefined;
-  });
-const idle = (worker: Process) =>
-  eventually(async () => {
-    const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
-    return ((await health.json()) as { jobs_in_hand: number }).jobs_in_hand === 0 ? true : undefined;
-  });
 
 /** Every job has succeeded with all its rows, and reads the same twice; nothing is left of the work on it. */
 async function expectAllSucceeded(ids: string[]): Promise<Job[]> {
@@ -89,7 +79,7 @@ async function expectAllSucceeded(ids: string[]): Promise<Job[]> {
     expect(job).toMatchObject({ id, status: 'succeeded', failed_texts: 0 });
     jobs.push(job);
   }
-  await eventually(async () => ((await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined));
+  await nothingLeft(redisUrl, stack.prefix);
   for (const job of jobs) expect(await read(job.id)).toEqual(job);
   return jobs;
 }
@@ -100,7 +90,7 @@ describe('a worker is killed', () => {
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
     for (let i = 0; i < 2; i++) {
       const worker = stack.workers[i]!;
-      await busy(worker);
+      await stack.busy(worker);
       await worker.end('SIGKILL');
       await addWorker();
     }
@@ -140,12 +130,12 @@ describe('a worker is away for longer than its lock lasts', () => {
     await start(1);
     const [frozen] = stack.workers as [Process];
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
-    await busy(frozen);
+    await stack.busy(frozen);
     frozen.child.kill('SIGSTOP');
     await addWorker();
     const jobs = await expectAllSucceeded(ids);
     frozen.child.kill('SIGCONT');
-    await idle(frozen);
+    await stack.idle(frozen);
     for (const job of jobs) expect(await read(job.id)).toEqual(job);
     // It is as good as before.
     await stack.workers[1]!.end();
@@ -156,7 +146,7 @@ describe('a worker is away for longer than its lock lasts', () => {
     await start(0);
     const cutOff = await addWorker({ REDIS_URL: proxy.url });
     const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
-    await busy(cutOff);
+    await stack.busy(cutOff);
     proxy.blackHole();
     await addWorker();
     const jobs = await expectAllSucceeded(ids);
@@ -238,9 +228,7 @@ describe('a text that crashes the model every time', () => {
       // Nobody took a job away from a worker whose model was being started again.
       expect(pool.restarts).toBeGreaterThanOrEqual(2);
       expect(consumer.jobsInFlight).toBe(0);
-      await eventually(async () =>
-        (await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined,
-      );
+      await nothingLeft(redisUrl, stack.prefix);
     } finally {
       await consumer.drain();
       subscriber.disconnect();
@@ -253,9 +241,8 @@ test('a native crash of the model process in the middle of a batch loses no row'
   await start(1);
   const [worker] = stack.workers as [Process];
   const ids = await Promise.all(TWENTY.map(async (body) => (await submit(body)).id));
-  await busy(worker);
-  const health = await fetch(`${await stack.healthUrl(worker)}/health/live`);
-  const { model_pids: pids } = (await health.json()) as { model_pids: number[] };
+  await stack.busy(worker);
+  const { model_pids: pids } = await stack.workerHealth(worker);
   for (const pid of pids) process.kill(pid, 'SIGSEGV');
   await expectAllSucceeded(ids);
   expect(worker.running).toBe(true);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { whatIsLeft } from '../support/redis/invariants.ts';
+import { nothingLeft } from '../support/redis/invariants.ts';
 import { cannotLosePower, MortalRedis } from '../support/redis/power-failure.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
 import { eventually, Stack } from '../support/processes/stack.ts';
@@ -55,7 +55,7 @@ async function expectFinished(ids: string[], redisUrl: string): Promise<void> {
       return body.status === 'succeeded' ? true : undefined;
     });
   }
-  await eventually(async () => ((await whatIsLeft(redisUrl, stack.prefix)).length === 0 ? true : undefined));
+  await nothingLeft(redisUrl, stack.prefix);
 }
 
 /** @returns what was acknowledged when the system had every byte: while an fsync runs, Redis keeps new ones to itself */

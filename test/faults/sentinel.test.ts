@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
-import { whatIsLeft } from '../support/redis/invariants.ts';
+import { nothingLeft } from '../support/redis/invariants.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
 import type { OwnRedis } from '../support/redis/redis.ts';
@@ -116,9 +116,7 @@ async function expectSucceeded(ids: Iterable<string>): Promise<void> {
       }),
     );
   }
-  await eventually(async () =>
-    (await whatIsLeft(group.urlOf(group.replica), stack.prefix)).length === 0 ? true : undefined,
-  );
+  await nothingLeft(group.urlOf(group.replica), stack.prefix);
   const told = new Set(receiver.received.map(({ body }) => (JSON.parse(body) as { data: Job }).data.id));
   for (const job of jobs) {
     expect(job).toMatchObject({ status: 'succeeded', failed_texts: 0 });

@@ -22,22 +22,12 @@ afterEach(async () => {
 
 const submit = async (body: unknown) => (await stack.post<Job>('/v1/jobs', body)).body.id;
 const finished = async (id: string) => (await stack.get<Job>(`/v1/jobs/${id}?wait=60`)).body;
-interface WorkerHealth {
-  status: string;
-  jobs_in_hand: number;
-  model_pids: number[];
-  model_restarts: number;
-}
-const health = async (worker: Process) =>
-  (await (await fetch(`${await stack.healthUrl(worker)}/health/live`)).json()) as WorkerHealth;
-const busy = (worker: Process) =>
-  eventually(async () => ((await health(worker)).jobs_in_hand > 0 ? true : undefined));
 
 test('/health/live answers while the model works', async () => {
   const id = await submit({ texts: Array.from({ length: 20 }, () => longText(2000)) });
   const [worker] = stack.workers as [Process];
-  await busy(worker);
-  const during = await health(worker);
+  await stack.busy(worker);
+  const during = await stack.workerHealth(worker);
   expect(during).toMatchObject({ status: 'live', jobs_in_hand: 1 });
   expect((await finished(id)).failed_texts).toBe(0);
 });
@@ -66,7 +56,7 @@ test('SIGTERM drains: jobs in flight are finished, then the process ends with st
   const ids = await Promise.all(
     Array.from({ length: 5 }, () => submit({ texts: Array.from({ length: 8 }, () => longText(1500)) })),
   );
-  await busy(worker);
+  await stack.busy(worker);
   expect(await worker.end('SIGTERM')).toBe(0);
   const states = await Promise.all(
     ids.map(async (id) => (await stack.get<Job>(`/v1/jobs/${id}`)).body.status),
@@ -92,7 +82,7 @@ test('SIGTERM before the worker is ready ends it at once, also as process 1', as
 test('a second signal ends the worker at once', async () => {
   const [worker] = stack.workers as [Process];
   await submit({ texts: Array.from({ length: 256 }, () => longText(4000)) });
-  await busy(worker);
+  await stack.busy(worker);
   // Repeats within half a second are the same key press.
   while (worker.running) {
     worker.child.kill('SIGTERM');
@@ -104,7 +94,7 @@ test('a second signal ends the worker at once', async () => {
 test('kill -9 in the middle of work: another worker takes the job over', async () => {
   const [worker] = stack.workers as [Process];
   const id = await submit({ texts: Array.from({ length: 16 }, () => longText(2000)) });
-  await busy(worker);
+  await stack.busy(worker);
   await worker.end('SIGKILL');
   // Its model process goes with it, quietly: the output below is shared by both.
   await new Promise((resolve) =>
@@ -120,10 +110,10 @@ test('kill -9 in the middle of work: another worker takes the job over', async (
 test('the model process is killed in the middle of a batch: it restarts and no job fails', async () => {
   const [worker] = stack.workers as [Process];
   const id = await submit({ texts: Array.from({ length: 16 }, () => longText(2000)) });
-  await busy(worker);
-  process.kill((await health(worker)).model_pids[0]!, 'SIGKILL');
+  await stack.busy(worker);
+  process.kill((await stack.workerHealth(worker)).model_pids[0]!, 'SIGKILL');
   expect(await finished(id)).toMatchObject({ status: 'succeeded', failed_texts: 0 });
-  expect((await health(worker)).model_restarts).toBe(1);
+  expect((await stack.workerHealth(worker)).model_restarts).toBe(1);
 });
 
 test('invalid payloads in the queue do not affect other jobs', async () => {

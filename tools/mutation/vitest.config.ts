@@ -1,4 +1,4 @@
-/** Vitest inside Stryker: the unit tests of the files that are mutated, without Redis or child processes. */
+/** Vitest inside Stryker: the unit tests of the mutated files, without Redis or child processes. */
 import { defineConfig } from 'vitest/config';
 
 const UNIT_TESTS = [
@@ -26,7 +26,7 @@ const UNIT_TESTS = [
 export default defineConfig({
   test: {
     include: UNIT_TESTS.map((name) => `test/unit/${name}.test.ts`),
-    // Stryker ends what hangs.
+    // Stryker ends hanging tests.
     testTimeout: 60_000,
     // The same mutants must fail in every run, soon.
     env: { FUZZ_SEED: '1', FUZZ_RUNS: '0.2' },

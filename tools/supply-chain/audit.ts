@@ -1,4 +1,4 @@
-/** What `npm audit --json` says. */
+/** Reads the report of `npm audit --json`. */
 import { z } from 'zod';
 
 const reportSchema = z.object({

@@ -1,4 +1,4 @@
-/** Under which licences the packages are that production installs. */
+/** Licences of the packages that production installs. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { label, type LockedPackage } from './packages.ts';
@@ -17,7 +17,7 @@ export const PERMISSIVE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * What is wrong, a line each.
+ * Problems, a line each.
  * @param installed licence in the package.json of what really lies in a place; undefined: nothing does
  */
 export function licenceProblems(

@@ -1,6 +1,6 @@
 /**
- * `npm run supply-chain`: known holes, licences, and a bill of materials of what production installs. Exit status 1 when
- * anything is wrong. Its scripts at install time, and the hash of each, are looked at by test/repo/dependencies.test.ts.
+ * `npm run supply-chain`: known vulnerabilities, licences, and a bill of materials of what production installs. Exit status 1 when
+ * anything is wrong. Install scripts and hashes are checked by test/repo/dependencies.test.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** What package-lock.json brings in. */
+/** Packages listed in package-lock.json. */
 import { readFileSync } from 'node:fs';
 
 export interface LockedPackage {

@@ -1,4 +1,4 @@
-/** The software bill of materials (CycloneDX): what production consists of, for scanners. */
+/** The software bill of materials (CycloneDX) of a production install, for scanners. */
 import { label, type LockedPackage } from './packages.ts';
 
 interface Component {

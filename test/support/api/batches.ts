@@ -1,4 +1,4 @@
-/** The batches API as a client sees it, inputs for it, and what must be true of a batch whatever happened to it. */
+/** Calls of the batches API, inputs for them, and the invariants of a batch after any fault. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Redis } from 'ioredis';
@@ -271,7 +271,7 @@ export function complaints({ output }: Process): string[] {
     .filter((line) => line !== '' && (!line.startsWith('{"level":') || Number(line.slice(9, 11)) >= 50));
 }
 
-/** For a failed test: what the processes logged last. */
+/** Prints the last log lines of the processes when a test fails. */
 export function tellOnFailure(stack: () => Stack | undefined, ...more: string[]): void {
   onTestFailed(() => {
     for (const line of more) console.log(line);

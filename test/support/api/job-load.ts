@@ -1,4 +1,4 @@
-/** Callers that submit jobs without end, and again under the same key whenever they were not told that one was taken. */
+/** Endless callers that submit jobs, and repeat unacknowledged ones with the same Idempotency-Key. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job } from '../../../src/shared/contract/jobs.ts';
@@ -11,7 +11,7 @@ export interface JobLoadOptions {
   /** The body of each next job. */
   job: () => object;
   callers: number;
-  /** Of each caller between two jobs, so that what else is tested gets its share of the machine. */
+  /** Pause of each caller between two jobs, which leaves the tested processes their share of the machine. */
   pauseMs: number;
 }
 
@@ -29,7 +29,7 @@ export class JobLoad {
     this.#callers = Array.from({ length: options.callers }, () => this.#call());
   }
 
-  /** Resolves when so many more jobs have been acknowledged. @throws Error when one never will be */
+  /** Resolves when `count` more jobs have been acknowledged. @throws Error when one never will be */
   async more(count: number): Promise<void> {
     const goal = this.ids.length + count;
     while (this.ids.length < goal) await Promise.race([sleep(this.#options.pauseMs), ...this.#callers]);

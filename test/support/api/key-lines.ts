@@ -1,3 +1,4 @@
+/** API keys as the setting API_KEYS. */
 import { keyLine } from '../../../src/shared/runtime/api-keys.ts';
 
 /** The setting API_KEYS for keys by their names. */

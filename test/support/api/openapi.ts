@@ -1,4 +1,4 @@
-/** Requests that an OpenAPI document asks for, and the check that an answer is one that it promises. */
+/** Requests made from an OpenAPI document, and a check that answers match it. */
 import { Ajv2020, type AnySchema, type ValidateFunction } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 

@@ -1,4 +1,4 @@
-/** Jobs whose ends are to be told of, without a model and without the API's check of the URL. */
+/** Finished jobs with a webhook, made without a model and without the API's check of the URL. */
 import { eventId, newGroupId, newJobId } from '../../../src/shared/contract/ids.ts';
 import { toRecord, type JobRecords } from '../../../src/shared/store/jobs/job-records.ts';
 import { traceOf } from '../../../src/shared/runtime/trace-context.ts';

@@ -1,4 +1,4 @@
-/** What is attacked: API, worker and, if wanted, webhook process with little memory each, on a Redis of their own with a bound. */
+/** The attacked processes: API, worker and optionally webhooks, each with little memory, on a private Redis with a bound. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** One hostile caller: its requests and the connections that it holds, and what came of each. */
+/** One hostile caller: its requests, its open connections, and the outcome of each. */
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';

@@ -1,5 +1,5 @@
 /**
- * What one caller with a key can do to an API, a worker and the others' deliveries. Each attack is bounded in count and time, and
+ * Attacks of one caller with a key on the API, a worker and the others' deliveries. Each is bounded in count and time, and
  * goes to a stack on loopback only (attacked-stack.ts).
  */
 import { statfsSync } from 'node:fs';

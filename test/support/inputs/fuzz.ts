@@ -1,5 +1,5 @@
 /**
- * How much is fuzzed: little in the normal suite, `npm run test:fuzz` (FUZZ_RUNS) a lot. A failure prints the seed and the
+ * Number of fuzzed inputs: few in the normal suite, many in `npm run test:fuzz` (FUZZ_RUNS). A failure prints the seed and the
  * shrunk input; FUZZ_SEED repeats it.
  */
 const FACTOR = Number(process.env.FUZZ_RUNS ?? 1);

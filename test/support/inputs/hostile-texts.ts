@@ -1,6 +1,6 @@
-/** Texts that a caller may send and that cost a tokenizer more than ordinary ones of their length. */
+/** Valid texts that cost a tokenizer more than ordinary texts of their length. */
 
-/** By what they are: a text of exactly so many code points. */
+/** By kind: makes a text of the given number of code points. */
 export const HOSTILE_TEXTS: Readonly<Record<string, (characters: number) => string>> = {
   prose: repeated('the film is long and dull but the ending is wonderful. '),
   flags: repeated('🇩🇪'),

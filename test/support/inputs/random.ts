@@ -1,4 +1,4 @@
-/** Numbers in [0, 1) that depend on nothing but the seed (mulberry32). */
+/** Random numbers in [0, 1) that depend on the seed only (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,3 +1,4 @@
+/** Ordinary English texts: real comments, and prose of a given length. */
 import { readFileSync } from 'node:fs';
 
 /** 200 English comments of GoEmotions (Apache-2.0); see test/fixtures/README.md. */

@@ -1,4 +1,4 @@
-/** A model that dies or throws at some texts, behind the worker's own engines, batcher and classifier, in this process. */
+/** A model that crashes or throws on some texts, behind the real engines, batcher and classifier, in this process. */
 import { pino } from 'pino';
 import { Batcher } from '../../../src/worker/inference/batcher.ts';
 import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';

@@ -1,4 +1,4 @@
-/** What Transformers and ONNX Runtime say about many texts, made by models/prepare/goldens.py; see test/fixtures/README.md. */
+/** Expected tokens and scores of many texts by Transformers and ONNX Runtime, made by models/prepare/goldens.py; see test/fixtures/README.md. */
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-/** A hub of models on loopback: the part of Hugging Face's protocol that `amulet model pull` speaks, and ways to fail at it. */
+/** A fake model hub on loopback: the part of Hugging Face's protocol that `amulet model pull` uses, with faults on demand. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

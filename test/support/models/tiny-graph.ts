@@ -1,4 +1,4 @@
-/** Tiny classifiers as ONNX files, each with one trait that models of other people have, beside the tokenizer of a case. */
+/** Tiny classifiers as ONNX files, each with one trait of models in the wild, beside the tokenizer of a case. */
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { encodeModel, type Graph, type Operator, type Port, type Weight } from '../../../bench/onnx-writer.ts';

@@ -1,4 +1,4 @@
-/** What Python's tokenizers make of texts, made by models/prepare/tokenizer_cases.py; see test/fixtures/README.md. */
+/** Expected tokens of texts by Python's tokenizers, made by models/prepare/tokenizer_cases.py; see test/fixtures/README.md. */
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** A DNS server for tests: answers from a table, can change its mind from one query to the next, and can say nothing. */
+/** A DNS server for tests: answers from a table, can change its answer between two queries, and can stay silent. */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import ipaddr from 'ipaddr.js';
 

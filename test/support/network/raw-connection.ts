@@ -1,4 +1,4 @@
-/** Connections that a test writes to byte by byte: for requests that no HTTP client sends. */
+/** Raw connections that a test writes byte by byte, for requests that no HTTP client sends. */
 import { connect, type Socket } from 'node:net';
 
 export interface RawConnection {

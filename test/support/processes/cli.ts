@@ -1,4 +1,4 @@
-/** The `amulet` command, in this process or in one of its own. */
+/** The `amulet` command, run in this process or as a separate one. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { backfill } from '../../../src/cli/backfill/backfill.ts';

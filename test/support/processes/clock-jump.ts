@@ -1,4 +1,4 @@
-/** Preloaded into a process: its clock can be set, as that of a virtual machine is when it wakes up. Timers go on as before. */
+/** Preloaded into a process: lets a test set its clock, as a virtual machine does on waking. Timers are not affected. */
 import type { Serializable } from 'node:child_process';
 
 const RealDate = Date;

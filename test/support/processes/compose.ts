@@ -1,4 +1,4 @@
-/** docker-compose.yml on a Docker engine, as a project of its own beside whatever else runs there. */
+/** docker-compose.yml on a Docker engine, as a separate project beside others that run there. */
 import { execFile, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';

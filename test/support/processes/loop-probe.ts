@@ -1,5 +1,5 @@
 /**
- * Loaded into a process that is watched: how long its event loop was blocked at a stretch. A timer that is due every few ms is
+ * Preloaded into a watched process: measures the longest block of its event loop. A timer that is due every few ms is
  * late by as much as one turn of the loop took; CPU time of the main thread between two of its calls tells a block from a
  * machine that has other work. Answers the message 'loop' with the longest since the last one.
  */

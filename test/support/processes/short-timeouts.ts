@@ -1,6 +1,6 @@
 /**
- * Preloaded into a process (NODE_OPTIONS=--import=…): what Node allows a whole request by default is one second here
- * instead of five minutes, and it looks ten times a second.
+ * Preloaded into a process (NODE_OPTIONS=--import=…): Node's default timeout of a whole request is one second here instead of
+ * five minutes, and is checked ten times a second.
  */
 import http from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';

@@ -54,6 +54,13 @@ export class Process {
   }
 }
 
+export interface WorkerHealth {
+  status: string;
+  jobs_in_hand: number;
+  model_pids: number[];
+  model_restarts: number;
+}
+
 export interface StackOptions {
   redisUrl: string;
   workers?: number;
@@ -128,6 +135,20 @@ export class Stack {
   async healthUrl(worker: Process): Promise<string> {
     const port = /health on \S+:(\d+)/.exec(await worker.ready)?.[1];
     return `http://127.0.0.1:${port}`;
+  }
+
+  async workerHealth(worker: Process): Promise<WorkerHealth> {
+    return (await (await fetch(`${await this.healthUrl(worker)}/health/live`)).json()) as WorkerHealth;
+  }
+
+  /** Resolves when the worker has jobs in progress. */
+  async busy(worker: Process): Promise<void> {
+    await eventually(async () => ((await this.workerHealth(worker)).jobs_in_hand > 0 ? true : undefined));
+  }
+
+  /** Resolves when the worker has no job in progress. */
+  async idle(worker: Process): Promise<void> {
+    await eventually(async () => ((await this.workerHealth(worker)).jobs_in_hand === 0 ? true : undefined));
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Vitest global setup: one Redis for the whole run; every test file keeps to a key prefix of its own. */
+/** Vitest global setup: one Redis per project; every test file uses its own key prefix. */
 import type { TestProject } from 'vitest/node';
 import { provideRedis } from './redis.ts';
 

@@ -1,6 +1,7 @@
-/** What must be true of everything in Redis once nothing is in progress. */
+/** Invariants of the whole Redis once no work is in progress: which keys may remain. */
 import { Redis } from 'ioredis';
 import * as names from '../../../src/shared/redis/keys.ts';
+import { eventually } from '../processes/stack.ts';
 
 /** What BullMQ keeps about a queue itself. */
 const QUEUE_KEY =
@@ -55,4 +56,9 @@ export async function whatIsLeft(redisUrl: string, prefix: string): Promise<stri
     redis.disconnect();
   }
   return wrong;
+}
+
+/** Resolves when nothing is left that should not be. */
+export async function nothingLeft(redisUrl: string, prefix: string): Promise<void> {
+  await eventually(async () => ((await whatIsLeft(redisUrl, prefix)).length === 0 ? true : undefined));
 }

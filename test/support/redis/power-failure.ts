@@ -1,5 +1,5 @@
 /**
- * What a machine that loses power does to Redis: the append-only file ends where it was when the last finished fsync
+ * A power failure of the machine that runs Redis, simulated: the append-only file ends where it was when the last finished fsync
  * began. A kernel may have written more; it owes no more. strace tells what was written and when it was synced.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';

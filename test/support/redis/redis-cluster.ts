@@ -5,7 +5,7 @@ import { eventually } from '../processes/stack.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
-/** A master that does not answer for so long is replaced. Longer than a busy machine keeps a process waiting. */
+/** A silent master is replaced after this time, which exceeds the delays of a busy machine. */
 const NODE_TIMEOUT_MS = 2000;
 
 interface Node {

@@ -1,4 +1,4 @@
-/** A disk that is soon full, where this user may mount one. */
+/** A small disk to be filled, where this user may mount one. */
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmdirSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';

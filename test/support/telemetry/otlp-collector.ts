@@ -1,4 +1,4 @@
-/** A collector of traces that remembers the spans it was sent, as OTLP over HTTP in JSON. */
+/** A collector of traces that records the spans it receives, as OTLP over HTTP in JSON. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 

@@ -1,5 +1,5 @@
 /**
- * The receivers of docs/webhooks.md, as programs: TypeScript always, Python and Go where they and the library are to be had.
+ * The receivers of docs/webhooks.md, as programs: TypeScript always, Python and Go where they and the library are installed.
  * TEST_RECEIVERS=install gets the libraries from PyPI and the Go module proxy, into .amulet; otherwise only what is there is used.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';

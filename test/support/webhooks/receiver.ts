@@ -1,4 +1,4 @@
-/** A receiver of webhooks that remembers what it was sent, and answers as it is told. */
+/** A receiver of webhooks that records its requests and answers as the test tells it. */
 import {
   createServer,
   type IncomingHttpHeaders,
