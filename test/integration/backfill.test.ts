@@ -177,7 +177,7 @@ describe('temporary trouble', () => {
     ],
     ['a server behind a proxy', [() => fake.plan(/GET .*parts$/, { kind: 'answer', status: 502 })]],
     [
-      'a server that asks for patience',
+      'a server that sends Retry-After',
       [
         () =>
           fake.plan(/complete$/, {
@@ -189,18 +189,15 @@ describe('temporary trouble', () => {
       ],
     ],
     ['an upload that is cut at once', [() => fake.plan(/PUT/, { kind: 'cut request', bytes: 1 }, 3)]],
+    ['an upload that is cut halfway', [() => fake.plan(/PUT .*2$/, { kind: 'cut request', bytes: 3e6 }, 2)]],
     [
-      'an upload that is cut in the middle',
-      [() => fake.plan(/PUT .*2$/, { kind: 'cut request', bytes: 3e6 }, 2)],
-    ],
-    [
-      'requests that are carried out and never answered',
+      'requests that succeed without a response',
       [/POST .*batches$/, /PUT .*1$/, /PUT .*3$/, /complete$/].map(
         (request) => () => fake.plan(request, { kind: 'cut answer' }),
       ),
     ],
     [
-      'results that break off again and again',
+      'results that break off repeatedly',
       [1, 100, 5000, 70_000, 200_000].map(
         (bytes) => () => fake.plan(/results$/, { kind: 'cut results', bytes }),
       ),
@@ -277,7 +274,7 @@ describe('temporary trouble', () => {
     const { code, said } = await run([file, '-o', at('out'), '--patience', '0']);
     expect(code).toBe(EXIT.temporary);
     expect(said).toContain('connection refused');
-    // Nothing was begun: the same command does when somebody answers.
+    // Nothing was started: the same command starts once a server responds.
     await fake.restart(0);
     expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
     expect(left()).toEqual(['out']);
@@ -351,13 +348,13 @@ describe('resuming', () => {
     expectBig();
   });
 
-  /** Leaves a run behind that was interrupted while its rows came. */
   function moveState(url: string): void {
     const state = JSON.parse(content('out.resume.json')) as BackfillState;
     write('out.resume.json', JSON.stringify({ ...state, url }));
   }
 
-  async function begun(name = 'in.jsonl', extra: string[] = []): Promise<string> {
+  /** Interrupts a run during its download. @returns its input */
+  async function interruptedRun(name = 'in.jsonl', extra: string[] = []): Promise<string> {
     fake.rowsPerSecond = 1;
     const file = write(
       name,
@@ -375,7 +372,7 @@ describe('resuming', () => {
   }
 
   test('needs --resume; the refusal suggests both commands', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     const { code, said } = await run([file, '-o', at('out'), '--top-k', '2']);
     expect(code).toBe(EXIT.usage);
     expect(said).toContain(`amulet backfill ${file} --out ${at('out')} --resume`);
@@ -402,7 +399,7 @@ describe('resuming', () => {
   });
 
   test('options left out are those of the earlier run; different ones are refused', async () => {
-    const file = await begun('in.csv', ['--top-k', '2', '--text-field', 'text']);
+    const file = await interruptedRun('in.csv', ['--top-k', '2', '--text-field', 'text']);
     for (const changed of [
       ['--top-k', '3'],
       ['--model', 'm'],
@@ -421,7 +418,7 @@ describe('resuming', () => {
   });
 
   test('a changed input is refused', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     fs.appendFileSync(file, '{"text":"c"}\n');
     const { code, said } = await run([file, '-o', at('out'), '--resume']);
     expect(code).toBe(EXIT.usage);
@@ -450,7 +447,7 @@ describe('resuming', () => {
   });
 
   test('--restart starts over, and cancels the earlier batch', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     const earlier = fake.only;
     fake.rowsPerSecond = 1;
     fs.writeFileSync(file, '{"text":"z"}\n');
@@ -462,7 +459,7 @@ describe('resuming', () => {
   });
 
   test('… with retries, so that two do not run side by side', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     const { id } = fake.only.batch;
     fake.plan(/^DELETE /, { kind: 'answer', status: 503, problem: 'redis_unavailable' }, 2);
     fake.rowsPerSecond = Infinity;
@@ -472,7 +469,7 @@ describe('resuming', () => {
   });
 
   test('… or names the batch that it could not cancel on another server', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     const { id } = fake.only.batch;
     moveState('http://127.0.0.1:1/');
     fake.rowsPerSecond = Infinity;
@@ -484,7 +481,7 @@ describe('resuming', () => {
   });
 
   test('a server that has moved is used at its new address, now and later', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     moveState('http://127.0.0.1:1/');
     fake.plan(/^GET /, { kind: 'answer', status: 503, problem: 'redis_unavailable' });
     const args = [file, '-o', at('out'), '--resume', '--patience', '0'];
@@ -500,7 +497,7 @@ describe('resuming', () => {
   });
 
   test('a state of another version is left alone without --restart', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     write('out.resume.json', '{"v":99}');
     for (const extra of [[], ['--resume']]) {
       const { code, said } = await run([file, '-o', at('out'), ...extra]);
@@ -529,7 +526,7 @@ describe('resuming', () => {
   });
 
   test('a crash around the renaming of the output', async () => {
-    const file = await begun();
+    const file = await interruptedRun();
     const state = JSON.parse(content('out.resume.json')) as BackfillState;
     write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 1 } }));
     write('out.partial', 'rows');
@@ -597,7 +594,7 @@ describe('resuming', () => {
 
   describe('a batch that ended without being completed', () => {
     test('failed: says why, and --resume resumes it', async () => {
-      const file = await begun();
+      const file = await interruptedRun();
       const { id } = fake.only.batch;
       fake.end(id, 'failed', { code: 'revision_gone', message: 'no worker has revision 1' });
       // As it is seen by a run that is under way.
@@ -672,7 +669,7 @@ describe('resuming', () => {
     });
 
     test('gone', async () => {
-      const file = await begun();
+      const file = await interruptedRun();
       fake.batches.clear();
       const { code, said } = await run([file, '-o', at('out'), '--resume']);
       expect(code).toBe(EXIT.failed);
@@ -808,7 +805,7 @@ describe('as a process', () => {
     // npm passes a key press on that the terminal has sent already.
     child.child.kill(signal);
     expect(await child.ended).toMatchObject({ code });
-    // At once: the server goes on for 100 s.
+    // At once: the batch takes another 100 s.
     expect(fake.only.batch.status).toBe('processing');
     expect(child.stderr).toMatch(
       /\namulet: interrupted with \d+ of 500 rows done\nThe batch continues on the server\. Download the rest with:\n {2}amulet backfill in\.txt --out out --resume\n$/,

@@ -10,7 +10,7 @@ import { Stack } from '../support/processes/stack.ts';
 const apiKey = newKey();
 let stack: Stack;
 let proxy: FaultProxy;
-/** Over the proxy; gives up a silent request soon, but goes on trying. */
+/** Over the proxy; ends a silent request soon, but retries. */
 let amulet: AmuletClient;
 
 beforeAll(async () => {

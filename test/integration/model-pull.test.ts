@@ -1,4 +1,4 @@
-/** `amulet model pull` against a hub on loopback, as a process of its own. */
+/** `amulet model pull` in its own process, against a hub on loopback. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -401,7 +401,7 @@ describe('files of earlier runs', () => {
     await pull(['--patience', '0'], { HF_ENDPOINT: 'http://127.0.0.1:1' });
     expect(left()).toEqual(['some-model', 'some-model.partial']);
     expect(manifest().revision).toBe(revision);
-    // Killed after that: the old one is not needed any more.
+    // Killed after that: the old folder is no longer needed.
     fs.mkdirSync(at('some-model.old-0123abcd'));
     expect((await pull(['--force'])).code).toBe(EXIT.ok);
     expectWhole();
@@ -419,7 +419,7 @@ describe('files of earlier runs', () => {
 });
 
 test.skipIf(!mountable)(
-  `a full disk: one line, nothing placed, and it goes on when there is room${mountable ? '' : ' (skipped: no tmpfs can be mounted here)'}`,
+  `a full disk: one line, nothing placed, resumes once space is free${mountable ? '' : ' (skipped: no tmpfs can be mounted here)'}`,
   async () => {
     const disk = path.join(cwd, 'models');
     fs.mkdirSync(disk);

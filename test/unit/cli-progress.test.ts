@@ -182,7 +182,7 @@ test('a rate covers the last ten seconds', () => {
   expect(meter.perSecond).toBeUndefined();
   for (; now <= 20_000; now += 50) meter.add(now);
   expect(meter.perSecond).toBeCloseTo(1000, -2);
-  // Then nothing comes any more.
+  // Then nothing arrives.
   now += 10_000;
   expect(meter.perSecond).toBeCloseTo(500, -2);
 });

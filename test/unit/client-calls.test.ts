@@ -195,9 +195,9 @@ describe('a server that is down beyond the timeout', () => {
       signal?.addEventListener('abort', () => reject(signal.reason as Error));
     });
   const within = async (ms: number, promise: Promise<unknown>) => {
-    const begun = performance.now();
+    const startedAt = performance.now();
     const error = await failure(promise);
-    expect(performance.now() - begun).toBeLessThan(ms);
+    expect(performance.now() - startedAt).toBeLessThan(ms);
     return error;
   };
 

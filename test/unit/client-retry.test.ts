@@ -20,12 +20,12 @@ afterEach(() => {
 
 /** An attempt that fails with these errors in turn and then succeeds; `at` has the time of each attempt in ms. */
 function attempts(...errors: Error[]) {
-  const begun = Date.now();
+  const startedAt = Date.now();
   const at: number[] = [];
   return {
     at,
     attempt: () => {
-      at.push(Date.now() - begun);
+      at.push(Date.now() - startedAt);
       const error = errors[at.length - 1];
       return error ? Promise.reject(error) : Promise.resolve('there');
     },

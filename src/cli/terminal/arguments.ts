@@ -2,8 +2,8 @@
 import { UsageError } from './exit.ts';
 
 /**
- * What Node's parseArgs makes of arguments, with its complaints in our words: its own take several sentences.
- * @param help command that tells more
+ * Calls parseArgs and rewords its errors, which are several sentences long.
+ * @param help command that lists the options
  * @throws UsageError
  */
 export function parseStrictly<T>(help: string, parse: () => T): T {

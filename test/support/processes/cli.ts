@@ -44,7 +44,7 @@ export async function runBackfill(
 
 const BIN = fileURLToPath(new URL('../../../src/cli/bin.js', import.meta.url));
 
-/** The command in a process of its own. */
+/** The command in a child process. */
 export class CliProcess {
   readonly child: ChildProcess;
   stdout = '';
