@@ -55,7 +55,7 @@ describe('a queue', () => {
     expect((await submit(stack, { text: 'fits' })).status).toBe(202);
     expect((await submit(stack, { text: 'does not' })).status).toBe(429);
     expect((await submit(stack, { texts: ['a', 'b'], priority: 'low' })).status).toBe(202);
-    // Room is seen when there is some; the refused key is free for another try.
+    // Room is noticed once there is some, and the key of the refused request can be used again.
     await stack.fetch(`/v1/jobs/${first.body.id}`, { method: 'DELETE' });
     await eventually(async () => {
       const again = await submit(stack, { texts: ['a', 'b'] }, { 'idempotency-key': 'second' });
@@ -79,7 +79,7 @@ describe('a queue', () => {
 
   test('accepts a single job of more texts than the limit while it is empty', async () => {
     const eleven = Array.from({ length: 11 }, (_, i) => `text ${i}`);
-    // Nothing waits: the jobs before were deleted.
+    // The queue is empty: earlier jobs were deleted.
     expect((await submit(stack, { texts: eleven })).status).toBe(202);
     const refused = await submit(stack, { text: 'one more' });
     expect([refused.status, refused.body.detail]).toEqual([
@@ -133,7 +133,7 @@ test('a nearly full Redis: low-priority jobs are refused first, then all new wor
     expect(detail).toMatch(/^Redis uses 9\d % of its memory; new work is accepted up to 80 %$/);
     const job = (await (await stack.fetch(`/v1/jobs/${body.id}?wait=30`)).json()) as Job;
     expect(job.status).toBe('succeeded');
-    // Neither keys of refused requests nor refused parts stay; what was taken is completed.
+    // Refused requests leave no idempotency keys and no parts; accepted work is completed.
     const before = await admin.dbsize();
     for (let i = 0; i < 20; i++) {
       const { status } = await submit(stack, { text: 'x' }, { 'idempotency-key': `refused ${i}` });
@@ -141,7 +141,7 @@ test('a nearly full Redis: low-priority jobs are refused first, then all new wor
     }
     expect((await putPart(2)).status).toBe(429);
     expect((await sendAgain()).status).toBe(429);
-    // The first is there already.
+    // The first part exists already.
     expect((await putPart(1)).status).toBe(200);
     expect(await admin.dbsize()).toBeLessThanOrEqual(before);
     expect((await stack.post(`/v1/batches/${open.id}/complete`, { parts: [{ number: 1 }] })).status).toBe(

@@ -76,7 +76,7 @@ interface Document {
   paths: Record<string, Record<string, { security?: object[]; responses: object }>>;
 }
 
-/** Every operation, with something in the place of its parameters. */
+/** Every operation, with sample values for its parameters. */
 async function operations(): Promise<
   { method: string; path: string; documented: string; secured: boolean }[]
 > {

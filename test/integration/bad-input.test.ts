@@ -18,16 +18,16 @@ afterAll(async () => {
 const JSON_TYPE = { 'Content-Type': 'application/json' };
 const json = (value: unknown) => ({ body: JSON.stringify(value), headers: JSON_TYPE });
 
-/** A body of so many bytes: an object without fields, and white space behind it. */
+/** A body of `bytes` bytes: an object without fields, padded with white space. */
 const sized = (bytes: number) => ({ body: '{}'.padEnd(bytes), headers: JSON_TYPE });
-/** The same, of a length that no header tells. */
+/** The same in chunks, without Content-Length. */
 const chunked = (bytes: number) => ({
   ...sized(bytes),
   body: new Blob(['{}'.padEnd(bytes)]).stream(),
   duplex: 'half' as const,
 });
 
-/** What is sent, and what must be said about it. */
+/** Requests, and the problem that each must get. */
 const CASES: [name: string, init: RequestInit, status: number, code: string, says: string][] = [
   ['no body', {}, 400, 'empty_body', 'send a JSON body'],
   ['an empty body', { body: '', headers: JSON_TYPE }, 400, 'empty_body', 'send a JSON body'],

@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterEach(closeConnections);
 afterAll(() => stack.stop());
 
-/** A request whose body is announced as `announced` and begins with `body`. */
+/** A request with Content-Length `announced` whose body starts with `body`. */
 function begin(
   body: string | Buffer,
   { key = KEYS.slow, framing = 'Content-Length: 90000' } = {},

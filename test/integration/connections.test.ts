@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterEach(closeConnections);
 afterAll(() => stack.stop());
 
-/** A connection of its own with one request on it, as it is written. */
+/** A new connection with one request, sent as it is written here. */
 function begin(request: string, key = KEYS.slow) {
   const { socket, answer, closed } = openConnection(
     stack.url,
@@ -75,7 +75,7 @@ test('followers of batches leave room for another key, and give it back when the
   await follower.answered();
   const again = () => begin(get(`/v1/batches/${id}/results`, 'Connection: close\r\n')).answered();
   expect(await again()).toMatch(/^HTTP\/1.1 503 [^]*"code":"downloads_full"/);
-  // Not its batch, but there is room for it.
+  // A 404: the batch belongs to the first key; but there is room for the request.
   const others = begin(get(`/v1/batches/${id}/results`, 'Connection: close\r\n'), KEYS.other);
   expect(await others.answered()).toMatch(/^HTTP\/1.1 404 /);
   follower.socket.destroy();
@@ -85,7 +85,7 @@ test('followers of batches leave room for another key, and give it back when the
 test('connections beyond the limit are closed, and idle ones make room', async () => {
   const idle = Array.from({ length: MAX_CONNECTIONS }, () => begin(get('/health/live')));
   await Promise.all(idle.map(({ answered }) => Promise.race([answered(), sleep(2000)])));
-  // The first one is dropped; it has the idle ones closed.
+  // The first extra connection is dropped, and makes the server close the idle ones.
   await eventually(async () => {
     const { answer, closed } = begin(get('/health/live', 'Connection: close\r\n'));
     await closed;

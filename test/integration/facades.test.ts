@@ -167,7 +167,7 @@ test('a caller that hangs up spares the model the work', async () => {
     return records.find((record) => record?.includes('"status":"canceled"'));
   });
   expect(canceled).toBeDefined();
-  // The worker has let go of it.
+  // The worker has dropped the job.
   await eventually(async () =>
     (await redis.llen(`${stack.prefix}:classify-sst2-minilm:active`)) === 0 ? true : undefined,
   );

@@ -26,7 +26,7 @@ afterEach(async () => {
   redis.disconnect();
 });
 
-/** Submits texts all at once; enough of them that some share a group. */
+/** Submits `count` jobs at once, enough that some share a group. */
 async function burst(count: number, body: Record<string, unknown> = {}): Promise<string[]> {
   const answers = await Promise.all(
     Array.from({ length: count }, (_, i) =>
@@ -81,7 +81,7 @@ describe('while nobody works', () => {
     const { together } = await burstWithGroup();
     const [first, second, ...rest] = together as [string, string, ...string[]];
     const group = parseJobId(first)!.group;
-    // Both at once: each must see the group without the other.
+    // Two cancellations at once: each must see the group without the other job.
     const answers = await Promise.all(
       [first, second].map((id) => stack.fetch(`/v1/jobs/${id}`, { method: 'DELETE' })),
     );

@@ -5,7 +5,7 @@ import { Stack } from '../support/processes/stack.ts';
 let stack: Stack;
 
 beforeAll(async () => {
-  // A body of 10 MB fits; what JSON.parse or a schema would make of a hostile one does not.
+  // A body of 10 MB fits; the values that JSON.parse or a schema would make of a hostile one do not.
   const env = { NODE_OPTIONS: '--max-old-space-size=128' };
   stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 0, env });
 });
@@ -53,7 +53,7 @@ const PREDICT = '/predict';
 const HF = '/hf/sst2-minilm';
 
 describe('the largest valid body of a route is accepted', () => {
-  /** 4,096 bytes, as many values as they can be. */
+  /** Metadata of 4,096 bytes with as many values as fit. */
   const densest = `{"a":${items(2044)}}`;
   test.each([
     [JOBS, `{"texts":${items(256, '{"id":"i","text":"a"}')},"metadata":${densest}}`, 202, undefined],
@@ -71,7 +71,7 @@ describe('the largest valid body of a route is accepted', () => {
 });
 
 describe('values of a body', () => {
-  /** In all, with the root and the list. */
+  /** Values in all, with the root and the list. */
   const metadata = (values: number) => `{"metadata":{"a":${items(values - 3)}}}`;
   test.each([
     [JOBS, 2916, metadata, 'metadata'],
@@ -120,7 +120,7 @@ const fill = (unit: string, bytes = BYTES) => unit.repeat(Math.floor(bytes / uni
 const long = (unit: string, bytes = BYTES) => `[${fill(unit, bytes)}1]`;
 const NO_JSON = 'the body is not valid JSON';
 
-/** What is sent, and what must be said about it. */
+/** Bodies, and the error that each must get. */
 const BOMBS: [name: string, path: string, body: () => string, status: number, says: string][] = [
   ['parts that are none', COMPLETE, () => `{"parts":${long('1,', 2e6)}}`, 422, 'parts must have at most'],
   ['texts that are none', JOBS, () => `{"texts":${long('1,')}}`, 422, 'texts must have at most 256 items'],

@@ -35,7 +35,7 @@ afterAll(async () => {
   redis.disconnect();
   await stack.stop();
 });
-/** Every test begins with nothing. */
+/** Every test starts with an empty Redis. */
 beforeEach(async () => {
   const keys = await redis.keys(`${stack.prefix}:*`);
   if (keys.length > 0) await redis.del(...keys);
@@ -73,7 +73,7 @@ describe('the list of jobs', () => {
       ({ next } = page);
     }
     expect(pages).toEqual([made.slice(0, 3), made.slice(3, 6), made.slice(6)]);
-    // A last page that is full says that it is the last.
+    // A full last page says that it is the last.
     expect((await list('?limit=7')).next).toBeNull();
   });
 
@@ -286,7 +286,7 @@ describe('a waiting job', () => {
     await stack.fetch(`/v1/jobs/${jobs[1]!.id}`, { method: 'DELETE' });
     expect((await get(jobs[3]!.id)).ahead).toBe(2);
     expect(await get(jobs[1]!.id)).not.toHaveProperty('ahead');
-    // A repeat is no other job.
+    // A repeat adds no job.
     expect((await submit({ text: '3' }, { 'idempotency-key': 'k3' })).ahead).toBe(2);
   });
 
@@ -323,7 +323,7 @@ describe('a waiting job', () => {
     );
     expect((await get(waiting.id)).ahead).toBe(1);
     await maintenance.run();
-    // One that came in just now may be on its way.
+    // A job that was just added may be on its way into its queue.
     expect(await size()).toEqual({ texts: 6, bytes: 51 });
     expect((await get(waiting.id)).ahead).toBe(0);
     expect(await backlog.page(QUEUE, undefined, 10)).toEqual([waiting.id, young].sort());

@@ -268,14 +268,14 @@ test('400 races of DELETE against a running job each end in exactly one state', 
     await new Promise((resolve) => setTimeout(resolve, i % 40));
     const response = await stack.fetch(`/v1/jobs/${body.id}`, { method: 'DELETE' });
     if (response.status === 204) {
-      // It had finished before: what is deleted stays deleted.
+      // The job had finished before: a deleted job stays deleted.
       outcomes.succeeded++;
       expect((await stack.get(`/v1/jobs/${body.id}`)).status).toBe(404);
       return;
     }
     const said = (await response.json()) as Job;
     expect(['canceled', 'succeeded']).toContain(said.status);
-    // Longer than any run in flight: a late result must not show.
+    // Longer than any run in flight: a late result must not appear.
     await new Promise((resolve) => setTimeout(resolve, 200));
     const { body: read } = await stack.get<Job>(`/v1/jobs/${body.id}`);
     expect(read).toEqual(said);
@@ -291,7 +291,7 @@ test('400 races of DELETE against a running job each end in exactly one state', 
     }),
   );
   expect(outcomes.canceled + outcomes.succeeded).toBe(400);
-  // The race was one: both sides have won.
+  // It was a race: each side won at least once.
   expect(outcomes.canceled).toBeGreaterThan(0);
   expect(outcomes.succeeded).toBeGreaterThan(0);
 });

@@ -56,7 +56,7 @@ test('an idle connection is kept for longer than Node would, and ends with the A
   expect(await connection.request('/health/live')).toMatch(/^HTTP\/1\.1 200[^]*keep-alive: timeout=75/i);
   await new Promise((resolve) => setTimeout(resolve, NODES_OWN_MS));
   expect(await connection.request('/health/live')).toMatch(/^HTTP\/1\.1 200/);
-  // By itself: nothing has to be broken off.
+  // By itself: no connection has to be destroyed.
   expect(await stack?.api.end()).toBe(0);
   await connection.ended;
   expect(stack?.api.output).not.toContain('took too long');

@@ -21,7 +21,7 @@ beforeAll(async () => {
   folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-key-file-'));
   file = path.join(folder, 'keys');
   fs.writeFileSync(file, line('alice') + line('bob'));
-  // Nothing is served: what is sent waits.
+  // No worker serves the model: submitted jobs wait.
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     workers: 0,
@@ -45,9 +45,9 @@ const status = async (name: Name) => {
 };
 const becomes = (name: Name, wanted: number) =>
   eventually(async () => ((await status(name)) === wanted ? true : undefined));
-/** Without waiting until the API looks at the file. */
+/** Without waiting for the next check of the file. */
 const readAgain = () => stack.api.child.kill('SIGHUP');
-/** What the API has logged since `from`, as far as it is about keys. */
+/** The log lines about keys since `from`. */
 const logged = (from: number) =>
   stack.api.output
     .slice(from)
@@ -160,7 +160,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
     await eventually(async () => Promise.resolve(logged(from).length > 0 ? true : undefined));
     readAgain();
     expect([await status('alice'), await status('bob'), await status('carol')]).toEqual([200, 200, 401]);
-    // Made right again, with another key: all that was logged came before.
+    // Repaired, with another key: everything that was logged came before.
     fs.rmSync(file, { recursive: true, force: true });
     fs.writeFileSync(file, line('alice') + line('carol'));
     readAgain();
@@ -174,7 +174,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
       reason: expect.stringMatching(reason),
     });
     const unlike = entries.filter(({ reason: other }) => other !== undefined && !reason.test(other));
-    // The moment in which the test itself has taken it away.
+    // The moment in which the test itself has removed the file.
     for (const { reason: other } of unlike) expect(other).toMatch(/ENOENT/);
     expect(entries.filter(({ reason: same }) => reason.test(same ?? ''))).toHaveLength(1);
     expect(entries.slice(-2).map(({ msg }) => msg)).toEqual([
@@ -211,7 +211,7 @@ describe('open requests of a removed key', () => {
       body: '{"text":"x"}',
       signal,
     };
-    // No worker has been here: the default model is not known.
+    // No worker has ever run: the default model is not known.
     const response = await call(name, '/v1/jobs', init);
     return (await response.json()) as Job;
   }
@@ -224,7 +224,7 @@ describe('open requests of a removed key', () => {
   test('are ended (a wait, a stream and an upload); those of other keys continue', async () => {
     const worker = stack.startWorker();
     await worker.ready;
-    // Nobody is left to do the work, so that the waits last.
+    // No worker is left, so that the waits last.
     await worker.end('SIGKILL');
     const { signal } = ended;
     const wait = async (name: Name) => call(name, `${(await job(name)).urls.self}?wait=60`, { signal });
@@ -258,7 +258,7 @@ describe('open requests of a removed key', () => {
       });
     const bobs = outcomes('bob');
     const alices = outcomes('alice');
-    // Until each has sent its last request: the API has six under way.
+    // Until each caller has sent its last request: the API has six open requests.
     await new Promise((resolve) => setTimeout(resolve, 1500));
     expect([...bobs, ...alices].map(({ outcome }) => outcome)).toEqual(
       Array.from({ length: 6 }, () => 'open'),

@@ -36,7 +36,7 @@ const openBatch = (metadata: string) =>
   stack.fetch(`/v1/batches?${new URLSearchParams({ open: 'true', metadata }).toString()}`, {
     method: 'POST',
   });
-/** The metadata in an answer, letter by letter; everything in front of it is of a known shape. */
+/** The raw JSON of the metadata in a response; everything before it has a known shape. */
 const metadataIn = (answer: string) => /"metadata":(.*?),"webhook":/.exec(answer)?.[1];
 
 describe('as it came', () => {

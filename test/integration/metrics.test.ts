@@ -14,7 +14,7 @@ async function scrape(url: string): Promise<string> {
   return response.text();
 }
 
-/** Value of a sample whose labels are these, besides those of the process. */
+/** Value of the sample with these labels, besides those of the process. */
 function value(text: string, name: string, labels: Record<string, string> = {}): number | undefined {
   const wanted = Object.entries(labels).map(([label, of]) => `${label}="${of}"`);
   const line = text
@@ -72,7 +72,7 @@ describe('all three kinds of process', () => {
     await stack.fetch('/florist');
     const [api, worker, webhooks] = await eventually(async () => {
       const texts = await Promise.all([scrape(urls.api), scrape(urls.worker), scrape(urls.webhooks)]);
-      // Its figure is written after the receiver has answered.
+      // The deliverer counts the delivery after the receiver has answered.
       return value(texts[2], 'amulet_webhook_deliveries_total', { outcome: 'delivered' }) === 1
         ? texts
         : undefined;
@@ -82,7 +82,7 @@ describe('all three kinds of process', () => {
       ...parseMetrics('worker', worker),
       ...parseMetrics('webhooks', webhooks),
     ]);
-    // Some of Node's own are read from /proc.
+    // Some metrics of Node are read from /proc.
     const known = documentedMetrics().filter(
       ({ name }) => process.platform === 'linux' || exported.some((metric) => metric.name === name),
     );

@@ -11,7 +11,7 @@ let stack: Stack;
 let redis: Redis;
 let registry: ModelRegistry;
 beforeAll(async () => {
-  // The worker serves something else than the default model.
+  // The worker serves another model than the default one.
   stack = new Stack({ redisUrl: inject('redisUrl'), workers: 0, env: { DEFAULT_MODEL: 'absent' } });
   stack.url = await stack.api.ready;
   redis = new Redis(inject('redisUrl'));

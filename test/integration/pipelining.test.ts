@@ -12,7 +12,7 @@ afterEach(() => {
   server?.close();
 });
 
-/** An own server, which has no more than the rule under test. @returns its port */
+/** A server with only the rule under test. @returns its port */
 async function serve(handle: RequestListener): Promise<number> {
   const listening = createServer(oneAtATime(handle, MAX));
   server = listening;
@@ -20,7 +20,7 @@ async function serve(handle: RequestListener): Promise<number> {
   return (listening.address() as AddressInfo).port;
 }
 
-/** Sends all requests in one write. @returns everything that comes until the connection is closed */
+/** Sends all requests in one write. @returns all data until the connection is closed */
 function sendAtOnce(port: number, requests: string[]): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
@@ -45,7 +45,7 @@ describe('requests of one connection', () => {
       most = Math.max(most, ++open);
       let body = '';
       request.setEncoding('utf8').on('data', (text: string) => (body += text));
-      // The first ones take longest: answered together, they would come last.
+      // The first request takes longest: handled in parallel, it would be answered last.
       const answer = () => {
         open--;
         response.end(`<${request.url} ${body}>`);

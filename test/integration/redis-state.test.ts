@@ -124,7 +124,7 @@ describe('a batch', () => {
     expect(await batches.read(id)).toBeUndefined();
     expect(await batches.list('alice', 10)).toEqual([]);
     expect(await create(other)).toBe('created');
-    // A repeat finds it, also when the reservation has expired meanwhile.
+    // A repeat finds the batch, even when the reservation has expired meanwhile.
     await redis.del(reservation);
     expect(await create(other)).toBe('created');
     expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
@@ -138,7 +138,7 @@ describe('a batch', () => {
         const id = newBatchId(MODEL);
         await batches.create(id, { owner: 'alice', spec });
         await redis.hset(`${prefix}:batch:${id}`, 'status', from);
-        // Its time is up, if it is open.
+        // Due for removal: an open batch expires.
         await redis.zadd(`${prefix}:batches-removal`, 0, id);
         const permitted = BATCH_TRANSITIONS[from].includes(to);
         expect([to, await batches.end(id, to, { code: 'internal_error', message: 'test' })]).toEqual([
@@ -192,7 +192,7 @@ describe('a batch', () => {
       const checksum = encodeChecksum(Buffer.from('results'), counts);
       return batches.chunks.finish(id, 2, { chunk, revision: 'r1', rows: 10, checksum, ...counts });
     };
-    // Made and half done by an earlier version, it has no such counts.
+    // A batch that an earlier version created and half finished has no such counts.
     expect(await counted()).toEqual([0, null]);
     await done(0, 2, 0.75);
     expect(await counted()).toEqual([2, 0.375]);
@@ -201,7 +201,7 @@ describe('a batch', () => {
     expect(await counted()).toEqual([2, 0.375]);
     await done(2, 1, 0.0001);
     expect(await counted()).toEqual([3, 0.25]);
-    // A chunk whose results were damaged is taken out of the counts, and counted when it is done again.
+    // A chunk with damaged results is subtracted from the counts, and counted when it is done again.
     await redis.hset(`${prefix}:batch:${id}`, 'damaged', '0');
     expect(await batches.resume(id, { damaged: [{ chunk: 0, rows: 10 }] })).toBe(true);
     expect(await counted()).toEqual([1, 0.0001]);

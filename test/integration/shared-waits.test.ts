@@ -23,13 +23,13 @@ beforeAll(async () => {
     redisUrl: server.url,
     env: {
       API_KEYS: `${keyLine('alice', KEYS.alice)},${keyLine('bob', KEYS.bob)}`,
-      // It tells the port of the metrics.
+      // The log line with the port of the metrics.
       LOG_LEVEL: 'info',
-      // The calls and the API share what CPU there is.
+      // The callers and the API share the CPU.
       REDIS_TIMEOUT_MS: '20000',
     },
   });
-  // It has told which model there is; what is submitted from now on stays where it is.
+  // The worker has announced its model; jobs submitted from now on stay in the queue.
   await Promise.all(stack.workers.map((worker) => worker.end('SIGKILL')));
   records = new JobRecords(redis, stack.prefix, 600);
 });
@@ -80,7 +80,7 @@ test(`${CALLS} waits for a job read its texts once and its results a few times`,
   const before = await sent();
   const first = wait();
   await eventually(async () => ((await openRequests()) === 1 ? true : undefined));
-  // Another key's calls learn nothing of it, whoever waits.
+  // Calls with another key learn nothing about the job, even while its owner waits.
   expect((await get(`/v1/jobs/${id}?wait=60`, KEYS.bob)).status).toBe(404);
   const others = Array.from({ length: CALLS - 1 }, wait);
   await eventually(async () => ((await openRequests()) === CALLS ? true : undefined));

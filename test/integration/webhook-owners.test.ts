@@ -19,7 +19,7 @@ let records: JobRecords;
 
 beforeAll(async () => {
   receiver = await Receiver.start();
-  // Whatever of 127.0.0.0/8 is connected to: each address is a host of its own.
+  // Listens on all of 127.0.0.0/8: each address is another host.
   hanging = await Receiver.startEverywhere(() => {
     // Never answers.
   });

@@ -25,7 +25,6 @@ interface ShownSecrets {
   secrets: { secret: string; valid_until: string | null }[];
 }
 
-/** Header that says who asks, in place of a key. */
 const KEYLESS = newSecret();
 const UNKNOWN = `evt_${'0'.repeat(32)}`;
 let redis: Redis;
@@ -67,7 +66,7 @@ beforeAll(async () => {
       overlapMs: config.WEBHOOK_SECRET_OVERLAP_S * 1000,
     }),
   });
-  /** Behind routes that no test here asks for. */
+  /** Dependencies of routes that no test here calls. */
   const unused = undefined as never;
   const parts = {
     config,
@@ -98,7 +97,7 @@ afterAll(async () => {
   redis.disconnect();
 });
 
-/** The key of an owner, who gets one if need be. */
+/** The key of an owner, created when first needed. */
 function keyOf(owner: string): string {
   const known = keyOfOwner.get(owner);
   if (known !== undefined) return known;
@@ -118,7 +117,7 @@ async function call<T>(owner: string, path: string, method = 'GET'): Promise<{ s
 
 let paths = 0;
 
-/** A job of an owner ends, and its receiver is told. */
+/** Ends a job of an owner, and waits for its webhook. */
 async function tell(owner: string, path = `/hook-${paths++}`): Promise<{ id: string; received: Received }> {
   const { event: id } = await settleJob(records, receiver.url(path), owner);
   const received = await eventually(() => Promise.resolve(receiver.at(path)[0]));
@@ -135,7 +134,7 @@ const rotate = async (owner: string) =>
 
 const signatures = ({ headers }: Received) => String(headers['webhook-signature']).split(' ');
 
-/** Whether a receiver that knows this secret takes it for genuine, with either library. */
+/** Whether both libraries accept the signature with this secret. */
 function verifies({ headers, body }: Received, secret: string): boolean {
   const results = [Webhook, SvixWebhook].map((Library) => {
     try {
@@ -224,7 +223,7 @@ describe("another owner's delivery", () => {
           ...problem,
           detail: problem.detail.replace(/evt_\w+/, ''),
         });
-        // Each answer has an id of its own.
+        // Each response has another id.
         expect(Object.keys(theirs.body)).toEqual(Object.keys(none.body));
         expect(anonymous(theirs.body).detail).toBe(anonymous(none.body).detail);
       }

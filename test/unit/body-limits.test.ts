@@ -18,7 +18,7 @@ interface Described {
   [keyword: string]: unknown;
 }
 
-/** Where a JSON Schema has lists without a greatest length. */
+/** Paths of a JSON Schema's lists without a greatest length. */
 function endless(schema: unknown, path: string): string[] {
   if (typeof schema !== 'object' || schema === null) return [];
   const { type, maxItems } = schema as Described;

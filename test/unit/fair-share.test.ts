@@ -6,7 +6,7 @@ import { EVERYBODY } from '../../src/shared/contract/owner.ts';
 
 const full = () => new AppError('bodies_full', 'full', { retryAfterS: 1 });
 
-/** How much an owner gets in pieces of `piece` until it is refused. */
+/** The amount that an owner gets in steps of `piece` until it is refused. */
 function takeAll(share: FairShare, owner: string, piece = 1): number {
   const lease = share.acquire(owner);
   for (let taken = 0; ; taken += piece) {

@@ -12,7 +12,7 @@ afterEach(() => {
   server?.close();
 });
 
-/** What `read` makes of the body of a request that `send` writes. */
+/** The result of `read` for the body of a request that `send` writes. */
 async function received<T>(
   read: (incoming: IncomingMessage) => Promise<T>,
   send: (socket: Socket) => void,

@@ -6,7 +6,7 @@ import { KeySet, keyLine, newKey, parseKeyLine } from '../../src/shared/runtime/
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { createLogger } from '../../src/shared/runtime/logger.ts';
 
-/** Nothing behind the routes is ever asked: a closed one refuses before, an open one may fail. */
+/** No service is ever called: a closed route refuses before that, an open one may fail. */
 const unused = undefined as never;
 const config = loadConfig({});
 const app = createApp({

@@ -64,7 +64,7 @@ const FOREIGN: [string, Headers][] = [
   ['a page on the disk', { host: 'localhost:3000', origin: 'file://' }],
 ];
 
-/** Whatever AUTH says: it listens on loopback, or is published there. */
+/** Environments in which the API listens on loopback or is published there, whatever AUTH is. */
 describe.each<[string, Record<string, string>]>([
   ['on loopback', {}],
   ['on loopback with AUTH=none', { AUTH: 'none' }],

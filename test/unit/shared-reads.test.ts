@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { SharedReads } from '../../src/api/jobs/shared-reads.ts';
 
-/** Reads that end when they are let, and tell how many there were. */
+/** Reads that end when the test says so, and the list of those that have started. */
 function held() {
   const begun: { key: string; end: (value: string) => void; fail: (error: Error) => void }[] = [];
   const reads = new SharedReads((key) => {
@@ -19,7 +19,7 @@ test('callers before the start of a read share it; later callers share the next 
   const first = [reads.read('a'), reads.read('a'), reads.read('a')];
   await settled();
   expect(begun).toHaveLength(1);
-  // What changed after the first read had begun must be seen.
+  // A change after the start of the first read must be seen.
   const second = [reads.read('a'), reads.read('a')];
   await settled();
   expect(begun).toHaveLength(1);
