@@ -317,7 +317,7 @@ describe('the amulet command', () => {
 
   test.each([
     [[], 'usage: amulet key create NAME'],
-    [['create'], 'which NAME? Such as reviews'],
+    [['create'], 'usage: amulet key create NAME'],
     [['create', 'a b'], '"a b" cannot be the name of a key: it must be 1 to 63 ASCII letters'],
     [['create', 'everybody'], 'everybody cannot be the name of a key'],
   ])('refuses %j', async (args, message) => {
