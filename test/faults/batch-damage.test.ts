@@ -91,7 +91,7 @@ async function expectDamage(id: string): Promise<Batch> {
   const { problem } = batch;
   expect(problem?.code).toBe('results_damaged');
   expect(problem?.message).toContain(`chunk ${DAMAGED} of ${chunks.length}`);
-  expect(problem?.message).toContain(`from line ${lineIn(DAMAGED)} of the input on`);
+  expect(problem?.message).toContain(`from line ${lineIn(DAMAGED)} of the input`);
   expect(problem?.message).toContain(`POST /v1/batches/${id}/resume`);
   return batch;
 }

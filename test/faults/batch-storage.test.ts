@@ -335,7 +335,9 @@ describe(`a full disk${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`, 
     });
     expectProblem(refused, [507, 'blob_store_full']);
     await eventually(() =>
-      Promise.resolve(stack!.api.output.includes('the disk of batches has too little room') || undefined),
+      Promise.resolve(
+        stack!.api.output.includes('the disk of batches has too little free space') || undefined,
+      ),
     );
     stack!.workers = [stack!.startWorker()];
     const batch = await calls.until(id, ({ problem }) => problem !== null);

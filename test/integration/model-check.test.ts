@@ -122,7 +122,7 @@ describe('amulet.json', () => {
     const { code, out } = await check([folder, '--text', '😀']);
     expect(code).toBe(EXIT.ok);
     expect(out).toMatch(/^Sample +"😀" .*; 100 % of it unknown$/m);
-    expect(out).toMatch(/^Unreadable +texts get labels all the same \(unreadable_text in amulet\.json\)$/m);
+    expect(out).toMatch(/^Unreadable +texts get labels anyway \(unreadable_text in amulet\.json\)$/m);
   });
 
   test('that is invalid is a problem in one line', async () => {
