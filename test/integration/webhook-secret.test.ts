@@ -149,7 +149,7 @@ function verifies({ headers, body }: Received, secret: string): boolean {
 }
 
 describe('a secret', () => {
-  test('belongs to one owner, whose deliveries alone are signed with it', async () => {
+  test('belongs to one owner, and signs only the deliveries of that owner', async () => {
     const [alice] = await read('alice');
     const [bob] = await read('bob');
     expect(alice).toEqual({ secret: expect.stringMatching(/^whsec_/) as string, valid_until: null });
@@ -162,13 +162,13 @@ describe('a secret', () => {
     expect(verifies(received, KEYLESS)).toBe(false);
   });
 
-  test('that the first delivery needed is the one that is read later', async () => {
+  test('created for the first delivery is the one that is read later', async () => {
     const { received } = await tell('carol');
     const [carol] = await read('carol');
     expect(verifies(received, carol!.secret)).toBe(true);
   });
 
-  test('that was replaced signs beside the new one until its time is over, and no others change', async () => {
+  test('that was replaced signs beside the new one during the overlap, and other owners keep theirs', async () => {
     const [[old], bob] = [await read('dora'), await read('bob')];
     const rotated = await rotate('dora');
     const [current] = rotated;
@@ -192,7 +192,7 @@ describe('a secret', () => {
     expect(await read('dora')).toEqual([current]);
   });
 
-  test('is not shown to whoever has no key, nor replaced for them', async () => {
+  test('is neither shown nor replaced without an API key', async () => {
     for (const [path, method] of [
       ['/v1/webhook-secret', 'GET'],
       ['/v1/webhook-secret/rotate', 'POST'],
@@ -207,7 +207,7 @@ describe('a secret', () => {
 });
 
 describe("another owner's delivery", () => {
-  test('is not there: it cannot be read or sent again, just like one that never was', async () => {
+  test('cannot be read or sent again, just like one that does not exist', async () => {
     const { id } = await tell('alice');
     const before = await call<Delivery>('alice', `/v1/webhooks/${id}`);
     expect(before).toMatchObject({ status: 200, body: { id, status: 'delivered' } });
@@ -231,7 +231,7 @@ describe("another owner's delivery", () => {
     expect(await call('alice', `/v1/webhooks/${id}`)).toEqual(before);
   });
 
-  test('is on no list but theirs, and marks no place on others', async () => {
+  test('is only on the list of its owner, and no cursor for others', async () => {
     const { id: first } = await tell('erin');
     const { id: theirs } = await tell('frank', '/refuse-1');
     const { id: last } = await tell('erin', '/refuse-2');
@@ -251,7 +251,7 @@ describe("another owner's delivery", () => {
     expect(await list('grace')).toEqual([[], null]);
   });
 
-  test('is sent again by its owner, who is told by the same id, with the secrets of now', async () => {
+  test('is sent again by its owner with the same id and the current secrets', async () => {
     const path = '/refuse-3';
     const { id, received } = await tell('heidi', path);
     const [current] = await rotate('heidi');
@@ -269,7 +269,7 @@ describe("another owner's delivery", () => {
 });
 
 test.each(['?limit=0', '?limit=101', '?limit=-1', '?limit=1e1', '?status=sent', '?after=x', '?before=1'])(
-  'a list with %s is a mistake that is told',
+  'a list with %s is rejected',
   async (query) => {
     expect(await call<Problem>('alice', `/v1/webhooks${query}`)).toMatchObject({
       status: 422,

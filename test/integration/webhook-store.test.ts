@@ -500,7 +500,7 @@ describe('a canceled delivery', () => {
     [AGAIN, false, 'canceled'],
     [FAILED, false, 'canceled'],
     [GOT_THROUGH, true, 'delivered'],
-  ] as const)('while an attempt is under way that leads to %j', async (next, written, status) => {
+  ] as const)('while an attempt is in flight that leads to %j', async (next, written, status) => {
     const id = await begin();
     const underWay = await read(id);
     await store.cancel(id, 300);

@@ -14,7 +14,7 @@ describe('the trace of a request', () => {
     expect(traceOf(header)).toBe(header);
   });
 
-  test('keeps no flags that have no meaning yet', () => {
+  test('drops unknown flags', () => {
     expect(traceOf(`00-${TRACE}-${PARENT}-ff`)).toBe(`00-${TRACE}-${PARENT}-03`);
     expect(traceOf(`00-${TRACE}-${PARENT}-80`)).toBe(`00-${TRACE}-${PARENT}-00`);
   });
@@ -55,7 +55,7 @@ describe('the trace of a request', () => {
     expect(traceOf(header)).not.toBe(trace);
   });
 
-  test('is one that is valid whatever the header is', () => {
+  test('is valid whatever the header is', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 80 }), (header) => {
         expect(traceOf(header)).toMatch(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]$/);
@@ -65,8 +65,8 @@ describe('the trace of a request', () => {
   });
 });
 
-describe('the next link', () => {
-  test('has the trace and its flags, and a parent of its own', () => {
+describe('the trace of a delivery', () => {
+  test('has the trace id and flags, and a new parent id', () => {
     const trace = `00-${TRACE}-${PARENT}-01`;
     const links = [childTrace(trace), childTrace(trace)];
     for (const link of links) {
@@ -76,7 +76,7 @@ describe('the next link', () => {
     expect(new Set(links).size).toBe(2);
   });
 
-  test('of a chain that cannot be read is the first of a new one', () => {
+  test('starts a new trace when the stored one is invalid', () => {
     expect(childTrace('nonsense')).toMatch(NEW);
   });
 });
