@@ -90,22 +90,22 @@ describe('a text has the same score alone and in 20 batches of each lane', () =>
     'models/goemotions-minilm',
   ])('%s', async (place) => {
     const model = await serve(place);
-    expect(model.trial.batchDependence).toBe(0);
+    expect(model.probe.batchDependence).toBe(0);
     expect(await dependence(model)).toBeLessThanOrEqual(1e-4);
   });
 
   test('except with dynamic int8: its batch dependence is measured, and strict has none', async () => {
     const measured = await serve('test/fixtures/models/int8');
-    expect(measured.trial.batchDependence).toBeGreaterThan(1e-4);
-    expect(measured.trial.batching).toBe('mixed');
+    expect(measured.probe.batchDependence).toBeGreaterThan(1e-4);
+    expect(measured.probe.batching).toBe('mixed');
     expect(await dependence(measured)).toBeGreaterThan(1e-4);
     await measured.stop();
     const strict = await serve('test/fixtures/models/int8', 'strict');
-    expect(strict.trial).toMatchObject({ batching: 'row_by_row', batchDependence: 0 });
+    expect(strict.probe).toMatchObject({ batching: 'row_by_row', batchDependence: 0 });
     expect(await dependence(strict)).toBeLessThanOrEqual(1e-6);
   });
 
-  test.each<[string, TinyGraph, ServedModel['trial']['batching'], object?]>([
+  test.each<[string, TinyGraph, ServedModel['probe']['batching'], object?]>([
     ['a mask', {}, 'mixed'],
     ['a mask that the graph does not look at', { pooling: 'unmasked' }, 'equal_lengths'],
     ['no mask', { pooling: 'unmasked', inputs: inputs(['rows', 'tokens'], ['input_ids']) }, 'equal_lengths'],
@@ -129,7 +129,7 @@ describe('a text has the same score alone and in 20 batches of each lane', () =>
     ['everything fixed', { inputs: inputs([1, 16]), outputs: [logits([1, 2])] }, 'row_by_row'],
   ])('a graph with %s', async (_, graph, batching) => {
     const model = await make(graph);
-    expect(model.trial).toMatchObject({ batching, batchDependence: 0 });
+    expect(model.probe).toMatchObject({ batching, batchDependence: 0 });
     expect(await dependence(model)).toBeLessThanOrEqual(1e-4);
   });
 
@@ -165,7 +165,7 @@ describe('a text has the same score alone and in 20 batches of each lane', () =>
       /^scores depend on the other texts of a batch, by up to 0\.\d{3}, .*set BATCH_INVARIANCE=strict/,
     );
     const strict = await serve(path.join(folder, 'model'), 'strict');
-    expect(strict.trial.batching).toBe('row_by_row');
+    expect(strict.probe.batching).toBe('row_by_row');
     expect(await dependence(strict)).toBeLessThanOrEqual(1e-6);
   });
 });
@@ -224,7 +224,7 @@ describe('a function that the graph applies is not applied a second time', () =>
   ])('%s', async (_, operators, applied, config) => {
     const expected = await plain();
     const model = await make({ operators, weights }, config);
-    expect(model.trial.applied).toBe(applied);
+    expect(model.probe.applied).toBe(applied);
     const right = applied === 'sigmoid' ? expected.sigmoid : expected.softmax;
     expect(difference(scoresOf(await model.classify('a good film')), right)).toBeLessThan(1e-5);
     if (applied === undefined) return;
@@ -238,7 +238,7 @@ describe('a function that the graph applies is not applied a second time', () =>
     const expected = scoresOf(await before.classify('very good film'));
     await before.stop();
     const model = await serve(`${CASES}/model-probabilities`);
-    expect(model.trial).toMatchObject({ applied: 'softmax', apply: 'none' });
+    expect(model.probe).toMatchObject({ applied: 'softmax', apply: 'none' });
     expect(difference(scoresOf(await model.classify('very good film')), expected)).toBeLessThan(1e-6);
   });
 });
@@ -271,9 +271,9 @@ describe('the number of tokens that a graph accepts', () => {
     ['the fallback', { rows: 300, by: 'mask' }, { max_position_embeddings: null }, 300],
   ])('%s', async (_, positions, config, expected) => {
     const model = await make({ positions }, config);
-    expect(model.trial.maxTokens).toBe(expected);
+    expect(model.probe.maxTokens).toBe(expected);
     const lower = model.model.maxTokens !== expected;
-    expect(model.trial.warnings).toEqual(
+    expect(model.probe.warnings).toEqual(
       lower
         ? [expect.stringMatching(`but the graph fails beyond ${expected}: longer texts are cut there`)]
         : [],
@@ -284,8 +284,8 @@ describe('the number of tokens that a graph accepts', () => {
 
   test('a fixed number of tokens: longer texts are truncated', async () => {
     const model = await make({ inputs: inputs(['rows', 16]) });
-    expect(model.trial.maxTokens).toBe(16);
-    expect(model.trial.warnings).toEqual([
+    expect(model.probe.maxTokens).toBe(16);
+    expect(model.probe.warnings).toEqual([
       expect.stringContaining('but the graph takes 16: longer texts are cut there'),
     ]);
     expect(await model.classify(long)).toMatchObject({ truncated: true });
@@ -293,14 +293,14 @@ describe('the number of tokens that a graph accepts', () => {
 
   test('a limit of a million tokens is tried as far as memory allows, and served', async () => {
     const model = await make({}, { max_position_embeddings: 1_000_000, num_attention_heads: 12 });
-    expect(model.trial.maxTokens).toBe(1_000_000);
-    expect(model.trial.triedTokens).toBeGreaterThanOrEqual(1024);
-    expect(4 * 12 * model.trial.triedTokens ** 2).toBeLessThanOrEqual(512 * 2 ** 20);
+    expect(model.probe.maxTokens).toBe(1_000_000);
+    expect(model.probe.triedTokens).toBeGreaterThanOrEqual(1024);
+    expect(4 * 12 * model.probe.triedTokens ** 2).toBeLessThanOrEqual(512 * 2 ** 20);
   });
 
   test('positions that count from the padding id', async () => {
     const model = await serve(`${CASES}/model-luke`);
-    expect(model.trial.maxTokens).toBe(512);
+    expect(model.probe.maxTokens).toBe(512);
     expect(await model.classify(long)).toMatchObject({ truncated: true });
   });
 });
@@ -383,7 +383,7 @@ test('an added token without an embedding: a warning, and only a text that conta
   });
   writeFileSync(file, JSON.stringify(tokenizer));
   const model = await serve(place);
-  expect(model.trial.warnings).toEqual([
+  expect(model.probe.warnings).toEqual([
     'the graph has no embedding for the added token "<new>": a text that contains one fails',
   ]);
   const [good, bad] = await Promise.all([model.classify('a good film'), model.classify('a good <new>')]);

@@ -9,7 +9,7 @@ import type { Config } from '../../shared/runtime/config.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import type { Lane } from './batcher.ts';
 import type { EnginePool } from './engine-pool.ts';
-import type { Trial } from './trial.ts';
+import type { ModelProbe } from './model-probe.ts';
 
 /** Times of batches of `tokens` padded tokens, in ms, one per repetition. */
 export interface Sample {
@@ -125,7 +125,7 @@ function implausibleReason(
 /** Times batches of synthetic rows on the model itself. */
 export function timeBatches(
   engines: EnginePool,
-  { maxTokens, batching }: Pick<Trial, 'maxTokens' | 'batching'>,
+  { maxTokens, batching }: Pick<ModelProbe, 'maxTokens' | 'batching'>,
 ): Promise<Sample[]> {
   const run = async (count: number, tokens: number): Promise<void> => {
     const row = { ids: new Int32Array(tokens).fill(1), typeIds: undefined };
@@ -150,7 +150,7 @@ export interface Calibrated {
 /** Chooses the token budgets of a worker: from the settings where they are set, else by timing batches. */
 export async function calibrate(
   engines: EnginePool,
-  trial: Pick<Trial, 'maxTokens' | 'batching'>,
+  probe: Pick<ModelProbe, 'maxTokens' | 'batching'>,
   config: Config,
   logger: Logger,
 ): Promise<Calibrated> {
@@ -158,7 +158,7 @@ export async function calibrate(
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
     return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
   }
-  const samples = await timeBatches(engines, trial);
+  const samples = await timeBatches(engines, probe);
   const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
   const interactive = BATCH_TOKENS ?? measured.interactive;
   const background = BULK_BATCH_TOKENS ?? measured.background;

@@ -25,7 +25,7 @@ import { Consumer } from './consumer.ts';
 import { EnginePool } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
-import { batcherOptions, classifyFirstText, tryModel, type Trial } from './trial.ts';
+import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from './model-probe.ts';
 import { WorkerMetrics } from './worker-metrics.ts';
 
 const bootLogger = createLogger('worker', 'info');
@@ -98,7 +98,7 @@ await runMain(bootLogger, async () => {
       );
       process.exit(1);
     },
-    // Batches of the trial and the calibration are not counted.
+    // Batches of the probe and of the calibration are not counted.
     onRun: (run) => {
       if (serving) metrics.batchRan(run);
     },
@@ -114,7 +114,7 @@ await runMain(bootLogger, async () => {
     { ...model, labels: labels.length, ms: Math.round(performance.now() - start) },
     'model loaded and warmed up',
   );
-  const trial = await tryModel({
+  const probe = await probeModel({
     model: folder,
     tokenizer: wholeTokenizer,
     observe,
@@ -122,10 +122,10 @@ await runMain(bootLogger, async () => {
     apply: named.apply,
     invariance: config.BATCH_INVARIANCE,
   });
-  const { tokenizer, maxTokens, apply, applied } = trial;
-  reportTrial(trial, logger);
+  const { tokenizer, maxTokens, apply, applied } = probe;
+  reportProbe(probe, logger);
 
-  const calibrated = await calibrate(running, trial, config, logger);
+  const calibrated = await calibrate(running, probe, config, logger);
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
   const batcher = new Batcher<TextRow, Float32Array>({
@@ -133,7 +133,7 @@ await runMain(bootLogger, async () => {
     executors: running.size,
     budgets,
     quietBudget: budgets.interactive,
-    ...batcherOptions(trial, running, Math.max(...Object.values(budgets))),
+    ...batcherOptions(probe, running, Math.max(...Object.values(budgets))),
   });
 
   const redis = connectPatient(redisAddress, logger, 'queue');
@@ -207,7 +207,7 @@ await runMain(bootLogger, async () => {
     ...model,
     labels,
     max_tokens: maxTokens,
-    batch_dependence: trial.batchDependence,
+    batch_dependence: probe.batchDependence,
     multi_label: folder.problemType === 'multi_label_classification',
     ...(calibrated.chunkBytes === undefined ? {} : { chunk_bytes: calibrated.chunkBytes }),
   };
@@ -228,8 +228,8 @@ await runMain(bootLogger, async () => {
 });
 
 /** Logs what is unusual about the model. */
-function reportTrial(trial: Trial, logger: Logger): void {
-  const { batching, batchDependence, applied, warnings, maxTokens, triedTokens } = trial;
+function reportProbe(probe: ModelProbe, logger: Logger): void {
+  const { batching, batchDependence, applied, warnings, maxTokens, triedTokens } = probe;
   for (const warning of warnings) logger.warn(warning);
   if (applied !== undefined)
     logger.info({ applied }, 'the graph ends in this function: it is not applied a second time');

@@ -81,7 +81,7 @@ export class Model {
 
   /**
    * Runs the model on a few synthetic rows, so that the first real row finds it warm. Only the shortest rows must succeed: whether
-   * the graph accepts as many tokens as its config says is tried later (trial.ts).
+   * the graph accepts as many tokens as its config says is tried later (model-probe.ts).
    * @returns inputs and outputs of the graph
    * @throws StartupError when the output is not one row of finite numbers per text
    */

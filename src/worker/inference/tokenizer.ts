@@ -44,7 +44,7 @@ const BLANK = /^[\s\u2581]+$/;
  * Texts that exercise every part of a tokenizer, encoded at the start: a broken tokenizer must fail there, not at a user's
  * text.
  */
-const PROBES = [
+const SELF_TEST_TEXTS = [
   '',
   ' ',
   'A first text, with 2 numbers: 10.5 %!',
@@ -127,7 +127,8 @@ export class TextTokenizer {
             `${maxTokens}: there is no room for the text`,
         );
       }
-      for (const text of PROBES) for (const side of ['right', 'left'] as const) this.encodeNow(text, side);
+      for (const text of SELF_TEST_TEXTS)
+        for (const side of ['right', 'left'] as const) this.encodeNow(text, side);
     } catch (error) {
       const reason = toError(error).message;
       throw new StartupError(`${folder}: the tokenizer cannot be loaded: ${reason}`, { cause: error });

@@ -15,7 +15,7 @@ import { EnginePool } from '../inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
 import { coverageOf } from './script-coverage.ts';
 import { TextTokenizer } from '../inference/tokenizer.ts';
-import { batcherOptions, tryModel, type Trial } from '../inference/trial.ts';
+import { batcherOptions, probeModel, type ModelProbe } from '../inference/model-probe.ts';
 
 /** Samples that are classified by default: short, and not all in one script. */
 const TEXTS = ['I love this.', 'What a waste of time!', 'Когда начинается концерт? 图书馆在哪里？'];
@@ -72,27 +72,27 @@ async function check(report: ModelReport, file: string | undefined, texts: reado
     if (labels) Object.assign(report, labels);
     if (!tokenizer || !labels) return;
     const invariance = config.BATCH_INVARIANCE;
-    const trial = await attempt(report, () =>
-      tryModel({ model, tokenizer, engines, apply: labels.apply, invariance }),
+    const probe = await attempt(report, () =>
+      probeModel({ model, tokenizer, engines, apply: labels.apply, invariance }),
     );
-    if (!trial) return;
+    if (!probe) return;
     const { warnings = [] } = report;
-    Object.assign(report, toReport(trial), { warnings: [...warnings, ...trial.warnings] });
-    await classify(report, texts, { model, engines, labels: labels.labels, trial });
-    if (report.problems.length === 0) await attempt(report, () => calibrate(report, engines, trial, config));
+    Object.assign(report, toReport(probe), { warnings: [...warnings, ...probe.warnings] });
+    await classify(report, texts, { model, engines, labels: labels.labels, probe });
+    if (report.problems.length === 0) await attempt(report, () => calibrate(report, engines, probe, config));
   } finally {
     await engines.stop();
   }
 }
 
-function toReport(trial: Trial): Partial<ModelReport> {
+function toReport(probe: ModelProbe): Partial<ModelReport> {
   return {
-    max_tokens: trial.maxTokens,
-    tried_tokens: trial.triedTokens,
-    batching: trial.batching,
-    batch_dependence: trial.batchDependence,
-    applied: trial.applied ?? null,
-    apply: trial.apply,
+    max_tokens: probe.maxTokens,
+    tried_tokens: probe.triedTokens,
+    batching: probe.batching,
+    batch_dependence: probe.batchDependence,
+    applied: probe.applied ?? null,
+    apply: probe.apply,
   };
 }
 
@@ -129,12 +129,12 @@ interface ClassifyDeps {
   model: ModelFolder;
   engines: EnginePool;
   labels: string[];
-  trial: Trial;
+  probe: ModelProbe;
 }
 
 async function classify(report: ModelReport, texts: readonly string[], deps: ClassifyDeps): Promise<void> {
-  const { model, engines, labels, trial } = deps;
-  const { tokenizer, maxTokens, apply, applied } = trial;
+  const { model, engines, labels, probe } = deps;
+  const { tokenizer, maxTokens, apply, applied } = probe;
   const budgets = { interactive: 256, low: 256, bulk: 256 };
   const classifier = new Classifier({
     tokenizer,
@@ -147,7 +147,7 @@ async function classify(report: ModelReport, texts: readonly string[], deps: Cla
       run: oncePerText((rows) => engines.run(rows)),
       executors: 1,
       budgets,
-      ...batcherOptions(trial, engines, budgets.interactive),
+      ...batcherOptions(probe, engines, budgets.interactive),
     }),
   });
   report.samples = [];
@@ -166,7 +166,7 @@ async function classify(report: ModelReport, texts: readonly string[], deps: Cla
 async function calibrate(
   report: ModelReport,
   engines: EnginePool,
-  { maxTokens, batching }: Trial,
+  { maxTokens, batching }: ModelProbe,
   { MAX_BATCH_MS, MAX_BULK_BATCH_MS }: Config,
 ): Promise<void> {
   const samples = await timeBatches(engines, { maxTokens, batching });

@@ -1,16 +1,16 @@
-/** A model folder served as by a worker, in this process: model processes, trial, batcher and classifier, without the queue. */
+/** A model folder served as by a worker, in this process: model processes, probe, batcher and classifier, without the queue. */
 import { pino } from 'pino';
 import { Batcher } from '../../../src/worker/inference/batcher.ts';
 import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';
 import { EnginePool } from '../../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../../../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../../../src/worker/inference/tokenizer.ts';
-import { batcherOptions, classifyFirstText, tryModel, type Trial } from '../../../src/worker/inference/trial.ts';
+import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from '../../../src/worker/inference/model-probe.ts';
 
 export interface ServedModel {
   model: ModelFolder;
   labels: string[];
-  trial: Trial;
+  probe: ModelProbe;
   /** The result of one text, in the interactive lane. */
   classify: (text: string, options?: Options) => ReturnType<Classifier['classify']>;
   /** Of several at once, in the lane of batches. */
@@ -40,7 +40,7 @@ export async function serveModel(
   });
   try {
     const named = labelsOf(model, engines.outputs);
-    const trial = await tryModel({
+    const probe = await probeModel({
       model,
       tokenizer: new TextTokenizer(model.folder, model.maxTokens),
       engines,
@@ -49,16 +49,16 @@ export async function serveModel(
     });
     const budgets = { interactive: 256, low: 256, bulk: 256 };
     const classifier = new Classifier({
-      tokenizer: trial.tokenizer,
+      tokenizer: probe.tokenizer,
       labels: named.labels,
-      apply: trial.apply,
-      applied: trial.applied,
-      maxTokens: trial.maxTokens,
+      apply: probe.apply,
+      applied: probe.applied,
+      maxTokens: probe.maxTokens,
       unreadable: 'classify',
       batcher: new Batcher<TextRow, Float32Array>({
         run: oncePerText((rows, lane) => engines.run(rows, { urgent: lane === 'interactive' })),
         budgets,
-        ...batcherOptions(trial, engines, budgets.bulk),
+        ...batcherOptions(probe, engines, budgets.bulk),
       }),
     });
     await classifyFirstText(classifier);
@@ -66,7 +66,7 @@ export async function serveModel(
     return {
       model,
       labels: named.labels,
-      trial,
+      probe,
       classify: (text, options) =>
         classifier.classify({ text }, { top_k: null, ...options }, 'interactive', signal),
       classifyAll: (texts) => classifier.classifyAll(texts, { top_k: null }, signal, () => {}),

@@ -1,5 +1,5 @@
 /**
- * Tries a loaded model before its worker is ready: whether texts can be classified, how many tokens the graph reads, and whether
+ * Probes a loaded model before its worker is ready: whether texts can be classified, how many tokens the graph reads, and whether
  * a text's score depends on the other texts of its batch. Chooses accordingly which rows may share a batch: any, when the graph
  * masks out padding, else rows of equal length.
  */
@@ -22,7 +22,7 @@ import type { VocabularyRange } from './vocabulary.ts';
 /** Which rows may share a batch: any, those with the same number of tokens, or none. */
 export type Batching = 'mixed' | 'equal_lengths' | 'row_by_row';
 
-export interface Trial {
+export interface ModelProbe {
   /** Truncates texts to maxTokens. */
   tokenizer: TextTokenizer;
   /** Most tokens of a text that the graph accepts. */
@@ -40,7 +40,7 @@ export interface Trial {
   warnings: string[];
 }
 
-export interface TrialOptions {
+export interface ProbeOptions {
   model: ModelFolder;
   /** With the limit of the model folder. */
   tokenizer: TextTokenizer;
@@ -54,7 +54,7 @@ export interface TrialOptions {
 }
 
 /** Short and long texts, not all in one script. */
-const TRIAL_TEXTS = [
+const PROBE_TEXTS = [
   'I love this.',
   'No.',
   'What a waste of time, and of 100 % of the money: I would not see it again!',
@@ -75,10 +75,10 @@ const MAX_LOGIT_DIFFERENCE = 1e-2;
 const PROBABILITY_ERROR = 1e-3;
 
 /**
- * Tries a loaded model. Sets the padding of `engines`.
+ * Probes a loaded model. Sets the padding of `engines`.
  * @throws StartupError with a message of one line when the model cannot be served
  */
-export async function tryModel(options: TrialOptions): Promise<Trial> {
+export async function probeModel(options: ProbeOptions): Promise<ModelProbe> {
   const { model, engines } = options;
   const { vocabulary } = options.tokenizer;
   const warnings: string[] = [];
@@ -117,7 +117,7 @@ export async function tryModel(options: TrialOptions): Promise<Trial> {
 
 /** The options of the batcher that depend on the model. @param budget padded tokens of the largest batches */
 export function batcherOptions(
-  { batching }: Pick<Trial, 'batching'>,
+  { batching }: Pick<ModelProbe, 'batching'>,
   engines: EnginePool,
   budget: number,
 ): Pick<BatcherOptions<never, never>, 'equalLengths' | 'maxRows'> {
@@ -135,7 +135,7 @@ export function batcherOptions(
  * @throws StartupError when it fails
  */
 export async function classifyFirstText(classifier: Classifier): Promise<void> {
-  const [text = ''] = TRIAL_TEXTS;
+  const [text = ''] = PROBE_TEXTS;
   const { signal } = new AbortController();
   const results = [
     await classifier.classify({ text }, { top_k: null }, 'interactive', signal),
@@ -148,7 +148,7 @@ export async function classifyFirstText(classifier: Classifier): Promise<void> {
 }
 
 function encodeAll(tokenizer: TextTokenizer): { text: string; row: ModelInput }[] {
-  return TRIAL_TEXTS.flatMap((text) => {
+  return PROBE_TEXTS.flatMap((text) => {
     try {
       const row = tokenizer.encodeNow(text);
       // A tokenizer may drop a whole text in a script that it does not know.
@@ -174,7 +174,7 @@ async function runText(engines: EnginePool, text: string, row: ModelInput): Prom
 }
 
 /** The padding of the tokenizer, with id 0 where the graph has no embedding for the tokenizer's id. */
-async function choosePadding({ engines, tokenizer, model }: TrialOptions) {
+async function choosePadding({ engines, tokenizer, model }: ProbeOptions) {
   const side = tokenizer.paddingSide;
   const id = tokenizer.padId ?? model.padTokenId ?? 0;
   return {
@@ -228,7 +228,7 @@ function appliedByGraph(
   { graph }: ModelFolder,
   engines: EnginePool,
   outputs: readonly Float32Array[],
-): Trial['applied'] {
+): ModelProbe['applied'] {
   const name = engines.graph?.output.name ?? '';
   const last = graph ? (lastOperator(graph, name) ?? '') : '';
   const bounded = outputs.every((row) =>
@@ -244,10 +244,10 @@ function appliedByGraph(
 }
 
 async function chooseBatching(
-  { model, engines, invariance }: TrialOptions,
+  { model, engines, invariance }: ProbeOptions,
   rows: readonly ModelInput[],
   apply: ApplyFunction,
-): Promise<Pick<Trial, 'batching' | 'batchDependence'>> {
+): Promise<Pick<ModelProbe, 'batching' | 'batchDependence'>> {
   const fixed = engines.graph?.fixed;
   if (fixed?.rows === 1) return { batching: 'row_by_row', batchDependence: 0 };
   const scores = (logits: Float32Array) => toScores(logits, apply);
