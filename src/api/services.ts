@@ -137,8 +137,8 @@ export function createServices({
     onCancel: () => metrics.deliveryCanceled(),
   });
 
-  const stats = new Stats({ withRedis, backlog, batches: batchStore, catalog });
-  const load = loadReader({ redis, withRedis, backlog, batches: batchStore, stats });
+  const stats = new Stats({ withRedis, backlog, batchStore, catalog });
+  const load = loadReader({ redis, withRedis, backlog, batchStore, stats });
   return {
     ...{ jobs, submission, jobMaintenance, waiters, queues, catalog },
     ...{ batches, results, batchMaintenance, blobs, webhooks, stats, load, disks },

@@ -33,7 +33,7 @@ export interface LoadDeps {
   redis: Redis;
   withRedis: WithRedis;
   backlog: Backlog;
-  batches: BatchStore;
+  batchStore: BatchStore;
   stats: Stats;
 }
 
@@ -46,7 +46,7 @@ export function loadReader(deps: LoadDeps): () => Promise<Load> {
   return () => cached.get();
 }
 
-async function readLoad({ redis, backlog, batches, stats }: LoadDeps): Promise<Load> {
+async function readLoad({ redis, backlog, batchStore, stats }: LoadDeps): Promise<Load> {
   const start = performance.now();
   await redis.ping();
   const pingMs = performance.now() - start;
@@ -54,8 +54,8 @@ async function readLoad({ redis, backlog, batches, stats }: LoadDeps): Promise<L
     stats.models(),
     backlog.sizes(),
     redisMemory(redis),
-    batches.reservations.storedBytes(),
-    batches.reservations.reservedBytes(),
+    batchStore.reservations.storedBytes(),
+    batchStore.reservations.reservedBytes(),
   ]);
   const known = models.flatMap(({ name }) =>
     (['normal', 'low'] as const).map((priority) => ({ model: name, priority })),

@@ -14,7 +14,7 @@ const FRESH_MS = 1000;
 export interface StatsDeps {
   withRedis: WithRedis;
   backlog: Backlog;
-  batches: BatchStore;
+  batchStore: BatchStore;
   catalog: ModelCatalog;
 }
 
@@ -38,14 +38,14 @@ export class Stats {
   }
 
   async #read(): Promise<ModelStats[]> {
-    const { backlog, batches, catalog } = this.#deps;
+    const { backlog, batchStore, catalog } = this.#deps;
     const [models, sizes, ended, ids] = await Promise.all([
       catalog.list(),
       backlog.sizes(),
       backlog.ended(),
-      batches.running(),
+      batchStore.running(),
     ]);
-    const records = await Promise.all(ids.map((id) => batches.read(id)));
+    const records = await Promise.all(ids.map((id) => batchStore.read(id)));
     const running = ids.flatMap((id, i) => {
       const record = records[i];
       return record ? [toBatch(id, record, undefined)] : [];
