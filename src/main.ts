@@ -5,7 +5,7 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { sweepLeftovers } from './shared/blobs/blob-store.ts';
+import { sweepLeftovers } from './shared/blobs/open.ts';
 import { blobUrl, loadApiConfig, modelName, settingWarnings, type Config } from './shared/runtime/config.ts';
 import { launchedEnvironment, REDIS_FOLDER } from './shared/runtime/environment.ts';
 import { StartupError } from './shared/runtime/startup-error.ts';

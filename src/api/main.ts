@@ -1,6 +1,6 @@
 /** Entry of the API: listens at once, and answers 503 until Redis is reachable. */
 import packageJson from '../../package.json' with { type: 'json' };
-import { reportBlobStore } from '../shared/blobs/blob-store.ts';
+import { reportBlobStore } from '../shared/blobs/open.ts';
 import { redisAt } from '../shared/redis/address.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis/connections.ts';
 import { KeySet } from '../shared/runtime/api-keys.ts';
@@ -11,7 +11,7 @@ import { createLogger, type Logger } from '../shared/runtime/logger.ts';
 import { createMetrics, createMetricsApp } from '../shared/runtime/metrics.ts';
 import { announceReady, onReload, onShutdown, runMain } from '../shared/runtime/shutdown.ts';
 import { toError } from '../shared/runtime/to-error.ts';
-import { startTracing } from '../shared/runtime/tracing.ts';
+import { startTracing } from '../shared/runtime/start-tracing.ts';
 import { createApp } from './app.ts';
 import { closeHttpServer, createHttpServer } from './http-server.ts';
 import { ReloadableKeys } from './key-file.ts';

@@ -1,7 +1,7 @@
 /** Puts the services of an API instance together: jobs, batches and webhooks, over one connection to Redis. */
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { blobFolder, lazyBlobStore } from '../shared/blobs/blob-store.ts';
+import { blobFolder, lazyBlobStore } from '../shared/blobs/open.ts';
 import type { WithRedis } from '../shared/redis/connections.ts';
 import { instanceChannel } from '../shared/redis/keys.ts';
 import { blobUrl, type Config } from '../shared/runtime/config.ts';

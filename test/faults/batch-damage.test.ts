@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { BatchError } from '../../src/client/outcome-errors.ts';
 import { AmuletClient } from '../../src/client/index.ts';
-import { openBlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { openBlobStore } from '../../src/shared/blobs/open.ts';
 import { readManifest } from '../../src/shared/store/batches/input.ts';
 import { resultsKey } from '../../src/shared/store/batches/layout.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import type { ChunkPayload } from '../../src/shared/contract/batches.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
-import { lazyBlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { lazyBlobStore } from '../../src/shared/blobs/open.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { bulkQueueName } from '../../src/shared/store/queues.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';

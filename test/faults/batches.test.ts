@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from 'vitest';
 import { encodeManifest, manifestKey } from '../../src/shared/store/batches/layout.ts';
-import { openBlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { openBlobStore } from '../../src/shared/blobs/open.ts';
 import {
   archive,
   BatchCalls,

@@ -6,7 +6,8 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { encodeManifest, indexKey, IndexWriter, manifestKey } from '../../src/shared/store/batches/layout.ts';
 import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
-import { lazyBlobStore, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { lazyBlobStore } from '../../src/shared/blobs/open.ts';
+import type { BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { newBatchId } from '../../src/shared/contract/ids.ts';
 import { BatchInputs } from '../../src/worker/inference/batch-inputs.ts';
 

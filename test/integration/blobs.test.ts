@@ -11,7 +11,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { CreateMultipartUploadCommand, S3Client } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openBlobStore, parseS3Url, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { openBlobStore } from '../../src/shared/blobs/open.ts';
+import { parseS3Url } from '../../src/shared/blobs/s3-url.ts';
+import type { BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { provideS3 } from '../support/storage/s3.ts';
 
@@ -641,7 +643,7 @@ describe('blobs in a folder only', () => {
     () => {
       const { stdout, stderr } = small(`
         import { readdirSync } from 'node:fs';
-        import { openBlobStore } from ${JSON.stringify(path.resolve('src/shared/blobs/blob-store.ts'))};
+        import { openBlobStore } from ${JSON.stringify(path.resolve('src/shared/blobs/open.ts'))};
         const disk = process.argv[1];
         const store = await openBlobStore('file:' + disk);
         const piece = Buffer.alloc(1024 * 1024);

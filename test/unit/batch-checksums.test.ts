@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openBlobStore, toBuffer, type BlobStore } from '../../src/shared/blobs/blob-store.ts';
+import { openBlobStore } from '../../src/shared/blobs/open.ts';
+import { toBuffer } from '../../src/shared/blobs/byte-streams.ts';
+import type { BlobStore } from '../../src/shared/blobs/blob-store.ts';
 import {
   DamagedResults,
   digestOf,

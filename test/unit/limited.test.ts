@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { limited } from '../../src/shared/blobs/blob-store.ts';
+import { limited } from '../../src/shared/blobs/byte-streams.ts';
 
 test('what was passed on is not kept, however long the upload goes on', async () => {
   setFlagsFromString('--expose-gc');

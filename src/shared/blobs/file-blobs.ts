@@ -14,25 +14,20 @@ import path from 'node:path';
 import { DiskReserve, diskSpace, type MinFree, type Purpose } from '../runtime/disk-reserve.ts';
 import { toError } from '../runtime/to-error.ts';
 import { makeFolder } from '../runtime/make-folder.ts';
+import { assertKey, assertPrefix, isSegment } from './keys.ts';
 import {
-  assertKey,
-  assertPrefix,
   BlobError,
   BlobNotFound,
-  deleteListed,
-  isSegment,
-  limited,
-  probe,
-  resolveRange,
-  toBuffer,
   type BlobStore,
   type ByteRange,
   type PutStreamOptions,
   type PutStreamResult,
 } from './blob-store.ts';
-import { sweepTemporary, temporaryName, TOUCH_MS } from './temporary-files.ts';
+import { deleteListed, probe } from './derived-methods.ts';
+import { limited, resolveRange, toBuffer } from './byte-streams.ts';
+import { codeOf, ignoring, isFile, syncFolder } from './files.ts';
+import { sweepTemporary, temporaryFolder, temporaryName, TOUCH_MS } from './temporary-files.ts';
 
-const TEMPORARY = '~tmp';
 const READ_BYTES = 256 * 1024;
 /** Texts are nobody else's business. */
 const FOLDER_MODE = 0o700;
@@ -370,42 +365,5 @@ export class FileBlobs implements BlobStore {
     }
     const why = code === 'ENOENT' ? 'it is gone, or its disk is not mounted' : reason;
     return new BlobError('blob_store_unavailable', `${this.place} cannot be used: ${why}`, error);
-  }
-}
-
-/** Where writers of a store in `root` have their temporary files. */
-export function temporaryFolder(root: string): string {
-  return path.join(root, TEMPORARY);
-}
-
-function codeOf(thrown: unknown): string | undefined {
-  return (thrown as NodeJS.ErrnoException | undefined)?.code;
-}
-
-/** `call`, with errors of these codes as undefined. */
-async function ignoring<T>(call: Promise<T>, ...codes: string[]): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (codes.includes(codeOf(error) ?? '')) return undefined;
-    throw error;
-  }
-}
-
-async function isFile(target: string): Promise<boolean> {
-  return stat(target).then(
-    (stats) => stats.isFile(),
-    () => false,
-  );
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // A folder emptied and pruned since then holds nothing that could get lost.
-  const handle = await ignoring(open(folder), 'ENOENT');
-  if (handle === undefined) return;
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

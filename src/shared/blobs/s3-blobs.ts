@@ -13,47 +13,30 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
   ListObjectsV2Command,
-  ListPartsCommand,
   PutObjectCommand,
   S3Client,
-  UploadPartCommand,
-  type CompletedPart,
-  type ListMultipartUploadsCommandOutput,
   type ListObjectsV2CommandOutput,
-  type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3';
-import { toError } from '../runtime/to-error.ts';
+import { assertKey, assertPrefix, isKey } from './keys.ts';
 import {
-  assertKey,
-  assertPrefix,
   BlobError,
   BlobNotFound,
-  deleteListed,
-  isKey,
-  limited,
-  probe,
-  resolveRange,
-  toBuffer,
   type BlobStore,
   type ByteRange,
   type PutStreamOptions,
   type PutStreamResult,
-  type S3Options,
 } from './blob-store.ts';
+import { deleteListed, probe } from './derived-methods.ts';
+import { limited, resolveRange, toBuffer } from './byte-streams.ts';
+import { abortStaleUploads, MultipartUpload, PART_BYTES, STALE_MS, WRITE_ID } from './multipart-upload.ts';
+import { translateS3Error, type S3Failure } from './s3-errors.ts';
+import type { S3Options } from './s3-url.ts';
 
-/** An upload holds at most two parts, one filling and one on its way. S3 wants at least 5 MiB, but for the last. */
-const PART_BYTES = 8 * 1024 * 1024;
-/** S3's limit: 78 GiB in parts of ours. */
-const MAX_PARTS = 10_000;
 /** S3's limit. */
 const KEYS_PER_DELETE = 1000;
 /**
@@ -65,17 +48,6 @@ const REQUEST_ATTEMPTS = 6;
 const RESUME_ATTEMPTS = 5;
 /** S3 answers 409 to one of several conditional writes at once and asks for another try. */
 const CONFLICT_ATTEMPTS = 20;
-/** Under this name a write leaves a random id at its object, to know it again after a lost answer. */
-/** Age of the last part at which an upload is taken for abandoned. */
-const STALE_MS = 24 * 3_600_000;
-const WRITE_ID = 'amulet-write';
-
-/** The fields of the SDK's errors that tell them apart. */
-interface S3Failure extends Error {
-  $metadata?: { httpStatusCode?: number; attempts?: number };
-  code?: string;
-}
-
 export class S3Blobs implements BlobStore {
   readonly place: string;
   readonly #client: S3Client;
@@ -304,52 +276,9 @@ export class S3Blobs implements BlobStore {
   }
 
   async sweep(olderThanMs = STALE_MS): Promise<number> {
-    let count = 0;
-    let page: ListMultipartUploadsCommandOutput | undefined;
-    do {
-      page = await this.#on(
-        this.#client.send(
-          new ListMultipartUploadsCommand({
-            Bucket: this.#bucket,
-            Prefix: this.#prefix,
-            ...(page === undefined
-              ? {}
-              : { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }),
-          }),
-        ),
-      );
-      for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
-        if (Initiated === undefined || Date.now() - Initiated.getTime() < olderThanMs) continue;
-        // Somebody else's, when our prefix is empty or theirs begins with it.
-        if (Key === undefined || !isKey(Key.slice(this.#prefix.length))) continue;
-        const upload = { Bucket: this.#bucket, Key, UploadId };
-        try {
-          if (await this.#goesOn(upload, olderThanMs)) continue;
-          await this.#client.send(new AbortMultipartUploadCommand(upload));
-          count++;
-        } catch (error) {
-          if ((error as S3Failure).name !== 'NoSuchUpload') throw this.#translate(error);
-        }
-      }
-    } while (page.IsTruncated === true);
-    return count;
-  }
-
-  /** Whether a part of an upload is younger than that: it may have begun long ago, and be no leftover. */
-  async #goesOn(
-    upload: { Bucket: string; Key: string; UploadId: string | undefined },
-    olderThanMs: number,
-  ): Promise<boolean> {
-    let page: ListPartsCommandOutput | undefined;
-    do {
-      const marker = page === undefined ? {} : { PartNumberMarker: page.NextPartNumberMarker };
-      page = await this.#client.send(new ListPartsCommand({ ...upload, ...marker }));
-      const young = (page.Parts ?? []).some(
-        ({ LastModified }) => LastModified !== undefined && Date.now() - LastModified.getTime() < olderThanMs,
-      );
-      if (young) return true;
-    } while (page.IsTruncated === true);
-    return false;
+    return this.#on(
+      abortStaleUploads({ client: this.#client, bucket: this.#bucket, prefix: this.#prefix, olderThanMs }),
+    );
   }
 
   check(): Promise<void> {
@@ -413,107 +342,6 @@ export class S3Blobs implements BlobStore {
   }
 
   #translate(thrown: unknown, key?: string): unknown {
-    if (thrown instanceof BlobError) return thrown;
-    const error = toError(thrown) as S3Failure;
-    const status = error.$metadata?.httpStatusCode;
-    if (error.name === 'NoSuchKey' && key !== undefined) return new BlobNotFound(key, this.place);
-    // A copy of what is known to be harmless: the SDK's errors carry requests, signatures and key ids with them.
-    const reason = describe(error);
-    const cause = new Error(reason);
-    if (
-      status === 507 ||
-      /^(XMinioStorageFull|StorageFull|QuotaExceeded|XMinioAdminBucketQuotaExceeded)$/.test(error.name)
-    ) {
-      return new BlobError('blob_store_full', `${this.place} is full (${reason})`, cause);
-    }
-    return new BlobError('blob_store_unavailable', `${this.place} cannot be used: ${reason}`, cause);
+    return translateS3Error(thrown, { place: this.place, key });
   }
-}
-
-/** A multipart upload that begins with its first part. */
-class MultipartUpload {
-  /** Marks the object as this upload's. */
-  readonly id = randomUUID();
-  readonly #client: S3Client;
-  readonly #object: { Bucket: string; Key: string };
-  readonly #parts: CompletedPart[] = [];
-  readonly #aborter = new AbortController();
-  readonly #signal: AbortSignal;
-  #uploadId: string | undefined;
-
-  constructor(client: S3Client, object: { Bucket: string; Key: string }, signal?: AbortSignal) {
-    this.#client = client;
-    this.#object = object;
-    this.#signal = signal ? AbortSignal.any([signal, this.#aborter.signal]) : this.#aborter.signal;
-  }
-
-  /** Uploads the next part, and resolves to its buffer when that may be used again. */
-  async part(body: Buffer): Promise<Buffer> {
-    if (this.#parts.length === MAX_PARTS) {
-      throw new BlobError('blob_too_large', `the S3 store takes ${MAX_PARTS * PART_BYTES} bytes at a time`);
-    }
-    this.#uploadId ??= await this.#create();
-    const PartNumber = this.#parts.length + 1;
-    const { ETag, ChecksumCRC32 } = await this.#client.send(
-      new UploadPartCommand({ ...this.#object, UploadId: this.#uploadId, PartNumber, Body: body }),
-      { abortSignal: this.#signal },
-    );
-    this.#parts.push({ PartNumber, ETag, ChecksumCRC32 });
-    return body;
-  }
-
-  async complete(): Promise<void> {
-    await this.#client.send(
-      new CompleteMultipartUploadCommand({
-        ...this.#object,
-        UploadId: this.#uploadId,
-        MultipartUpload: { Parts: this.#parts },
-      }),
-    );
-  }
-
-  /** Removes the parts. What it cannot remove is left to `sweep`. */
-  async abort(underway: Promise<unknown> | undefined): Promise<void> {
-    this.#aborter.abort();
-    // A part that arrives after the abort would stay.
-    await underway?.catch(() => {});
-    if (this.#uploadId === undefined) return;
-    await this.#client
-      .send(new AbortMultipartUploadCommand({ ...this.#object, UploadId: this.#uploadId }))
-      .catch(() => {});
-  }
-
-  async #create(): Promise<string> {
-    // Parts come with a CRC32 unless the SDK is told otherwise, and S3 wants to know beforehand.
-    const checksums = (await this.#client.config.requestChecksumCalculation()) === 'WHEN_SUPPORTED';
-    const { UploadId } = await this.#client.send(
-      new CreateMultipartUploadCommand({
-        ...this.#object,
-        Metadata: { [WRITE_ID]: this.id },
-        ...(checksums ? { ChecksumAlgorithm: 'CRC32' } : {}),
-      }),
-    );
-    if (UploadId === undefined) throw new Error('the server gave the upload no id');
-    return UploadId;
-  }
-}
-
-const PLAINLY: Record<string, string> = {
-  NoSuchBucket: 'there is no such bucket',
-  NotFound: 'there is no such bucket',
-  AccessDenied: 'access denied',
-  Forbidden: 'access denied',
-  InvalidAccessKeyId: 'the access key is unknown',
-  SignatureDoesNotMatch: 'the secret key is wrong',
-  CredentialsProviderError: 'the AWS SDK found no credentials',
-};
-
-/** One line, without credentials. */
-function describe(error: S3Failure): string {
-  const plain = PLAINLY[error.name];
-  if (plain !== undefined) return plain;
-  // Node's AggregateError of several addresses has a code but no message.
-  const what = error.message === '' ? (error.code ?? error.name) : error.message;
-  const name = error.name === 'Error' || what.includes(error.name) ? '' : `${error.name}: `;
-  return `${name}${what}`.replace(/\s+/g, ' ').slice(0, 300);
 }

@@ -24,6 +24,13 @@ const machine = createHash('sha256')
   .slice(0, 12);
 const self = `${machine}.${process.pid}.${startTime(process.pid)}`;
 
+const FOLDER = '~tmp';
+
+/** Where writers of a store in `root` have their temporary files. */
+export function temporaryFolder(root: string): string {
+  return path.join(root, FOLDER);
+}
+
 /** A new name. */
 export const temporaryName = (): string => `${self}.${randomUUID()}`;
 

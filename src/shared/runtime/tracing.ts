@@ -9,7 +9,6 @@
  *     POST /v1/jobs → classify M (linked to that process span) → deliver job.succeeded                      the others
  */
 import type { Telemetry } from 'bullmq';
-import { otlpProtocol } from './environment.ts';
 import type { Logger } from './logger.ts';
 
 /** Never a text, a label or metadata of a caller: ids, names of ours, and counts. */
@@ -61,12 +60,4 @@ export interface TracingOptions {
   role: 'api' | 'worker' | 'webhooks';
   version: string;
   logger: Logger;
-}
-
-/** @throws StartupError when it is asked for in a way that cannot be met */
-export async function startTracing(options: TracingOptions): Promise<Tracing> {
-  const protocol = otlpProtocol();
-  if (protocol === undefined) return NO_TRACING;
-  const { startOtel } = await import('./otel.ts');
-  return startOtel({ ...options, protocol });
 }

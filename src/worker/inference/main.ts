@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { BatchStore } from '../../shared/store/batches/batch-store.ts';
-import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/blob-store.ts';
+import { lazyBlobStore, reportBlobStore } from '../../shared/blobs/open.ts';
 import { blobUrl, loadConfig, reportSettings } from '../../shared/runtime/config.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { createHealthApp, serveHealth } from '../../shared/runtime/health-server.ts';
@@ -15,7 +15,7 @@ import { connectPatient, connectSubscriber } from '../../shared/redis/connection
 import { redisAt } from '../../shared/redis/address.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/store/models.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
-import { startTracing } from '../../shared/runtime/tracing.ts';
+import { startTracing } from '../../shared/runtime/start-tracing.ts';
 import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';

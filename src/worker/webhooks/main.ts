@@ -10,7 +10,7 @@ import { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { connectPatient } from '../../shared/redis/connections.ts';
 import { redisAt } from '../../shared/redis/address.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
-import { startTracing } from '../../shared/runtime/tracing.ts';
+import { startTracing } from '../../shared/runtime/start-tracing.ts';
 import { DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
 import { outboxKey } from '../../shared/redis/keys.ts';
 import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';

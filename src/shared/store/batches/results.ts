@@ -3,7 +3,8 @@
  * all bytes that a worker wrote, or an error before the first byte.
  */
 import { createHash } from 'node:crypto';
-import { BlobNotFound, toBuffer, type BlobStore } from '../../blobs/blob-store.ts';
+import { BlobNotFound, type BlobStore } from '../../blobs/blob-store.ts';
+import { toBuffer } from '../../blobs/byte-streams.ts';
 
 /**
  * Size of the checksum of a chunk's results. Little-endian, and small because Redis keeps one for every chunk of every batch: the

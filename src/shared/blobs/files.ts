@@ -1,0 +1,34 @@
+/** File system calls and their errors, as the blob folder needs them. */
+import { open, stat } from 'node:fs/promises';
+
+export function codeOf(thrown: unknown): string | undefined {
+  return (thrown as NodeJS.ErrnoException | undefined)?.code;
+}
+
+/** `call`, with errors of these codes as undefined. */
+export async function ignoring<T>(call: Promise<T>, ...codes: string[]): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (codes.includes(codeOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+export async function isFile(target: string): Promise<boolean> {
+  return stat(target).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
+}
+
+export async function syncFolder(folder: string): Promise<void> {
+  // A folder emptied and pruned since then holds nothing that could get lost.
+  const handle = await ignoring(open(folder), 'ENOENT');
+  if (handle === undefined) return;
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

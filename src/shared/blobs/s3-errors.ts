@@ -1,0 +1,53 @@
+/** Errors of the AWS SDK as BlobErrors of one line without credentials. */
+import { toError } from '../runtime/to-error.ts';
+import { BlobError, BlobNotFound } from './blob-store.ts';
+
+/** The fields of the SDK's errors that tell them apart. */
+export interface S3Failure extends Error {
+  $metadata?: { httpStatusCode?: number; attempts?: number };
+  code?: string;
+}
+
+/**
+ * @param place the bucket, for the message
+ * @param key what a 404 is about, when it may be about a blob
+ */
+export function translateS3Error(
+  thrown: unknown,
+  { place, key }: { place: string; key: string | undefined },
+): unknown {
+  if (thrown instanceof BlobError) return thrown;
+  const error = toError(thrown) as S3Failure;
+  const status = error.$metadata?.httpStatusCode;
+  if (error.name === 'NoSuchKey' && key !== undefined) return new BlobNotFound(key, place);
+  // A copy of what is known to be harmless: the SDK's errors carry requests, signatures and key ids with them.
+  const reason = describe(error);
+  const cause = new Error(reason);
+  if (
+    status === 507 ||
+    /^(XMinioStorageFull|StorageFull|QuotaExceeded|XMinioAdminBucketQuotaExceeded)$/.test(error.name)
+  ) {
+    return new BlobError('blob_store_full', `${place} is full (${reason})`, cause);
+  }
+  return new BlobError('blob_store_unavailable', `${place} cannot be used: ${reason}`, cause);
+}
+
+const PLAINLY: Record<string, string> = {
+  NoSuchBucket: 'there is no such bucket',
+  NotFound: 'there is no such bucket',
+  AccessDenied: 'access denied',
+  Forbidden: 'access denied',
+  InvalidAccessKeyId: 'the access key is unknown',
+  SignatureDoesNotMatch: 'the secret key is wrong',
+  CredentialsProviderError: 'the AWS SDK found no credentials',
+};
+
+/** One line, without credentials. */
+function describe(error: S3Failure): string {
+  const plain = PLAINLY[error.name];
+  if (plain !== undefined) return plain;
+  // Node's AggregateError of several addresses has a code but no message.
+  const what = error.message === '' ? (error.code ?? error.name) : error.message;
+  const name = error.name === 'Error' || what.includes(error.name) ? '' : `${error.name}: `;
+  return `${name}${what}`.replace(/\s+/g, ' ').slice(0, 300);
+}
