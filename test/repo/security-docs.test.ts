@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/runtime/config.ts';
+import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const rows = readFileSync(path.join(ROOT, 'SECURITY.md'), 'utf8')

@@ -1,7 +1,7 @@
 /** The settings in docs/settings.md, .env.example and docker-compose.yml match the declarations in config.ts. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/runtime/config.ts';
+import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
 import { envExample, withComposeSettings, withSettingsTable } from '../../tools/settings-docs/pages.ts';
 
 const HINT = 'run `npm run docs:settings`';

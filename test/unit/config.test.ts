@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { loadApiConfig, loadConfig, SETTINGS, type SettingName } from '../../src/shared/runtime/config.ts';
+import { loadApiConfig, loadConfig } from '../../src/shared/runtime/config.ts';
+import { SETTINGS, type SettingName } from '../../src/shared/runtime/settings/settings.ts';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { systemVariables } from '../../src/shared/runtime/system-variables.ts';
 

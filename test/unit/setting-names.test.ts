@@ -1,6 +1,6 @@
 /** Misspelt settings are named at start; the ordinary variables of a machine are not. */
 import { describe, expect, test } from 'vitest';
-import { SETTINGS } from '../../src/shared/runtime/config.ts';
+import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
 import { unknownSettings } from '../../src/shared/runtime/setting-names.ts';
 
 const KNOWN = Object.keys(SETTINGS);

@@ -1,5 +1,5 @@
 /** The settings as documentation, made from their declarations. */
-import { SETTINGS } from '../../src/shared/runtime/config.ts';
+import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
 
 const START = '<!-- settings:start -->';
 const END = '<!-- settings:end -->';

@@ -1,7 +1,8 @@
 /** Checks a model folder: loads and tries the model as a worker does at its start, and reports every problem it finds. */
 import { statSync } from 'node:fs';
 import path from 'node:path';
-import { loadConfig, SETTINGS, type Config } from '../../shared/runtime/config.ts';
+import { loadConfig, type Config } from '../../shared/runtime/config.ts';
+import { SETTINGS } from '../../shared/runtime/settings/settings.ts';
 import { readVariables } from '../../shared/runtime/environment.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
