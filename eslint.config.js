@@ -6,7 +6,7 @@ import tseslint from 'typescript-eslint';
  * Which rooms of src/ a room may import from, besides itself. A room is a folder of src/, or a layer of src/shared; an entry
  * with a file name opens that file alone.
  */
-const ARROWS = {
+export const ARROWS = {
   'shared/contract': [],
   'shared/onnx': [],
   'shared/bulk': ['shared/contract'],
@@ -29,7 +29,7 @@ const ARROWS = {
   ],
   cli: ['client', 'shared/bulk', 'shared/contract', 'shared/onnx', 'shared/runtime'],
 };
-const rooms = Object.keys(ARROWS);
+export const rooms = Object.keys(ARROWS);
 
 /** Packages and modules of Node that a layer does without: what crosses a boundary can be used on both of its sides. */
 const BANNED = { 'shared/contract': ['ioredis', 'bullmq', 'node:*'] };
