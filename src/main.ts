@@ -5,28 +5,28 @@
  * then the webhooks, and Redis last.
  */
 import path from 'node:path';
-import { sweepLeftovers } from './shared/blobs/open.ts';
+import { sweepTemporaryFiles } from './shared/blobs/open.ts';
 import { blobUrl, loadApiConfig, modelName, settingWarnings, type Config } from './shared/runtime/config.ts';
 import { launchedEnvironment, REDIS_FOLDER } from './shared/runtime/environment.ts';
 import { StartupError } from './shared/runtime/startup-error.ts';
 import { toError } from './shared/runtime/to-error.ts';
 import { writeLine } from './shared/runtime/logger.ts';
 import { printableLines } from './shared/runtime/printable.ts';
-import { waitForRoom, type WaitOptions } from './launcher/data-dir.ts';
-import { waitForGivenRedis } from './launcher/given-redis.ts';
-import { Part } from './launcher/supervised-process.ts';
+import { waitForDiskSpace, type WaitOptions } from './launcher/data-dir.ts';
+import { waitForExternalRedis } from './launcher/external-redis.ts';
+import { SupervisedProcess } from './launcher/supervised-process.ts';
 import { privateRedisFolder } from './launcher/private-redis.ts';
 import { RedisSupervisor } from './launcher/redis-supervisor.ts';
 import type { RotatingLogOptions } from './launcher/rotating-log.ts';
 import { withoutSecretsOfOthers, type Role } from './launcher/secrets.ts';
-import { tryCommand, whenServed } from './launcher/served.ts';
-import { holdDataDir } from './launcher/data-dir-lock.ts';
-import { keepWebhookSecret } from './launcher/webhook-secret.ts';
+import { tryCommand, waitUntilServed } from './launcher/wait-until-served.ts';
+import { lockDataDir } from './launcher/data-dir-lock.ts';
+import { readOrCreateWebhookSecret } from './launcher/webhook-secret.ts';
 import { isOnTerminal } from './shared/runtime/shutdown.ts';
 
 const NAME_WIDTH = 10;
-const say = (part: string, line: string): void => {
-  writeLine(`${part.padEnd(NAME_WIDTH)} ${printableLines(line)}`);
+const print = (name: string, line: string): void => {
+  writeLine(`${name.padEnd(NAME_WIDTH)} ${printableLines(line)}`);
 };
 
 /** npm passes a terminal's Ctrl-C on although the terminal has already sent it: one key press, two signals. */
@@ -35,9 +35,9 @@ const SAME_PRESS_MS = 500;
 class Launcher {
   readonly #config: Config;
   #redis: RedisSupervisor | undefined;
-  #api: Part | undefined;
-  #workers: Part[] = [];
-  #webhooks: Part | undefined;
+  #api: SupervisedProcess | undefined;
+  #workers: SupervisedProcess[] = [];
+  #webhooks: SupervisedProcess | undefined;
   /** As performance.now(): a clock that is set must not make a second Ctrl-C the first one. */
   #stopping: { since: number } | undefined;
 
@@ -47,9 +47,9 @@ class Launcher {
 
   async start(): Promise<void> {
     const config = this.#config;
-    await holdDataDir(config.DATA_DIR);
+    await lockDataDir(config.DATA_DIR);
     // Before Redis, which may need the room.
-    await sweepLeftovers(blobUrl(config)).catch(() => {});
+    await sweepTemporaryFiles(blobUrl(config)).catch(() => {});
     process.on('SIGINT', () => void this.stop(0));
     process.on('SIGTERM', () => void this.stop(0));
     // On a terminal: its window was closed, and there is still work to put away. Elsewhere: files are to be read again. Asked
@@ -60,16 +60,16 @@ class Launcher {
     const url = config.REDIS_URL ?? (await this.#startRedis());
     if (config.REDIS_URL !== undefined) {
       const options = this.#waiting;
-      await waitForRoom(config.DATA_DIR, options);
-      await waitForGivenRedis(config, options.say, options.isStopping);
+      await waitForDiskSpace(config.DATA_DIR, options);
+      await waitForExternalRedis(config, options.print, options.isStopping);
     }
     if (this.#isStopping() || url === undefined) return;
-    if (config.REDIS_URL !== undefined) say('redis', `yours, from REDIS_URL`);
-    const secret = config.WEBHOOK_SECRET.join(',') || keepWebhookSecret(config.DATA_DIR);
+    if (config.REDIS_URL !== undefined) print('redis', `yours, from REDIS_URL`);
+    const secret = config.WEBHOOK_SECRET.join(',') || readOrCreateWebhookSecret(config.DATA_DIR);
     const redisData: Record<string, string> =
       config.REDIS_URL === undefined ? { [REDIS_FOLDER]: privateRedisFolder(config.DATA_DIR) } : {};
-    const part = (name: string, role: Role, entry: string, changes: Record<string, string> = {}) =>
-      new Part({
+    const supervise = (name: string, role: Role, entry: string, changes: Record<string, string> = {}) =>
+      new SupervisedProcess({
         name,
         entry: new URL(entry, import.meta.url),
         env: launchedEnvironment({
@@ -81,21 +81,21 @@ class Launcher {
         }),
         logDir: path.join(config.DATA_DIR, 'logs'),
         logs: this.#logs,
-        say,
+        print,
         onUnusable: (who, reason) => void this.#giveUp(who, reason),
       });
-    this.#api = part('api', 'api', './api/main.ts');
+    this.#api = supervise('api', 'api', './api/main.ts');
     this.#workers = Array.from({ length: config.WORKERS }, (_, i) =>
-      part(`worker-${i + 1}`, 'worker', './worker/inference/main.ts', {
+      supervise(`worker-${i + 1}`, 'worker', './worker/inference/main.ts', {
         WORKER_PORT: String(config.WORKER_PORT === 0 ? 0 : config.WORKER_PORT + i),
       }),
     );
-    this.#webhooks = part('webhooks', 'webhooks', './worker/webhooks/main.ts');
+    this.#webhooks = supervise('webhooks', 'webhooks', './worker/webhooks/main.ts');
     const address = await this.#up(this.#api);
     await Promise.all([...this.#workers, this.#webhooks].map((each) => this.#up(each)));
     if (this.#isStopping()) return;
     const own = modelName(config);
-    const served = await whenServed(address, [config.DEFAULT_MODEL, own], () => this.#isStopping());
+    const served = await waitUntilServed(address, [config.DEFAULT_MODEL, own], () => this.#isStopping());
     if (this.#isStopping()) return;
     const state =
       served === config.DEFAULT_MODEL
@@ -113,9 +113,9 @@ class Launcher {
     return this.#stopping !== undefined;
   }
 
-  async #up(part: Part): Promise<string> {
-    const detail = await part.ready;
-    say(part.name, detail);
+  async #up(started: SupervisedProcess): Promise<string> {
+    const detail = await started.ready;
+    print(started.name, detail);
     return detail;
   }
 
@@ -133,9 +133,9 @@ class Launcher {
 
   get #waiting(): WaitOptions {
     return {
-      say: (line) => say('redis', line),
+      print: (line) => print('redis', line),
       isStopping: () => this.#isStopping(),
-      sweep: () => sweepLeftovers(blobUrl(this.#config)),
+      sweep: () => sweepTemporaryFiles(blobUrl(this.#config)),
     };
   }
 
@@ -143,12 +143,12 @@ class Launcher {
   async #giveUp(who: string, reason: string): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = { since: performance.now() };
-    await this.#stopParts();
-    say(who, `cannot start: ${reason}`);
+    await this.#stopAll();
+    print(who, `cannot start: ${reason}`);
     process.exit(1);
   }
 
-  async #stopParts(): Promise<void> {
+  async #stopAll(): Promise<void> {
     await this.#api?.stop();
     await Promise.all(this.#workers.map((worker) => worker.stop()));
     await this.#webhooks?.stop();
@@ -159,26 +159,26 @@ class Launcher {
   async stop(status: number): Promise<void> {
     if (this.#stopping) {
       if (performance.now() - this.#stopping.since < SAME_PRESS_MS) return;
-      say('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
-      for (const part of [this.#api, ...this.#workers, this.#webhooks]) part?.kill();
+      print('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
+      for (const each of [this.#api, ...this.#workers, this.#webhooks]) each?.kill();
       await this.#redis?.stop();
       process.exit(1);
     }
     this.#stopping = { since: performance.now() };
-    say('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
-    await this.#stopParts();
-    say('amulet', 'stopped');
+    print('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
+    await this.#stopAll();
+    print('amulet', 'stopped');
     process.exit(status);
   }
 }
 
 try {
   // First: a misspelt setting may be the reason why the others do not fit together.
-  for (const warning of settingWarnings()) say('amulet', warning);
+  for (const warning of settingWarnings()) print('amulet', warning);
   const config = loadApiConfig();
   await new Launcher(config).start();
 } catch (error) {
-  say(
+  print(
     'amulet',
     error instanceof StartupError ? error.message : `failed to start: ${toError(error).stack ?? ''}`,
   );

@@ -1,7 +1,7 @@
 /** Entry of the API: listens at once, and answers 503 until Redis is reachable. */
 import packageJson from '../../package.json' with { type: 'json' };
 import { reportBlobStore } from '../shared/blobs/open.ts';
-import { redisAt } from '../shared/redis/address.ts';
+import { redisAddress } from '../shared/redis/address.ts';
 import { connectFailFast, connectSubscriber, createRedisGuard } from '../shared/redis/connections.ts';
 import { KeySet } from '../shared/runtime/api-keys.ts';
 import { hasKeys, loadApiConfig, reportSettings, type Config } from '../shared/runtime/config.ts';
@@ -34,9 +34,9 @@ await runMain(createLogger('api', 'info'), async () => {
   const requests = new OpenRequests();
   const keys = await openKeys(config, { requests, logger });
 
-  const redisAddress = redisAt(config);
-  const redis = connectFailFast(redisAddress, config.REDIS_TIMEOUT_MS, logger, 'api');
-  const subscriber = connectSubscriber(redisAddress, logger, 'waiters');
+  const redisServer = redisAddress(config);
+  const redis = connectFailFast(redisServer, config.REDIS_TIMEOUT_MS, logger, 'api');
+  const subscriber = connectSubscriber(redisServer, logger, 'waiters');
   const withRedis = createRedisGuard(redis, config.REDIS_TIMEOUT_MS);
   const durability = watchDurability(redis, logger);
 

@@ -12,7 +12,7 @@ import { temporarySocket } from './data-dir.ts';
  * a killed process, whose number somebody else may have by now. The folder need not be there yet.
  * @throws StartupError when another launcher holds it
  */
-export async function holdDataDir(dataDir: string): Promise<void> {
+export async function lockDataDir(dataDir: string): Promise<void> {
   const dir = path.resolve(dataDir);
   const socket = temporarySocket(
     // Each user's own: a socket that somebody else has left in there cannot be removed.

@@ -17,12 +17,12 @@ const FOLDERS = { '': 4096, redis: 1024 * 1024, logs: 4096 };
 const RETRY_MS = 1000;
 
 /** The disk is full or the quota used up, which passes when somebody makes room. */
-export class NoRoom extends StartupError {}
+export class DiskFull extends StartupError {}
 
 /**
  * Makes the folder and those in it, and tries to write to each.
  * @returns its absolute path
- * @throws StartupError that says how to go on; NoRoom when waiting may help
+ * @throws StartupError that says how to go on; DiskFull when waiting may help
  */
 export function makeDataDir(dataDir: string): string {
   const dir = path.resolve(dataDir);
@@ -45,7 +45,7 @@ export function makeDataDir(dataDir: string): string {
 
 export interface WaitOptions {
   /** Gets a line when the reason for waiting changes. */
-  say: (line: string) => void;
+  print: (line: string) => void;
   isStopping: () => boolean;
   /** Removes what is not needed any more. */
   sweep: () => Promise<unknown>;
@@ -55,15 +55,18 @@ export interface WaitOptions {
  * Resolves when the data folder can be written to.
  * @throws StartupError when waiting is of no use
  */
-export async function waitForRoom(dataDir: string, { say, isStopping, sweep }: WaitOptions): Promise<void> {
+export async function waitForDiskSpace(
+  dataDir: string,
+  { print, isStopping, sweep }: WaitOptions,
+): Promise<void> {
   let said: string | undefined;
   while (!isStopping()) {
     try {
       makeDataDir(dataDir);
       return;
     } catch (error) {
-      if (!(error instanceof NoRoom)) throw error;
-      if (said !== error.message) say(`waiting: ${error.message}; Ctrl-C ends this`);
+      if (!(error instanceof DiskFull)) throw error;
+      if (said !== error.message) print(`waiting: ${error.message}; Ctrl-C ends this`);
       said = error.message;
     }
     // Not told: it is for the disk to be usable again, and the next look says whether it is.
@@ -85,7 +88,7 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
     ENOENT: `no folder can be made there: set DATA_DIR to another folder`,
     ENAMETOOLONG: `the path is too long: set DATA_DIR to a shorter one`,
   };
-  const NamedError = code === 'ENOSPC' || code === 'EDQUOT' ? NoRoom : StartupError;
+  const NamedError = code === 'ENOSPC' || code === 'EDQUOT' ? DiskFull : StartupError;
   const where = folder === path.join(dataDir, '') ? `DATA_DIR=${dataDir}` : `${folder} (DATA_DIR)`;
   return new NamedError(`${where}: ${reasons[code] ?? toError(error).message}`, { cause: error });
 }

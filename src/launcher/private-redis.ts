@@ -57,7 +57,7 @@ export async function startPrivateRedis(
   const dir = privateRedisFolder(dataDir);
   makeFolder(dir);
   const socket = socketPath(dir);
-  const keeper = new LimitKeeper(socket, dir, limits);
+  const keeper = new LimitUpdater(socket, dir, limits);
   if (await answers(socket)) {
     const unwatch = onEnd(socket, () => {
       keeper.stop();
@@ -152,7 +152,7 @@ export async function startPrivateRedis(
 }
 
 /** Keeps the limits of a running server up to date. */
-class LimitKeeper {
+class LimitUpdater {
   readonly #adjustOnce: () => Promise<void>;
   #adjusting: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toError } from '../shared/runtime/to-error.ts';
-import { makeDataDir, NoRoom, waitForRoom, type WaitOptions } from './data-dir.ts';
+import { makeDataDir, DiskFull, waitForDiskSpace, type WaitOptions } from './data-dir.ts';
 import { startPrivateRedis, type PrivateRedis, type PrivateRedisOptions } from './private-redis.ts';
 
 const FIRST_BACKOFF_MS = 500;
@@ -35,7 +35,7 @@ export class RedisSupervisor {
    */
   async start(): Promise<string | undefined> {
     for (;;) {
-      await waitForRoom(this.#options.dataDir, this.#options);
+      await waitForDiskSpace(this.#options.dataDir, this.#options);
       if (this.#options.isStopping()) return undefined;
       try {
         return await this.#startOnce();
@@ -50,12 +50,12 @@ export class RedisSupervisor {
   }
 
   async #startOnce(): Promise<string> {
-    const { dataDir, say } = this.#options;
+    const { dataDir, print } = this.#options;
     const redis = await startPrivateRedis(dataDir, (how) => void this.#startAgain(how), this.#options.redis);
     this.#redis = redis;
     await redis.loaded();
     this.#startedAt = performance.now();
-    say(redis.detail);
+    print(redis.detail);
     return redis.url;
   }
 
@@ -72,7 +72,7 @@ export class RedisSupervisor {
       await sleep(this.#backoffMs);
       this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
       try {
-        await waitForRoom(dataDir, this.#options);
+        await waitForDiskSpace(dataDir, this.#options);
         if (!isStopping()) await this.#startOnce();
         return;
       } catch (error) {
@@ -85,7 +85,7 @@ export class RedisSupervisor {
   #tell(reason: string): void {
     if (reason === this.#lastReason) return;
     this.#lastReason = reason;
-    this.#options.say(`${reason}; starting it again until it stays`);
+    this.#options.print(`${reason}; starting it again until it stays`);
   }
 
   #isFull(): boolean {
@@ -93,7 +93,7 @@ export class RedisSupervisor {
       makeDataDir(this.#options.dataDir);
       return false;
     } catch (error) {
-      return error instanceof NoRoom;
+      return error instanceof DiskFull;
     }
   }
 }

@@ -10,7 +10,7 @@ import { EXIT_CONFIG } from '../shared/runtime/startup-error.ts';
 import { parseLogLine } from '../shared/runtime/log-line.ts';
 import { RotatingLog, type RotatingLogOptions } from './rotating-log.ts';
 
-export interface PartOptions {
+export interface SupervisedProcessOptions {
   /** As shown to the user, for example `worker-1`. */
   name: string;
   /** The TypeScript entry. */
@@ -19,9 +19,9 @@ export interface PartOptions {
   logDir: string;
   /** How large the log may become, and how many old ones are kept. */
   logs: RotatingLogOptions;
-  say: (part: string, line: string) => void;
+  print: (name: string, line: string) => void;
   /** The part cannot work with this configuration or model; the line says why. */
-  onUnusable: (part: string, reason: string) => void;
+  onUnusable: (name: string, reason: string) => void;
 }
 
 const FIRST_BACKOFF_MS = 500;
@@ -35,8 +35,8 @@ const ORPHANS_MS = 1000;
 const WARN = 40;
 const FATAL = 60;
 
-export class Part {
-  readonly #options: PartOptions;
+export class SupervisedProcess {
+  readonly #options: SupervisedProcessOptions;
   #child: ChildProcess | undefined;
   /** Before that it would take SIGHUP for its end. */
   #isUp = false;
@@ -48,7 +48,7 @@ export class Part {
   readonly ready: Promise<string>;
   readonly #markReady: (detail: string) => void;
 
-  constructor(options: PartOptions) {
+  constructor(options: SupervisedProcessOptions) {
     this.#options = options;
     const { promise, resolve } = Promise.withResolvers<string>();
     this.ready = promise;
@@ -83,7 +83,7 @@ export class Part {
       this.#isUp = true;
       this.#markReady(message.ready);
     });
-    child.on('error', (error) => this.#options.say(name, `cannot be started: ${error.message}`));
+    child.on('error', (error) => this.#options.print(name, `cannot be started: ${error.message}`));
     // They hold its pipes, too, and its end would never be heard of.
     let orphans: NodeJS.Timeout | undefined;
     child.on('exit', () => (orphans = setTimeout(() => killGroup(child), ORPHANS_MS)));
@@ -96,16 +96,19 @@ export class Part {
   }
 
   #onDeath(code: number | null, signal: NodeJS.Signals | null, livedMs: number): void {
-    const { name, say, onUnusable } = this.#options;
+    const { name, print, onUnusable } = this.#options;
     if (code === EXIT_CONFIG) {
       onUnusable(name, this.#lastFatal || 'its configuration cannot be used');
       return;
     }
     if (livedMs > HEALTHY_MS) this.#backoffMs = FIRST_BACKOFF_MS;
-    say(name, `died (${signal ?? `exit status ${code}`}); starting it again in ${this.#backoffMs / 1000} s`);
+    print(
+      name,
+      `died (${signal ?? `exit status ${code}`}); starting it again in ${this.#backoffMs / 1000} s`,
+    );
     this.#restartTimer = setTimeout(() => {
       this.#start();
-      say(name, 'started again');
+      print(name, 'started again');
     }, this.#backoffMs);
     this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
   }
@@ -114,14 +117,14 @@ export class Part {
   #show(line: string): void {
     const parsed = parseLogLine(line);
     if (!parsed) {
-      if (line.trim() !== '') this.#options.say(this.name, line);
+      if (line.trim() !== '') this.#options.print(this.name, line);
       return;
     }
     if (parsed.level >= FATAL) this.#lastFatal = parsed.msg;
     // A fatal configuration error is shown by the launcher as its own last line.
     if (parsed.level < WARN || parsed.level >= FATAL) return;
     const why = typeof parsed.reason === 'string' ? parsed.reason : parsed.err?.message;
-    this.#options.say(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
+    this.#options.print(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
   }
 
   /** Asks the part to finish what it has in hand and waits until it is gone. */

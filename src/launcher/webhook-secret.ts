@@ -10,7 +10,7 @@ import { isSecret, newSecret } from '../shared/runtime/webhook-secret.ts';
  * The secret in the file `webhook-secret` of a folder; made when there is none.
  * @throws StartupError when there is something else in the file
  */
-export function keepWebhookSecret(dataDir: string): string {
+export function readOrCreateWebhookSecret(dataDir: string): string {
   const file = path.join(dataDir, 'webhook-secret');
   const secret = readOrMake(file);
   if (!isSecret(secret))

@@ -17,13 +17,13 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Part } from '../../src/launcher/supervised-process.ts';
+import { SupervisedProcess } from '../../src/launcher/supervised-process.ts';
 import { makeDataDir } from '../../src/launcher/data-dir.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
 import { maxMemory } from '../../src/launcher/redis-limits.ts';
 import { RedisSupervisor } from '../../src/launcher/redis-supervisor.ts';
-import { holdDataDir } from '../../src/launcher/data-dir-lock.ts';
-import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
+import { lockDataDir } from '../../src/launcher/data-dir-lock.ts';
+import { readOrCreateWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { SmallDisk } from '../support/storage/small-disk.ts';
 import { eventually } from '../support/processes/stack.ts';
 
@@ -41,9 +41,9 @@ afterEach(() => {
 
 test('only its user can read the data folder, the secret, and the private Redis', async () => {
   const dataDir = path.join(folder, 'data');
-  await holdDataDir(dataDir);
+  await lockDataDir(dataDir);
   makeDataDir(dataDir);
-  keepWebhookSecret(dataDir);
+  readOrCreateWebhookSecret(dataDir);
   const redis = await startPrivateRedis(dataDir, () => {});
   try {
     for (const name of ['', 'webhook-secret', 'redis', 'redis/redis.sock'])
@@ -155,7 +155,7 @@ describe('a private Redis that ends', () => {
     const supervisor = new RedisSupervisor({
       dataDir,
       redis: {},
-      say: (line) => said.push(line),
+      print: (line) => said.push(line),
       isStopping: () => stopping,
       sweep: () => Promise.resolve(),
     });
@@ -273,7 +273,7 @@ test.each(['nothing', 'the socket of a launcher that was killed'])(
     const dataDir = path.join(folder, 'data');
     if (before !== 'nothing') {
       const url = JSON.stringify(new URL('../../src/launcher/data-dir-lock.ts', import.meta.url));
-      const hold = `const { holdDataDir } = await import(${url}); await holdDataDir(${JSON.stringify(dataDir)});`;
+      const hold = `const { lockDataDir } = await import(${url}); await lockDataDir(${JSON.stringify(dataDir)});`;
       const killed = spawnSync(process.execPath, [
         '--input-type=module',
         '-e',
@@ -281,9 +281,9 @@ test.each(['nothing', 'the socket of a launcher that was killed'])(
       ]);
       expect(killed.signal).toBe('SIGKILL');
     }
-    const held = await Promise.allSettled([holdDataDir(dataDir), holdDataDir(dataDir)]);
+    const held = await Promise.allSettled([lockDataDir(dataDir), lockDataDir(dataDir)]);
     expect(held.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
-    await expect(holdDataDir(dataDir)).rejects.toThrow('another `npm start` already uses');
+    await expect(lockDataDir(dataDir)).rejects.toThrow('another `npm start` already uses');
   },
 );
 
@@ -330,13 +330,13 @@ test('a part is found wherever the program lies', async () => {
   const entry = path.join(folder, 'a part.ts');
   writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
   const said: string[] = [];
-  const part = new Part({
+  const part = new SupervisedProcess({
     name: 'part',
     entry: pathToFileURL(entry),
     env: process.env,
     logDir: folder,
     logs: { maxBytes: 1e6, maxFiles: 2 },
-    say: (_, line) => said.push(line),
+    print: (_, line) => said.push(line),
     onUnusable: () => {},
   });
   try {
@@ -359,13 +359,13 @@ test('a part whose processes outlive it is started again without them, and stopp
     process.send({ ready: 'here' });
     setInterval(() => {}, 1000);`,
   );
-  const part = new Part({
+  const part = new SupervisedProcess({
     name: 'part',
     entry: pathToFileURL(entry),
     env: process.env,
     logDir: folder,
     logs: { maxBytes: 1e6, maxFiles: 2 },
-    say: () => {},
+    print: () => {},
     onUnusable: () => {},
   });
   expect(await part.ready).toBe('here');

@@ -4,8 +4,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { makeDataDir, temporarySocket, waitForRoom } from '../../src/launcher/data-dir.ts';
-import { keepWebhookSecret } from '../../src/launcher/webhook-secret.ts';
+import { makeDataDir, temporarySocket, waitForDiskSpace } from '../../src/launcher/data-dir.ts';
+import { readOrCreateWebhookSecret } from '../../src/launcher/webhook-secret.ts';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { SmallDisk } from '../support/storage/small-disk.ts';
 
@@ -56,8 +56,8 @@ describe.skipIf(typeof disk === 'string')(
       const leftover = (disk as SmallDisk).fill();
       const said: string[] = [];
       let sweeps = 0;
-      await waitForRoom(path.join(folder, 'data'), {
-        say: (line) => said.push(line),
+      await waitForDiskSpace(path.join(folder, 'data'), {
+        print: (line) => said.push(line),
         isStopping: () => false,
         sweep: () => {
           if (++sweeps === 3) rmSync(leftover);
@@ -72,8 +72,8 @@ describe.skipIf(typeof disk === 'string')(
 
     test('read-only is no reason to wait', async () => {
       (disk as SmallDisk).remount('ro');
-      const waiting = waitForRoom((disk as SmallDisk).folder, {
-        say: () => {},
+      const waiting = waitForDiskSpace((disk as SmallDisk).folder, {
+        print: () => {},
         isStopping: () => false,
         sweep: () => Promise.resolve(),
       });
@@ -84,9 +84,9 @@ describe.skipIf(typeof disk === 'string')(
       (disk as SmallDisk).remount('rw');
       const { folder } = disk as SmallDisk;
       const filler = (disk as SmallDisk).fill();
-      expect(() => keepWebhookSecret(folder)).toThrow(/webhook-secret: ENOSPC/);
+      expect(() => readOrCreateWebhookSecret(folder)).toThrow(/webhook-secret: ENOSPC/);
       rmSync(filler);
-      expect(keepWebhookSecret(folder)).toMatch(/^whsec_/);
+      expect(readOrCreateWebhookSecret(folder)).toMatch(/^whsec_/);
     });
   },
 );

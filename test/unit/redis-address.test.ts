@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
-import { redisAt } from '../../src/shared/redis/address.ts';
+import { redisAddress } from '../../src/shared/redis/address.ts';
 import { canMakeCertificates, CertificateAuthority } from '../support/network/certificates.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'amulet-tls-'));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-const at = (env: Record<string, string>) => redisAt(loadConfig(env));
+const at = (env: Record<string, string>) => redisAddress(loadConfig(env));
 
 test('without TLS there is none, and with it there is', () => {
   expect(at({ REDIS_URL: 'redis://h' })).toEqual({ url: 'redis://h', options: {} });

@@ -38,7 +38,7 @@ export function blobFolder(url: string): string | undefined {
 }
 
 /** Removes what killed writers left in a store's folder, before there is anybody who writes. A bucket does it by itself. */
-export async function sweepLeftovers(url: string): Promise<void> {
+export async function sweepTemporaryFiles(url: string): Promise<void> {
   const folder = blobFolder(url);
   if (folder === undefined) return;
   await sweepTemporary(temporaryFolder(folder));

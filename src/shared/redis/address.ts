@@ -32,7 +32,7 @@ type Settings = Pick<
 >;
 
 /** @throws StartupError when the settings do not fit together, or a file cannot be used */
-export function redisAt(config: Settings): RedisAddress {
+export function redisAddress(config: Settings): RedisAddress {
   const { REDIS_URL: url, REDIS_PREFIX: prefix } = config;
   if (url === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
   const files = readTlsFiles(config);

@@ -141,7 +141,7 @@ export function connectFailFast(
 }
 
 /** A connection whose commands wait until Redis is there, for BullMQ workers and subscriptions. */
-export function connectPatient(address: RedisAddress, logger: Logger, role: string): Redis {
+export function connectForWorker(address: RedisAddress, logger: Logger, role: string): Redis {
   return connect(
     address,
     { maxRetriesPerRequest: null, socketTimeout: WORKER_SOCKET_TIMEOUT_MS },
@@ -157,7 +157,7 @@ const PING_MS = 4000;
  * now and then gives the socket timeout something to wait for.
  */
 export function connectSubscriber(address: RedisAddress, logger: Logger, role: string): Redis {
-  const redis = connectPatient(address, logger, role);
+  const redis = connectForWorker(address, logger, role);
   const timer = setInterval(() => {
     if (redis.status === 'ready') redis.ping().catch(() => {});
   }, PING_MS);

@@ -11,8 +11,8 @@ import { createLogger, type Logger } from '../../shared/runtime/logger.ts';
 import { createMetrics } from '../../shared/runtime/metrics.ts';
 import { NAME, NAME_RULE } from '../../shared/contract/names.ts';
 import { JobRecords } from '../../shared/store/jobs/job-records.ts';
-import { connectPatient, connectSubscriber } from '../../shared/redis/connections.ts';
-import { redisAt } from '../../shared/redis/address.ts';
+import { connectForWorker, connectSubscriber } from '../../shared/redis/connections.ts';
+import { redisAddress } from '../../shared/redis/address.ts';
 import { HEARTBEAT_MS, ModelRegistry } from '../../shared/store/models.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
 import { startTracing } from '../../shared/runtime/start-tracing.ts';
@@ -34,7 +34,7 @@ await runMain(bootLogger, async () => {
   const config = loadConfig();
   const logger = createLogger('worker', config.LOG_LEVEL);
   reportSettings(logger);
-  const redisAddress = redisAt(config);
+  const address = redisAddress(config);
 
   const folder = readModelFolder(config.MODEL_DIR, config.MODEL_FILE);
   const name = config.MODEL_NAME ?? path.basename(folder.folder);
@@ -136,8 +136,8 @@ await runMain(bootLogger, async () => {
     ...batcherOptions(probe, running, Math.max(...Object.values(budgets))),
   });
 
-  const redis = connectPatient(redisAddress, logger, 'queue');
-  const subscriber = connectSubscriber(redisAddress, logger, 'cancellations');
+  const redis = connectForWorker(address, logger, 'queue');
+  const subscriber = connectSubscriber(address, logger, 'cancellations');
   const models = new ModelRegistry(redis, config.REDIS_PREFIX);
   const workerId = `${hostname()}:${process.pid}:${Date.now().toString(36)}`;
   const blobs = lazyBlobStore(blobUrl(config), config.MIN_FREE_DISK_BYTES);

@@ -7,8 +7,8 @@ import { createHealthApp, serveHealth } from '../../shared/runtime/health-server
 import { createLogger } from '../../shared/runtime/logger.ts';
 import { createMetrics } from '../../shared/runtime/metrics.ts';
 import { JobRecords } from '../../shared/store/jobs/job-records.ts';
-import { connectPatient } from '../../shared/redis/connections.ts';
-import { redisAt } from '../../shared/redis/address.ts';
+import { connectForWorker } from '../../shared/redis/connections.ts';
+import { redisAddress } from '../../shared/redis/address.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
 import { startTracing } from '../../shared/runtime/start-tracing.ts';
 import { DeliveryStore } from '../../shared/store/deliveries/delivery-store.ts';
@@ -29,11 +29,11 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   const config = loadConfig();
   const logger = createLogger('webhooks', config.LOG_LEVEL);
   reportSettings(logger);
-  const redisAddress = redisAt(config);
+  const address = redisAddress(config);
 
   const prefix = config.REDIS_PREFIX;
-  const redis = connectPatient(redisAddress, logger, 'deliveries');
-  const blocking = connectPatient(redisAddress, logger, 'outbox');
+  const redis = connectForWorker(address, logger, 'deliveries');
+  const blocking = connectForWorker(address, logger, 'outbox');
   const records = new JobRecords(redis, prefix, config.RESULT_TTL_S);
   const batches = new BatchStore({
     redis,

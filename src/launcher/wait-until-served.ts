@@ -11,7 +11,7 @@ const PATIENCE_MS = 60_000;
  * @param models the one that matters most first; the others are looked at only with it
  * @returns the first that is served; undefined when none is, or it is no use to wait any longer
  */
-export async function whenServed(
+export async function waitUntilServed(
   address: string,
   models: readonly string[],
   isStopping: () => boolean,

@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { tryCommand, whenServed } from '../../src/launcher/served.ts';
+import { tryCommand, waitUntilServed } from '../../src/launcher/wait-until-served.ts';
 import { keyLine } from '../../src/shared/runtime/api-keys.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 
@@ -22,20 +22,20 @@ const never = () => false;
 
 test('waits for Redis and for a worker of the default model', async () => {
   const address = await api(undefined, {}, { own: 0 }, { own: 1 });
-  expect(await whenServed(address, ['own', 'own'], never)).toBe('own');
+  expect(await waitUntilServed(address, ['own', 'own'], never)).toBe('own');
 });
 
 test('does not wait for a default model that only workers elsewhere could serve', async () => {
-  expect(await whenServed(await api({}, { own: 1 }), ['absent', 'own'], never)).toBe('own');
+  expect(await waitUntilServed(await api({}, { own: 1 }), ['absent', 'own'], never)).toBe('own');
   server?.close();
-  expect(await whenServed(await api({ own: 1, absent: 1 }), ['absent', 'own'], never)).toBe('absent');
+  expect(await waitUntilServed(await api({ own: 1, absent: 1 }), ['absent', 'own'], never)).toBe('absent');
 });
 
 test('gives up after a time, and when the launcher stops', async () => {
   const address = await api({});
-  expect(await whenServed(address, ['own'], never, 50)).toBeUndefined();
-  expect(await whenServed(address, ['own'], () => true)).toBeUndefined();
-  expect(await whenServed('http://127.0.0.1:1', ['own'], never, 50)).toBeUndefined();
+  expect(await waitUntilServed(address, ['own'], never, 50)).toBeUndefined();
+  expect(await waitUntilServed(address, ['own'], () => true)).toBeUndefined();
+  expect(await waitUntilServed('http://127.0.0.1:1', ['own'], never, 50)).toBeUndefined();
 });
 
 test('the command to try has what a request needs: a key, a model', () => {

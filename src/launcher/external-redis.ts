@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
 import { StartupError } from '../shared/runtime/startup-error.ts';
 import { toError } from '../shared/runtime/to-error.ts';
-import { redisAt } from '../shared/redis/address.ts';
+import { redisAddress } from '../shared/redis/address.ts';
 import { isTls, withoutPasswords } from '../shared/runtime/redis-url.ts';
 import { MIN_MAJOR } from './private-redis.ts';
 
@@ -32,12 +32,12 @@ const FATAL: [RegExp, string][] = [
 
 /**
  * Resolves when Redis answers, and is one that can be used.
- * @param say gets a line when the reason for waiting changes
+ * @param print gets a line when the reason for waiting changes
  * @throws StartupError when waiting is of no use
  */
-export async function waitForGivenRedis(
+export async function waitForExternalRedis(
   config: Config,
-  say: (line: string) => void,
+  print: (line: string) => void,
   isStopping: () => boolean,
 ): Promise<void> {
   const where = withoutPasswords(config.REDIS_URL ?? '');
@@ -46,7 +46,7 @@ export async function waitForGivenRedis(
     const reason = await attempt(config, where);
     if (reason === undefined) return;
     if (reason !== said)
-      say(`waiting for Redis at ${where} (${reason}): start it, or correct REDIS_URL; Ctrl-C ends this`);
+      print(`waiting for Redis at ${where} (${reason}): start it, or correct REDIS_URL; Ctrl-C ends this`);
     said = reason;
     await sleep(RETRY_MS);
   }
@@ -54,7 +54,7 @@ export async function waitForGivenRedis(
 
 /** @returns why it is not there yet; undefined when it is. @throws StartupError */
 async function attempt(config: Config, where: string): Promise<string | undefined> {
-  const { url, options } = redisAt(config);
+  const { url, options } = redisAddress(config);
   const once = {
     ...options,
     lazyConnect: true,

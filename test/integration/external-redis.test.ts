@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, inject, test } from 'vitest';
-import { waitForGivenRedis } from '../../src/launcher/given-redis.ts';
+import { waitForExternalRedis } from '../../src/launcher/external-redis.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { freePort, OwnRedis } from '../support/redis/redis.ts';
@@ -19,7 +19,7 @@ afterEach(async () => {
 
 function wait(url: string, stop = () => false): { said: string[]; done: Promise<void> } {
   const said: string[] = [];
-  const done = waitForGivenRedis(loadConfig({ REDIS_URL: url }), (line) => said.push(line), stop);
+  const done = waitForExternalRedis(loadConfig({ REDIS_URL: url }), (line) => said.push(line), stop);
   done.catch(() => {});
   return { said, done };
 }
