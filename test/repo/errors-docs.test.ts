@@ -1,9 +1,7 @@
 /** docs/errors.md lists every error code once, with its status, and no other code. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { recordErrorCodes } from '../../src/shared/bulk/input.ts';
-import { rowErrorCodes } from '../../src/shared/contract/results.ts';
-import { PROBLEMS } from '../../src/shared/contract/problems.ts';
+import { recordErrorCodes, rowErrorCodes, PROBLEMS } from '../../src/shared/contract/problems.ts';
 
 const [problems = '', rows = ''] = readFileSync(
   new URL('../../docs/errors.md', import.meta.url),

@@ -1,8 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { problemSchema } from '../../src/shared/contract/responses.ts';
-import { rowErrorCodes } from '../../src/shared/contract/results.ts';
-import { AppError, PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
+import { rowErrorCodes, AppError, PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
 import { EXIT_CONFIG, StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { toError } from '../../src/shared/runtime/to-error.ts';
 

@@ -6,7 +6,7 @@
  * on one chunk, and reads the fields. Here is what both need to know.
  */
 import type { CsvHeader, inputFormats } from '../contract/batches.ts';
-import { AppError } from '../contract/problems.ts';
+import { AppError, type RecordErrorCode } from '../contract/problems.ts';
 import type { QuoteMode } from '../contract/quoting.ts';
 
 export type InputFormat = (typeof inputFormats)[number];
@@ -25,16 +25,6 @@ export interface InputSpec {
   /** CSV: `splitRecords` reads it from the first record when unset, `parseChunk` needs it. */
   header?: CsvHeader | undefined;
 }
-
-/** What is wrong with a record that has no text to classify. */
-export const recordErrorCodes = [
-  'invalid_record',
-  'invalid_encoding',
-  'invalid_id',
-  'invalid_text',
-  'record_too_long',
-] as const;
-export type RecordErrorCode = (typeof recordErrorCodes)[number];
 
 /** `message` is for the user and never contains the text. */
 export interface RecordError {

@@ -34,23 +34,11 @@ export const PROBLEMS = {
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
   invalid_request: { status: 422, title: 'The request is not valid' },
   idempotency_mismatch: { status: 422, title: 'This Idempotency-Key was used with another body' },
-  text_too_long: { status: 422, title: 'The text is longer than the model can read' },
   too_many_scores: { status: 422, title: 'The request asks for too many scores' },
-  unreadable_text: { status: 422, title: 'The model cannot read the text' },
   rate_limited: { status: 429, title: 'Too many requests' },
   queue_full: { status: 429, title: 'The queue is full' },
   quota_reached: { status: 429, title: 'The limit for bulk data is reached' },
-  inference_failed: { status: 500, title: 'The model failed on this text' },
-  poison_input: { status: 500, title: 'This text crashes the model' },
   internal_error: { status: 500, title: 'Internal error' },
-  job_canceled: { status: 409, title: 'The job was canceled' },
-  job_expired: { status: 503, title: 'The job expired before it was started' },
-  revision_gone: { status: 409, title: 'The weights that the batch began with are no longer served' },
-  input_lost: { status: 410, title: 'The input of the batch is gone' },
-  input_damaged: { status: 410, title: 'The input of the batch is damaged' },
-  results_damaged: { status: 410, title: 'Results of the batch are damaged' },
-  batch_canceled: { status: 409, title: 'The batch was canceled' },
-  batch_expired: { status: 410, title: 'The batch was not completed in time' },
   redis_unavailable: { status: 503, title: 'Redis is not reachable' },
   redis_full: { status: 503, title: 'Redis has no memory left' },
   blob_store_unavailable: { status: 503, title: 'The blob store does not work' },
@@ -60,12 +48,46 @@ export const PROBLEMS = {
   uploads_full: { status: 503, title: 'Too many uploads are in flight' },
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },
+  predict_timeout: { status: 504, title: 'The prediction took too long' },
   blob_store_full: { status: 507, title: 'The blob store has no space left' },
   redis_disk_full: { status: 507, title: 'The disk of Redis has too little room' },
-  predict_timeout: { status: 504, title: 'The prediction took too long' },
+
+  // Outcomes of a job or batch as a whole; also answers to a request that waits for it or asks for its results.
+  job_canceled: { status: 409, title: 'The job was canceled' },
+  revision_gone: { status: 409, title: 'The weights that the batch began with are no longer served' },
+  batch_canceled: { status: 409, title: 'The batch was canceled' },
+  input_lost: { status: 410, title: 'The input of the batch is gone' },
+  input_damaged: { status: 410, title: 'The input of the batch is damaged' },
+  results_damaged: { status: 410, title: 'Results of the batch are damaged' },
+  batch_expired: { status: 410, title: 'The batch was not completed in time' },
+  job_expired: { status: 503, title: 'The job expired before it was started' },
+
+  // Outcomes of one text (rowErrorCodes); also answers to a request with a single text.
+  text_too_long: { status: 422, title: 'The text is longer than the model can read' },
+  unreadable_text: { status: 422, title: 'The model cannot read the text' },
+  inference_failed: { status: 500, title: 'The model failed on this text' },
+  poison_input: { status: 500, title: 'This text crashes the model' },
 } as const satisfies Record<string, { status: number; title: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
+
+/** Why one text of a job or batch has no label: codes of PROBLEMS that stand in its place among the results. */
+export const rowErrorCodes = [
+  'text_too_long',
+  'unreadable_text',
+  'inference_failed',
+  'poison_input',
+] as const satisfies ProblemCode[];
+
+/** Why one record of a batch has no text to classify. Such an error stands in the results alone and has no HTTP status. */
+export const recordErrorCodes = [
+  'invalid_encoding',
+  'invalid_id',
+  'invalid_record',
+  'invalid_text',
+  'record_too_long',
+] as const;
+export type RecordErrorCode = (typeof recordErrorCodes)[number];
 
 /** One invalid place in a request. `path` is the dotted way to the field, empty for the body as a whole. */
 export interface FieldError {

@@ -1,18 +1,12 @@
 /** Labels and scores of a text, or the error in their place. */
 import { z } from 'zod';
-import type { ProblemCode } from './problems.ts';
+import { rowErrorCodes } from './problems.ts';
 
 export const labelScoreSchema = z
   .object({ label: z.string(), score: z.number() })
   .meta({ id: 'LabelScore', description: 'A label of the model and its score.' });
 export type LabelScore = z.infer<typeof labelScoreSchema>;
 
-export const rowErrorCodes = [
-  'poison_input',
-  'inference_failed',
-  'text_too_long',
-  'unreadable_text',
-] as const satisfies ProblemCode[];
 const rowErrorSchema = z
   .object({ code: z.enum(rowErrorCodes), message: z.string() })
   .meta({ id: 'RowError', description: 'Why one text of a job has no label; the others are not affected.' });
