@@ -8,14 +8,18 @@ export const INFERENCE = {
   DEFAULT_MODEL: setting(
     optionalText.pipe(z.string().regex(NAME, `must be ${NAME_RULE}`).optional()),
     '',
-    'Model of a request that names none. Unset: the one that `MODEL_NAME` or `MODEL_DIR` names.',
+    'Model for requests that name none. Unset: the model of `MODEL_NAME` or `MODEL_DIR`.',
   ),
   MODEL_DIR: setting(
     text,
     'models/sst2-minilm',
-    'The Hugging Face folder that an inference worker loads, or the ONNX file in it.',
+    'Hugging Face folder that an inference worker loads, or the ONNX file in it.',
   ),
-  MODEL_NAME: setting(optionalText, '', "Name the worker serves its model under. Unset: the folder's name."),
+  MODEL_NAME: setting(
+    optionalText,
+    '',
+    "Name under which the worker serves its model. Unset: the folder's name.",
+  ),
   MODEL_FILE: setting(
     optionalText,
     '',
@@ -29,17 +33,17 @@ export const INFERENCE = {
   MODEL_ENV: setting(
     list,
     '',
-    'Names of environment variables that model processes get beside those of the system, GPU drivers and ONNX Runtime, comma-separated.',
+    'Environment variables that model processes get besides those of the system, GPU drivers and ONNX Runtime: their names, comma-separated.',
   ),
   INTRA_OP_THREADS: setting(
     int(1, 1024),
     1,
-    'Threads of one session. 1 with one model process per core is fastest.',
+    'Threads of one ONNX Runtime session. 1, with one model process per core, is fastest.',
   ),
   BATCH_INVARIANCE: setting(
     z.enum(['measured', 'strict'], { error: 'must be measured or strict' }),
     'measured',
-    'What a worker does with a model whose scores depend on the texts beside them, as with dynamic quantisation. `measured`: it batches texts and shows by how much scores differ (`batch_dependence`); `strict`: it runs such a model one text at a time.',
+    'How a worker runs a model whose scores depend on the texts beside them, as with dynamic quantisation. `measured`: it batches texts and shows by how much scores differ (`batch_dependence`); `strict`: it runs such a model one text at a time.',
   ),
   MODEL_PROCESSES: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
@@ -61,47 +65,51 @@ export const INFERENCE = {
   MAX_ROWS_IN_HAND: setting(
     int(1, 100_000),
     512,
-    'Texts of a priority in hand, per model process, at which a worker fetches no more of its jobs.',
+    'Texts of one priority in flight, per model process, at which a worker fetches no more of its jobs.',
   ),
   ROWS_PER_TURN: setting(
     int(1, 100_000),
     16,
-    'Texts of one job in the batcher at a time, so that jobs interleave.',
+    'Most texts of one job in the batcher at a time, so that jobs interleave.',
   ),
   BATCH_TOKENS: setting(
     budget,
     '',
-    'Budget of one interactive batch, in padded tokens. Unset: measured when a worker starts.',
+    'Size of an interactive micro-batch, in padded tokens. Unset: measured when a worker starts.',
   ),
   BULK_BATCH_TOKENS: setting(
     budget,
     '',
-    'The same for low-priority and bulk batches: what an urgent text waits for.',
+    'The same for low-priority and bulk micro-batches, whose end an interactive text may have to wait for.',
   ),
-  MAX_BATCH_MS: setting(int(1, 60_000), 50, 'Longest interactive batch that the measurement may choose.'),
+  MAX_BATCH_MS: setting(
+    int(1, 60_000),
+    50,
+    'Longest interactive micro-batch that the measurement may choose, in milliseconds.',
+  ),
   MAX_BULK_BATCH_MS: setting(
     int(1, 60_000),
     20,
-    'Longest low-priority or bulk batch that the measurement may choose.',
+    'Longest low-priority or bulk micro-batch that the measurement may choose, in milliseconds.',
   ),
   RUN_TIMEOUT_MS: setting(
     int(100, 60 * MINUTES_MS),
     MINUTES_MS,
-    'A batch that runs longer gets its process killed.',
+    'Longest run of a micro-batch, in milliseconds; then its model process is killed.',
   ),
   LOCK_DURATION_MS: setting(
     int(1000, 10 * MINUTES_MS),
     15_000,
-    'After this long without a sign of life, a job is taken over.',
+    'Milliseconds without a sign of life from its worker after which another worker takes over a job.',
   ),
   STALLED_INTERVAL_MS: setting(
     int(500, 10 * MINUTES_MS),
     10_000,
-    'How often workers look for jobs to take over.',
+    'Milliseconds between searches for jobs to take over.',
   ),
   SHUTDOWN_TIMEOUT_MS: setting(
     int(0, 10 * MINUTES_MS),
     20_000,
-    'Longest drain after the first SIGTERM or SIGINT.',
+    'Longest drain after the first SIGTERM or SIGINT, in milliseconds.',
   ),
 } as const;

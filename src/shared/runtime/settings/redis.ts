@@ -20,14 +20,22 @@ export const REDIS = {
   REDIS_TLS_CA_FILE: setting(
     optionalText,
     '',
-    'PEM file of the authorities that `rediss://` trusts. Unset: those of Node.js, and `NODE_EXTRA_CA_CERTS`.',
+    'PEM file of the certificate authorities that `rediss://` trusts. Unset: those of Node.js and `NODE_EXTRA_CA_CERTS`.',
   ),
-  REDIS_TLS_CERT_FILE: setting(optionalText, '', 'PEM file of the certificate to show to Redis, if it asks.'),
-  REDIS_TLS_KEY_FILE: setting(optionalText, '', 'PEM file of the key of that certificate.'),
+  REDIS_TLS_CERT_FILE: setting(
+    optionalText,
+    '',
+    'PEM file of the client certificate to show to Redis, if it asks.',
+  ),
+  REDIS_TLS_KEY_FILE: setting(optionalText, '', 'PEM file of the private key of `REDIS_TLS_CERT_FILE`.'),
   REDIS_PREFIX: setting(
     z.string().regex(/^[^\s:]+$/, 'must not contain spaces or colons'),
     '{amulet}',
-    'First part of every key. The braces keep all keys in one Redis Cluster slot.',
+    'First part of every Redis key. The braces keep all keys in one Redis Cluster slot.',
   ),
-  REDIS_TIMEOUT_MS: setting(int(10, 60_000), 1500, 'Deadline of every Redis call of the API.'),
+  REDIS_TIMEOUT_MS: setting(
+    int(10, 60_000),
+    1500,
+    'Deadline of each Redis call of the API, in milliseconds.',
+  ),
 } as const;

@@ -9,22 +9,22 @@ export const WEBHOOKS = {
   PUBLIC_URL: setting(
     plainUrl,
     '',
-    'Address of the API as callers and receivers of webhooks reach it. Unset: `PUBLIC_URL_DEFAULT`, else `http://HOST:PORT`. Without keys, its host is the one besides loopback that an API on loopback answers to.',
+    'URL of the API for callers and for receivers of webhooks. Unset: `PUBLIC_URL_DEFAULT`, else `http://HOST:PORT`. Without keys, an API on loopback answers only requests for this host and for loopback names.',
   ),
   PUBLIC_URL_DEFAULT: setting(
     plainUrl,
     '',
-    '`PUBLIC_URL` where that is unset: `docker-compose.yml` makes it of the published port.',
+    'Value of `PUBLIC_URL` where that is unset: `docker-compose.yml` derives it from the published port.',
   ),
   WEBHOOK_SECRET: setting(
     list.refine((secrets) => secrets.every(isSecret), 'must be `whsec_` and 24 to 64 bytes as base64'),
     '',
-    'Secrets that webhooks are signed with while there are no API keys, comma-separated: the new one first, then those being replaced. Unset: webhooks are refused; `npm start` creates one.',
+    'Secrets that sign webhooks while no API key is set, comma-separated: the new one first, then those being replaced. Unset: webhooks are refused; `npm start` creates a secret.',
   ),
   WEBHOOK_SECRET_OVERLAP_S: setting(
     int(0, 30 * DAY_S),
     DAY_S,
-    "How long an API key's replaced secret still signs beside the new one, in seconds.",
+    "Seconds for which an API key's replaced secret still signs beside the new one.",
   ),
   WEBHOOK_RETRY_S: setting(
     list.pipe(
@@ -41,13 +41,21 @@ export const WEBHOOKS = {
     '5,300,1800,7200,18000,36000,50400,72000,86400',
     'Seconds from each failed attempt of a delivery to the next, ± 20 %.',
   ),
-  WEBHOOK_TIMEOUT_MS: setting(int(100, 2 * MINUTES_MS), 15_000, 'Longest attempt of a delivery.'),
-  WEBHOOK_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'How long a failed delivery is kept, in seconds.'),
-  WEBHOOK_DELIVERED_TTL_S: setting(int(1, 365 * DAY_S), DAY_S, 'The same for a delivered one.'),
+  WEBHOOK_TIMEOUT_MS: setting(
+    int(100, 2 * MINUTES_MS),
+    15_000,
+    'Longest attempt of a delivery, in milliseconds.',
+  ),
+  WEBHOOK_TTL_S: setting(int(1, 365 * DAY_S), 7 * DAY_S, 'Seconds for which a failed delivery is kept.'),
+  WEBHOOK_DELIVERED_TTL_S: setting(
+    int(1, 365 * DAY_S),
+    DAY_S,
+    'Seconds for which a successful delivery is kept.',
+  ),
   WEBHOOK_MAX_KEPT: setting(
     int(1, 1e9),
     100_000,
-    'Most deliveries that are kept of one key; of more, the oldest that have ended are forgotten early.',
+    'Most stored deliveries of one key; beyond it the oldest finished ones are removed early.',
   ),
   WEBHOOK_ALLOW: setting(
     list.transform((entries, context) => {
@@ -59,7 +67,7 @@ export const WEBHOOKS = {
       }
     }),
     '',
-    'Receivers inside your network, which are refused otherwise: names, `*.name`, addresses or `10.0.0.0/8`, each with an optional `:port`.',
+    'Receivers inside your network, which are refused otherwise: host names, `*.name`, addresses or `10.0.0.0/8`, each with an optional `:port`.',
   ),
   WEBHOOK_SCHEMES: setting(
     list.refine(
@@ -77,23 +85,23 @@ export const WEBHOOKS = {
   WEBHOOK_DNS: setting(
     list.refine(areDnsServers, 'must be IP addresses, each with an optional `:port`'),
     '',
-    'DNS servers used to resolve the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always resolved by the system.',
+    'DNS servers that resolve the names of receivers. Unset: those of the system. Names in `WEBHOOK_ALLOW` are always resolved by the system.',
   ),
-  WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most attempts of one key under way to one host and port.'),
+  WEBHOOK_PER_HOST: setting(int(1, 1000), 8, 'Most concurrent attempts of one key to one host and port.'),
   WEBHOOK_CONCURRENCY: setting(
     int(1, 10_000),
     512,
-    'Most attempts under way in a webhook process; one key has at most four fifths of them.',
+    'Most concurrent attempts of a webhook process; one key has at most four fifths of them.',
   ),
   WEBHOOK_MAX_RESPONSE_BYTES: setting(
     int(4096, 16e6),
     65_536,
-    'Most bytes read of the response to one attempt, headers included: a longer body is cut off, longer headers fail the attempt.',
+    'Most bytes read of a response, headers included: a longer body is cut off, longer headers fail the attempt.',
   ),
   WEBHOOK_MAX_INTERIM_RESPONSES: setting(
     int(0, 1000),
     10,
-    'Most interim responses (1xx) that a receiver may send before its answer; more fail the attempt.',
+    'Most interim responses (1xx) of a receiver before its final one; more fail the attempt.',
   ),
   WEBHOOK_HEALTH_HOST: setting(text, '127.0.0.1', "Address of a webhook process's health endpoints."),
   WEBHOOK_HEALTH_PORT: setting(
