@@ -1,8 +1,7 @@
 /**
- * `npm start`: the whole of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API, the inference worker
- * with a model process per core, and the webhook process; restarts what dies, and on Ctrl-C stops them in the order in which
- * nothing is lost: first the API, so that no more work comes in, then the workers, when they have finished what they hold,
- * then the webhooks, and Redis last.
+ * `npm start`: all of Amulet on one machine. Starts Redis (unless REDIS_URL names one), the API, the inference workers and the
+ * webhook process, and restarts each that dies. Ctrl-C stops them in an order that loses nothing: the API first, so that no
+ * work comes in; then the workers, once they have finished their jobs; then the webhooks; Redis last.
  */
 import path from 'node:path';
 import { sweepTemporaryFiles } from './shared/blobs/open.ts';
@@ -48,12 +47,12 @@ class Launcher {
   async start(): Promise<void> {
     const config = this.#config;
     await lockDataDir(config.DATA_DIR);
-    // Before Redis, which may need the room.
+    // Before Redis starts: it may need the disk space.
     await sweepTemporaryFiles(blobUrl(config)).catch(() => {});
     process.on('SIGINT', () => void this.stop(0));
     process.on('SIGTERM', () => void this.stop(0));
-    // On a terminal: its window was closed, and there is still work to put away. Elsewhere: files are to be read again. Asked
-    // now, as a closed one is a terminal no more.
+    // SIGHUP on a terminal means that its window was closed: stop in order. Elsewhere it asks the API to reload its files.
+    // Checked now, because a closed terminal no longer counts as one.
     const onTerminal = isOnTerminal();
     process.on('SIGHUP', () => (onTerminal ? void this.stop(0) : this.#api?.signal('SIGHUP')));
 
@@ -64,7 +63,7 @@ class Launcher {
       await waitForExternalRedis(config, options.print, options.isStopping);
     }
     if (this.#isStopping() || url === undefined) return;
-    if (config.REDIS_URL !== undefined) print('redis', `yours, from REDIS_URL`);
+    if (config.REDIS_URL !== undefined) print('redis', 'external, from REDIS_URL');
     const secret = config.WEBHOOK_SECRET.join(',') || readOrCreateWebhookSecret(config.DATA_DIR);
     const redisData: Record<string, string> =
       config.REDIS_URL === undefined ? { [REDIS_FOLDER]: privateRedisFolder(config.DATA_DIR) } : {};
@@ -100,7 +99,7 @@ class Launcher {
     const state =
       served === config.DEFAULT_MODEL
         ? `Amulet is ready on ${address}`
-        : `Amulet is up on ${address}, but no worker serves DEFAULT_MODEL=${config.DEFAULT_MODEL}: requests must name a model, such as ${own}`;
+        : `Amulet is running on ${address}, but no worker serves DEFAULT_MODEL=${config.DEFAULT_MODEL}: requests must name a model, such as ${own}`;
     const hints = `docs: ${address}/docs, logs: ${path.join(config.DATA_DIR, 'logs')}, stop: Ctrl-C`;
     writeLine(`\n${state}   (${hints})\nTry:  ${tryCommand(address, config, served)}\n`);
   }
@@ -119,7 +118,7 @@ class Launcher {
     return detail;
   }
 
-  /** @returns its address; undefined when this launcher was told to stop meanwhile */
+  /** @returns the address; undefined when the launcher was stopped meanwhile */
   async #startRedis(): Promise<string | undefined> {
     const { DATA_DIR, PRIVATE_REDIS_MAX_BYTES, MAX_REDIS_MEMORY_PERCENT } = this.#config;
     const limits = { maxBytes: PRIVATE_REDIS_MAX_BYTES, admissionPercent: MAX_REDIS_MEMORY_PERCENT };
@@ -139,7 +138,7 @@ class Launcher {
     };
   }
 
-  /** A part cannot work: stops the others, and makes the reason the last line. */
+  /** Stops everything because one process cannot work; the reason becomes the last line. */
   async #giveUp(who: string, reason: string): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = { since: performance.now() };
@@ -155,17 +154,17 @@ class Launcher {
     await this.#redis?.stop();
   }
 
-  /** Stops every part in order and exits with `status`; called again, ends everything at once. */
+  /** Stops all processes in order and exits with `status`; a second call ends everything at once. */
   async stop(status: number): Promise<void> {
     if (this.#stopping) {
       if (performance.now() - this.#stopping.since < SAME_PRESS_MS) return;
-      print('amulet', 'ending at once; jobs in hand stay in Redis and are run again by the next start');
+      print('amulet', 'ending at once; unfinished jobs stay in Redis and run again after the next start');
       for (const each of [this.#api, ...this.#workers, this.#webhooks]) each?.kill();
       await this.#redis?.stop();
       process.exit(1);
     }
     this.#stopping = { since: performance.now() };
-    print('amulet', 'stopping: finishing what the workers hold (Ctrl-C again ends at once)');
+    print('amulet', 'stopping: workers finish their jobs (press Ctrl-C again to end at once)');
     await this.#stopAll();
     print('amulet', 'stopped');
     process.exit(status);
@@ -173,7 +172,7 @@ class Launcher {
 }
 
 try {
-  // First: a misspelt setting may be the reason why the others do not fit together.
+  // First: a misspelt setting may be why the others do not fit together.
   for (const warning of settingWarnings()) print('amulet', warning);
   const config = loadApiConfig();
   await new Launcher(config).start();

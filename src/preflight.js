@@ -1,6 +1,6 @@
 /**
- * Runs before every `npm run start…`: what is missing in a fresh clone is said in a line, not in a stack. JavaScript, so that
- * an old Node can read it.
+ * Runs before every `npm run start…`: reports in one line what a fresh clone lacks, instead of a stack trace. JavaScript, so that
+ * an old Node can run it.
  */
 import { existsSync } from 'node:fs';
 import process from 'node:process';

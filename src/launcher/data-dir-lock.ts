@@ -1,4 +1,4 @@
-/** One launcher per data folder: a second would share, and on its way out stop, the first one's Redis. */
+/** Locks the data folder for one launcher: a second one would share the first one's Redis, and stop it when it ends. */
 import { lstatSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
@@ -8,20 +8,20 @@ import { toError } from '../shared/runtime/to-error.ts';
 import { temporarySocket } from './data-dir.ts';
 
 /**
- * Holds the folder until the process ends. A listening socket is the lock: unlike a pid file it cannot be left behind by
- * a killed process, whose number somebody else may have by now. The folder need not be there yet.
- * @throws StartupError when another launcher holds it
+ * Locks the folder until the process ends. The lock is a listening socket: unlike a pid file it does not outlive a killed
+ * process, whose pid another process may have by now. The folder need not exist yet.
+ * @throws StartupError when another launcher has the lock
  */
 export async function lockDataDir(dataDir: string): Promise<void> {
   const dir = path.resolve(dataDir);
   const socket = temporarySocket(
-    // Each user's own: a socket that somebody else has left in there cannot be removed.
+    // One name per user: a socket that another user left behind cannot be removed.
     `amulet-launcher-${createHash('sha256').update(`${process.getuid?.()} ${dir}`).digest('hex').slice(0, 16)}.sock`,
   );
   let server: Server | undefined;
   while ((server = await listen(socket)) === undefined) {
     const found = lstatSync(socket, { throwIfNoEntry: false });
-    if (await somebodyListens(socket)) {
+    if (await isListenedTo(socket)) {
       throw new StartupError(
         `another \`npm start\` already uses ${dataDir}: stop it first, or set DATA_DIR to another folder`,
       );
@@ -29,13 +29,13 @@ export async function lockDataDir(dataDir: string): Promise<void> {
     try {
       removeLeftover(socket, found);
     } catch (error) {
-      throw new StartupError(`${socket} is in the way: ${toError(error).message}`);
+      throw new StartupError(`cannot remove the stale lock ${socket}: ${toError(error).message}`);
     }
   }
   server.unref();
 }
 
-/** @returns undefined when there is such a file already */
+/** @returns undefined when the file exists already */
 function listen(socket: string): Promise<Server | undefined> {
   const server = createServer((connection) => connection.end());
   return new Promise((resolve, reject) => {
@@ -44,7 +44,7 @@ function listen(socket: string): Promise<Server | undefined> {
       else
         reject(
           new StartupError(
-            `${socket} cannot be made (${error.message}): make room there, or set TMPDIR to a folder that this user may write to`,
+            `cannot create ${socket} (${error.message}): make room there, or set TMPDIR to a folder that this user may write to`,
           ),
         );
     });
@@ -53,8 +53,8 @@ function listen(socket: string): Promise<Server | undefined> {
 }
 
 /**
- * Removes a socket on which nobody listened. Another launcher may have done so meanwhile, and listen there now: what is
- * moved away is looked at, and put back if it is not what was found.
+ * Removes a socket that no process listens on. Another launcher may have done so meanwhile, and listen there now: the file is
+ * moved away first, compared with the one that was found, and moved back if it is another one.
  */
 function removeLeftover(socket: string, found: Stats | undefined): void {
   const aside = `${socket}.${process.pid}`;
@@ -69,7 +69,7 @@ function removeLeftover(socket: string, found: Stats | undefined): void {
   else renameSync(aside, socket);
 }
 
-function somebodyListens(socket: string): Promise<boolean> {
+function isListenedTo(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(socket);
     connection.once('connect', () => {

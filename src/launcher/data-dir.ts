@@ -1,4 +1,4 @@
-/** The folder for everything that `npm start` writes, and short paths for sockets. */
+/** The data folder of `npm start`: creates it, checks that it is writable, and finds short paths for sockets. */
 import { existsSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,17 +12,17 @@ export const MAX_SOCKET_PATH = 100;
 const FALLBACK_TMPDIR = '/tmp';
 const ELSEWHERE = 'or set DATA_DIR to another folder';
 
-/** Folders in it, and bytes that each must take: with less, Redis would end with its first large job. */
+/** Subfolders, and bytes that each must be able to store: with less, Redis would end at its first large job. */
 const FOLDERS = { '': 4096, redis: 1024 * 1024, logs: 4096 };
 const RETRY_MS = 1000;
 
-/** The disk is full or the quota used up, which passes when somebody makes room. */
+/** The disk is full or the quota used up: waiting helps once somebody has made room. */
 export class DiskFull extends StartupError {}
 
 /**
- * Makes the folder and those in it, and tries to write to each.
- * @returns its absolute path
- * @throws StartupError that says how to go on; DiskFull when waiting may help
+ * Creates the folder and its subfolders, and tries to write to each.
+ * @returns the absolute path
+ * @throws StartupError with what to do; DiskFull when waiting may help
  */
 export function makeDataDir(dataDir: string): string {
   const dir = path.resolve(dataDir);
@@ -47,7 +47,7 @@ export interface WaitOptions {
   /** Gets a line when the reason for waiting changes. */
   print: (line: string) => void;
   isStopping: () => boolean;
-  /** Removes what is not needed any more. */
+  /** Removes files that are no longer needed. */
   sweep: () => Promise<unknown>;
 }
 
@@ -66,10 +66,10 @@ export async function waitForDiskSpace(
       return;
     } catch (error) {
       if (!(error instanceof DiskFull)) throw error;
-      if (said !== error.message) print(`waiting: ${error.message}; Ctrl-C ends this`);
+      if (said !== error.message) print(`waiting: ${error.message}; press Ctrl-C to give up`);
       said = error.message;
     }
-    // Not told: it is for the disk to be usable again, and the next look says whether it is.
+    // Errors are ignored: the next attempt shows whether the disk is writable again.
     await sweep().catch(() => {});
     await sleep(RETRY_MS);
   }
@@ -81,11 +81,11 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
     EACCES: `this user may not write to it: give it the right (chown, chmod u+rwx), ${ELSEWHERE}`,
     EPERM: `this user may not write to it: give it the right (chown, chmod u+rwx), ${ELSEWHERE}`,
     EROFS: `it is on a read-only file system: set DATA_DIR to a folder on another one`,
-    ENOSPC: `${hasNoFiles(folder) ? 'no file can be made any more on its disk (it has no inodes left): remove some' : 'the disk is full: make room'}, ${ELSEWHERE}`,
+    ENOSPC: `${hasNoFiles(folder) ? 'its disk has no inodes left, so no file can be created: remove some files' : 'the disk is full: make room'}, ${ELSEWHERE}`,
     EDQUOT: `this user's disk quota is used up: make room, ${ELSEWHERE}`,
-    EEXIST: `there is a file of this name: remove it, ${ELSEWHERE}`,
-    ENOTDIR: `a part of this path is a file: remove it, ${ELSEWHERE}`,
-    ENOENT: `no folder can be made there: set DATA_DIR to another folder`,
+    EEXIST: `a file has this name: remove it, ${ELSEWHERE}`,
+    ENOTDIR: `a folder of this path is a file: remove it, ${ELSEWHERE}`,
+    ENOENT: `no folder can be created there: set DATA_DIR to another folder`,
     ENAMETOOLONG: `the path is too long: set DATA_DIR to a shorter one`,
   };
   const NamedError = code === 'ENOSPC' || code === 'EDQUOT' ? DiskFull : StartupError;
@@ -93,7 +93,7 @@ function cannotWrite(dataDir: string, folder: string, error: unknown): StartupEr
   return new NamedError(`${where}: ${reasons[code] ?? toError(error).message}`, { cause: error });
 }
 
-/** Whether the disk has room, but for no file. */
+/** Whether the disk has no inodes left, which looks like a full disk. */
 function hasNoFiles(folder: string): boolean {
   try {
     const { files, ffree } = statfsSync(existsSync(folder) ? folder : path.dirname(folder));
@@ -104,7 +104,7 @@ function hasNoFiles(folder: string): boolean {
 }
 
 /**
- * The path of a socket outside of the data folder, whose own may be too long for one.
+ * A path for a socket in the folder for temporary files: one in the data folder may be too long.
  * @throws StartupError when there is no folder for temporary files
  */
 export function temporarySocket(name: string): string {

@@ -1,4 +1,4 @@
-/** The Redis that REDIS_URL names: `npm start` waits for it before it starts what needs it, and says what it waits for. */
+/** Waits for the Redis that REDIS_URL names, before `npm start` starts the processes that need it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Config } from '../shared/runtime/config.ts';
@@ -9,16 +9,16 @@ import { isTls, withoutPasswords } from '../shared/runtime/redis-url.ts';
 import { MIN_MAJOR } from './private-redis.ts';
 
 const RETRY_MS = 500;
-/** Sentinels and clusters are asked again and again by themselves. */
+/** One attempt may ask several Sentinels or cluster nodes, again and again. */
 const ATTEMPT_MS = 5000;
 
-/** What does not pass by waiting, and what to do about it. */
+/** Errors that waiting does not cure, and what to do about them. */
 const FATAL: [RegExp, string][] = [
   [
     /WRONGPASS|NOAUTH|invalid (username-)?password/i,
-    'it refuses the user or the password of REDIS_URL: correct them',
+    'it refuses the user or password of REDIS_URL: correct them',
   ],
-  [/NOPERM/, 'its user may not do what is needed: see docs/redis.md'],
+  [/NOPERM/, 'the user lacks permissions: see docs/redis.md'],
   [/certificate|self.signed/i, 'its certificate is not trusted: set REDIS_TLS_CA_FILE'],
   [
     /wrong version number|packet length too long|SSL routines/i,
@@ -26,12 +26,12 @@ const FATAL: [RegExp, string][] = [
   ],
   [
     /Protocol error|Unknown RESP type/i,
-    'what listens there is not Redis (or it wants rediss://): correct REDIS_URL',
+    'the server there is not Redis, or needs rediss://: correct REDIS_URL',
   ],
 ];
 
 /**
- * Resolves when Redis answers, and is one that can be used.
+ * Resolves when Redis answers and can be used.
  * @param print gets a line when the reason for waiting changes
  * @throws StartupError when waiting is of no use
  */
@@ -46,13 +46,15 @@ export async function waitForExternalRedis(
     const reason = await attempt(config, where);
     if (reason === undefined) return;
     if (reason !== said)
-      print(`waiting for Redis at ${where} (${reason}): start it, or correct REDIS_URL; Ctrl-C ends this`);
+      print(
+        `waiting for Redis at ${where} (${reason}): start it or correct REDIS_URL, or press Ctrl-C to give up`,
+      );
     said = reason;
     await sleep(RETRY_MS);
   }
 }
 
-/** @returns why it is not there yet; undefined when it is. @throws StartupError */
+/** @returns why Redis cannot be used yet; undefined when it can. @throws StartupError */
 async function attempt(config: Config, where: string): Promise<string | undefined> {
   const { url, options } = redisAddress(config);
   const once = {
@@ -61,7 +63,7 @@ async function attempt(config: Config, where: string): Promise<string | undefine
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
     enableReadyCheck: false,
-    // A command less that its user must be allowed.
+    // Spares the user one more permission.
     disableClientInfo: true,
     connectTimeout: ATTEMPT_MS,
   };
@@ -84,7 +86,7 @@ async function attempt(config: Config, where: string): Promise<string | undefine
   } catch (error) {
     if (error instanceof StartupError) throw error;
     const message = `${toError(error).message} ${reported}`;
-    // It answers: that its user may not ask for its version is nothing to wait for.
+    // Redis answers: a user who may not read its version is no reason to wait.
     if (message.includes('NOPERM') && /info/i.test(message)) return undefined;
     const cure = FATAL.find(([pattern]) => pattern.test(message))?.[1];
     if (cure !== undefined) throw new StartupError(`Redis at ${where}: ${cure}`, { cause: error });
@@ -100,6 +102,6 @@ function checkVersion(info: string, where: string): void {
   const version = /^redis_version:(\S+)/m.exec(info)?.[1];
   if (version !== undefined && Number.parseInt(version) < MIN_MAJOR)
     throw new StartupError(
-      `Redis at ${where} is version ${version}: Amulet needs ${MIN_MAJOR} or newer, or Valkey; unset REDIS_URL to have npm start run one`,
+      `Redis at ${where} is version ${version}: Amulet needs ${MIN_MAJOR} or newer, or Valkey; unset REDIS_URL to let npm start run one`,
     );
 }

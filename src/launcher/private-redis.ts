@@ -1,6 +1,6 @@
 /**
- * The private redis-server of `npm start`: on a Unix socket (no port to clash with, nobody else can reach it), every
- * write on disk before it is acknowledged, never evicting. It survives a killed launcher and is found again by its socket.
+ * The private redis-server of `npm start`: on a Unix socket (no port to clash with, out of reach for other users), each write on
+ * disk before it is acknowledged, never evicting. It survives a killed launcher; the next one finds it by its socket.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,33 +20,33 @@ const BINARIES = ['redis-server', 'valkey-server'];
 export const MIN_MAJOR = 7;
 
 const START_TIMEOUT_MS = 10_000;
-/** A big append-only file takes its time to load. */
+/** Loading a large append-only file takes minutes. */
 const LOAD_TIMEOUT_MS = 10 * 60_000;
 
 export interface PrivateRedis {
   url: string;
-  /** What was done, for the user. */
+  /** How it was started, for the user. */
   detail: string;
-  /** Resolves when its data is in memory; until then it answers nothing else. @throws StartupError */
+  /** Resolves when the data is in memory; until then Redis refuses other commands. @throws StartupError */
   loaded: () => Promise<void>;
-  /** Saves and ends it; also while it loads. */
+  /** Shuts it down; also while it loads. */
   stop: () => Promise<void>;
 }
 
 export interface PrivateRedisOptions {
-  /** Of its own log. */
+  /** Rotation of redis.log. */
   logs?: RotatingLogOptions;
   limits?: RedisLimits;
 }
 
 const NO_ROTATION = { maxBytes: Infinity, maxFiles: 1 };
 const DEFAULT_LIMITS = { maxBytes: 0, admissionPercent: 80 };
-/** How often its limits are brought up to date. */
+/** How often the limits are updated. */
 const LIMITS_MS = 5000;
 
 /**
- * Starts the server, or takes over one that an earlier launcher left.
- * @param onDeath called when it ends without being asked to
+ * Starts the server, or takes over one that an earlier launcher left running.
+ * @param onDeath called when the server ends without having been stopped
  * @throws StartupError
  */
 export async function startPrivateRedis(
@@ -65,7 +65,7 @@ export async function startPrivateRedis(
     });
     return {
       url: `unix://${socket}`,
-      detail: 'taken over from an earlier run',
+      detail: 'still running from an earlier start',
       loaded: async () => {
         await loaded(socket);
         await keeper.start();
@@ -80,7 +80,7 @@ export async function startPrivateRedis(
   const binary = BINARIES.find(isRecent);
   if (binary === undefined) {
     throw new StartupError(
-      `there is no redis-server ${MIN_MAJOR} or newer on the PATH: run ./setup, or set REDIS_URL to a Redis that is there`,
+      `no redis-server ${MIN_MAJOR} or newer on the PATH: run ./setup, or set REDIS_URL to a running Redis`,
     );
   }
   let stopping = false;
@@ -111,12 +111,12 @@ export async function startPrivateRedis(
       new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
     ]);
     if (dead !== undefined)
-      throw new StartupError(`${binary} ended at once (${dead}): ${lastLine(log)} (${log})${cure(log, dir)}`);
+      throw new StartupError(
+        `${binary} ended at start-up (${dead}): ${lastLine(log)} (${log})${suggestion(log, dir)}`,
+      );
     if (performance.now() - startedAt > START_TIMEOUT_MS) {
       server.kill();
-      throw new StartupError(
-        `${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; ${log} may say why`,
-      );
+      throw new StartupError(`${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; see ${log}`);
     }
   }
   chmodSync(dir, 0o700);
@@ -129,7 +129,7 @@ export async function startPrivateRedis(
       else
         reject(
           new StartupError(
-            `${binary} ended while it loaded its data (${how}): ${lastLine(log)} (${log})${cure(log, dir)}`,
+            `${binary} ended while loading its data (${how}): ${lastLine(log)} (${log})${suggestion(log, dir)}`,
           ),
         );
     });
@@ -151,19 +151,19 @@ export async function startPrivateRedis(
   };
 }
 
-/** Keeps the limits of a running server up to date. */
+/** Updates the limits of a running server every few seconds. */
 class LimitUpdater {
   readonly #adjustOnce: () => Promise<void>;
   #adjusting: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(socket: string, dir: string, limits: RedisLimits) {
-    // One that does not answer just now is asked again.
+    // A server that does not answer now gets its limits next time.
     this.#adjustOnce = () =>
       withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
   }
 
-  /** One at a time: of two, the one that looked first could write last. */
+  /** One update at a time: of two at once, the older figures could be written last. */
   #adjust(): Promise<void> {
     this.#adjusting = this.#adjusting.then(this.#adjustOnce);
     return this.#adjusting;
@@ -180,10 +180,10 @@ class LimitUpdater {
   }
 }
 
-/** Where its data lies. */
+/** Folder of the server's data. */
 export const privateRedisFolder = (dataDir: string): string => path.resolve(dataDir, 'redis');
 
-/** Removes what a server that was killed while it rewrote its file has left: as much as all of its data. */
+/** Removes unfinished rewrites of a killed server: each can be as large as all of its data. */
 function removeUnfinished(dir: string): void {
   for (const folder of [dir, path.join(dir, 'appendonlydir')]) {
     let names: string[];
@@ -197,24 +197,24 @@ function removeUnfinished(dir: string): void {
   }
 }
 
-/** What to do about data that cannot be read. The end of a file that a crash has cut off is no such case. */
-function cure(log: string, dir: string): string {
+/** What to do about data that Redis cannot read. A file that a crash has cut off is no such case: Redis reads it. */
+function suggestion(log: string, dir: string): string {
   if (!/Bad file format|Unexpected end of file|Wrong signature|aof format/i.test(lastLine(log))) return '';
   const manifest = path.join(dir, 'appendonlydir', 'appendonly.aof.manifest');
-  return `: restore ${dir} from a backup, or copy it and then have redis-check-aof --fix ${manifest} cut off what cannot be read`;
+  return `: restore ${dir} from a backup, or copy it and run redis-check-aof --fix ${manifest}, which cuts off what cannot be read`;
 }
 
-/** The last thing that the server said, without its process id and time. */
+/** The last line of the server's log, without process id and time. */
 function lastLine(log: string): string {
   try {
     const line = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1) ?? '';
-    return line.replace(/^\d+:\w \d+ \w+ \d+ [\d:.]+ [*#.-] /, '').slice(0, 300) || 'it did not say why';
+    return line.replace(/^\d+:\w \d+ \w+ \d+ [\d:.]+ [*#.-] /, '').slice(0, 300) || 'no reason in its log';
   } catch {
-    return 'it did not say why';
+    return 'no reason in its log';
   }
 }
 
-/** Whether there is such a server, and it is new enough. */
+/** Whether the binary exists and is new enough. */
 function isRecent(binary: string): boolean {
   const { error, stdout } = spawnSync(binary, ['--version'], { encoding: 'utf8' });
   return error === undefined && Number(/ v=(\d+)\./.exec(stdout)?.[1]) >= MIN_MAJOR;
@@ -243,9 +243,9 @@ async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<
 }
 
 /**
- * Whether a server is there at all; one that still loads its data counts.
- * @throws StartupError when another user made the socket. In a folder where all may write, whose it is cannot change
- *   between this look and the connection.
+ * Whether a server listens, even if it is still loading its data.
+ * @throws StartupError when another user made the socket. The owner cannot change between this check and the connection, not
+ *   even in a folder where all may write.
  */
 async function answers(socket: string): Promise<boolean> {
   const stats = lstatSync(socket, { throwIfNoEntry: false });
@@ -260,19 +260,19 @@ async function answers(socket: string): Promise<boolean> {
   }
 }
 
-/** Tells of the end of a server that is another launcher's child. @returns what stops it */
-function onEnd(socket: string, tell: () => void): () => void {
+/** Calls back when a server ends that is not this launcher's child. @returns a function that stops watching */
+function onEnd(socket: string, callback: () => void): () => void {
   let watching = true;
   const redis = new Redis(socket, { retryStrategy: () => null, enableReadyCheck: false });
   redis.on('error', () => {});
   redis.once('end', () => {
     if (!watching) return;
-    // Somebody may have closed just this connection.
+    // Only this connection may have been closed.
     const stillThere = answers(socket).catch(() => false);
     void stillThere.then((there) => {
       if (!watching) return;
-      if (there) unwatch = onEnd(socket, tell);
-      else tell();
+      if (there) unwatch = onEnd(socket, callback);
+      else callback();
     });
   });
   let unwatch = () => redis.disconnect();
@@ -290,7 +290,7 @@ async function loaded(socket: string): Promise<void> {
       return;
     } catch (error) {
       if (performance.now() - startedAt > LOAD_TIMEOUT_MS)
-        throw new StartupError(`Redis does not come up: ${toError(error).message}`);
+        throw new StartupError(`Redis did not finish loading its data: ${toError(error).message}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Keeps the private Redis of `npm start` running: waits for room on its disk, and starts it again whenever it ends, for as
- * long as that takes. Nothing acknowledged is lost meanwhile: it ends before it acknowledges what it cannot write.
+ * Keeps the private Redis of `npm start` running: waits for disk space, and restarts Redis whenever it ends, without giving up.
+ * Nothing acknowledged is lost: Redis ends before it acknowledges what it cannot write.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toError } from '../shared/runtime/to-error.ts';
@@ -29,9 +29,9 @@ export class RedisSupervisor {
   }
 
   /**
-   * Starts it for the first time.
-   * @returns its address; undefined when this launcher was told to stop meanwhile
-   * @throws StartupError when it cannot be started, for another reason than a full disk
+   * Starts Redis for the first time.
+   * @returns the address; undefined when the launcher was stopped meanwhile
+   * @throws StartupError when Redis cannot be started, unless because of a full disk
    */
   async start(): Promise<string | undefined> {
     for (;;) {
@@ -51,7 +51,7 @@ export class RedisSupervisor {
 
   async #startOnce(): Promise<string> {
     const { dataDir, print } = this.#options;
-    const redis = await startPrivateRedis(dataDir, (how) => void this.#startAgain(how), this.#options.redis);
+    const redis = await startPrivateRedis(dataDir, (how) => void this.#restart(how), this.#options.redis);
     this.#redis = redis;
     await redis.loaded();
     this.#startedAt = performance.now();
@@ -59,7 +59,7 @@ export class RedisSupervisor {
     return redis.url;
   }
 
-  async #startAgain(how: string): Promise<void> {
+  async #restart(how: string): Promise<void> {
     const { dataDir, isStopping } = this.#options;
     if (isStopping()) return;
     if (performance.now() - this.#startedAt > HEALTHY_MS) {
@@ -68,7 +68,7 @@ export class RedisSupervisor {
     }
     let reason = `died (${how})`;
     while (!isStopping()) {
-      this.#tell(reason);
+      this.#report(reason);
       await sleep(this.#backoffMs);
       this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
       try {
@@ -81,11 +81,11 @@ export class RedisSupervisor {
     }
   }
 
-  /** Says a reason for starting it again, unless it is the one that was said last. */
-  #tell(reason: string): void {
+  /** Prints why Redis is restarted, unless the last line had the same reason. */
+  #report(reason: string): void {
     if (reason === this.#lastReason) return;
     this.#lastReason = reason;
-    this.#options.print(`${reason}; starting it again until it stays`);
+    this.#options.print(`${reason}; restarting until it stays up`);
   }
 
   #isFull(): boolean {

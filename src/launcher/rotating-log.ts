@@ -1,11 +1,11 @@
-/** A log file that is renamed to `NAME.1` when it is full, `NAME.1` to `NAME.2` and so on; the oldest is removed. */
+/** A log file that rotates when it is full: it becomes `NAME.1`, `NAME.1` becomes `NAME.2` and so on; the oldest is deleted. */
 import { closeSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolder } from '../shared/runtime/make-folder.ts';
 
 export interface RotatingLogOptions {
   maxBytes: number;
-  /** Files kept, the current one included. */
+  /** Files to keep, including the current one. */
   maxFiles: number;
 }
 
@@ -15,14 +15,14 @@ export class RotatingLog {
   #fd: number | undefined;
   #bytes = 0;
 
-  /** @param file its path; its folder is made */
+  /** @param file the path; its folder is created */
   constructor(file: string, options: RotatingLogOptions) {
     this.#file = file;
     this.#options = options;
     rotateIfFull(file, options);
   }
 
-  /** Appends a line. A full disk loses lines: it must not take the service down with its logs. */
+  /** Appends a line. On a full disk lines are lost: logs must not take the service down. */
   writeLine(line: string): void {
     const text = `${line}\n`;
     try {
@@ -48,12 +48,12 @@ export class RotatingLog {
     try {
       closeSync(fd);
     } catch {
-      // Some network file systems find out only now that there is no room.
+      // Some network file systems report a full disk only at close.
     }
   }
 }
 
-/** For a file that another program writes to: between two runs of it. What cannot be renamed just now is next time. */
+/** Rotates a file that another program writes to, between two of its runs. A failure is left to the next run. */
 export function rotateIfFull(file: string, { maxBytes, maxFiles }: RotatingLogOptions): void {
   try {
     const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;

@@ -1,6 +1,6 @@
 /**
- * Which secrets each process of `npm start` reads. In the environment of the others they are empty, which also keeps them from
- * being read from `.env`.
+ * Which secrets each process of `npm start` gets. In the environment of the others they are set to an empty string, so that
+ * `.env` does not supply them either.
  */
 export type Role = 'api' | 'worker' | 'webhooks';
 
@@ -8,16 +8,16 @@ const READERS: Readonly<Record<string, readonly Role[]>> = {
   API_KEYS: ['api'],
   ADMIN_KEYS: ['api'],
   WEBHOOK_SECRET: ['api', 'webhooks'],
-  // Of the blob store.
+  // For the blob store.
   AWS_ACCESS_KEY_ID: ['api', 'worker'],
   AWS_SECRET_ACCESS_KEY: ['api', 'worker'],
   AWS_SESSION_TOKEN: ['api', 'worker'],
-  // Of the command.
+  // For the `amulet` command.
   AMULET_API_KEY: [],
   HF_TOKEN: [],
 };
 
-/** Changes of the environment that take the secrets of others from it. */
+/** Environment changes that remove the secrets a role does not read. */
 export function withoutSecretsOfOthers(role: Role): Record<string, string> {
   const others = Object.entries(READERS).filter(([, roles]) => !roles.includes(role));
   return Object.fromEntries(others.map(([name]) => [name, '']));

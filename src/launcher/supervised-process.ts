@@ -1,6 +1,6 @@
 /**
- * One supervised process of `npm start`: started in a process group of its own (a terminal's Ctrl-C reaches the launcher
- * alone), restarted with backoff when it dies, and stopped gracefully.
+ * One supervised process of `npm start`: started in its own process group (so that Ctrl-C on a terminal reaches only the
+ * launcher), restarted with backoff when it dies, and stopped gracefully.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import path from 'node:path';
@@ -17,18 +17,18 @@ export interface SupervisedProcessOptions {
   entry: URL;
   env: NodeJS.ProcessEnv;
   logDir: string;
-  /** How large the log may become, and how many old ones are kept. */
+  /** Rotation of the log. */
   logs: RotatingLogOptions;
   print: (name: string, line: string) => void;
-  /** The part cannot work with this configuration or model; the line says why. */
+  /** Called when the process cannot work with this configuration or model. */
   onUnusable: (name: string, reason: string) => void;
 }
 
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
-/** A part that ran this long before it died starts with the first backoff again. */
+/** A process that ran this long before it died starts with the first backoff again. */
 const HEALTHY_MS = 60_000;
-/** How long processes of a part may outlive it: a model process ends by itself, unless it hangs in a run. */
+/** How long children may outlive their process: a model process ends by itself, unless it hangs in a run. */
 const ORPHANS_MS = 1000;
 
 /** pino's numeric levels; below `warn` a line goes to the log file only. */
@@ -38,13 +38,13 @@ const FATAL = 60;
 export class SupervisedProcess {
   readonly #options: SupervisedProcessOptions;
   #child: ChildProcess | undefined;
-  /** Before that it would take SIGHUP for its end. */
+  /** Before it has installed its handlers, SIGHUP would end it. */
   #isUp = false;
   #stopping = false;
   #backoffMs = FIRST_BACKOFF_MS;
   #restartTimer: NodeJS.Timeout | undefined;
   #lastFatal = '';
-  /** Resolves with what the part says about itself when it is up for the first time. */
+  /** Resolves with the detail that the process reports when it is ready for the first time. */
   readonly ready: Promise<string>;
   readonly #markReady: (detail: string) => void;
 
@@ -83,8 +83,8 @@ export class SupervisedProcess {
       this.#isUp = true;
       this.#markReady(message.ready);
     });
-    child.on('error', (error) => this.#options.print(name, `cannot be started: ${error.message}`));
-    // They hold its pipes, too, and its end would never be heard of.
+    child.on('error', (error) => this.#options.print(name, `failed to start: ${error.message}`));
+    // Its children hold its pipes too; while they do, 'close' is never emitted.
     let orphans: NodeJS.Timeout | undefined;
     child.on('exit', () => (orphans = setTimeout(() => killGroup(child), ORPHANS_MS)));
     child.on('close', (code, signal) => {
@@ -102,18 +102,15 @@ export class SupervisedProcess {
       return;
     }
     if (livedMs > HEALTHY_MS) this.#backoffMs = FIRST_BACKOFF_MS;
-    print(
-      name,
-      `died (${signal ?? `exit status ${code}`}); starting it again in ${this.#backoffMs / 1000} s`,
-    );
+    print(name, `died (${signal ?? `exit status ${code}`}); restarting in ${this.#backoffMs / 1000} s`);
     this.#restartTimer = setTimeout(() => {
       this.#start();
-      print(name, 'started again');
+      print(name, 'restarted');
     }, this.#backoffMs);
     this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
   }
 
-  /** Shows warnings and errors; everything is in the log file. */
+  /** Prints warnings and errors; the log file has everything. */
   #show(line: string): void {
     const parsed = parseLogLine(line);
     if (!parsed) {
@@ -121,13 +118,13 @@ export class SupervisedProcess {
       return;
     }
     if (parsed.level >= FATAL) this.#lastFatal = parsed.msg;
-    // A fatal configuration error is shown by the launcher as its own last line.
+    // The launcher prints a fatal configuration error as its own last line.
     if (parsed.level < WARN || parsed.level >= FATAL) return;
     const why = typeof parsed.reason === 'string' ? parsed.reason : parsed.err?.message;
     this.#options.print(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
   }
 
-  /** Asks the part to finish what it has in hand and waits until it is gone. */
+  /** Asks the process to finish its work, and waits until it has ended. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
@@ -138,12 +135,12 @@ export class SupervisedProcess {
     await gone;
   }
 
-  /** Passes a signal on to the process, if it is up. */
+  /** Passes a signal on to the process, if it is ready. */
   signal(signal: NodeJS.Signals): void {
     if (this.#isUp) this.#child?.kill(signal);
   }
 
-  /** Ends the part at once. */
+  /** Kills the process at once. */
   kill(): void {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
@@ -151,12 +148,12 @@ export class SupervisedProcess {
   }
 }
 
-/** Ends a part and what it has started. */
+/** Kills a process and its children. */
 function killGroup({ pid }: ChildProcess): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL');
   } catch {
-    // Nobody is left.
+    // None of them is left.
   }
 }
 

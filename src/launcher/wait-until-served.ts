@@ -1,23 +1,23 @@
-/** When `npm start` may say that Amulet is ready: a worker has classified a text, and the API knows of that worker. */
+/** Waits until the API knows a worker that serves the model: then `npm start` prints that Amulet is ready. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasKeys, type Config } from '../shared/runtime/config.ts';
 
 const POLL_MS = 100;
-/** A worker that is up is on the API's list within seconds, unless Redis is away. */
-const PATIENCE_MS = 60_000;
+/** A running worker is registered within seconds, unless Redis is unreachable. */
+const TIMEOUT_MS = 60_000;
 
 /**
  * Waits until the API has a worker for one of the models.
- * @param models the one that matters most first; the others are looked at only with it
- * @returns the first that is served; undefined when none is, or it is no use to wait any longer
+ * @param models most important first
+ * @returns the first of them that is served; undefined after the timeout, or when the launcher stops
  */
 export async function waitUntilServed(
   address: string,
   models: readonly string[],
   isStopping: () => boolean,
-  patienceMs = PATIENCE_MS,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<string | undefined> {
-  const until = performance.now() + patienceMs;
+  const until = performance.now() + timeoutMs;
   while (!isStopping() && performance.now() < until) {
     const live = await liveWorkers(address);
     const served = models.find((model) => (live[model] ?? 0) > 0);
@@ -27,7 +27,7 @@ export async function waitUntilServed(
   return undefined;
 }
 
-/** Live workers by model; none while Redis is away. */
+/** Live workers by model; none while Redis is unreachable. */
 async function liveWorkers(address: string): Promise<Record<string, number>> {
   try {
     const answer = (await (await fetch(`${address}/health/ready`)).json()) as {
@@ -39,7 +39,7 @@ async function liveWorkers(address: string): Promise<Record<string, number>> {
   }
 }
 
-/** A command that shows a label. @param model that is served; undefined: none is known */
+/** A curl command that classifies a text. @param model a served one; undefined: none is known */
 export function tryCommand(address: string, config: Config, model: string | undefined): string {
   const key = hasKeys(config) ? ` -H "Authorization: Bearer $AMULET_API_KEY"` : '';
   const named = model === undefined || model === config.DEFAULT_MODEL ? '' : `, "model": "${model}"`;

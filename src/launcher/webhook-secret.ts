@@ -1,4 +1,4 @@
-/** The secret that webhooks are signed with where the settings name none: made once, kept in a file. */
+/** The secret that signs webhooks when WEBHOOK_SECRET is unset: created once and kept in a file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError } from '../shared/runtime/startup-error.ts';
@@ -7,22 +7,24 @@ import { makeFolder } from '../shared/runtime/make-folder.ts';
 import { isSecret, newSecret } from '../shared/runtime/webhook-secret.ts';
 
 /**
- * The secret in the file `webhook-secret` of a folder; made when there is none.
- * @throws StartupError when there is something else in the file
+ * Reads the secret from the file `webhook-secret` of the data folder; creates the file when it is missing.
+ * @throws StartupError when the file holds something else
  */
 export function readOrCreateWebhookSecret(dataDir: string): string {
   const file = path.join(dataDir, 'webhook-secret');
-  const secret = readOrMake(file);
+  const secret = readOrCreate(file);
   if (!isSecret(secret))
-    throw new StartupError(`${file} holds no webhook secret; remove it to have a new one made`);
+    throw new StartupError(
+      `${file} does not hold a webhook secret: remove the file, and a new secret is created`,
+    );
   return secret;
 }
 
-function readOrMake(file: string): string {
+function readOrCreate(file: string): string {
   try {
     if (!existsSync(file)) {
       makeFolder(path.dirname(file));
-      // A full disk must not leave an empty file, which somebody would have to remove.
+      // Renamed into place: a full disk must not leave an empty file, which an operator would have to remove.
       writeFileSync(`${file}.new`, `${newSecret()}\n`, { mode: 0o600 });
       renameSync(`${file}.new`, file);
     }

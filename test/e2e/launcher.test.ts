@@ -112,7 +112,7 @@ test('MODEL_DIR alone sets the default model: the printed command gives a label'
 test('a default model without workers is reported, and the printed command names another', async () => {
   env = { ...env, DEFAULT_MODEL: 'absent' };
   launcher = new Launcher(env);
-  await launcher.says(/Amulet is up on \S+, but no worker serves DEFAULT_MODEL=absent/);
+  await launcher.says(/Amulet is running on \S+, but no worker serves DEFAULT_MODEL=absent/);
   expect(launcher.output).not.toContain('is ready');
   const [, tried] = await launcher.says(/^Try: +(curl .*)$/m);
   const { stdout } = spawnSync('sh', ['-c', tried!], { encoding: 'utf8' });
@@ -149,7 +149,7 @@ test('a process that dies is restarted and reported', async () => {
     (await import('node:fs')).readFileSync(path.join(dataDir, 'logs', 'api.log'), 'utf8').split('\n')[0]!,
   ) as { pid: number };
   process.kill(pid, 'SIGKILL');
-  await launcher.says(/^api +died \(SIGKILL\); starting it again in 0.5 s/m);
+  await launcher.says(/^api +died \(SIGKILL\); restarting in 0.5 s/m);
   const health = await eventually(async () => (await fetch(`${url}/health`).catch(() => undefined))?.status);
   expect([200, 503]).toContain(health);
 });
@@ -162,7 +162,7 @@ test('a killed launcher leaves its Redis, which the next launcher takes over wit
   // The parts see that their launcher is gone and stop by themselves.
   await eventually(async () => ((await fetch(url).catch(() => undefined)) ? undefined : true));
   const again = await start();
-  expect(launcher.output).toMatch(/^redis +taken over from an earlier run/m);
+  expect(launcher.output).toMatch(/^redis +still running from an earlier start/m);
   const done = (await (await fetch(`${again}${job.urls.self}?wait=60`)).json()) as Job;
   expect(done.status).toBe('succeeded');
 });

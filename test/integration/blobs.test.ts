@@ -618,7 +618,7 @@ describe('blobs in a folder only', () => {
     for (const key of ['a/b/c', 'd']) {
       await expect(store.putStream(key, source())).rejects.toMatchObject({
         code: 'blob_store_unavailable',
-        message: `${store.place} cannot be used: it is gone, or its disk is not mounted`,
+        message: `${store.place} cannot be used: it is missing, or its disk is not mounted`,
       });
       // Fails unless it is missing, or empty.
       await rename(`${root}-away`, root);

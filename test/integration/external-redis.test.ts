@@ -49,7 +49,7 @@ test('one that is away is waited for, with one line that hides the password', as
   await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(said).toEqual([
     expect.stringMatching(
-      /^waiting for Redis at redis:\/\/…@127\.0\.0\.1:\d+ \(.*ECONNREFUSED.*\): start it, or correct REDIS_URL; Ctrl-C ends this$/,
+      /^waiting for Redis at redis:\/\/…@127\.0\.0\.1:\d+ \(.*ECONNREFUSED.*\): start it or correct REDIS_URL, or press Ctrl-C to give up$/,
     ),
   ]);
   stopping = true;
@@ -67,8 +67,8 @@ describe('what no waiting cures is refused in a line', () => {
     const redis = await OwnRedis.start(['--requirepass', 'right']);
     closers.push(() => redis.stop());
     const { host } = new URL(redis.url);
-    await refused(`redis://:wrong@${host}`, /refuses the user or the password/);
-    await refused(`redis://${host}`, /refuses the user or the password/);
+    await refused(`redis://:wrong@${host}`, /refuses the user or password/);
+    await refused(`redis://${host}`, /refuses the user or password/);
   });
 
   test('an old version', async () => {

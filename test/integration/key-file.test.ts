@@ -141,7 +141,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
       () => fs.appendFileSync(file, line('carol').replace('carol', 'a b')),
       /1 to 63 ASCII/,
     ],
-    ['the same key twice', () => fs.appendFileSync(file, line('bob')), /the same key is there twice/],
+    ['the same key twice', () => fs.appendFileSync(file, line('bob')), /the same key is listed twice/],
     [
       'another encoding',
       () => fs.writeFileSync(file, `\uFEFF${line('carol')}`, 'utf16le'),

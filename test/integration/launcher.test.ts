@@ -58,7 +58,7 @@ test('a Redis that an earlier launcher left is watched, too', async () => {
   const first = await startPrivateRedis(dataDir, () => {});
   const ends: string[] = [];
   const second = await startPrivateRedis(dataDir, (how) => ends.push(how));
-  expect(second).toMatchObject({ url: first.url, detail: 'taken over from an earlier run' });
+  expect(second).toMatchObject({ url: first.url, detail: 'still running from an earlier start' });
   const redis = new Redis(first.url.slice('unix://'.length));
   try {
     // A connection that is closed is not a server that has ended.
@@ -111,7 +111,7 @@ describe('the data of the private Redis', () => {
     writeFileSync(file(), text.replace('mset', 'm\0et').replace('$4', '$x'), 'latin1');
     const starting = startPrivateRedis(dataDir(), () => {}).then((server) => server.loaded());
     await expect(starting).rejects.toThrow(
-      /^redis-server ended .*Bad file format .*: restore \S+ from a backup, or copy it and then have redis-check-aof --fix \S+ cut off what cannot be read$/,
+      /^redis-server ended .*Bad file format .*: restore \S+ from a backup, or copy it and run redis-check-aof --fix \S+, which cuts off what cannot be read$/,
     );
   });
 
@@ -173,16 +173,14 @@ describe('a private Redis that ends', () => {
       }
       // A cause is said once.
       expect(said.filter((line) => line.startsWith('died'))).toEqual([
-        'died (SIGKILL); starting it again until it stays',
+        'died (SIGKILL); restarting until it stays up',
       ]);
 
       const data = path.join(dataDir, 'redis');
       renameSync(data, `${data}-away`);
       writeFileSync(data, '');
       process.kill(server(), 'SIGKILL');
-      await eventually(() =>
-        Promise.resolve(said.find((line) => line.includes('there is a file of this name'))),
-      );
+      await eventually(() => Promise.resolve(said.find((line) => line.includes('a file has this name'))));
       rmSync(data);
       renameSync(`${data}-away`, data);
       await eventually(async () => ((await answers(url)) === 'yes' ? true : undefined));

@@ -107,6 +107,6 @@ test('two keys may share a name, but not their hash', () => {
     perMinute: undefined,
   });
   expect(() => new KeySet([key('a', 1), key('a', 2), key('b', 3)])).not.toThrow();
-  expect(() => new KeySet([key('a', 1), key('b', 1)])).toThrow('the same key is there twice');
+  expect(() => new KeySet([key('a', 1), key('b', 1)])).toThrow('the same key is listed twice');
   expect(() => new KeySet([])).not.toThrow();
 });

@@ -28,8 +28,8 @@ test('the folder and those in it are made, and nothing is left in them', () => {
 test('a file in its place, or above it', () => {
   const file = path.join(dir, 'file');
   writeFileSync(file, '');
-  expect(() => makeDataDir(file)).toThrow(/DATA_DIR=\S+: .*is a file|there is a file of this name/);
-  expect(() => makeDataDir(path.join(file, 'x'))).toThrow(/a part of this path is a file/);
+  expect(() => makeDataDir(file)).toThrow(/DATA_DIR=\S+: .*is a file|a file has this name/);
+  expect(() => makeDataDir(path.join(file, 'x'))).toThrow(/a folder of this path is a file/);
   expect(() => makeDataDir(path.join(file, 'x'))).toThrow(StartupError);
 });
 
@@ -41,7 +41,7 @@ test.skipIf(!existsSync('/sys/kernel'))('a file system on which nothing can be m
 
 test.skipIf(!existsSync('/proc/self'))('a folder below one where nothing can be made', () => {
   expect(() => makeDataDir('/proc/amulet/data')).toThrow(
-    /^DATA_DIR=\/proc\/amulet\/data: no folder can be made there: set DATA_DIR to another folder$/,
+    /^DATA_DIR=\/proc\/amulet\/data: no folder can be created there: set DATA_DIR to another folder$/,
   );
 });
 
@@ -65,7 +65,9 @@ describe.skipIf(typeof disk === 'string')(
         },
       });
       expect(said).toEqual([
-        expect.stringMatching(/^waiting: .*DATA_DIR.*: the disk is full: make room, .*; Ctrl-C ends this$/),
+        expect.stringMatching(
+          /^waiting: .*DATA_DIR.*: the disk is full: make room, .*; press Ctrl-C to give up$/,
+        ),
       ]);
       expect(sweeps).toBe(3);
     });

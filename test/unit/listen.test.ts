@@ -20,7 +20,7 @@ async function failure(host: string, port: number): Promise<unknown> {
 
 test('at an address that is not of this machine', async () => {
   const error = await failure('192.0.2.1', 0);
-  expect(error).toEqual(new StartupError('METRICS_HOST=192.0.2.1 is no address of this machine'));
+  expect(error).toEqual(new StartupError('METRICS_HOST=192.0.2.1 is not an address of this machine'));
   expect(isPortTaken(error)).toBe(false);
 });
 

@@ -367,7 +367,7 @@ describe('the form of a URL', () => {
     ['IPv6', 'https://[2606:4700:4700::1111]:8443/', '2606:4700:4700::1111', 8443],
     ['2,048 characters', `https://example.com/${'x'.repeat(2028)}`, 'example.com', 443],
   ])('%s', (_what, url, host, port) =>
-    expect(readReceiver(url, STRICT)).toEqual({ url: new URL(url), host, port, vouched: false }),
+    expect(readReceiver(url, STRICT)).toEqual({ url: new URL(url), host, port, trusted: false }),
   );
 });
 
@@ -508,28 +508,28 @@ describe('the list of what is allowed', () => {
       ['http://x.a.example/', 'http://a.example:8080/'],
     ],
   ])(
-    '%s is vouched for, wherever it leads; others are looked up and checked',
+    '%s is trusted for, wherever it leads; others are looked up and checked',
     (_what, list, open, others) => {
       const rules = policy(list);
-      for (const url of open) expect(readReceiver(url, rules), url).toMatchObject({ vouched: true });
-      for (const url of others) expect(readReceiver(url, rules), url).toMatchObject({ vouched: false });
+      for (const url of open) expect(readReceiver(url, rules), url).toMatchObject({ trusted: true });
+      for (const url of others) expect(readReceiver(url, rules), url).toMatchObject({ trusted: false });
     },
   );
 
   test('a port of its own opens that name only, and the name on that port only', () => {
     const rules = policy('hooks.example:9000');
-    expect(readReceiver('http://hooks.example:9000/', rules)).toMatchObject({ vouched: true, port: 9000 });
+    expect(readReceiver('http://hooks.example:9000/', rules)).toMatchObject({ trusted: true, port: 9000 });
     expect(refusal('http://hooks.example:9001/', rules)).toMatch('must not have the port 9001');
     expect(refusal('http://other.example:9000/', rules)).toMatch('must not have the port 9000');
     expect(refusal('http://8.8.8.8:9000/', rules)).toMatch('must not have the port 9000');
   });
 
   test("another entry's port does not become that of a name without one", () => {
-    // Names may lead into 10.0.0.7 on 9000, which shows when they are looked up; but none is vouched for there.
+    // Names may lead into 10.0.0.7 on 9000, which shows when they are looked up; but none is trusted for there.
     const rules = policy('hooks.example,10.0.0.7:9000');
-    expect(readReceiver('http://hooks.example/', rules)).toMatchObject({ vouched: true });
-    expect(readReceiver('http://hooks.example:9000/', rules)).toMatchObject({ vouched: false });
-    expect(readReceiver('http://other.example:9000/', rules)).toMatchObject({ vouched: false });
+    expect(readReceiver('http://hooks.example/', rules)).toMatchObject({ trusted: true });
+    expect(readReceiver('http://hooks.example:9000/', rules)).toMatchObject({ trusted: false });
+    expect(readReceiver('http://other.example:9000/', rules)).toMatchObject({ trusted: false });
     expect(addressProblem('10.0.0.7', 9000, rules)).toBeUndefined();
     for (const address of ['10.0.0.8', '8.8.8.8'])
       expect(addressProblem(address, 9000, rules)).toBe(`${address}, where port 9000 is not allowed`);
@@ -585,8 +585,8 @@ describe('the list of what is allowed', () => {
     ['10.0.0.0/8/8', 'is not a range of addresses'],
     ['10.0.0.0/255.0.0.0', 'is not a range of addresses'],
     ['fd00::/129', 'is not a range of addresses'],
-    ['example.com:0', 'there is no port 0'],
-    ['[::1]:65536', 'there is no port 65536'],
+    ['example.com:0', '0 is not a port number'],
+    ['[::1]:65536', '65536 is not a port number'],
     ['example.com:http', 'neither a name nor an address'],
     ['[::1', 'neither a name nor an address'],
     ['x[::1]', 'neither a name nor an address'],

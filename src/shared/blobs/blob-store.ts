@@ -5,18 +5,18 @@
 import { AppError, PROBLEMS } from '../contract/problems.ts';
 import type { Purpose } from '../runtime/disk-reserve.ts';
 
-/** Bytes `start` up to, but not including, `end`, as in `slice`: beyond the blob's end there is nothing, not an error. */
+/** Bytes from `start` up to, but not including, `end`, as in `slice`; a range beyond the blob's end is empty, not an error. */
 export interface ByteRange {
   start?: number;
   end?: number;
 }
 
 export interface PutStreamOptions {
-  /** Who writes, where room is kept free on a disk. Default: `new`. */
+  /** Decides how much of the disk must stay free. Default: `new`. */
   purpose?: Purpose | undefined;
-  /** Ends the upload, which then rejects with the signal's reason. */
+  /** Aborts the upload, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
-  /** More bytes than this end the upload with `blob_too_large`. */
+  /** A larger upload is ended with `blob_too_large`. */
   maxBytes?: number | undefined;
 }
 
@@ -27,22 +27,22 @@ export interface PutStreamResult {
 }
 
 /**
- * Every method rejects with a BlobError: `blob_store_unavailable` when the store cannot work, writers also with
- * `blob_store_full`, `blob_key_invalid` for a key or prefix that breaks the rule at `KEY`.
+ * Every method rejects with a BlobError: `blob_store_unavailable` when the store does not work, writers also with
+ * `blob_store_full`, `blob_key_invalid` for a key or prefix against the rule in keys.ts.
  *
  * In a folder a blob cannot also be the folder of another one, so never use both `a` and `a/b` as keys.
  */
 export interface BlobStore {
   /** The bucket or folder, for messages. Without credentials. */
   readonly place: string;
-  /** Writes a blob, over an older one if there is one. Durable when it resolves. */
+  /** Writes a blob and replaces an older one. Durable when it resolves. */
   put(key: string, body: Uint8Array): Promise<void>;
-  /** Writes a blob only if there is none. Of several at once exactly one is told `true`. */
+  /** Writes a blob unless the key is taken. Of several calls at once exactly one resolves to `true`. */
   putIfAbsent(key: string, body: Uint8Array): Promise<boolean>;
   /**
-   * Writes a blob of unknown size, taking from `source` no faster than the store writes. If it rejects, for whatever
-   * reason, nothing is visible and nothing is left behind; an error of `source` passes unchanged. (If only the store's
-   * last answer got lost, the blob may be there after all, whole.)
+   * Writes a blob of unknown size, with backpressure on `source`. If it rejects, for whatever reason, nothing is visible
+   * and nothing is left behind; an error of `source` passes unchanged. (If only the store's last answer was lost, the
+   * whole blob may exist nevertheless.)
    * @throws BlobError also `blob_too_large`
    */
   putStream(
@@ -51,7 +51,7 @@ export interface BlobStore {
     options?: PutStreamOptions,
   ): Promise<PutStreamResult>;
   /**
-   * Reads a blob piece by piece. Opens it at the first piece asked for, and lets go of it when the loop is left.
+   * Streams a blob. Opens it when the first piece is requested, and closes it when the loop is left.
    * @throws BlobError also `blob_not_found`; `blob_changed` when it was overwritten while a dropped connection was resumed
    */
   get(key: string, range?: ByteRange): AsyncIterable<Uint8Array>;
@@ -65,19 +65,20 @@ export interface BlobStore {
    * @throws BlobError also `blob_not_found`
    */
   size(key: string): Promise<number>;
-  /** The keys that begin with `prefix` (any string, not only a folder), in the order of their bytes. */
+  /** Keys that begin with `prefix` (any string, not only a folder), in byte order. */
   list(prefix: string): AsyncIterable<string>;
-  /** Removes blobs; a missing one is no error. */
+  /** Deletes blobs; a missing one is no error. */
   delete(keys: readonly string[]): Promise<void>;
-  /** Removes every blob whose key begins with `prefix`, and resolves to how many there were. '' removes all. */
+  /** Deletes every blob whose key begins with `prefix` ('' is all), and resolves to their number. */
   deletePrefix(prefix: string): Promise<number>;
   /**
-   * Removes what crashed writers left behind: temporary files, unfinished multipart uploads. Run it now and then.
-   * @param olderThanMs age of what is taken for left behind where its writer cannot be asked; must be longer than any upload pauses
+   * Removes temporary files and unfinished multipart uploads of crashed writers; called every few minutes.
+   * @param olderThanMs age at which they count as abandoned where their writer cannot be checked; must be longer than any pause
+   *   of an upload
    * @returns how many were removed
    */
   sweep(olderThanMs?: number): Promise<number>;
-  /** For start-up: writes, reads, lists and removes a probe, and sweeps. Rejects with one line that says what is wrong. */
+  /** For start-up: writes, reads, lists and deletes a probe, and sweeps. Rejects with what is wrong, in one line. */
   check(): Promise<void>;
   close(): void;
 }
@@ -90,7 +91,7 @@ export type BlobErrorCode =
   | 'blob_store_full'
   | 'blob_store_unavailable';
 
-/** `message` is one line for the operator: it may name the folder or bucket, never credentials. */
+/** `message` is one line for the operator: it may name the folder or bucket, but no credentials. */
 export class BlobError extends Error {
   override name = 'BlobError';
   readonly code: BlobErrorCode;
@@ -105,17 +106,17 @@ export class BlobNotFound extends BlobError {
   override name = 'BlobNotFound';
 
   constructor(key: string, place: string) {
-    super('blob_not_found', `there is no blob ${key} in ${place}`);
+    super('blob_not_found', `no blob ${key} in ${place}`);
   }
 }
 
-/** What a caller is told; the operator's line with the place goes to the log. */
+/** The error as callers see it; the operator's line, which names the place, goes to the log. */
 export function toAppError(error: BlobError): AppError {
   switch (error.code) {
     case 'blob_store_full':
       return new AppError(
         error.code,
-        `${PROBLEMS[error.code].title}: delete batches that are done with, or wait until the operator makes room`,
+        `${PROBLEMS[error.code].title}: delete batches that you no longer need, or wait until the operator has made room`,
         { retryAfterS: 10, cause: error },
       );
     case 'blob_store_unavailable':
@@ -128,7 +129,7 @@ export function toAppError(error: BlobError): AppError {
 }
 
 /**
- * A store that is opened when it is first needed, and again when that failed: a service whose bucket is away for a while
- * still does everything else.
+ * A store that opens at its first use, and tries again after a failure: a service whose bucket is unreachable still does
+ * everything else.
  */
 export type LazyBlobStore = () => Promise<BlobStore>;

@@ -1,4 +1,4 @@
-/** Byte ranges and streams of bytes, as both back ends read and write them. */
+/** Byte ranges and byte streams: helpers of both back ends. */
 import { toError } from '../runtime/to-error.ts';
 import { BlobError, type ByteRange, type PutStreamOptions } from './blob-store.ts';
 
@@ -16,15 +16,15 @@ export async function toBuffer(pieces: AsyncIterable<Uint8Array>): Promise<Buffe
   return Buffer.concat(all);
 }
 
-/** `source` until its end, its error, too many bytes, or the signal, even when it hangs. */
+/** Passes `source` on until its end, its error, too many bytes, or the abort signal, which works even while it hangs. */
 export async function* limited(
   source: AsyncIterable<Uint8Array>,
   { signal, maxBytes = Number.MAX_SAFE_INTEGER }: PutStreamOptions,
 ): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
-  // Not Promise.race() against one promise of the signal: that would keep every piece for as long as it is pending.
-  let giveUp = (_reason: Error): void => {};
-  const onAbort = () => giveUp(toError(signal?.reason));
+  // Not Promise.race() against one promise of the signal: that promise would keep every piece alive.
+  let fail = (_reason: Error): void => {};
+  const onAbort = () => fail(toError(signal?.reason));
   signal?.addEventListener('abort', onAbort, { once: true });
   let bytes = 0;
   let ended = false;
@@ -32,7 +32,7 @@ export async function* limited(
     for (;;) {
       signal?.throwIfAborted();
       const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
-        giveUp = reject;
+        fail = reject;
         iterator.next().then(resolve, reject);
       });
       if (next.done === true) {
@@ -45,7 +45,7 @@ export async function* limited(
     }
   } finally {
     signal?.removeEventListener('abort', onAbort);
-    // Not awaited: a source that hangs answers to this no sooner than to the rest.
+    // Not awaited: a source that hangs does not answer to this either.
     if (!ended) iterator.return?.().catch(() => {});
   }
 }

@@ -1,47 +1,47 @@
-/** Methods of a BlobStore that both back ends make of their other methods. */
+/** BlobStore methods that both back ends build from their other methods. */
 import { randomUUID } from 'node:crypto';
 import { BlobError, BlobNotFound, type BlobStore } from './blob-store.ts';
 
-/** `list` and `delete` in lots; a store's deletePrefix. */
+/** `deletePrefix` of a store: lists and deletes 1,000 keys at a time. */
 export async function deleteListed(store: BlobStore, prefix: string): Promise<number> {
   let count = 0;
-  let lot: string[] = [];
+  let keys: string[] = [];
   for await (const key of store.list(prefix)) {
-    lot.push(key);
-    if (lot.length < 1000) continue;
-    await store.delete(lot);
-    count += lot.length;
-    lot = [];
+    keys.push(key);
+    if (keys.length < 1000) continue;
+    await store.delete(keys);
+    count += keys.length;
+    keys = [];
   }
-  await store.delete(lot);
-  return count + lot.length;
+  await store.delete(keys);
+  return count + keys.length;
 }
 
-/** A store's check. */
+/** `check` of a store. */
 export async function probe(store: BlobStore): Promise<void> {
   const key = `~check/${randomUUID()}`;
   const body = Buffer.from(key);
   try {
     await store.put(key, body);
-    // Some S3-like servers ignore If-None-Match and some file systems have no hard links: write-once would be a lie.
+    // Some S3-like servers ignore If-None-Match and some file systems have no hard links: a blob could be written twice.
     if (await store.putIfAbsent(key, Buffer.from('again'))) {
       throw new BlobError(
         'blob_store_unavailable',
-        `${store.place} overwrites blobs that are to be written once: it ignores If-None-Match`,
+        `${store.place} overwrites blobs that must be written only once: it ignores If-None-Match`,
       );
     }
     if (!(await store.read(key)).equals(body)) {
-      throw new BlobError('blob_store_unavailable', `${store.place} does not give back what was written`);
+      throw new BlobError('blob_store_unavailable', `${store.place} returns other bytes than were written`);
     }
     for await (const _ of store.list('')) break;
   } finally {
-    // The first error is the one to tell.
+    // The first error is the one to report.
     await store.delete([key]).catch(() => {});
   }
   if (await exists(store, key)) {
-    throw new BlobError('blob_store_unavailable', `${store.place} does not delete`);
+    throw new BlobError('blob_store_unavailable', `${store.place} does not delete blobs`);
   }
-  // May be forbidden without harm: an S3 lifecycle rule can do the same.
+  // A refusal does no harm: an S3 lifecycle rule can do the same.
   await store.sweep().catch(() => 0);
 }
 

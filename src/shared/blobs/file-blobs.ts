@@ -1,11 +1,11 @@
 /**
- * Blobs as files in a folder, which may be a network file system that several machines share.
+ * FileBlobs: blobs as files in a folder, which may lie on a network file system that several machines share.
  *
  * Every write goes to a temporary file under `~tmp`, is synced, and only then gets its name: by rename(2), or by link(2)
  * where nothing may be overwritten. Then the folder is synced, so that the name survives a power cut as well.
  *
- * `~tmp` is made when the store is opened and never again: if it is missing, the folder is not ours, say because its disk
- * is not mounted any more, and writing there would fill the wrong disk.
+ * `~tmp` is created when the store is opened, and never again: if it is missing later, the folder is another one, for example
+ * because its disk is no longer mounted, and writing there would fill the wrong disk.
  */
 import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
@@ -29,10 +29,10 @@ import { codeOf, ignoring, isFile, syncFolder } from './files.ts';
 import { sweepTemporary, temporaryFolder, temporaryName, TOUCH_MS } from './temporary-files.ts';
 
 const READ_BYTES = 256 * 1024;
-/** Texts are nobody else's business. */
+/** Texts are private: other users of the machine have no access. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
-/** How often a writer makes its folder again when a delete that emptied it takes it away just then. */
+/** How often a writer creates its folder again when a concurrent delete has removed it. */
 const PLACE_ATTEMPTS = 20;
 
 export class FileBlobs implements BlobStore {
@@ -41,15 +41,15 @@ export class FileBlobs implements BlobStore {
   readonly #reserve: DiskReserve;
 
   private constructor(root: string, minFree: MinFree) {
-    // Without a slash at its end, so that it can be compared with.
+    // Normalised, without a trailing slash, because paths are compared with it.
     this.#root = path.resolve(root);
     this.place = `the blob folder ${this.#root}`;
     this.#reserve = new DiskReserve(this.#root, minFree);
   }
 
   /**
-   * Makes the folder if it is missing.
-   * @param minFree bytes of its disk that new work leaves free; what finishes work leaves half of it
+   * Creates the folder if it is missing.
+   * @param minFree bytes of the disk that new work must leave free; finishing work may use half of them
    */
   static async open(root: string, minFree: MinFree = 0): Promise<FileBlobs> {
     const store = new FileBlobs(root, minFree);
@@ -73,9 +73,9 @@ export class FileBlobs implements BlobStore {
 
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     const target = this.#path(key);
-    // Only to spare the work: link() decides.
+    // Only spares the work in the usual case: link() decides.
     if (await this.#isTaken(key, target)) {
-      // Whoever wrote it may have died before its name was on disk, and the caller relies on it.
+      // Its writer may have died before the name was on disk, and the caller relies on it.
       await this.#on(syncFolder(path.dirname(target)));
       return false;
     }
@@ -116,7 +116,7 @@ export class FileBlobs implements BlobStore {
           hash.update(piece);
           bytes += piece.length;
           await this.#assertRoom(purpose, piece.length);
-          // Unlike write(), it goes on until all is written.
+          // Unlike write(), writeFile() continues until everything is written.
           await this.#on(file.writeFile(piece));
         }
       } finally {
@@ -131,7 +131,7 @@ export class FileBlobs implements BlobStore {
 
   async *get(key: string, range: ByteRange = {}): AsyncGenerator<Uint8Array> {
     const { start, end } = resolveRange(range);
-    // The open file stays what it is even when the blob is overwritten or deleted meanwhile.
+    // An open file keeps its content when the blob is overwritten or deleted meanwhile.
     const file = await this.#orNotFound(key, open(this.#path(key)));
     try {
       if (!(await this.#on(file.stat())).isFile()) throw new BlobNotFound(key, this.place);
@@ -195,18 +195,18 @@ export class FileBlobs implements BlobStore {
     return path.join(this.#root, ...key.split('/'));
   }
 
-  /** @throws BlobError `blob_store_full` when its disk has less left than is to stay free */
+  /** @throws BlobError `blob_store_full` when the disk has less left than must stay free */
   async #assertRoom(purpose: Purpose, bytes = 0): Promise<void> {
     const shortage = await this.#reserve.shortage(purpose, bytes);
     if (shortage === undefined) return;
     const { freeBytes, wantedBytes } = shortage;
     throw new BlobError(
       'blob_store_full',
-      `the disk of ${this.place} has ${freeBytes} bytes left, and ${wantedBytes} are to stay free (MIN_FREE_DISK_BYTES): make room`,
+      `the disk of ${this.place} has ${freeBytes} bytes left, and ${wantedBytes} must stay free (MIN_FREE_DISK_BYTES): make room`,
     );
   }
 
-  /** Runs `write` with a new temporary file, which is gone afterwards. */
+  /** Runs `write` with a new temporary file, which is removed afterwards. */
   async #withTemporary<T>(write: (file: FileHandle, temporary: string) => Promise<T>): Promise<T> {
     const temporary = path.join(temporaryFolder(this.#root), temporaryName());
     const file = await this.#on(open(temporary, 'wx', FILE_MODE));
@@ -214,19 +214,19 @@ export class FileBlobs implements BlobStore {
       return await write(file, temporary);
     } finally {
       await file.close().catch(() => {});
-      // Renamed, it is gone already. What cannot be removed now is swept later; the first error is the one to tell.
+      // After a rename nothing is left to remove. A failure is left to `sweep`; the first error is the one to report.
       await unlink(temporary).catch(() => {});
     }
   }
 
-  /** Gives the temporary file its name by `name`, in a folder that is made where it is missing. */
+  /** Gives the temporary file its final name by calling `name`; creates the folder where it is missing. */
   async #place(key: string, target: string, name: () => Promise<void>): Promise<void> {
     const folder = path.dirname(target);
     for (let attempt = 1; ; attempt++) {
       try {
         const made = await this.#makeFolder(folder);
         await name();
-        // A new folder is an entry in its parent, which has to last too.
+        // A new folder is an entry in its parent, which must survive a power cut too.
         const last = made === undefined ? folder : path.dirname(made);
         for (let dir = folder; ; dir = path.dirname(dir)) {
           await syncFolder(dir);
@@ -235,7 +235,7 @@ export class FileBlobs implements BlobStore {
       } catch (thrown) {
         if (['ENOENT', 'EEXIST', 'ENOTDIR', 'EISDIR'].includes(codeOf(thrown) ?? '')) {
           if (await this.#clashes(target)) throw this.#clash(key);
-          // A folder on the way was pruned just then; mkdir says that in any of these codes.
+          // A concurrent delete removed a parent folder; mkdir reports that with any of these codes.
           if (attempt < PLACE_ATTEMPTS && (await this.#isThere())) continue;
         }
         await this.#prune(folder);
@@ -245,8 +245,8 @@ export class FileBlobs implements BlobStore {
   }
 
   /**
-   * Makes a folder and those on the way to it, but not the store's own: where that is missing, its disk is, too.
-   * @returns the uppermost one that was missing
+   * Creates a folder and its parents, but not the store's own: where that is missing, its disk is missing too.
+   * @returns the uppermost folder that was created
    */
   async #makeFolder(folder: string): Promise<string | undefined> {
     if (folder === this.#root) return undefined;
@@ -262,7 +262,7 @@ export class FileBlobs implements BlobStore {
     return above ?? folder;
   }
 
-  /** Whether `target` is a folder, or something on the way to it is none. */
+  /** Whether `target` is a folder, or one of its parents is a file. */
   async #clashes(target: string): Promise<boolean> {
     for (let at = target; at !== this.#root; at = path.dirname(at)) {
       const stats = await this.#on(ignoring(stat(at), 'ENOENT', 'ENOTDIR'));
@@ -295,17 +295,17 @@ export class FileBlobs implements BlobStore {
 
   async #entries(folder: string): Promise<Dirent[]> {
     const entries = readdir(path.join(this.#root, folder), { withFileTypes: true });
-    // Deleted while we walk.
+    // A folder may be deleted during the walk.
     return (await this.#on(ignoring(entries, 'ENOENT', 'ENOTDIR'))) ?? [];
   }
 
-  /** Removes `folder` and those above it as far as they are empty. */
+  /** Removes `folder` and its parents as far as they are empty. */
   async #prune(folder: string): Promise<void> {
     for (let dir = folder; dir.startsWith(this.#root + path.sep); dir = path.dirname(dir)) {
       try {
         await rmdir(dir);
       } catch (error) {
-        // Another delete may have taken it, with the one above still to do; anything else leaves it to stand.
+        // Gone: a concurrent delete removed it, and its parent may be empty now. With any other error the folder stays.
         if (codeOf(error) !== 'ENOENT') return;
       }
     }
@@ -338,7 +338,7 @@ export class FileBlobs implements BlobStore {
     }
   }
 
-  /** A file system call with its error translated. */
+  /** Awaits a file system call and translates its error. */
   async #on<T>(call: Promise<T>): Promise<T> {
     try {
       return await call;
@@ -348,7 +348,10 @@ export class FileBlobs implements BlobStore {
   }
 
   #clash(key: string): BlobError {
-    return new BlobError('blob_key_invalid', `${key} and another key of ${this.place} are blob and folder`);
+    return new BlobError(
+      'blob_key_invalid',
+      `${key} is also the folder of another key, or lies below one, in ${this.place}`,
+    );
   }
 
   async #translate(thrown: unknown): Promise<unknown> {
@@ -356,14 +359,14 @@ export class FileBlobs implements BlobStore {
     const error = toError(thrown);
     const code = codeOf(error);
     if (code === undefined) return error;
-    // "ENOSPC: no space left on device, write": up to the comma it is the same for every call.
+    // "ENOSPC: no space left on device, write": the part before the comma is the same for every call.
     const reason = error.message.split(',')[0];
     if (code === 'ENOSPC' || code === 'EDQUOT') {
       const room = code === 'ENOSPC' ? await diskSpace(this.#root) : undefined;
-      const noFiles = room?.freeFiles === 0 ? ', no file can be made any more' : '';
+      const noFiles = room?.freeFiles === 0 ? ', no inodes left' : '';
       return new BlobError('blob_store_full', `${this.place} is full (${reason}${noFiles})`, error);
     }
-    const why = code === 'ENOENT' ? 'it is gone, or its disk is not mounted' : reason;
+    const why = code === 'ENOENT' ? 'it is missing, or its disk is not mounted' : reason;
     return new BlobError('blob_store_unavailable', `${this.place} cannot be used: ${why}`, error);
   }
 }

@@ -1,11 +1,11 @@
-/** File system calls and their errors, as the blob folder needs them. */
+/** Helpers for file system calls and their error codes. */
 import { open, stat } from 'node:fs/promises';
 
 export function codeOf(thrown: unknown): string | undefined {
   return (thrown as NodeJS.ErrnoException | undefined)?.code;
 }
 
-/** `call`, with errors of these codes as undefined. */
+/** Resolves to undefined when `call` fails with one of these codes. */
 export async function ignoring<T>(call: Promise<T>, ...codes: string[]): Promise<T | undefined> {
   try {
     return await call;
@@ -23,7 +23,7 @@ export async function isFile(target: string): Promise<boolean> {
 }
 
 export async function syncFolder(folder: string): Promise<void> {
-  // A folder emptied and pruned since then holds nothing that could get lost.
+  // A folder that was removed meanwhile holds nothing to lose.
   const handle = await ignoring(open(folder), 'ENOENT');
   if (handle === undefined) return;
   try {

@@ -1,12 +1,12 @@
-/** The rule for keys of blobs: they are paths in a folder and names in a bucket alike. */
+/** Keys of blobs: one rule that suits both paths in a folder and names in a bucket. */
 import { BlobError } from './blob-store.ts';
 
 const SEGMENT = /^(?!\.\.?$)[A-Za-z0-9._=-]{1,200}$/;
 /** S3 takes 1024 bytes, with the URL's prefix. */
 const MAX_KEY_CHARS = 800;
 /**
- * Backends keep what is not a blob under names with a tilde, which no key can have: a key can neither reach them nor
- * clash with them, and `list` skips whatever is not a key.
+ * Back ends keep files that are not blobs under names with a tilde, which no key can have: a key can neither reach nor clash
+ * with them, and `list` skips names that are not keys.
  */
 const PROBE = /^~check\/[0-9a-f-]{36}$/;
 
@@ -25,7 +25,7 @@ export function assertKey(key: string): void {
 
 /** @throws BlobError `blob_key_invalid` unless some key could begin with `prefix` */
 export function assertPrefix(prefix: string): void {
-  // Whatever the last segment is still missing, an x makes a segment of it.
+  // The prefix may end within a segment or after a slash: an x completes it.
   if (!isKey(`${prefix}x`)) {
     throw new BlobError('blob_key_invalid', `not a prefix of blob keys: ${JSON.stringify(prefix)}`);
   }

@@ -1,4 +1,4 @@
-/** A multipart upload to S3 that begins with its first part; and what becomes of those that nobody finished. */
+/** Multipart uploads to S3: one that starts with its first part, and the removal of abandoned ones. */
 import { randomUUID } from 'node:crypto';
 import {
   AbortMultipartUploadCommand,
@@ -25,9 +25,9 @@ export const WRITE_ID = 'amulet-write';
 /** Age of the last part at which an upload counts as abandoned. */
 export const STALE_MS = 24 * 3_600_000;
 
-/** A multipart upload that begins with its first part. */
+/** A multipart upload; S3 learns of it with its first part. */
 export class MultipartUpload {
-  /** Marks the object as this upload's. */
+  /** Identifies the object as written by this upload. */
   readonly id = randomUUID();
   readonly #client: S3Client;
   readonly #object: { Bucket: string; Key: string };
@@ -42,7 +42,7 @@ export class MultipartUpload {
     this.#signal = signal ? AbortSignal.any([signal, this.#aborter.signal]) : this.#aborter.signal;
   }
 
-  /** Uploads the next part, and resolves to its buffer when that may be used again. */
+  /** Uploads the next part, and resolves to its buffer when that can be reused. */
   async part(body: Buffer): Promise<Buffer> {
     if (this.#parts.length === MAX_PARTS) {
       throw new BlobError('blob_too_large', `the S3 store takes ${MAX_PARTS * PART_BYTES} bytes at a time`);
@@ -67,10 +67,10 @@ export class MultipartUpload {
     );
   }
 
-  /** Removes the parts. What it cannot remove is left to `sweep`. */
+  /** Aborts the upload, which removes its parts. If that fails, `sweep` does it later. */
   async abort(underway: Promise<unknown> | undefined): Promise<void> {
     this.#aborter.abort();
-    // A part that arrives after the abort would stay.
+    // A part that arrived after the abort would stay.
     await underway?.catch(() => {});
     if (this.#uploadId === undefined) return;
     await this.#client
@@ -79,7 +79,7 @@ export class MultipartUpload {
   }
 
   async #create(): Promise<string> {
-    // Parts come with a CRC32 unless the SDK is told otherwise, and S3 wants to know beforehand.
+    // The SDK sends a CRC32 with each part unless configured otherwise, and S3 must know beforehand.
     const checksums = (await this.#client.config.requestChecksumCalculation()) === 'WHEN_SUPPORTED';
     const { UploadId } = await this.#client.send(
       new CreateMultipartUploadCommand({
@@ -88,7 +88,7 @@ export class MultipartUpload {
         ...(checksums ? { ChecksumAlgorithm: 'CRC32' } : {}),
       }),
     );
-    if (UploadId === undefined) throw new Error('the server gave the upload no id');
+    if (UploadId === undefined) throw new Error('the server returned no upload id');
     return UploadId;
   }
 }
@@ -96,14 +96,14 @@ export class MultipartUpload {
 export interface StaleUploads {
   client: S3Client;
   bucket: string;
-  /** Of the store's objects. */
+  /** Prefix of the store's objects. */
   prefix: string;
   olderThanMs: number;
 }
 
 /**
- * Aborts the uploads of a store that have had no new part for that long.
- * @returns how many there were
+ * Aborts the uploads of a store that have had no new part for `olderThanMs`.
+ * @returns how many were aborted
  */
 export async function abortStaleUploads({
   client,
@@ -134,7 +134,7 @@ export async function abortStaleUploads({
   return count;
 }
 
-/** A long upload may have begun long ago and still be running: its newest part tells. */
+/** Whether an upload that began long ago is still running: its newest part shows it. */
 async function hasYoungPart(
   client: S3Client,
   upload: { Bucket: string; Key: string; UploadId: string | undefined },

@@ -10,13 +10,13 @@ import { parseS3Url } from './s3-url.ts';
 import { sweepTemporary, temporaryFolder } from './temporary-files.ts';
 
 /**
- * The store that a URL names: `file:PATH` (relative to the working folder, or absolute), or
- * `s3://BUCKET/PREFIX?region=…&endpoint=…&forcePathStyle=true`, all after the bucket optional; credentials by the AWS
- * SDK's default chain. A missing folder is made, a missing bucket is not. What lies there belongs to the store alone.
+ * Opens the store that a URL names: `file:PATH` (relative to the working folder, or absolute), or
+ * `s3://BUCKET/PREFIX?region=…&endpoint=…&forcePathStyle=true`, where everything after the bucket is optional; credentials come
+ * from the AWS SDK's default chain. A missing folder is created, a missing bucket is not. The store owns everything in it.
  *
- * @param minFree bytes of the folder's disk that are kept free; a bucket has none
+ * @param minFree bytes to keep free on the disk of a folder; ignored for a bucket
  * @throws StartupError when the URL is wrong
- * @throws BlobError `blob_store_unavailable` when the folder cannot be made or the SDK not be loaded
+ * @throws BlobError `blob_store_unavailable` when the folder cannot be created or the SDK not be loaded
  */
 export async function openBlobStore(url: string, minFree: MinFree = 0): Promise<BlobStore> {
   if (url.startsWith('file:')) {
@@ -25,7 +25,7 @@ export async function openBlobStore(url: string, minFree: MinFree = 0): Promise<
   }
   if (url.startsWith('s3:')) {
     const options = parseS3Url(url);
-    // 200 ms and 30 MB that an installation without S3 is spared.
+    // Loading the SDK takes 200 ms and 30 MB, which an installation without S3 is spared.
     const { S3Blobs } = await import('./s3-blobs.ts');
     return S3Blobs.open(options);
   }
@@ -37,7 +37,7 @@ export function blobFolder(url: string): string | undefined {
   return url.startsWith('file:') ? folderOf(url) : undefined;
 }
 
-/** Removes what killed writers left in a store's folder, before there is anybody who writes. A bucket does it by itself. */
+/** Removes temporary files of killed writers from a store's folder, before any process writes. A bucket needs no such thing. */
 export async function sweepTemporaryFiles(url: string): Promise<void> {
   const folder = blobFolder(url);
   if (folder === undefined) return;
@@ -55,7 +55,7 @@ export function lazyBlobStore(url: string, minFree: MinFree = 0): LazyBlobStore 
   };
 }
 
-/** For start-up: tells the log whether the store works. @throws StartupError when its URL is wrong */
+/** For start-up: logs whether the store works. @throws StartupError when its URL is wrong */
 export async function reportBlobStore(blobs: LazyBlobStore, logger: Logger): Promise<void> {
   try {
     const store = await blobs();
@@ -63,7 +63,10 @@ export async function reportBlobStore(blobs: LazyBlobStore, logger: Logger): Pro
     logger.info({ place: store.place }, 'blob store works');
   } catch (error) {
     if (error instanceof StartupError) throw error;
-    logger.warn({ reason: toError(error).message }, 'blob store does not work: no batches until it does');
+    logger.warn(
+      { reason: toError(error).message },
+      'blob store does not work: batches are refused until it does',
+    );
   }
 }
 

@@ -1,13 +1,13 @@
 /**
- * Blobs in a bucket of S3 or of a server that speaks its protocol. Loaded only when `BLOB_URL` begins with `s3:`.
+ * S3Blobs: blobs in a bucket of S3 or of a server that speaks its protocol. Loaded only when `BLOB_URL` begins with `s3:`.
  *
- * S3 itself shows whole objects only. What is left to do here: uploads of unknown size in parts, write-once in spite of
- * lost answers, downloads that outlive their connection, and errors in one line.
+ * S3 itself shows only whole objects. This class adds uploads of unknown size in parts, write-once in spite of lost answers,
+ * downloads that survive a lost connection, and errors in one line.
  *
- * The SDK's environment variables work as everywhere: `AWS_REQUEST_CHECKSUM_CALCULATION=when_required` for a server that
+ * The SDK's environment variables apply: `AWS_REQUEST_CHECKSUM_CALCULATION=when_required` for a server that
  * does not know S3's newer checksums, for example. The credentials need s3:GetObject, PutObject, DeleteObject,
- * AbortMultipartUpload, ListBucket (without it S3 says "denied" where it means "not there"), ListBucketMultipartUploads and
- * ListMultipartUploadParts (without these, what a crash left behind stays).
+ * AbortMultipartUpload, ListBucket (without it S3 answers "denied" for a missing object), ListBucketMultipartUploads and
+ * ListMultipartUploadParts (without these, leftovers of a crash stay).
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
@@ -44,9 +44,9 @@ const KEYS_PER_DELETE = 1000;
  * 50 ms could cost an upload all its parts.
  */
 const REQUEST_ATTEMPTS = 6;
-/** Connections a download may lose in a row without a byte. */
+/** Connections that a download may lose in a row without receiving a byte. */
 const RESUME_ATTEMPTS = 5;
-/** S3 answers 409 to one of several conditional writes at once and asks for another try. */
+/** Of several conditional writes at once, S3 may answer one with 409, which asks for a retry. */
 const CONFLICT_ATTEMPTS = 20;
 export class S3Blobs implements BlobStore {
   readonly place: string;
@@ -64,14 +64,14 @@ export class S3Blobs implements BlobStore {
   /** Does not connect yet: `check` does. */
   static open(options: S3Options): S3Blobs {
     const { region, endpoint, forcePathStyle } = options;
-    // A download holds its connection while its reader is busy: there must be more of them than readers.
+    // A download keeps its connection while its reader is busy: the pool must be larger than the number of readers.
     const agent = { keepAlive: true, maxSockets: 256 };
     const client = new S3Client({
       ...(region === undefined ? {} : { region }),
       ...(endpoint === undefined ? {} : { endpoint }),
       forcePathStyle,
       maxAttempts: REQUEST_ATTEMPTS,
-      // The SDK would check a download as a whole, which does not go with resuming; whoever reads has the SHA-256.
+      // The SDK checks a download as a whole, which a resumed one cannot pass; readers compare the SHA-256 instead.
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
         connectionTimeout: 5000,
@@ -101,7 +101,7 @@ export class S3Blobs implements BlobStore {
         const failure = thrown as S3Failure;
         const status = failure.$metadata?.httpStatusCode;
         retried ||= (failure.$metadata?.attempts ?? 1) > 1;
-        // The object in the way may be our own, from an attempt whose answer got lost.
+        // The existing object may be our own, from an attempt whose answer was lost.
         if (status === 412) return retried && (await this.#wrote(key, id));
         if (status !== 409 || attempt === CONFLICT_ATTEMPTS) throw this.#translate(thrown, key);
         await sleep(Math.random() * 50 * attempt);
@@ -120,7 +120,7 @@ export class S3Blobs implements BlobStore {
     let bytes = 0;
     let part: Buffer = Buffer.allocUnsafeSlow(PART_BYTES);
     let filled = 0;
-    // The other one of two buffers: it comes back when its part is uploaded.
+    // The second of two buffers is free again when its part is uploaded.
     let underway: Promise<Buffer> | undefined;
     try {
       for await (const piece of limited(source, options)) {
@@ -130,7 +130,7 @@ export class S3Blobs implements BlobStore {
           if (filled === PART_BYTES) {
             const next = (await underway) ?? Buffer.allocUnsafeSlow(PART_BYTES);
             underway = this.#on(upload.part(part), key);
-            // Its rejection is met at the next await of it, which may come later.
+            // A rejection is handled at the next await of this promise, which may come later.
             underway.catch(() => {});
             part = next;
             filled = 0;
@@ -159,7 +159,7 @@ export class S3Blobs implements BlobStore {
       }
     } catch (error) {
       await upload.abort(underway);
-      // The SDK makes an error of its own of it.
+      // The SDK replaces the signal's reason with its own error.
       options.signal?.throwIfAborted();
       throw error;
     }
@@ -206,7 +206,7 @@ export class S3Blobs implements BlobStore {
       } catch (thrown) {
         if (thrown instanceof BlobError) throw thrown;
         const status = (thrown as S3Failure).$metadata?.httpStatusCode;
-        // Nothing lies from `start` on. Of an empty blob S3 calls every range unsatisfiable.
+        // The blob ends before `start`. For an empty blob S3 calls every range unsatisfiable.
         if (status === 416 && etag === undefined) return;
         if (status === 412) throw new BlobError('blob_changed', `${key} was overwritten while it was read`);
         if (etag !== undefined && at >= stop) return;
@@ -243,7 +243,7 @@ export class S3Blobs implements BlobStore {
       );
       for (const { Key = '' } of page.Contents ?? []) {
         const key = Key.slice(this.#prefix.length);
-        // Others may keep things in the bucket that are no blobs, such as folder markers.
+        // Other programs may keep objects in the bucket that are not blobs, such as folder markers.
         if (isKey(key)) yield key;
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
@@ -253,19 +253,19 @@ export class S3Blobs implements BlobStore {
   async delete(keys: readonly string[]): Promise<void> {
     const objects = keys.map((key) => ({ Key: this.#object(key).Key }));
     for (let at = 0; at < objects.length; at += KEYS_PER_DELETE) {
-      const lot = objects.slice(at, at + KEYS_PER_DELETE);
+      const page = objects.slice(at, at + KEYS_PER_DELETE);
       const answer = await this.#on(
         this.#client.send(
-          new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: lot, Quiet: true } }),
+          new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: page, Quiet: true } }),
         ),
       );
-      // Some servers report a missing object here, which is what was wanted.
+      // Some servers report a missing object as an error; here it is none.
       const errors = (answer.Errors ?? []).filter(({ Code }) => Code !== 'NoSuchKey');
       if (errors.length > 0) {
         const { Code, Message } = errors[0] ?? {};
         throw new BlobError(
           'blob_store_unavailable',
-          `${this.place} did not delete ${errors.length} of ${lot.length} blobs: ${Code} ${Message}`,
+          `${this.place} did not delete ${errors.length} of ${page.length} blobs: ${Code} ${Message}`,
         );
       }
     }
@@ -299,7 +299,7 @@ export class S3Blobs implements BlobStore {
       await upload.complete();
     } catch (thrown) {
       const { name, $metadata } = thrown as S3Failure;
-      // The upload is gone because an attempt whose answer got lost has completed it.
+      // The upload is gone because an attempt whose answer was lost has completed it.
       if (name === 'NoSuchUpload' && ($metadata?.attempts ?? 1) > 1 && (await this.#wrote(key, upload.id))) {
         return;
       }
@@ -326,13 +326,13 @@ export class S3Blobs implements BlobStore {
       };
     } catch (thrown) {
       if ((thrown as S3Failure).$metadata?.httpStatusCode !== 404) throw this.#translate(thrown, key);
-      // The answer to a HEAD has no body that would say whether it is the object or the bucket that is not there.
+      // The answer to a HEAD has no body, so it does not tell a missing object from a missing bucket.
       await this.#on(this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })), undefined);
       throw new BlobNotFound(key, this.place);
     }
   }
 
-  /** A request with its error translated. `key`: what a 404 is about, when it may be about a blob. */
+  /** Awaits a request and translates its error. `key` is set when a 404 may be about this blob. */
   async #on<T>(call: Promise<T>, key?: string): Promise<T> {
     try {
       return await call;

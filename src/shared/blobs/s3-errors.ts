@@ -1,8 +1,8 @@
-/** Errors of the AWS SDK as BlobErrors of one line without credentials. */
+/** Translates errors of the AWS SDK into BlobErrors: one line, without credentials. */
 import { toError } from '../runtime/to-error.ts';
 import { BlobError, BlobNotFound } from './blob-store.ts';
 
-/** The fields of the SDK's errors that tell them apart. */
+/** The fields that distinguish errors of the SDK. */
 export interface S3Failure extends Error {
   $metadata?: { httpStatusCode?: number; attempts?: number };
   code?: string;
@@ -10,7 +10,7 @@ export interface S3Failure extends Error {
 
 /**
  * @param place the bucket, for the message
- * @param key what a 404 is about, when it may be about a blob
+ * @param key set when a 404 may be about this blob
  */
 export function translateS3Error(
   thrown: unknown,
@@ -20,7 +20,7 @@ export function translateS3Error(
   const error = toError(thrown) as S3Failure;
   const status = error.$metadata?.httpStatusCode;
   if (error.name === 'NoSuchKey' && key !== undefined) return new BlobNotFound(key, place);
-  // A copy of what is known to be harmless: the SDK's errors carry requests, signatures and key ids with them.
+  // Only the harmless part is copied: errors of the SDK carry requests, signatures and key ids.
   const reason = describe(error);
   const cause = new Error(reason);
   if (
@@ -32,7 +32,7 @@ export function translateS3Error(
   return new BlobError('blob_store_unavailable', `${place} cannot be used: ${reason}`, cause);
 }
 
-const PLAINLY: Record<string, string> = {
+const REASONS: Record<string, string> = {
   NoSuchBucket: 'there is no such bucket',
   NotFound: 'there is no such bucket',
   AccessDenied: 'access denied',
@@ -42,9 +42,9 @@ const PLAINLY: Record<string, string> = {
   CredentialsProviderError: 'the AWS SDK found no credentials',
 };
 
-/** One line, without credentials. */
+/** The reason in one line, without credentials. */
 function describe(error: S3Failure): string {
-  const plain = PLAINLY[error.name];
+  const plain = REASONS[error.name];
   if (plain !== undefined) return plain;
   // Node's AggregateError of several addresses has a code but no message.
   const what = error.message === '' ? (error.code ?? error.name) : error.message;

@@ -1,10 +1,10 @@
-/** Reads `s3://` URLs of BLOB_URL. */
+/** Parses a BLOB_URL that begins with `s3://`. */
 import { StartupError } from '../runtime/startup-error.ts';
 import { isKey } from './keys.ts';
 
 export interface S3Options {
   bucket: string;
-  /** Before every key: '' or something that ends with a slash. */
+  /** Precedes every key: '' or a path that ends with a slash. */
   prefix: string;
   region: string | undefined;
   endpoint: string | undefined;
@@ -13,7 +13,7 @@ export interface S3Options {
 
 const S3_PARAMETERS = new Set(['region', 'endpoint', 'forcePathStyle']);
 
-/** @throws StartupError that never repeats the URL: it may hold what should not be in it */
+/** @throws StartupError without the URL, which may hold credentials by mistake */
 export function parseS3Url(text: string): S3Options {
   const wrong = (why: string): never => {
     throw new StartupError(`BLOB_URL: ${why}`);
@@ -41,7 +41,7 @@ export function parseS3Url(text: string): S3Options {
   return {
     bucket: url.hostname,
     prefix: prefix === '' ? '' : `${prefix}/`,
-    // Servers other than AWS's do not care, but the SDK wants one.
+    // Servers other than AWS's ignore the region, but the SDK needs one.
     region: url.searchParams.get('region') ?? (endpoint === undefined ? undefined : 'us-east-1'),
     endpoint,
     forcePathStyle: style === 'true',

@@ -1,6 +1,6 @@
 /**
- * Temporary files of blobs that are being written. Their names say who writes them, so that what a killed process has left
- * is known at once, on its own machine at least, and no process takes away what another one still writes.
+ * Temporary files of blobs that are being written. The name of a file identifies its writer, so that on the same machine a file
+ * of a killed process is recognised at once, and no process removes a file that another one still writes.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
@@ -8,16 +8,16 @@ import { readdir, stat, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
 
-/** How often a writer that waits for its source shows that it is alive, by the time of its file. */
+/** How often a writer that waits for its source updates the time of its file, to show that it is alive. */
 export const TOUCH_MS = 60_000;
-/** Age at which the file of a writer that cannot be looked at, being on another machine or before a restart, is a leftover. */
+/** Age at which a file counts as abandoned when its writer cannot be checked (another machine, or before a reboot). */
 const STALE_MS = 3_600_000;
-/** The same for a file that does not say who writes it: earlier versions did not touch theirs. */
+/** The same for a file whose name has no writer: earlier versions did not update the time. */
 const STALE_NAMELESS_MS = 24 * 3_600_000;
 
 const NAME = /^([0-9a-f]{12})\.(\d+)\.(\d*)\.[0-9a-f-]{36}$/;
 
-/** This machine since it was started, and in it the processes that see each other. */
+/** Identifies the machine since its boot, and the processes on it that see each other (pid namespace). */
 const machine = createHash('sha256')
   .update([hostname(), read('/proc/sys/kernel/random/boot_id'), readLink('/proc/self/ns/pid')].join('\n'))
   .digest('hex')
@@ -26,17 +26,18 @@ const self = `${machine}.${process.pid}.${startTime(process.pid)}`;
 
 const FOLDER = '~tmp';
 
-/** Where writers of a store in `root` have their temporary files. */
+/** Folder for temporary files of the store in `root`. */
 export function temporaryFolder(root: string): string {
   return path.join(root, FOLDER);
 }
 
-/** A new name. */
+/** A new name for a temporary file of this process. */
 export const temporaryName = (): string => `${self}.${randomUUID()}`;
 
 /**
- * Removes what nobody writes any more.
- * @param olderThanMs age of a leftover whose writer cannot be looked at; by default an hour (a day for nameless ones)
+ * Removes abandoned files.
+ * @param olderThanMs age at which a file counts as abandoned when its writer cannot be checked; by default an hour (a day when
+ *   the name has no writer)
  * @returns how many were removed
  * @throws the system's error
  */
@@ -46,7 +47,7 @@ export async function sweepTemporary(folder: string, olderThanMs?: number): Prom
     const file = path.join(folder, name);
     const mtimeMs = await stat(file).then(
       (stats) => stats.mtimeMs,
-      // A writer that ends just now takes it away itself.
+      // Its writer may remove it at the same moment.
       ignoreMissing,
     );
     if (mtimeMs === undefined || !isLeftover(name, Date.now() - mtimeMs, olderThanMs)) continue;
@@ -62,19 +63,19 @@ function isLeftover(name: string, ageMs: number, olderThanMs: number | undefined
   return ageMs >= (olderThanMs ?? (where === undefined ? STALE_NAMELESS_MS : STALE_MS));
 }
 
-/** Whether the process is there, and not another one that has its number by now. */
+/** Whether the process still exists, and is not another one that has its pid by now. */
 function isAlive(pid: number, started: string): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    // Of another user.
+    // EPERM: the process exists, but belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
   const now = startTime(pid);
   return now === '' || started === '' || now === started;
 }
 
-/** In ticks since the machine was started; '' where the system does not say. */
+/** Start time in ticks since boot; '' where the system does not tell. */
 function startTime(pid: number): string {
   // The name of the program, in brackets, may have spaces and brackets.
   return read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ')[19] ?? '';

@@ -1,17 +1,17 @@
 /**
- * API keys. The server knows the SHA-256 of each only: a key is 256 random bits, so there is nothing to guess, and whoever reads
- * the configuration cannot use what is there.
+ * API keys: creation, parsing and lookup. The server knows only the SHA-256 of each: a key is 256 random bits and cannot be
+ * guessed, and a hash read from the configuration is of no use.
  */
 import { hash, randomBytes } from 'node:crypto';
 import { NAME, NAME_RULE } from '../contract/names.ts';
 import { EVERYBODY } from '../contract/owner.ts';
 
 export interface ApiKey {
-  /** Owner of the jobs, batches and deliveries that are made with it. */
+  /** Owner of the jobs, batches and deliveries that are created with it. */
   name: string;
   /** SHA-256 of the key, in hex. */
   hash: string;
-  /** Requests a minute; undefined: as the settings say. */
+  /** Requests a minute; undefined: RATE_LIMIT_PER_MINUTE. */
   perMinute: number | undefined;
 }
 
@@ -31,17 +31,17 @@ export function checkKeyName(name: string): void {
     throw new Error(`${name} cannot be the name of a key: it stands for callers without one`);
 }
 
-/** Whatever somebody wrote in the place of a name, in one line. */
+/** Any input as one short line. */
 const quoted = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
-/** What the configuration has of a key: `name:hash`, hash in hex. */
+/** The line for API_KEYS: `name:hash`, hash in hex. */
 export function keyLine(name: string, key: string): string {
   return `${name}:${hashOf(key)}`;
 }
 
 /**
  * Reads `name:hash` or `name:hash:requests a minute`.
- * @throws Error that does not repeat the line: it may be a key that somebody put there by mistake
+ * @throws Error without the line, which may be a key by mistake
  */
 export function parseKeyLine(line: string): ApiKey {
   const [name = '', hex = '', perMinute, ...others] = line.split(':');
@@ -53,14 +53,14 @@ export function parseKeyLine(line: string): ApiKey {
   return { name, hash: hex, perMinute: perMinute ? Number(perMinute) : undefined };
 }
 
-/** Keys, found by what a request presents. */
+/** A set of keys that finds the one a request presents. */
 export class KeySet implements Iterable<ApiKey> {
   readonly #byHash: ReadonlyMap<string, ApiKey>;
 
-  /** Several keys may have one name, for a change of keys. @throws Error when the same key is there twice */
+  /** Several keys may share a name, for rotation. @throws Error when a key is in the list twice */
   constructor(keys: readonly ApiKey[]) {
     this.#byHash = new Map(keys.map((key) => [key.hash, key]));
-    if (this.#byHash.size < keys.length) throw new Error('the same key is there twice');
+    if (this.#byHash.size < keys.length) throw new Error('the same key is listed twice');
   }
 
   get size(): number {
@@ -68,14 +68,14 @@ export class KeySet implements Iterable<ApiKey> {
   }
 
   /**
-   * The key that was presented. It takes as long with 10,000 keys as with one. The time tells at most how far the hash of a guess
-   * agrees with that of a key, and nobody can choose guesses by their hashes: a key is 256 random bits.
+   * Finds the presented key in constant time, however many keys exist. The duration reveals at most how far the hash of a guess
+   * agrees with that of a key, and guesses cannot be chosen by their hashes: a key is 256 random bits.
    */
   find(presented: string): ApiKey | undefined {
     return this.#byHash.get(hashOf(presented));
   }
 
-  /** Whether a key is still good for what it was good for before. */
+  /** Whether a key is still valid, with the same name. */
   has({ hash, name }: ApiKey): boolean {
     return this.#byHash.get(hash)?.name === name;
   }

@@ -19,8 +19,8 @@ export type Config = Readonly<
 >;
 
 /**
- * The settings from an environment; an empty variable counts as unset.
- * @throws StartupError naming every variable that is wrong and why.
+ * Reads the settings from an environment; an empty variable counts as unset.
+ * @throws StartupError with every variable that is wrong, and why
  */
 export function loadConfig(env: Record<string, string | undefined> = environment()): Config {
   const problems: string[] = [];
@@ -42,7 +42,7 @@ export function loadConfig(env: Record<string, string | undefined> = environment
         );
     }
     if (hasKeys(config) && config.AUTH === 'none')
-      problems.push('AUTH=none and API keys exclude each other: take AUTH=none out, or the keys');
+      problems.push('AUTH=none and API keys exclude each other: remove one of them');
     if (config.MODEL_NAME !== undefined && !NAME.test(config.MODEL_NAME)) {
       problems.push(`MODEL_NAME=${config.MODEL_NAME}: must be ${NAME_RULE}`);
     }
@@ -52,15 +52,15 @@ export function loadConfig(env: Record<string, string | undefined> = environment
 }
 
 /**
- * The same for a process that callers reach.
- * @throws StartupError also when everybody could call who should not
+ * Reads the settings for a process that callers reach.
+ * @throws StartupError also when the API would be open to the network without keys
  */
 export function loadApiConfig(env?: Record<string, string | undefined>): Config {
   const config = loadConfig(env);
   const { HOST, AUTH } = config;
   if (!hasKeys(config) && AUTH === 'loopback' && !isLoopback(HOST)) {
     throw new StartupError(
-      `Configuration: HOST=${HOST} is not loopback and there are no API keys: make one with \`npx ${PACKAGE} key create NAME\` and put its line into API_KEYS (or set AUTH=none to serve everybody)`,
+      `Configuration: HOST=${HOST} is not loopback and there are no API keys: create one with \`npx ${PACKAGE} key create NAME\` and put its line into API_KEYS (or set AUTH=none to serve every caller)`,
     );
   }
   return config;
@@ -71,28 +71,28 @@ export function hasKeys({ API_KEYS, API_KEYS_FILE }: Config): boolean {
   return API_KEYS.length > 0 || API_KEYS_FILE !== undefined;
 }
 
-/** A secret with a slip of the pen is not to be read in the logs. */
+/** Hides secrets: a misspelt one must not appear in the logs. */
 function readable(name: string, value: string): string {
   if (['WEBHOOK_SECRET', 'API_KEYS', 'ADMIN_KEYS'].includes(name)) return '…';
   return withoutPasswords(value);
 }
 
-/** The name that a worker with these settings serves its model under; it may be one that no model can have. */
+/** The name under which a worker with these settings serves its model; it may break the rule for names. */
 export function modelName({ MODEL_NAME, MODEL_DIR }: Pick<Config, 'MODEL_NAME' | 'MODEL_DIR'>): string {
   if (MODEL_NAME !== undefined) return MODEL_NAME;
   const named = path.resolve(MODEL_DIR);
   if (!named.toLowerCase().endsWith('.onnx')) return path.basename(named);
-  // The ONNX file itself: its folder, or the one around a folder `onnx`.
+  // MODEL_DIR is an ONNX file: named after its folder, or after the parent of a folder `onnx`.
   const folder = path.dirname(named);
   return path.basename(path.basename(folder) === 'onnx' ? path.dirname(folder) : folder);
 }
 
-/** Logs settingWarnings(), unless the launcher has shown them. */
+/** Logs settingWarnings(), unless the launcher has printed them. */
 export function reportSettings(logger: { warn: (message: string) => void }): void {
   if (!isLaunched()) for (const warning of settingWarnings()) logger.warn(warning);
 }
 
-/** One line for every setting that `.env` or the environment probably means and that is not read. */
+/** Warnings about probable mistakes in `.env` and the environment, such as misspelt settings. */
 export function settingWarnings(): string[] {
   const environmentNames = Object.keys(environment());
   const { names, warnings } = envFileReport();
@@ -100,12 +100,12 @@ export function settingWarnings(): string[] {
   return [...warnings, ...unknownSettings(given, Object.keys(SETTINGS))];
 }
 
-/** Where the data of batches lies. */
+/** URL of the blob store, which holds the data of batches. */
 export function blobUrl({ BLOB_URL, DATA_DIR }: Config): string {
   return BLOB_URL ?? `file:${path.resolve(DATA_DIR, 'blobs')}`;
 }
 
-/** Where others find the API. */
+/** URL of the API for callers. */
 export function publicUrl({ PUBLIC_URL, HOST, PORT }: Config): string {
   return PUBLIC_URL?.replace(/\/+$/, '') ?? `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${PORT}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The part of a disk that is kept free. New work is refused while less than the reserve is left; what finishes accepted work
- * may use half of it; the rest is Redis', which ends when it cannot write.
+ * DiskReserve: keeps a part of a disk free. New work is refused while less than the reserve is left; finishing accepted work may
+ * use half of it; the other half is for Redis, which ends when it cannot write.
  */
 import { statfs } from 'node:fs/promises';
 
@@ -8,26 +8,26 @@ import { statfs } from 'node:fs/promises';
 export type MinFree = number | 'auto';
 
 export interface DiskSpace {
-  /** For a user without special rights. */
+  /** Free for unprivileged users. */
   freeBytes: number;
   totalBytes: number;
-  /** Files that can still be made; undefined where they have no limit of their own. */
+  /** Free inodes; undefined where the file system has no fixed number of them. */
   freeFiles: number | undefined;
 }
 
-/** What a disk has left, and what it should have. */
+/** Bytes that a disk has left, and bytes that it should have. */
 export interface Shortage {
   freeBytes: number;
   wantedBytes: number;
 }
 
-/** Who writes: `new` work is the first to be refused. */
+/** Purpose of a write: `new` work is refused first. */
 export type Purpose = 'new' | 'finish';
 
 const AUTO_BYTES = 1e9;
 const AUTO_SHARE = 0.1;
 const FINISH_SHARE = 0.5;
-/** The disk is looked at again after so long, and whenever what was written since would leave too little. */
+/** Age at which a measurement is repeated; earlier when the bytes written since would leave too little. */
 const FRESH_MS = 500;
 /** A file takes whole blocks. */
 const BLOCK_BYTES = 4096;
@@ -35,28 +35,28 @@ const BLOCK_BYTES = 4096;
 export class DiskReserve {
   readonly #folder: string;
   readonly #minFree: MinFree;
-  #seen: Promise<DiskSpace | undefined> | undefined;
-  #seenAt = -Infinity;
-  /** Since then. */
+  #measured: Promise<DiskSpace | undefined> | undefined;
+  #measuredAt = -Infinity;
+  /** Bytes written since the measurement. */
   #writtenBytes = 0;
 
-  /** @param folder any on the disk */
+  /** @param folder any folder on the disk */
   constructor(folder: string, minFree: MinFree) {
     this.#folder = folder;
     this.#minFree = minFree;
   }
 
   /**
-   * Whether there is too little room to write.
-   * @param bytes that are to be written now
-   * @returns undefined when there is enough, or nobody knows
+   * Checks whether the disk has room for a write.
+   * @param bytes to be written now
+   * @returns undefined when it has, or when the file system does not tell
    */
   async shortage(purpose: Purpose, bytes = 0): Promise<Shortage | undefined> {
     if (this.#minFree === 0) return undefined;
     const size = Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
     let shortage: Shortage | undefined;
     for (const maxAgeMs of [FRESH_MS, 0]) {
-      const space = await this.#look(maxAgeMs);
+      const space = await this.#measure(maxAgeMs);
       if (space === undefined) return undefined;
       const { freeBytes, totalBytes } = space;
       const reserve = reserveBytes(this.#minFree, totalBytes);
@@ -70,24 +70,24 @@ export class DiskReserve {
     return shortage;
   }
 
-  /** What is left and what is to stay; undefined when nobody knows. */
+  /** Free bytes and the reserve; undefined when the file system does not tell. */
   async room(): Promise<{ freeBytes: number; reserveBytes: number } | undefined> {
-    const space = await this.#look(FRESH_MS);
+    const space = await this.#measure(FRESH_MS);
     if (space === undefined) return undefined;
     return { freeBytes: space.freeBytes, reserveBytes: reserveBytes(this.#minFree, space.totalBytes) };
   }
 
-  async #look(maxAgeMs: number): Promise<DiskSpace | undefined> {
-    if (this.#seen === undefined || performance.now() - this.#seenAt >= maxAgeMs) {
-      this.#seenAt = performance.now();
+  async #measure(maxAgeMs: number): Promise<DiskSpace | undefined> {
+    if (this.#measured === undefined || performance.now() - this.#measuredAt >= maxAgeMs) {
+      this.#measuredAt = performance.now();
       this.#writtenBytes = 0;
-      this.#seen = diskSpace(this.#folder);
+      this.#measured = diskSpace(this.#folder);
     }
-    return this.#seen;
+    return this.#measured;
   }
 }
 
-/** @returns undefined when the folder is not there, or its file system does not say */
+/** @returns undefined when the folder is missing or its file system does not tell */
 export async function diskSpace(folder: string): Promise<DiskSpace | undefined> {
   try {
     const { bsize, frsize, blocks, bavail, files, ffree } = await statfs(folder);
@@ -104,7 +104,7 @@ export async function diskSpace(folder: string): Promise<DiskSpace | undefined> 
   }
 }
 
-/** Bytes of a disk that are to stay free. */
+/** Bytes of a disk that must stay free. */
 function reserveBytes(minFree: MinFree, totalBytes: number): number {
   return minFree === 'auto' ? Math.min(AUTO_BYTES, totalBytes * AUTO_SHARE) : minFree;
 }

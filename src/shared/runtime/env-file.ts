@@ -1,6 +1,6 @@
 /**
- * Reads a file of settings, `.env`. Values are those of Node's own `process.loadEnvFile`, but what Node drops or cuts without a
- * word (a byte order mark, UTF-16, a line without `=`, a lone quote) is refused here: a lost `API_KEYS` would let everybody in.
+ * Parses `.env`. Values are those of Node's own `process.loadEnvFile`, but input that Node drops or cuts silently (a byte order
+ * mark, UTF-16, a line without `=`, a lone quote) is handled or refused here: a lost `API_KEYS` would open the API to everyone.
  */
 import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
 import { StartupError } from './startup-error.ts';
@@ -15,9 +15,9 @@ export interface EnvEntry {
 }
 
 export interface EnvFile {
-  /** In the order of the file; a name may be there twice, and the last one counts. */
+  /** In the order of the file; of a repeated name the last entry counts. */
   entries: EnvEntry[];
-  /** What is probably not meant, each in one line, without a value in it. */
+  /** Probable mistakes, one line each, without values. */
   warnings: string[];
 }
 
@@ -25,18 +25,18 @@ const MAX_BYTES = 1_000_000;
 const NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 
 /**
- * @param file its path, which begins every message
- * @param matters whether an unreadable line with this text is refused; others are warned about
- * @returns undefined when there is no such file
- * @throws StartupError when it cannot be read as it was meant
+ * @param file path, which begins every message
+ * @param matters whether a malformed line with this text is refused; otherwise it becomes a warning
+ * @returns undefined when the file does not exist
+ * @throws StartupError when the file or a line is unreadable
  */
 export function readEnvFile(file: string, matters?: (line: string) => boolean): EnvFile | undefined {
-  // Not existsSync: a link that leads nowhere is a mistake, not a missing file.
+  // Not existsSync: a dangling link is a mistake, not a missing file.
   if (!lstatSync(file, { throwIfNoEntry: false })) return undefined;
   return parseEnvFile(readAll(file), file, matters);
 }
 
-/** @throws StartupError, which never quotes a line: it may hold a secret */
+/** @throws StartupError without the line, which may hold a secret */
 export function parseEnvFile(bytes: Buffer, file = '.env', matters?: (line: string) => boolean): EnvFile {
   const lines = decodeText(bytes, file).split('\n');
   const entries: EnvEntry[] = [];
@@ -83,9 +83,9 @@ export function parseEnvFile(bytes: Buffer, file = '.env', matters?: (line: stri
 }
 
 /**
- * The user id of somebody else to whom a file, or a link in its place, belongs. In a folder that all may write to, such as
- * /tmp, anybody can leave one. Root is nobody else: who is root need not leave files.
- * @returns undefined when there is no such file, or it is this user's
+ * The uid of another user who owns a file or a link in its place. In a folder that all may write to, such as /tmp, anyone can leave
+ * one. Root does not count as another user: root can read and change everything anyway.
+ * @returns undefined when the file does not exist, or belongs to this user or root
  */
 export function foreignOwner(file: string): number | undefined {
   const own = [process.getuid?.(), 0];
@@ -98,13 +98,15 @@ function readAll(file: string): Buffer {
   try {
     const fd = openSync(file, 'r');
     try {
-      // Not readFileSync: a device in this place may have no end.
+      // Not readFileSync: the file may be a device without an end.
       const buffer = Buffer.alloc(MAX_BYTES + 1);
       let length = 0;
       for (let read; length < buffer.length; length += read)
         if ((read = readSync(fd, buffer, length, buffer.length - length, null)) === 0) break;
       if (length > MAX_BYTES)
-        throw new StartupError(`${file} is larger than ${MAX_BYTES} bytes: it is no file of settings`);
+        throw new StartupError(
+          `${file} is larger than ${MAX_BYTES} bytes, so it cannot be a file of settings`,
+        );
       return buffer.subarray(0, length);
     } finally {
       closeSync(fd);
@@ -112,8 +114,8 @@ function readAll(file: string): Buffer {
   } catch (error) {
     if (error instanceof StartupError) throw error;
     const reasons: Record<string, string> = {
-      EISDIR: `is a folder: remove it, or put a file of settings in its place`,
-      EACCES: `may not be read by this user: give it the right (chmod u+r, chown), or remove the file`,
+      EISDIR: `is a folder: remove it, or replace it with a file of settings`,
+      EACCES: `cannot be read by this user: change its permissions (chmod u+r, chown), or remove it`,
       ENOENT: `is a link to a file that does not exist: correct or remove it`,
       ELOOP: `is a link to itself: remove it`,
     };
@@ -124,7 +126,7 @@ function readAll(file: string): Buffer {
   }
 }
 
-/** Of names that the file sets to different values. */
+/** Warnings about names that the file sets to different values. */
 function duplicates(entries: readonly EnvEntry[], file: string): string[] {
   const byName = new Map<string, EnvEntry[]>();
   for (const entry of entries) byName.set(entry.name, [...(byName.get(entry.name) ?? []), entry]);

@@ -1,6 +1,6 @@
 /**
- * The environment of a process, and what of it concerns the `amulet` command. Apart from the settings (config.ts), so that a
- * command starts without all that they need.
+ * Access to environment variables and `.env`: the only module that reads `process.env`. Separate from config.ts, so that the
+ * `amulet` command starts without the modules that settings need.
  */
 import { foreignOwner, readEnvFile } from './env-file.ts';
 import { StartupError } from './startup-error.ts';
@@ -10,8 +10,8 @@ import { systemVariables } from './system-variables.ts';
 const ENV_FILE = '.env';
 
 /**
- * The environment of a child process that needs no settings: of this one's, only what the system and its libraries read.
- * @param also names of further variables
+ * The environment for a child process that needs no settings: only the variables that the system and its libraries read.
+ * @param also names of further variables to pass on
  */
 export function systemEnvironment(
   changes: Record<string, string> = {},
@@ -20,10 +20,10 @@ export function systemEnvironment(
   return { ...systemVariables(process.env, also), ...changes };
 }
 
-/** Set for the processes that `npm start` runs: what it has said already they need not repeat. */
+/** Set for the processes that `npm start` runs: they do not repeat warnings that the launcher has printed. */
 const LAUNCHED = 'AMULET_LAUNCHER';
 
-/** The environment of a process of `npm start`. */
+/** The environment for a process of `npm start`. */
 export function launchedEnvironment(changes: Record<string, string>): NodeJS.ProcessEnv {
   return { ...process.env, ...changes, [LAUNCHED]: '1' };
 }
@@ -32,15 +32,15 @@ export function isLaunched(): boolean {
   return process.env[LAUNCHED] === '1';
 }
 
-/** Set for the processes that `npm start` runs with a Redis of its own. */
+/** Set for the processes of `npm start` when it runs a private Redis. */
 export const REDIS_FOLDER = 'AMULET_REDIS_FOLDER';
 
-/** The data folder of that Redis; undefined where Redis is somebody else's. */
+/** The data folder of the private Redis; undefined when Redis is external. */
 export function redisFolder(): string | undefined {
   return isLaunched() ? process.env[REDIS_FOLDER] : undefined;
 }
 
-/** What was found in `.env`, and what in it is probably not meant. */
+/** Names found in `.env`, and warnings about its probable mistakes. */
 export interface EnvFileReport {
   names: readonly string[];
   warnings: readonly string[];
@@ -48,29 +48,29 @@ export interface EnvFileReport {
 
 let report: EnvFileReport | undefined;
 
-/** Of the file that environment() has read; empty before, and without a file. */
+/** The report on the `.env` that environment() has read; empty before, and without a file. */
 export function envFileReport(): EnvFileReport {
   return report ?? { names: [], warnings: [] };
 }
 
 /**
- * The process's environment, completed from a file `.env` in the working folder; what is set already wins.
- * @throws StartupError when the file cannot be read as it was meant
+ * The process's environment, completed from a file `.env` in the working folder; variables that are set already win.
+ * @throws StartupError when the file is unreadable or ambiguous
  */
 export function environment(): NodeJS.ProcessEnv {
   const file = readEnvFile(ENV_FILE);
   if (!file) return process.env;
   const values = new Map(file.entries.map(({ name, value }) => [name, value]));
   const emptied = [...values].filter(([name, value]) => process.env[name] === '' && value !== '');
-  // The first reading tells what the environment held before.
+  // Only the first call sees which variables the environment itself had set.
   report ??= {
     names: [...values.keys()],
     warnings: [
       ...file.warnings,
-      ...emptied.map(([name]) => `${name} is empty in the environment, which counts more than .env`),
+      ...emptied.map(([name]) => `${name} is empty in the environment, which overrides .env`),
       ...(values.get('NODE_TLS_REJECT_UNAUTHORIZED') === '0'
         ? [
-            '.env sets NODE_TLS_REJECT_UNAUTHORIZED=0: no certificate is checked, of Redis, buckets or receivers; name the authority in NODE_EXTRA_CA_CERTS instead',
+            '.env sets NODE_TLS_REJECT_UNAUTHORIZED=0: certificates of Redis, buckets and receivers are not checked; name their authority in NODE_EXTRA_CA_CERTS instead',
           ]
         : []),
     ],
@@ -79,24 +79,24 @@ export function environment(): NodeJS.ProcessEnv {
   return process.env;
 }
 
-/** A variable, and whether it comes from the environment or from a `.env` that somebody else may have written. */
+/** A variable, and whether it comes from the environment or from a `.env`, which another person may have written. */
 export interface Variable {
   value: string;
   from: 'environment' | '.env';
 }
 
 export interface Variables {
-  /** Without those that are empty. */
+  /** Without empty ones. */
   values: ReadonlyMap<string, Variable>;
   /** Why a file was not read, in one line. */
   warnings: readonly string[];
 }
 
 /**
- * Single variables for a command, which runs in folders that others have made: of the environment, else of `.env` in the
- * working folder. No other line of the file counts, and nothing enters the environment: NODE_TLS_REJECT_UNAUTHORIZED would
- * change whom the command trusts, and NODE_OPTIONS what its child processes run.
- * @throws StartupError when a line with one of the names cannot be read as it was meant
+ * Reads single variables for a command, which runs in folders that others have made: from the environment, else from `.env` in
+ * the working folder. Other lines of the file are ignored, and nothing is added to the environment: NODE_TLS_REJECT_UNAUTHORIZED
+ * would change whom the command trusts, and NODE_OPTIONS what its child processes run.
+ * @throws StartupError when a line with one of the names is malformed
  */
 export function readVariables(names: readonly string[]): Variables {
   const owner = foreignOwner(ENV_FILE);
@@ -116,8 +116,8 @@ export function readVariables(names: readonly string[]): Variables {
 }
 
 /**
- * How this `amulet` command was started, so that what it suggests can be typed as it stands: `amulet`, `npx amulet-classify`
- * or `npm run amulet --`.
+ * How this `amulet` command was started, so that commands it suggests can be copied: `amulet`, `npx amulet-classify` or
+ * `npm run amulet --`.
  */
 export function commandName(env: Record<string, string | undefined> = process.env): string {
   const { npm_lifecycle_event: event, npm_lifecycle_script: script = '' } = env;
@@ -129,9 +129,9 @@ export function commandName(env: Record<string, string | undefined> = process.en
 export type OtlpProtocol = 'http/protobuf' | 'http/json';
 
 /**
- * How spans are to be sent, by the variables that OpenTelemetry defines; undefined when no endpoint is set, or tracing is
- * switched off. The SDK reads the rest of them itself.
- * @throws StartupError for a protocol that Amulet has no exporter for
+ * The protocol for spans, from OpenTelemetry's own variables; undefined when no endpoint is set or tracing is switched off. The
+ * SDK reads the other variables itself.
+ * @throws StartupError for a protocol without an exporter here
  */
 export function otlpProtocol(
   env: Record<string, string | undefined> = environment(),

@@ -1,4 +1,4 @@
-/** What processes tell beside their work, on a port of its own: metrics, and health where the process is no API. */
+/** The second HTTP server of a process, for operators: `/metrics`, and `/health` of workers and webhook processes. */
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Registry } from 'prom-client';
@@ -9,9 +9,9 @@ import { createMetricsApp } from './metrics.ts';
 import { createHostCheck } from './request-host.ts';
 
 export interface ProcessState {
-  /** Why the process takes no work, or undefined when it does. */
+  /** Why the process takes no work; undefined when it does. */
   notReady: string | undefined;
-  /** Whatever else it says about itself. */
+  /** Further members of the answer. */
   [name: string]: unknown;
 }
 
@@ -39,12 +39,13 @@ export function createHealthApp(state: () => ProcessState, metrics: Registry): H
   return app;
 }
 
-/** For requests to a loopback port that a web page made under a name of its own, which there are no keys to stop. */
-const FOREIGN_HOST = `this port answers to localhost, loopback addresses and the host of PUBLIC_URL, and this Host is another\n`;
+/** Answer to a request from a web page that reached this loopback port under its own host name (DNS rebinding). */
+const FOREIGN_HOST =
+  'this port answers only requests whose Host is localhost, a loopback address or the host of PUBLIC_URL\n';
 
 /**
- * Listens on the port of the settings with this prefix, or on any free one when that is taken: workers share machines, and
- * health must not keep one down.
+ * Listens on the port of the settings with this prefix, or on any free port when that is taken: workers share machines, and a
+ * health port must not keep one from starting.
  * @returns the port, and a function that closes the server
  * @throws StartupError
  */

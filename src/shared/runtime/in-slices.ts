@@ -1,7 +1,9 @@
-/** How long one slice may hold the event loop. */
+/** Runs a long generator in slices, so that the event loop stays responsive. */
+
+/** Longest time that one slice may block the event loop. */
 const SLICE_MS = 4;
 
-/** A generator's values, in the pieces that it makes without holding the event loop for long. */
+/** Yields a generator's values in slices, and lets the event loop run between them. */
 export async function* slicesOf<T>(values: Iterable<T>): AsyncGenerator<T[]> {
   let slice: T[] = [];
   let end = performance.now() + SLICE_MS;
@@ -16,7 +18,7 @@ export async function* slicesOf<T>(values: Iterable<T>): AsyncGenerator<T[]> {
   if (slice.length > 0) yield slice;
 }
 
-/** All of a generator's values, without holding the event loop for long. */
+/** Collects a generator's values without blocking the event loop. */
 export async function inSlices<T>(values: Iterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const slice of slicesOf(values)) for (const value of slice) all.push(value);

@@ -3,11 +3,11 @@ import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
 import { StartupError } from './startup-error.ts';
 
-/** What the names of the settings for an address and a port begin with. */
+/** Prefix of the settings for an address and a port. */
 export type ListenPrefix = '' | 'METRICS_' | 'WORKER_' | 'WEBHOOK_HEALTH_';
 
 /**
- * Listens at an address that two settings name.
+ * Listens on the address of two settings.
  * @throws StartupError that names the setting to change
  */
 export function listen(
@@ -16,13 +16,13 @@ export function listen(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => {
-      const noAddress = `${prefix}HOST=${host} is no address of this machine`;
+      const noAddress = `${prefix}HOST=${host} is not an address of this machine`;
       const reasons: Record<string, string> = {
-        EADDRINUSE: `port ${port} on ${host} is in use: stop what listens there, or set ${prefix}PORT to another one`,
-        EACCES: `port ${port} needs more rights than this user has: set ${prefix}PORT to one above 1023`,
+        EADDRINUSE: `port ${port} on ${host} is in use: stop the process that listens there, or set ${prefix}PORT to another port`,
+        EACCES: `port ${port} needs more permissions than this user has: set ${prefix}PORT to a port above 1023`,
         EADDRNOTAVAIL: noAddress,
         ENOTFOUND: noAddress,
-        EAI_AGAIN: `${prefix}HOST=${host} cannot be looked up just now`,
+        EAI_AGAIN: `${prefix}HOST=${host} cannot be resolved at the moment`,
       };
       const reason = reasons[error.code ?? ''];
       reject(reason === undefined ? error : new StartupError(reason, { cause: error }));
@@ -35,26 +35,26 @@ export function listen(
   });
 }
 
-/** How much longer than idle connections are kept a request may take to send its headers. */
+/** Time for the headers of a request, beyond the time for which idle connections are kept. */
 const HEADERS_AFTER_IDLE_MS = 5000;
-/** As Node has it. */
+/** Default of Node. */
 const MIN_HEADERS_MS = 60_000;
 /** While a server closes, connections become idle one by one. */
 const CLOSE_IDLE_MS = 100;
 
 /**
- * Keeps idle connections open for so long. A load balancer that keeps its own longer sends requests into a connection that
+ * Sets how long idle connections stay open. A load balancer that keeps its own longer sends requests into a connection that
  * is being closed, and answers 502.
- * @param server as `createAdaptorServer` returns it; over HTTP/2 nothing of this applies
+ * @param server as `createAdaptorServer` returns it; ignored for HTTP/2
  */
 export function keepAlive(server: object, seconds: number): void {
   if (!isHttp1(server)) return;
   server.keepAliveTimeout = seconds * 1000;
-  // Below it, a connection could be ended while its next request arrives.
+  // Any shorter, a connection could be closed while its next request arrives.
   server.headersTimeout = Math.max(MIN_HEADERS_MS, server.keepAliveTimeout + HEADERS_AFTER_IDLE_MS);
 }
 
-/** Stops listening, and resolves when the last request is answered: idle connections do not hold it up. */
+/** Stops listening, and resolves when the last request is answered. Idle connections are closed. */
 export async function closeWhenIdle(server: Pick<Server, 'close'>): Promise<void> {
   const closeIdle = () => {
     if (isHttp1(server)) server.closeIdleConnections();
@@ -68,7 +68,7 @@ export async function closeWhenIdle(server: Pick<Server, 'close'>): Promise<void
 
 const isHttp1 = (server: object): server is HttpServer => 'closeIdleConnections' in server;
 
-/** Whether it is another process that keeps listen() from its port. */
+/** Whether listen() failed because another process has the port. */
 export function isPortTaken(error: unknown): boolean {
   const cause = error instanceof StartupError ? error.cause : undefined;
   return (cause as NodeJS.ErrnoException | undefined)?.code === 'EADDRINUSE';

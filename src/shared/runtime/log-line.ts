@@ -1,4 +1,4 @@
-/** A line of the log, which is JSON, as a person reads it on a terminal. */
+/** Formats JSON log lines for people on a terminal. */
 import { printable, printableLines } from './printable.ts';
 
 const LEVELS: Record<number, string> = {
@@ -9,7 +9,7 @@ const LEVELS: Record<number, string> = {
   50: 'ERROR',
   60: 'FATAL',
 };
-/** Shown elsewhere in the line, or the same in all. */
+/** Members that the line shows in another form or not at all. */
 const SHOWN = new Set(['level', 'time', 'part', 'pid', 'msg', 'reason', 'err']);
 
 interface LogLine {
@@ -22,7 +22,7 @@ interface LogLine {
   [name: string]: unknown;
 }
 
-/** `12:34:56 WARN  api  message: reason  name=value`; a stack follows in lines of its own. Other text is left as it is. */
+/** `12:34:56 WARN  api  message: reason  name=value`; a stack follows on further lines. Other text is unchanged. */
 export function readableLine(json: string): string {
   const line = parseLogLine(json);
   if (!line) return printable(json);
@@ -38,7 +38,7 @@ export function readableLine(json: string): string {
   return `${start} ${printable(`${msg}${why}${rest}`)}${printableLines(stack)}`;
 }
 
-/** @returns undefined when it is no line of a logger */
+/** @returns undefined when the line is not from a logger */
 export function parseLogLine(json: string): LogLine | undefined {
   if (!json.startsWith('{')) return undefined;
   try {

@@ -7,18 +7,18 @@ import { printableLines } from './printable.ts';
 
 export type { Logger };
 
-/** How long a full pipe is given to its reader, in ms. */
+/** Pause before the next write to a full pipe. */
 const FULL_PIPE_MS = 10;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 let cut = false;
 
 /**
  * Writes a line to standard output, synchronously, so that the last one of a process that ends is not lost. A full disk
- * under it (`> api.log`) loses lines; it must not end the process.
- * @param line without its end
+ * behind it (`> api.log`) loses lines, but must not end the process.
+ * @param line without a line feed
  */
 export function writeLine(line: string): void {
-  // What a full disk has cut must not begin this line.
+  // A line that a full disk has cut must not run into this one.
   let rest = Buffer.from(cut ? `\n${line}\n` : `${line}\n`);
   const { length } = rest;
   while (rest.length > 0) {
@@ -33,7 +33,7 @@ export function writeLine(line: string): void {
 }
 
 /**
- * JSON lines on stdout (on a terminal: lines for people), one child logger per part. Texts never go into logs: log ids and counts.
+ * JSON lines on stdout (on a terminal: lines for people), one child logger per process. Texts never go into logs: log ids and counts.
  */
 export function createLogger(part: string, level: string): Logger {
   const toShow = isatty(1) ? readableLine : printableLines;
@@ -43,7 +43,7 @@ export function createLogger(part: string, level: string): Logger {
   );
 }
 
-/** Nothing else of an error: ioredis hangs the command on it, and with it the texts and secrets that were sent to Redis. */
+/** Logs only these members of an error: ioredis attaches the command, with texts and secrets that were sent to Redis. */
 function describeError(error: Error) {
   const { type, message, stack } = stdSerializers.err(error);
   const { code } = error as NodeJS.ErrnoException;

@@ -1,4 +1,4 @@
-/** How late the event loop is: what a lock renewal or a health check would have had to wait. */
+/** Measures the lag of the event loop: how long a lock renewal or a health check would have had to wait. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 export interface LoopLag {
@@ -8,7 +8,7 @@ export interface LoopLag {
 }
 
 const RESOLUTION_MS = 10;
-/** Figures are of the last full window, so that a slow start is not remembered for ever. */
+/** Figures cover the last full window, so that a slow start is soon forgotten. */
 const WINDOW_MS = 10_000;
 
 /** Starts measuring. The returned function gives the lag in ms over the last window (the running one, at first). */

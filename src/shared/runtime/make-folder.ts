@@ -3,20 +3,20 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
 /**
- * Makes a folder and those on the way to it, with mode 0700. Node's own `recursive` never returns where nothing can be made
- * and the system says ENOENT, as below /proc.
+ * Creates a folder and its parents, with mode 0700. Node's own `recursive` never returns where mkdir answers ENOENT for good, as
+ * below /proc.
  * @throws the system's error
  */
 export function makeFolder(folder: string): void {
   const target = path.resolve(folder);
-  // Before mkdir, which on a read-only disk fails for a folder that is there, too.
+  // Checked first: on a read-only disk mkdir fails even for an existing folder.
   if (isFolder(target)) return;
   const parent = path.dirname(target);
   if (!existsSync(parent)) makeFolder(parent);
   try {
     mkdirSync(target, { mode: 0o700 });
   } catch (error) {
-    // Made by another process just now.
+    // EEXIST: another process has created it meanwhile.
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !isFolder(target)) throw error;
   }
 }

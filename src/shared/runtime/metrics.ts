@@ -1,10 +1,10 @@
-/** The metrics of one process, in Prometheus' text format. Every name starts with `amulet_`; docs/metrics.md lists them. */
+/** The Prometheus metrics of one process. Every name starts with `amulet_`; docs/metrics.md lists them. */
 import { Hono } from 'hono';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
 /**
- * A registry with what Node itself has to tell: CPU, memory, event-loop lag, garbage collection, open handles.
- * @param labels that every metric of the process has, besides its role
+ * Creates a registry with Node's own metrics: CPU, memory, event-loop lag, garbage collection, open handles.
+ * @param labels for every metric of the process, besides its role
  */
 export function createMetrics(
   role: 'api' | 'worker' | 'webhooks',

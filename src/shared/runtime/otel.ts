@@ -1,4 +1,4 @@
-/** Tracing by OpenTelemetry's SDK; only tracing.ts loads this. */
+/** Tracing by OpenTelemetry's SDK; only start-tracing.ts loads it. */
 import {
   context,
   diag,
@@ -42,9 +42,9 @@ import type { Span, SpanOptions, Tracing, TracingOptions } from './tracing.ts';
 import { traceHeaders, type TraceHeaders } from './trace-context.ts';
 
 const NAME = 'amulet';
-/** At its end a process waits so long for an endpoint to take the last spans. */
+/** Longest wait for the endpoint to accept the last spans when a process ends. */
 const FLUSH_MS = 2000;
-/** Of one of the SDK's messages, and how many different ones are said. */
+/** Longest message of the SDK that is logged, and most different ones. */
 const MAX_REASON_CHARS = 300;
 const MAX_REASONS = 100;
 
@@ -54,7 +54,7 @@ const KINDS: Record<SpanOptions['kind'], SpanKind> = {
   client: SpanKind.CLIENT,
 };
 
-/** Starts it for the whole process: OpenTelemetry's API is global. @throws StartupError */
+/** Starts tracing for the whole process: OpenTelemetry's API is global. @throws StartupError */
 export function startOtel({
   role,
   version,
@@ -89,7 +89,7 @@ export function startOtel({
   return {
     bullmq: jobSpansOnly(new BullMQOtel({ tracerName: NAME, version })),
     span: async (name, { kind, trace: wanted, attributes = {} }, work) => {
-      const { parent, links } = placeOf(wanted);
+      const { parent, links } = parentOf(wanted);
       const started = tracer.startSpan(name, { kind: KINDS[kind], attributes, links }, parent);
       const active = trace.setSpan(parent, started);
       try {
@@ -112,8 +112,8 @@ export function startOtel({
   };
 }
 
-/** Where a span of a trace belongs, given the active one; see SpanOptions. */
-function placeOf(wanted: string | undefined): { parent: Context; links: Link[] } {
+/** Parent and links of a span, given the active one; see SpanOptions. */
+function parentOf(wanted: string | undefined): { parent: Context; links: Link[] } {
   const active = context.active();
   if (wanted === undefined) return { parent: active, links: [] };
   const parent = extract(wanted);
@@ -153,9 +153,8 @@ function injected(from: Context): Partial<TraceHeaders> {
 }
 
 /**
- * Of BullMQ's spans those of adding and processing a job. The others are about its own loops, which go round every few
- * seconds on an idle queue, each a trace of its own. What BullMQ tells of errors is left out: it may quote a command, and
- * with it a text.
+ * Keeps only BullMQ's spans of adding and processing a job. The others come from its polling loops, which run every few seconds on
+ * an idle queue, each as a separate trace. BullMQ's error messages are left out: they may quote a command and with it a text.
  */
 function jobSpansOnly({ tracer, contextManager }: BullMQOtel): Telemetry<Context> {
   return {
@@ -190,7 +189,7 @@ const NO_SPAN: BullmqSpan<Context> = {
   end: () => {},
 };
 
-/** As the specification of OTEL_TRACES_SAMPLER names them. @throws StartupError for one that it does not */
+/** The sampler that OTEL_TRACES_SAMPLER names. @throws StartupError for an unknown name */
 function samplerOf(name = 'parentbased_always_on'): Sampler {
   const ratio = () => new TraceIdRatioBasedSampler(getNumberFromEnv('OTEL_TRACES_SAMPLER_ARG') ?? 1);
   const roots: Record<string, () => Sampler> = {
@@ -207,7 +206,7 @@ function samplerOf(name = 'parentbased_always_on'): Sampler {
   return parentBased === undefined ? sampler : new ParentBasedSampler({ root: sampler });
 }
 
-/** Those of the variables that are set. */
+/** Numbers from the variables that are set. */
 function numbersFromEnv<Name extends string>(variables: Record<Name, string>): Partial<Record<Name, number>> {
   const set = Object.entries<string>(variables).flatMap(([name, variable]) => {
     const value = getNumberFromEnv(variable);
@@ -216,14 +215,14 @@ function numbersFromEnv<Name extends string>(variables: Record<Name, string>): P
   return Object.fromEntries(set) as Partial<Record<Name, number>>;
 }
 
-/** The SDK's troubles, each said once: an endpoint that is away would be in the log every five seconds. */
+/** Logs each warning of the SDK once: an unreachable endpoint would be logged every five seconds. */
 function toDiagLogger(logger: Logger): DiagLogger {
-  const said = new Set<string>();
+  const logged = new Set<string>();
   const warn = (message: string) => {
     const reason = message.slice(0, MAX_REASON_CHARS);
-    if (said.size >= MAX_REASONS || said.has(reason)) return;
-    said.add(reason);
-    logger.warn({ reason }, 'traces');
+    if (logged.size >= MAX_REASONS || logged.has(reason)) return;
+    logged.add(reason);
+    logger.warn({ reason }, 'OpenTelemetry warning');
   };
   return { error: warn, warn, info: () => {}, debug: () => {}, verbose: () => {} };
 }

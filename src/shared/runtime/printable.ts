@@ -1,6 +1,6 @@
 /**
- * Text from outside on its way to a terminal or a log: a server's message, a file's name, a label of a model. Control
- * characters would steer the terminal, others hide or reorder what is shown.
+ * Escapes text from outside (a server's message, a file name, a model's label) for a terminal or a log: control characters would
+ * steer the terminal, others would hide or reorder text.
  */
 
 /**
@@ -10,12 +10,12 @@
 const UNSEEN = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const UNSEEN_BUT_LF = /(?![\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** In one line, with what cannot be seen as escapes, as JSON has them: JSON stays the same JSON. */
+/** As one line; invisible characters become JSON escapes, so that JSON keeps its meaning. */
 export function printable(text: string): string {
   return text.replace(UNSEEN, escape);
 }
 
-/** The same of several lines. */
+/** The same for text of several lines. */
 export function printableLines(text: string): string {
   return text.replace(UNSEEN_BUT_LF, escape);
 }

@@ -1,7 +1,7 @@
 /**
- * Which receivers a webhook may have. Whoever submits a job chooses the URL, and the request is made from inside the
- * network that Amulet runs in: without these rules a caller could reach what only this network can (a metadata service,
- * Redis, a neighbour's admin page), and learn from the delivery record what it answered.
+ * Rules for the receivers of webhooks. A caller chooses the URL, and the request is made from inside Amulet's network: without
+ * these rules a caller could reach services that only this network can reach (a metadata service, Redis, an admin page), and read
+ * their answers in the delivery record.
  *
  * The URL is checked when a job is submitted and again before every attempt; the addresses behind its name at every
  * attempt, in the lookup of the very connection that is then made (safe-fetch.ts).
@@ -12,12 +12,12 @@ import ipaddr from 'ipaddr.js';
 
 type Range = [ipaddr.IPv4 | ipaddr.IPv6, number];
 
-/** A receiver that the operator vouches for. */
+/** An entry of WEBHOOK_ALLOW: a receiver that the operator trusts. */
 export interface Allowed {
-  /** Exact name, or the end of one with its leading dot. */
+  /** Exact host name, or a suffix with its leading dot. */
   name?: string;
   range?: Range;
-  /** Only on this port; undefined: on those of the policy. */
+  /** Only this port; undefined: the ports of the policy. */
   port?: number;
 }
 
@@ -29,14 +29,14 @@ export interface ReceiverPolicy {
 
 const DEFAULT_PORTS: Record<string, number> = { 'https:': 443, 'http:': 80 };
 export const MAX_URL_CHARS = 2048;
-/** IPv6 addresses that the internet routes; everything else has a purpose of its own, or none yet. */
+/** IPv6 addresses that the internet routes; all others are reserved. */
 const GLOBAL_IPV6 = ipaddr.IPv6.parseCIDR('2000::/3');
-/** Every machine on Azure reaches its platform at this address, and nobody else can: public in its form only. */
+/** Azure's platform service: looks like a public address, but only machines on Azure reach it. */
 const AZURE_PLATFORM = '168.63.129.16';
 const NAME = /^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/;
 const WRITTEN_NAME = /^[\p{L}\p{M}\p{N}._-]+$/u;
 
-/** The rules that the settings make. */
+/** The policy from the settings. */
 export function receiverPolicy(config: {
   WEBHOOK_SCHEMES: readonly string[];
   WEBHOOK_PORTS: readonly number[];
@@ -56,7 +56,7 @@ export function parseAllowed(entry: string): Allowed {
   const [, host = '', port] = bracketed ?? plain ?? [entry, entry];
   const portNumber = port === undefined ? undefined : Number(port);
   if (portNumber !== undefined && (portNumber < 1 || portNumber > 65_535)) {
-    throw new Error(`${entry}: there is no port ${port}`);
+    throw new Error(`${entry}: ${port} is not a port number`);
   }
   const onPort = portNumber === undefined ? {} : { port: portNumber };
   const [, start = host, bits] = /^(.*?)\/(.*)$/.exec(host) ?? [];
@@ -74,7 +74,7 @@ export function parseAllowed(entry: string): Allowed {
   return { name: ofAll ? `.${name}` : name, ...onPort };
 }
 
-/** An address in its full spelling: the library would also read `10`, and `::10.0.0.1` as if it were 10.0.0.1. */
+/** Parses only full spellings: the library would also accept `10`, and read `::10.0.0.1` as 10.0.0.1. */
 function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   if (isIP(text) === 4) return ipaddr.IPv4.parse(text);
   const url = `http://[${text}]`;
@@ -91,29 +91,29 @@ function toRange(address: ipaddr.IPv4 | ipaddr.IPv6, written: string | undefined
   const all = address.kind() === 'ipv4' ? 32 : 128;
   const bits = Number(written ?? all);
   if (!/^\d+$/.test(written ?? '0') || bits > all) return undefined;
-  // Addresses that carry IPv4 ones are looked at as those.
+  // IPv4-mapped IPv6 addresses are treated as IPv4.
   return address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && bits >= 96
     ? [address.toIPv4Address(), bits - 96]
     : [address, bits];
 }
 
-/** A receiver's URL taken apart. */
+/** The parts of a receiver's URL. */
 export interface Receiver {
   url: URL;
   /** Without brackets or a final dot. */
   host: string;
   port: number;
-  /** The operator vouches for this name, wherever it leads. */
-  vouched: boolean;
+  /** The operator trusts this name, whatever addresses it has. */
+  trusted: boolean;
 }
 
 /**
- * Takes a URL apart and checks everything that it shows by itself.
- * @returns the receiver, or why it is none
+ * Parses a URL and checks everything that needs no DNS lookup.
+ * @returns the receiver, or why it is refused
  */
 export function readReceiver(url: string, policy: ReceiverPolicy): Receiver | { problem: string } {
   if (url.length > MAX_URL_CHARS) return { problem: `is longer than ${MAX_URL_CHARS} characters` };
-  // Redis's own JSON decoder, which reads it from the event of a job, fails at one, and no job would end.
+  // Redis's JSON decoder, which reads the URL from a job's event, fails at a lone surrogate: the job would never end.
   if (!url.isWellFormed()) return { problem: 'contains a lone surrogate, so it is not valid Unicode' };
   if (!URL.canParse(url)) return { problem: 'is not an absolute URL' };
   const parsed = new URL(url);
@@ -125,34 +125,34 @@ export function readReceiver(url: string, policy: ReceiverPolicy): Receiver | { 
   // The parser has already undone decimal, octal, hexadecimal and shortened spellings of IPv4.
   const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
   const port = parsed.port === '' ? (DEFAULT_PORTS[protocol] ?? 0) : Number(parsed.port);
-  const vouched = policy.allowed.some(
+  const trusted = policy.allowed.some(
     (entry) => entry.name !== undefined && isNamed(host, entry.name) && isOpen(entry, port, policy),
   );
-  // Whether a name leads into a range that has a port of its own shows when it is looked up.
+  // Whether a name leads into an allowed range with its own port is known only after the lookup.
   const ofRange = policy.allowed.some((entry) => entry.range !== undefined && entry.port === port);
-  if (!policy.ports.includes(port) && !vouched && !ofRange) {
+  if (!policy.ports.includes(port) && !trusted && !ofRange) {
     return { problem: `must not have the port ${port} (allowed: ${policy.ports.join(', ') || 'none'})` };
   }
   if (isIP(host) !== 0) {
     const problem = addressProblem(host, port, policy);
     if (problem !== undefined) return { problem: `leads to ${problem}` };
-  } else if (!vouched && (host === 'localhost' || host.endsWith('.localhost'))) {
+  } else if (!trusted && (host === 'localhost' || host.endsWith('.localhost'))) {
     return { problem: `leads to ${host}, which is this machine itself` };
   }
-  return { url: parsed, host, port, vouched };
+  return { url: parsed, host, port, trusted };
 }
 
 function isNamed(host: string, name: string): boolean {
   return name.startsWith('.') ? host.endsWith(name) : host === name;
 }
 
-/** Whether an entry of the list is about this port: without one of its own it opens those of the policy. */
+/** Whether an entry allows this port; an entry without a port allows those of the policy. */
 function isOpen({ port: only }: Allowed, port: number, { ports }: ReceiverPolicy): boolean {
   return only === undefined ? ports.includes(port) : only === port;
 }
 
 /**
- * Why no webhook may go to an address, as it reads after "leads to"; undefined = it may.
+ * Why an address is refused, worded to follow "leads to"; undefined when it is allowed.
  * @param address IPv4 or IPv6
  */
 export function addressProblem(address: string, port: number, policy: ReceiverPolicy): string | undefined {
@@ -175,21 +175,21 @@ export function addressProblem(address: string, port: number, policy: ReceiverPo
   return routed ? undefined : `${shown}, which is not a public address (${RANGES[range] ?? 'reserved'})`;
 }
 
-/** The library's name for what kind of address it is, or `platform` or `isatap`, which it does not know. */
+/** The library's name for the kind of address, or `platform` or `isatap`, which the library does not know. */
 function rangeOf(address: ipaddr.IPv4 | ipaddr.IPv6): string {
   if (address.toString() === AZURE_PLATFORM) return 'platform';
   return address instanceof ipaddr.IPv6 && isIsatap(address) ? 'isatap' : address.range();
 }
 
 /**
- * Whether the last 32 bits are an IPv4 address that a tunnel leads to (ISATAP, RFC 5214, section 6.1): what precedes them says
- * so, behind any prefix, public ones too. Two bits, "universal" and "group", may be set or not.
+ * Whether the last 32 bits are an IPv4 address that a tunnel leads to (ISATAP, RFC 5214, section 6.1): the 32 bits before them
+ * mark it, after any prefix, even a public one. Two bits, "universal" and "group", may be set or not.
  */
 function isIsatap({ parts }: ipaddr.IPv6): boolean {
   return ((parts[4] ?? 0) & ~0x0300) === 0 && parts[5] === 0x5efe;
 }
 
-/** What the ranges are, in words. */
+/** Kinds of addresses in words. */
 const RANGES: Record<string, string> = {
   unicast: 'not routed',
   loopback: 'this machine itself',

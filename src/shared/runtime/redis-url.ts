@@ -1,9 +1,9 @@
-/** How `REDIS_URL` says where Redis is. */
+/** Parses `REDIS_URL`: a single server, Sentinels or a cluster. */
 
-/** What leads ioredis to the master that Sentinels name, in its own words. */
+/** ioredis options for the master that Sentinels name. */
 export interface SentinelTarget {
   sentinels: Address[];
-  /** Of the master, as the Sentinels call it. */
+  /** Name of the master. */
   name: string;
   db: number;
   username?: string;
@@ -12,7 +12,7 @@ export interface SentinelTarget {
   sentinelPassword?: string;
 }
 
-/** Nodes of a Redis Cluster, in the words of cluster-connector.ts. */
+/** Options of cluster-connector.ts. */
 export interface ClusterTarget {
   clusterNodes: Address[];
   username?: string;
@@ -24,7 +24,7 @@ interface Address {
   port: number;
 }
 
-/** scheme, user:password, hosts, name, db, query. No URL for `new URL()`: that takes one host. */
+/** scheme, user:password, hosts, name, db, query. Not parsed by `new URL()`, which takes one host. */
 const SENTINEL_URL = /^rediss?\+sentinel:\/\/(?:([^/?#]*)@)?([^/?#@]+)\/([^/?#]+)(?:\/(\d*))?(?:\?([^#]*))?$/;
 /** scheme, user:password, hosts. A cluster has one database. */
 const CLUSTER_URL = /^rediss?\+cluster:\/\/(?:([^/?#]*)@)?([^/?#@]+)(?:\/0?)?$/;
@@ -38,7 +38,7 @@ const REDIS_PORT = 6379;
  * Redis; the Sentinels' own are `?sentinel_username=…&sentinel_password=…`. A cluster:
  * `redis+cluster://[user:password@]host[:port],host[:port]…`. With `rediss`: TLS, to Sentinels as well.
  *
- * @returns undefined when it is none of them
+ * @returns undefined when the URL has none of these forms
  */
 export function parseRedisUrl(url: string): string | SentinelTarget | ClusterTarget | undefined {
   if (/^rediss?:\/\/./.test(url)) return url;
@@ -46,17 +46,17 @@ export function parseRedisUrl(url: string): string | SentinelTarget | ClusterTar
   try {
     return parseSentinelUrl(url) ?? parseClusterUrl(url);
   } catch {
-    // Percent signs that encode nothing.
+    // Malformed percent-encoding.
     return undefined;
   }
 }
 
-/** Whether the connection is to be encrypted. */
+/** Whether the connection uses TLS. */
 export function isTls(url: string): boolean {
   return url.startsWith('rediss');
 }
 
-/** The URL as it may be read in a log. */
+/** The URL for logs. */
 export function withoutPasswords(url: string): string {
   return url.replace(/\/\/.*@/, '//…@').replace(/(password=)[^&]*/g, '$1…');
 }

@@ -1,27 +1,27 @@
 /** Limits how often the log repeats a warning with the same reason. */
 import type { Logger } from './logger.ts';
 
-/** What goes on is said again after so long. */
-const AGAIN_MS = 60_000;
-/** Different reasons that are remembered. */
+/** Minimum time between two log lines with the same reason. */
+const INTERVAL_MS = 60_000;
+/** Reasons that are remembered. */
 const MAX_REASONS = 100;
 
 /**
- * Logs errors that come again and again: each reason at once, then once a minute, with how often it came in between. While
- * Redis is away every worker of BullMQ reports that several times a second; when it went and came back, its connections say
- * themselves (redis.ts).
+ * Rate-limits a recurring warning: each reason is logged at once, then once a minute with the number of repeats. While Redis is
+ * unreachable every BullMQ worker reports that several times a second; the connections log when it went and came back
+ * (redis/connections.ts).
  */
 export function repeatedWarnings(logger: Logger, message: string): (error: Error) => void {
-  const reasons = new Map<string, { saidAt: number; since: number }>();
+  const reasons = new Map<string, { loggedAt: number; since: number }>();
   return ({ message: reason }) => {
     const now = performance.now();
     const known = reasons.get(reason);
-    if (known && now - known.saidAt < AGAIN_MS) {
+    if (known && now - known.loggedAt < INTERVAL_MS) {
       known.since++;
       return;
     }
     if (reasons.size >= MAX_REASONS) reasons.clear();
-    reasons.set(reason, { saidAt: now, since: 0 });
+    reasons.set(reason, { loggedAt: now, since: 0 });
     logger.warn({ reason, ...(known && known.since > 0 ? { repeated: known.since } : {}) }, message);
   };
 }

@@ -1,7 +1,7 @@
 /**
- * The `Host` of a request: the name under which its sender reached this process. A web page can reach a port on loopback under
- * a name of its own, whose DNS entry changes to 127.0.0.1 once the page is loaded (DNS rebinding). The browser then sees one
- * origin and lets the page read every answer, so a port without keys has to refuse names that others own.
+ * Checks the `Host` of a request against DNS rebinding: a web page can reach a port on loopback under its own host name, whose DNS
+ * entry changes to 127.0.0.1 once the page is loaded. The browser then sees one origin and lets the page read every answer, so a
+ * port without keys must refuse names that others own.
  */
 import { isIP } from 'node:net';
 
@@ -17,21 +17,21 @@ export function hostnameOf(url: string): string | undefined {
     .replace(/\.$/, '');
 }
 
-/** Loopback addresses and names that browsers never look up (RFC 6761). */
+/** Loopback addresses, and names that browsers never look up (RFC 6761). */
 export const isLoopbackName = (name: string): boolean => isLoopback(name) || name.endsWith('.localhost');
 
 /**
  * Names that no public DNS answers: addresses, names of one label (`api`, a service in the network of a container) and
- * `.internal`, which ICANN keeps free (`host.docker.internal`). Only who runs the local network could point one elsewhere.
+ * `.internal`, which ICANN keeps free (`host.docker.internal`). Only the operator of the local network could point one elsewhere.
  */
 const isPrivateName = (name: string): boolean =>
   isIP(name) !== 0 || !name.includes('.') || name.endsWith('.internal');
 
 /**
- * Which names are answered on a port that browsers reach on loopback: loopback itself, the host of PUBLIC_URL and, where the
+ * Decides which names a port answers that browsers reach on loopback: loopback itself, the host of PUBLIC_URL and, where the
  * process listens elsewhere (in a container whose port is published on loopback), names of the private network.
- * @param listensOn the address as the settings have it
- * @returns a test of a `Host` header; undefined for a port that is published under names that are not known here
+ * @param listensOn the address from the settings
+ * @returns a check of a `Host` header; undefined for a port that may be published under any name
  */
 export function createHostCheck(
   listensOn: string,

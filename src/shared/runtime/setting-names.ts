@@ -1,21 +1,21 @@
-/** Names that were probably meant to be settings: a misspelt one would be ignored, and with `API_KEY=…` everybody let in. */
+/** Finds misspelt settings: they would be ignored, and with `API_KEY=…` the API would be open to everyone. */
 
-/** Variables of others that a `.env` may hold: of the SDKs inside, of Node, Docker Compose and the system. */
+/** Other variables that `.env` may hold: of the SDKs, of Node, Docker Compose and the system. */
 const FOREIGN =
   /^(AWS_|OTEL_|HF_|NODE_|npm_|COMPOSE_|DOCKER_|BUILDKIT_|GF_|MINIO_|ORT_|ONNXRUNTIME_|UV_|LC_|XDG_|TEST_|CI$|TZ$|LANG$|PATH$|HOME$|TMPDIR$|DEBUG$|(HTTPS?|NO|ALL)_PROXY$|SSL_CERT_|REDIS_MAXMEMORY$|CHROMIUM$|AMULET_API_KEY$|AMULET_LAUNCHER$)/i;
 
-/** In the environment, which is full of the names of others, only names as long as this can be misspelt settings. */
+/** Shortest name in the environment, which is full of unrelated names, that may count as a misspelt setting. */
 const MIN_LENGTH = 7;
 
 export interface GivenNames {
-  /** From `.env`: every one of them is meant for Amulet, or for Docker Compose. */
+  /** Names in `.env`: each is meant for Amulet or Docker Compose. */
   file: readonly string[];
-  /** Of the process: most of them have nothing to do with Amulet. */
+  /** Names in the environment: most have nothing to do with Amulet. */
   environment: readonly string[];
 }
 
 /**
- * A line about every name that is no setting and was probably meant to be one.
+ * Warnings about names that are not settings but were probably meant to be.
  * @param known the names of all settings
  */
 export function unknownSettings(given: GivenNames, known: readonly string[]): string[] {
@@ -50,7 +50,7 @@ function nearest(name: string, known: readonly string[], most: number): string |
   const ranked = known
     .map((each) => ({
       each,
-      // A missing underscore is no more than a slip.
+      // A missing underscore counts as no difference.
       apart: plain.replaceAll('_', '') === each.replaceAll('_', '') ? 0 : distance(plain, each),
     }))
     .sort((a, b) => a.apart - b.apart);
@@ -58,7 +58,7 @@ function nearest(name: string, known: readonly string[], most: number): string |
   return best !== undefined && best.apart <= most ? best.each : undefined;
 }
 
-/** Characters to insert, remove, replace or swap with their neighbour to make one of the other. */
+/** Edit distance: characters to insert, remove, replace or swap with their neighbour. */
 function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   const at = (i: number, j: number): number => rows[i]?.[j] ?? Infinity;

@@ -5,11 +5,11 @@ import { EXIT_CONFIG, StartupError } from './startup-error.ts';
 import { toError } from './to-error.ts';
 import type { Logger } from './logger.ts';
 
-/** npm passes a terminal's Ctrl-C on to a child that already got it: repeats this soon are the same key press. */
+/** npm passes a terminal's Ctrl-C on to a child that has received it already: repeats within this time are one key press. */
 const SAME_PRESS_MS = 500;
 
 /**
- * Runs `stop` once on the first SIGTERM or SIGINT, or when the launcher that started this process is gone, then exits 0.
+ * Runs `stop` on the first SIGTERM or SIGINT, or when the launcher that started this process has ended, then exits with 0.
  * A second signal, or a stop that takes longer than `timeoutMs`, ends the process at once with status 1.
  */
 export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: string) => Promise<void>): void {
@@ -38,28 +38,28 @@ export function onShutdown(logger: Logger, timeoutMs: number, stop: (reason: str
     );
   };
   for (const [signal, end] of AT_ONCE) {
-    // In this order: Node forgets a signal that has come already when nobody listens, if only for a moment.
+    // In this order: Node drops a pending signal when no listener is left, even for a moment.
     process.on(signal, () => begin(signal));
     process.off(signal, end);
   }
   process.off('disconnect', endWithLauncher);
-  process.on('disconnect', () => begin('the launcher is gone'));
+  process.on('disconnect', () => begin('the launcher has ended'));
 }
 
-/** Whether a terminal is there to be closed: then SIGHUP says that it was, and means the end. */
+/** Whether the process is on a terminal: then SIGHUP means that its window was closed, and the process stops. */
 export const isOnTerminal = (): boolean => [0, 1, 2].some((fd) => isatty(fd));
 
-/** Calls `reload` at each SIGHUP, by which a process that has no terminal is asked to read its files again. */
+/** Calls `reload` at each SIGHUP, which asks a process without a terminal to read its files again. */
 export function onReload(reload: () => void): void {
   if (!isOnTerminal()) process.on('SIGHUP', reload);
 }
 
-/** The launcher is gone before there is anything to stop: nobody would end what comes up later. */
+/** Exits when the launcher ends during start-up: nothing would stop this process later. */
 const endWithLauncher = () => process.exit(1);
 
 /**
- * Signals before there is anything to stop. The first process of a container must listen to them itself: what it has no
- * listener for never reaches it, and it would come up after it was told to go.
+ * Handlers for signals during start-up. The first process of a container needs them: signals without a listener never reach it, and
+ * it would finish starting after it was told to stop.
  */
 const AT_ONCE = new Map<NodeJS.Signals, () => void>(
   (['SIGTERM', 'SIGINT'] as const).map((signal) => [
@@ -69,8 +69,8 @@ const AT_ONCE = new Map<NodeJS.Signals, () => void>(
 );
 
 /**
- * Runs a process's start-up. A StartupError becomes one line and exit status 78, which tells whoever supervises the
- * process that starting it again would not help; anything else is logged in full, status 1.
+ * Runs a process's start-up. A StartupError becomes one line and exit status 78, which tells a supervisor that a restart would not
+ * help; any other error is logged in full, with status 1.
  */
 export async function runMain(logger: Logger, start: () => Promise<void>): Promise<void> {
   process.on('unhandledRejection', (error) => {
@@ -92,8 +92,8 @@ export async function runMain(logger: Logger, start: () => Promise<void>): Promi
   }
 }
 
-/** Tells the launcher, if there is one, that this part is up; `detail` ends up in the launcher's line. */
+/** Tells the launcher, if any, that this process is ready; the launcher prints `detail`. */
 export function announceReady(detail: string): void {
-  // A launcher that died meanwhile is no error here: its disconnect stops this process in order.
+  // A launcher that has died meanwhile is no error here: its 'disconnect' stops this process in order.
   process.send?.({ ready: detail }, undefined, undefined, () => {});
 }

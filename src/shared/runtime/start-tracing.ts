@@ -2,7 +2,7 @@
 import { otlpProtocol } from './environment.ts';
 import { NO_TRACING, type Tracing, type TracingOptions } from './tracing.ts';
 
-/** @throws StartupError when it is asked for in a way that cannot be met */
+/** @throws StartupError when OpenTelemetry's variables ask for something that is not supported */
 export async function startTracing(options: TracingOptions): Promise<Tracing> {
   const protocol = otlpProtocol();
   if (protocol === undefined) return NO_TRACING;

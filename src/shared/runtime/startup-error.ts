@@ -1,13 +1,13 @@
-/** How a process ends when its configuration or its model is wrong. */
+/** StartupError: a wrong configuration or model ends the process with one line. */
 
 /**
- * Configuration or model is wrong in a way that a restart cannot mend: the process ends with EXIT_CONFIG and this
- * message as its last line, and the launcher does not start it again.
+ * A mistake in configuration or model that a restart cannot cure: the process ends with EXIT_CONFIG and this message as its last
+ * line, and the launcher does not restart it.
  */
 export class StartupError extends Error {
   override name = 'StartupError';
 
-  /** @param message made into one line: that of a parser may quote several of a file */
+  /** @param message becomes one line: a parser's message may quote several lines of a file */
   constructor(message: string, options?: ErrorOptions) {
     super(message.replace(/\s*[\r\n]\s*/g, ' '), options);
   }

@@ -1,12 +1,12 @@
-/** A small file that people write, in whichever encoding their editor has left it: read as UTF-8, or refused in one line. */
+/** Decodes small files that people write: UTF-8 with or without a byte order mark; other encodings are refused in one line. */
 import { StartupError } from './startup-error.ts';
 
-const UTF16 = 'is not UTF-8 but UTF-16, as PowerShell and "Unicode" in Notepad write it: save it as UTF-8';
+const UTF16 = 'is UTF-16, as PowerShell and "Unicode" in Notepad write it: save it as UTF-8';
 
 /**
- * Its text, with line ends of `\n` alone and without byte order marks.
- * @param file its path, which begins every message
- * @throws StartupError, which quotes nothing of it
+ * The text, with `\n` as the only line end and without byte order marks.
+ * @param file path, which begins every message
+ * @throws StartupError without any content of the file
  */
 export function decodeText(bytes: Buffer, file: string): string {
   const mark = bytes.subarray(0, 2).toString('hex');
@@ -20,7 +20,7 @@ export function decodeText(bytes: Buffer, file: string): string {
     throw new StartupError(`${file}, line ${line} has a NUL byte: the file is damaged, write it again`);
   }
   const text = bytes.toString('utf8').replace(/\r\n?/g, '\n');
-  // Two files with a mark, joined, have one inside.
+  // Two joined files with marks have one in the middle.
   const lines = text.split('\n').map((line) => line.replace(/^\uFEFF+/, ''));
   const wrong = lines.findIndex((line) => line.includes('\uFFFD') && !line.trimStart().startsWith('#'));
   if (wrong !== -1)

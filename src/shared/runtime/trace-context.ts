@@ -1,30 +1,30 @@
 /**
- * W3C trace context: which chain of requests something belongs to, carried from the submission into the webhook. It is kept
- * as one string: the `traceparent`, and behind a space the `tracestate` if there is one.
+ * W3C trace context, carried from the submission of a job to its webhook. Stored as one string: the `traceparent`, then a space
+ * and the `tracestate` if there is one.
  */
 import { randomBytes } from 'node:crypto';
 
-/** Versions after 00 may go on behind the flags. */
+/** Versions after 00 may have more fields after the flags. */
 const TRACEPARENT =
   /^(?!ff)(?!00.{53}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
-/** Sampled, and random trace id. What other flags will mean is not for us to promise. */
+/** Sampled, and random trace id. Other flags are not passed on: their meaning is not known yet. */
 const KNOWN_FLAGS = 0b11;
 
-/** Of each vendor `key=value`; it goes back out as a header, so nothing else is kept. */
+/** `key=value` of a vendor. It is sent as a header again, so other characters are dropped. */
 const TRACESTATE_MEMBER =
   /^[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
 const MAX_TRACESTATE_MEMBERS = 32;
 const MAX_TRACESTATE_CHARS = 512;
 
 /**
- * The trace of a request, or one of its own where it has none that is valid.
- * @param traceparent header, written as version 00 writes it
- * @param tracestate header, dropped when it is not valid
+ * The trace of a request, or a new one where the header is missing or invalid.
+ * @param traceparent header
+ * @param tracestate header, dropped when invalid
  * @returns `00-<trace id>-<parent id>-<flags>`, or that and ` <tracestate>`
  */
 export function traceOf(traceparent: string | undefined, tracestate?: string): string {
   const match = TRACEPARENT.exec(traceparent ?? '');
-  // A trace that nobody records has the flags 00.
+  // Flags 00: the new trace is not recorded.
   if (!match) return write(hex(16), hex(8), 0);
   const [, traceId, parentId, flags] = match as unknown as [string, string, string, string];
   const trace = write(traceId, parentId, Number.parseInt(flags, 16) & KNOWN_FLAGS);
@@ -45,14 +45,14 @@ export interface TraceHeaders {
   tracestate?: string;
 }
 
-/** The headers that pass a trace on. One that cannot be read is the first of a new chain. */
+/** The headers that pass a trace on; for an unreadable one, those of a new trace. */
 export function traceHeaders(trace: string): TraceHeaders {
   const [parent = '', ...state] = trace.split(' ');
   const [traceparent = '', ...kept] = traceOf(parent, state.join(' ')).split(' ');
   return kept.length === 0 ? { traceparent } : { traceparent, tracestate: kept.join(' ') };
 }
 
-/** A `tracestate` without white space around its members, or '' when there is none that is valid. */
+/** The `tracestate` without white space around its members; '' when missing or invalid. */
 function stateOf(header: string | undefined): string {
   const members = (header ?? '')
     .split(',')

@@ -1,6 +1,6 @@
 /**
- * Traces: one from a request to its webhook, through the queue and the model. Off unless OpenTelemetry's own variables name
- * an endpoint; its packages are not even loaded then. What else they can do is in otel.ts.
+ * Tracing: the interface to traces, which follow a request through queue and model to its webhook. Off unless OpenTelemetry's own
+ * variables name an endpoint (start-tracing.ts); otel.ts implements it.
  *
  * A job travels in a group (src/api/jobs/group-commit.ts), and a BullMQ job has one parent; so BullMQ's spans, by bullmq-otel, are in
  * the trace of the first request of a group, and every request has a span of its own for its job, in its own trace:
@@ -11,37 +11,37 @@
 import type { Telemetry } from 'bullmq';
 import type { Logger } from './logger.ts';
 
-/** Never a text, a label or metadata of a caller: ids, names of ours, and counts. */
+/** Ids, our own names and counts; never a text, a label or metadata of a caller. */
 export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
 
 export interface SpanOptions {
   kind: 'server' | 'consumer' | 'client';
   /**
-   * The trace that it belongs to, as webhooks/trace.ts writes it. It goes on from the active span where that is of the same
-   * trace, and is linked to it where it is of another. Unset: it is a child of the active span.
+   * The trace that the span belongs to, as trace-context.ts writes it. If the active span belongs to the same trace, it becomes the
+   * parent; if it belongs to another, it is linked. Unset: a child of the active span.
    */
   trace?: string | undefined;
   attributes?: SpanAttributes;
 }
 
 export interface Span {
-  /** For what comes after it, as webhooks/trace.ts writes it; undefined while tracing is off. */
+  /** The trace for what follows this span, as trace-context.ts writes it; undefined while tracing is off. */
   readonly trace: string | undefined;
   set: (attributes: SpanAttributes) => void;
-  /** Marks it as failed. @param why a code, no message: those may quote a text */
+  /** Marks the span as failed. @param why a code, not a message, which may quote a text */
   fail: (why: string) => void;
 }
 
 export interface Tracing {
-  /** For the queues whose jobs are to have spans of BullMQ's own. */
+  /** For queues whose jobs get BullMQ's own spans. */
   readonly bullmq: Telemetry | undefined;
-  /** Runs `work` in a span that is active meanwhile, and ends with it. */
+  /** Runs `work` in a span that is active until it ends. */
   span: <T>(name: string, options: SpanOptions, work: (span: Span) => Promise<T>) => Promise<T>;
-  /** The trace of the active span, as webhooks/trace.ts writes it. */
+  /** The trace of the active span, as trace-context.ts writes it. */
   current: () => string | undefined;
-  /** Runs `work` as a part of a trace; undefined: of none. */
+  /** Runs `work` within a trace; undefined: within none. */
   within: <T>(trace: string | undefined, work: () => T) => T;
-  /** Sends what has not been sent yet, if the endpoint takes it soon. */
+  /** Sends the remaining spans, and waits a short time for the endpoint. */
   stop: () => Promise<void>;
 }
 

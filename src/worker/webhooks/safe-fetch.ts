@@ -119,9 +119,9 @@ export class SafeFetch {
   }
 
   /** The addresses to connect to, all of them allowed. */
-  async #addresses({ host, port, vouched }: Receiver): Promise<Address[]> {
+  async #addresses({ host, port, trusted }: Receiver): Promise<Address[]> {
     if (isIP(host) !== 0) return [{ address: host, family: isIP(host) as 4 | 6 }];
-    if (vouched) {
+    if (trusted) {
       const found = await dns.promises.lookup(host, { all: true });
       return found
         .slice(0, 2 * MAX_ADDRESSES)

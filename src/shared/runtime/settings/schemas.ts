@@ -6,7 +6,7 @@ import { toError } from '../to-error.ts';
 
 export interface Setting<S extends z.ZodType> {
   schema: S;
-  /** As it would be written in the environment; '' = unset. */
+  /** The value as written in the environment; '' = unset. */
   default: string;
   doc: string;
 }
@@ -30,7 +30,7 @@ export const int = (min: number, max: number) =>
     .transform(Number)
     .pipe(z.number().min(min).max(max));
 
-/** The parts of a comma-separated list. */
+/** A comma-separated list. */
 export const list = z.string().transform((value) =>
   value
     .split(',')
@@ -43,7 +43,7 @@ export const minFree = z
   .regex(/^(auto|\d{1,15})$/, 'must be a whole number of bytes, or auto')
   .transform((value): MinFree => (value === 'auto' ? value : Number(value)));
 
-/** A number of padded tokens, or undefined: measure it. */
+/** A number of padded tokens; undefined: the worker measures it. */
 export const budget = z
   .string()
   .regex(/^\d*$/, 'must be a whole number')
@@ -54,14 +54,14 @@ export const MINUTES_MS = 60_000;
 export const DAY_S = 86_400;
 
 /**
- * Lines of API keys. Messages do not repeat them: one may be a key that somebody put there by mistake. A list that turns out
- * empty is no reason to serve everybody.
+ * Lines of API keys. Messages do not repeat them, because a line may be a key by mistake. A list such as "," is an error: it must
+ * not open the API to every caller.
  */
 const someKeys = z.string().refine((value) => value === '' || /[^\s,]/.test(value), 'has no keys');
 export const keyLines = someKeys.pipe(list).transform((lines, context) => {
   try {
     const keys = lines.map(parseKeyLine);
-    // Refuses one that is there twice.
+    // KeySet refuses duplicates.
     return [...new KeySet(keys)];
   } catch (error) {
     context.addIssue(toError(error).message);
@@ -74,7 +74,7 @@ export const plainUrl = optionalText.refine(
   'must be an http:// or https:// URL, without a user, a query or a fragment',
 );
 
-/** It goes to receivers of webhooks, with paths appended. */
+/** Receivers of webhooks get this URL with paths appended. */
 function isPlainUrl(url: string): boolean {
   if (!URL.canParse(url)) return false;
   const { protocol, username, password } = new URL(url);
