@@ -70,7 +70,7 @@ test('a user with too few rights: 503, and a line that names the command', async
   expect({ status, body }).toMatchObject({ status: 503, body: { code: 'redis_unavailable' } });
   const line = await eventually(() =>
     Promise.resolve(
-      stack.api.output.split('\n').find((each) => each.includes('the Redis user may not do this')),
+      stack.api.output.split('\n').find((each) => each.includes('the Redis user lacks a permission')),
     ),
   );
   expect(JSON.parse(line)).toMatchObject({

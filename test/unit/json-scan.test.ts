@@ -201,7 +201,7 @@ describe('scanJson', () => {
     expect(losses(nested(50))).toEqual([]);
     expect(losses(nested(51))).toEqual([' is nested more than 50 levels deep']);
     expect(losses(nested(100_000), { keeps: 'b' })).toEqual(['a is nested more than 50 levels deep']);
-    expect(losses('['.repeat(51) + ']'.repeat(51), { saidDepth: 49 })).toEqual([
+    expect(losses('['.repeat(51) + ']'.repeat(51), { shownDepth: 49 })).toEqual([
       ' is nested more than 49 levels deep',
     ]);
   });

@@ -35,7 +35,7 @@ writeFileSync(noPem, 'no certificate');
 
 test.each([
   [{ REDIS_TLS_CA_FILE: '/not/there' }, /^REDIS_TLS_CA_FILE=\/not\/there: ENOENT/],
-  [{ REDIS_TLS_CA_FILE: noPem }, /^REDIS_TLS_CA_FILE=.*no\.pem: is no PEM file/],
+  [{ REDIS_TLS_CA_FILE: noPem }, /^REDIS_TLS_CA_FILE=.*no\.pem: is not a PEM file/],
   [{ REDIS_TLS_CERT_FILE: broken, REDIS_TLS_KEY_FILE: broken }, /^REDIS_TLS_…_FILE: /],
   [{ REDIS_TLS_CERT_FILE: broken }, /need each other/],
 ])('%o: one line', (files, message) => {

@@ -77,7 +77,7 @@ function parse(bytes: Uint8Array, { MAX_METADATA_DEPTH }: Config, limits: JsonBo
     ...limits,
     maxNumberChars: MAX_NUMBER_CHARS,
     maxDepth: MAX_METADATA_DEPTH + 1,
-    saidDepth: MAX_METADATA_DEPTH,
+    shownDepth: MAX_METADATA_DEPTH,
     keeps: 'metadata',
   });
   if (excess) throw refusal([excess]);

@@ -13,20 +13,20 @@ export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
 /** What quotes mean in CSV. */
 export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
 
-/** A CSV header without the names of its columns, which may take a thousand times the space. */
+/** A CSV header without its column names, which may take a thousand times the space. */
 const csvHeaderSchema = z.object({
-  /** Columns. */
+  /** Number of columns. */
   width: z.int().min(1),
-  /** Index of the column with the text; -1: there is none. */
+  /** Index of the text column; -1: none. */
   text: z.int().min(-1),
   /** Index of the column with the caller's ids. */
   id: z.int().min(0).optional(),
-  /** Of the names, to recognise a record that repeats them. */
+  /** Hash of the names, to recognise a record that repeats them. */
   digest: z.string(),
 });
 export type CsvHeader = z.infer<typeof csvHeaderSchema>;
 
-/** How a CSV header is kept: by its names while they are few bytes, which workers of version 0.1 need, else as a CsvHeader. */
+/** A stored CSV header: its names while they are short, which workers of version 0.1 need; else a CsvHeader. */
 const storedHeader = {
   columns: z.array(z.string()).optional(),
   header: csvHeaderSchema.optional(),
@@ -36,19 +36,19 @@ export interface StoredHeader {
   header?: CsvHeader | undefined;
 }
 
-/** What a batch was made with. It never changes. */
+/** The options a batch was created with; never changed. */
 export const batchSpecSchema = z.object({
   format: z.enum(inputFormats),
   text_field: z.string(),
   id_field: z.string().optional(),
   delimiter: z.string().optional(),
-  /** CSV: missing in batches of older versions, which had `"`. */
+  /** CSV: missing in batches of older versions, which used `"`. */
   quote: z.enum(quoteModes).optional(),
-  /** CSV: the header, when it is not in the input. */
+  /** CSV: the header, when the input has none. */
   ...storedHeader,
   top_k: z.int().min(1).nullable(),
   first_line: z.int(),
-  /** Bytes of a chunk. */
+  /** Target size of a chunk. */
   chunk_bytes: z.int(),
   metadata: metadataValues.optional(),
 });
@@ -66,13 +66,13 @@ export const batchPartSchema = z
   .meta({ id: 'BatchPart' });
 export type BatchPart = z.infer<typeof batchPartSchema>;
 
-/** A part as the service keeps it. */
+/** A part as stored. */
 export const storedPartSchema = batchPartSchema.extend({
-  /** First part of the keys of its blobs (batches/layout.ts). */
+  /** Prefix of the keys of its blobs (batches/layout.ts). */
   blob: z.string(),
   chunks: z.int(),
   ...storedHeader,
-  /** Records with a quoted field over several lines; missing in parts of older versions. */
+  /** Records with a quoted field that spans lines; missing in parts of older versions. */
   multiline_rows: z.int().optional(),
 });
 export type StoredPart = z.infer<typeof storedPartSchema>;
@@ -135,7 +135,7 @@ export const batchSchema = z
   .meta({ id: 'Batch' });
 export type Batch = z.infer<typeof batchSchema>;
 
-/** Parts that a batch can have. */
+/** Most parts of a batch. */
 export const MAX_PARTS = 10_000;
 
 /** The BullMQ data of a chunk. */

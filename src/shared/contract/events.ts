@@ -4,14 +4,14 @@
  */
 import { type EventType, type ShownWebhook, type Webhook, batchEvents, jobEvents } from './webhooks.ts';
 
-/** A larger body is sent without the results, and with the URL to fetch them from: Standard Webhooks' advice. */
+/** A larger body is sent with a URL instead of the results, as Standard Webhooks advises. */
 export const MAX_EVENT_BYTES = 20 * 1024;
 
 export function wants(webhook: Webhook | undefined, type: EventType): webhook is Webhook {
   return webhook !== undefined && (webhook.events?.includes(type) ?? true);
 }
 
-/** Fields of a delivery that are there from the beginning, names and values in turn. */
+/** Initial fields of a delivery, names and values in turn. */
 export function newDelivery(
   type: EventType,
   source: string,
@@ -23,8 +23,8 @@ export function newDelivery(
 }
 
 /**
- * A webhook as it is shown.
- * @param event id of the latest event that was sent
+ * A webhook as the API shows it.
+ * @param event id of the latest event
  */
 export function showWebhook(
   kind: 'job' | 'batch',

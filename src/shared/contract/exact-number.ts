@@ -1,14 +1,14 @@
-/** Numbers of JSON that no double holds: 1546130668394913822 becomes 1546130668394913800, 1e400 becomes Infinity and then null. */
+/** Finds JSON numbers that a double cannot hold: 1546130668394913822 becomes 1546130668394913800, 1e400 becomes Infinity and then null. */
 
-/** Doubles hold every decimal of so many digits. */
+/** Doubles hold every decimal number of up to 15 digits. */
 const SAFE_DIGITS = 15;
 const ZERO = 0x30;
 
 /**
- * What a JSON number becomes when it is read as a double and written again, if that is another number: 1.0 and 1e2 come back as
- * 1 and 100, which are the same; 0.12345678901234567890 and -0 do not come back.
- * @param literal of a JSON text
- * @returns the other number (`null` beyond 1.8e308), or undefined when none is lost
+ * The number that a JSON number becomes when it is read as a double and written again, if it differs: 1.0 and 1e2 come back as the
+ * equal 1 and 100; 0.12345678901234567890 and -0 change.
+ * @param literal a number in a JSON text
+ * @returns the changed number (`null` beyond 1.8e308), or undefined when it stays the same
  */
 export function numberLoss(literal: string): string | undefined {
   const value = Number(literal);
@@ -22,7 +22,7 @@ export function numberLoss(literal: string): string | undefined {
   return decimal(literal) === decimal(written) ? undefined : written;
 }
 
-/** The digits of a number other than 0, without zeros at their ends, and where its point is: the same for equal numbers. */
+/** A canonical form of a number other than 0, equal for equal numbers: digits without outer zeros, and the exponent. */
 function decimal(literal: string): string {
   const [, sign = '', whole = '', fraction = '', exponent = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(literal) ?? [];

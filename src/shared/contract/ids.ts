@@ -1,9 +1,10 @@
 /**
- * Job ids: `<32 hex digits>-<lane>-<model>`, for example `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm`.
+ * Ids of jobs, batches and events. A job id is `<32 hex digits>-<n or l>-<model>`, for example
+ * `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm`.
  *
- * The digits are the Unix time in ms (12 of them), the group that the job travels in (10), and the job's own (10). So ids
- * are ordered by time, name their queue and their group, and any API instance finds a job from its id alone; and nobody
- * can guess one job's id from another's.
+ * The digits are the Unix time in ms (12), random digits of the job's group (10), and random digits of the job (10). So ids are
+ * ordered by time and name their queue and group, any API instance finds a job by its id alone, and one job's id cannot be guessed
+ * from another's.
  */
 import { NAME_PATTERN } from './names.ts';
 
@@ -19,13 +20,13 @@ export const JOB_ID = new RegExp(`^([0-9a-f]{32})-([nl])-(${NAME_PATTERN})$`);
 export interface JobIdParts {
   priority: Priority;
   model: string;
-  /** Id of the group, which is its id in BullMQ, too. */
+  /** Id of the group; also its id in BullMQ. */
   group: string;
   /** Unix ms. */
   createdAt: number;
 }
 
-/** Id of a group of jobs that travel together: the id of any of its jobs without the job's own digits. */
+/** Id of a group of jobs in one BullMQ job: the id of any of its jobs without the job's own digits. */
 export function newGroupId(priority: Priority, model: string): string {
   const time = Date.now().toString(16).padStart(TIME_DIGITS, '0');
   return `${time}${tenDigits()}-${LETTER[priority]}-${model}`;
@@ -36,7 +37,7 @@ export function newJobId(group: string): string {
   return group.slice(0, GROUP_DIGITS) + tenDigits() + group.slice(GROUP_DIGITS);
 }
 
-/** What a job id says, or undefined when it is not one. */
+/** The parts of a job id; undefined when it is not one. */
 export function parseJobId(id: string): JobIdParts | undefined {
   const match = JOB_ID.exec(id);
   if (!match) return undefined;
@@ -57,7 +58,7 @@ export function newBatchId(model: string): string {
   return `${time}${tenDigits()}${tenDigits()}-b-${model}`;
 }
 
-/** The model of a batch, or undefined when `id` is no batch id. */
+/** The model of a batch; undefined when `id` is not a batch id. */
 export function batchModel(id: string): string | undefined {
   return BATCH_ID.exec(id)?.[2];
 }
@@ -65,7 +66,7 @@ export function batchModel(id: string): string | undefined {
 export const EVENT_ID = /^evt_[0-9a-f]{32}$/;
 
 /**
- * Id of an event: when it happened, and the digits that no other job or batch has. It names the delivery, too.
+ * Id of an event, and of its delivery: the time of the event, and the digits that identify its job or batch.
  * @param source id of a job or batch
  * @param at Unix ms
  */
@@ -77,25 +78,25 @@ export function isEventId(id: string): boolean {
   return EVENT_ID.test(id);
 }
 
-/** When an event happened, in Unix ms. */
+/** Time of an event, in Unix ms. */
 export function eventTime(id: string): number {
   return Number.parseInt(id.slice('evt_'.length, 'evt_'.length + TIME_DIGITS), 16);
 }
 
-/** The smallest id that an event of this time can have. */
+/** The smallest id of an event at this time. */
 export function firstEventId(at: number): string {
   return `evt_${Math.max(0, at).toString(16).padStart(TIME_DIGITS, '0')}`;
 }
 
 const MAX_SHOWN_CHARS = 80;
 
-/** An id as errors show it: whatever a caller wrote in its place, on one short line. */
+/** Shortens an id from a caller for an error message, and removes characters that are not printable ASCII. */
 export function shownId(id: string): string {
   const line = id.slice(0, MAX_SHOWN_CHARS).replaceAll(/[^ -~]/g, '?');
   return id.length > MAX_SHOWN_CHARS ? `${line}…` : line;
 }
 
-/** 40 random bits. Those of a UUID come from a pool: a tenth of what randomBytes costs. */
+/** 40 random bits from a UUID: those come from a pool, at a tenth of the cost of randomBytes. */
 function tenDigits(): string {
   return crypto.randomUUID().slice(-10);
 }

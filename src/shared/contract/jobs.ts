@@ -1,4 +1,4 @@
-/** Jobs as they are shown, as they wait in BullMQ, and as their records are stored in Redis. */
+/** Jobs in three forms: as the API shows them, as they wait in BullMQ, and as finished records in Redis. */
 import { z } from 'zod';
 import { metadataValues, servedBy, shownMetadata, time } from './fields.ts';
 import { rowResultSchema } from './results.ts';
@@ -34,7 +34,7 @@ export const jobSchema = z
     failed_texts: z.int().meta({ description: 'How many results are errors.' }),
     ahead: z.int().optional().meta({
       description:
-        'Jobs of the same model and priority that came in before and have no outcome yet; not there any more when it was begun.',
+        'Jobs of the same model and priority that came in before and have no outcome yet; left out once it was started.',
     }),
     error: z
       .object({ code: z.string(), message: z.string() })
@@ -43,7 +43,8 @@ export const jobSchema = z
     metadata: shownMetadata,
     webhook: shownWebhookSchema,
     timings_ms: z.object({ queue: z.number(), inference: z.number(), total: z.number() }).nullable().meta({
-      description: 'Waiting, being worked on, and both, in milliseconds; null until the job has finished.',
+      description:
+        'Time in the queue, in the model, and in total, in milliseconds; null until the job has finished.',
     }),
     urls: z.object({ self: z.string() }),
   })
@@ -55,14 +56,17 @@ export const jobListSchema = z
     jobs: z.array(
       jobSchema.omit({ results: true }).meta({ id: 'ListedJob', description: 'A job without its results.' }),
     ),
-    next: z.string().nullable().meta({ description: 'What the next page comes `after`; null on the last.' }),
+    next: z
+      .string()
+      .nullable()
+      .meta({ description: 'Value of `after` for the next page; null on the last.' }),
   })
   .meta({ id: 'JobList' });
 export type JobList = z.infer<typeof jobListSchema>;
 
 /**
- * A finished job as it is kept in Redis. Millions of these fill a Redis, so what follows from the id or from other members
- * is left out; `toJob` in records.ts makes the job that is shown.
+ * A finished job as stored in Redis. Millions of these fill a Redis, so members that follow from the id or from other members are
+ * left out; `toJob` in store/jobs adds them.
  */
 export const jobRecordSchema = z.object({
   v: z.literal(1),
@@ -72,10 +76,10 @@ export const jobRecordSchema = z.object({
   created: z.number(),
   started: z.number().optional(),
   finished: z.number(),
-  /** Until when it had to be started. */
+  /** Deadline for its start. */
   expires: z.number().optional(),
   revision: z.string().optional(),
-  /** How many texts it had; left out where `results` tell. */
+  /** Number of texts; left out where `results` has them. */
   texts: z.number().optional(),
   results: z.array(rowResultSchema).optional(),
   error: z.object({ code: z.string(), message: z.string() }).optional(),
@@ -84,11 +88,11 @@ export const jobRecordSchema = z.object({
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 
-/** How logits become scores; unset: what the model's config says. */
+/** Function from logits to scores; unset: as in the model's config. */
 export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
 export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
 
-/** A job that waits. Short: this is what fills Redis meanwhile. */
+/** A waiting job. Kept short, because waiting jobs fill Redis. */
 const jobPayloadSchema = z.object({
   id: z.string(),
   owner: z.string(),
@@ -100,15 +104,15 @@ const jobPayloadSchema = z.object({
   webhook: webhookSchema.optional(),
   /** Unix ms. */
   created_at: z.number(),
-  /** Unix ms until which it must have been started. */
+  /** Deadline for its start, in Unix ms. */
   expires_at: z.number().optional(),
   /** Redis channel of the API instance that waits for the outcome. */
   notify: z.string().optional(),
-  /** Trace of the request, as webhooks/trace.ts writes it; only while tracing is on. */
+  /** Trace of the request, as trace-context.ts writes it; only while tracing is on. */
   trace: z.string().optional(),
 });
 export type JobPayload = z.infer<typeof jobPayloadSchema>;
 
-/** The data of one BullMQ job: jobs of ours that came in together travel together (src/api/jobs/group-commit.ts). */
+/** The data of one BullMQ job: a group of jobs that were submitted together (src/api/jobs/group-commit.ts). */
 export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPayloadSchema) });
 export type JobGroup = z.infer<typeof jobGroupSchema>;

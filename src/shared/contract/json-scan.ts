@@ -1,26 +1,26 @@
 /**
- * Walks a JSON text before JSON.parse builds anything of it, and finds what goes beyond a limit and what JSON.parse would
- * change or drop without a word: numbers that no double holds, and the first of two members with the same name.
+ * Scans a JSON text before JSON.parse builds objects of it: finds values beyond a limit, and values that JSON.parse would change or
+ * drop silently: numbers that a double cannot hold, and the first of two members with the same name.
  *
- * Values have to be counted first: a megabyte of `[],[],[],` is half a million objects for JSON.parse, and as many errors for
+ * Values must be counted first: a megabyte of `[],[],[],` is half a million objects for JSON.parse, and as many errors for
  * a schema. A reviver with `context.source` would be called after that, takes five times as long for a text with a few numbers,
  * and never sees the first of two equal names.
  */
 import { numberLoss } from './exact-number.ts';
 import { shorten } from './text.ts';
 
-/** A place in a JSON text that is beyond a limit, or would not come back as it was written. */
+/** A place in a JSON text that is beyond a limit, or that JSON.parse would change. */
 export interface JsonFault {
   path: (string | number)[];
-  /** Reads as a sentence behind the path. */
+  /** Continues a sentence that begins with the path. */
   message: string;
 }
 
 export interface JsonLimits {
-  /** Arrays and objects within each other, the outermost included. */
+  /** Depth of nested arrays and objects, including the outermost. */
   maxDepth: number;
   /** The depth that `message` names. Default: `maxDepth`. */
-  saidDepth?: number;
+  shownDepth?: number;
   /** Items of arrays and members of objects, on all levels together, and the root. Default: no limit. */
   maxValues?: number;
   /** Default: no limit. */
@@ -32,16 +32,16 @@ export interface JsonLimits {
 }
 
 export interface JsonScan {
-  /** As `maxValues` counts them. */
+  /** Number of values, as `maxValues` counts them. */
   values: number;
-  /** The first place beyond a limit, where reading ended: the text must not be parsed. */
+  /** The first place beyond a limit, where the scan stopped: the text must not be parsed. */
   excess: JsonFault | undefined;
-  /** The first ten places that JSON.parse would change, in the order of the text. */
+  /** The first ten places that JSON.parse would change, in text order. */
   losses: JsonFault[];
 }
 
 const MAX_LOSSES = 10;
-/** A name, a colon, a comma and two brackets or the value itself, at most: a text with more to its values is no JSON. */
+/** Most tokens per value: name, colon, comma, and two brackets or the value itself. A text with more is not JSON. */
 const TOKENS_OF_A_VALUE = 5;
 const FEW_NAMES = 8;
 const NONE: string[] = [];
@@ -71,13 +71,13 @@ interface Frame {
   maxItems: number;
   /** Whether the next string of an object is a name. */
   atName: boolean;
-  /** Of an object: the names so far. Few are found faster in an array, and need no hash of megabytes. */
+  /** Names of an object so far. An array finds a few faster, and hashes no names of megabytes. */
   names: string[] | Set<string>;
 }
 
-/** @param json need not be valid: what is found in a text that JSON.parse refuses means nothing, but finding it costs no more */
+/** @param json may be invalid: then the findings mean nothing, but cost no more */
 export function scanJson(json: string, limits: JsonLimits): JsonScan {
-  const { maxDepth, saidDepth = maxDepth, maxValues = Infinity, maxNumberChars = Infinity, keeps } = limits;
+  const { maxDepth, shownDepth = maxDepth, maxValues = Infinity, maxNumberChars = Infinity, keeps } = limits;
   const losses: JsonFault[] = [];
   const frames: Frame[] = [];
   let frame: Frame | undefined;
@@ -107,7 +107,7 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
       frame = frames.at(-1);
       continue;
     }
-    // A member counts with its name.
+    // A member counts once, at its name.
     if (!frame?.isObject || (code === QUOTE && frame.atName)) values++;
     if (values > maxValues) excess = tooManyValues(maxValues, frames);
     else if (code === QUOTE) {
@@ -115,13 +115,13 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
       if (frame?.atName) {
         frame.atName = false;
         frame.key = nameAt(json, at, end);
-        if (isRepeated(frame, frame.key)) note(losses, frames, 'is given twice');
+        if (isRepeated(frame, frame.key)) addLoss(losses, frames, 'is given twice');
       }
       at = end;
     } else if (code === OPEN_OBJECT || code === OPEN_LIST) {
       if (frames.length === maxDepth) {
         const path = keeps === undefined ? [] : memberOf(frames);
-        excess = { path, message: `is nested more than ${saidDepth} levels deep` };
+        excess = { path, message: `is nested more than ${shownDepth} levels deep` };
       } else {
         frame = code === OPEN_OBJECT ? newObject() : newList(maxItemsOf(frames, limits));
         frames.push(frame);
@@ -133,7 +133,7 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
       else if (keeps === undefined || frames[0]?.key === keeps) {
         const literal = json.slice(at, end);
         const becomes = numberLoss(literal);
-        if (becomes !== undefined) note(losses, frames, changed(literal, becomes));
+        if (becomes !== undefined) addLoss(losses, frames, changed(literal, becomes));
       }
       at = end - 1;
     } else {
@@ -183,7 +183,7 @@ const memberOf = (frames: readonly Frame[]): JsonFault['path'] =>
 const changed = (literal: string, becomes: string): string =>
   `is ${shorten(literal, MAX_SHOWN_CHARS)}, which would become ${becomes} (send it as a string)`;
 
-function note(losses: JsonFault[], frames: readonly Frame[], message: string): void {
+function addLoss(losses: JsonFault[], frames: readonly Frame[], message: string): void {
   if (losses.length < MAX_LOSSES) losses.push({ path: pathOf(frames), message });
 }
 
@@ -209,12 +209,12 @@ export function nameAt(json: string, from: number, end: number): string {
   try {
     return JSON.parse(json.slice(from, end + 1)) as string;
   } catch {
-    // An escape that there is not: the text is no JSON.
+    // An unknown escape: the text is not JSON.
     return written;
   }
 }
 
-/** A part of a string; bounded, because every repetition takes room on a stack of 64 MB. */
+/** A piece of a string; bounded, because every repetition takes space on a stack of 64 MB. */
 const IN_STRING = /(?:[^"\\]{1,1000}|\\[^]){0,1000}/y;
 
 /** Index of the quote that ends the string beginning at `from`, or the length of a text in which none does. */
@@ -222,7 +222,7 @@ export function endOfString(json: string, from: number): number {
   const quote = json.indexOf('"', from + 1);
   if (quote === -1) return json.length;
   if (json.charCodeAt(quote - 1) !== BACKSLASH) return quote;
-  // With an escape before the quote. Millions of them are read in native code.
+  // An escape precedes the quote. The pattern skips millions of escapes in native code.
   for (let at = from + 1; ;) {
     IN_STRING.lastIndex = at;
     IN_STRING.test(json);
@@ -235,7 +235,7 @@ export function endOfString(json: string, from: number): number {
 
 const NOT_SPACE = /[^ \t\r\n]/g;
 
-/** The next character that is no white space, or the one behind `from`. Megabytes of it are searched in native code. */
+/** Index of the next character other than white space; megabytes are skipped in native code. */
 function endOfSpace(json: string, from: number): number {
   NOT_SPACE.lastIndex = from + 1;
   return NOT_SPACE.test(json) ? NOT_SPACE.lastIndex - 1 : json.length;

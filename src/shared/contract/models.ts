@@ -1,21 +1,21 @@
-/** Models as workers register them, and as they are listed. */
+/** Models as workers register them, and as the API lists them. */
 import { z } from 'zod';
 
-/** What a worker says about its model when it registers; kept in Redis, so the API needs no model files. */
+/** A worker's description of its model at registration; stored in Redis, so the API needs no model files. */
 export const modelInfoSchema = z.object({
   name: z.string(),
   revision: z.string(),
   labels: z.array(z.string()),
   max_tokens: z.int(),
   multi_label: z.boolean(),
-  /** Bytes of text in a chunk of bulk work: what one of its model processes does in about a second. */
+  /** Bytes of text in a chunk of a batch: about a second of work for one model process. */
   chunk_bytes: z.int().optional(),
   batch_dependence: z
     .number()
     .optional()
     .meta({
       description:
-        'Largest difference found at the start of the worker between the score of a text alone and in a batch; 0: none. ' +
+        'Largest difference between the scores of a text alone and beside others, measured when the worker starts; 0: none. ' +
         'Above 0 with dynamic quantisation. Missing: a worker of an earlier version.',
     }),
 });
@@ -26,7 +26,7 @@ export const modelSchema = modelInfoSchema
     default: z.boolean(),
     workers: z.int().meta({ description: 'Live workers that serve this model.' }),
     revisions: z.array(z.object({ revision: z.string(), workers: z.int() })).meta({
-      description: 'Which weights they have; several only during a rollout. Every result names its own.',
+      description: 'Revisions that they serve; several only during a rollout. Every result names its own.',
     }),
     last_served_at: z.iso
       .datetime()
@@ -41,17 +41,15 @@ export const modelStatsSchema = z
     name: z.string(),
     workers: z.int().meta({ description: 'Live workers that serve this model.' }),
     texts: z.object({
-      normal: z
-        .int()
-        .meta({ description: 'Texts of jobs without an outcome: those that wait and those worked on.' }),
+      normal: z.int().meta({ description: 'Texts of unfinished jobs: waiting or being classified.' }),
       low: z.int().meta({ description: 'The same with low priority.' }),
       ended: z.int().meta({
         description:
-          'How many have had an outcome so far. Between two answers it grows by what was done meanwhile.',
+          'Texts of finished jobs so far, a counter: the difference of two answers is the work in between.',
       }),
     }),
     batches: z.object({ running: z.int(), rows: z.int(), rows_per_second: z.number() }).meta({
-      description: 'Batches whose input is whole, their rows without a result, and how fast they get one.',
+      description: 'Batches whose input is complete, their rows without a result, and their rate.',
     }),
   })
   .meta({ id: 'ModelStats', description: 'The load of one model, of all callers together.' });

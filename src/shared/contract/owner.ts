@@ -1,2 +1,2 @@
-/** Owner of every job while there are no API keys. */
+/** Owner of every job while no API keys are set. */
 export const EVERYBODY = 'everybody';

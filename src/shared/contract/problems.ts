@@ -1,8 +1,8 @@
 /**
- * Every error a caller can meet, in one table: code → HTTP status and title (RFC 9457 problem details).
+ * All errors that a caller can get: code → HTTP status and title (RFC 9457 problem details).
  *
- * Throw an AppError anywhere below the HTTP layer; `middleware/problems.ts` turns it into a response. Anything else that
- * is thrown is a bug: it is logged in full and leaves as a bare 500.
+ * Code below the HTTP layer throws an AppError, which `middleware/problems.ts` turns into a response. Any other error is a bug: it is
+ * logged in full and answered with a bare 500.
  */
 export const PROBLEMS = {
   empty_body: { status: 400, title: 'The request has no body' },
@@ -12,8 +12,8 @@ export const PROBLEMS = {
   unauthorized: { status: 401, title: 'No valid API key' },
   foreign_origin: { status: 403, title: 'Requests from this origin are refused' },
   no_api_key: { status: 403, title: 'This needs an API key' },
-  admin_only: { status: 403, title: 'This needs a key of an admin' },
-  not_found: { status: 404, title: 'Nothing here' },
+  admin_only: { status: 403, title: 'This needs an admin key' },
+  not_found: { status: 404, title: 'No such path' },
   job_not_found: { status: 404, title: 'No such job' },
   batch_not_found: { status: 404, title: 'No such batch' },
   delivery_not_found: { status: 404, title: 'No such delivery' },
@@ -54,7 +54,7 @@ export const PROBLEMS = {
 
   // Outcomes of a job or batch as a whole; also answers to a request that waits for it or asks for its results.
   job_canceled: { status: 409, title: 'The job was canceled' },
-  revision_gone: { status: 409, title: 'The weights that the batch began with are no longer served' },
+  revision_gone: { status: 409, title: 'The model revision of the batch is no longer served' },
   batch_canceled: { status: 409, title: 'The batch was canceled' },
   input_lost: { status: 410, title: 'The input of the batch is gone' },
   input_damaged: { status: 410, title: 'The input of the batch is damaged' },
@@ -100,7 +100,7 @@ export interface AppErrorOptions {
   errors?: FieldError[];
   /** Seconds, sent as `Retry-After`. */
   retryAfterS?: number;
-  /** Further members of the problem document, such as the id of a job that goes on after a 504. */
+  /** Further members of the problem document, such as the id of a job that continues after a 504. */
   extra?: Record<string, unknown>;
   cause?: unknown;
 }

@@ -1,4 +1,4 @@
-/** What quotes mean in CSV, and who says so. It imports nothing: client and page have it, too. */
+/** Meaning of quotes in CSV. Imports nothing: client and page use it too. */
 
 /**
  * `"`: a field in quotes may hold delimiters, line ends and doubled quotes (RFC 4180). `none`: a quote is a character like any
@@ -7,11 +7,11 @@
  */
 export type QuoteMode = '"' | 'none' | 'line';
 
-/** What quotes mean in a file that does not say: programs that write TSV take them for characters, or close them on their line. */
+/** The default for a file: programs that write TSV use quotes as plain characters, or close them on the same line. */
 export const defaultQuote = (delimiter: string | undefined): QuoteMode =>
   delimiter === '\t' || delimiter === 'tab' ? 'line' : '"';
 
-/** What a scanner is told of a CSV: its delimiter, unless its quotes hold no line ends. @param delimiter a character, or `tab` */
+/** The delimiter for a record scanner; undefined where quotes hold no line ends. @param delimiter a character, or `tab` */
 export function scannedDelimiter(delimiter: string, quote: QuoteMode): string | undefined {
   if (quote !== '"') return undefined;
   return delimiter === 'tab' ? '\t' : delimiter;

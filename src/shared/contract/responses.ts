@@ -1,4 +1,4 @@
-/** Answers that belong to no single resource: problem documents and health. */
+/** Responses that belong to no resource: problem documents and health. */
 import { z } from 'zod';
 import { PROBLEMS, type ProblemCode } from './problems.ts';
 
@@ -13,7 +13,7 @@ export const problemSchema = z
     errors_total: z
       .int()
       .optional()
-      .meta({ description: 'How many there are; only when `errors` has the first of them alone.' }),
+      .meta({ description: 'Number of all errors; only when `errors` lists just the first of them.' }),
     request_id: z.string().optional(),
   })
   .meta({ id: 'Problem', description: 'RFC 9457 problem details.' });

@@ -1,4 +1,4 @@
-/** The bodies that webhook receivers get (docs/webhooks.md). */
+/** Bodies of webhooks (docs/webhooks.md). */
 import { z } from 'zod';
 import { batchSchema } from './batches.ts';
 import { time } from './fields.ts';
@@ -12,7 +12,7 @@ export const jobEventSchema = z
     type: z.enum(jobEvents),
     timestamp: time.meta({ description: 'When it happened.' }),
     thin: z.boolean().meta({
-      description: 'The event would have more than 20 KB: `results` are left out, fetch `data.urls.self`.',
+      description: 'The event would exceed 20 KB: `results` are left out; fetch `data.urls.self`.',
     }),
     data: jobSchema
       .omit({ webhook: true })

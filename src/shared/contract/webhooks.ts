@@ -11,12 +11,12 @@ export function isBatchEvent(type: EventType): type is (typeof batchEvents)[numb
   return type.startsWith('batch.');
 }
 
-/** A wish to be told, as it is kept: checked when it came in. */
+/** A webhook subscription as stored; validated when it was submitted. */
 export const webhookSchema = z.object({
   url: z.string(),
-  /** undefined: all of them. */
+  /** undefined: all events. */
   events: z.array(z.enum([...jobEvents, ...batchEvents])).optional(),
-  /** What the delivery goes on from, as webhooks/trace.ts writes it: the request that made the job or batch, or the job. */
+  /** Parent trace of the delivery, as trace-context.ts writes it: of the request that created the job or batch, or of the job. */
   trace: z.string(),
 });
 export type Webhook = z.infer<typeof webhookSchema>;
@@ -26,16 +26,16 @@ export const shownWebhookSchema = z
     url: z.string(),
     events: z.array(z.enum([...jobEvents, ...batchEvents])),
     delivery: z.string().nullable().meta({
-      description: 'Where the delivery of the latest event can be looked at; null until there is one.',
+      description: 'URL of the delivery of the latest event; null before the first.',
     }),
   })
   .nullable()
-  .meta({ description: 'What is sent, and where, when the end is reached.' });
+  .meta({ description: 'Receiver and events of the webhook that is sent at the end.' });
 export type ShownWebhook = z.infer<typeof shownWebhookSchema>;
 
 export const deliveryStatusSchema = z.enum(deliveryStatuses).meta({
   id: 'DeliveryStatus',
-  description: '`failed`: given up; `canceled`: no longer wanted by its owner. Each can be sent again.',
+  description: '`failed`: given up; `canceled`: by its owner. Both can be sent again.',
 });
 
 /** How an attempt to deliver ended. */
@@ -55,11 +55,11 @@ export const attemptSchema = z
     at: time,
     outcome: z.enum(attemptOutcomes).meta({
       description:
-        '`delivered`: 2xx; `redirect`: 3xx; `rejected`: 4xx; `gone`: 410, which ends the delivery; `throttled`: 429, or 503 with `Retry-After`; `server_error`: 5xx; `timeout`; `connection`: none, or it broke; `blocked`: the address is not one that webhooks may go to.',
+        '`delivered`: 2xx; `redirect`: 3xx; `rejected`: 4xx; `gone`: 410, which ends the delivery; `throttled`: 429, or 503 with `Retry-After`; `server_error`: 5xx; `timeout`; `connection`: failed or lost; `blocked`: webhooks to this address are not allowed.',
     }),
-    status: z.int().nullable().meta({ description: 'The HTTP status; null when there was no answer.' }),
+    status: z.int().nullable().meta({ description: 'The HTTP status; null without a response.' }),
     reason: z.string().nullable(),
-    response: z.string().nullable().meta({ description: 'The beginning of the body of the answer.' }),
+    response: z.string().nullable().meta({ description: 'The beginning of the response body.' }),
     ms: z.int(),
   })
   .meta({ id: 'DeliveryAttempt' });
@@ -78,8 +78,8 @@ export const deliverySchema = z
     finished_at: time.nullable(),
     next_attempt_at: time
       .nullable()
-      .meta({ description: 'Not before; null when no further one is planned.' }),
-    redeliveries: z.int().meta({ description: 'How often it was asked to be sent again.' }),
+      .meta({ description: 'Earliest time of the next attempt; null when none is planned.' }),
+    redeliveries: z.int().meta({ description: 'Number of requested redeliveries.' }),
     attempts: z.array(attemptSchema).meta({ description: 'The latest ones, oldest first.' }),
     urls: z.object({ self: z.string(), source: z.string() }),
   })
@@ -93,7 +93,7 @@ export const deliveryPayloadSchema = z.object({
   run: z.int(),
   /** Host and port of the receiver. */
   host: z.string(),
-  /** Those of earlier versions have none, and count as one owner's. */
+  /** Missing in payloads of earlier versions, which then share one owner. */
   owner: z.string().default(''),
 });
 export type DeliveryPayload = z.infer<typeof deliveryPayloadSchema>;

@@ -1,4 +1,4 @@
-/** From the settings to what ioredis needs to find Redis, to be let in, and to trust it. */
+/** Turns the settings into ioredis options: address, credentials and TLS. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { RedisOptions } from 'ioredis';
@@ -9,17 +9,17 @@ import { toError } from '../runtime/to-error.ts';
 import { isTls, parseRedisUrl } from '../runtime/redis-url.ts';
 import { WatchingConnector } from './sentinel-connector.ts';
 
-/** First reconnect after 50 ms, then slower, at least once a second: Redis restarts should go almost unnoticed. */
+/** Reconnects after 50 ms, then more slowly, but at least once a second: a restart of Redis should go almost unnoticed. */
 export const retryStrategy = (attempt: number): number => Math.min(50 * attempt, 1000);
 
 /** The arguments of `new Redis()`. */
 export interface RedisAddress {
-  /** URL or path of a socket; undefined: the options say it. */
+  /** URL or socket path; undefined: the address is in the options. */
   url: string | undefined;
   options: Omit<RedisOptions, 'replyMapping'>;
 }
 
-/** Sentinels are asked again and again while none of them answers; one that hangs is left for the next. */
+/** Sentinels are asked in turn until one answers; one that hangs is skipped. */
 const SENTINEL_OPTIONS = {
   sentinelRetryStrategy: retryStrategy,
   sentinelCommandTimeout: 1000,
@@ -34,7 +34,8 @@ type Settings = Pick<
 /** @throws StartupError when the settings do not fit together, or a file cannot be used */
 export function redisAddress(config: Settings): RedisAddress {
   const { REDIS_URL: url, REDIS_PREFIX: prefix } = config;
-  if (url === undefined) throw new StartupError('REDIS_URL is not set; `npm start` runs a Redis of its own');
+  if (url === undefined)
+    throw new StartupError('REDIS_URL is not set (without it, only `npm start` runs a private Redis)');
   const files = readTlsFiles(config);
   if (files && !isTls(url))
     throw new StartupError('REDIS_TLS_…_FILE is set, but REDIS_URL does not begin with rediss');
@@ -82,7 +83,7 @@ function read(setting: string, file: string | undefined): Buffer | undefined {
   } catch (error) {
     throw new StartupError(`${setting}=${file}: ${toError(error).message}`, { cause: error });
   }
-  // OpenSSL takes a file without any as an empty list, and says so only when it does not trust anybody.
-  if (!content.includes('-----BEGIN')) throw new StartupError(`${setting}=${file}: is no PEM file`);
+  // OpenSSL treats a file without certificates as an empty list, and fails only later, at every connection.
+  if (!content.includes('-----BEGIN')) throw new StartupError(`${setting}=${file}: is not a PEM file`);
   return content;
 }

@@ -1,9 +1,9 @@
 /**
- * Leads a connection to the node of a Redis Cluster that has the keys of this instance: all of them are in one slot, so one
- * node is all that is needed, and everything above works as with a Redis that stands alone. redis.ts ends the connection
- * when the slot has moved; the next one asks again.
+ * Connects to the node of a Redis Cluster that owns the keys of this instance. All keys are in one slot, so one node is enough, and
+ * the layers above work as with a standalone Redis. connections.ts reconnects when the slot has moved; then the owner is looked up
+ * again.
  *
- * ioredis has a `Cluster` for this, with a type, retries, timeouts and offline queues of its own.
+ * Not ioredis's `Cluster`: it has its own type, retries, timeouts and offline queues.
  */
 import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import { toError } from '../runtime/to-error.ts';
 
 export interface ClusterOptions {
-  /** Nodes to ask; they need not be all there are. */
+  /** Nodes to ask; some of the cluster's nodes are enough. */
   clusterNodes: Node[];
   /** Any key of the slot. */
   clusterKey: string;
@@ -23,9 +23,9 @@ interface Node {
   port: number;
 }
 
-/** A node that does not answer for so long is left for the next. */
+/** Longest wait for the answer of a node; then the next one is asked. */
 const ANSWER_MS = 1000;
-/** Nobody knew the owner: asked again after so long. */
+/** Pause before all nodes are asked again. */
 const ASK_AGAIN_MS = 200;
 
 type Emit = Parameters<AbstractConnector['connect']>[0];
@@ -33,10 +33,10 @@ type Stream = Awaited<ReturnType<AbstractConnector['connect']>>;
 
 export class ClusterConnector extends AbstractConnector {
   readonly #options: RedisOptions & ClusterOptions;
-  /** The one that knew last time is asked first. */
+  /** In the order in which they are asked: the node that answered last time is first. */
   #nodes: Node[];
 
-  /** @param options those of the connection; their type is what `RedisOptions.Connector` asks for */
+  /** @param options of the connection; typed as `RedisOptions.Connector` requires */
   constructor(options: unknown) {
     const own = options as RedisOptions & ClusterOptions;
     super(own.disconnectTimeout ?? ANSWER_MS);
@@ -56,12 +56,12 @@ export class ClusterConnector extends AbstractConnector {
     return stream;
   }
 
-  /** A replica is what the owner has become meanwhile. */
+  /** Refuses a node that has become a replica meanwhile. */
   override check({ role }: { role?: string }): boolean {
     return role !== 'slave';
   }
 
-  /** Asks until somebody knows. An error from here would end the connection for good. */
+  /** Asks until a node knows the owner. Throwing here would end the connection for good. */
   async #findOwner(emit: Emit): Promise<Node> {
     for (;;) {
       let reason = '';
@@ -76,7 +76,7 @@ export class ClusterConnector extends AbstractConnector {
         }
         this.#expectOpen();
       }
-      emit('error', new Error(`no node of the cluster knows who has the slot: ${reason}`));
+      emit('error', new Error(`no node of the cluster knows the owner of the slot: ${reason}`));
       await sleep(ASK_AGAIN_MS);
       this.#expectOpen();
     }
@@ -107,10 +107,10 @@ export class ClusterConnector extends AbstractConnector {
         redis.cluster('KEYSLOT', clusterKey),
         redis.cluster('SLOTS'),
       ]);
-      // First and last slot, then the nodes that have them, the master first.
+      // Each range: first slot, last slot, then its nodes, the master first.
       const owner = ranges.find(([from, to]) => from <= slot && slot <= to)?.[2];
       if (!owner) throw new Error(`slot ${slot} has no owner`);
-      // A node that knows no name of its own leaves it out: it is at the address where it was asked.
+      // A node that does not know its own host leaves it out: use the address where it was asked.
       return { host: owner[0] || node.host, port: owner[1] };
     } catch (error) {
       throw reason ?? error;

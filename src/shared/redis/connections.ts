@@ -1,6 +1,6 @@
 /**
- * The two kinds of Redis connection. The API's fails fast: a caller is better served by a 503 now than by an answer
- * after the client gave up. A worker's waits for ever: its jobs are safe in Redis and nobody is on the line.
+ * Redis connections of two kinds. The API's fails fast: a caller is better served by a 503 now than by an answer after its client
+ * has given up. A worker's waits without limit: its jobs are safe in Redis, and no caller waits on the connection.
  */
 import type { Writable } from 'node:stream';
 import { Redis, type RedisOptions } from 'ioredis';
@@ -12,23 +12,23 @@ import { retryStrategy, type RedisAddress } from './address.ts';
 /** BullMQ blocks for 5 s at a time on an idle queue; a socket silent for longer than this is dead. */
 const WORKER_SOCKET_TIMEOUT_MS = 12_000;
 
-/** After a master said that it is one no more, or a cluster that it is not whole: what comes next is not known at once. */
+/** Pause after a master was demoted or a cluster is incomplete: its successor is not known at once. */
 const DISPLACED_RETRY_MS = 1000;
-/** After a node of a cluster named the new owner of the slot. */
+/** Pause after a cluster node has named the new owner of the slot. */
 const MOVED_RETRY_MS = 100;
 
 /**
- * This is not the server to write to, or not now: the next connection may be to another one. A cluster says ASK and TRYAGAIN
- * of keys that are on their way to another node.
+ * Replies of a server that takes no writes (now): the next connection may lead to another one. A cluster answers ASK and TRYAGAIN
+ * for keys that are moving to another node.
  */
 const DISPLACED = /^(READONLY|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
-/** What the ACL of the user does not allow; in a script, Redis has no code for it. */
+/** Replies to commands that the user's ACL forbids; within a script, Redis has no error code for them. */
 const FORBIDDEN = /^NOPERM\b|user executing the script|ACL failure in script/;
 
-/** What reconnectOnError answers to have the refused command sent again. */
+/** Return value of reconnectOnError that makes ioredis resend the refused command. */
 const RESEND = 2;
 
-/** As ioredis completes it. */
+/** Error of a reply, with the command that ioredis adds. */
 interface ReplyError extends Error {
   command?: { name: string };
 }
@@ -44,22 +44,22 @@ interface ConnectOptions {
 function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, role: string): Redis {
   const reported = new Set<string>();
   const forbidden = new Set<string>();
-  /** Set between an answer of DISPLACED and the next connection, in ms. */
+  /** Pause in ms; set between a DISPLACED reply and the next connection. */
   let displaced: number | undefined;
   const reportForbidden = (error: Error) => {
     const command = (error as ReplyError).command?.name ?? 'a command';
-    // That one is for information.
+    // CONFIG is only read for information.
     if (forbidden.has(command) || command === 'config') return;
     forbidden.add(command);
     logger.error(
       { role, command, reason: error.message },
-      'the Redis user may not do this: see docs/redis.md',
+      'the Redis user lacks a permission: see docs/redis.md',
     );
   };
   const options = {
     connectTimeout: 2000,
     keepAlive: 5000,
-    // A command less that a user must be allowed.
+    // Spares the Redis user one more permission.
     disableClientInfo: true,
     retryStrategy: (attempt: number) => {
       const delay = displaced ?? retryStrategy(attempt);
@@ -71,7 +71,7 @@ function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, 
       if (FORBIDDEN.test(message)) reportForbidden(error);
       if (!DISPLACED.test(message)) return false;
       if (displaced === undefined)
-        logger.warn({ role, reason: message }, 'another Redis is in charge: reconnecting');
+        logger.warn({ role, reason: message }, 'this Redis takes no writes: reconnecting');
       displaced = message.startsWith('MOVED') ? MOVED_RETRY_MS : DISPLACED_RETRY_MS;
       reported.add(message);
       return limits.enableOfflineQueue === false || RESEND;
@@ -82,7 +82,7 @@ function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, 
   const redis = address.url === undefined ? new Redis(options) : new Redis(address.url, options);
   redis.on('connect', () => corkWrites(redis.stream));
   redis.on('error', (error) => {
-    // ioredis emits one error or two per attempt: say a new one once, not every 50 ms.
+    // ioredis emits one or two errors per attempt: log each reason once, not every 50 ms.
     if (reported.has(error.message)) return;
     reported.add(error.message);
     logger.warn(
@@ -91,14 +91,14 @@ function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, 
     );
   });
   redis.on('ready', () => {
-    if (reported.size > 0) logger.info({ role }, 'Redis is back');
+    if (reported.size > 0) logger.info({ role }, 'connected to Redis again');
     reported.clear();
   });
   return redis;
 }
 
 /**
- * Sends the commands of one turn of the event loop together. ioredis writes each to the socket as it comes; a batch that
+ * Sends the commands of one turn of the event loop in one write. ioredis writes each command to the socket at once; a batch that
  * finishes, or a burst of requests, would cost a system call per command here, and in Redis a read, a loop and (with
  * `appendfsync always`) an fsync each.
  */
@@ -118,7 +118,7 @@ function corkWrites(stream: Writable): void {
   }) as Writable['write'];
 }
 
-/** A connection whose commands fail at once while Redis is away, and after `timeoutMs` when it does not answer. */
+/** A connection whose commands fail at once while Redis is unreachable, and after `timeoutMs` without an answer. */
 export function connectFailFast(
   address: RedisAddress,
   timeoutMs: number,
@@ -132,7 +132,7 @@ export function connectFailFast(
       maxRetriesPerRequest: 0,
       autoResendUnfulfilledCommands: false,
       commandTimeout: timeoutMs,
-      // A frozen or black-holed Redis keeps its TCP connection: give it up, so that the next one is fresh.
+      // A frozen or black-holed Redis keeps its TCP connection: close it, so that a new one is opened.
       socketTimeout: 2 * timeoutMs,
     },
     logger,
@@ -153,8 +153,8 @@ export function connectForWorker(address: RedisAddress, logger: Logger, role: st
 const PING_MS = 4000;
 
 /**
- * A patient connection for nothing but subscriptions. It only ever listens, so a dead network would go unnoticed: a ping
- * now and then gives the socket timeout something to wait for.
+ * A worker's connection for subscriptions alone. It only listens, so a dead network would go unnoticed: a regular ping gives the
+ * socket timeout something to wait for.
  */
 export function connectSubscriber(address: RedisAddress, logger: Logger, role: string): Redis {
   const redis = connectForWorker(address, logger, role);
@@ -169,8 +169,8 @@ export function connectSubscriber(address: RedisAddress, logger: Logger, role: s
 export type WithRedis = <T>(call: () => Promise<T>) => Promise<T>;
 
 /**
- * The API's guard around Redis: whatever hangs, drops or is full becomes a 503 within `timeoutMs`.
- * The work of a call that timed out may still happen; callers that write use ids that make a repeat harmless.
+ * The API's guard around Redis: a call that hangs, loses its connection or finds Redis full becomes a 503 within `timeoutMs`.
+ * A call that timed out may still take effect; callers that write use ids that make a repeat harmless.
  *
  * @throws AppError `redis_unavailable`, `redis_full` or `redis_disk_full`; other errors (bugs) pass unchanged
  */
@@ -199,20 +199,20 @@ function unavailable(detail: string, cause?: unknown): AppError {
 export function redisDiskFull(cause?: unknown): AppError {
   return new AppError(
     'redis_disk_full',
-    'the disk of Redis has too little room for new work: try again later; the operator makes room',
+    'the disk of Redis has too little room for new work: try again later, or ask the operator to make room',
     { retryAfterS: 10, cause },
   );
 }
 
-/** The reply while its file cannot be written for want of room; with `appendfsync always` it ends instead. */
+/** Reply when Redis cannot write its file on a full disk; with `appendfsync always` it ends instead. */
 const DISK_FULL = /^MISCONF\b.*(No space left|quota exceeded)/i;
-/** Replies that say the server cannot work now, rather than that the command was wrong. */
+/** Replies that mean that the server cannot work now, not that the command was wrong. */
 const SERVER_STATE = /^(LOADING|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS)\b/;
-/** ioredis rejects with plain Errors when a connection goes away; they carry no code to tell them by. */
+/** ioredis rejects with plain Errors without a code when a connection is lost. */
 const CONNECTION_LOST =
   /Connection is closed|Stream isn't writeable|Command timed out|Socket timeout|max retries per request|Socket closed|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT/i;
 
-/** An error of a Redis command as a caller is to see it: AppError `redis_unavailable`, `redis_full` or `redis_disk_full`; others as they are. */
+/** Translates an error of a Redis command for callers: AppError `redis_unavailable`, `redis_full` or `redis_disk_full`; others unchanged. */
 export function toRedisProblem(thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   const error = toError(thrown);

@@ -1,8 +1,8 @@
 /**
- * Finds the master through Sentinels, and leaves it when they name another: one that hangs keeps its connections, and one
- * that is well goes on taking writes for eight seconds after its replacement, which are lost when it becomes a replica.
+ * Finds the master through Sentinels, and closes its connections when they name another one: a hanging master keeps its
+ * connections, and a healthy one accepts writes for eight seconds after its replacement, which are lost when it becomes a replica.
  *
- * ioredis has a `failoverDetector` for this. It ends a connection for good when the news comes while it reconnects.
+ * Not ioredis's `failoverDetector`: it ends a connection for good when the message arrives during a reconnect.
  */
 import { isIP, type Socket } from 'node:net';
 import { Redis, SentinelConnector, type SentinelConnectionOptions } from 'ioredis';
@@ -10,7 +10,7 @@ import { Redis, SentinelConnector, type SentinelConnectionOptions } from 'ioredi
 const WATCH_RETRY_MS = 2000;
 
 export class WatchingConnector extends SentinelConnector {
-  /** @param options those of the connection; their type is what `RedisOptions.Connector` asks for */
+  /** @param options of the connection; typed as `RedisOptions.Connector` requires */
   constructor(options: unknown) {
     super(options as SentinelConnectionOptions);
   }
@@ -29,17 +29,17 @@ export class WatchingConnector extends SentinelConnector {
   }
 }
 
-/** Listens to all Sentinels of a master, for all of a process's connections to it, as long as there are any. */
+/** Listens to all Sentinels of a master on behalf of all of a process's connections to it; ends with the last of them. */
 class MasterWatch {
   static readonly #watches = new Map<string, MasterWatch>();
   readonly #key: string;
   readonly #streams = new Set<Socket>();
-  /** Streams, and those who are asking where theirs is to go. */
+  /** Number of streams, and of connections that are being opened. */
   #holders = 0;
   readonly #sentinels: Redis[];
-  /** Of the newest master that a Sentinel has told of when it was asked. */
+  /** Configuration epoch of the newest master that a Sentinel has reported. */
   #epoch = -1;
-  /** How often a master was named. */
+  /** How often a master was announced. */
   switches = 0;
   #master = '';
 
@@ -60,11 +60,11 @@ class MasterWatch {
       const sentinel = new Redis({
         ...access,
         maxRetriesPerRequest: null,
-        // Subscribed to below, each time: what was missed meanwhile has to be asked for behind it.
+        // Subscribed below after each connect, because changes missed meanwhile must be queried after it.
         autoResubscribe: false,
         retryStrategy: () => WATCH_RETRY_MS,
       });
-      // One that is away is no trouble: there are others, and connections say when none answers.
+      // An unreachable Sentinel is no error: others answer, and connections report when none does.
       sentinel.on('error', () => {});
       sentinel.on('ready', () => {
         sentinel.subscribe('+switch-master').then(
@@ -87,7 +87,7 @@ class MasterWatch {
     return watch;
   }
 
-  /** @param switches as many as there were before anybody was asked where the stream is to go */
+  /** @param switches the count before the Sentinels were asked for the stream's address */
   add(stream: Socket, switches: number): void {
     this.hold();
     this.#streams.add(stream);
@@ -100,7 +100,7 @@ class MasterWatch {
     });
   }
 
-  /** Goes on listening until `release()`. */
+  /** Keeps listening until `release()`. */
   hold(): void {
     this.#holders++;
   }
@@ -111,7 +111,7 @@ class MasterWatch {
     for (const sentinel of this.#sentinels) sentinel.disconnect();
   }
 
-  /** Whether the master has changed while nobody listened. */
+  /** Checks whether the master has changed before the subscription. */
   async #ask(sentinel: Redis, name: string): Promise<void> {
     sentinel.on('error', () => {});
     try {
@@ -119,19 +119,19 @@ class MasterWatch {
       const fields = reply as string[];
       const field = (wanted: string) => fields[fields.indexOf(wanted) + 1] ?? '';
       const epoch = Number(field('config-epoch'));
-      // One that is cut off from the others tells of a master before this one.
+      // A Sentinel that is cut off from the others may report an older master.
       if (!(epoch > this.#epoch)) return;
       this.#epoch = epoch;
-      // A name tells nothing of where a connection ends.
+      // A host name cannot be compared with the address of a connection.
       if (isIP(field('ip')) !== 0) this.#switched(`${field('ip')}:${field('port')}`);
     } catch {
-      // It is gone again; it will be subscribed to again.
+      // The Sentinel is unreachable again; the next subscription asks again.
     } finally {
       sentinel.disconnect();
     }
   }
 
-  /** @param successor address, which other connections may have found already */
+  /** @param successor address; some connections may lead there already */
   #switched(successor: string): void {
     this.#master = successor;
     this.switches++;

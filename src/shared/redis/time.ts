@@ -1,6 +1,6 @@
 /**
- * The one clock that all processes share. Their own may be wrong, or jump when a virtual machine wakes up: what one writes
- * down for another to compare (lives, deadlines, days of removal) is told by Redis.
+ * The clock of Redis, which all processes share. Their own clocks may be wrong, or jump when a virtual machine wakes up: times that
+ * one process stores for another to compare (leases, deadlines, expiry) come from Redis.
  */
 import type { Redis } from 'ioredis';
 
