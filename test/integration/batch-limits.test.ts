@@ -33,7 +33,7 @@ describe('a CSV header', () => {
   const wide = (columns: number, name = 'c') => `text${`,${name}`.repeat(columns - 1)}`;
 
   test('beyond a limit gives 422 with the limit and the cure, on every way of sending it', async () => {
-    const columns = 'the header has 1001 columns, and at most 1000 may be (MAX_CSV_COLUMNS)';
+    const columns = 'the header has 1001 columns; at most 1000 are allowed (MAX_CSV_COLUMNS)';
     const bytes = 'the header has more than 8000 bytes (MAX_CSV_HEADER_BYTES)';
     for (const [header, detail] of [
       [wide(1001), columns],
@@ -48,7 +48,7 @@ describe('a CSV header', () => {
       ];
       for (const { status, body } of answers) {
         expect([status, body.code]).toEqual([422, 'invalid_request']);
-        expect(body.detail).toBe(`${detail}; keep the columns with text and id, and leave out the others`);
+        expect(body.detail).toBe(`${detail}: keep the columns with text and id, and leave out the others`);
       }
       expect((await calls.get(id)).body.input).toMatchObject({ bytes: 0, parts: 0 });
     }

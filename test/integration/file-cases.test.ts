@@ -162,7 +162,7 @@ describe('inputs that once went wrong', () => {
       expect.objectContaining({
         code: 'malformed_body',
         detail:
-          'the gzip data cannot be accepted: it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
+          'the gzip data cannot be accepted: too many tiny gzip members (more than 1000 and one for every 512 bytes): compress it again, with zcat FILE | gzip',
       }),
     ]);
   });
@@ -260,7 +260,7 @@ describe('quotes', () => {
       /^a quoted field begins on line 3 .* the end of the file, line 4:/,
     );
     expect(await message(`id,text\n1,"${'a\n'.repeat(60_000)}`)).toBe(
-      'the record is longer than 100000 bytes and goes on to line 60001; is a quote missing? It begins on line 2, and its 60000 lines get no label',
+      'the record is longer than 100000 bytes and continues to line 60001; is a quote missing? It begins on line 2, and its 60000 lines get no label',
     );
     expect(await message('id,text\n1,"a \\"b\\""\n')).toMatch(/a quote behind a backslash/);
   });
@@ -293,11 +293,11 @@ describe('quotes', () => {
 
 describe('lines of JSON', () => {
   test.each<[string, string, RegExp]>([
-    ['a comma', '{"text":"b"},', /a comma behind it/],
+    ['a comma', '{"text":"b"},', /a comma follows it/],
     ['NaN', '{"text":"b","x":NaN}', /NaN or Infinity/],
-    ['two objects', '{"text":"b"}{"text":"c"}', /several values on its line/],
+    ['two objects', '{"text":"b"}{"text":"c"}', /its line has several values/],
     ['single quotes', "{'text': 'b'}", /single quotes/],
-    ['an object over lines', '{', /an object begins here/],
+    ['an object over lines', '{', /the object continues on the next line/],
   ])('one with %s is an error that says so, and the others are labelled', async (_, bad, says) => {
     const { rows } = await label(write('in.jsonl', `{"text":"a"}\n${bad}\n{"text":"c"}\n`));
     expect(outline(rows!)).toBe('1 2! 3');

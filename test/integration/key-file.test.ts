@@ -145,7 +145,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
     [
       'another encoding',
       () => fs.writeFileSync(file, `\uFEFF${line('carol')}`, 'utf16le'),
-      /not UTF-8 but UTF-16/,
+      /is UTF-16, as PowerShell/,
     ],
     ['one key too many', () => fs.writeFileSync(file, many(6)), /6 keys are more than MAX_API_KEYS=5/],
     [

@@ -455,8 +455,8 @@ describe('what is refused before the first chunk', () => {
     ['id column "x" is not in the header: a, b', { textField: 'a', idField: 'x' }, 'a,b\n'],
     ['text column "a" is more than once in the header: a, b, a', { textField: 'a' }, 'a,b,a\n'],
     [`text column "text" is not in the header: ${'y'.repeat(40)}…`, {}, `${'y'.repeat(50)}\n`],
-    ['there is no header', {}, ''],
-    ['there is no header', {}, '\r\n\n'],
+    ['the file has no header', {}, ''],
+    ['the file has no header', {}, '\r\n\n'],
     ['the header has a quoted field that is not closed', {}, '"text\n1\n'],
     ['the header has more than 1000 bytes', {}, 'x'.repeat(70_000)],
     ['the header is not valid UTF-8', {}, Buffer.from('text,\xff\n1,2\n', 'latin1')],
@@ -493,7 +493,7 @@ describe('what is refused before the first chunk', () => {
     const row = (columns: number) => `text${',a'.repeat(columns - 1)}\n`;
     expect(await split(row(3), input, { header })).toEqual([]);
     await expect(split(row(4), input, { header })).rejects.toThrow(
-      'the header has 4 columns, and at most 3 may be (MAX_CSV_COLUMNS); keep the columns with text and id',
+      'the header has 4 columns; at most 3 are allowed (MAX_CSV_COLUMNS): keep the columns with text and id',
     );
     const long = (bytes: number) => `text,${'b'.repeat(bytes - 5)}`;
     for (const end of ['', '\n', '\r\n', '\r\r\n']) {

@@ -176,7 +176,7 @@ describe('records that are too long', () => {
     const ended = await cut(inPieces(Buffer.from(`a\n${inside}"\nb`)), spec, 4000);
     expect((await read(ended, spec, 3000)).rows).toMatchObject([
       { line: 1 },
-      { line: 2, error: { message: expect.stringContaining('goes on to line 1002') } },
+      { line: 2, error: { message: expect.stringContaining('continues to line 1002') } },
       { line: 1003, text: 'b' },
     ]);
     const open = await cut(inPieces(Buffer.from(`a\n${inside}`)), spec, 4000);

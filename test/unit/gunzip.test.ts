@@ -120,7 +120,7 @@ describe('many members', () => {
       for await (const _ of gunzip(inPieces(members(2 * MAX_TINY_MEMBERS), 1 << 16)));
     };
     await expect(reading()).rejects.toThrow(
-      'it has too many tiny members (more than 1000 and one for every 512 bytes): pack it again, with zcat FILE | gzip',
+      'too many tiny gzip members (more than 1000 and one for every 512 bytes): compress it again, with zcat FILE | gzip',
     );
   });
 

@@ -30,6 +30,6 @@ test('on a port in use', async () => {
   const { port } = first.address() as AddressInfo;
   const error = await failure('127.0.0.1', port);
   expect(error).toBeInstanceOf(StartupError);
-  expect((error as Error).message).toMatch(/is in use: .* set METRICS_PORT to another one$/);
+  expect((error as Error).message).toMatch(/is in use: .* set METRICS_PORT to another port$/);
   expect(isPortTaken(error)).toBe(true);
 });

@@ -1,30 +1,30 @@
-/** Command lines that make a readable file of another one. It runs in browsers, too. */
+/** Builds shell commands that convert a file into one that can be read. Runs in browsers too. */
 
-/** As a POSIX shell takes it back as one word. */
+/** Quotes a word for a POSIX shell. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 export interface SourceFile {
-  /** Undefined: there is none, as for standard input. */
+  /** undefined for standard input. */
   name?: string | undefined;
-  /** What was looked at is what gunzip makes of it. */
+  /** The file is gzipped; its first bytes were unpacked for the check. */
   gzip: boolean;
 }
 
 const ANY = 'FILE';
 
-/** @param command reads the file that is named behind it, or standard input; behind `<`, standard input alone */
+/** @param command reads the file named after it, or standard input; with `<` at its end, standard input alone */
 export function convert({ name, gzip }: SourceFile, command: string, target: string): string {
-  // A dash would be an option of the command.
+  // A name with a leading dash would be taken for an option.
   const file = shellWord((name ?? ANY).replace(/^-/, './-'));
   const to = shellWord(target);
   return gzip ? `gunzip -c ${file} | ${command.replace(/ <$/, '')} > ${to}` : `${command} ${file} > ${to}`;
 }
 
 /**
- * `reviews.csv.gz`, `utf8` → `reviews.utf8.csv`; with an extension, that one. Never the name of the file itself, which a shell
- * would empty before the command reads it.
+ * Name for the converted file: `reviews.csv.gz`, `utf8` → `reviews.utf8.csv`; `extension` replaces `.csv`. Never the name of the
+ * file itself, which a shell would empty before the command reads it.
  */
 export function converted({ name = ANY }: SourceFile, mark: string, extension?: string): string {
   const plain = name.replace(/\.gz$/i, '');

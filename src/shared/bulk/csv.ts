@@ -1,7 +1,7 @@
 /**
- * The fields of one CSV record, and the header. csv-parse gets one record at a time: a bad one is then on its own, and its
- * error cannot move the ends of the others. That takes 15 to 20 µs a record of 100 bytes, a whole chunk at once 5 to 8
- * (Node 24): little beside a model's milliseconds. The splitter cannot afford either; its scanner (records.ts) takes 0.4.
+ * Parses single CSV records, and the header. csv-parse gets one record at a time, so that an error cannot affect other records.
+ * That takes 15 to 20 µs per record of 100 bytes, against 5 to 8 for a whole chunk at once (Node 24): little beside a model's
+ * milliseconds. The splitter can afford neither; its scanner (records.ts) takes 0.4.
  */
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
@@ -14,14 +14,14 @@ type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
 export interface CsvProblem {
   /** Continues a sentence about the record. */
   problem: string;
-  /** Of a quoted field that is not closed: line feeds of the record before the field begins. */
+  /** Set for an unclosed quoted field: number of line feeds in the record before the field. */
   openAfter?: number;
 }
 
 /**
- * The fields, or what is wrong.
+ * The fields of a record, or its error.
  * @param record valid UTF-8 without its line ending
- * @param columns number of fields that the header has; it decides in doubt how a line is quoted
+ * @param columns number of fields in the header; decides how an ambiguous line is quoted
  */
 export function csvFields(
   record: Buffer,
@@ -38,8 +38,8 @@ export function csvFields(
 }
 
 /**
- * Whether lines that end with CR alone may be in a record: with several columns they make more fields than the header has, but
- * a table of one column would have lost them.
+ * Whether a record may contain lines that end with CR alone: with several columns such lines show as extra fields, but in a table
+ * of one column they would be lost.
  */
 const joinedByCr = (fields: readonly string[], columns: number | undefined): boolean =>
   columns === 1 || (columns !== undefined && fields.length !== columns);
@@ -58,7 +58,7 @@ function quotedFields(record: Buffer, delimiter: string, columns: number | undef
     if (error.code === 'CSV_QUOTE_NOT_CLOSED') {
       return { problem: NOT_CLOSED, openAfter: inspect(record, delimiter).openAfter };
     }
-    // A backslash is how C and MySQL write a quote inside of quotes.
+    // C and MySQL escape a quote with a backslash.
     if (problem !== undefined) return { problem: record.includes('\\"') ? BACKSLASH : problem };
   }
   return { problem: 'is not valid CSV' };
@@ -79,12 +79,12 @@ const PROBLEMS: Partial<Record<CsvError['code'] | 'INVALID_OPENING_QUOTE', strin
   INVALID_OPENING_QUOTE: 'has a quote inside an unquoted field (quote the field and double the quote)',
 };
 
-/** What csv-parse does not tell: where the field in quotes that was opened last begins, and carriage returns outside. */
+/** Finds what csv-parse does not report: where the last quoted field begins, and carriage returns outside quotes. */
 function inspect(record: Buffer, delimiter: string): { openAfter: number; bareCr: boolean } {
   const delimiterByte = delimiter.charCodeAt(0);
   let fieldStart = true;
   let quoted = false;
-  /** After a quote inside of quotes: another one makes it a character of the field. */
+  /** The previous byte was a quote inside quotes: a second quote makes it a character of the field. */
   let quoteSeen = false;
   let lineFeeds = 0;
   let openAfter = 0;
@@ -113,13 +113,13 @@ function inspect(record: Buffer, delimiter: string): { openAfter: number; bareCr
 /** Bounds of a CSV header. */
 export interface HeaderLimits {
   columns: number;
-  /** Without the line ending. */
+  /** Bytes without the line ending. */
   bytes: number;
 }
 
 /**
- * The names of the columns.
- * @throws InputError when the header is beyond a limit, cannot be read, or lacks a column that is asked for
+ * Parses a header into column names.
+ * @throws InputError when the header exceeds a limit, is malformed, or lacks a requested column
  */
 export function readHeader(header: Buffer, input: InputSpec, limits: HeaderLimits): string[] {
   if (header.length > limits.bytes) throw headerTooLong(limits);
@@ -128,7 +128,7 @@ export function readHeader(header: Buffer, input: InputSpec, limits: HeaderLimit
   if ('problem' in columns) throw new InputError(`the header ${columns.problem}`);
   if (columns.length > limits.columns) {
     throw new InputError(
-      `the header has ${columns.length} columns, and at most ${limits.columns} may be (MAX_CSV_COLUMNS); ${REDUCE}`,
+      `the header has ${columns.length} columns; at most ${limits.columns} are allowed (MAX_CSV_COLUMNS): ${REDUCE}`,
     );
   }
   requireColumns(columns, input);
@@ -136,27 +136,27 @@ export function readHeader(header: Buffer, input: InputSpec, limits: HeaderLimit
 }
 
 export function headerTooLong({ bytes }: Pick<HeaderLimits, 'bytes'>): InputError {
-  return new InputError(`the header has more than ${bytes} bytes (MAX_CSV_HEADER_BYTES); ${REDUCE}`);
+  return new InputError(`the header has more than ${bytes} bytes (MAX_CSV_HEADER_BYTES): ${REDUCE}`);
 }
 
 const REDUCE = 'keep the columns with text and id, and leave out the others';
 
-/** Names of up to so many bytes, as JSON, are kept. */
+/** Column names are stored if their JSON has at most this many bytes. */
 const KEPT_NAMES_BYTES = 512;
 
-/** A header as it is kept with a batch or a part. */
+/** The form of a header that is stored with a batch or part. */
 export function toStoredHeader(columns: readonly string[], input: InputSpec): StoredHeader {
   return Buffer.byteLength(JSON.stringify(columns)) <= KEPT_NAMES_BYTES
     ? { columns: [...columns] }
     : { header: toHeader(columns, input) };
 }
 
-/** The header that was kept; undefined when there is none. Earlier versions kept names of any length. */
+/** A stored header, if any. Earlier versions stored names of any length. */
 export function fromStoredHeader({ columns, header }: StoredHeader, input: InputSpec): CsvHeader | undefined {
   return columns === undefined ? header : toHeader(columns, input);
 }
 
-/** What reading records takes of a header. */
+/** The parts of a header that are needed to read records. */
 export function toHeader(
   columns: readonly string[],
   { textField, idField = 'id' }: Pick<InputSpec, 'textField' | 'idField'>,
@@ -170,16 +170,16 @@ export function toHeader(
   };
 }
 
-/** Whether the fields of a record are the names of the columns. */
+/** Whether a record repeats the header. */
 export function repeatsHeader(fields: readonly string[], header: CsvHeader, textField: string): boolean {
-  // Few records have the name of the text's column for a text, so few are hashed.
+  // Checked before hashing: few records have the name of the text column as their text.
   return fields[header.text] === textField && digestOf(fields) === header.digest;
 }
 
 const digestOf = (names: readonly string[]): string =>
   createHash('sha256').update(JSON.stringify(names)).digest('hex').slice(0, 16);
 
-/** Throws when a column that is asked for is missing, or is there twice. */
+/** @throws InputError when a requested column is missing or not unique */
 function requireColumns(columns: readonly string[], { textField, idField }: InputSpec): void {
   for (const [role, name] of [
     ['text', textField],
@@ -193,7 +193,7 @@ function requireColumns(columns: readonly string[], { textField, idField }: Inpu
   }
 }
 
-/** A header that is none, but the first of many texts, must not become an answer of a megabyte. */
+/** Shortens the list: a "header" that is in fact a text must not become an answer of a megabyte. */
 function listed(columns: readonly string[]): string {
   const names = columns.slice(0, 20).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
   return names.join(', ') + (columns.length > names.length ? ', …' : '');

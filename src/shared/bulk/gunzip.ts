@@ -1,20 +1,20 @@
 /**
- * Gzip undone, of one member or several, and nothing of it lost without a word.
+ * Unpacks gzip of one or several members without losing data silently.
  *
- * Node's Gunzip takes what follows a member for another one: one line feed behind the data reads as a member that is cut, and
- * zeros between members end the data without an error. So members are taken apart here, and Node only inflates.
+ * Node's Gunzip takes whatever follows a member for another one: a line feed after the data reads as a truncated member, and zeros
+ * between members end the data without an error. So this module separates the members, and Node only inflates.
  */
 import * as zlib from 'node:zlib';
 
 /**
- * `cut`: ends before its end; `damaged`: is no gzip, or was changed; `trailing`: something else lies behind it; `hole`: zeros
- * lie between two members, as where a disk lost a block; `members`: it has too many for its size.
+ * `cut`: truncated; `damaged`: not gzip, or modified; `trailing`: other data follows; `hole`: zeros between two members, as where a
+ * disk lost a block; `members`: too many members for the size.
  */
 export type GzipProblem = 'cut' | 'damaged' | 'trailing' | 'hole' | 'members';
 
 /**
- * A member costs about 100 µs, however small it is, and can have 20 bytes: a stream may have MAX_TINY_MEMBERS, and one more for
- * every MEMBER_BYTES of it. Tools write larger ones: bgzip mostly 10 KB and more, pigz one a file, `gzip -c >>` one a call.
+ * A member costs about 100 µs, even if it has only 20 bytes: a stream may have MAX_TINY_MEMBERS, and one more for every
+ * MEMBER_BYTES. Tools write larger ones: bgzip mostly 10 KB and more, pigz one per file, `gzip -c >>` one per call.
  */
 export const MAX_TINY_MEMBERS = 1000;
 export const MEMBER_BYTES = 512;
@@ -29,10 +29,10 @@ export class GzipError extends Error {
 }
 
 /**
- * Zeros behind the last member are padding, as on tapes.
+ * Zeros after the last member are padding, as on tapes.
  *
- * @param chunkBytes size of the pieces that come out, at most
- * @throws GzipError; and errors of the source, as they are
+ * @param chunkBytes largest piece of output
+ * @throws GzipError; errors of the source pass unchanged
  */
 export async function* gunzip(
   source: AsyncIterable<Uint8Array>,
@@ -60,7 +60,7 @@ const HEADER_CRC = 2;
 const EXTRA = 4;
 const NAME = 8;
 const COMMENT = 16;
-/** Of a name or comment in a header. */
+/** Longest name or comment in a header. */
 const MAX_STRING_BYTES = 64 * 1024;
 
 /** @throws GzipError */
@@ -88,11 +88,11 @@ async function skipString(input: Bytes): Promise<void> {
   }
 }
 
-/** Behind a header. */
+/** Reads the data and trailer of a member, after its header. */
 async function* readMember(input: Bytes, chunkBytes: number): AsyncGenerator<Buffer, void, undefined> {
   const inflate = zlib.createInflateRaw({ chunkSize: chunkBytes });
   const fed = feed(input, inflate);
-  // Through the decoder it ends the loop below; that may be over by then, and nobody else listens.
+  // An error ends the loop below. If the loop is over already, this listener keeps the error from being uncaught.
   inflate.on('error', () => {});
   fed.catch((error: unknown) => inflate.destroy(error as Error));
   let crc = 0;
@@ -114,7 +114,7 @@ async function* readMember(input: Bytes, chunkBytes: number): AsyncGenerator<Buf
   if (trailer.readUInt32LE(4) !== size) throw new GzipError('damaged', 'incorrect length check');
 }
 
-/** Gives the decoder what it takes, and the rest back. */
+/** Feeds the decoder until its data ends, and returns the remaining bytes to the input. */
 async function feed(input: Bytes, inflate: zlib.InflateRaw): Promise<void> {
   const end = new Promise<undefined>((resolve) => {
     inflate.once('end', () => resolve(undefined));
@@ -127,7 +127,7 @@ async function feed(input: Bytes, inflate: zlib.InflateRaw): Promise<void> {
       return;
     }
     const before = inflate.bytesWritten;
-    // When the data ends within these bytes, nothing says that they are written.
+    // When the data ends within these bytes, the write callback is never called.
     await Promise.race([write(inflate, bytes), end]);
     const taken = inflate.bytesWritten - before;
     if (taken < bytes.length) {
@@ -137,7 +137,7 @@ async function feed(input: Bytes, inflate: zlib.InflateRaw): Promise<void> {
   }
 }
 
-/** Waits until the decoder has taken what it takes of it. */
+/** Writes bytes to the decoder, and waits until they are processed. */
 function write(inflate: zlib.InflateRaw, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     inflate.write(bytes, (error) => {
@@ -147,7 +147,7 @@ function write(inflate: zlib.InflateRaw, bytes: Uint8Array): Promise<void> {
   });
 }
 
-/** Reads the header of the member that follows. False at the end. @throws GzipError when something else does */
+/** Reads the header of the next member. @returns false at the end. @throws GzipError when other data follows */
 async function anotherMember(input: Bytes): Promise<boolean> {
   const bytes = await input.next();
   if (!bytes) return false;
@@ -155,23 +155,23 @@ async function anotherMember(input: Bytes): Promise<boolean> {
     input.giveBack(bytes);
     const [a, b] = await input.peek(2);
     if (a !== MAGIC[0] || b !== MAGIC[1]) {
-      throw new GzipError('trailing', 'something else lies behind it');
+      throw new GzipError('trailing', 'other data follows the gzip data');
     }
     await readHeader(input);
     return true;
   }
   for (let zeros: Uint8Array | undefined = bytes; zeros; zeros = await input.next()) {
     if (zeros.some((byte) => byte !== 0)) {
-      throw new GzipError('hole', 'it has a hole of zeros, and what lies behind that would be lost');
+      throw new GzipError('hole', 'zero bytes between gzip members: the data after them would be lost');
     }
   }
   return false;
 }
 
-/** A source of which as much can be taken as is needed. */
+/** Reads a source in pieces of any size. */
 class Bytes {
   readonly #source: AsyncIterator<Uint8Array>;
-  /** Never empty. */
+  /** Received bytes that are not consumed yet; never empty. */
   #rest: Uint8Array | undefined;
   #received = 0;
 
@@ -179,12 +179,12 @@ class Bytes {
     this.#source = source[Symbol.asyncIterator]();
   }
 
-  /** How many have been taken so far. */
+  /** Bytes consumed so far. */
   get taken(): number {
     return this.#received - (this.#rest?.length ?? 0);
   }
 
-  /** Some bytes, at least one; undefined at the end. */
+  /** The next bytes, at least one; undefined at the end. */
   async next(): Promise<Uint8Array | undefined> {
     const rest = this.#rest;
     this.#rest = undefined;
@@ -201,7 +201,7 @@ class Bytes {
     if (bytes.length > 0) this.#rest = bytes;
   }
 
-  /** The next bytes, which stay; fewer at the end. */
+  /** The next bytes without consuming them; fewer at the end. */
   async peek(count: number): Promise<Uint8Array> {
     let bytes = (await this.next()) ?? Buffer.alloc(0);
     while (bytes.length < count) {
@@ -213,7 +213,7 @@ class Bytes {
     return bytes.subarray(0, count);
   }
 
-  /** @throws GzipError when there are fewer */
+  /** @throws GzipError when the source has fewer bytes */
   async take(count: number): Promise<Buffer> {
     const bytes = await this.peek(count);
     if (bytes.length < count) throw cutOff();
@@ -222,7 +222,7 @@ class Bytes {
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** Not waited for: a source that has nothing to say does not end either. */
+  /** Not awaited: a source that hangs does not answer to this either. */
   close(): void {
     void this.#source.return?.().catch(() => {});
   }
@@ -233,7 +233,7 @@ const cutOff = () => new GzipError('cut', 'unexpected end of file');
 const tooManyMembers = () =>
   new GzipError(
     'members',
-    `it has too many tiny members (more than ${MAX_TINY_MEMBERS} and one for every ${MEMBER_BYTES} bytes): pack it again, with zcat FILE | gzip`,
+    `too many tiny gzip members (more than ${MAX_TINY_MEMBERS} and one for every ${MEMBER_BYTES} bytes): compress it again, with zcat FILE | gzip`,
   );
 
 function toGzipError(error: unknown): unknown {
@@ -243,7 +243,7 @@ function toGzipError(error: unknown): unknown {
   return error;
 }
 
-/** Not in the first releases of Node 20 and 22, on which the client runs, too. */
+/** Missing in the first releases of Node 20 and 22, on which the client runs too. */
 const crc32 = (zlib as Partial<Pick<typeof zlib, 'crc32'>>).crc32 ?? slowCrc32;
 
 function slowCrc32(bytes: Uint8Array, before: number): number {

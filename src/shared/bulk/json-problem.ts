@@ -1,18 +1,18 @@
-/** Why a record that should be a JSON object cannot be read: the usual mistakes, by name. It runs in browsers, too. */
+/** Recognises the usual mistakes in a record that should be a JSON object. Runs in browsers too. */
 
-/** Mistakes that a whole file has, and not one record of it. */
+/** Mistakes that usually affect a whole file, not one record. */
 export type JsonHabit = 'commas' | 'concatenated' | 'python' | 'array' | 'not a number' | 'pretty';
 
-/** @returns undefined when the record is valid JSON, or when nothing is known about its mistake */
+/** @returns undefined when the record is valid JSON or its mistake is unknown */
 export function jsonHabit(record: string): JsonHabit | undefined {
   const json = record.trim();
   return parses(json) ? undefined : habitOf(json);
 }
 
-/** In a longer record nothing is looked for: at 20 million characters in a string the patterns below overflow their stack. */
+/** Longest record that is examined: at 20 million characters in a string the patterns below overflow their stack. */
 const MAX_CHARS = 1_000_000;
 
-/** @param json not valid, without white space around it */
+/** @param json invalid JSON, trimmed */
 function habitOf(json: string): JsonHabit | undefined {
   if (json.length > MAX_CHARS) return undefined;
   if (json.endsWith(',') && parses(json.slice(0, -1))) return 'commas';
@@ -25,8 +25,8 @@ function habitOf(json: string): JsonHabit | undefined {
 }
 
 /**
- * Continues a sentence about the record.
- * @param record not valid JSON
+ * The mistake, worded to continue a sentence about the record.
+ * @param record invalid JSON
  */
 export function jsonProblem(record: string): string {
   const habit = habitOf(record.trim());
@@ -34,20 +34,19 @@ export function jsonProblem(record: string): string {
 }
 
 const PROBLEMS: Record<JsonHabit, string> = {
-  commas: 'is not valid JSON: it has a comma behind it',
-  concatenated: 'is not valid JSON: there are several values on its line',
+  commas: 'is not valid JSON: a comma follows it',
+  concatenated: 'is not valid JSON: its line has several values',
   python: 'is not valid JSON: it has single quotes where JSON has double ones',
-  array: 'is not valid JSON: an array begins here, but every line must be an object',
+  array: 'is not valid JSON: it begins an array, but every line must be an object',
   'not a number': 'is not valid JSON: it has NaN or Infinity, which JSON does not know (write null)',
-  pretty:
-    'is not valid JSON: an object begins here that goes on below, but every line must be a whole object',
+  pretty: 'is not valid JSON: the object continues on the next line, but every line must be a whole object',
 };
 
 const NOT_A_NUMBER = /(?<![\w.])-?(?:NaN|Infinity)(?!\w)/g;
 const BETWEEN_OBJECTS = /\}\s*\{/g;
 const STRING = /"(?:[^"\\]|\\.)*"/g;
 
-/** Whether there is something to replace, and what comes of it is JSON. A record without it is not read again. */
+/** Whether the pattern occurs and its replacement makes valid JSON. A record without it is not parsed again. */
 function parsesWith(json: string, pattern: RegExp, by: string, wrap: (replaced: string) => string): boolean {
   return json.search(pattern) !== -1 && parses(wrap(replaceOutsideStrings(json, pattern, by)));
 }
@@ -56,7 +55,7 @@ function replaceOutsideStrings(json: string, pattern: RegExp, by: string): strin
   let result = '';
   let from = 0;
   for (const { 0: string, index } of json.matchAll(STRING)) {
-    // A string before and one behind stand for what the pattern may look at.
+    // The strings before and after stand for what the pattern may look at.
     result += json.slice(from, index).replace(pattern, by) + string;
     from = index + string.length;
   }

@@ -1,6 +1,6 @@
 /**
- * Reads one chunk of a bulk upload: one row per record, in order, each when it is asked for. Whatever is wrong with a record is an error in its
- * place, and its neighbours are not affected; nothing in the bytes makes this throw.
+ * Parses one chunk of a batch's input lazily: one row per record, in order. A malformed record becomes an error in its place and does
+ * not affect its neighbours; no input makes this throw.
  */
 import { isUtf8 } from 'node:buffer';
 import { numberLoss } from '../contract/exact-number.ts';
@@ -47,7 +47,7 @@ export function* parseChunk(
 
 type Row = { id?: string } & ({ text: string } | { error: RecordError });
 
-/** Numbers of the lines that a record is on. */
+/** First and last line of a record. */
 interface Lines {
   first: number;
   last: number;
@@ -79,7 +79,7 @@ function refused(code: RecordErrorCode, message: string): { error: RecordError }
   return { error: { code, message } };
 }
 
-/** Names every line that a record without a label takes up. */
+/** The error of a record, with all lines that get no label because of it. */
 function recordProblem({ problem, openAfter }: CsvProblem, { first, last }: Lines): string {
   if (openAfter === undefined) {
     return first === last
@@ -94,7 +94,7 @@ function recordProblem({ problem, openAfter }: CsvProblem, { first, last }: Line
   );
 }
 
-/** Numbers are common as ids and become strings, as everything behind this has strings. Null is no id. */
+/** Reads an id. Numbers are common and become strings; null means no id. */
 function readId(
   { id: value, json }: Fields,
   name: string,
@@ -103,7 +103,7 @@ function readId(
   if (value === undefined || value === null) return {};
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) return { problem: 'is too large a number' };
-    // Two ids could become one.
+    // Rounding could make two ids equal.
     if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
       return {
         problem: `in the field "${name}" is an integer beyond 2^53, which is rounded when JSON is read; make it a string`,
@@ -127,7 +127,7 @@ function readId(
   return { id: value };
 }
 
-/** A sign of zero is no digit that is lost. */
+/** The lost sign of -0 does not count. */
 const isRounded = (literal: string): boolean => numberLoss(literal.replace(/^-/, '')) !== undefined;
 
 function tooLong({ lineFeeds, maxBytes }: TooLong, line: number): { error: RecordError } {
@@ -135,7 +135,7 @@ function tooLong({ lineFeeds, maxBytes }: TooLong, line: number): { error: Recor
   const last = line + lineFeeds - 1;
   return refused(
     'record_too_long',
-    `the record is longer than ${maxBytes} bytes and goes on to line ${last}; is a quote missing? ` +
+    `the record is longer than ${maxBytes} bytes and continues to line ${last}; is a quote missing? ` +
       `It begins on line ${line}, and its ${lineFeeds} lines get no label`,
   );
 }
@@ -143,7 +143,7 @@ function tooLong({ lineFeeds, maxBytes }: TooLong, line: number): { error: Recor
 interface Fields {
   text: unknown;
   id?: unknown;
-  /** The record, where a number may have been rounded. */
+  /** The record's JSON, to detect rounded numbers. */
   json?: string;
 }
 type FieldReader = (record: Buffer) => Fields | CsvProblem;
@@ -157,7 +157,7 @@ function fieldReader(input: InputSpec): FieldReader {
 }
 
 function readLine(record: Buffer): Fields | CsvProblem {
-  // Two texts, of which one would get no label, to programs that end lines with CR.
+  // Programs that end lines with CR mean two texts here, of which one would get no label.
   if (record.includes(CR)) {
     return { problem: 'has a carriage return in its middle: do some of the lines end with CR alone?' };
   }
@@ -179,13 +179,13 @@ function jsonReader({ textField, idField = 'id' }: InputSpec): FieldReader {
       return { problem: 'is not a JSON object' };
     }
     const repeated = names.find(({ isRepeated }) => isRepeated(json));
-    // JSON.parse would keep the last: a text, or an id, would be lost.
+    // JSON.parse keeps only the last: a text or an id would be lost.
     if (repeated) return { problem: `has the field "${repeated.name}" twice` };
     return { text: ownMember(value, textField), id: ownMember(value, idField), json };
   };
 }
 
-/** Not `toString` of another object's. */
+/** Own members only, not inherited ones such as `toString`. */
 const ownMember = (value: object, name: string): unknown =>
   Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
 
@@ -199,11 +199,11 @@ function csvReader({ textField, delimiter, quote, header }: InputSpec): FieldRea
     if (fields.length !== width) {
       return { problem: `has ${fields.length} fields, but the header has ${width}` };
     }
-    // One column may well have its own name for a text.
+    // With one column, a text may equal the column's name.
     if (width > 1 && repeatsHeader(fields, header, textField)) {
       return { problem: 'repeats the header: were two files joined?' };
     }
-    // CSV has no null: an empty field is how a record goes without an id.
+    // CSV has no null: an empty field means no id.
     return { text: fields[text], id: id === undefined || fields[id] === '' ? undefined : fields[id] };
   };
 }

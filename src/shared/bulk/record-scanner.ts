@@ -1,6 +1,6 @@
 /**
- * Where a record ends. Both halves of bulk input, the `amulet` command and the client use this one scanner, so they cannot
- * disagree on what a record is. It imports nothing: the client runs anywhere.
+ * Finds where a record ends. Splitter, parser, the `amulet` command and the client use this one scanner, so they cannot disagree on
+ * what a record is. Imports nothing: the client runs anywhere.
  *
  * A record ends with a line feed (in CSV: one outside of quotes) or with the file; one carriage return before that is
  * part of the ending. A record without content is an empty line, in all three formats: skipped, but counted as a line.
@@ -8,14 +8,14 @@
 const LF = 0x0a;
 const QUOTE = 0x22;
 
-/** Up to which a loop finds a byte faster than a call into C++. */
+/** Distance up to which a loop finds a byte faster than a call into C++. */
 const SHORT_BYTES = 16;
 
 // Where in a CSV record the scanner is. A quote opens a field only at its start; elsewhere it ends nothing.
 const FIELD_START = 0;
 const UNQUOTED = 1;
 const QUOTED = 2;
-/** After a quote inside of quotes: another one makes it a character of the field, anything else closes it. */
+/** After a quote inside quotes: a second quote makes it a character of the field, anything else closes the field. */
 const QUOTE_SEEN = 3;
 
 export class RecordScanner {
@@ -29,7 +29,7 @@ export class RecordScanner {
     this.#delimiter = delimiter?.charCodeAt(0);
   }
 
-  /** Index behind the end of the record that begins or goes on at `from`; -1 when the bytes end before it does. */
+  /** Index after the end of the record that begins or continues at `from`; -1 when the bytes end before the record. */
   scan(bytes: Uint8Array, from: number): number {
     const delimiter = this.#delimiter;
     if (delimiter === undefined) {
@@ -58,17 +58,17 @@ export class RecordScanner {
     return -1;
   }
 
-  /** Whether the bytes so far end inside of a quoted field. */
+  /** Whether the bytes so far end inside a quoted field. */
   get inQuotes(): boolean {
     return this.#state === QUOTED;
   }
 
-  /** Line feeds of the record before the field that was quoted last. */
+  /** Line feeds of the record before its last quoted field. */
   get openedAfter(): number {
     return this.#openedAfter;
   }
 
-  /** Line feeds in the record just ended. */
+  /** Line feeds in the record that has just ended. */
   takeLineFeeds(): number {
     const lineFeeds = this.#lineFeeds;
     this.#lineFeeds = 0;

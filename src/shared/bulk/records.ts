@@ -1,4 +1,4 @@
-/** Records as bytes, and the marker that stands for one too long to be kept. */
+/** Records as bytes, and the marker that replaces a record that is too long to store. */
 import { InputError, type InputSpec } from './input.ts';
 import { RecordScanner } from './record-scanner.ts';
 
@@ -11,19 +11,19 @@ export function recordScanner({
   quote = '"',
 }: Pick<InputSpec, 'format' | 'delimiter' | 'quote'>): RecordScanner {
   if (format !== 'csv') return new RecordScanner();
-  // csv-parse takes any string; a byte that is never part of another character keeps the scanner simple.
+  // csv-parse accepts any string; a single ASCII byte keeps the scanner simple.
   if (delimiter === '"' || !/^[\t -~]$/.test(delimiter)) {
     throw new InputError('the delimiter must be a tab or one printable ASCII character other than a quote');
   }
   return quote === '"' ? new RecordScanner(delimiter) : new RecordScanner();
 }
 
-/** A record without its line ending: LF, CRLF, or CR CR LF, which programs write that end CRLF once more. */
+/** A record without its line ending: LF, CRLF, or CR CR LF, which programs write that convert CRLF again. */
 export function content(record: Buffer): Buffer {
   return record.subarray(0, contentEnd(record, 0, record.length));
 }
 
-/** Where the line ending begins of the record between two places. Places and no view: uploads may have millions of empty lines. */
+/** Index of the line ending of the record in a range. A range, not a view: uploads may have millions of empty lines. */
 export function contentEnd(bytes: Buffer, start: number, end: number): number {
   let at = end;
   if (at > start && bytes[at - 1] === LF) at--;
@@ -31,7 +31,7 @@ export function contentEnd(bytes: Buffer, start: number, end: number): number {
   return at;
 }
 
-/** Whether the record between two places is an empty line, which is no row: LF, CR LF, or a CR that the input ends with. */
+/** Whether the record in a range is an empty line, which is not a row: LF, CR LF, or a CR at the end of the input. */
 export function isEmptyLine(bytes: Buffer, start = 0, end = bytes.length): boolean {
   const first = bytes[start];
   if (end - start === 1) return first === LF || first === CR;
@@ -40,7 +40,7 @@ export function isEmptyLine(bytes: Buffer, start = 0, end = bytes.length): boole
 
 const MARK = Buffer.from('\ufeff');
 
-/** Without the byte order mark that stands in the middle of files which were joined. */
+/** Removes a byte order mark, which stands in the middle of joined files. */
 export function withoutMark(record: Buffer): Buffer {
   let from = 0;
   while (record.subarray(from, from + MARK.length).equals(MARK)) from += MARK.length;
@@ -48,8 +48,8 @@ export function withoutMark(record: Buffer): Buffer {
 }
 
 /**
- * First byte of a marker. UTF-8 has no 0xff, and the splitter makes it 0xfe (not UTF-8 either) in a record of the input
- * that begins with one, so no upload can produce a marker.
+ * First byte of a marker. UTF-8 has no 0xff, and if a record of the input begins with one, the splitter replaces it with 0xfe (not
+ * UTF-8 either), so no upload can forge a marker.
  */
 export const MARKER = 0xff;
 export const NOT_A_MARKER = 0xfe;
@@ -59,12 +59,12 @@ export interface TooLong {
   maxBytes: number;
 }
 
-/** The record that stands for one with so many line feeds that was longer than `maxBytes`. */
+/** The marker that replaces a record longer than `maxBytes`. */
 export function tooLongMarker({ lineFeeds, maxBytes }: TooLong): Buffer {
   return Buffer.from(`\xff${lineFeeds} ${maxBytes}\n`, 'latin1');
 }
 
-/** What a record stands for, if it is a marker. */
+/** Parses a marker; undefined for any other record. */
 export function readMarker(record: Buffer): TooLong | undefined {
   if (record[0] !== MARKER) return undefined;
   const [, lineFeeds, maxBytes] = /^.(\d{1,15}) (\d{1,15})\n$/s.exec(record.toString('latin1')) ?? [];

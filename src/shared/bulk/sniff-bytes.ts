@@ -1,28 +1,28 @@
 /**
- * What a file is that is no text in UTF-8, by its first bytes: archives, workbooks, column formats, other encodings. It
- * runs in browsers, too.
+ * Recognises files that are not UTF-8 text by their first bytes: archives, workbooks, column formats, other encodings. Runs in
+ * browsers too.
  */
 import { convert, converted, type SourceFile } from './convert.ts';
 
-/** A file whose kind its first bytes tell. */
+/** A kind of file that its first bytes identify. */
 interface Kind {
-  /** Its first bytes, as Latin-1. */
+  /** Identifying bytes, as Latin-1. */
   magic: string;
-  /** Where they are; 0 when unset. */
+  /** Their offset; 0 when unset. */
   at?: number;
-  says: (file: SourceFile, head: Latin1) => string;
+  describe: (file: SourceFile, head: Latin1) => string;
 }
 
-/** Bytes as characters of the same number. */
+/** Bytes as characters with the same codes. */
 type Latin1 = string;
 
 const EXPORT = 'save it as CSV UTF-8 (comma delimited), and send that';
 
-/** Of a whole file that a program writes to standard output. */
+/** Advice for a file that a program unpacks to standard output. */
 const unpack = (what: string, command: string) => (file: SourceFile) =>
   `is ${what}: unpack it first: ${convert(file, command, converted(file, 'unpacked'))}`;
 
-/** Of a table that pandas reads. */
+/** Advice for a table that pandas reads. */
 const table = (what: string, read: string) => (file: SourceFile) => {
   const [from, to] = [file.name ?? 'FILE', converted(file, '', '.jsonl')].map((name) => JSON.stringify(name));
   const program = `import pandas; pandas.${read}(${from}).to_json(${to}, orient="records", lines=True)`;
@@ -32,53 +32,53 @@ const table = (what: string, read: string) => (file: SourceFile) => {
 const refused = (what: string) => () => `is ${what}, not a file of texts`;
 
 const KINDS: readonly Kind[] = [
-  { magic: 'PK\x03\x04', says: zip },
-  { magic: 'PK\x05\x06', says: () => 'is an empty ZIP archive' },
-  { magic: 'PK\x07\x08', says: zip },
-  { magic: '\x28\xb5\x2f\xfd', says: unpack('compressed with zstd', 'zstd -dc') },
-  { magic: '\x2a\x4d\x18', at: 1, says: unpack('compressed with zstd or LZ4', 'zstd -dc') },
-  { magic: '\x04\x22\x4d\x18', says: unpack('compressed with LZ4', 'lz4 -dc') },
-  { magic: 'BZh', says: unpack('compressed with bzip2', 'bzip2 -dc') },
-  { magic: '\xfd7zXZ\0', says: unpack('compressed with xz', 'xz -dc') },
-  { magic: ']\0\0', says: unpack('compressed with LZMA', 'xz -dc --format=lzma') },
-  { magic: '\x1f\x9d', says: unpack('compressed with compress', 'gunzip -c') },
-  { magic: '\xff\x06\0\0sNaPpY', says: unpack('compressed with Snappy', 'snzip -dc') },
-  { magic: '7z\xbc\xaf\x27\x1c', says: unpack('a 7-Zip archive', '7z x -so') },
-  { magic: 'Rar!\x1a\x07', says: unpack('a RAR archive', 'unrar p -inul') },
-  { magic: 'ustar', at: 257, says: tar },
-  { magic: 'PAR1', says: table('Parquet', 'read_parquet') },
-  { magic: 'PARE', says: refused('encrypted Parquet') },
-  { magic: 'ARROW1', says: table('Arrow', 'read_feather') },
-  { magic: 'FEA1', says: table('Feather', 'read_feather') },
-  { magic: 'ORC', says: table('ORC', 'read_orc') },
+  { magic: 'PK\x03\x04', describe: zip },
+  { magic: 'PK\x05\x06', describe: () => 'is an empty ZIP archive' },
+  { magic: 'PK\x07\x08', describe: zip },
+  { magic: '\x28\xb5\x2f\xfd', describe: unpack('compressed with zstd', 'zstd -dc') },
+  { magic: '\x2a\x4d\x18', at: 1, describe: unpack('compressed with zstd or LZ4', 'zstd -dc') },
+  { magic: '\x04\x22\x4d\x18', describe: unpack('compressed with LZ4', 'lz4 -dc') },
+  { magic: 'BZh', describe: unpack('compressed with bzip2', 'bzip2 -dc') },
+  { magic: '\xfd7zXZ\0', describe: unpack('compressed with xz', 'xz -dc') },
+  { magic: ']\0\0', describe: unpack('compressed with LZMA', 'xz -dc --format=lzma') },
+  { magic: '\x1f\x9d', describe: unpack('compressed with compress', 'gunzip -c') },
+  { magic: '\xff\x06\0\0sNaPpY', describe: unpack('compressed with Snappy', 'snzip -dc') },
+  { magic: '7z\xbc\xaf\x27\x1c', describe: unpack('a 7-Zip archive', '7z x -so') },
+  { magic: 'Rar!\x1a\x07', describe: unpack('a RAR archive', 'unrar p -inul') },
+  { magic: 'ustar', at: 257, describe: tar },
+  { magic: 'PAR1', describe: table('Parquet', 'read_parquet') },
+  { magic: 'PARE', describe: refused('encrypted Parquet') },
+  { magic: 'ARROW1', describe: table('Arrow', 'read_feather') },
+  { magic: 'FEA1', describe: table('Feather', 'read_feather') },
+  { magic: 'ORC', describe: table('ORC', 'read_orc') },
   {
     magic: 'Obj\x01',
-    says: (file) =>
+    describe: (file) =>
       `is Avro: make JSON Lines of it: ${convert(file, 'avro-tools tojson', converted(file, '', '.jsonl'))}`,
   },
   {
     magic: 'SQLite format 3\0',
-    says: (file) =>
+    describe: (file) =>
       `is an SQLite database: export a table of it: ${convert(file, 'sqlite3 -csv -header', converted(file, '', '.csv')).replace(' >', " 'SELECT * FROM …' >")}`,
   },
   {
     magic: '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1',
-    says: () => `is an old Excel or Word file (or an encrypted one): if it is a table, ${EXPORT}`,
+    describe: () => `is an old Excel or Word file (or an encrypted one): if it is a table, ${EXPORT}`,
   },
-  { magic: '%PDF-', says: refused('a PDF') },
-  { magic: '{\\rtf', says: refused('RTF, as word processors write it') },
-  { magic: '\x89HDF\r\n', says: table('HDF5', 'read_hdf') },
-  { magic: '\x93NUMPY', says: refused('a NumPy array') },
-  { magic: '\x89PNG\r\n', says: refused('a PNG image') },
-  { magic: '\xff\xd8\xff', says: refused('a JPEG image') },
-  { magic: 'GIF8', says: refused('a GIF image') },
-  { magic: '\x7fELF', says: refused('a program') },
-  { magic: 'Salted__', says: refused('encrypted (OpenSSL): decrypt it first') },
-  { magic: '-----BEGIN PGP MESSAGE', says: refused('encrypted (PGP): decrypt it first') },
-  { magic: 'age-encryption.org/', says: refused('encrypted (age): decrypt it first') },
+  { magic: '%PDF-', describe: refused('a PDF') },
+  { magic: '{\\rtf', describe: refused('RTF, as word processors write it') },
+  { magic: '\x89HDF\r\n', describe: table('HDF5', 'read_hdf') },
+  { magic: '\x93NUMPY', describe: refused('a NumPy array') },
+  { magic: '\x89PNG\r\n', describe: refused('a PNG image') },
+  { magic: '\xff\xd8\xff', describe: refused('a JPEG image') },
+  { magic: 'GIF8', describe: refused('a GIF image') },
+  { magic: '\x7fELF', describe: refused('a program') },
+  { magic: 'Salted__', describe: refused('encrypted (OpenSSL): decrypt it first') },
+  { magic: '-----BEGIN PGP MESSAGE', describe: refused('encrypted (PGP): decrypt it first') },
+  { magic: 'age-encryption.org/', describe: refused('encrypted (age): decrypt it first') },
   {
     magic: 'version https://git-lfs.github.com/spec/',
-    says: () => 'is a pointer of Git LFS and not the file itself: git lfs pull',
+    describe: () => 'is a pointer of Git LFS and not the file itself: git lfs pull',
   },
 ];
 
@@ -99,21 +99,21 @@ function tar(file: SourceFile): string {
 }
 
 /**
- * @param head the first bytes, gzip undone, without a mark of UTF-8
- * @param whole there are no others
- * @returns what the file is and what to do about it, to continue a sentence that begins with its name; undefined when
- *   nothing speaks against UTF-8
+ * @param head the first bytes, unpacked from gzip, without a byte order mark of UTF-8
+ * @param whole whether `head` is the whole file
+ * @returns what the file is and what to do about it, continuing a sentence that begins with its name; undefined when nothing
+ *   speaks against UTF-8
  */
 export function sniffBytes(head: Uint8Array, whole: boolean, file: SourceFile): string | undefined {
   if (head[0] === 0x1f && head[1] === 0x8b) {
     return file.gzip
-      ? 'is compressed twice with gzip: undo it once, with gunzip'
-      : 'is compressed with gzip: say so (Content-Encoding: gzip)';
+      ? 'is compressed twice with gzip: unpack it once, with gunzip'
+      : 'is compressed with gzip: declare it (Content-Encoding: gzip)';
   }
   const characters = toLatin1(head);
   const kind = KINDS.find(({ magic, at = 0 }) => characters.startsWith(magic, at));
   if (kind && (kind.magic !== 'BZh' || /^BZh[1-9]1AY&SY/.test(characters)))
-    return kind.says(file, characters);
+    return kind.describe(file, characters);
   const encoding = wideEncoding(head);
   if (encoding !== undefined) {
     const command = convert(file, `iconv -f ${encoding.name} -t UTF-8`, converted(file, 'utf8'));
@@ -124,7 +124,7 @@ export function sniffBytes(head: Uint8Array, whole: boolean, file: SourceFile): 
 
 function toLatin1(bytes: Uint8Array): Latin1 {
   let characters = '';
-  // As many as an archive's first names take.
+  // Enough for the first names in an archive.
   for (const byte of bytes.subarray(0, 4096)) characters += String.fromCharCode(byte);
   return characters;
 }
@@ -134,7 +134,7 @@ interface Encoding {
   shown: string;
 }
 
-/** UTF-16 and UTF-32, by their mark or by the zeros that ASCII has in them. */
+/** Recognises UTF-16 and UTF-32 by their mark or by the zero bytes of ASCII characters. */
 function wideEncoding(head: Uint8Array): Encoding | undefined {
   const [a, b, c, d] = head;
   const marked = (name: string) => ({ name, shown: name });
@@ -149,18 +149,18 @@ function wideEncoding(head: Uint8Array): Encoding | undefined {
   const quarter = length / 4;
   if (z2 > 0.9 * quarter && z3 > 0.9 * quarter && z0 === 0) return unmarked('UTF-32LE');
   if (z0 > 0.9 * quarter && z1 > 0.9 * quarter && z3 === 0) return unmarked('UTF-32BE');
-  // Spaces, digits, delimiters and line ends are ASCII in every language; NUL is in no text.
+  // Spaces, digits, delimiters and line ends are ASCII in every language; no text contains NUL.
   const enough = length * 0.05;
   if (z1 + z3 >= 2 && z1 + z3 > enough && z0 + z2 === 0) return unmarked('UTF-16LE');
   if (z0 + z2 >= 2 && z0 + z2 > enough && z1 + z3 === 0) return unmarked('UTF-16BE');
   return undefined;
 }
 
-/** Of so many lines a few may be damaged, each of them an error in its place. */
+/** Fewer invalid lines than this become errors in their places, not an error of the file. */
 const FEW_LINES = 3;
 const LF = 0x0a;
 
-/** An encoding of single bytes, such as windows-1251: lines beyond ASCII, and none of them is UTF-8. */
+/** Recognises single-byte encodings such as windows-1251: no line beyond ASCII is valid UTF-8. */
 function notUtf8(head: Uint8Array, whole: boolean, file: SourceFile): string | undefined {
   let line = 0;
   let firstInvalid = 0;
@@ -177,7 +177,7 @@ function notUtf8(head: Uint8Array, whole: boolean, file: SourceFile): string | u
     if (high === 0) continue;
     highBytes += high;
     try {
-      // What is cut may be cut within a character.
+      // The last line may be cut within a character.
       new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: cut });
       return undefined;
     } catch {
@@ -194,5 +194,5 @@ function notUtf8(head: Uint8Array, whole: boolean, file: SourceFile): string | u
   );
   const likely = highBytes > letters / 2 ? 'WINDOWS-1251' : 'WINDOWS-1252';
   const command = convert(file, `iconv -f ${likely} -t UTF-8`, converted(file, 'utf8'));
-  return `is not valid UTF-8 on line ${firstInvalid}, the first beyond ASCII: convert it from the encoding that it has, for example ${command}`;
+  return `is not valid UTF-8 on line ${firstInvalid}, its first line beyond ASCII: convert it from its encoding, for example ${command}`;
 }

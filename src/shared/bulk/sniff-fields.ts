@@ -1,21 +1,21 @@
-/** Which of the fields of a file has the texts, by its first records. It runs in browsers, too. */
+/** Guesses which field of a file has the texts, from its first records. Runs in browsers too. */
 import { listed, readRecords, type Reading } from './sniff-records.ts';
 
 const SAMPLE = 200;
 
-/** Names that texts tend to have. */
+/** Usual names of text fields. */
 const USUAL = /text|review|comment|body|content|message|sentence|tweet|description|summary|post/i;
 
 export interface Fields {
-  /** In the order in which they come. */
+  /** In file order. */
   names: string[];
-  /** The one that looks like text; undefined when none does. */
+  /** The field that looks most like text; undefined when none does. */
   likely: string | undefined;
 }
 
 /**
  * @param text the beginning of a file
- * @returns undefined when no record can be read, so that nothing can be said
+ * @returns undefined when no record can be read
  */
 function fieldsOf(
   text: string,
@@ -24,7 +24,7 @@ function fieldsOf(
   const records = format === 'csv' ? csvRecords(text, delimiter) : jsonRecords(text);
   const [first] = records;
   if (!first) return undefined;
-  /** Characters of what looks like text, by field. */
+  /** Characters of text-like values, by field. */
   const weights = new Map<string, number>();
   const texts = new Set<string>();
   for (const [name, value] of records.flatMap((record) => [...record])) {
@@ -41,10 +41,10 @@ function fieldsOf(
 }
 
 /**
- * Why no record will have a text: the field is in none of the first records.
+ * The error when none of the first records has the text field.
  * @param text the beginning of the file
- * @param whole there is nothing behind it
- * @returns undefined when some record may have one, or none can be read
+ * @param whole whether `text` is the whole file
+ * @returns undefined when a record may have the field, or no record can be read
  */
 export function missingField(text: string, whole: boolean, reading: Reading): string | undefined {
   const { format, textField, option } = reading;
@@ -69,7 +69,7 @@ function jsonRecords(text: string): Map<string, unknown>[] {
       if (typeof value === 'object' && value !== null && !Array.isArray(value))
         return [new Map(Object.entries(value))];
     } catch {
-      // Cut, or an error in its place.
+      // The line is cut, or becomes an error row.
     }
     return [];
   });

@@ -1,29 +1,29 @@
 /**
- * What the first records of a text file look like, and what they are not: each of these mistakes would otherwise be an error
- * on every line. It runs in browsers, too.
+ * Recognises mistakes of a whole text file from its first records, which would otherwise be an error on every line. Runs in browsers
+ * too.
  */
 import { convert, converted, type SourceFile } from './convert.ts';
 import { jsonHabit, type JsonHabit } from './json-problem.ts';
 
-/** How a file is to be read. */
+/** How to read a file. */
 export interface Reading {
   format: 'ndjson' | 'csv' | 'lines';
   /** CSV: one character. */
   delimiter?: string | undefined;
   textField: string;
-  /** The format was named, and not taken from the file's name. */
+  /** The caller named the format; else it comes from the file's name. */
   explicit: boolean;
-  /** How an option is named where the answer is read: `--delimiter ';'`. */
+  /** Spells an option as the reader of the message would: `--delimiter ';'`. */
   option: (name: 'format' | 'delimiter' | 'text_field', value: string) => string;
 }
 
-/** So many lines are looked at. */
+/** Number of lines to examine. */
 const SAMPLE = 200;
 
 /**
  * @param text the beginning of the file
- * @param whole there is nothing behind it
- * @returns what the file is and what to do about it, to continue a sentence that begins with its name
+ * @param whole whether `text` is the whole file
+ * @returns what the file is and what to do about it, continuing a sentence that begins with its name
  */
 export function sniffRecords(
   text: string,
@@ -124,7 +124,7 @@ const DELIMITERS = [',', ';', '\t', '|'];
 function notCsv(text: string, lines: readonly string[], reading: Reading, file: SourceFile) {
   const { delimiter = ',', textField, option } = reading;
   const [first] = lines;
-  // Of a header that is cut nothing is known.
+  // The header is cut.
   if (first === undefined) return undefined;
   const [, separator] = /^sep=(.)\r?$/i.exec(first) ?? [];
   if (separator !== undefined) {
@@ -143,7 +143,7 @@ function notCsv(text: string, lines: readonly string[], reading: Reading, file: 
   if (named) {
     return `has no column "${textField}" with ${shown(delimiter)} between its fields, but with ${shown(named.other)}: say ${option('delimiter', named.other)}`;
   }
-  // Only a header that is one field with this delimiter speaks for another one.
+  // Only a header with a single field suggests another delimiter.
   const [most] = others.toSorted((a, b) => b.names.length - a.names.length);
   if (columns.length > 1 || !most || most.names.length < 2) return undefined;
   return `seems to have ${shown(most.other)} between its fields: say ${option('delimiter', most.other)} (its columns are then ${listed(most.names)})`;

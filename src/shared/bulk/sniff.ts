@@ -1,19 +1,18 @@
 /**
- * What a file looks like by its first bytes, before all of it is sent: something else than its format says, and what to do
- * about it. The API, the `amulet` command and the page ask the same questions. It runs in browsers, too.
+ * Checks by the first bytes of a file, before the upload, whether it is something else than its format says, and what to do about it.
+ * API, command and page share it. Runs in browsers too.
  */
 import type { SourceFile } from './convert.ts';
 import { sniffBytes } from './sniff-bytes.ts';
 import { sniffRecords, type Reading } from './sniff-records.ts';
 
-/** So much of a file is looked at, gzip undone. */
+/** Bytes of a file to examine, unpacked from gzip. */
 export const SNIFF_BYTES = 64 * 1024;
 
 /**
- * @param head the first SNIFF_BYTES, gzip undone
- * @param whole there are no others
- * @returns what the file is and what to do about it, to continue a sentence that begins with its name; undefined when it
- *   looks like what it should be
+ * @param head the first SNIFF_BYTES, unpacked from gzip
+ * @param whole whether `head` is the whole file
+ * @returns what the file is and what to do about it, continuing a sentence that begins with its name; undefined when it looks right
  */
 export function sniff(
   head: Uint8Array,

@@ -1,10 +1,10 @@
 /**
- * Cuts an upload into chunks of whole records while it streams in. It only looks for the ends of records: what is in them
- * is the business of `parse.ts`, so a bad record costs nothing here and stops nothing.
+ * Cuts an upload into chunks of whole records while it streams in. Looks only for the ends of records: their content is left to
+ * `parse.ts`, so a bad record does not stop an upload.
  *
- * Memory is one chunk and one record, whatever the upload does: all bytes are copied into one store, because slices of
- * the source's buffers would keep those alive, one per byte if a client so wishes. Chunks depend on the bytes alone, not
- * on how they were cut into buffers, so the same upload gives the same chunks again.
+ * Memory is bounded by one chunk and one record, whatever the client does: all bytes are copied into one store, because slices of the
+ * source's buffers would keep those alive, up to one buffer per byte. Chunks depend on the bytes alone, not on how they arrive in
+ * buffers, so the same upload always gives the same chunks.
  */
 import type { CsvHeader } from '../contract/batches.ts';
 import { headerTooLong, readHeader, toHeader, type HeaderLimits } from './csv.ts';
@@ -22,45 +22,45 @@ import {
 import type { RecordScanner } from './record-scanner.ts';
 
 const LF = 0x0a;
-/** Up to which a loop copies faster than a call into C++. */
+/** Length up to which a loop copies faster than a call into C++. */
 const SHORT_BYTES = 32;
 /** Bytes of a byte order mark and of the longest line ending, CR CR LF. */
 const MAX_AROUND_HEADER = 6;
 
 export interface SplitLimits {
-  /** Records in a chunk, at most. */
+  /** Most records in a chunk. */
   chunkRows: number;
-  /** Bytes of a chunk, at most, unless its only record is longer. */
+  /** Most bytes of a chunk, unless its only record is longer. */
   chunkBytes: number;
-  /** A record longer than this, its line ending included, becomes an errored row. */
+  /** A longer record, line ending included, becomes an error row. */
   maxRecordBytes: number;
-  /** Of a CSV header in the input. */
+  /** Limits of a CSV header in the input. */
   header: HeaderLimits;
 }
 
 export interface InputChunk {
-  /** The records as they came, with empty lines between them; a record that is too long is replaced by a marker. */
+  /** The records byte for byte, with empty lines between them; a marker replaces a record that is too long. */
   bytes: Uint8Array;
   rows: number;
-  /** Line of the first record. Lines are physical ones and count from 1. */
+  /** Physical line of the first record, counted from 1. */
   firstLine: number;
-  /** CSV. The header's record is in no chunk. */
+  /** CSV: the header, whose record is in no chunk. */
   header?: CsvHeader;
 }
 
-/** What is known at the end of an input. */
+/** Totals at the end of an input. */
 export interface InputEnd {
-  /** Physical lines, with headers and empty ones. */
+  /** Physical lines, including headers and empty lines. */
   lines: number;
-  /** CSV: the names of the columns, when the input began with them. */
+  /** CSV: the column names, when the input began with them. */
   columns?: readonly string[];
   /** CSV: records with a quoted field over several lines. */
   multilineRows: number;
 }
 
 /**
- * Throws an InputError before the first chunk when the header of a CSV file lacks a column, or `input` is wrong. A CSV
- * file begins with its header unless `input` has that, as for the parts of an upload in several.
+ * Throws an InputError before the first chunk when the header of a CSV file lacks a column, or `input` is invalid. A CSV file begins
+ * with its header unless `input` has it, as for the later parts of a batch.
  */
 export async function* splitRecords(
   source: AsyncIterable<Uint8Array>,
@@ -76,7 +76,7 @@ class Splitter {
   readonly #input: InputSpec;
   readonly #limits: SplitLimits;
   readonly #scanner: RecordScanner;
-  /** The records of the chunk so far, then the one that has not ended. */
+  /** The records of the chunk so far, then the unfinished one. */
   #store = Buffer.alloc(64 * 1024);
   #used = 0;
   #recordStart = 0;
@@ -85,7 +85,7 @@ class Splitter {
   #rows = 0;
   #firstLine = 1;
   #multilineRows = 0;
-  /** Read from the input. */
+  /** Column names that were read from the input. */
   #columns: readonly string[] | undefined;
   #header: CsvHeader | undefined;
 
@@ -117,7 +117,7 @@ class Splitter {
       const chunk = this.#endRecord();
       if (chunk) yield chunk;
     }
-    if (this.#awaitsHeader) throw new InputError('there is no header');
+    if (this.#awaitsHeader) throw new InputError('the file has no header');
     if (this.#rows > 0) yield this.#cut(this.#used);
     return {
       lines: this.#line - 1 + (unended ? 1 : 0),
@@ -129,7 +129,7 @@ class Splitter {
   #append(bytes: Buffer, from: number, end: number): void {
     const bytesSoFar = this.#used - this.#recordStart + end - from;
     if (this.#awaitsHeader) {
-      // At once: a header with an open quote may have no end.
+      // Checked at once: a header with an open quote may have no end.
       if (bytesSoFar > this.#limits.header.bytes + MAX_AROUND_HEADER)
         throw headerTooLong(this.#limits.header);
     } else if (bytesSoFar > this.#limits.maxRecordBytes) this.#tooLong = true;
@@ -149,7 +149,7 @@ class Splitter {
     this.#used = used;
   }
 
-  /** Takes the record into the chunk; returns the chunk that this completes. */
+  /** Adds the record to the chunk; returns a chunk that is complete by that. */
   #endRecord(): InputChunk | undefined {
     const line = this.#line;
     const start = this.#recordStart;
@@ -158,7 +158,7 @@ class Splitter {
 
     const ended = this.#store[this.#used - 1] === LF;
     const header = this.#awaitsHeader;
-    // A line of CR CR LF alone is a row without a text, except before a header.
+    // A line of only CR CR LF is a row without a text, except before a header.
     const empty =
       !this.#tooLong &&
       (header
@@ -182,13 +182,13 @@ class Splitter {
     const tooMuch = this.#rows > 0 && this.#used > this.#limits.chunkBytes;
     const chunk = tooMuch ? this.#cut(start) : undefined;
     if (!empty && this.#rows++ === 0) this.#firstLine = line;
-    // An empty line is kept only for the numbers of the lines behind it.
+    // An empty line is stored only to keep later line numbers right.
     if (this.#rows === 0) this.#used = 0;
     this.#recordStart = this.#used;
     return chunk ?? (this.#rows >= this.#limits.chunkRows ? this.#cut(this.#used) : undefined);
   }
 
-  /** The first `end` bytes of the store as a chunk; what follows begins the next one. */
+  /** The first `end` bytes of the store as a chunk; the rest begins the next one. */
   #cut(end: number): InputChunk {
     const chunk: InputChunk = {
       bytes: Buffer.from(this.#store.subarray(0, end)),
@@ -204,10 +204,10 @@ class Splitter {
   }
 }
 
-/** The source as Buffers, without the byte order mark that some programs put first. */
+/** The source as Buffers, without a leading byte order mark. */
 async function* withoutBom(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
   const bom = Buffer.from('\ufeff');
-  /** As long as it is defined, less than a byte order mark has come. */
+  /** Defined until enough bytes for a byte order mark have arrived. */
   let head: Buffer | undefined = Buffer.alloc(0);
   for await (const bytes of source) {
     let buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

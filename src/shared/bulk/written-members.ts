@@ -1,17 +1,17 @@
-/** Members of a JSON object as they are written: repeats and digits, which JSON.parse does not tell. */
+/** Reads members of a JSON object as written: JSON.parse reports neither repeated names nor lost digits. */
 import { endOfString, nameAt } from '../contract/json-scan.ts';
 
 /**
- * What finds out whether the root object has two members of a name, however they are spelt: `"id"` and `"\u0069d"` are the
- * same name. Most records name it once, and need no second look.
- * @returns a function of a valid JSON object
+ * Creates a check whether the root object has a member twice, in any spelling: `"id"` and `"\u0069d"` are the same name. Most records
+ * contain the name once and need no scan.
+ * @returns a function that takes a valid JSON object
  */
 export function repeatFinder(name: string): (json: string) => boolean {
   const written = JSON.stringify(name);
   const spelling = anySpelling(name);
   return (json) => {
     if (json.indexOf(written) === json.lastIndexOf(written)) {
-      // Most records have no escape that could stand in a name, and no search for other spellings.
+      // Without such an escape, no other spelling is possible.
       if (!json.includes('\\u') && !json.includes('\\/')) return false;
       if (!hasTwo(json, spelling)) return false;
     }
@@ -35,7 +35,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '\t': 't',
 };
 
-/** Finds strings that are this one, in any of the ways in which JSON can write it. The closing quote may open the next. */
+/** Matches a string in every spelling that JSON allows. The closing quote may open the next string. */
 function anySpelling(name: string): RegExp {
   const units = Array.from({ length: name.length }, (_, i) => {
     const hex = name.charCodeAt(i).toString(16).padStart(4, '0');
@@ -52,11 +52,11 @@ function hasTwo(json: string, pattern: RegExp): boolean {
 }
 
 /**
- * The number that a member of the root object has.
+ * The number of a member of the root object, as written.
  * @param json a valid JSON object with one member of this name, whose value is `value`
  */
 export function numberLiteral(json: string, name: string, value: number): string {
-  // The usual case, without a second reading: the name is nowhere else in the record.
+  // The usual case, without a scan: the name occurs once in the record.
   const written = JSON.stringify(name);
   const at = json.indexOf(written);
   if (at !== -1 && json.lastIndexOf(written) === at) {
@@ -74,7 +74,7 @@ function literalBehind(json: string, at: number): string | undefined {
   return LITERAL_BEHIND.exec(json)?.[1];
 }
 
-/** Where names of the root object end that are this one. */
+/** Indexes after each occurrence of this name in the root object. */
 function* endsOfName(json: string, name: string): Generator<number> {
   let depth = 0;
   let atName = false;

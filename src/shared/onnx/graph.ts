@@ -1,6 +1,6 @@
 /**
- * Reads from an ONNX file what a worker must know before it loads it: the files that hold its weights, its operators, and
- * what its outputs end in. Weights are skipped, not read, so the cost does not depend on the size of the file.
+ * Reads the graph of an ONNX file without loading it: external weight files, operators, nodes, and shapes. Weights are skipped, not
+ * read, so the cost does not depend on the size of the file.
  *
  * A protobuf message is a sequence of fields: a varint `number << 3 | kind`, then a varint (kind 0), 8 bytes (1), a length and
  * bytes (2), or 4 bytes (5). Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -14,9 +14,9 @@ export interface OnnxNode {
 }
 
 export interface OnnxGraph {
-  /** Locations of weights outside the file, as the graph gives them, each once; subgraphs and functions included. */
+  /** Locations of external weights as in the graph, each once; including those of subgraphs and functions. */
   externalData: string[];
-  /** Operator types, those of subgraphs and functions included. */
+  /** Operator types, including those of subgraphs and functions. */
   operators: ReadonlySet<string>;
   /** Nodes of the main graph, in its order. */
   nodes: OnnxNode[];
@@ -26,15 +26,15 @@ export interface OnnxGraph {
   outputs: string[];
 }
 
-/** The file is not an ONNX file, or is damaged. */
+/** The file is not ONNX, or is damaged. */
 export class NotOnnx extends Error {
   override name = 'NotOnnx';
 }
 
 const WINDOW_BYTES = 1 << 16;
-/** Names and locations are far shorter; a longer one is not a name. */
+/** Real names and locations are far shorter; a longer one means a damaged file. */
 const MAX_NAME_BYTES = 1 << 16;
-/** Graphs within graphs, as in If and Loop. */
+/** Nesting of graphs, as in If and Loop. */
 const MAX_DEPTH = 64;
 /** TensorProto.DataLocation */
 const EXTERNAL = 1;
@@ -50,7 +50,7 @@ export function readOnnxGraph(file: string): OnnxGraph {
   }
 }
 
-/** The last operator that computes `output`, behind those that only move or convert values. */
+/** The last operator that computes `output`, skipping those that only move or convert values. */
 export function lastOperator(graph: OnnxGraph, output: string): string | undefined {
   const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)));
   let node = producers.get(output);
@@ -60,9 +60,9 @@ export function lastOperator(graph: OnnxGraph, output: string): string | undefin
   return node?.op;
 }
 
-/** Rows of the table in which token ids are looked up; undefined when it cannot be told. */
+/** Rows of the embedding table for token ids; undefined when unknown. */
 export function embeddingRows({ nodes, weights }: OnnxGraph, input: string): number | undefined {
-  /** Names of the token ids: as they come in, and converted. */
+  /** Names of the token ids, before and after conversions. */
   const ids = new Set([input]);
   for (const { op, inputs, outputs } of nodes) {
     if ((op === 'Cast' || op === 'Identity') && ids.has(inputs[0] ?? '')) ids.add(outputs[0] ?? '');
@@ -74,7 +74,7 @@ export function embeddingRows({ nodes, weights }: OnnxGraph, input: string): num
   return undefined;
 }
 
-/** Operators that look ids up in a table, and which of their inputs is which. */
+/** Operators that look up ids in a table, with the indexes of both inputs. */
 const LOOKUPS: Record<string, { table: number; ids: number }> = {
   Gather: { table: 0, ids: 1 },
   GatherBlockQuantized: { table: 0, ids: 1 },
@@ -95,7 +95,7 @@ const MOVING = new Set([
   'DequantizeLinear',
 ]);
 
-/** A part of the file that is one message, or one value. */
+/** A range of the file: one message or one value. */
 interface Span {
   start: number;
   end: number;
@@ -103,7 +103,7 @@ interface Span {
 
 interface Field extends Span {
   number: number;
-  /** Of a varint; the others have a span. */
+  /** Value of a varint; other kinds have a span. */
   value?: number;
 }
 
@@ -154,7 +154,7 @@ class GraphReader {
     }
   }
 
-  /** FunctionProto: nodes that other nodes call by its name. */
+  /** FunctionProto: nodes that other nodes call by the function's name. */
   #function(span: Span): void {
     for (const field of this.#fields(span)) if (field.number === 7) this.#node(field, 1);
   }
@@ -170,7 +170,7 @@ class GraphReader {
     this.#operators.add(node.op);
     if (depth > 0) return;
     this.#nodes.push(node);
-    // A constant is a weight under another name.
+    // A Constant node is a weight in another form.
     const [output] = node.outputs;
     if (node.op === 'Constant' && output !== undefined) {
       for (const attribute of this.#fields(span)) {
@@ -210,7 +210,7 @@ class GraphReader {
     return tensor;
   }
 
-  /** One number, or several in a packed field. */
+  /** One number, or several from a packed field. */
   #numbers(field: Field): number[] {
     if (field.value !== undefined) return [field.value];
     const numbers: number[] = [];
@@ -222,7 +222,7 @@ class GraphReader {
     return numbers;
   }
 
-  /** The last field of that number, which is the one that counts. */
+  /** The last field with that number, which overrides earlier ones. */
   #only(span: Span, number: number): Field | undefined {
     let found: Field | undefined;
     for (const field of this.#fields(span)) if (field.number === number) found = { ...field };
@@ -256,7 +256,7 @@ class GraphReader {
     }
   }
 
-  /** Seven bits a byte, the lowest first; the top bit says that there are more. At most ten bytes. */
+  /** Seven bits per byte, the lowest first; the top bit is set when more follow. At most ten bytes. */
   #varint(start: number, limit: number): { value: number; end: number } {
     let value = 0;
     let scale = 1;
@@ -270,7 +270,7 @@ class GraphReader {
   }
 }
 
-/** A file of any size, of which a small piece is in memory. */
+/** A file of any size, of which one small window is in memory. */
 class FileWindow {
   readonly size: number;
   readonly #handle: number;
