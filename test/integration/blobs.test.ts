@@ -346,7 +346,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       },
     );
 
-    test('a blob that is overwritten while it is written or read is one or the other, never a mixture', async () => {
+    test('concurrent overwrites give one version or the other, never a mixture', async () => {
       const versions = ['a', 'b', 'c', 'd'].map((letter) => Buffer.alloc(MB, letter));
       await store.put('contested', versions[0]!);
       const state = { done: false };
@@ -362,7 +362,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       await writing;
     });
 
-    test('leaving a download early is fine', async () => {
+    test('a download can be left early', async () => {
       await store.put('large', Buffer.alloc(5 * MB));
       for (let n = 0; n < 300; n++) {
         for await (const piece of store.get('large')) {
@@ -425,7 +425,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       expect(await all(store.list(''))).toEqual([]);
     });
 
-    test('sweeps what a crash left behind when it is old, not before', async () => {
+    test('sweeps leftovers of a crash once they are old enough', async () => {
       await crash(url);
       await store.put('kept', Buffer.from('x'));
       expect(await all(store.list(''))).toEqual(['kept']);
@@ -436,7 +436,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
     });
 
     // By moto every upload is of 2010: it goes on for years.
-    test('does not sweep an upload that goes on, however long ago it began', async () => {
+    test('does not sweep a running upload, even if it began long ago', async () => {
       let goOn!: () => void;
       const swept = new Promise<void>((resolve) => (goOn = resolve));
       let begun = false;
@@ -460,7 +460,7 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       expect(await all(store.list(''))).toEqual([]);
     });
 
-    test('a vanished bucket or folder is one clear error', async () => {
+    test('a missing bucket or folder gives one clear error', async () => {
       const gone = await vanished();
       const message = expect.stringContaining(`${gone.place} cannot be used: `);
       const one = { name: 'BlobError', code: 'blob_store_unavailable', message };
@@ -519,7 +519,7 @@ describe('blobs in a folder only', () => {
     expect(await readdir(path.join(root, '~tmp'))).toEqual([]);
   });
 
-  test('writers and deletes in the same folder do not trip over each other', async () => {
+  test('concurrent writes and deletes in one folder all succeed', async () => {
     const { root, store } = await fresh();
     const keys = Array.from({ length: 400 }, (_, n) => `deep/er/folder/${n % 4}`);
     await inParallel(keys, async (key) => {
@@ -529,7 +529,7 @@ describe('blobs in a folder only', () => {
     expect(await readdir(root)).toEqual(['~tmp']);
   });
 
-  test('a sweep spares what is written to now', async () => {
+  test('a sweep keeps files that are being written', async () => {
     const { root, store } = await fresh();
     const file = path.join(root, '~tmp', 'left');
     await writeFile(file, 'half');
@@ -541,7 +541,7 @@ describe('blobs in a folder only', () => {
     expect(await store.size('now')).toBe(50 * 1024);
   });
 
-  test('a sweep takes what a dead process has left at once, and spares what a live one writes', async () => {
+  test('a sweep removes files of a dead process at once, and keeps those of a live one', async () => {
     const { root, store } = await fresh();
     const temporary = path.join(root, '~tmp');
     let goOn = () => {};
@@ -580,7 +580,7 @@ describe('blobs in a folder only', () => {
     expect(await store.size('held')).toBe(4);
   });
 
-  test('a folder below one where nothing can be made is an error, too', async () => {
+  test('a folder whose parent cannot be created is an error', async () => {
     await expect(openBlobStore('file:/proc/amulet/blobs')).rejects.toMatchObject({
       code: 'blob_store_unavailable',
     });
@@ -595,7 +595,7 @@ describe('blobs in a folder only', () => {
     expect(await all(store.list(''))).toEqual(['mine']);
   });
 
-  test('a folder that cannot be made or written is one clear error', async () => {
+  test('a folder that cannot be created or written gives one clear error', async () => {
     const file = path.join(folder, randomUUID());
     await writeFile(file, '');
     await expect(openBlobStore(`file:${file}/below`)).rejects.toMatchObject({
@@ -739,7 +739,7 @@ describe.skipIf(proxied === undefined)(
       await proxy.stop();
     });
 
-    test('a download goes on where the connection was cut, again and again', async () => {
+    test('a download resumes after each cut connection', async () => {
       const body = randomBytes(24 * MB);
       await direct.put('large', body);
       for (const range of [{}, { start: 12_345, end: 23 * MB }]) {
@@ -759,7 +759,7 @@ describe.skipIf(proxied === undefined)(
       }
     });
 
-    test('a download whose connection does not come back fails in the end', async () => {
+    test('a download fails when its connection stays down', async () => {
       await direct.put('large', randomBytes(24 * MB));
       const reading = (async () => {
         for await (const _ of store.get('large')) proxy.cut();
@@ -767,7 +767,7 @@ describe.skipIf(proxied === undefined)(
       await expect(reading).rejects.toMatchObject({ code: 'blob_store_unavailable' });
     });
 
-    test('a blob that changed meanwhile is not glued to its past', async () => {
+    test('a resumed download never mixes two versions of a blob', async () => {
       await direct.put('large', Buffer.alloc(24 * MB, 'a'));
       const read = async (change: () => Promise<unknown>): Promise<void> => {
         let cut = false;
@@ -785,7 +785,7 @@ describe.skipIf(proxied === undefined)(
       await expect(read(() => direct.delete(['large']))).rejects.toMatchObject({ code: 'blob_not_found' });
     });
 
-    test('an upload outlives a cut connection', async () => {
+    test('an upload survives a cut connection', async () => {
       const piece = randomBytes(MB);
       const { bytes, sha256: hash } = await store.putStream(
         'large',
@@ -800,7 +800,7 @@ describe.skipIf(proxied === undefined)(
       expect(await direct.sweep(NOW)).toBe(0);
     });
 
-    test('an upload whose connection does not come back fails, and a sweep takes its parts', async () => {
+    test('an upload fails when its connection stays down, and a sweep removes its parts', async () => {
       const source = repeat(randomBytes(MB), 30, (n) => {
         if (n === 20) proxy.cut();
       });
@@ -811,7 +811,7 @@ describe.skipIf(proxied === undefined)(
       expect(await direct.sweep(NOW)).toBe(1);
     });
 
-    test('a store that does not answer holds the source back, and an abort ends it', async () => {
+    test('a store that does not answer pauses the source, and an abort ends the upload', async () => {
       const controller = new AbortController();
       let taken = 0;
       const source = repeat(Buffer.alloc(MB), 100, (n) => {
@@ -826,7 +826,7 @@ describe.skipIf(proxied === undefined)(
       expect(taken).toBeLessThanOrEqual(17);
     });
 
-    test('write-once is told the truth after a lost answer', async () => {
+    test('write-once returns the right answer after a lost response', async () => {
       // The next request that begins like this is done by the server, and nobody hears of it.
       let lose: RegExp | undefined;
       const lossy = createServer((client) => {
@@ -873,7 +873,7 @@ describe.skipIf(proxied === undefined)(
       }
     });
 
-    test('no server at all is one clear error', async () => {
+    test('an unreachable server gives one clear error', async () => {
       proxy.cut();
       await expect(store.check()).rejects.toMatchObject({
         code: 'blob_store_unavailable',
@@ -978,7 +978,7 @@ describe('answers of S3 that the server at hand does not give', () => {
     },
   );
 
-  test('check finds a server that overwrites what is to be written once', async () => {
+  test('check finds a server that ignores If-None-Match', async () => {
     const { store, close } = await stub([200, '']);
     await expect(store.check()).rejects.toThrow('ignores If-None-Match');
     close();

@@ -35,13 +35,13 @@ async function answering(reply: (command: string) => string): Promise<string> {
   return `redis://127.0.0.1:${(server.address() as { port: number }).port}`;
 }
 
-test('one that is there is used without a word', async () => {
+test('a running Redis is used without output', async () => {
   const { said, done } = wait(inject('redisUrl'));
   await done;
   expect(said).toEqual([]);
 });
 
-test('one that is away is waited for, with one line that hides the password', async () => {
+test('an unreachable Redis is waited for, with one line that hides the password', async () => {
   const port = await freePort();
   let stopping = false;
   const { said, done } = wait(`redis://me:secret@127.0.0.1:${port}`, () => stopping);
@@ -56,7 +56,7 @@ test('one that is away is waited for, with one line that hides the password', as
   await done;
 });
 
-describe('what no waiting cures is refused in a line', () => {
+describe('errors that waiting does not cure end the start in one line', () => {
   const refused = async (url: string, message: RegExp) => {
     const { done } = wait(url);
     await expect(done).rejects.toThrow(StartupError);
@@ -90,7 +90,7 @@ describe('what no waiting cures is refused in a line', () => {
   });
 });
 
-test('TLS where there is none is asked about', async () => {
+test('rediss:// to a server without TLS is named as a possible cause', async () => {
   let stopping = false;
   const { said, done } = wait(
     await answering(() => '').then((url) => url.replace('redis', 'rediss')),
@@ -124,7 +124,7 @@ test('npm start that waits for Redis ends at once on Ctrl-C', async () => {
   ]);
 });
 
-test('a webhook process without Redis ends when it is told to', async () => {
+test('a webhook process without Redis stops on SIGTERM', async () => {
   const port = String(await freePort());
   const env = { REDIS_URL: `redis://127.0.0.1:${await freePort()}`, WEBHOOK_HEALTH_PORT: port };
   const child = new Process('worker/webhooks/main.ts', env);

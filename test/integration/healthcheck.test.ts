@@ -44,12 +44,12 @@ test.each(PORTS)('a process that is ready is healthy, on %s', async (role) => {
   expect(await check(role)).toEqual({ code: 0, said: expect.stringContaining('"status":"ready"') });
 });
 
-test('one that is not ready is not, and says why', async () => {
+test('a process that is not ready is unhealthy, with the reason', async () => {
   notReady = 'the model is loading';
   expect(await check('WORKER_PORT')).toEqual({ code: 1, said: expect.stringContaining(notReady) });
 });
 
-test('one that does not listen is not', async () => {
+test('a process that does not listen is unhealthy', async () => {
   const { code, said } = await check(undefined);
   expect(code).toBe(1);
   expect(said.match(/ECONNREFUSED/g)).toHaveLength(PORTS.length);

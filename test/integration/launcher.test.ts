@@ -53,7 +53,7 @@ test('only its user can read the data folder, the secret, and the private Redis'
   }
 });
 
-test('a Redis that an earlier launcher left is watched, too', async () => {
+test('a Redis left by an earlier launcher is supervised too', async () => {
   const dataDir = path.join(folder, 'data');
   const first = await startPrivateRedis(dataDir, () => {});
   const ends: string[] = [];
@@ -115,7 +115,7 @@ describe('the data of the private Redis', () => {
     );
   });
 
-  test('is not joined by what a rewrite that was killed has left', async () => {
+  test('files of a killed rewrite are removed', async () => {
     await run((redis) => redis.set('a', '1'));
     const left = [
       path.join(dataDir(), 'redis', 'temp-rewriteaof-bg-12345.aof'),
@@ -148,7 +148,7 @@ describe('a private Redis that ends', () => {
     }
   };
 
-  test('is started again whatever keeps it from starting, for as long as that takes', async () => {
+  test('is restarted until it stays up, whatever prevents that', async () => {
     said.length = 0;
     const dataDir = path.join(folder, 'data');
     let stopping = false;
@@ -221,7 +221,7 @@ test.skipIf(typeof disk === 'string')(
 describe('the memory of the private Redis', () => {
   const limits = (maxBytes: number, admissionPercent = 80) => ({ limits: { maxBytes, admissionPercent } });
 
-  test('is limited to a quarter of what there is, unless told otherwise', () => {
+  test('is limited to a quarter of the memory by default', () => {
     const quarter = Math.min(totalmem(), process.constrainedMemory() || Infinity) / 4;
     expect(maxMemory(1000, { maxBytes: 0, admissionPercent: 80 })).toBe(Math.floor(quarter));
     expect(maxMemory(1000, { maxBytes: 5_000_000, admissionPercent: 80 })).toBe(5_000_000);
@@ -238,7 +238,7 @@ describe('the memory of the private Redis', () => {
     },
   );
 
-  test('is limited in one that was taken over, and never below what it holds', async () => {
+  test('limits are updated in a running Redis too, and never fall below its data', async () => {
     const dataDir = path.join(folder, 'data');
     const first = await startPrivateRedis(dataDir, () => {}, limits(50_000_000));
     await first.loaded();
@@ -307,7 +307,7 @@ test.each([
   expect(await ended).toBe(1);
 });
 
-test('a part that is told to end just when it is up does so', async () => {
+test('a process that is stopped as soon as it is ready ends', async () => {
   const [shutdown, logger] = ['shutdown', 'logger'].map((name) =>
     JSON.stringify(new URL(`../../src/shared/runtime/${name}.ts`, import.meta.url)),
   );
@@ -344,7 +344,7 @@ test('a part is found wherever the program lies', async () => {
   }
 });
 
-test('a part whose processes outlive it is started again without them, and stopped with them', async () => {
+test('a process whose children outlive it is restarted without them, and stopped with them', async () => {
   const entry = path.join(folder, 'part.ts');
   const children = path.join(folder, 'children');
   writeFileSync(

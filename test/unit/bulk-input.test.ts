@@ -60,7 +60,7 @@ const chunkLimits = fc.record({
   chunkBytes: fc.integer({ min: 1, max: 300 }),
 });
 
-describe('what is known at the end of an input', () => {
+describe('totals at the end of an input', () => {
   /** What splitRecords returns behind its chunks. */
   async function end(file: string, input: InputSpec, limits = {}, sizes?: number[]) {
     const chunks = splitRecords(inPieces(Buffer.from(file), sizes), input, { ...LIMITS, ...limits });
@@ -255,7 +255,7 @@ describe('errors in place', () => {
     ]);
   });
 
-  test('ids: numbers become strings, null is none, an error of the text keeps the id', async () => {
+  test('ids: numbers become strings, null means no id, a row with a text error keeps its id', async () => {
     const file = '{"id":7,"text":"a"}\n{"id":-1.5,"text":"a"}\n{"id":null,"text":"a"}\n{"id":"x"}\n';
     expect(await read(file, SPECS.ndjson)).toMatchObject([
       { id: '7' },
@@ -265,7 +265,7 @@ describe('errors in place', () => {
     ]);
   });
 
-  test('fields that every JavaScript object has are missing all the same', async () => {
+  test('names that every JavaScript object inherits do not count as fields', async () => {
     const input = { ...SPECS.ndjson, textField: 'toString', idField: '__proto__' };
     expect(await read('{"text": "a"}\n{"toString": "b", "__proto__": "c"}', input)).toMatchObject([
       { error: { message: 'the field "toString" is missing' } },
@@ -315,7 +315,7 @@ describe('errors in place', () => {
     expect(await read('a\rb\r\nc\n', SPECS.lines)).toMatchObject([{ error }, { line: 2, text: 'c' }]);
   });
 
-  test('an empty line is none; a blank one is an error', async () => {
+  test('an empty line is skipped; a line of white space is an error', async () => {
     expect(await read('\n\na\n\r\n \nb', SPECS.lines)).toEqual([
       { line: 3, text: 'a' },
       { line: 5, error: { code: 'invalid_text', message: expect.stringContaining('white space') } },
@@ -359,7 +359,7 @@ describe('an id', () => {
     },
   );
 
-  test('has as many characters as are allowed, whatever their length in UTF-16', async () => {
+  test('a text is limited in characters, not in UTF-16 units', async () => {
     for (const id of ['x'.repeat(10), '🎬'.repeat(10)])
       expect(await readId(JSON.stringify(id))).toEqual({ line: 1, id, text: 'a' });
     expect(await readId(JSON.stringify('🎬'.repeat(11)))).toMatchObject({ error: { code: 'invalid_id' } });
@@ -449,7 +449,7 @@ describe('records that are too long', () => {
   });
 });
 
-describe('what is refused before the first chunk', () => {
+describe('input that is refused before the first chunk', () => {
   test.each<[string, Partial<InputSpec>, string | Buffer]>([
     ['text column "x" is not in the header: a, b, c', { textField: 'x' }, 'a,b,c\n1,2,3\n'],
     ['id column "x" is not in the header: a, b', { textField: 'a', idField: 'x' }, 'a,b\n'],
@@ -514,7 +514,7 @@ describe('what is refused before the first chunk', () => {
     expect(taken).toBeLessThanOrEqual(40);
   });
 
-  test('a header that is kept reads the same rows, with its names or without', async () => {
+  test('a stored header gives the same rows with and without its names', async () => {
     for (const count of [2, 60, 90]) {
       const columns = ['id', ...Array.from({ length: count }, (_, i) => `column ${i}`), 'text'];
       const stored = toStoredHeader(columns, SPECS.csv);

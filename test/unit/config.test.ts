@@ -23,7 +23,7 @@ test('lists and counts are parsed', () => {
   expect(loadConfig({}).WORKERS).toBeGreaterThan(0);
 });
 
-describe('what is wrong is named, all of it at once', () => {
+describe('names all mistakes at once', () => {
   test.each([
     [{ PORT: '70000' }, /PORT=70000/],
     [{ PORT: '3e3' }, /PORT=3e3: must be a whole number/],

@@ -147,7 +147,7 @@ describe('createJob at its limits', () => {
     expect(createJob.safeParse(withTexts(['a', entry])).error?.issues).toMatchObject([{ path: where }]);
   });
 
-  test('the limits are those of the settings', () => {
+  test('limits come from the settings', () => {
     const small = createRequestSchemas(
       loadConfig({
         MAX_TEXT_CHARS: '3',
@@ -253,7 +253,7 @@ test('a batch is final once it has ended; only resuming it leads out of that', (
   }
 });
 
-test('metadata is kept whole, whatever its keys are', () => {
+test('metadata keeps every key', () => {
   const metadata = JSON.parse('{"__proto__":{"x":1},"b":"\\ud800"}') as object;
   expect(JSON.stringify(createJob.parse({ text: 'a', metadata }).metadata)).toBe(JSON.stringify(metadata));
 });
@@ -271,7 +271,7 @@ test('the model report of older and newer workers is read', () => {
   });
 });
 
-test('an event of a batch is kept once, however often it is named', () => {
+test('a repeated event of a batch is stored once', () => {
   const { createBatch } = createRequestSchemas(loadConfig({}));
   const { webhook_events } = createBatch.parse({
     webhook_events: 'batch.failed,batch.completed,batch.failed',

@@ -18,7 +18,7 @@ afterEach(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-test('the folder and those in it are made, and nothing is left in them', () => {
+test('creates the folder and its subfolders, and leaves no probe files', () => {
   const made = makeDataDir(path.join(dir, 'a/b'));
   expect(made).toBe(path.join(dir, 'a/b'));
   expect(readdirSync(made).sort()).toEqual(['logs', 'redis']);
@@ -51,7 +51,7 @@ describe.skipIf(typeof disk === 'string')(
   () => {
     afterAll(() => (disk as SmallDisk).unmount());
 
-    test('is waited for: what is not needed is removed, and the reason said once', async () => {
+    test('waits for disk space: removes unneeded files, and prints the reason once', async () => {
       const { folder } = disk as SmallDisk;
       const leftover = (disk as SmallDisk).fill();
       const said: string[] = [];
@@ -82,7 +82,7 @@ describe.skipIf(typeof disk === 'string')(
       await expect(waiting).rejects.toThrow(/it is on a read-only file system: set DATA_DIR to/);
     });
 
-    test('a secret that cannot be written leaves nothing that somebody would have to remove', () => {
+    test('a secret that cannot be written leaves no file behind', () => {
       (disk as SmallDisk).remount('rw');
       const { folder } = disk as SmallDisk;
       const filler = (disk as SmallDisk).fill();

@@ -45,7 +45,7 @@ test('the file as Notepad saves it keeps its first variable', () => {
   expect(values(saved).API_KEYS).toMatch(/^reviews:/);
 });
 
-describe('what cannot be read as it was meant is refused in one line, with a cure and without the value', () => {
+describe('malformed files are refused in one line, with a remedy and without the value', () => {
   const refused = (bytes: Buffer | string, message: RegExp) => {
     const read = () => parseEnvFile(Buffer.from(bytes));
     expect(read).toThrow(StartupError);

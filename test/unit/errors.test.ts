@@ -63,7 +63,7 @@ const EXPECTED: Record<ProblemCode, number> = {
   redis_disk_full: 507,
 };
 
-test('codes and statuses are what callers rely on', () => {
+test('codes and statuses stay as callers know them', () => {
   expect(Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))).toEqual(
     EXPECTED,
   );
@@ -86,7 +86,7 @@ test('a code that is not in the table is no problem document', () => {
   expect(problemSchema.safeParse(document).success).toBe(false);
 });
 
-test('what a row can fail with is in the table', () => {
+test('the table has every error code of rows', () => {
   expect(Object.keys(PROBLEMS)).toEqual(expect.arrayContaining([...rowErrorCodes]));
 });
 

@@ -79,7 +79,7 @@ describe.each([1, 7, 1000, 1 << 20])('in pieces of %i bytes', (size) => {
   });
 });
 
-test('an error of the source is thrown as it is', async () => {
+test('an error of the source passes unchanged', async () => {
   async function* broken() {
     yield whole.subarray(0, 50);
     await Promise.resolve();
@@ -115,7 +115,7 @@ describe('many members', () => {
     expect(unzipped).toHaveLength(5 * MAX_TINY_MEMBERS * MEMBER_BYTES);
   });
 
-  test('the refusal says what to do', async () => {
+  test('the error names a remedy', async () => {
     const reading = async () => {
       for await (const _ of gunzip(inPieces(members(2 * MAX_TINY_MEMBERS), 1 << 16)));
     };

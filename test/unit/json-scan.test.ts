@@ -182,7 +182,7 @@ describe('scanJson', () => {
     expect(losses(`[${Array.from({ length: 20 }, () => '-0').join()}]`)).toHaveLength(10);
   });
 
-  test('a long literal is cut in what is said of it', () => {
+  test('an error shortens a long literal', () => {
     expect(losses('9'.repeat(300))).toEqual([
       ` is ${'9'.repeat(40)}…, which would become 1e+300 (send it as a string)`,
     ]);
@@ -206,7 +206,7 @@ describe('scanJson', () => {
     ]);
   });
 
-  test('JSON that a program writes has none', () => {
+  test('output of JSON.stringify has no losses', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), fc.nat(2), (value, indent) => {
         expect(losses(JSON.stringify(value, null, indent))).toEqual([]);
@@ -221,7 +221,7 @@ describe('scanJson', () => {
       ? Object.values(value).reduce((sum: number, inner) => sum + countValues(inner), 1)
       : 1;
 
-  test('as many values are counted as JSON.parse makes, and one more than allowed is too many', () => {
+  test('counts as many values as JSON.parse makes, and stops at one above the limit', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 5 }), fc.nat(2), (json, indent) => {
         const written = JSON.stringify(JSON.parse(json), null, indent);
@@ -256,7 +256,7 @@ describe('scanJson', () => {
     ]);
   });
 
-  test('reading ends at a limit, however much follows and whatever was found before', () => {
+  test('stops at a limit', () => {
     const bomb = `{${'"a":1,'.repeat(20)}"list":[${'1,'.repeat(1e6)}`;
     const { values, excess, losses: found } = scanJson(bomb, { maxDepth: 50, maxValues: 100 });
     expect([values, excess?.path, found.length]).toEqual([101, ['list'], 10]);

@@ -37,7 +37,7 @@ test('a full log is renamed, and only the newest are kept: no line is cut or los
   expect(kept).toEqual(Array.from({ length: kept.length }, (_, i) => `line 0${50 - kept.length + i}`));
 });
 
-test('goes on where an earlier process stopped, which may have been beyond the limit', () => {
+test('appends to the log of an earlier process, even one beyond the limit', () => {
   writeFileSync(file, 'x'.repeat(150));
   const log = new RotatingLog(file, { maxBytes: 100, maxFiles: 2 });
   log.writeLine('new');
@@ -65,7 +65,7 @@ test('a log that cannot be written loses lines, and takes nothing down', () => {
   rotateIfFull(path.join(file, 'api.log'), { maxBytes: 0, maxFiles: 2 });
 });
 
-test('a log whose folder was missing for a while goes on when it can be made', () => {
+test('a log continues once its missing folder can be created again', () => {
   const below = path.join(dir, 'logs', 'api.log');
   writeFileSync(path.dirname(below), '');
   const log = new RotatingLog(below, { maxBytes: 100, maxFiles: 2 });

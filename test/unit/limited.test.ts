@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { limited } from '../../src/shared/blobs/byte-streams.ts';
 
-test('what was passed on is not kept, however long the upload goes on', async () => {
+test('a long upload does not keep earlier pieces in memory', async () => {
   setFlagsFromString('--expose-gc');
   const collectGarbage = runInNewContext('gc') as () => void;
   const pieces: WeakRef<Uint8Array>[] = [];

@@ -72,7 +72,7 @@ test('operators, weights with their shapes, and outputs', () => {
   expect(lastOperator(made, 'out')).toBe('Softmax');
 });
 
-test('the last operator behind those that only move values, and none for an output that nothing makes', () => {
+test('finds the last operator before those that only move values; undefined for an output without a producer', () => {
   const made = read(
     encodeModel(
       graph([
@@ -149,13 +149,13 @@ test('dims that are packed, and large varints, are read', () => {
   expect(made.weights.get('w')).toEqual([3, 300]);
 });
 
-test('a weight larger than the window in memory is skipped, and what follows it is read', () => {
+test('skips a weight larger than the window, and reads on after it', () => {
   const weights = new Map([table(500_000), ['z', { ...table(1)[1], dims: [1, 2] }]]);
   const made = read(encodeModel(graph([{ op: 'Add', inputs: ['table', 'z'], outputs: ['out'] }], weights)));
   expect([...made.weights.keys()]).toEqual(['table', 'z']);
 });
 
-describe('what is no ONNX file is refused, and never read for ever', () => {
+describe('a file that is not ONNX is refused in bounded time', () => {
   const whole = encodeModel(
     graph([{ op: 'Add', inputs: ['a', 'b'], outputs: ['out'] }], new Map([table(3)])),
   );

@@ -39,7 +39,7 @@ test.each(['Ελλάδα 图书馆', 'می‌خواهم', '👩‍👩‍👧 �
   (text) => expect(printable(text)).toBe(text),
 );
 
-test('JSON stays the same JSON', () => {
+test('JSON keeps its meaning', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       expect(JSON.parse(printableLines(JSON.stringify({ text }, undefined, 2)))).toEqual({ text });
@@ -57,7 +57,7 @@ const withoutOwn = (text: string) =>
     .map((piece, i) => (i === 0 ? piece : `${ESCAPE}${piece}`.replace(/^..(K|\d+m)/, '')))
     .join('');
 
-describe('what a server says, in the lines of the command', () => {
+describe('messages of a server, as the command prints them', () => {
   const EVIL = 'busy\x1b]0;title\x07\x1b[2J\x9b2J\u202egnp.exe\nUploaded    1,000 rows';
 
   test.each([true, false])('on a terminal: %s', (isTTY) => {

@@ -11,7 +11,7 @@ afterAll(() => rmSync(dir, { recursive: true }));
 
 const at = (env: Record<string, string>) => redisAddress(loadConfig(env));
 
-test('without TLS there is none, and with it there is', () => {
+test('uses TLS only for rediss://', () => {
   expect(at({ REDIS_URL: 'redis://h' })).toEqual({ url: 'redis://h', options: {} });
   expect(at({ REDIS_URL: 'rediss://h' })).toEqual({ url: 'rediss://h', options: { tls: {} } });
   expect(at({ REDIS_URL: 'rediss+cluster://h' }).options).toMatchObject({ tls: {} });

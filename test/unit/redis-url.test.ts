@@ -73,7 +73,7 @@ test.each([
   expect(() => loadConfig({ REDIS_URL: url })).toThrow(/REDIS_URL=.*: must begin with redis/);
 });
 
-test('passwords are not in what is said of a wrong one', () => {
+test('errors about a wrong URL contain no password', () => {
   const url = 'redis+sentinel://me:se/cr@t@a,b/m?sentinel_password=secret&x=1';
   expect(withoutPasswords(url)).toBe('redis+sentinel://…@a,b/m?sentinel_password=…&x=1');
   expect(() => loadConfig({ REDIS_URL: url })).toThrow('REDIS_URL=redis+sentinel://…@a,b/m?');

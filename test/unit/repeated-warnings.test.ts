@@ -30,7 +30,7 @@ function outage(seconds: number): void {
   }
 }
 
-test('is said at once, then once a minute, with how often it came', () => {
+test('a reason is logged at once, then once a minute with the number of repeats', () => {
   outage(130);
   expect(lines.map(({ msg, reason, repeated }) => [msg, reason, repeated])).toEqual([
     ['queue', 'connect ECONNREFUSED', undefined],
@@ -39,7 +39,7 @@ test('is said at once, then once a minute, with how often it came', () => {
   ]);
 });
 
-test('another reason is said at once, too', () => {
+test('another reason is logged at once', () => {
   outage(1);
   warn(new Error('read ECONNRESET'));
   expect(lines.map(({ reason }) => reason)).toEqual(['connect ECONNREFUSED', 'read ECONNRESET']);

@@ -25,7 +25,7 @@ test.each([
   expect(inFile(name)).toEqual([`${name} in .env is not a setting and is ignored: did you mean ${meant}?`]),
 );
 
-test('a name in .env that is like no setting is named too', () => {
+test('warns about a name in .env that resembles no setting', () => {
   expect(inFile('COLOUR_OF_THE_SKY')).toEqual([expect.stringContaining('docs/settings.md')]);
 });
 
@@ -41,7 +41,7 @@ test.each([
 );
 
 describe('no false alarm', () => {
-  test('for the settings, and what a .env may hold for others', () => {
+  test('for settings, and for variables of other programs', () => {
     expect(
       inFile(
         ...KNOWN,

@@ -42,7 +42,7 @@ const tar = Buffer.alloc(1024);
 tar.write('reviews.jsonl');
 tar.write('ustar', 257);
 
-describe('is told by its bytes, whatever it is to be read as', () => {
+describe('recognises a file by its bytes, for every format', () => {
   test.each<[string, Buffer, RegExp]>([
     [
       'UTF-16 with its mark',
@@ -133,7 +133,7 @@ describe('is told by its bytes, whatever it is to be read as', () => {
   });
 });
 
-describe('is told by its first records', () => {
+describe('recognises a file by its first records', () => {
   test.each<[string, string, Reading, RegExp]>([
     [
       'an array over lines',
@@ -249,7 +249,7 @@ describe('is told by its first records', () => {
     expect(look(content, as)).toMatch(says);
   });
 
-  test('a command is of the file as it lies there, whatever its name', () => {
+  test('suggested commands quote the name of the file', () => {
     expect(look('{"text":"a"}{"text":"b"}\n', reading(), "it's.jsonl.gz", true)).toMatch(
       /: gunzip -c 'it'\\''s\.jsonl\.gz' \| jq -c \. > 'it'\\''s\.lines\.jsonl'$/,
     );

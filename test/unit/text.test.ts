@@ -67,7 +67,7 @@ describe('isInvisible', () => {
     ['a braille letter', '\u2801'],
   ])('%s is seen', (_, text) => expect(isInvisible(text)).toBe(false));
 
-  test('agrees with itself whatever surrounds a visible character', () => {
+  test('a visible character makes a text visible, whatever surrounds it', () => {
     const blanks = fc.string({
       unit: fc.constantFrom(' ', '\u200b', '\ufe0f', '\u2800', '\u3164'),
       maxLength: 20,

@@ -38,7 +38,7 @@ test('gives up after a time, and when the launcher stops', async () => {
   expect(await waitUntilServed('http://127.0.0.1:1', ['own'], never, 50)).toBeUndefined();
 });
 
-test('the command to try has what a request needs: a key, a model', () => {
+test('the suggested curl command has the key and model that a request needs', () => {
   const keyless = loadConfig({});
   expect(tryCommand('http://h:1', keyless, 'sst2-minilm')).toMatch(
     /^curl -s http:\/\/h:1\/predict -H 'Content-Type.*beast"}'$/,

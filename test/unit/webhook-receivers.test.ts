@@ -221,7 +221,7 @@ describe('other spellings of an address', () => {
     ]);
   };
 
-  test('any private address in any of them is refused, as it is when it is carried in IPv6', () => {
+  test('refuses private addresses in every spelling, also embedded in IPv6', () => {
     const block = (base: number, bits: number) =>
       fc.integer({ min: 0, max: 2 ** (32 - bits) - 1 }).map((rest) => (base + rest) >>> 0);
     const notPublic = fc.oneof(
@@ -252,7 +252,7 @@ describe('other spellings of an address', () => {
     );
   });
 
-  test('whatever the parser makes of a host, it is a name or an address that was checked', () => {
+  test('every host that the URL parser accepts is checked as a name or an address', () => {
     // A literal that this check took for a name would be connected to without any look at it.
     const anything = fc.oneof(
       fc.string({ unit: fc.constantFrom(...'0123456789abcdefx.:[]%-。1①'), maxLength: 24 }),
@@ -347,7 +347,7 @@ describe('the form of a URL', () => {
     ['2,049 characters', `http://example.com/${'x'.repeat(2030)}`, 'is longer than 2048 characters'],
   ])('%s', (_what, url, problem) => expect(refusal(url)).toBe(problem));
 
-  test('without plain http it says so, and with no ports too', () => {
+  test('errors name the allowed schemes, and a list without ports', () => {
     expect(refusal('http://example.com/', policy('', { WEBHOOK_SCHEMES: 'https' }))).toBe(
       'must begin with https://',
     );
@@ -371,7 +371,7 @@ describe('the form of a URL', () => {
   );
 });
 
-describe('the list of what is allowed', () => {
+describe('entries of WEBHOOK_ALLOW', () => {
   /** [what, the list, URLs that it opens, URLs that it does not]; the latter are refused, or opened as any other name is. */
   const cases: [string, string, string[], string[]][] = [
     [
@@ -516,7 +516,7 @@ describe('the list of what is allowed', () => {
     },
   );
 
-  test('a port of its own opens that name only, and the name on that port only', () => {
+  test('an entry with a port allows only that name, and only on that port', () => {
     const rules = policy('hooks.example:9000');
     expect(readReceiver('http://hooks.example:9000/', rules)).toMatchObject({ trusted: true, port: 9000 });
     expect(refusal('http://hooks.example:9001/', rules)).toMatch('must not have the port 9001');

@@ -47,7 +47,7 @@ function spelt(text: string, ways: readonly number[]): string {
   return `"${units.join('')}"`;
 }
 
-test('a repeat is found in whatever way its names are written, and nothing else is one', () => {
+test('finds repeated names in every spelling, and nothing else', () => {
   const names = ['id', 'ID', 'i/d', '"', '\\', ',', ':', 'ä\u{1F600}', 'a\nb\t', 'u0069d', ''];
   const string = fc.tuple(fc.constantFrom(...names), fc.array(fc.nat(3), { maxLength: 6 }));
   const value = fc.oneof(
