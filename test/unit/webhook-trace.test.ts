@@ -55,11 +55,7 @@ describe('the trace of a request', () => {
     expect(traceOf(header)).not.toBe(trace);
   });
 
-<<<<<<< HEAD
   test('is valid whatever the header is', () => {
-=======
-  test('is valid for every header', () => {
->>>>>>> 3df0a9f (test: title the tests of launcher and shared layers plainly)
     fc.assert(
       fc.property(fc.string({ maxLength: 80 }), (header) => {
         expect(traceOf(header)).toMatch(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]$/);
@@ -69,13 +65,8 @@ describe('the trace of a request', () => {
   });
 });
 
-<<<<<<< HEAD
 describe('the trace of a delivery', () => {
   test('has the trace id and flags, and a new parent id', () => {
-=======
-describe('the next link', () => {
-  test('keeps trace id and flags, with a new parent id', () => {
->>>>>>> 3df0a9f (test: title the tests of launcher and shared layers plainly)
     const trace = `00-${TRACE}-${PARENT}-01`;
     const links = [childTrace(trace), childTrace(trace)];
     for (const link of links) {
