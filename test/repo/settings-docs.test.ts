@@ -1,4 +1,4 @@
-/** The settings in docs/settings.md, .env.example and docker-compose.yml match the declarations in config.ts. */
+/** The settings in docs/settings.md, .env.example and docker-compose.yml match their declarations. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
