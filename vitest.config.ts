@@ -34,7 +34,7 @@ export default defineConfig({
       project('faults', REDIS),
       project('fuzz', REDIS),
     ],
-    // Tests with real processes wait more than they compute: three files at a time keep two cores busy.
+    // Of the longest files, half compute for only half of their time: three at a time keep two cores busy.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     // .ci/run reads its closing line from the JSON.
