@@ -129,7 +129,7 @@ async function linterOf(room: string): Promise<(specifier: string) => string[]> 
         `import type { Any } from '${name}';`,
         {
           files: ['**/*.ts'],
-          languageOptions: { parser: tseslint.parser as Linter.Parser },
+          languageOptions: { parser: tseslint.parser },
           rules: { 'no-restricted-imports': rule },
         },
         { filename },
