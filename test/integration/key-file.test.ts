@@ -54,12 +54,14 @@ const becomes = (name: Name, wanted: number) =>
   eventually(async () => ((await status(name)) === wanted ? true : undefined));
 /** Without waiting for the next check of the file. */
 const readAgain = () => stack.api.child.kill('SIGHUP');
-/** The log lines about keys since `from`. */
-const logged = (from: number) =>
-  stack.api.output
-    .slice(from)
-    .split('\n')
-    .filter((entry) => /keys|API_KEYS_FILE/i.test(entry));
+/** The log lines about keys since `from`, once one has the text: lines come through a pipe, and may follow the answers. */
+const logged = (from: number, text: string) =>
+  eventually(() => {
+    // Behind the last line end there may be half a line.
+    const lines = stack.api.output.slice(from).split('\n').slice(0, -1);
+    const found = lines.some((line) => line.includes(text));
+    return Promise.resolve(found ? lines.filter((line) => /keys|API_KEYS_FILE/i.test(line)) : undefined);
+  });
 
 beforeEach(async () => {
   fs.rmSync(file, { force: true, recursive: true });
@@ -95,7 +97,7 @@ describe('an added or removed line takes effect at once', () => {
     await becomes('carol', 200);
     expect(await status('bob')).toBe(401);
     expect(await status('alice')).toBe(200);
-    const [entry = '', ...others] = logged(from);
+    const [entry = '', ...others] = await logged(from, 'API keys have changed');
     expect(others).toEqual([]);
     expect(JSON.parse(entry)).toMatchObject({ keys: 2, added: ['carol'], removed: ['bob'], new_limits: [] });
     for (const secret of Object.values(keys)) {
@@ -109,7 +111,8 @@ describe('an added or removed line takes effect at once', () => {
     fs.writeFileSync(file, line('alice', ':7') + line('bob'));
     await eventually(async () => ((await call('alice')).headers.has('ratelimit-limit') ? true : undefined));
     expect((await call('alice')).headers.get('ratelimit-limit')).toBe('7');
-    expect(JSON.parse(logged(from)[0]!)).toMatchObject({ added: [], removed: [], new_limits: ['alice'] });
+    const [entry = ''] = await logged(from, 'API keys have changed');
+    expect(JSON.parse(entry)).toMatchObject({ added: [], removed: [], new_limits: ['alice'] });
   });
 
   test('SIGHUP reloads without waiting for the next check', async () => {
@@ -118,7 +121,7 @@ describe('an added or removed line takes effect at once', () => {
     readAgain();
     await becomes('carol', 200);
     expect(await status('alice')).toBe(401);
-    expect(logged(from)).toHaveLength(1);
+    expect(await logged(from, 'API keys have changed')).toHaveLength(1);
   });
 });
 
@@ -164,7 +167,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
     const from = stack.api.output.length;
     spoil();
     readAgain();
-    await eventually(async () => Promise.resolve(logged(from).length > 0 ? true : undefined));
+    await logged(from, 'API_KEYS_FILE cannot be used');
     readAgain();
     expect([await status('alice'), await status('bob'), await status('carol')]).toEqual([200, 200, 401]);
     // Repaired, with another key: everything that was logged came before.
@@ -172,7 +175,8 @@ describe('an unusable file changes nothing, and is logged once', () => {
     fs.writeFileSync(file, line('alice') + line('carol'));
     readAgain();
     await becomes('carol', 200);
-    const entries = logged(from).map(
+    const lines = await logged(from, 'API keys have changed');
+    const entries = lines.map(
       (entry) => JSON.parse(entry) as { level: number; msg: string; reason?: string },
     );
     expect(entries[0]).toMatchObject({
@@ -188,7 +192,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
       'API_KEYS_FILE can be used again',
       'API keys have changed',
     ]);
-    for (const secret of Object.values(keys)) expect(logged(from).join()).not.toContain(secret);
+    for (const secret of Object.values(keys)) expect(lines.join()).not.toContain(secret);
   });
 
   const many = (count: number) =>
@@ -201,8 +205,7 @@ describe('an unusable file changes nothing, and is logged once', () => {
     await becomes('alice', 401);
     expect((await stack.fetch('/v1/jobs')).status).toBe(401);
     expect((await stack.fetch('/health')).status).toBe(200);
-    // The line comes through a pipe, and may be here after the answers.
-    await expect.poll(() => logged(from).join()).toContain('every call is refused until it has some');
+    expect(await logged(from, 'every call is refused until it has some')).toHaveLength(1);
   });
 });
 
@@ -279,9 +282,9 @@ describe('open requests of a removed key', () => {
     expect(bobs.map(({ outcome }) => outcome)).toEqual(['broken off', 'broken off', 'broken off']);
     expect(alices.map(({ outcome }) => outcome)).toEqual(['open', 'open', 'open']);
     expect(await status('bob')).toBe(401);
-    const done =
-      logged(from).find((entry) => entry.includes('requests of removed API keys are ended')) ?? '{}';
-    expect(JSON.parse(done)).toMatchObject({ requests: 3 });
+    const message = 'requests of removed API keys are ended';
+    const done = (await logged(from, message)).find((entry) => entry.includes(message));
+    expect(JSON.parse(done ?? '{}')).toMatchObject({ requests: 3 });
     expect(stack.api.output.slice(from)).not.toMatch(/"level":(50|60)/);
   });
 });
