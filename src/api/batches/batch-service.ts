@@ -95,7 +95,7 @@ export class BatchService {
       if (error instanceof AppError && error.code === 'part_conflict') {
         throw new AppError(
           'idempotency_mismatch',
-          'this Idempotency-Key belongs to a request with another body',
+          'this Idempotency-Key was used for a request with another body',
         );
       }
       // Without an idempotency key its caller cannot find this batch again.
