@@ -68,7 +68,7 @@ export class WebhookService {
     { limit, after, ...filter }: DeliveryFilter & { limit: number; after: string | undefined },
   ): Promise<{ deliveries: Delivery[]; next: string | null }> {
     const { withRedis, deliveries } = this.#deps;
-    // Failed deliveries have a list of their own.
+    // Failed deliveries have a separate list.
     const failed = filter.status === 'failed';
     const filtered = filter.model !== undefined || (filter.status !== undefined && !failed);
     // The store fills a page by itself: one slice is enough.

@@ -23,20 +23,20 @@ export async function* cutParts(
   /** Whole records. */
   const part = new Pieces();
   /** The unfinished record. */
-  const begun = new Pieces();
+  const unfinished = new Pieces();
   for await (const { bytes, whole } of slices(source, Math.min(SLICE_BYTES, partBytes))) {
     let end = 0;
     for (let next = scanner.scan(bytes, 0); next !== -1; next = scanner.scan(bytes, next)) end = next;
     if (end > 0) {
-      part.add(begun.take());
+      part.add(unfinished.take());
       part.add(bytes.subarray(0, end));
     }
-    begun.add(bytes.subarray(end));
-    if (begun.bytes > MAX_RECORD_BYTES)
+    unfinished.add(bytes.subarray(end));
+    if (unfinished.bytes > MAX_RECORD_BYTES)
       throw new RangeError(`a record is longer than ${MAX_RECORD_BYTES} bytes: is a quote missing?`);
     if (whole && part.bytes >= partBytes) yield part.take();
   }
-  part.add(begun.take());
+  part.add(unfinished.take());
   if (part.bytes > 0) yield part.take();
 }
 

@@ -1,6 +1,6 @@
 /**
  * Exports of the typed client. It needs fetch, streams and WebCrypto but no package: Node 20, Deno, Bun, browsers. (The `amulet`
- * command shares batches.ts and has a transport of its own, http.ts.)
+ * command shares batches.ts and has another transport, http.ts.)
  */
 export {
   AmuletClient,

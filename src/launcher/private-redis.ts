@@ -197,7 +197,7 @@ function removeUnfinished(dir: string): void {
   }
 }
 
-/** What to do about data that Redis cannot read. A file that a crash has cut off is no such case: Redis reads it. */
+/** Cure for data that Redis cannot read. A file that a crash has cut off is no such case: Redis reads it. */
 function suggestion(log: string, dir: string): string {
   if (!/Bad file format|Unexpected end of file|Wrong signature|aof format/i.test(lastLine(log))) return '';
   const manifest = path.join(dir, 'appendonlydir', 'appendonly.aof.manifest');

@@ -27,7 +27,7 @@ const ROOM_TO_FINISH = 1.2;
 /** Default of Redis: rewrite the file when it has doubled. */
 const REWRITE_PERCENT = 100;
 
-/** `maxmemory` while Redis uses so many bytes. */
+/** @returns `maxmemory` for a Redis that uses this many bytes */
 export function maxMemory(usedBytes: number, { maxBytes, admissionPercent }: RedisLimits): number {
   const limit = maxBytes || Math.max(MIN_BYTES, Math.floor(memoryBytes() * MEMORY_SHARE));
   // Whatever the factor, memory in use must stay above the percentage at which new work is refused.

@@ -248,7 +248,7 @@ describe('quotes', () => {
     const message = async (content: string) =>
       (await post(content, 'text/csv')).rows.find(({ error }) => error)?.error?.message;
     expect(await message('id,text\n1,"a\n2,b\n3,"c"\n4,d\n')).toBe(
-      'the record from line 2 to line 4 has a quoted field that goes on after its closing quote (a quote inside must be doubled)',
+      'the record from line 2 to line 4 has a quoted field that continues after its closing quote (a quote inside must be doubled)',
     );
     expect(await message('id,text\n1,"a\n\nb",c\n')).toBe(
       'the record from line 2 to line 4 has 3 fields, but the header has 2',

@@ -277,7 +277,7 @@ describe('errors in place', () => {
     ['1', 'has 1 fields, but the header has 2'],
     ['1,secret,3', 'has 3 fields, but the header has 2'],
     ['1,a "secret"', 'quote inside an unquoted field'],
-    ['1,"a" secret', 'goes on after its closing quote'],
+    ['1,"a" secret', 'continues after its closing quote'],
   ])('CSV %j', async (record, message) => {
     expect(await read(`id,text\n1,"a\nb"\n${record}\r\n,c`, SPECS.csv)).toEqual([
       { line: 2, id: '1', text: 'a\nb' },

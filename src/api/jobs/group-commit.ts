@@ -197,7 +197,7 @@ function groupFor(queue: PendingQueue, texts: number, chars: number, spread: num
     if (smallest) return smallest;
   }
   const { promise: added, resolve, reject } = Promise.withResolvers<Added>();
-  // A failure reaches everyone who awaits the group; if nobody does, it must not become an unhandled rejection.
+  // A failure reaches everyone who awaits the group; if there is no such caller, it must not become an unhandled rejection.
   added.catch(() => {});
   const group: Group = {
     id: newGroupId(queue.priority, queue.model),

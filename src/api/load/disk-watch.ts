@@ -3,7 +3,7 @@ import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
 export interface WatchedDisk {
-  /** What the disk holds. */
+  /** Use of the disk, for log lines and errors. */
   disk: 'batches' | 'redis';
   reserve: DiskReserve;
 }

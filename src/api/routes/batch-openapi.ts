@@ -1,4 +1,4 @@
-/** What the batch routes share: OpenAPI fragments, and the count of uploads in flight. */
+/** Shared by the batch routes: OpenAPI fragments, and the count of uploads in flight. */
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { batchPartSchema, batchSchema } from '../../shared/contract/batches.ts';

@@ -1,4 +1,4 @@
-/** Collects the first error rows of the results, to show them: nobody looks through a large output for them. */
+/** Collects the first error rows of the results, to show them: few people search a large output for them. */
 
 export interface ErrorRow {
   /** Line of the input. */

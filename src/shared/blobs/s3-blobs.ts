@@ -259,7 +259,7 @@ export class S3Blobs implements BlobStore {
           new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: page, Quiet: true } }),
         ),
       );
-      // Some servers report a missing object as an error; here it is none.
+      // Some servers report a missing object as an error; a deletion has succeeded all the same.
       const errors = (answer.Errors ?? []).filter(({ Code }) => Code !== 'NoSuchKey');
       if (errors.length > 0) {
         const { Code, Message } = errors[0] ?? {};

@@ -75,7 +75,7 @@ const BACKSLASH = 'has a quote behind a backslash (a quote inside a quoted field
 const PROBLEMS: Partial<Record<CsvError['code'] | 'INVALID_OPENING_QUOTE', string>> = {
   CSV_QUOTE_NOT_CLOSED: NOT_CLOSED,
   CSV_INVALID_CLOSING_QUOTE:
-    'has a quoted field that goes on after its closing quote (a quote inside must be doubled)',
+    'has a quoted field that continues after its closing quote (a quote inside must be doubled)',
   INVALID_OPENING_QUOTE: 'has a quote inside an unquoted field (quote the field and double the quote)',
 };
 

@@ -72,7 +72,7 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
       return array(text, file);
   }
   const [, member] = WRAPPED.exec(text) ?? [];
-  // One document, over several lines or on one; a record of its own has the text beside the array.
+  // One document, over several lines or on one; an NDJSON record would have the text beside the array.
   const single = first === undefined || lines.length === 1 || parsed(first) === undefined;
   if (member !== undefined && single && !hasField(text, reading.textField)) {
     const command = convert(file, `jq -c '.${member}[]'`, converted(file, 'lines', '.jsonl'));

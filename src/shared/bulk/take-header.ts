@@ -14,7 +14,7 @@ export interface TakenHeader {
 export interface TakeHeaderOptions {
   /** As scannedDelimiter() of contract/quoting.ts gives it; undefined: a record is a line. */
   delimiter: string | undefined;
-  /** The header may have so many bytes while its end has not been found. */
+  /** Bytes that the header may have while its end has not been found. */
   maxBytes: number;
   /** The error to throw beyond that. */
   tooLong: () => Error;

@@ -10,7 +10,7 @@ export const batchStatusSchema = z
   .meta({ id: 'BatchStatus', description: '`completed`, `failed`, `canceled` and `expired` are final.' });
 
 export const inputFormats = ['ndjson', 'csv', 'lines'] as const;
-/** What quotes mean in CSV. */
+/** Meaning of quotes in CSV. */
 export const quoteModes = ['"', 'none', 'line'] as const satisfies readonly QuoteMode[];
 
 /** A CSV header without its column names, which may take a thousand times the space. */
@@ -122,7 +122,7 @@ export const batchSchema = z
     eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),
     problem: passingProblemSchema.nullable().meta({
       description:
-        'Trouble that passes, after which the batch goes on by itself; or `results_damaged`, which resuming the batch repairs, or `input_damaged`.',
+        'A temporary problem, after which the batch continues by itself; or `results_damaged`, which resuming the batch repairs; or `input_damaged`.',
     }),
     error: z
       .object({ code: z.string(), message: z.string() })

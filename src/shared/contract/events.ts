@@ -1,5 +1,5 @@
 /**
- * What happened, on its way into the outbox. The script that fixes an outcome also writes the delivery of its event, as a
+ * Events, on their way into the outbox. The script that fixes an outcome also writes the delivery of its event, as a
  * hash with the fields below, and its id into a stream; the webhook process does the rest (store/deliveries).
  */
 import { type EventType, type ShownWebhook, type Webhook, batchEvents, jobEvents } from './webhooks.ts';

@@ -176,7 +176,7 @@ function tooManyValues(maxValues: number, frames: readonly Frame[]): JsonFault {
   };
 }
 
-/** Path of the root's member that is being read, if it has begun. */
+/** Path of the root's member that is being read, once its name is known. */
 const memberOf = (frames: readonly Frame[]): JsonFault['path'] =>
   frames.length > 1 ? pathOf(frames).slice(0, 1) : [];
 

@@ -6,7 +6,7 @@ export interface ModelReport {
   folder: string;
   /** Every reason why the model cannot be served, worded as when a worker refuses to start. Empty: it can be served. */
   problems: string[];
-  /** What the owner should know about a model that can be served. */
+  /** Warnings about a model that can be served. */
   warnings?: string[];
   /** The ONNX file and its external weight files. This and the members below are set as far as the folder could be read. */
   files?: { name: string; bytes: number }[];

@@ -17,7 +17,7 @@
  */
 
 /**
- * What is left of a key when nothing is in progress: `lasting` keys may stay without a TTL, `expiring` keys have one, and
+ * State of a key when nothing is in progress: `lasting` keys may stay without a TTL, `expiring` keys have one, and
  * `transient` keys are gone.
  */
 type Lifetime = 'lasting' | 'expiring' | 'transient';

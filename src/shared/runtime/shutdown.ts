@@ -59,7 +59,7 @@ const endWithLauncher = () => process.exit(1);
 
 /**
  * Handlers for signals during start-up. The first process of a container needs them: signals without a listener never reach it, and
- * it would finish starting after it was told to stop.
+ * it would finish starting after the signal to stop.
  */
 const AT_ONCE = new Map<NodeJS.Signals, () => void>(
   (['SIGTERM', 'SIGINT'] as const).map((signal) => [

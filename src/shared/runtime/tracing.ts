@@ -3,7 +3,7 @@
  * variables name an endpoint (start-tracing.ts); otel.ts implements it.
  *
  * A job travels in a group (src/api/jobs/group-commit.ts), and a BullMQ job has one parent; so BullMQ's spans, by bullmq-otel, are in
- * the trace of the first request of a group, and every request has a span of its own for its job, in its own trace:
+ * the trace of the first request of a group, and every request has a separate span for its job, in its own trace:
  *
  *     POST /v1/jobs → add classify-M.classify → process classify-M → classify M → deliver job.succeeded     the first one
  *     POST /v1/jobs → classify M (linked to that process span) → deliver job.succeeded                      the others

@@ -49,7 +49,7 @@ export interface ClassifierDeps {
   applied?: ApplyFunction | undefined;
   /** Most tokens of one text. */
   maxTokens: number;
-  /** What a text gets that the model cannot read: an error by default. */
+  /** Treatment of texts that the model cannot read: an error by default. */
   unreadable?: AmuletJson['unreadable_text'];
 }
 

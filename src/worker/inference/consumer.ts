@@ -45,7 +45,7 @@ export interface ConsumerOptions {
   onJob?: (job: JobRun) => void;
 }
 
-/** What the jobs of a group have in common. */
+/** Properties that all jobs of a group share. */
 interface Run {
   priority: Priority;
   /** Unix ms. */

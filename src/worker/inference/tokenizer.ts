@@ -247,7 +247,7 @@ export class TextTokenizer {
     };
   }
 
-  /** Segment ids of a text of so many tokens, special ones around it included. */
+  /** Segment ids of a text with this many tokens, special ones around it included. */
   #typeIds(count: number): Int32Array | undefined {
     const { prefixTypes, suffixTypes, type } = this.#encoder.frame;
     const types = new Int32Array(prefixTypes.length + count + suffixTypes.length).fill(type);

@@ -1,6 +1,6 @@
 /**
  * Entry of the process behind `amulet model check`: checks a model folder and sends the report to its parent. The model runs in
- * a process of its own, as in a worker, so that a native crash does not end this one.
+ * a separate process, as in a worker, so that a native crash does not end this one.
  */
 import { checkModel } from './check-model.ts';
 

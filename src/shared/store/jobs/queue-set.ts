@@ -14,7 +14,7 @@ const REPLACE_DATA = defineScript(new URL('./replace-job-data.lua', import.meta.
   reply: isOne,
 });
 
-/** Only cancellations and expiries of its own jobs change a group, so few meet at a time. */
+/** Only cancellations and expiries of a group's jobs change it, so few meet at a time. */
 const MAX_REPLACE_TRIES = 16;
 
 export class QueueSet {

@@ -115,7 +115,7 @@ const ACCENTS = new RegExp(`[${MARKS}]`, 'gu');
 const BERT_ACCENT = new RegExp(`[${BERT_ACCENTS}]`, 'gu');
 
 /**
- * Characters that BERT takes for words of their own. U+2B820–U+2B91F belong to the same block as what follows, but a slip
+ * Characters that BERT takes for single words. U+2B820–U+2B91F belong to the same block as what follows, but a slip
  * in Python's package leaves them out, so every model was trained without them.
  */
 const CJK =
@@ -200,7 +200,7 @@ function replace(config: JsonObject): Normalizer {
   const content = config.content as string;
   const keepsStart = (text: string) => {
     for (const [start, end] of matchesOf(text, pattern)) {
-      // What replaces several characters counts as the last of them.
+      // A replacement of several characters counts as the last of them.
       return start > 0 || (content !== '' && Array.from(text.slice(0, end)).length <= 1);
     }
     return true;
