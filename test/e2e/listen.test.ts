@@ -59,7 +59,9 @@ const lines = (cli: CliProcess, count: number) =>
 
 test('prints a line per event, with its outcome, and ends with Ctrl-C', async () => {
   const cli = await listen();
-  expect(cli.stderr).toContain(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${port} npm start\n`);
+  await expect
+    .poll(() => cli.stderr)
+    .toContain(`  WEBHOOK_SCHEMES=http WEBHOOK_ALLOW=127.0.0.1:${port} npm start\n`);
   const job = await submit(['utterly charming', 'a tedious mess']);
   const [line] = await lines(cli, 1);
   expect(line).toMatch(

@@ -138,11 +138,11 @@ describe('webhook processes', () => {
     const events = await settle(receiver.url('/busy'), 1500);
     const queue = await openQueue<DeliveryPayload>(DELIVERIES_QUEUE, redis, stack.prefix);
     try {
-      // One that is parked: the receiver's line is full.
+      // One that is deferred because the receiver's queue is full. The last, whose turn does not come just now.
       const [job] = await eventually(async () => {
-        const parked = await queue.getDelayed();
+        const deferred = await queue.getDelayed();
         const fresh = [];
-        for (const each of parked.slice(0, 50))
+        for (const each of deferred.slice(-50).reverse())
           if ((await redis.hexists(deliveryKey(stack.prefix, each.data.id), 'attempts')) === 0)
             fresh.push(each);
         return fresh.length > 0 ? fresh : undefined;
