@@ -1,6 +1,6 @@
 /** The specification of a batch: how its input is read, from the options of the request that creates it. */
-import { fromStoredHeader, readHeader, toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
-import { InputError, type InputSpec } from '../../shared/bulk/input.ts';
+import { inputOf, readHeader, toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
+import { InputError } from '../../shared/bulk/input.ts';
 import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
 import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
 import { sniff } from '../../shared/bulk/sniff.ts';
@@ -65,17 +65,6 @@ export function chunkBytesFor({ BULK_CHUNK_BYTES }: Config, measured = DEFAULT_C
 
 export function headerLimits({ MAX_CSV_COLUMNS, MAX_CSV_HEADER_BYTES }: Config): HeaderLimits {
   return { columns: MAX_CSV_COLUMNS, bytes: MAX_CSV_HEADER_BYTES };
-}
-
-export function inputOf(spec: BatchSpec): InputSpec {
-  const input = {
-    format: spec.format,
-    textField: spec.text_field,
-    idField: spec.id_field,
-    delimiter: spec.delimiter,
-    quote: spec.quote,
-  };
-  return { ...input, header: fromStoredHeader(spec, input) };
 }
 
 /** The API does not know the name of the file. */

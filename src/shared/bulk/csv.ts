@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { CsvError, parse } from 'csv-parse/sync';
-import type { CsvHeader, StoredHeader } from '../contract/batches.ts';
+import type { BatchSpec, CsvHeader, StoredHeader } from '../contract/batches.ts';
 import { InputError, type InputSpec } from './input.ts';
 
 type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
@@ -154,6 +154,18 @@ export function toStoredHeader(columns: readonly string[], input: InputSpec): St
 /** A stored header, if any. Earlier versions stored names of any length. */
 export function fromStoredHeader({ columns, header }: StoredHeader, input: InputSpec): CsvHeader | undefined {
   return columns === undefined ? header : toHeader(columns, input);
+}
+
+/** How to read the input of a batch. @param stored where its CSV header is stored: in the batch, or in a part */
+export function inputOf(spec: BatchSpec, stored: StoredHeader = spec): InputSpec {
+  const input = {
+    format: spec.format,
+    textField: spec.text_field,
+    idField: spec.id_field,
+    delimiter: spec.delimiter,
+    quote: spec.quote,
+  };
+  return { ...input, header: fromStoredHeader(stored, input) };
 }
 
 /** The parts of a header that are needed to read records. */

@@ -11,7 +11,7 @@ import { BlobError, toAppError, type LazyBlobStore } from '../../shared/blobs/bl
 import { DamagedInput, inputProblem, readRecords } from '../../shared/store/batches/input.ts';
 import { readEntry, resultsKey } from '../../shared/store/batches/layout.ts';
 import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
-import { fromStoredHeader } from '../../shared/bulk/csv.ts';
+import { inputOf } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/runtime/config.ts';
@@ -213,18 +213,9 @@ export class BulkConsumer {
     const part = manifest.partOf(chunk);
     const entry = readEntry(await this.#inputs.index(batch, part), chunk - part.firstChunk);
     const bytes = await readRecords(blobs, part, entry);
-    const input = {
-      format: spec.format,
-      textField: spec.text_field,
-      idField: spec.id_field,
-      delimiter: spec.delimiter,
-      quote: spec.quote,
-    };
     const limits = { maxTextChars: config.MAX_TEXT_CHARS, maxIdChars: config.MAX_ID_CHARS };
     const firstLine = part.firstLine - 1 + entry.firstLine;
-    const rows = await inSlices(
-      parseChunk(bytes, { ...input, header: fromStoredHeader(part, input) }, firstLine, limits),
-    );
+    const rows = await inSlices(parseChunk(bytes, inputOf(spec, part), firstLine, limits));
     if (rows.length !== entry.rows) {
       throw new DamagedInput(
         `part ${part.number} of its input is damaged in the blob store: ${rows.length} rows instead of ${entry.rows} are read from line ${firstLine} on`,
