@@ -19,7 +19,7 @@ export interface MaintenanceDeps {
   logger: Logger;
 }
 
-/** @returns ends it */
+/** @returns a function that ends the timers */
 export function startMaintenance(deps: MaintenanceDeps): () => void {
   const { jobs, jobMaintenance, batchMaintenance, disks, logger } = deps;
   const every = (seconds: number, work: string, run: () => Promise<void>) =>

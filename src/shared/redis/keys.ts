@@ -6,7 +6,7 @@
  * same script takes it out of backlog and deadlines.
  *
  * A batch is a hash; its parts are a second hash until its input is complete, its chunks a bit and a checksum each. Four
- * structures say what is left to do: batches that are open (by owner), running, due for removal, and removed while their
+ * structures list the work that remains: batches that are open (by owner), running, due for removal, and removed while their
  * blobs are still there.
  *
  * An event is an id in the outbox, a stream, and the hash of its delivery. A webhook process moves it from there into the

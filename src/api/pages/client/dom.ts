@@ -1,6 +1,6 @@
 /** Creates and fills elements. Text is set as text and never parsed as HTML. */
 
-/** An element of the markup. @throws when there is none with this id and type: a bug */
+/** @returns an element of the markup @throws for an id or type that the markup lacks: a bug */
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof type) return found;

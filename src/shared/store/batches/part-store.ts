@@ -1,4 +1,4 @@
-/** Parts of open batches: what is known of each uploaded part until the input is complete. */
+/** Parts of open batches: a record of each uploaded part, until the input is complete. */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { MAX_PARTS, storedPartSchema, type StoredPart } from '../../contract/batches.ts';
