@@ -118,10 +118,9 @@ export class BatchService {
 
   async parts(owner: string, id: string): Promise<BatchPart[]> {
     return this.#deps.withRedis(async () => {
-      const { batchStore, blobs } = this.#deps;
-      const record = await this.#findOwn(owner, id);
-      const manifest = await readManifest(await blobs(), id, record);
-      return (manifest?.parts ?? (await batchStore.parts.list(id))).map(shownPart);
+      const { record, parts } = await this.#readOpen(owner, id);
+      const manifest = await readManifest(await this.#deps.blobs(), id, record);
+      return (manifest?.parts ?? parts).map(shownPart);
     });
   }
 
@@ -130,12 +129,8 @@ export class BatchService {
    * @throws AppError `parts_mismatch`, `batch_not_open`, `invalid_request` for an input without a record
    */
   async complete(owner: string, id: string, { parts: wanted }: CompleteBatchBody): Promise<Batch> {
-    const { withRedis, batchStore } = this.#deps;
     for (;;) {
-      const { record, parts } = await withRedis(async () => ({
-        record: await this.#findOwn(owner, id),
-        parts: await batchStore.parts.list(id),
-      }));
+      const { record, parts } = await this.#deps.withRedis(() => this.#readOpen(owner, id));
       if (record.status !== 'open') return this.#completedBefore(owner, id, record.status);
       requireSameParts(wanted, parts);
       const batch = await this.#queueParts(owner, id, parts);
@@ -294,6 +289,17 @@ export class BatchService {
     const record = await this.#deps.batchStore.read(id);
     if (record?.owner !== owner) throw notFound(id);
     return record;
+  }
+
+  /**
+   * A batch, and its parts while it is open. Redis drops the parts of a batch when it is completed: only if it is still open
+   * after they were read, they are all of them.
+   * @throws AppError `batch_not_found`
+   */
+  async #readOpen(owner: string, id: string): Promise<{ record: BatchRecord; parts: StoredPart[] }> {
+    await this.#findOwn(owner, id);
+    const parts = await this.#deps.batchStore.parts.list(id);
+    return { record: await this.#findOwn(owner, id), parts };
   }
 
   async #remove(id: string): Promise<void> {
