@@ -1,29 +1,22 @@
 /**
  * Lua scripts: loading, including, naming of keys and arguments, running, and parsing of replies.
  *
- * A script begins with a header that explains its keys, arguments and reply, and then gives them names:
+ * A script begins with a header, which says what the script does and replies, and names what it includes, its keys and its
+ * arguments:
  *
- *     local batch, parts = unpack(KEYS)
- *     local id, number = unpack(ARGV)
+ *     INCLUDES ../now.lua
+ *     KEYS
+ *       batch       hash of the batch
+ *     ARGV
+ *       expires_at  Unix ms at which the batch expires
  *
- * `defineScript` lists the same names, and callers pass values by name; a test compares the two lists. Redis checks the rights
- * of its users for every key of a call, so a caller passes no key that its process may not touch.
+ * The names are local variables of the script, and callers pass values by the same names (`expiresAt`). Redis checks the rights of
+ * its users for every key of a call: a key that the header does not name is not passed on.
  */
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 
 export type ScriptArg = string | number | Buffer;
-
-export interface ScriptDefinition<Key extends string, Arg extends string, Reply> {
-  /** Files of functions that the script calls, relative to it. */
-  includes?: readonly string[];
-  /** Names of the keys, in order. */
-  keys: readonly Key[];
-  /** Names of the arguments, in order. */
-  args: readonly Arg[];
-  /** Checks and converts a reply. Redis replies null for nil and false. */
-  reply: (raw: unknown) => Reply;
-}
 
 /** Keys and arguments behind the named ones, of scripts that take any number of them. */
 export interface MoreParameters {
@@ -31,14 +24,12 @@ export interface MoreParameters {
   args?: readonly ScriptArg[];
 }
 
-export interface Script<Key extends string, Arg extends string, Reply> {
-  readonly file: URL;
-  readonly keys: readonly Key[];
-  readonly args: readonly Arg[];
+export interface Script<Reply> {
+  /** @throws Error when a key or an argument of the header is missing */
   run(
     redis: Redis,
-    keys: Readonly<Record<Key, string>>,
-    args: Readonly<Record<Arg, ScriptArg>>,
+    keys: Readonly<Record<string, string>>,
+    args: Readonly<Record<string, ScriptArg>>,
     more?: MoreParameters,
   ): Promise<Reply>;
 }
@@ -48,29 +39,51 @@ type Command = (numberOfKeys: number, ...keysAndArgs: ScriptArg[]) => Promise<un
 /**
  * A script of Redis, read once. ioredis sends its hash, and the whole text only to a server that does not know it.
  * @param file the script's file; its path below src/shared/store is its name among the commands of a connection
+ * @param reply checks and converts a reply; Redis replies null for nil and false
  */
-export function defineScript<Key extends string, Arg extends string, Reply>(
-  file: URL,
-  { includes = [], keys, args, reply }: ScriptDefinition<Key, Arg, Reply>,
-): Script<Key, Arg, Reply> {
-  const lua = [...includes.map((include) => new URL(include, file)), file]
-    .map((each) => readFileSync(each, 'utf8'))
-    .join('\n');
+export function defineScript<Reply>(file: URL, reply: (raw: unknown) => Reply): Script<Reply> {
+  const body = readFileSync(file, 'utf8');
+  const { includes, keys, args } = readHeader(body);
+  const lua = [
+    ...includes.map((include) => readFileSync(new URL(include, file), 'utf8')),
+    ...(keys.length > 0 ? [`local ${keys.join(', ')} = unpack(KEYS)`] : []),
+    ...(args.length > 0 ? [`local ${args.join(', ')} = unpack(ARGV)`] : []),
+    body,
+  ].join('\n');
+  const [keyNames, argNames] = [keys.map(camelCase), args.map(camelCase)];
   const name = `amulet:${file.pathname.split('/').slice(-2).join('/')}`;
+  const valuesOf = <Value>(names: readonly string[], values: Readonly<Record<string, Value>>): Value[] =>
+    names.map((each) => {
+      const value = values[each];
+      if (value === undefined) throw new Error(`${name} needs ${each}. This is a bug.`);
+      return value;
+    });
   return {
-    file,
-    keys,
-    args,
-    async run(redis, keyNames, argValues, more = {}) {
+    async run(redis, keyValues, argValues, more = {}) {
       const commands = redis as unknown as Record<string, Command | undefined>;
       if (!commands[name]) redis.defineCommand(name, { lua });
       const command = commands[name] as unknown as Command;
-      const allKeys = [...keys.map((key) => keyNames[key]), ...(more.keys ?? [])];
-      const allArgs = [...args.map((arg) => argValues[arg]), ...(more.args ?? [])];
+      const allKeys = [...valuesOf(keyNames, keyValues), ...(more.keys ?? [])];
+      const allArgs = [...valuesOf(argNames, argValues), ...(more.args ?? [])];
       return reply(await command.call(redis, allKeys.length, ...allKeys, ...allArgs));
     },
   };
 }
+
+/** The names in the header of a script, as it spells them. */
+export function readHeader(lua: string): { includes: string[]; keys: string[]; args: string[] } {
+  const header = lua.slice(0, lua.indexOf(']]'));
+  const [, includes = ''] = /^INCLUDES (.*)$/m.exec(header) ?? [];
+  // Each line of a section begins with a name, or several before commas; further ones are not named ("then …").
+  const namesIn = (section: string) =>
+    [...section.matchAll(/^ {2}(\w+(?:, \w+)*) {2}/gm)].flatMap(([, names = '']) => names.split(', '));
+  const [, keys = ''] = /^KEYS\n((?: .*\n)*)/m.exec(header) ?? [];
+  const [, args = ''] = /^ARGV\n((?: .*\n)*)/m.exec(header) ?? [];
+  return { includes: includes.split(' ').filter(Boolean), keys: namesIn(keys), args: namesIn(args) };
+}
+
+const camelCase = (name: string): string =>
+  name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 /** Reply of scripts that answer 1 for a change and 0 for none. */
 export const isOne = (raw: unknown): boolean => raw === 1;

@@ -1,35 +1,32 @@
 --[[
 Adds an uploaded part to an open batch. The first upload of a part number is kept.
 
+INCLUDES reservations.lua
 KEYS
-  batch            hash of the batch
-  parts            hash of its parts
-  removal          sorted set of batches by the time at which they are removed
-  stored           bytes of input that all batches keep
-  uploads          uploads with a reservation (reservations.lua)
-  reserved         bytes that uploads have reserved
-  open_batches     hash of the owner's open batches: id → number of parts
+  batch             hash of the batch
+  parts             hash of its parts
+  removal           sorted set of batches by the time at which they are removed
+  stored            bytes of input that all batches keep
+  uploads           uploads with a reservation (reservations.lua)
+  reserved          bytes that uploads have reserved
+  open_batches      hash of the owner's open batches: id → number of parts
 ARGV
-  id               id of the batch
-  number           number of the part
-  part             the part, JSON
-  bytes, rows      size of the part
-  expires_at       Unix ms at which the batch expires, unless another part comes
-  max_batch_bytes  limit for one batch
-  max_stored_bytes limit for all batches
-  multiline_rows   rows with a quoted field over several lines
-  upload           upload whose reservation ends when the part is added
-  max_open_parts   limit for the parts of the owner's open batches
-  chunks           chunks of the part
-  max_chunks       limit for one batch
+  id                id of the batch
+  number            number of the part
+  part              the part, JSON
+  bytes, rows       size of the part
+  expires_at        Unix ms at which the batch expires, unless another part comes
+  max_batch_bytes   limit for one batch
+  max_stored_bytes  limit for all batches
+  multiline_rows    rows with a quoted field over several lines
+  upload            upload whose reservation ends when the part is added
+  max_open_parts    limit for the parts of the owner's open batches
+  chunks            chunks of the part
+  max_chunks        limit for one batch
 
 Returns {'added'}, {'exists', the part that was kept}, {'ended', status or nil}, or the limit that would be exceeded:
 {'too_large'}, {'busy'}, {'quota'}, {'chunks'} or {'parts'}.
 ]]
-local batch, parts, removal, stored, uploads, reserved, open_batches = unpack(KEYS)
-local id, number, part, bytes, rows, expires_at, max_batch_bytes, max_stored_bytes, multiline_rows, upload, max_open_parts, chunks,
-  max_chunks = unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 local existing = redis.call('HGET', parts, number)
 if existing then

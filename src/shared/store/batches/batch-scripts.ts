@@ -12,62 +12,22 @@ export const endedReply = z
   .tuple([z.literal('ended'), batchStatusSchema.nullable()])
   .transform(([outcome, status]) => ({ outcome, status: status ?? undefined }));
 
-export const CREATE = defineScript(new URL('./create.lua', import.meta.url), {
-  includes: ['../now.lua'],
-  keys: ['batch', 'list', 'removal', 'reservation', 'openBatches'],
-  args: ['id', 'expiresAt', 'maxOpen', 'maxKept'],
-  reply: (raw) => z.enum(['created', 'unreserved', 'open', 'kept']).parse(raw),
-});
+export const CREATE = defineScript(new URL('./create.lua', import.meta.url), (raw) =>
+  z.enum(['created', 'unreserved', 'open', 'kept']).parse(raw),
+);
 
-export const COMPLETE = defineScript(new URL('./complete.lua', import.meta.url), {
-  includes: ['../now.lua'],
-  keys: ['batch', 'parts', 'removal', 'running', 'openBatches'],
-  args: ['id', 'partCount', 'chunks', 'manifest'],
-  reply: (raw): CompleteOutcome =>
-    z
-      .union([endedReply, z.tuple([z.enum(['queued', 'changed'])]).transform(([outcome]) => ({ outcome }))])
-      .parse(raw),
-});
+export const COMPLETE = defineScript(new URL('./complete.lua', import.meta.url), (raw): CompleteOutcome =>
+  z
+    .union([endedReply, z.tuple([z.enum(['queued', 'changed'])]).transform(([outcome]) => ({ outcome }))])
+    .parse(raw),
+);
 
-export const END = defineScript(new URL('./end.lua', import.meta.url), {
-  includes: ['../now.lua', 'push-batch-event.lua'],
-  keys: ['batch', 'parts', 'running', 'removal', 'leftovers', 'stored', 'outbox', 'delivery', 'openBatches'],
-  args: ['id', 'to', 'error', 'keepMs', 'from', 'channel', 'event'],
-  reply: isOne,
-});
+export const END = defineScript(new URL('./end.lua', import.meta.url), isOne);
 
-export const RESUME = defineScript(new URL('./resume.lua', import.meta.url), {
-  keys: ['batch', 'done', 'running', 'removal', 'checksums'],
-  args: ['id', 'restart'],
-  reply: isOne,
-});
+export const RESUME = defineScript(new URL('./resume.lua', import.meta.url), isOne);
 
-export const REMOVE = defineScript(new URL('./remove.lua', import.meta.url), {
-  keys: [
-    'batch',
-    'parts',
-    'done',
-    'list',
-    'running',
-    'removal',
-    'leftovers',
-    'stored',
-    'reservation',
-    'checksums',
-    'openBatches',
-  ],
-  args: ['id', 'dueBy'],
-  reply: isOne,
-});
+export const REMOVE = defineScript(new URL('./remove.lua', import.meta.url), isOne);
 
-export const REPORT_PROBLEM = defineScript(new URL('./report-problem.lua', import.meta.url), {
-  keys: ['batch'],
-  args: ['code', 'problem'],
-  reply: noReply,
-});
+export const REPORT_PROBLEM = defineScript(new URL('./report-problem.lua', import.meta.url), noReply);
 
-export const REPORT_DAMAGE = defineScript(new URL('./report-damage.lua', import.meta.url), {
-  keys: ['batch', 'done'],
-  args: ['damage', 'chunk', 'revision'],
-  reply: noReply,
-});
+export const REPORT_DAMAGE = defineScript(new URL('./report-damage.lua', import.meta.url), noReply);

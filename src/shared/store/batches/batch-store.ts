@@ -14,19 +14,14 @@ import {
 import type { Webhook } from '../../contract/webhooks.ts';
 import { eventId } from '../../contract/ids.ts';
 import {
-  batchChecksumsKey,
-  batchDoneKey,
   batchKey,
   batchLeftoversKey,
   batchListKey,
-  batchPartsKey,
   batchProgressChannel,
   batchRemovalKey,
   deliveryKey,
   openBatchesKey,
-  outboxKey,
   runningBatchesKey,
-  storedBytesKey,
 } from '../../redis/keys.ts';
 import { redisTime } from '../../redis/time.ts';
 import { parseBatchRecord, type BatchProblem, type BatchRecord } from './batch-record.ts';
@@ -43,6 +38,7 @@ import {
 import { ChunkStore } from './chunk-store.ts';
 import { PartStore } from './part-store.ts';
 import { Reservations } from './reservations.ts';
+import { scriptKeys } from './script-keys.ts';
 
 export interface BatchStoreOptions {
   redis: Redis;
@@ -124,9 +120,8 @@ export class BatchStore {
     return CREATE.run(
       this.#redis,
       {
-        batch: batchKey(this.#prefix, id),
+        ...this.#keys(id),
         list: batchListKey(this.#prefix, owner),
-        removal: batchRemovalKey(this.#prefix),
         reservation: reservation ?? batchKey(this.#prefix, id),
         openBatches: openBatchesKey(this.#prefix, owner),
       },
@@ -189,24 +184,14 @@ export class BatchStore {
   ): Promise<CompleteOutcome> {
     return COMPLETE.run(
       this.#redis,
-      {
-        batch: batchKey(this.#prefix, id),
-        parts: batchPartsKey(this.#prefix, id),
-        removal: batchRemovalKey(this.#prefix),
-        running: runningBatchesKey(this.#prefix),
-        openBatches: await this.#openKeyOf(id),
-      },
+      { ...this.#keys(id), openBatches: await this.#openKeyOf(id) },
       { id, partCount: parts, chunks, manifest },
     );
   }
 
   /** Records what delays a batch at the moment; the next finished chunk removes it. */
   async reportProblem(id: string, problem: BatchProblem): Promise<void> {
-    await REPORT_PROBLEM.run(
-      this.#redis,
-      { batch: batchKey(this.#prefix, id) },
-      { code: problem.code, problem: withTime(problem) },
-    );
+    await REPORT_PROBLEM.run(this.#redis, this.#keys(id), { code: problem.code, problem: withTime(problem) });
   }
 
   /**
@@ -218,11 +203,11 @@ export class BatchStore {
     problem: BatchProblem,
     results?: { chunk: number; revision: string },
   ): Promise<void> {
-    await REPORT_DAMAGE.run(
-      this.#redis,
-      { batch: batchKey(this.#prefix, id), done: batchDoneKey(this.#prefix, id) },
-      { damage: withTime(problem), chunk: results?.chunk ?? '', revision: results?.revision ?? '' },
-    );
+    await REPORT_DAMAGE.run(this.#redis, this.#keys(id), {
+      damage: withTime(problem),
+      chunk: results?.chunk ?? '',
+      revision: results?.revision ?? '',
+    });
   }
 
   /**
@@ -236,25 +221,16 @@ export class BatchStore {
   ): Promise<boolean> {
     const from = batchStatuses.filter((each) => BATCH_TRANSITIONS[each].includes(status));
     const event = eventId(id, Date.now());
-    const batch = batchKey(this.#prefix, id);
+    const keys = this.#keys(id);
+    const { batch } = keys;
     // A worker only ends batches as failed, and its Redis user has no right to the keys of the other ends.
-    const [leftovers, stored, openBatches] =
+    const others =
       status === 'failed'
-        ? [batch, batch, batch]
-        : [batchLeftoversKey(this.#prefix), storedBytesKey(this.#prefix), await this.#openKeyOf(id)];
+        ? { leftovers: batch, stored: batch, openBatches: batch }
+        : { openBatches: await this.#openKeyOf(id) };
     return END.run(
       this.#redis,
-      {
-        batch,
-        parts: batchPartsKey(this.#prefix, id),
-        running: runningBatchesKey(this.#prefix),
-        removal: batchRemovalKey(this.#prefix),
-        leftovers,
-        stored,
-        outbox: outboxKey(this.#prefix),
-        delivery: deliveryKey(this.#prefix, event),
-        openBatches,
-      },
+      { ...keys, delivery: deliveryKey(this.#prefix, event), ...others },
       {
         id,
         to: status,
@@ -274,13 +250,7 @@ export class BatchStore {
   resume(id: string, { restart = false, damaged = [] }: ResumeOptions = {}): Promise<boolean> {
     return RESUME.run(
       this.#redis,
-      {
-        batch: batchKey(this.#prefix, id),
-        done: batchDoneKey(this.#prefix, id),
-        running: runningBatchesKey(this.#prefix),
-        removal: batchRemovalKey(this.#prefix),
-        checksums: batchChecksumsKey(this.#prefix, id),
-      },
+      this.#keys(id),
       { id, restart: restart ? '1' : '' },
       { args: damaged.flatMap(({ chunk, rows }) => [chunk, rows]) },
     );
@@ -298,21 +268,14 @@ export class BatchStore {
 
   /** @param dueBy Unix ms by which its removal must be due; '' = remove it in any case */
   async #remove(id: string, dueBy: number | ''): Promise<boolean> {
-    const batch = batchKey(this.#prefix, id);
-    const [owner, reservation] = await this.#redis.hmget(batch, 'owner', 'reservation');
+    const keys = this.#keys(id);
+    const [owner, reservation] = await this.#redis.hmget(keys.batch, 'owner', 'reservation');
     return REMOVE.run(
       this.#redis,
       {
-        batch,
-        parts: batchPartsKey(this.#prefix, id),
-        done: batchDoneKey(this.#prefix, id),
+        ...keys,
         list: batchListKey(this.#prefix, owner ?? ''),
-        running: runningBatchesKey(this.#prefix),
-        removal: batchRemovalKey(this.#prefix),
-        leftovers: batchLeftoversKey(this.#prefix),
-        stored: storedBytesKey(this.#prefix),
-        reservation: reservation ?? batch,
-        checksums: batchChecksumsKey(this.#prefix, id),
+        reservation: reservation ?? keys.batch,
         openBatches: openBatchesKey(this.#prefix, owner ?? ''),
       },
       { id, dueBy },
@@ -357,6 +320,10 @@ export class BatchStore {
 
   get progressChannel(): string {
     return batchProgressChannel(this.#prefix);
+  }
+
+  #keys(id: string): ReturnType<typeof scriptKeys> {
+    return scriptKeys(this.#prefix, id);
   }
 
   async #openUntil(): Promise<number> {

@@ -6,20 +6,11 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { batchStatusSchema } from '../../contract/batches.ts';
 import type { BatchStatus } from '../../contract/states.ts';
-import { batchModel, eventId } from '../../contract/ids.ts';
-import {
-  batchChecksumsKey,
-  batchDoneKey,
-  batchKey,
-  batchProgressChannel,
-  batchRemovalKey,
-  deliveryKey,
-  outboxKey,
-  runningBatchesKey,
-  workersKey,
-} from '../../redis/keys.ts';
+import { eventId } from '../../contract/ids.ts';
+import { batchChecksumsKey, batchDoneKey, batchProgressChannel, deliveryKey } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/scripts.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
+import { scriptKeys } from './script-keys.ts';
 
 export interface FinishedChunk {
   chunk: number;
@@ -41,48 +32,24 @@ export type FinishOutcome =
   | { outcome: 'revision'; revision: string }
   | { outcome: 'completed' | 'ended' };
 
-const START = defineScript(new URL('./start-chunk.lua', import.meta.url), {
-  includes: ['../now.lua'],
-  keys: ['batch', 'done'],
-  args: ['chunk'],
-  reply: (raw) => z.tuple([batchStatusSchema.nullable(), z.string().nullable(), z.number()]).parse(raw),
-});
+const START = defineScript(new URL('./start-chunk.lua', import.meta.url), (raw) =>
+  z.tuple([batchStatusSchema.nullable(), z.string().nullable(), z.number()]).parse(raw),
+);
 
-const CLAIM = defineScript(new URL('./claim-chunks.lua', import.meta.url), {
-  includes: ['../now.lua', 'claim-window.lua'],
-  keys: ['batch', 'workers'],
-  args: ['perWorker'],
-  reply: (raw) => z.array(z.number()).nullable().parse(raw),
-});
+const CLAIM = defineScript(new URL('./claim-chunks.lua', import.meta.url), (raw) =>
+  z.array(z.number()).nullable().parse(raw),
+);
 
-const FINISH = defineScript(new URL('./finish-chunk.lua', import.meta.url), {
-  includes: ['../now.lua', 'push-batch-event.lua', 'claim-window.lua'],
-  keys: ['batch', 'done', 'running', 'removal', 'workers', 'outbox', 'delivery', 'checksums'],
-  args: [
-    'id',
-    'chunk',
-    'revision',
-    'rows',
-    'failedRows',
-    'unknownRows',
-    'unknownShares',
-    'checksum',
-    'perWorker',
-    'keepMs',
-    'channel',
-    'event',
-  ],
-  reply: (raw): FinishOutcome => {
-    const [outcome, revision, claimed] = z
-      .union([
-        z.tuple([z.literal('counted'), z.string(), z.array(z.number())]),
-        z.tuple([z.literal('revision'), z.string()]),
-        z.tuple([z.enum(['completed', 'ended'])]),
-      ])
-      .parse(raw);
-    if (outcome === 'counted') return { outcome, revision, claimed };
-    return outcome === 'revision' ? { outcome, revision } : { outcome };
-  },
+const FINISH = defineScript(new URL('./finish-chunk.lua', import.meta.url), (raw): FinishOutcome => {
+  const [outcome, revision, claimed] = z
+    .union([
+      z.tuple([z.literal('counted'), z.string(), z.array(z.number())]),
+      z.tuple([z.literal('revision'), z.string()]),
+      z.tuple([z.enum(['completed', 'ended'])]),
+    ])
+    .parse(raw);
+  if (outcome === 'counted') return { outcome, revision, claimed };
+  return outcome === 'revision' ? { outcome, revision } : { outcome };
 });
 
 export class ChunkStore {
@@ -102,11 +69,7 @@ export class ChunkStore {
     id: string,
     chunk: number,
   ): Promise<{ status: BatchStatus | undefined; revision: string | undefined; done: boolean }> {
-    const [status, revision, done] = await START.run(
-      this.#redis,
-      { batch: batchKey(this.#prefix, id), done: batchDoneKey(this.#prefix, id) },
-      { chunk },
-    );
+    const [status, revision, done] = await START.run(this.#redis, scriptKeys(this.#prefix, id), { chunk });
     return { status: status ?? undefined, revision: revision ?? undefined, done: done === 1 };
   }
 
@@ -116,11 +79,7 @@ export class ChunkStore {
    * @returns undefined when the batch is neither queued nor processing
    */
   async claim(id: string, perWorker: number): Promise<number[] | undefined> {
-    const claimed = await CLAIM.run(
-      this.#redis,
-      { batch: batchKey(this.#prefix, id), workers: workersKey(this.#prefix, batchModel(id) ?? '') },
-      { perWorker },
-    );
+    const claimed = await CLAIM.run(this.#redis, scriptKeys(this.#prefix, id), { perWorker });
     return claimed ?? undefined;
   }
 
@@ -132,16 +91,7 @@ export class ChunkStore {
     const event = eventId(id, Date.now());
     return FINISH.run(
       this.#redis,
-      {
-        batch: batchKey(this.#prefix, id),
-        done: batchDoneKey(this.#prefix, id),
-        running: runningBatchesKey(this.#prefix),
-        removal: batchRemovalKey(this.#prefix),
-        workers: workersKey(this.#prefix, batchModel(id) ?? ''),
-        outbox: outboxKey(this.#prefix),
-        delivery: deliveryKey(this.#prefix, event),
-        checksums: batchChecksumsKey(this.#prefix, id),
-      },
+      { ...scriptKeys(this.#prefix, id), delivery: deliveryKey(this.#prefix, event) },
       {
         id,
         chunk: finished.chunk,

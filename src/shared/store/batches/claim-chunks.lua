@@ -1,6 +1,7 @@
 --[[
 Claims the next chunks of a batch for the queue, as many as fill its window (claim-window.lua).
 
+INCLUDES ../now.lua claim-window.lua
 KEYS
   batch       hash of the batch
   workers     live workers of its model, by the time at which each counts as dead
@@ -9,9 +10,6 @@ ARGV
 
 Returns the numbers of the claimed chunks; nil when the batch is neither queued nor processing.
 ]]
-local batch, workers = unpack(KEYS)
-local per_worker = unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 if status ~= 'queued' and status ~= 'processing' then
   return nil

@@ -1,6 +1,7 @@
 --[[
 Closes an open batch: its input is complete, and its chunks can be queued.
 
+INCLUDES ../now.lua
 KEYS
   batch         hash of the batch
   parts         hash of its parts
@@ -15,9 +16,6 @@ ARGV
 
 Returns {'queued'}, {'changed'} when a part was added meanwhile, or {'ended', status or nil}.
 ]]
-local batch, parts, removal, running, open_batches = unpack(KEYS)
-local id, part_count, chunks, manifest = unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 if status ~= 'open' then
   return { 'ended', status }

@@ -1,6 +1,7 @@
 --[[
 Creates a batch, unless one with this id exists.
 
+INCLUDES ../now.lua
 KEYS
   batch         hash of the batch
   list          sorted set of the owner's batches
@@ -17,9 +18,6 @@ ARGV
 Returns 'created', also when the batch existed before; 'unreserved' when the id is no longer reserved; or the limit that
 would be exceeded, 'open' or 'kept', which frees the id.
 ]]
-local batch, list, removal, reservation, open_batches = unpack(KEYS)
-local id, expires_at, max_open, max_kept = unpack(ARGV)
-
 if redis.call('EXISTS', batch) == 1 then
   return 'created'
 end

@@ -1,6 +1,7 @@
 --[[
 Ends a batch before it is completed: canceled, failed or expired. The first end stays.
 
+INCLUDES ../now.lua push-batch-event.lua
 KEYS
   batch         hash of the batch
   parts         hash of its parts
@@ -22,9 +23,6 @@ ARGV
 
 Returns 1, or 0 when the batch does not exist, has a status that is not in `from`, or is to expire before its time.
 ]]
-local batch, parts, running, removal, leftovers, stored, outbox, delivery, open_batches = unpack(KEYS)
-local id, to, error, keep_ms, from, channel, event = unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 if not status or not string.find(from, ' ' .. status .. ' ', 1, true) then
   return 0

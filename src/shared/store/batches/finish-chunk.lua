@@ -2,6 +2,7 @@
 Counts a finished chunk, once. The last chunk completes the batch; any other claims the next ones for the queue
 (claim-window.lua).
 
+INCLUDES ../now.lua push-batch-event.lua claim-window.lua
 KEYS
   batch           hash of the batch
   done            bit per chunk, 1 = finished
@@ -29,10 +30,6 @@ Returns {'counted', revision, claimed chunks} (also when the chunk had been coun
 {'ended'} when the batch is canceled, failed or removed, or {'revision', revision} when the batch is pinned to another revision:
 then nothing was counted.
 ]]
-local batch, done, running, removal, workers, outbox, delivery, checksums = unpack(KEYS)
-local id, chunk, revision, rows, failed_rows, unknown_rows, unknown_shares, checksum, per_worker, keep_ms, channel, event =
-  unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 if status ~= 'queued' and status ~= 'processing' then
   return { 'ended' }

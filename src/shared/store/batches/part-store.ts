@@ -3,21 +3,14 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { MAX_PARTS, storedPartSchema, type StoredPart } from '../../contract/batches.ts';
 import type { BatchStatus } from '../../contract/states.ts';
-import {
-  batchKey,
-  batchPartsKey,
-  batchRemovalKey,
-  openBatchesKey,
-  reservedBytesKey,
-  storedBytesKey,
-  uploadsKey,
-} from '../../redis/keys.ts';
+import { batchPartsKey, openBatchesKey } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/scripts.ts';
 import { redisTime } from '../../redis/time.ts';
 import { InputError } from '../../bulk/input.ts';
 import { endedReply } from './batch-scripts.ts';
 import { MAX_MANIFEST_BYTES } from './layout.ts';
 import type { LimitReached, StorageLimits } from './reservations.ts';
+import { scriptKeys } from './script-keys.ts';
 
 /** Limits that are checked when a part is added. */
 export interface PartLimits extends StorageLimits {
@@ -34,43 +27,23 @@ export type AddPartOutcome =
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };
 
-const READ_PARTS = defineScript(new URL('./read-parts.lua', import.meta.url), {
-  keys: ['parts'],
-  args: ['maxNumber', 'maxBytes'],
-  reply: (raw) => z.array(z.string()).nullable().parse(raw),
-});
+const READ_PARTS = defineScript(new URL('./read-parts.lua', import.meta.url), (raw) =>
+  z.array(z.string()).nullable().parse(raw),
+);
 
-const ADD_PART = defineScript(new URL('./add-part.lua', import.meta.url), {
-  includes: ['reservations.lua'],
-  keys: ['batch', 'parts', 'removal', 'stored', 'uploads', 'reserved', 'openBatches'],
-  args: [
-    'id',
-    'number',
-    'part',
-    'bytes',
-    'rows',
-    'expiresAt',
-    'maxBatchBytes',
-    'maxStoredBytes',
-    'multilineRows',
-    'upload',
-    'maxOpenParts',
-    'chunks',
-    'maxChunks',
-  ],
-  reply: (raw): AddPartOutcome =>
-    z
-      .union([
-        endedReply,
-        z
-          .tuple([z.literal('exists'), z.string()])
-          .transform(([outcome, part]) => ({ outcome, part: parsePart(part) })),
-        z
-          .tuple([z.enum(['added', 'too_large', 'busy', 'quota', 'chunks', 'parts'])])
-          .transform(([outcome]) => ({ outcome })),
-      ])
-      .parse(raw),
-});
+const ADD_PART = defineScript(new URL('./add-part.lua', import.meta.url), (raw): AddPartOutcome =>
+  z
+    .union([
+      endedReply,
+      z
+        .tuple([z.literal('exists'), z.string()])
+        .transform(([outcome, part]) => ({ outcome, part: parsePart(part) })),
+      z
+        .tuple([z.enum(['added', 'too_large', 'busy', 'quota', 'chunks', 'parts'])])
+        .transform(([outcome]) => ({ outcome })),
+    ])
+    .parse(raw),
+);
 
 export class PartStore {
   readonly #redis: Redis;
@@ -89,11 +62,8 @@ export class PartStore {
    * @throws InputError when they are too large to be read
    */
   async list(id: string): Promise<StoredPart[]> {
-    const parts = await READ_PARTS.run(
-      this.#redis,
-      { parts: batchPartsKey(this.#prefix, id) },
-      { maxNumber: MAX_PARTS, maxBytes: MAX_MANIFEST_BYTES },
-    );
+    const limits = { maxNumber: MAX_PARTS, maxBytes: MAX_MANIFEST_BYTES };
+    const parts = await READ_PARTS.run(this.#redis, scriptKeys(this.#prefix, id), limits);
     if (parts === null) {
       throw new InputError(
         `the parts of this batch list more than ${MAX_MANIFEST_BYTES} bytes of columns: cancel it, and submit the input with fewer columns`,
@@ -109,19 +79,11 @@ export class PartStore {
 
   /** @param upload whose reservation ends when the part is added */
   async add(id: string, part: StoredPart, limits: PartLimits, upload: string): Promise<AddPartOutcome> {
-    const batch = batchKey(this.#prefix, id);
-    const [now, owner] = await Promise.all([redisTime(this.#redis), this.#redis.hget(batch, 'owner')]);
+    const keys = scriptKeys(this.#prefix, id);
+    const [now, owner] = await Promise.all([redisTime(this.#redis), this.#redis.hget(keys.batch, 'owner')]);
     return ADD_PART.run(
       this.#redis,
-      {
-        batch,
-        parts: batchPartsKey(this.#prefix, id),
-        removal: batchRemovalKey(this.#prefix),
-        stored: storedBytesKey(this.#prefix),
-        uploads: uploadsKey(this.#prefix),
-        reserved: reservedBytesKey(this.#prefix),
-        openBatches: openBatchesKey(this.#prefix, owner ?? ''),
-      },
+      { ...keys, openBatches: openBatchesKey(this.#prefix, owner ?? '') },
       {
         id,
         number: part.number,

@@ -9,9 +9,6 @@ ARGV
 
 Returns the parts, JSON, by number; nil when they have more bytes, which only earlier versions permitted.
 ]]
-local parts = unpack(KEYS)
-local max_number, max_bytes = unpack(ARGV)
-
 local left = redis.call('HLEN', parts)
 local bytes = 0
 local found = {}

@@ -19,9 +19,6 @@ ARGV
 
 Returns 1, or 0 when the batch does not exist or its removal is not due.
 ]]
-local batch, parts, done, list, running, removal, leftovers, stored, reservation, checksums, open_batches = unpack(KEYS)
-local id, due_by = unpack(ARGV)
-
 if due_by ~= '' then
   local time = redis.call('ZSCORE', removal, id)
   if not time or tonumber(time) > tonumber(due_by) then

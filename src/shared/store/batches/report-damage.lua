@@ -11,9 +11,6 @@ ARGV
 
 Returns 1, or 0 when the batch does not exist or the chunk is already being done again.
 ]]
-local batch, done = unpack(KEYS)
-local damage, chunk, revision = unpack(ARGV)
-
 if redis.call('EXISTS', batch) == 0 then
   return 0
 end

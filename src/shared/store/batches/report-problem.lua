@@ -8,9 +8,6 @@ ARGV
   code     code of the problem
   problem  the problem, JSON
 ]]
-local batch = unpack(KEYS)
-local code, problem = unpack(ARGV)
-
 local status, earlier = unpack(redis.call('HMGET', batch, 'status', 'problem'))
 if (status == 'queued' or status == 'processing') and not (earlier and cjson.decode(earlier).code == code) then
   redis.call('HSET', batch, 'problem', problem)

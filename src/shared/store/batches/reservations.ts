@@ -4,8 +4,9 @@
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import { batchKey, reservedBytesKey, storedBytesKey, uploadsKey } from '../../redis/keys.ts';
+import { reservedBytesKey, storedBytesKey } from '../../redis/keys.ts';
 import { defineScript, noReply } from '../../redis/scripts.ts';
+import { scriptKeys } from './script-keys.ts';
 
 /** Largest input, in bytes without gzip. */
 export interface StorageLimits {
@@ -22,20 +23,11 @@ const LIMITS = ['too_large', 'busy', 'quota'] as const;
  */
 export type LimitReached = (typeof LIMITS)[number];
 
-const RESERVE = defineScript(new URL('./reserve.lua', import.meta.url), {
-  includes: ['../now.lua', 'reservations.lua'],
-  keys: ['batch', 'stored', 'uploads', 'reserved'],
-  args: ['upload', 'needed', 'wanted', 'ttlMs', 'maxBatchBytes', 'maxStoredBytes'],
-  reply: (raw) =>
-    z.union([z.tuple([z.literal('reserved'), z.number()]), z.tuple([z.enum(LIMITS)])]).parse(raw),
-});
+const RESERVE = defineScript(new URL('./reserve.lua', import.meta.url), (raw) =>
+  z.union([z.tuple([z.literal('reserved'), z.number()]), z.tuple([z.enum(LIMITS)])]).parse(raw),
+);
 
-const RELEASE = defineScript(new URL('./release.lua', import.meta.url), {
-  includes: ['reservations.lua'],
-  keys: ['uploads', 'reserved'],
-  args: ['upload'],
-  reply: noReply,
-});
+const RELEASE = defineScript(new URL('./release.lua', import.meta.url), noReply);
 
 export class Reservations {
   readonly #redis: Redis;
@@ -69,33 +61,24 @@ export class Reservations {
     { needed, wanted, ttlMs }: { needed: number; wanted: number; ttlMs: number },
     limits: StorageLimits,
   ): Promise<{ outcome: 'reserved'; bytes: number } | { outcome: LimitReached }> {
-    const [batch = ''] = upload.split(' ', 1);
-    const [outcome, bytes] = await RESERVE.run(
-      this.#redis,
-      {
-        batch: batchKey(this.#prefix, batch),
-        stored: storedBytesKey(this.#prefix),
-        uploads: uploadsKey(this.#prefix),
-        reserved: reservedBytesKey(this.#prefix),
-      },
-      {
-        upload,
-        needed,
-        wanted,
-        ttlMs,
-        maxBatchBytes: limits.batchBytes,
-        maxStoredBytes: limits.storedBytes,
-      },
-    );
+    const [outcome, bytes] = await RESERVE.run(this.#redis, this.#keys(upload), {
+      upload,
+      needed,
+      wanted,
+      ttlMs,
+      maxBatchBytes: limits.batchBytes,
+      maxStoredBytes: limits.storedBytes,
+    });
     return outcome === 'reserved' ? { outcome, bytes } : { outcome };
   }
 
   /** Releases the reservation of an upload. */
   async release(upload: string): Promise<void> {
-    await RELEASE.run(
-      this.#redis,
-      { uploads: uploadsKey(this.#prefix), reserved: reservedBytesKey(this.#prefix) },
-      { upload },
-    );
+    await RELEASE.run(this.#redis, this.#keys(upload), { upload });
+  }
+
+  #keys(upload: string): ReturnType<typeof scriptKeys> {
+    const [batch = ''] = upload.split(' ', 1);
+    return scriptKeys(this.#prefix, batch);
   }
 }

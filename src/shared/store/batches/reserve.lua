@@ -1,6 +1,7 @@
 --[[
 Reserves bytes for an upload, or renews its reservation.
 
+INCLUDES ../now.lua reservations.lua
 KEYS
   batch             hash of the batch
   stored            bytes of input that all batches keep
@@ -16,9 +17,6 @@ ARGV
 
 Returns {'reserved', bytes}, or the limit that would be exceeded: {'too_large'}, {'busy'} or {'quota'}.
 ]]
-local batch, stored, uploads, reserved = unpack(KEYS)
-local upload, needed, wanted, ttl_ms, max_batch_bytes, max_stored_bytes = unpack(ARGV)
-
 local now = now_ms()
 release_stale(uploads, reserved, now)
 local exceeded, free =

@@ -15,9 +15,6 @@ ARGV
 
 Returns 1, or 0 when the batch has neither failed nor damaged results that can be replaced.
 ]]
-local batch, done, running, removal, checksums = unpack(KEYS)
-local id, restart = unpack(ARGV)
-
 local status, damaged = unpack(redis.call('HMGET', batch, 'status', 'damaged'))
 local repairable = damaged and (status == 'completed' or status == 'processing' or status == 'queued')
 if status ~= 'failed' and not repairable then

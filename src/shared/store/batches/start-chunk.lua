@@ -1,6 +1,7 @@
 --[[
 Starts a chunk. The first one starts the batch.
 
+INCLUDES ../now.lua
 KEYS
   batch  hash of the batch
   done   bit per chunk, 1 = finished
@@ -9,9 +10,6 @@ ARGV
 
 Returns {status or nil, revision that the batch is pinned to or nil, 1 when the chunk is finished already}.
 ]]
-local batch, done = unpack(KEYS)
-local chunk = unpack(ARGV)
-
 local status = redis.call('HGET', batch, 'status')
 if status == 'queued' then
   status = 'processing'

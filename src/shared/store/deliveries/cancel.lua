@@ -1,6 +1,7 @@
 --[[
 Cancels a pending delivery at its owner's request.
 
+INCLUDES ../now.lua
 KEYS
   delivery  hash of the delivery
 ARGV
@@ -8,9 +9,6 @@ ARGV
 
 Returns {its status, its run, 1 when this call canceled it}; nil when it does not exist.
 ]]
-local delivery = unpack(KEYS)
-local keep_s = unpack(ARGV)
-
 local status, run, owner = unpack(redis.call('HMGET', delivery, 'status', 'run', 'owner'))
 if not owner then
   return nil

@@ -33,11 +33,7 @@ export interface ListedDelivery {
 /** A pending delivery, with the fields that planning its first attempt needs. */
 export type PendingDelivery = Pick<DeliveryRecord, 'url' | 'run' | 'owner'> & { id: string };
 
-const REMOVE = defineScript(new URL('./remove.lua', import.meta.url), {
-  keys: ['delivery', 'list', 'failed'],
-  args: ['id'],
-  reply: isOne,
-});
+const REMOVE = defineScript(new URL('./remove.lua', import.meta.url), isOne);
 
 export class DeliveryLists {
   readonly #redis: Redis;

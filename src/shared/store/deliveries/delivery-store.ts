@@ -11,31 +11,18 @@ import { defineScript, isOne } from '../../redis/scripts.ts';
 import { DeliveryLists } from './delivery-lists.ts';
 import { MAX_LOGGED, parseDeliveryRecord, type DeliveryRecord } from './delivery-record.ts';
 
-const FIX_BODY = defineScript(new URL('./fix-body.lua', import.meta.url), {
-  keys: ['delivery'],
-  args: ['body'],
-  reply: (raw) => z.string().nullable().parse(raw) ?? undefined,
-});
+const FIX_BODY = defineScript(
+  new URL('./fix-body.lua', import.meta.url),
+  (raw) => z.string().nullable().parse(raw) ?? undefined,
+);
 
-const RECORD_ATTEMPT = defineScript(new URL('./record-attempt.lua', import.meta.url), {
-  keys: ['delivery', 'failed'],
-  args: ['id', 'run', 'attempt', 'to', 'now', 'nextOrTtl', 'maxLogged'],
-  reply: isOne,
-});
+const RECORD_ATTEMPT = defineScript(new URL('./record-attempt.lua', import.meta.url), isOne);
 
-const CANCEL = defineScript(new URL('./cancel.lua', import.meta.url), {
-  includes: ['../now.lua'],
-  keys: ['delivery'],
-  args: ['keepS'],
-  reply: (raw) => z.tuple([deliveryStatusSchema, z.coerce.number(), z.number()]).nullable().parse(raw),
-});
+const CANCEL = defineScript(new URL('./cancel.lua', import.meta.url), (raw) =>
+  z.tuple([deliveryStatusSchema, z.coerce.number(), z.number()]).nullable().parse(raw),
+);
 
-const REDELIVER = defineScript(new URL('./redeliver.lua', import.meta.url), {
-  includes: ['../now.lua'],
-  keys: ['delivery', 'failed', 'outbox'],
-  args: ['id'],
-  reply: isOne,
-});
+const REDELIVER = defineScript(new URL('./redeliver.lua', import.meta.url), isOne);
 
 /** A delivery's state after an attempt. Times are Unix ms, `keepS` seconds. */
 export type AfterAttempt =

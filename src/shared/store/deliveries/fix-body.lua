@@ -8,9 +8,6 @@ ARGV
 
 Returns the body that is fixed, or nil when the delivery does not exist.
 ]]
-local delivery = unpack(KEYS)
-local body = unpack(ARGV)
-
 if redis.call('HEXISTS', delivery, 'owner') == 0 then
   return nil
 end

@@ -16,9 +16,6 @@ ARGV
 Returns 1, or 0 when the delivery does not exist, has ended, or has started another run. An attempt that was under way when the
 delivery was canceled is recorded all the same: success makes the delivery delivered (1), failure leaves it canceled (0).
 ]]
-local delivery, failed = unpack(KEYS)
-local id, run, attempt, to, now, next_or_ttl, max_logged = unpack(ARGV)
-
 local status, current_run = unpack(redis.call('HMGET', delivery, 'status', 'run'))
 local canceled = status == 'canceled'
 if (status ~= 'pending' and not canceled) or (current_run or '0') ~= run then

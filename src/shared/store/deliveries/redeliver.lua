@@ -1,6 +1,7 @@
 --[[
 Starts a new run of a delivery, now and with the whole retry schedule, whatever its status.
 
+INCLUDES ../now.lua
 KEYS
   delivery  hash of the delivery
   failed    sorted set of its owner's failed deliveries
@@ -10,9 +11,6 @@ ARGV
 
 Returns 1, or 0 when it does not exist.
 ]]
-local delivery, failed, outbox = unpack(KEYS)
-local id = unpack(ARGV)
-
 if redis.call('EXISTS', delivery) == 0 then
   return 0
 end

@@ -10,9 +10,6 @@ ARGV
 
 Returns 1 when it was removed, 0 when it is pending.
 ]]
-local delivery, list, failed = unpack(KEYS)
-local id = unpack(ARGV)
-
 local owner, status = unpack(redis.call('HMGET', delivery, 'owner', 'status'))
 if owner and (status or 'pending') == 'pending' then
   return 0

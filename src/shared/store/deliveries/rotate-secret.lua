@@ -12,9 +12,6 @@ ARGV
 
 Returns the secrets, each followed by its end.
 ]]
-local secrets = unpack(KEYS)
-local fresh, now, overlap_ms, only_first, max = unpack(ARGV)
-
 local found = redis.call('HGETALL', secrets)
 if #found > 0 and only_first == '1' then
   return found

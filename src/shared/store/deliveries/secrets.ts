@@ -19,11 +19,9 @@ export interface Secret {
   until: number | undefined;
 }
 
-const ROTATE = defineScript(new URL('./rotate-secret.lua', import.meta.url), {
-  keys: ['secrets'],
-  args: ['fresh', 'now', 'overlapMs', 'onlyFirst', 'max'],
-  reply: (raw) => z.array(z.string()).parse(raw),
-});
+const ROTATE = defineScript(new URL('./rotate-secret.lua', import.meta.url), (raw) =>
+  z.array(z.string()).parse(raw),
+);
 
 export interface SecretOptions {
   redis: Redis;

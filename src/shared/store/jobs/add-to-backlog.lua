@@ -17,9 +17,6 @@ ARGV
 
 Returns {jobs of the queue before the first of these, texts in the queue, bytes in the queue}.
 ]]
-local backlog, totals, owners = unpack(KEYS)
-local queue, owner_count = unpack(ARGV)
-
 local added_texts, added_bytes = 0, 0
 local first = 3 + owner_count
 for at = first, #ARGV, 4 do

@@ -30,18 +30,11 @@ export interface BacklogSize {
 
 export const EMPTY_BACKLOG: BacklogSize = { texts: 0, bytes: 0 };
 
-const ADD = defineScript(new URL('./add-to-backlog.lua', import.meta.url), {
-  keys: ['backlog', 'totals', 'owners'],
-  args: ['queue', 'ownerCount'],
-  reply: (raw) => z.tuple([z.number(), z.number(), z.number()]).parse(raw),
-});
+const ADD = defineScript(new URL('./add-to-backlog.lua', import.meta.url), (raw) =>
+  z.tuple([z.number(), z.number(), z.number()]).parse(raw),
+);
 
-const PURGE = defineScript(new URL('./purge-backlog.lua', import.meta.url), {
-  includes: ['remove-from-backlog.lua'],
-  keys: ['backlog', 'totals'],
-  args: ['queue'],
-  reply: noReply,
-});
+const PURGE = defineScript(new URL('./purge-backlog.lua', import.meta.url), noReply);
 
 export class Backlog {
   readonly #redis: Redis;

@@ -1,6 +1,7 @@
 --[[
 Removes jobs from a backlog that have an outcome already, or will never have one.
 
+INCLUDES remove-from-backlog.lua
 KEYS
   backlog  sorted set: backlog of the queue
   totals   hash of the sizes of all backlogs
@@ -8,9 +9,6 @@ ARGV
   queue    name of the queue
   then the ids of the jobs
 ]]
-local backlog, totals = unpack(KEYS)
-local queue = unpack(ARGV)
-
 for n = 2, #ARGV do
   remove_from_backlog(backlog, totals, queue, ARGV[n])
 end

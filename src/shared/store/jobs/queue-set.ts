@@ -8,11 +8,7 @@ import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue 
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
-const REPLACE_DATA = defineScript(new URL('./replace-job-data.lua', import.meta.url), {
-  keys: ['job'],
-  args: ['seen', 'replaced'],
-  reply: isOne,
-});
+const REPLACE_DATA = defineScript(new URL('./replace-job-data.lua', import.meta.url), isOne);
 
 /** Only cancellations and expiries of a group's jobs change it, so few meet at a time. */
 const MAX_REPLACE_TRIES = 16;

@@ -9,9 +9,6 @@ ARGV
 
 Returns 1 when the data was replaced.
 ]]
-local job = unpack(KEYS)
-local seen, replaced = unpack(ARGV)
-
 if redis.call('HGET', job, 'data') ~= seen then
   return 0
 end

@@ -3,6 +3,7 @@ Records the outcomes of jobs, each once: the first caller (worker, DELETE or exp
 in one call, because those of a micro-batch end together. In the same step a job leaves the backlog, and its event enters the
 outbox if it has a webhook for that event.
 
+INCLUDES remove-from-backlog.lua
 KEYS
   deadlines   sorted set of the jobs that must be started in time
   outbox      stream of events
@@ -25,9 +26,6 @@ ARGV
 
 Returns for each job: nil when this call settled it, else the record that existed.
 ]]
-local deadlines, outbox, totals = unpack(KEYS)
-local max_inline, job_count = unpack(ARGV)
-
 local answers, settled, messages = {}, {}, {}
 local delivery = 3 + 2 * job_count
 for n = 1, tonumber(job_count) do
