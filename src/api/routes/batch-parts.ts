@@ -1,12 +1,9 @@
 /** The routes of an upload in parts: upload a part, list the parts, complete the batch. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchPartSchema } from '../../shared/contract/batches.ts';
-import type { Config } from '../../shared/runtime/config.ts';
-import type { BatchService } from '../batches/batch-service.ts';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { bodyLimits } from '../load/body-limits.ts';
 import { jsonBody } from '../middleware/json-body.ts';
-import { onInvalid } from '../middleware/problems.ts';
 import { completeBatchSchema } from '../requests.ts';
 import {
   BAD_UPLOAD,
@@ -18,14 +15,9 @@ import {
   uploading,
 } from './batch-openapi.ts';
 import { BAD_BODY, NO_QUERY, problem, UNAVAILABLE, wholeNumber } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
-export interface BatchPartRouteDeps {
-  batches: BatchService;
-  config: Config;
-}
-
-export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void {
   const params = z.object({ id });
 
   const putPart = createRoute({
@@ -101,6 +93,4 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
   app.openapi(complete, async (c) =>
     c.json(await batches.complete(c.get('owner'), c.req.valid('param').id, c.req.valid('json')), 202),
   );
-
-  return app;
 }

@@ -1,16 +1,13 @@
 /** The routes that create, list, read, resume and cancel batches; docs/bulk.md explains them to users. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchSchema, batchStatusSchema } from '../../shared/contract/batches.ts';
 import { BATCH_ID } from '../../shared/contract/ids.ts';
 import { AppError } from '../../shared/contract/problems.ts';
-import type { BatchService } from '../batches/batch-service.ts';
 import type { NewBatch } from '../batches/batch-spec.ts';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import type { CreateBatchQuery, RequestSchemas } from '../requests.ts';
-import type { WebhookService } from '../webhooks.ts';
+import type { CreateBatchQuery } from '../requests.ts';
 import {
   BAD_UPLOAD,
   batchId as id,
@@ -20,7 +17,7 @@ import {
   uploading,
 } from './batch-openapi.ts';
 import { batchPartRoutes } from './batch-parts.ts';
-import { batchResultRoutes, type BatchResultRouteDeps } from './batch-results.ts';
+import { batchResultRoutes } from './batch-results.ts';
 import {
   DEFAULT_PAGE,
   IDEMPOTENCY_HEADER,
@@ -33,16 +30,10 @@ import {
   replayable,
   UNAVAILABLE,
 } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
-export interface BatchRouteDeps extends BatchResultRouteDeps {
-  batches: BatchService;
-  webhooks: WebhookService;
-  schemas: RequestSchemas;
-}
-
-export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
+export function batchRoutes(app: App, deps: RouteDeps): void {
   const { batches, webhooks, schemas, config } = deps;
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
   const create = createRoute({
@@ -102,7 +93,7 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     return c.json(batch, 202);
   });
 
-  app.route('/', batchPartRoutes(deps));
+  batchPartRoutes(app, deps);
 
   const list = createRoute({
     method: 'get',
@@ -131,7 +122,7 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
   });
   app.openapi(read, async (c) => c.json(await batches.get(c.get('owner'), c.req.valid('param').id), 200));
 
-  app.route('/', batchResultRoutes(deps));
+  batchResultRoutes(app, deps);
 
   const resume = createRoute({
     method: 'post',
@@ -176,8 +167,6 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     const batch = await batches.cancel(c.get('owner'), c.req.valid('param').id);
     return batch ? c.json(batch, 200) : c.body(null, 204);
   });
-
-  return app;
 }
 
 function toNewBatch(

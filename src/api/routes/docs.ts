@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { html } from 'hono/html';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { isOpen } from '../middleware/api-keys.ts';
 import { problem } from './openapi.ts';
 
@@ -23,12 +23,10 @@ interface Access {
   guarded: boolean;
 }
 
-/** @param routes every route of the service, for its OpenAPI document */
-export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>();
+export function docsRoutes(app: App, access: Access): void {
   let document: unknown;
   app.get('/openapi.json', (c) => {
-    document ??= describe(routes, access);
+    document ??= describe(app, access);
     return c.json(document as object);
   });
   app.get('/docs/assets/:file', async (c) => {
@@ -39,11 +37,10 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPI
     return c.body(content, 200, { 'Content-Type': type, 'Cache-Control': 'public, max-age=86400' });
   });
   app.get('/docs', (c) => c.html(page()));
-  return app;
 }
 
 /** The OpenAPI document of the routes, with the responses that middleware gives in their place. */
-function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhooks }: Access): object {
+function describe(routes: App, { version, keys, guarded, webhooks }: Access): object {
   const document = routes.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {

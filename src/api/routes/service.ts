@@ -1,25 +1,11 @@
 /** Routes about the service itself: models, stats, version and limits, health. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { Config } from '../../shared/runtime/config.ts';
+import { createRoute, z } from '@hono/zod-openapi';
 import { healthSchema } from '../../shared/contract/responses.ts';
 import { modelSchema, modelStatsSchema } from '../../shared/contract/models.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
-import type { Durability } from '../load/durability.ts';
-import type { Stats } from '../load/stats.ts';
-import type { AppEnv } from '../env.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import { onInvalid } from '../middleware/problems.ts';
+import type { App } from '../env.ts';
 import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
-
-export interface ServiceRoutesDeps {
-  config: Config;
-  catalog: ModelCatalog;
-  stats: Stats;
-  withRedis: WithRedis;
-  durability: () => Durability | undefined;
-  version: string;
-}
+import type { RouteDeps } from './deps.ts';
 
 const durabilitySchema = z.object({
   appendonly: z.boolean().nullable(),
@@ -28,15 +14,10 @@ const durabilitySchema = z.object({
   note: z.string(),
 });
 
-export function serviceRoutes({
-  config,
-  catalog,
-  stats,
-  withRedis,
-  durability,
-  version,
-}: ServiceRoutesDeps): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+export function serviceRoutes(
+  app: App,
+  { config, catalog, stats, withRedis, durability, version }: RouteDeps,
+): void {
   const models = () => withRedis(() => catalog.list());
 
   app.openapi(
@@ -168,5 +149,4 @@ export function serviceRoutes({
       },
     );
   }
-  return app;
 }

@@ -1,13 +1,12 @@
 /** `/v1/webhooks`: deliveries, their redelivery and cancellation; `/v1/webhook-secret`: the signing secrets. See docs/webhooks.md. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchEventSchema, jobEventSchema } from '../../shared/contract/webhook-events.ts';
 import { deliverySchema, deliveryStatusSchema } from '../../shared/contract/webhooks.ts';
 import { EVENT_ID } from '../../shared/contract/ids.ts';
 import type { Secret } from '../../shared/store/deliveries/secrets.ts';
-import type { AppEnv } from '../env.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import type { WebhookService } from '../webhooks.ts';
+import type { App } from '../env.ts';
 import { DEFAULT_PAGE, idInPath, json, NO_QUERY, PAGE, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
 const params = z.object({ id: idInPath(EVENT_ID, 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70') });
 const NOT_FOUND = { 404: problem('The delivery is unknown, or past its retention.') };
@@ -26,9 +25,7 @@ const secretsSchema = z
   })
   .meta({ id: 'WebhookSecrets', description: 'Every webhook is signed with all of these secrets.' });
 
-export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
-
+export function webhookRoutes(app: App, { webhooks }: RouteDeps): void {
   const list = createRoute({
     method: 'get',
     path: '/v1/webhooks',
@@ -127,12 +124,10 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     },
   });
   app.openapi(rotate, async (c) => c.json(showSecrets(await webhooks.rotate(c.get('owner'))), 200));
-
-  return app;
 }
 
 /** Adds the webhook requests, which a receiver has to answer, to the OpenAPI document. */
-export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void {
+export function documentWebhooks({ openAPIRegistry }: App): void {
   const headers = z.object({
     'webhook-id': z.string().meta({
       description: 'Identifies the event: the same in every attempt. Use it to recognise repeats.',
