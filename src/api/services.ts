@@ -41,7 +41,7 @@ export interface ServicesDeps extends Deps<
 }
 
 export function createServices(given: ServicesDeps) {
-  const { config, redis, subscriber, withRedis, tracing, metrics, logger } = given;
+  const { config, redis, subscriber, tracing, metrics, logger } = given;
   const prefix = config.REDIS_PREFIX;
   const resultTtlS = config.RESULT_TTL_S;
   const retryWindowS = deliveryWindowMs(config.WEBHOOK_RETRY_S) / 1000;

@@ -14,7 +14,7 @@ import {
   recordsBody,
   uploading,
 } from './batch-openapi.ts';
-import { BAD_BODY, NO_QUERY, problem, UNAVAILABLE, wholeNumber } from './openapi.ts';
+import { BAD_BODY, json, jsonRequest, NO_QUERY, problem, wholeNumber } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
 export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void {
@@ -24,7 +24,6 @@ export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void 
     method: 'put',
     path: '/v1/batches/{id}/parts/{number}',
     summary: 'Upload a part',
-    tags: ['Batches'],
     request: {
       params: z.object({ id, number: wholeNumber(1, config.MAX_BATCH_PARTS) }),
       query: NO_QUERY,
@@ -36,7 +35,6 @@ export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void 
       409: problem('This number has a part with different content, or the batch takes no more parts.'),
       ...NOT_FOUND,
       ...BAD_UPLOAD,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(putPart, async (c) => {
@@ -51,15 +49,10 @@ export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void 
     method: 'get',
     path: '/v1/batches/{id}/parts',
     summary: 'List the parts that were uploaded',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
     responses: {
-      200: {
-        description: 'The parts, by number.',
-        content: { 'application/json': { schema: z.object({ parts: z.array(batchPartSchema) }) } },
-      },
+      200: json('The parts, by number.', z.object({ parts: z.array(batchPartSchema) })),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(listParts, async (c) =>
@@ -70,24 +63,17 @@ export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void 
     method: 'post',
     path: '/v1/batches/{id}/complete',
     summary: 'Complete an upload in parts',
-    tags: ['Batches'],
     middleware: [jsonBody(config, bodyLimits(config).completeBatch)],
     request: {
       params,
       query: NO_QUERY,
-      body: {
-        required: true,
-        content: {
-          'application/json': { schema: completeBatchSchema, example: { parts: [{ number: 1 }] } },
-        },
-      },
+      body: jsonRequest(completeBatchSchema, { example: { parts: [{ number: 1 }] } }),
     },
     responses: {
       202: batchResponse('The input is complete; work begins. A repeated request gets the same response.'),
       409: problem('The listed parts differ from the uploaded ones, or the batch has ended.'),
       ...NOT_FOUND,
       ...BAD_BODY,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(complete, async (c) =>

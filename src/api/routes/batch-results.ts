@@ -5,7 +5,7 @@ import type { Context } from 'hono';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { App, AppEnv } from '../env.ts';
 import { batchId as id, NOT_FOUND } from './batch-openapi.ts';
-import { UNAVAILABLE, wholeNumber } from './openapi.ts';
+import { wholeNumber } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
 export function batchResultRoutes(app: App, deps: RouteDeps): void {
@@ -16,7 +16,6 @@ export function batchResultRoutes(app: App, deps: RouteDeps): void {
     method: 'get',
     path: '/v1/batches/{id}/results',
     summary: 'Read the results, one line per record, in the order of the input',
-    tags: ['Batches'],
     request: {
       params,
       query: z.strictObject({
@@ -37,7 +36,6 @@ export function batchResultRoutes(app: App, deps: RouteDeps): void {
         content: { 'application/x-ndjson': { schema: z.string() } },
       },
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(readResults, async (c) => {

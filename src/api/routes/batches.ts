@@ -28,7 +28,6 @@ import {
   problem,
   REPLAYED,
   replayable,
-  UNAVAILABLE,
 } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
@@ -40,7 +39,6 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     method: 'post',
     path: '/v1/batches',
     summary: 'Submit a batch, or open one for an upload in parts',
-    tags: ['Batches'],
     request: {
       query: schemas.createBatch,
       headers: IDEMPOTENCY_HEADER,
@@ -55,7 +53,6 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
       202: replayable(batchResponse('The input is stored; work begins.')),
       404: problem('There is no such model.'),
       ...BAD_UPLOAD,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(create, async (c) => {
@@ -99,12 +96,9 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     method: 'get',
     path: '/v1/batches',
     summary: 'List your batches, newest first',
-    tags: ['Batches'],
     request: { query: pageQuery(BATCH_ID, batchStatusSchema) },
     responses: {
       200: json(PAGE, z.object({ batches: z.array(batchSchema), next: z.string().nullable() })),
-      422: problem('The query is not valid.'),
-      ...UNAVAILABLE,
     },
   });
   app.openapi(list, async (c) => {
@@ -116,9 +110,8 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     method: 'get',
     path: '/v1/batches/{id}',
     summary: 'Read a batch',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
-    responses: { 200: batchResponse('The batch.'), ...NOT_FOUND, ...UNAVAILABLE },
+    responses: { 200: batchResponse('The batch.'), ...NOT_FOUND },
   });
   app.openapi(read, async (c) => c.json(await batches.get(c.get('owner'), c.req.valid('param').id), 200));
 
@@ -128,7 +121,6 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     method: 'post',
     path: '/v1/batches/{id}/resume',
     summary: 'Resume a failed batch, or one with damaged results',
-    tags: ['Batches'],
     request: {
       params,
       query: z.strictObject({
@@ -142,7 +134,6 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
       202: batchResponse('The batch is resumed.'),
       409: problem('The batch has not failed and has no damaged results.'),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(resume, async (c) => {
@@ -154,13 +145,11 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     method: 'delete',
     path: '/v1/batches/{id}',
     summary: 'Cancel a batch, or remove a finished one',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
     responses: {
       200: batchResponse('The batch is canceled; finished results can still be read.'),
       204: { description: 'The batch was final; it is removed with its data.' },
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(cancel, async (c) => {

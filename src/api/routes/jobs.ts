@@ -24,13 +24,13 @@ import {
   idInPath,
   IDEMPOTENCY_HEADER,
   json,
+  jsonRequest,
   NO_QUERY,
   PAGE,
   pageQuery,
   problem,
   REPLAYED,
   replayable,
-  UNAVAILABLE,
 } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
@@ -73,17 +73,13 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
     method: 'post',
     path: '/v1/jobs',
     summary: 'Submit a job',
-    tags: ['Jobs'],
     middleware: [jsonBody(config, bodyLimits(config).createJob)],
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
         prefer: preferHeader,
       }),
       query: NO_QUERY,
-      body: {
-        required: true,
-        content: { 'application/json': { schema: schemas.createJob, examples: EXAMPLES } },
-      },
+      body: jsonRequest(schemas.createJob, { examples: EXAMPLES }),
     },
     responses: {
       200: replayable(
@@ -93,7 +89,6 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
       404: problem('The model does not exist.'),
       ...BAD_BODY,
       ...FULL,
-      ...UNAVAILABLE,
     },
   });
 
@@ -101,12 +96,9 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
     method: 'get',
     path: '/v1/jobs',
     summary: 'List your jobs, newest first',
-    tags: ['Jobs'],
     request: { query: pageQuery(JOB_ID, jobStatusSchema) },
     responses: {
       200: json(PAGE, jobListSchema),
-      422: problem('The query is not valid.'),
-      ...UNAVAILABLE,
     },
   });
 
@@ -114,13 +106,11 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
     method: 'get',
     path: '/v1/jobs/{id}',
     summary: 'Read a job, or wait for it',
-    tags: ['Jobs'],
     request: { params, query: waitQuery, headers: z.object({ prefer: preferHeader }) },
     responses: {
       200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
       400: problem('The `Prefer` header is malformed.'),
       404: problem('The job is unknown, deleted, or past its retention.'),
-      ...UNAVAILABLE,
     },
   });
 
@@ -128,13 +118,11 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
     method: 'delete',
     path: '/v1/jobs/{id}',
     summary: 'Cancel a job, or delete a finished one',
-    tags: ['Jobs'],
     request: { params, query: NO_QUERY },
     responses: {
       200: jobResponse('The job is canceled, or had finished at the same moment: see `status`.'),
       204: { description: 'The job was final; it is deleted.' },
       404: problem('The job is unknown, deleted, or past its retention.'),
-      ...UNAVAILABLE,
     },
   });
 

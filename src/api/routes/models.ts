@@ -4,7 +4,7 @@ import { AppError } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import type { App } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';
-import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
+import { idInPath, NO_QUERY, problem } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
 /** Whether a request removes a model: it needs an admin's key instead of a caller's. */
@@ -19,14 +19,12 @@ export function modelRoutes(app: App, { admins, hasKeys, catalog, stats, withRed
       summary: 'Remove a model from the list',
       description:
         'Removes a model that no worker serves from the list. With API keys, user and password must be the name and the key of an `ADMIN_KEYS` entry. A worker that serves the model later adds it again.',
-      tags: ['Service'],
       request: { params: z.object({ name: idInPath(NAME, 'old-model') }), query: NO_QUERY },
       responses: {
         204: { description: 'The model is removed.' },
         403: problem('API keys are set, but no `ADMIN_KEYS` (`admin_only`).'),
         404: problem('The model does not exist.'),
         409: problem('Workers serve the model, or work waits for it (`model_in_use`).'),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => {

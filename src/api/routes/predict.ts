@@ -16,7 +16,7 @@ import type { NewJob } from '../jobs/job-submission.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { RESULT_HEADERS, setResultHeaders } from '../jobs/result-headers.ts';
 import { setServerTiming } from '../jobs/server-timing.ts';
-import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
+import { BAD_BODY, FULL, idInPath, json, jsonRequest, problem } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
 
 const ranked = z.array(labelScoreSchema);
@@ -45,20 +45,15 @@ export function predictRoutes(app: App, { jobs, submission, schemas, config }: R
     method: 'post',
     path: '/predict',
     summary: 'Classify and wait for the result',
-    tags: ['Synchronous'],
     middleware: [jsonBody(config, bodyLimits(config).predict)],
-    request: {
-      body: {
-        required: true,
-        content: { 'application/json': { schema: schemas.predict, examples: EXAMPLES } },
-      },
-    },
+    request: { body: jsonRequest(schemas.predict, { examples: EXAMPLES }) },
     responses: {
       200: {
-        description:
+        ...json(
           'For `text`: the best label. For `inputs`: all labels, best first, in a list per text when `inputs` is a batch.',
+          z.union([labelScoreSchema, ranked, z.array(ranked)]),
+        ),
         headers: RESULT_HEADERS,
-        content: { 'application/json': { schema: z.union([labelScoreSchema, ranked, z.array(ranked)]) } },
       },
       ...FAILURES,
     },
@@ -68,23 +63,13 @@ export function predictRoutes(app: App, { jobs, submission, schemas, config }: R
     method: 'post',
     path: '/hf/{model}',
     summary: 'Classify, in the format of the Hugging Face Inference API',
-    tags: ['Synchronous'],
     middleware: [jsonBody(config, bodyLimits(config).hfClassify)],
     request: {
       params: z.object({ model: idInPath(NAME, config.DEFAULT_MODEL) }),
-      body: {
-        required: true,
-        content: {
-          'application/json': { schema: schemas.hfClassify, example: { inputs: 'utterly charming' } },
-        },
-      },
+      body: jsonRequest(schemas.hfClassify, { example: { inputs: 'utterly charming' } }),
     },
     responses: {
-      200: {
-        description: 'A list of labels, best first, per text.',
-        headers: RESULT_HEADERS,
-        content: { 'application/json': { schema: z.array(ranked) } },
-      },
+      200: { ...json('A list of labels, best first, per text.', z.array(ranked)), headers: RESULT_HEADERS },
       ...FAILURES,
     },
   });

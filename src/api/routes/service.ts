@@ -4,15 +4,9 @@ import { healthSchema } from '../../shared/contract/responses.ts';
 import { modelSchema, modelStatsSchema } from '../../shared/contract/models.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { App } from '../env.ts';
-import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
+import { json, NO_QUERY } from './openapi.ts';
 import type { RouteDeps } from './deps.ts';
-
-const durabilitySchema = z.object({
-  appendonly: z.boolean().nullable(),
-  appendfsync: z.string().nullable(),
-  maxmemory_policy: z.string().nullable(),
-  note: z.string(),
-});
+import { durabilitySchema } from '../load/durability.ts';
 
 export function serviceRoutes(
   app: App,
@@ -25,11 +19,9 @@ export function serviceRoutes(
       method: 'get',
       path: '/v1/models',
       summary: 'List the models',
-      tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
         200: json('Every model that a worker has ever served.', z.object({ models: z.array(modelSchema) })),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => c.json({ models: await models() }, 200),
@@ -40,14 +32,12 @@ export function serviceRoutes(
       method: 'get',
       path: '/v1/stats',
       summary: 'Waiting work per model',
-      tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
         200: json(
           'Every model that a worker has ever served.',
           z.object({ models: z.array(modelStatsSchema) }),
         ),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => c.json({ models: await stats.models() }, 200),
@@ -58,7 +48,6 @@ export function serviceRoutes(
       method: 'get',
       path: '/info',
       summary: 'Version, effective limits, durability',
-      tags: ['Service'],
       responses: {
         200: json(
           'Version and limits of this instance.',
@@ -113,7 +102,6 @@ export function serviceRoutes(
       method: 'get',
       path: '/health/live',
       summary: 'The process answers',
-      tags: ['Service'],
       responses: { 200: json('The process answers.', healthSchema) },
     }),
     (c) => c.json({ status: 'live' as const }, 200),
@@ -126,7 +114,6 @@ export function serviceRoutes(
         path,
         summary:
           path === '/health' ? 'Jobs are accepted; tells whether workers are running' : 'Jobs are accepted',
-        tags: ['Service'],
         responses: {
           200: json('Redis answers.', healthSchema),
           503: json('Redis does not answer.', healthSchema),
