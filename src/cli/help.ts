@@ -8,8 +8,19 @@ Usage
   amulet model check FOLDER [options]         check that a worker can serve it
   amulet listen [options]                     receive webhooks, for development
   amulet key create NAME                      create an API key
-  amulet backfill --help, amulet model --help, amulet listen --help
-  amulet --version
+  amulet COMMAND --help                       explain a command and its options
+  amulet --version                            print the version
+`;
+
+export const KEY_HELP = `amulet key - creates API keys
+
+Usage
+  amulet key create NAME
+
+  Prints a new key on standard output, and on standard error the line with its
+  SHA-256 for API_KEYS or API_KEYS_FILE of the server. Sends and stores nothing.
+  NAME owns the jobs, batches and webhooks of the key; two keys with one name
+  share them. It has up to 63 letters, digits, dots, hyphens and underscores.
 `;
 
 export const LISTEN_HELP = `amulet listen - receives webhooks, for development

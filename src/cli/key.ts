@@ -6,14 +6,11 @@ import { EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 
 /**
  * @param args those after `key`
- * @param print the key to standard output, so that a script can take it
- * @param printError the rest to standard error
+ * @returns the name of the key, or `help`
+ * @throws UsageError
  */
-export function createKey(
-  args: readonly string[],
-  print: (line: string) => void,
-  printError: (line: string) => void,
-): ExitCode {
+export function parseKey(args: readonly string[]): { name: string } | 'help' {
+  if (args.some((arg) => arg === '--help' || arg === '-h')) return 'help';
   const [command, name, ...others] = args;
   if (command !== 'create' || name === undefined || others.length > 0)
     throw new UsageError(`usage: ${commandName()} key create NAME`);
@@ -22,6 +19,18 @@ export function createKey(
   } catch (error) {
     throw new UsageError(toError(error).message);
   }
+  return { name };
+}
+
+/**
+ * @param print the key to standard output, so that a script can take it
+ * @param printError the rest to standard error
+ */
+export function createKey(
+  { name }: { name: string },
+  print: (line: string) => void,
+  printError: (line: string) => void,
+): ExitCode {
   const key = newKey();
   print(key);
   printError(

@@ -10,6 +10,7 @@ import type { WebhookEvent } from '../shared/contract/webhook-events.ts';
 import { toError } from '../shared/runtime/to-error.ts';
 import { printable } from '../shared/runtime/printable.ts';
 import { isSecret } from '../shared/runtime/webhook-secret.ts';
+import { systemReason } from './terminal/disk.ts';
 import { parseStrictly } from './terminal/arguments.ts';
 import { CliError, EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 import { shellWord } from './terminal/units.ts';
@@ -116,8 +117,9 @@ function ownSecret(): string {
 function start(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'is in use' : error.message;
-      reject(new CliError(EXIT.failed, `port ${port} ${reason}`));
+      const reason =
+        error.code === 'EADDRINUSE' ? 'is in use' : `cannot be opened: ${systemReason(error.message)}`;
+      reject(new CliError(EXIT.failed, `port ${port} ${reason}; choose another with --port`));
     });
     server.listen(port, '127.0.0.1', resolve);
   });

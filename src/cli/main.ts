@@ -5,7 +5,7 @@ import { toError } from '../shared/runtime/to-error.ts';
 import { backfill } from './backfill/backfill.ts';
 import { parseBackfill } from './backfill/command-line.ts';
 import { CliError, EXIT, Interrupted, UsageError, type ExitCode } from './terminal/exit.ts';
-import { BACKFILL_HELP, HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
+import { BACKFILL_HELP, HELP, KEY_HELP, LISTEN_HELP, MODEL_HELP } from './help.ts';
 import { createReporter } from './terminal/reporter.ts';
 import { isClosedPipe, print, printError } from './terminal/print.ts';
 
@@ -24,6 +24,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
         return show(version());
       case '--help':
       case '-h':
+      case 'help':
         return show(HELP);
       case 'backfill': {
         const wanted = parseBackfill(args);
@@ -32,8 +33,10 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       }
       // Each command loads only the modules it needs: most commands finish in less time than loading all would take.
       case 'key': {
-        const { createKey } = await import('./key.ts');
-        return createKey(args, print, printError);
+        const { createKey, parseKey } = await import('./key.ts');
+        const wanted = parseKey(args);
+        if (wanted === 'help') return show(KEY_HELP);
+        return createKey(wanted, print, printError);
       }
       case 'listen': {
         const { parseListen, receiveWebhooks } = await import('./listen.ts');

@@ -120,7 +120,10 @@ test('names the sources of a secret, and a port in use', async () => {
   expect(nowhere.said).toContain('missing --secret: this folder has no .amulet/webhook-secret');
   const cli = await listen();
   const second = await new CliProcess(['listen', '--port', String(port)], folder).ended;
-  expect([second.code, second.said]).toEqual([1, `amulet: port ${port} is in use\n`]);
+  expect([second.code, second.said]).toEqual([
+    1,
+    `amulet: port ${port} is in use; choose another with --port\n`,
+  ]);
   cli.child.kill('SIGTERM');
   await cli.ended;
 });

@@ -1,6 +1,9 @@
 /** `amulet backfill` against a server in memory that fails on demand. */
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -273,7 +276,7 @@ describe('temporary trouble', () => {
     const file = write('in.txt', 'a\n');
     const { code, said } = await run([file, '-o', at('out'), '--patience', '0']);
     expect(code).toBe(EXIT.temporary);
-    expect(said).toContain('connection refused');
+    expect(said).toMatch(/connection refused\nStart a server there, or name another with --url\.$/);
     // Nothing was started: the same command starts once a server responds.
     await fake.restart(0);
     expect(await run([file, '-o', at('out')])).toMatchObject({ code: EXIT.ok });
@@ -693,9 +696,13 @@ describe('resuming', () => {
 describe('errors', () => {
   test('of the command line are found before anything is uploaded', async () => {
     const csv = write('in.csv', 'id,review\n1,a\n');
+    const lines = write('in.jsonl', '{"text":"a"}\n');
     for (const [args, message] of [
       [[at('none.txt'), '-o', at('out')], 'none.txt does not exist'],
+      [[at('none'), '-o', at('out')], 'none does not exist'],
       [[dir, '-o', at('out'), '--format', 'lines'], 'is a folder'],
+      [[dir, '-o', at('out')], 'is a folder'],
+      [[lines, '-o', lines], 'in.jsonl is the input file'],
       [[csv, '-o', dir], 'is a folder'],
       [[csv, '-o', at('no/out')], 'does not exist'],
       [[csv, '-o', at('out')], 'text column "text" is not in the header: id, review'],
@@ -725,7 +732,19 @@ describe('errors', () => {
     const { code, said } = await runBackfill([file, '-o', at('out'), '--url', 'http://nobody.invalid']);
     expect([code, said]).toEqual([
       EXIT.usage,
-      expect.stringContaining('http://nobody.invalid/: no such host'),
+      expect.stringContaining('http://nobody.invalid/: no such host\nStart a server there, or name another'),
+    ]);
+  });
+
+  test('a web server that is not Amulet', async () => {
+    const other = createServer((_request, response) => response.writeHead(404).end('<h1>not here</h1>'));
+    await once(other.listen(0, '127.0.0.1'), 'listening');
+    const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    const { code, said } = await runBackfill([write('in.txt', 'a\n'), '-o', at('out'), '--url', url]);
+    other.close();
+    expect([code, said]).toEqual([
+      EXIT.failed,
+      expect.stringContaining(`${url}/ does not respond like an Amulet server: 404 Not Found\n`),
     ]);
   });
 
@@ -884,6 +903,10 @@ describe('as a process', () => {
       '',
     ]);
     expect(await outcome('backfill', '--help')).toEqual([0, expect.stringContaining('Exit codes'), '']);
+    expect(await outcome('help')).toEqual(await outcome('--help'));
+    const keyHelp = [0, expect.stringContaining('amulet key create NAME'), ''];
+    expect(await outcome('key', '--help')).toEqual(keyHelp);
+    expect(await outcome('key', 'create', '-h')).toEqual(keyHelp);
     expect(await outcome()).toEqual([2, '', 'amulet: missing command; see amulet --help\n']);
     expect(await outcome('fill')).toEqual([2, '', 'amulet: unknown command fill; see amulet --help\n']);
   });

@@ -304,7 +304,7 @@ describe('a repository that cannot be pulled', () => {
   test('no hub responds', async () => {
     const { code, said } = await pull(['--patience', '0'], { HF_ENDPOINT: 'http://127.0.0.1:1' });
     expect(code).toBe(EXIT.temporary);
-    expect(said).toContain(`${hub.id}: gave up after 0:00 without success`);
+    expect(said).toContain(`${hub.id}: gave up after 0:00 without success: 127.0.0.1:1: connection`);
   });
 
   test('HF_ENDPOINT is not a URL', async () => {

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/backfill/command-line.ts';
 import { EXIT, UsageError } from '../../src/cli/terminal/exit.ts';
-import { BACKFILL_HELP, HELP } from '../../src/cli/help.ts';
+import { BACKFILL_HELP, HELP, KEY_HELP, LISTEN_HELP, MODEL_HELP } from '../../src/cli/help.ts';
 import { connectTo } from '../../src/cli/backfill/server.ts';
 import { restartCommand, restartWith, resumeCommand } from '../../src/cli/backfill/suggested-commands.ts';
 
@@ -158,7 +158,8 @@ describe('suggested commands can be typed as they are', () => {
 });
 
 test('the help fits a terminal of 80 columns and names every option', () => {
-  for (const line of `${HELP}${BACKFILL_HELP}`.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+  const all = [HELP, BACKFILL_HELP, KEY_HELP, LISTEN_HELP, MODEL_HELP].join('');
+  for (const line of all.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   // prettier-ignore
   for (const name of ['out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
     'restart', 'force', 'delete', 'quiet', 'patience']) {

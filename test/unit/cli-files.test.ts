@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { systemReason } from '../../src/cli/terminal/disk.ts';
 import { openDestination } from '../../src/cli/backfill/destination.ts';
 import { UnreadableInputError } from '../../src/cli/terminal/exit.ts';
 import { fromStream, openInput } from '../../src/cli/backfill/input.ts';
@@ -50,11 +51,13 @@ describe('input', () => {
       for await (const _ of input.read(new AbortController().signal));
     })();
     await expect(reading).rejects.toBeInstanceOf(UnreadableInputError);
-    await expect(reading).rejects.toThrow('reviews.txt cannot be read: EIO: i/o error, read');
+    await expect(reading).rejects.toThrow('reviews.txt cannot be read: i/o error');
   });
 
   test.skipIf(!fs.existsSync('/proc/self/mem'))('that cannot be read at all', async () => {
-    await expect(openInput('/proc/self/mem')).rejects.toThrow(/^\/proc\/self\/mem cannot be read: EIO/);
+    await expect(openInput('/proc/self/mem')).rejects.toThrow(
+      /^\/proc\/self\/mem cannot be read: i\/o error/,
+    );
   });
 
   test.each<[string, Buffer, string]>([
@@ -313,7 +316,17 @@ describe('a destination', () => {
   test('in a folder that is not writable is refused', async () => {
     await expect(openDestination('/proc/out')).rejects.toMatchObject({
       exitCode: 2,
-      message: expect.stringContaining('--out /proc/out cannot be written'),
+      message: '--out /proc/out cannot be written: no such file or directory',
     });
   });
+});
+
+test.each([
+  ["EACCES: permission denied, open '/x/out.lock'", 'permission denied'],
+  ["EXDEV: cross-device link not permitted, rename 'a' -> 'b'", 'cross-device link not permitted'],
+  ['EIO: i/o error, read', 'i/o error'],
+  ['listen EACCES: permission denied 127.0.0.1:80', 'permission denied'],
+  ['something else', 'something else'],
+])('the reason in %j', (message, reason) => {
+  expect(systemReason(message)).toBe(reason);
 });

@@ -5,6 +5,7 @@ import { diskProblem, exists } from '../terminal/disk.ts';
 import { CliError, EXIT, UsageError } from '../terminal/exit.ts';
 import { takeLock } from '../terminal/lock.ts';
 import { moveInto, PartialFile, StandardOutput, type Output } from './output.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { StateFile, type BackfillState } from './state.ts';
 
 export interface Destination {
@@ -101,6 +102,6 @@ function lock(out: string): () => void {
     if (error instanceof UsageError) throw new UsageError(`--out ${out}: ${error.message}`, error.hints);
     const problem = diskProblem(error);
     if (problem?.exitCode === EXIT.temporary) throw new CliError(EXIT.temporary, `${out}: ${problem.reason}`);
-    throw new UsageError(`--out ${out} cannot be written: ${(error as Error).message}`);
+    throw new UsageError(`--out ${out} cannot be written: ${problem?.reason ?? toError(error).message}`);
   }
 }

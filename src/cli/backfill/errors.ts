@@ -25,6 +25,11 @@ export function toCliError(error: unknown, run: Run): unknown {
   return new CliError(exitCode, message, [...hints, notCanceled(run.orphanedBatchUrl)], converted);
 }
 
+/** Advice where nothing has ever answered. */
+const NO_SERVER = 'Start a server there, or name another with --url.';
+/** Responses of a web server that has no such path, when they are not problem documents of the API. */
+const OTHER_SERVER = new Set([404, 405, 501]);
+
 /** Advice on an unwanted batch. @param batch its URL */
 export function notCanceled(batch: string): string {
   return `The batch could not be canceled and may continue. To cancel it: DELETE ${batch}`;
@@ -35,7 +40,8 @@ function convert(error: unknown, run: Run): unknown {
   if (error instanceof Interrupted) return interruptedError(error, run);
   if (error instanceof GaveUpError) {
     const reason = `gave up after ${duration(run.command.retryTimeoutMs / 1000)} without success: ${error.message}`;
-    return new CliError(EXIT.temporary, `${run.url.href}: ${reason}`, resumeHints(run), error);
+    const hints = run.state || !(error.cause instanceof ConnectionError) ? resumeHints(run) : [NO_SERVER];
+    return new CliError(EXIT.temporary, `${run.url.href}: ${reason}`, hints, error);
   }
   if (error instanceof OtherInputError) {
     return new UsageError(
@@ -53,7 +59,8 @@ function convert(error: unknown, run: Run): unknown {
   if (error instanceof ApiError) return apiError(error, run);
   if (error instanceof ConnectionError) {
     const wrongHost = error.code === 'ENOTFOUND';
-    return new CliError(wrongHost ? EXIT.usage : EXIT.failed, `${run.url.href}: ${error.message}`, [], error);
+    const exitCode = wrongHost ? EXIT.usage : EXIT.failed;
+    return new CliError(exitCode, `${run.url.href}: ${error.message}`, wrongHost ? [NO_SERVER] : [], error);
   }
   if (error instanceof ProtocolError)
     return new CliError(EXIT.failed, error.message, resumeHints(run), error);
@@ -96,6 +103,10 @@ function apiError(error: ApiError, run: Run): CliError {
   if (error.status === 401) {
     const hint = 'Set AMULET_API_KEY to a key of this server.';
     return new CliError(EXIT.failed, `${run.url.href}: no valid API key`, [hint, ...resumeHints(run)], error);
+  }
+  if (error.code === undefined && OTHER_SERVER.has(error.status)) {
+    const message = `${run.url.href} does not respond like an Amulet server: ${error.status} ${error.title}`;
+    return new CliError(EXIT.failed, message, ['Name its address with --url.'], error);
   }
   const hints = run.state && isTemporary(error) ? resumeHints(run) : [];
   return new CliError(

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { systemReason } from '../terminal/disk.ts';
 import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
@@ -69,23 +70,36 @@ export async function openInput(path: string): Promise<Input> {
     return { ...input, size: stats.size, identity: await identify(fd, stats) };
   } catch (error) {
     input.close();
-    throw new UsageError(`${path} cannot be read: ${toError(error).message}`);
+    throw new UsageError(`${path} cannot be read: ${systemReason(toError(error).message)}`);
   }
+}
+
+/** @throws UsageError when there is no file of this name, before anything else about it is examined */
+export async function checkExists(path: string): Promise<void> {
+  if (path === '-') return;
+  const stats = await promisify(fs.stat)(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  if (stats.isDirectory()) throw new UsageError(`${path} is a folder`);
 }
 
 async function openForReading(path: string): Promise<number> {
   try {
     return await open(path, 'r');
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reasons: Record<string, string> = {
-      ENOENT: 'does not exist',
-      ENOTDIR: 'does not exist',
-      EACCES: 'cannot be read: permission denied',
-      EISDIR: 'is a folder',
-    };
-    throw new UsageError(`${path} ${reasons[code ?? ''] ?? `cannot be opened: ${message}`}`);
+    throw unreadable(path, error);
   }
+}
+
+function unreadable(path: string, error: unknown): UsageError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reasons: Record<string, string> = {
+    ENOENT: 'does not exist',
+    ENOTDIR: 'does not exist',
+    EACCES: 'cannot be read: permission denied',
+    EISDIR: 'is a folder',
+  };
+  return new UsageError(`${path} ${reasons[code ?? ''] ?? `cannot be opened: ${systemReason(message)}`}`);
 }
 
 async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputIdentity> {
@@ -106,7 +120,9 @@ export function fromStream(name: string, stream: Readable): Input {
       }
     } catch (error) {
       if (!(error instanceof Error) || !('syscall' in error)) throw error;
-      throw new UnreadableInputError(`${name} cannot be read: ${error.message}`, { cause: error });
+      throw new UnreadableInputError(`${name} cannot be read: ${systemReason(error.message)}`, {
+        cause: error,
+      });
     }
   }
   return {

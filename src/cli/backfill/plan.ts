@@ -4,7 +4,7 @@ import type { BatchOptions } from '../../client/batches.ts';
 import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { openInput, type Input, type InputIdentity } from './input.ts';
+import { checkExists, openInput, type Input, type InputIdentity } from './input.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
@@ -43,11 +43,12 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   }
   // Not checked when resuming: an earlier version accepted any name.
   refuseOtherFormat(out);
+  await checkExists(command.file);
+  await refuseSameFile(command.file, out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
   const options = completeOptions(command.file, command.options);
-  await refuseSameFile(command.file, out);
   const input = await openInput(command.file);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =

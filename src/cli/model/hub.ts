@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
+import { connectionError } from '../../client/exchange.ts';
 import type { HubAccess } from '../credentials.ts';
 import { CliError, EXIT } from '../terminal/exit.ts';
 import { bytes, count } from '../terminal/units.ts';
@@ -113,7 +114,7 @@ export class Hub {
     return { from: begins, body: this.#chunks(response, silence) };
   }
 
-  async *#chunks({ body }: Response, silence: AbortController): AsyncGenerator<Uint8Array> {
+  async *#chunks({ body, url }: Response, silence: AbortController): AsyncGenerator<Uint8Array> {
     const timer = setTimeout(
       () => silence.abort(new ConnectionError('ETIMEDOUT', 'no data for a minute')),
       SILENCE_MS,
@@ -125,7 +126,7 @@ export class Hub {
         yield chunk;
       }
     } catch (error) {
-      throw this.#connectionError(error);
+      throw this.#connectionError(error, new URL(url));
     } finally {
       clearTimeout(timer);
     }
@@ -163,7 +164,7 @@ export class Hub {
       }
       return new Response(Buffer.concat(pieces), { headers: response.headers });
     } catch (error) {
-      throw this.#connectionError(error);
+      throw this.#connectionError(error, url);
     } finally {
       clearTimeout(timer);
     }
@@ -185,7 +186,7 @@ export class Hub {
     try {
       response = await fetch(url, { ...init, headers, signal: AbortSignal.any(signals) });
     } catch (error) {
-      throw this.#connectionError(error);
+      throw this.#connectionError(error, url);
     }
     if (response.ok) return response;
     await response.body?.cancel();
@@ -227,23 +228,14 @@ export class Hub {
     }
   }
 
-  #connectionError(error: unknown): unknown {
+  #connectionError(error: unknown, url: URL): unknown {
     this.#signal.throwIfAborted();
-    if (error instanceof ConnectionError) return error;
-    const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
     if (!(error instanceof TypeError)) return error;
+    const cause = error.cause as (NodeJS.ErrnoException & { hostname?: string }) | undefined;
     if (cause?.message === 'redirect count exceeded')
       return new CliError(EXIT.failed, `${this.#access.endpoint} redirects endlessly`, [], error);
-    const code = cause?.code ?? 'ECONNRESET';
-    return new ConnectionError(code, CONNECTION[code] ?? cause?.message ?? error.message, error);
+    const { code, message } = connectionError(cause?.code ?? 'ECONNRESET', cause ?? error);
+    // A redirect may have led to another host, which only a failed look-up names.
+    return new ConnectionError(code, `${cause?.hostname ?? url.host}: ${message}`, error);
   }
 }
-
-const CONNECTION: Record<string, string> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection lost',
-  UND_ERR_SOCKET: 'connection lost',
-  ENOTFOUND: 'no such host',
-  ETIMEDOUT: 'no answer',
-  UND_ERR_CONNECT_TIMEOUT: 'no answer',
-};

@@ -9,13 +9,19 @@ const FULL: Record<string, string> = {
   EDQUOT: 'the disk quota is reached',
 };
 
+/** Words of Node's message alone: `permission denied` for `EACCES: permission denied, open '/out'`. */
+export function systemReason(message: string): string {
+  const [, reason] = /^(?:[a-z]+ )?E[A-Z0-9]+: (.+?)(?:, [a-z]+(?: '.*)?| \S+:\d+)?$/s.exec(message) ?? [];
+  return reason ?? message;
+}
+
 /** @returns undefined for an error that is not a system error */
 export function diskProblem(error: unknown): { exitCode: ExitCode; reason: string } | undefined {
   const { code, syscall, message } = (error ?? {}) as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return undefined;
   const full = FULL[code];
   return full === undefined
-    ? { exitCode: EXIT.failed, reason: message }
+    ? { exitCode: EXIT.failed, reason: systemReason(message) }
     : { exitCode: EXIT.temporary, reason: full };
 }
 
@@ -42,6 +48,6 @@ export async function exists(filePath: string): Promise<boolean> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return false;
-    throw new CliError(EXIT.usage, message);
+    throw new CliError(EXIT.usage, `${filePath}: ${systemReason(message)}`);
   }
 }
