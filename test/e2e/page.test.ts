@@ -288,13 +288,13 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await choose(page, 'in.jsonl', Buffer.from('[\n{"text":"a"},\n{"text":"b"}\n]\n'));
       await seen(
         page,
-        /^It is one JSON array, not JSON Lines: jq -c '\.\[\]' in\.jsonl > in\.lines\.jsonl\.$/,
+        /^It is one JSON array, not JSON Lines: convert it first: jq -c '\.\[\]' in\.jsonl > in\.lines\.jsonl\.$/,
       );
       await start(page);
       await page.locator('#batch-problem', { hasText: 'the input is one JSON array' }).waitFor();
       await page.getByRole('button', { name: 'Another file' }).click();
       await choose(page, 'in.csv', Buffer.from('id;text\n1;"a, b"\n2;"utterly\ncharming"\n'));
-      await seen(page, /with ";": say format “CSV, semicolons”\.$/);
+      await seen(page, /with ";": use format “CSV, semicolons”\.$/);
       await page.getByLabel('Format').selectOption('CSV, semicolons');
       expect(await page.locator('#file-doubt').isHidden()).toBe(true);
       expect(await page.getByLabel('Field with the text').inputValue()).toBe('text');

@@ -104,11 +104,11 @@ describe('inputs that once went wrong', () => {
   });
 
   test.each<[string, string]>([
-    ['file-array.jsonl', "is one JSON array, not JSON Lines: jq -c '.[]' "],
+    ['file-array.jsonl', "is one JSON array, not JSON Lines: convert it first: jq -c '.[]' "],
     ['file-cr.csv', 'has lines that end with CR alone'],
     ['file-cr.txt', 'has lines that end with CR alone'],
-    ['file-semicolon.csv', 'has no column "text" with "," between its fields, but with ";": say '],
-    ['file-trailing.jsonl', 'has a comma behind each object: sed '],
+    ['file-semicolon.csv', 'has no column "text" with "," between its fields, but with ";": use '],
+    ['file-trailing.jsonl', 'has a comma after each object: convert it first: sed '],
     ['file-utf16.jsonl', 'is UTF-16, not UTF-8: convert it first: iconv -f UTF-16 -t UTF-8 '],
     ['file-utf16le.csv', 'is UTF-16, not UTF-8: convert it first: iconv -f UTF-16 -t UTF-8 '],
   ])('%s is refused in a line, before anything is uploaded', async (name, says) => {
@@ -361,7 +361,7 @@ describe('the command', () => {
   test('the first bytes of compressed files and of standard input are checked, too', async () => {
     const { said } = await label(write('in.jsonl.gz', gzipSync('[{"text":"a"}]\n')));
     expect(said).toMatch(
-      /in\.jsonl\.gz is one JSON array, not JSON Lines: gunzip -c \S+ \| jq -c '\.\[\]' > \S+in\.lines\.jsonl$/,
+      /in\.jsonl\.gz is one JSON array, not JSON Lines: convert it first: gunzip -c \S+ \| jq -c '\.\[\]' > \S+in\.lines\.jsonl$/,
     );
     const piped = new CliProcess(['backfill', '-', '--format', 'ndjson', '-o', '-', '--url', stack.url]).feed(
       '[{"text":"a"}]',

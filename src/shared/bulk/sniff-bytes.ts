@@ -54,12 +54,12 @@ const KINDS: readonly Kind[] = [
   {
     magic: 'Obj\x01',
     describe: (file) =>
-      `is Avro: make JSON Lines of it: ${convert(file, 'avro-tools tojson', converted(file, '', '.jsonl'))}`,
+      `is Avro: convert it first: ${convert(file, 'avro-tools tojson', converted(file, '', '.jsonl'))}`,
   },
   {
     magic: 'SQLite format 3\0',
     describe: (file) =>
-      `is an SQLite database: export a table of it: ${convert(file, 'sqlite3 -csv -header', converted(file, '', '.csv')).replace(' >', " 'SELECT * FROM …' >")}`,
+      `is an SQLite database: export a table first: ${convert(file, 'sqlite3 -csv -header', converted(file, '', '.csv')).replace(' >', " 'SELECT * FROM …' >")}`,
   },
   {
     magic: '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1',

@@ -33,7 +33,7 @@ export function sniffRecords(
 ): string | undefined {
   if (!text.includes('\n') && /\r./s.test(text)) {
     const command = convert(file, "tr '\\r' '\\n' <", converted(file, 'lf'));
-    return `has lines that end with CR alone, which no record ends with here: ${command}`;
+    return `has lines that end with CR alone, which does not end a record: convert it first: ${command}`;
   }
   const { format, explicit } = reading;
   if (format !== 'lines' || !explicit) {
@@ -47,7 +47,7 @@ export function sniffRecords(
   if (format === 'csv') return notCsv(text, lines, reading, file);
   if (explicit || lines.length === 0) return undefined;
   if (lines.every(isObject)) {
-    return `looks like JSON Lines: ${reading.option('format', 'ndjson')} reads it so, ${reading.option('format', 'lines')} takes each line for a text`;
+    return `looks like JSON Lines: use ${reading.option('format', 'ndjson')}, or ${reading.option('format', 'lines')} if each line is a text`;
   }
   return lines[0]?.trim() === '[' && lines[1]?.trim().startsWith('{') === true
     ? array(text, file)
@@ -65,7 +65,7 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
   if (/^\s*\[/.test(text)) {
     if (first !== undefined && parsed(first) !== undefined && second.trimStart().startsWith('[')) {
       const command = convert(file, "jq -c '{text: .[0]}'", converted(file, 'objects'));
-      return `has an array on each line, and not an object: ${command} (if the text comes first)`;
+      return `has an array on each line, not an object: convert it first: ${command} (if the text comes first)`;
     }
     // An array, unless its line is a record that is wrong in another way.
     if (first === undefined || parsed(first) !== undefined || jsonHabit(first) === 'array')
@@ -76,7 +76,7 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
   const single = first === undefined || lines.length === 1 || parsed(first) === undefined;
   if (member !== undefined && single && !hasField(text, reading.textField)) {
     const command = convert(file, `jq -c '.${member}[]'`, converted(file, 'lines', '.jsonl'));
-    return `is one JSON object with its records in the array "${member}": ${command}`;
+    return `is one JSON object with its records in the array "${member}": convert it first: ${command}`;
   }
   if (first === undefined) return undefined;
   const habit = jsonHabit(first);
@@ -86,11 +86,11 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
   const csv = DELIMITERS.find((delimiter) => headerOf(text, delimiter).includes(reading.textField));
   const advice =
     csv === undefined
-      ? `${reading.option('format', 'csv')} and ${reading.option('format', 'lines')} are the others`
+      ? `${reading.option('format', 'csv')} or ${reading.option('format', 'lines')}`
       : [reading.option('format', 'csv'), ...(csv === ',' ? [] : [reading.option('delimiter', csv)])].join(
           ' ',
         );
-  return `is not JSON Lines: none of its first ${lines.length} lines is a JSON object; ${advice}`;
+  return `is not JSON Lines: none of its first ${lines.length} lines is a JSON object; use ${advice}`;
 }
 
 /** An object whose first member is an array of objects, as APIs wrap their answers: `{"data": [{`. */
@@ -102,21 +102,21 @@ const NO_NAN =
 
 const HABITS: Record<JsonHabit, (file: SourceFile) => string> = {
   commas: (file) =>
-    `has a comma behind each object: ${convert(file, "sed 's/,[[:space:]]*$//'", converted(file, 'lines'))}`,
+    `has a comma after each object: convert it first: ${convert(file, "sed 's/,[[:space:]]*$//'", converted(file, 'lines'))}`,
   concatenated: (file) =>
-    `has several objects on a line: ${convert(file, 'jq -c .', converted(file, 'lines'))}`,
+    `has several objects on a line: convert it first: ${convert(file, 'jq -c .', converted(file, 'lines'))}`,
   python: (file) =>
-    `has single quotes where JSON has double ones: ${convert(file, `python3 -c '${PYTHON}' <`, converted(file, 'lines'))}`,
+    `has single quotes where JSON has double ones: convert it first: ${convert(file, `python3 -c '${PYTHON}' <`, converted(file, 'lines'))}`,
   array: (file) => array('', file),
   pretty: (file) =>
-    `has JSON objects over several lines: ${convert(file, 'jq -c .', converted(file, 'lines', '.jsonl'))}`,
+    `has JSON objects over several lines: convert it first: ${convert(file, 'jq -c .', converted(file, 'lines', '.jsonl'))}`,
   'not a number': (file) =>
-    `has NaN or Infinity, which JSON does not know: ${convert(file, `python3 -c '${NO_NAN}' <`, converted(file, 'lines'))}`,
+    `has NaN or Infinity, which are not JSON: convert it first: ${convert(file, `python3 -c '${NO_NAN}' <`, converted(file, 'lines'))}`,
 };
 
 function array(text: string, file: SourceFile): string {
   const items = /^\s*\[\s*"/.test(text) ? "jq -c '.[] | {text: .}'" : "jq -c '.[]'";
-  return `is one JSON array, not JSON Lines: ${convert(file, items, converted(file, 'lines', '.jsonl'))}`;
+  return `is one JSON array, not JSON Lines: convert it first: ${convert(file, items, converted(file, 'lines', '.jsonl'))}`;
 }
 
 const DELIMITERS = [',', ';', '\t', '|'];
@@ -129,9 +129,9 @@ function notCsv(text: string, lines: readonly string[], reading: Reading, file: 
   const [, separator] = /^sep=(.)\r?$/i.exec(first) ?? [];
   if (separator !== undefined) {
     const command = convert(file, 'tail -n +2', converted(file, 'table'));
-    return `begins with a line for Excel alone, sep=${separator}: remove it, and say ${option('delimiter', separator)}: ${command}`;
+    return `begins with a line that only Excel reads, sep=${separator}: remove it and use ${option('delimiter', separator)}: ${command}`;
   }
-  if (isObject(first)) return `looks like JSON Lines: ${option('format', 'ndjson')} reads it so`;
+  if (isObject(first)) return `looks like JSON Lines: use ${option('format', 'ndjson')}`;
   if (/^\s*\[\s*(?:\{|$)/.test(first)) return array(text, file);
   const columns = headerOf(text, delimiter);
   if (columns.includes(textField) || columns.length === 0) return undefined;
@@ -141,12 +141,12 @@ function notCsv(text: string, lines: readonly string[], reading: Reading, file: 
   }));
   const named = others.find(({ names }) => names.includes(textField));
   if (named) {
-    return `has no column "${textField}" with ${shown(delimiter)} between its fields, but with ${shown(named.other)}: say ${option('delimiter', named.other)}`;
+    return `has no column "${textField}" with ${shown(delimiter)} between its fields, but with ${shown(named.other)}: use ${option('delimiter', named.other)}`;
   }
   // Only a header with a single field suggests another delimiter.
   const [most] = others.toSorted((a, b) => b.names.length - a.names.length);
   if (columns.length > 1 || !most || most.names.length < 2) return undefined;
-  return `seems to have ${shown(most.other)} between its fields: say ${option('delimiter', most.other)} (its columns are then ${listed(most.names)})`;
+  return `seems to have ${shown(most.other)} between its fields: use ${option('delimiter', most.other)} (its columns are then ${listed(most.names)})`;
 }
 
 const shown = (delimiter: string): string => (delimiter === '\t' ? 'tabs' : `"${delimiter}"`);
