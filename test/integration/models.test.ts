@@ -92,7 +92,7 @@ describe('DELETE /v1/models/{name}', () => {
     const { body: job } = await stack.post<Job>('/v1/jobs', { text: 'waits', model: 'busy' });
     const waiting = await remove('busy');
     expect(waiting.status).toBe(409);
-    expect(await waiting.json()).toMatchObject({ detail: expect.stringContaining('1 texts of jobs wait') });
+    expect(await waiting.json()).toMatchObject({ detail: expect.stringContaining('has 1 waiting text') });
     await stack.fetch(job.urls.self, { method: 'DELETE' });
     expect((await remove('busy')).status).toBe(204);
   });

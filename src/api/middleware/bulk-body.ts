@@ -32,7 +32,7 @@ export function bulkType(contentType: string | undefined): BulkType {
   if (type) return type;
   throw new AppError(
     'unsupported_media_type',
-    `send Content-Type: ${Object.keys(TYPES).join(', ')}, not ${name || 'none'}; or add ?format=ndjson, csv or lines`,
+    `Content-Type ${name === '' ? 'is missing' : `${name} names no format`}: add ?format=ndjson, csv or lines, or send one of ${Object.keys(TYPES).join(', ')}`,
   );
 }
 

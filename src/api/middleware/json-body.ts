@@ -52,7 +52,7 @@ function requireJson(bytes: Uint8Array, c: Context<AppEnv>): void {
   if (type === undefined || !JSON_TYPE.test(type)) {
     throw new AppError(
       'unsupported_media_type',
-      `send Content-Type: application/json, not ${type ?? 'none'}`,
+      `send Content-Type: application/json${type === undefined ? '; it is missing' : `, not ${type}`}`,
     );
   }
   requireUtf8(type);

@@ -166,7 +166,9 @@ export function invalidRequest(errors: FieldError[]): AppError {
     .slice(0, MAX_ERRORS)
     .map(({ path, message }) => {
       const shown = shorten(path, MAX_PATH_CHARS);
-      return shown === '' ? message : `${shown} ${message}`;
+      // Some messages about the whole body are sentences without a subject: `must be an object`.
+      const subject = shown === '' && message.startsWith('must ') ? 'the body' : shown;
+      return subject === '' ? message : `${subject} ${message}`;
     })
     .join('; ');
   const more = errors.length > MAX_ERRORS ? `; and ${errors.length - MAX_ERRORS} more` : '';

@@ -42,13 +42,18 @@ export function modelRoutes(app: App, { admins, hasKeys, catalog, stats, withRed
       const texts = (load?.texts.normal ?? 0) + (load?.texts.low ?? 0);
       const batches = load?.batches.running ?? 0;
       const reasons = [
-        ...(known.workers > 0 ? [`${known.workers} live workers serve it`] : []),
-        ...(texts > 0 ? [`${texts} texts of jobs wait for it`] : []),
-        ...(batches > 0 ? [`${batches} batches are not finished`] : []),
+        ...counted(known.workers, 'live worker'),
+        ...counted(texts, 'waiting text'),
+        ...counted(batches, 'unfinished batch', 'unfinished batches'),
       ];
-      if (reasons.length > 0) throw new AppError('model_in_use', `${name} is in use: ${reasons.join(', ')}`);
+      if (reasons.length > 0) throw new AppError('model_in_use', `${name} has ${reasons.join(', ')}`);
       await withRedis(() => catalog.remove(name));
       return c.body(null, 204);
     },
   );
+}
+
+/** A count with its noun, in a list of one; an empty list for 0. */
+function counted(count: number, one: string, many = `${one}s`): string[] {
+  return count === 0 ? [] : [`${count} ${count === 1 ? one : many}`];
 }
