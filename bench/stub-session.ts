@@ -22,9 +22,15 @@ export class Tensor {
 }
 
 export class InferenceSession {
-  readonly inputMetadata = [{ name: 'input_ids', isTensor: true, type: 'int64' }];
+  // With a mask, as of the shipped model: without one, a worker would batch only rows of equal length.
+  readonly inputMetadata = ['input_ids', 'attention_mask', 'token_type_ids'].map((name) => ({
+    name,
+    isTensor: true,
+    type: 'int64',
+    shape: ['rows', 'tokens'],
+  }));
   readonly outputNames = ['logits'];
-  readonly outputMetadata = [{ name: 'logits', isTensor: true, type: 'float32' }];
+  readonly outputMetadata = [{ name: 'logits', isTensor: true, type: 'float32', shape: ['rows', LABELS] }];
 
   static create(): Promise<InferenceSession> {
     return Promise.resolve(new InferenceSession());
