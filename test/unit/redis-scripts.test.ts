@@ -5,7 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { defineScript } from '../../src/shared/redis/scripts.ts';
+import { defineScript, isOne } from '../../src/shared/redis/scripts.ts';
 
 const SCRIPT = `--[[
 Moves an item.
@@ -45,7 +45,7 @@ function recordingRedis() {
   return { redis: redis as typeof redis & Redis, calls };
 }
 
-const move = () => defineScript(pathToFileURL(path.join(folder, 'move.lua')), (raw) => raw === 1);
+const move = () => defineScript(pathToFileURL(path.join(folder, 'move.lua')), isOne);
 
 test('values get into the order of the header, behind their number, and before further ones', async () => {
   const { redis, calls } = recordingRedis();

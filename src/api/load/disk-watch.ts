@@ -2,6 +2,12 @@
 import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
+export interface WatchedDisk {
+  /** Use of the disk, for log lines and errors. */
+  disk: 'batches' | 'redis';
+  reserve: DiskReserve;
+}
+
 export interface DiskReading {
   disk: string;
   freeBytes: number;
@@ -10,14 +16,13 @@ export interface DiskReading {
 }
 
 export class DiskWatch {
-  readonly #disks: readonly [name: string, reserve: DiskReserve][];
+  readonly #disks: readonly WatchedDisk[];
   readonly #logger: Logger;
   readonly #short = new Set<string>();
   #readings: readonly DiskReading[] = [];
 
-  /** @param disks the reserve of each disk by its use, for log lines; undefined: not a disk of this machine */
-  constructor(disks: Readonly<Record<'batches' | 'redis', DiskReserve | undefined>>, logger: Logger) {
-    this.#disks = Object.entries(disks).flatMap(([name, reserve]) => (reserve ? [[name, reserve]] : []));
+  constructor(disks: readonly WatchedDisk[], logger: Logger) {
+    this.#disks = disks;
     this.#logger = logger;
   }
 
@@ -29,7 +34,7 @@ export class DiskWatch {
   /** Reads the disks. Call it every few seconds. */
   async check(): Promise<void> {
     const all = await Promise.all(
-      this.#disks.map(async ([disk, reserve]) => {
+      this.#disks.map(async ({ disk, reserve }) => {
         const room = await reserve.room();
         return room === undefined ? [] : [{ disk, ...room }];
       }),

@@ -12,14 +12,14 @@ export const endedReply = z
   .tuple([z.literal('ended'), batchStatusSchema.nullable()])
   .transform(([outcome, status]) => ({ outcome, status: status ?? undefined }));
 
-export const CREATE = defineScript(new URL('./create.lua', import.meta.url), (raw) =>
-  z.enum(['created', 'unreserved', 'open', 'kept']).parse(raw),
+export const CREATE = defineScript(
+  new URL('./create.lua', import.meta.url),
+  z.enum(['created', 'unreserved', 'open', 'kept']),
 );
 
-export const COMPLETE = defineScript(new URL('./complete.lua', import.meta.url), (raw): CompleteOutcome =>
-  z
-    .union([endedReply, z.tuple([z.enum(['queued', 'changed'])]).transform(([outcome]) => ({ outcome }))])
-    .parse(raw),
+export const COMPLETE = defineScript(
+  new URL('./complete.lua', import.meta.url),
+  z.union([endedReply, z.tuple([z.enum(['queued', 'changed'])]).transform(([outcome]) => ({ outcome }))]),
 );
 
 export const END = defineScript(new URL('./end.lua', import.meta.url), isOne);

@@ -32,25 +32,23 @@ export type FinishOutcome =
   | { outcome: 'revision'; revision: string }
   | { outcome: 'completed' | 'ended' };
 
-const START = defineScript(new URL('./start-chunk.lua', import.meta.url), (raw) =>
-  z.tuple([batchStatusSchema.nullable(), z.string().nullable(), z.number()]).parse(raw),
+const START = defineScript(
+  new URL('./start-chunk.lua', import.meta.url),
+  z.tuple([batchStatusSchema.nullable(), z.string().nullable(), z.number()]),
 );
 
-const CLAIM = defineScript(new URL('./claim-chunks.lua', import.meta.url), (raw) =>
-  z.array(z.number()).nullable().parse(raw),
-);
+const CLAIM = defineScript(new URL('./claim-chunks.lua', import.meta.url), z.array(z.number()).nullable());
 
-const FINISH = defineScript(new URL('./finish-chunk.lua', import.meta.url), (raw): FinishOutcome => {
-  const [outcome, revision, claimed] = z
-    .union([
-      z.tuple([z.literal('counted'), z.string(), z.array(z.number())]),
-      z.tuple([z.literal('revision'), z.string()]),
-      z.tuple([z.enum(['completed', 'ended'])]),
-    ])
-    .parse(raw);
-  if (outcome === 'counted') return { outcome, revision, claimed };
-  return outcome === 'revision' ? { outcome, revision } : { outcome };
-});
+const FINISH = defineScript(
+  new URL('./finish-chunk.lua', import.meta.url),
+  z.union([
+    z
+      .tuple([z.literal('counted'), z.string(), z.array(z.number())])
+      .transform(([outcome, revision, claimed]) => ({ outcome, revision, claimed })),
+    z.tuple([z.literal('revision'), z.string()]).transform(([outcome, revision]) => ({ outcome, revision })),
+    z.tuple([z.enum(['completed', 'ended'])]).transform(([outcome]) => ({ outcome })),
+  ]),
+);
 
 export class ChunkStore {
   readonly #redis: Redis;

@@ -27,22 +27,19 @@ export type AddPartOutcome =
   | { outcome: 'exists'; part: StoredPart }
   | { outcome: 'ended'; status: BatchStatus | undefined };
 
-const READ_PARTS = defineScript(new URL('./read-parts.lua', import.meta.url), (raw) =>
-  z.array(z.string()).nullable().parse(raw),
-);
+const READ_PARTS = defineScript(new URL('./read-parts.lua', import.meta.url), z.array(z.string()).nullable());
 
-const ADD_PART = defineScript(new URL('./add-part.lua', import.meta.url), (raw): AddPartOutcome =>
-  z
-    .union([
-      endedReply,
-      z
-        .tuple([z.literal('exists'), z.string()])
-        .transform(([outcome, part]) => ({ outcome, part: parsePart(part) })),
-      z
-        .tuple([z.enum(['added', 'too_large', 'busy', 'quota', 'chunks', 'parts'])])
-        .transform(([outcome]) => ({ outcome })),
-    ])
-    .parse(raw),
+const ADD_PART = defineScript(
+  new URL('./add-part.lua', import.meta.url),
+  z.union([
+    endedReply,
+    z
+      .tuple([z.literal('exists'), z.string()])
+      .transform(([outcome, part]) => ({ outcome, part: parsePart(part) })),
+    z
+      .tuple([z.enum(['added', 'too_large', 'busy', 'quota', 'chunks', 'parts'])])
+      .transform(([outcome]) => ({ outcome })),
+  ]),
 );
 
 export class PartStore {

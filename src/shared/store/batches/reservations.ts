@@ -23,8 +23,9 @@ const LIMITS = ['too_large', 'busy', 'quota'] as const;
  */
 export type LimitReached = (typeof LIMITS)[number];
 
-const RESERVE = defineScript(new URL('./reserve.lua', import.meta.url), (raw) =>
-  z.union([z.tuple([z.literal('reserved'), z.number()]), z.tuple([z.enum(LIMITS)])]).parse(raw),
+const RESERVE = defineScript(
+  new URL('./reserve.lua', import.meta.url),
+  z.union([z.tuple([z.literal('reserved'), z.number()]), z.tuple([z.enum(LIMITS)])]),
 );
 
 const RELEASE = defineScript(new URL('./release.lua', import.meta.url), noReply);

@@ -13,13 +13,17 @@ import { MAX_LOGGED, parseDeliveryRecord, type DeliveryRecord } from './delivery
 
 const FIX_BODY = defineScript(
   new URL('./fix-body.lua', import.meta.url),
-  (raw) => z.string().nullable().parse(raw) ?? undefined,
+  z
+    .string()
+    .nullable()
+    .transform((body) => body ?? undefined),
 );
 
 const RECORD_ATTEMPT = defineScript(new URL('./record-attempt.lua', import.meta.url), isOne);
 
-const CANCEL = defineScript(new URL('./cancel.lua', import.meta.url), (raw) =>
-  z.tuple([deliveryStatusSchema, z.coerce.number(), z.number()]).nullable().parse(raw),
+const CANCEL = defineScript(
+  new URL('./cancel.lua', import.meta.url),
+  z.tuple([deliveryStatusSchema, z.coerce.number(), z.number()]).nullable(),
 );
 
 const REDELIVER = defineScript(new URL('./redeliver.lua', import.meta.url), isOne);

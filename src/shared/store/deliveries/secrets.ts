@@ -19,9 +19,7 @@ export interface Secret {
   until: number | undefined;
 }
 
-const ROTATE = defineScript(new URL('./rotate-secret.lua', import.meta.url), (raw) =>
-  z.array(z.string()).parse(raw),
-);
+const ROTATE = defineScript(new URL('./rotate-secret.lua', import.meta.url), z.array(z.string()));
 
 export interface SecretOptions {
   redis: Redis;

@@ -30,8 +30,9 @@ export interface BacklogSize {
 
 export const EMPTY_BACKLOG: BacklogSize = { texts: 0, bytes: 0 };
 
-const ADD = defineScript(new URL('./add-to-backlog.lua', import.meta.url), (raw) =>
-  z.tuple([z.number(), z.number(), z.number()]).parse(raw),
+const ADD = defineScript(
+  new URL('./add-to-backlog.lua', import.meta.url),
+  z.tuple([z.number(), z.number(), z.number()]),
 );
 
 const PURGE = defineScript(new URL('./purge-backlog.lua', import.meta.url), noReply);

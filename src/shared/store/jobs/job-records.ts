@@ -37,9 +37,7 @@ const SEPARATOR = '\n';
 /** Most outcomes that one call of the script records, because it must not block Redis for long. */
 const MAX_SETTLED_AT_ONCE = 64;
 
-const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), (raw) =>
-  z.array(z.string().nullable()).parse(raw),
-);
+const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), z.array(z.string().nullable()));
 
 interface PendingSettle {
   id: string;
