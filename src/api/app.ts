@@ -3,15 +3,11 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
-import type { KeySet } from '../shared/runtime/api-keys.ts';
 import { PACKAGE } from '../shared/contract/names.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import { createRequestSchemas } from './requests.ts';
-import type { Logger } from '../shared/runtime/logger.ts';
-import type { AppEnv } from './env.ts';
+import type { App, AppEnv } from './env.ts';
 import type { InFlight } from './load/in-flight.ts';
-import type { JobService } from './jobs/job-service.ts';
-import type { JobSubmission } from './jobs/job-submission.ts';
 import { BOARD_PATH } from './middleware/admins.ts';
 import { authenticate, isOpen, ownerOf, type KeyLookup } from './middleware/api-keys.ts';
 import type { Observe } from './middleware/observe.ts';
@@ -20,8 +16,6 @@ import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
 import { strictQuery } from './middleware/query.ts';
-import type { BatchResults } from './batches/batch-results.ts';
-import type { BatchService } from './batches/batch-service.ts';
 import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -29,19 +23,12 @@ import { isModelRemoval, modelRoutes } from './routes/models.ts';
 import { pageRoutes } from './routes/page.ts';
 import { predictRoutes } from './routes/predict.ts';
 import { documentWebhooks, webhookRoutes } from './routes/webhooks.ts';
-import type { WebhookService } from './webhooks.ts';
-import { serviceRoutes, type ServiceRoutesDeps } from './routes/service.ts';
+import { serviceRoutes } from './routes/service.ts';
+import type { RouteDeps } from './routes/deps.ts';
 
-export interface AppDeps extends ServiceRoutesDeps {
-  jobs: JobService;
-  submission: JobSubmission;
-  batches: BatchService;
-  results: BatchResults;
-  webhooks: WebhookService;
+export interface AppDeps extends Omit<RouteDeps, 'schemas' | 'hasKeys'> {
   /** The API keys of callers; undefined: anyone may call, and all callers are one owner. */
   keys: KeyLookup | undefined;
-  /** Keys of those who run the service: ADMIN_KEYS. */
-  admins: KeySet;
   /** Records every open request that has a key. */
   requests?: OpenRequests;
   limit: RateLimit;
@@ -49,25 +36,20 @@ export interface AppDeps extends ServiceRoutesDeps {
   observe: Observe;
   /** The page of the queues, for admins. */
   board?: Hono<AppEnv> | undefined;
-  /** Fires when the server shuts down. */
-  stopping: AbortSignal;
-  logger: Logger;
 }
 
-export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
-  const { jobs, submission, batches, results, webhooks, config, stopping, logger } = deps;
-  const { keys, admins, requests, limit, inFlight } = deps;
-  const schemas = createRequestSchemas(config);
+export function createApp(deps: AppDeps): App {
+  const { config, logger, keys, admins, requests, limit, inFlight, board } = deps;
+  const hasKeys = keys !== undefined;
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   app.use(requestId());
   app.use(deps.observe);
   // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
   app.use(secureHeaders({ strictTransportSecurity: false }));
-  const { board } = deps;
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
   const hasOwnKeys = (method: string, path: string) =>
     (board !== undefined && isBoard(path)) || (admins.size > 0 && isModelRemoval(method, path));
-  const originGuard = createOriginGuard(config, { hasKeys: keys !== undefined });
+  const originGuard = createOriginGuard(config, { hasKeys });
   app.use(async (c, next) => {
     originGuard?.(c.req.method, (name) => c.req.header(name));
     const open = isOpen(c.req.path);
@@ -100,23 +82,17 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   });
   for (const path of ['/v1/*', '/predict', '/hf/*']) app.use(path, strictQuery);
   app.onError(onError(logger));
-  app.route('/', jobRoutes({ jobs, submission, webhooks, schemas, config }));
-  app.route('/', batchRoutes({ batches, results, webhooks, schemas, config, stopping, logger }));
-  app.route('/', webhookRoutes(webhooks));
+  const routeDeps: RouteDeps = { ...deps, hasKeys, schemas: createRequestSchemas(config) };
+  for (const register of [jobRoutes, batchRoutes, webhookRoutes, predictRoutes, serviceRoutes, modelRoutes])
+    register(app, routeDeps);
   documentWebhooks(app);
-  app.route('/', predictRoutes({ jobs, submission, schemas, config }));
-  app.route('/', serviceRoutes(deps));
-  app.route('/', modelRoutes({ ...deps, admins, hasKeys: keys !== undefined }));
-  app.route(
-    '/',
-    docsRoutes(app, {
-      version: deps.version,
-      keys: keys !== undefined,
-      guarded: originGuard !== undefined,
-      webhooks: keys !== undefined || config.WEBHOOK_SECRET.length > 0,
-    }),
-  );
-  app.route('/', pageRoutes(deps.version));
+  docsRoutes(app, {
+    version: deps.version,
+    keys: hasKeys,
+    guarded: originGuard !== undefined,
+    webhooks: hasKeys || config.WEBHOOK_SECRET.length > 0,
+  });
+  pageRoutes(app, deps.version);
   if (board) app.route(BOARD_PATH, board);
   else app.all(`${BOARD_PATH}/*`, noBoard);
   app.notFound(onNotFound(app.routes));

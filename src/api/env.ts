@@ -1,5 +1,6 @@
-/** The Hono context of a request: what the server and the middleware put into it. */
+/** The types of the HTTP application, and of the context of a request: what the server and the middleware put into it. */
 import type { HttpBindings } from '@hono/node-server';
+import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { InFlight } from './load/in-flight.ts';
@@ -20,3 +21,6 @@ export interface AppEnv {
     problem?: ProblemCode;
   };
 }
+
+/** The application, which routes register themselves on. */
+export type App = OpenAPIHono<AppEnv>;

@@ -1,10 +1,10 @@
 /** `Idempotency-Key`: keeps the id that a request was given first, so that a repeat after a crash, a timeout or a race gets it again. */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { Config } from '../shared/runtime/config.ts';
 import type { Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import type { RedisKey } from '../shared/redis/keys.ts';
+import type { Deps } from './deps.ts';
 
 export class IdempotencyKeys {
   readonly #redis: Redis;
@@ -18,7 +18,7 @@ export class IdempotencyKeys {
    * @param content names what a repeat must have in common with the first request, for the error
    */
   constructor(
-    { redis, config }: { redis: Redis; config: Config },
+    { redis, config }: Deps<'redis' | 'config'>,
     { key, content }: { key: RedisKey<[owner: string, hash: string]>; content: 'body' | 'query' },
   ) {
     this.#redis = redis;

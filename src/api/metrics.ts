@@ -2,9 +2,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { Priority } from '../shared/contract/ids.ts';
-import type { DiskReading, DiskWatch } from './load/disk-watch.ts';
+import type { DiskWatch } from './load/disk-watch.ts';
 import type { InFlight } from './load/in-flight.ts';
-import type { Load, QueueLoad } from './load/load.ts';
+import type { Load } from './load/load.ts';
 
 export interface RequestDone {
   method: string;
@@ -42,56 +42,46 @@ export class ApiMetrics {
 
   constructor(registry: Registry) {
     this.#registry = registry;
-    const registers = [registry];
+    const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+      new Counter({ name, help, labelNames, registers: [registry] });
     this.#requests = new Histogram({
       name: 'amulet_http_request_seconds',
       help: 'Time from a request to the start of its response, including the wait that the caller asked for',
       labelNames: ['method', 'route', 'status'],
       buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30, 60],
-      registers,
+      registers: [registry],
     });
-    this.#problems = new Counter({
-      name: 'amulet_http_problems_total',
-      help: 'Requests answered with a problem, by code: rate_limited, queue_full, redis_unavailable and others',
-      labelNames: ['code'],
-      registers,
-    });
-    this.#jobs = new Counter({
-      name: 'amulet_submitted_jobs_total',
-      help: 'Accepted jobs',
-      labelNames: ['model', 'priority'],
-      registers,
-    });
-    this.#texts = new Counter({
-      name: 'amulet_submitted_texts_total',
-      help: 'Texts of accepted jobs',
-      labelNames: ['model', 'priority'],
-      registers,
-    });
-    this.#waits = new Counter({
-      name: 'amulet_waits_total',
-      help: 'Waits for a job that ended with its outcome (settled) or without (given_up)',
-      labelNames: ['outcome'],
-      registers,
-    });
-    this.#uploaded = new Counter({
-      name: 'amulet_upload_bytes_total',
-      help: 'Bytes of batch input that were uploaded, uncompressed',
-      registers,
-    });
-    this.#canceledDeliveries = new Counter({
-      name: 'amulet_canceled_deliveries_total',
-      help: 'Webhook deliveries that their owners canceled',
-      registers,
-    });
+    this.#problems = counter(
+      'amulet_http_problems_total',
+      'Requests answered with a problem, by code: rate_limited, queue_full, redis_unavailable and others',
+      'code',
+    );
+    this.#jobs = counter('amulet_submitted_jobs_total', 'Accepted jobs', 'model', 'priority');
+    this.#texts = counter('amulet_submitted_texts_total', 'Texts of accepted jobs', 'model', 'priority');
+    this.#waits = counter(
+      'amulet_waits_total',
+      'Waits for a job that ended with its outcome (settled) or without (given_up)',
+      'outcome',
+    );
+    this.#uploaded = counter(
+      'amulet_upload_bytes_total',
+      'Bytes of batch input that were uploaded, uncompressed',
+    );
+    this.#canceledDeliveries = counter(
+      'amulet_canceled_deliveries_total',
+      'Webhook deliveries that their owners canceled',
+    );
   }
 
   /** Adds the metrics that are read at each scrape. While Redis is away, its metrics are absent instead of 0. */
   watch({ load, openWaits, inFlight, keys, disks }: ScrapedState): void {
-    const registers = [this.#registry];
-    const own = (name: string, help: string, value: () => number) => {
-      const read: Gauge = new Gauge({ name, help, registers, collect: () => read.set(value()) });
-    };
+    const none = () => ({});
+    const loaded = () =>
+      load().then(
+        (read) => [read],
+        () => [],
+      );
+    const own = this.#gauges(() => [undefined], [], none);
     own('amulet_open_waits', 'Jobs that callers wait for now', openWaits);
     own(
       'amulet_body_bytes',
@@ -111,18 +101,12 @@ export class ApiMetrics {
       '1 while API_KEYS_FILE cannot be used and the earlier keys stay valid, else 0',
       () => (keys()?.isFileUsable === false ? 1 : 0),
     );
-    const ofDisks = (name: string, help: string, value: (reading: DiskReading) => number) => {
-      const read: Gauge = new Gauge<string>({
-        name,
-        help,
-        labelNames: ['disk'],
-        registers,
-        collect: () => {
-          read.reset();
-          for (const reading of disks.readings) read.set({ disk: reading.disk }, value(reading));
-        },
-      });
-    };
+
+    const ofDisks = this.#gauges(
+      () => disks.readings,
+      ['disk'],
+      ({ disk }) => ({ disk }),
+    );
     ofDisks(
       'amulet_disk_free_bytes',
       'Free bytes on the disk of batches, and on that of the Redis of npm start',
@@ -133,57 +117,34 @@ export class ApiMetrics {
       'Bytes that must stay free on that disk: with less, new work is refused',
       ({ reserveBytes }) => reserveBytes,
     );
-    const up: Gauge = new Gauge({
-      name: 'amulet_redis_up',
-      help: '1 while Redis answers within REDIS_TIMEOUT_MS, else 0',
-      registers,
-      collect: async () => up.set((await load().catch(() => undefined)) ? 1 : 0),
-    });
-    const gauge = <Label extends string>(
-      name: string,
-      help: string,
-      labelNames: readonly Label[],
-      samples: (load: Load) => { labels: Record<Label, string>; value: number }[],
-    ) => {
-      const read: Gauge = new Gauge<string>({
-        name,
-        help,
-        labelNames,
-        registers,
-        collect: async () => {
-          read.reset();
-          // On a metric without labels, reset() leaves a 0.
-          read.remove({});
-          const now = await load().catch(() => undefined);
-          for (const { labels, value } of now ? samples(now) : []) read.set(labels, value);
-        },
-      });
-    };
 
-    const ofRedis = (name: string, help: string, value: (redis: Load['redis']) => number) =>
-      gauge(name, help, [], ({ redis }) => [{ labels: {}, value: value(redis) }]);
-    ofRedis(
+    const up = this.#gauges(async () => [await loaded()], [], none);
+    up('amulet_redis_up', '1 while Redis answers within REDIS_TIMEOUT_MS, else 0', (read) => read.length);
+
+    const ofLoad = this.#gauges(loaded, [], none);
+    ofLoad(
       'amulet_redis_ping_seconds',
       'Time that Redis took to answer a PING',
-      ({ pingMs }) => pingMs / 1000,
+      ({ redis }) => redis.pingMs / 1000,
     );
-    ofRedis('amulet_redis_memory_bytes', 'Memory that Redis uses', ({ usedBytes }) => usedBytes);
-    ofRedis('amulet_redis_max_memory_bytes', 'maxmemory of Redis; 0: no limit', ({ maxBytes }) => maxBytes);
+    ofLoad('amulet_redis_memory_bytes', 'Memory that Redis uses', ({ redis }) => redis.usedBytes);
+    ofLoad('amulet_redis_max_memory_bytes', 'maxmemory of Redis; 0: no limit', ({ redis }) => redis.maxBytes);
+    ofLoad(
+      'amulet_stored_bytes',
+      'Bytes of stored batch input, uncompressed',
+      ({ storedBytes }) => storedBytes,
+    );
+    ofLoad(
+      'amulet_reserved_bytes',
+      'Bytes reserved by uploads in flight',
+      ({ reservedBytes }) => reservedBytes,
+    );
 
-    gauge('amulet_stored_bytes', 'Bytes of stored batch input, uncompressed', [], ({ storedBytes }) => [
-      { labels: {}, value: storedBytes },
-    ]);
-    gauge('amulet_reserved_bytes', 'Bytes reserved by uploads in flight', [], ({ reservedBytes }) => [
-      { labels: {}, value: reservedBytes },
-    ]);
-
-    const ofQueues = (name: string, help: string, value: (queue: QueueLoad) => number) =>
-      gauge(name, help, ['model', 'priority'], ({ queues }) =>
-        queues.map((queue) => ({
-          labels: { model: queue.model, priority: queue.priority },
-          value: value(queue),
-        })),
-      );
+    const ofQueues = this.#gauges(
+      async () => (await loaded()).flatMap(({ queues }) => queues),
+      ['model', 'priority'],
+      ({ model, priority }) => ({ model, priority }),
+    );
     ofQueues(
       'amulet_queued_texts',
       'Texts of jobs without an outcome: waiting or being processed',
@@ -196,10 +157,11 @@ export class ApiMetrics {
       ({ oldestMs }) => oldestMs / 1000,
     );
 
-    const ofModels = (name: string, help: string, value: (model: Load['models'][number]) => number) =>
-      gauge(name, help, ['model'], ({ models }) =>
-        models.map((model) => ({ labels: { model: model.name }, value: value(model) })),
-      );
+    const ofModels = this.#gauges(
+      async () => (await loaded()).flatMap(({ models }) => models),
+      ['model'],
+      ({ name }) => ({ model: name }),
+    );
     ofModels('amulet_live_workers', 'Inference workers that serve a model', ({ workers }) => workers);
     ofModels(
       'amulet_running_batches',
@@ -207,6 +169,30 @@ export class ApiMetrics {
       ({ batches }) => batches.running,
     );
     ofModels('amulet_queued_rows', 'Rows of running batches without a result', ({ batches }) => batches.rows);
+  }
+
+  /** @returns declares a gauge with a sample for each entry that `read` finds when it is scraped */
+  #gauges<Entry>(
+    read: () => readonly Entry[] | Promise<readonly Entry[]>,
+    labelNames: string[],
+    labelsOf: (entry: Entry) => Record<string, string>,
+  ) {
+    return (name: string, help: string, sample: (entry: Entry) => number): void => {
+      const collect = async () => {
+        const entries = await read();
+        gauge.reset();
+        // On a metric without labels, reset() leaves a 0.
+        gauge.remove({});
+        for (const entry of entries) gauge.set(labelsOf(entry), sample(entry));
+      };
+      const gauge: Gauge = new Gauge<string>({
+        name,
+        help,
+        labelNames,
+        registers: [this.#registry],
+        collect,
+      });
+    };
   }
 
   requestDone({ method, route, status, ms, problem }: RequestDone): void {

@@ -1,14 +1,10 @@
 /** Puts the services of an API instance together: jobs, batches and webhooks, over one connection to Redis. */
 import { randomBytes } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { blobFolder, lazyBlobStore } from '../shared/blobs/open.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
 import { instanceChannel } from '../shared/redis/keys.ts';
 import { blobUrl, type Config } from '../shared/runtime/config.ts';
 import { DiskReserve } from '../shared/runtime/disk-reserve.ts';
 import { redisFolder } from '../shared/runtime/environment.ts';
-import type { Logger } from '../shared/runtime/logger.ts';
-import type { Tracing } from '../shared/runtime/tracing.ts';
 import { BatchStore } from '../shared/store/batches/batch-store.ts';
 import { DeliveryStore } from '../shared/store/deliveries/delivery-store.ts';
 import { deliveryWindowMs } from '../shared/store/deliveries/retry-window.ts';
@@ -17,6 +13,7 @@ import { Backlog } from '../shared/store/jobs/backlog.ts';
 import { JobRecords } from '../shared/store/jobs/job-records.ts';
 import { QueueSet } from '../shared/store/jobs/queue-set.ts';
 import { ModelRegistry } from '../shared/store/models.ts';
+import type { Deps, SharedDeps } from './deps.ts';
 import { BatchQueue } from './batches/batch-queue.ts';
 import { BatchResults } from './batches/batch-results.ts';
 import { BatchService } from './batches/batch-service.ts';
@@ -37,93 +34,69 @@ import type { ApiMetrics } from './metrics.ts';
 import { ModelCatalog } from './model-catalog.ts';
 import { WebhookService } from './webhooks.ts';
 
-export interface ServicesDeps {
-  config: Config;
-  redis: Redis;
-  /** Used only for subscriptions. */
-  subscriber: Redis;
-  withRedis: WithRedis;
-  tracing: Tracing;
+export interface ServicesDeps extends Deps<
+  'config' | 'redis' | 'subscriber' | 'withRedis' | 'tracing' | 'logger'
+> {
   metrics: ApiMetrics;
-  logger: Logger;
 }
 
-export function createServices({
-  config,
-  redis,
-  subscriber,
-  withRedis,
-  tracing,
-  metrics,
-  logger,
-}: ServicesDeps) {
+export function createServices(given: ServicesDeps) {
+  const { config, redis, subscriber, tracing, metrics, logger } = given;
   const prefix = config.REDIS_PREFIX;
+  const resultTtlS = config.RESULT_TTL_S;
   const retryWindowS = deliveryWindowMs(config.WEBHOOK_RETRY_S) / 1000;
-  const records = new JobRecords(redis, prefix, config.RESULT_TTL_S, retryWindowS);
-  const queues = new QueueSet(redis, prefix, tracing.bullmq);
+  const records = new JobRecords(redis, prefix, resultTtlS, retryWindowS);
   const backlog = new Backlog(redis, prefix);
-  const modelRegistry = new ModelRegistry(redis, prefix);
-  const catalog = new ModelCatalog(modelRegistry, config.DEFAULT_MODEL);
-  const { disks, redisDisk } = watchedDisks(config, logger);
-  const admission = new Admission({ config, redis, backlog, redisDisk });
-
-  const waiters = new Waiters({
-    subscriber,
+  const registry = new ModelRegistry(redis, prefix);
+  const catalog = new ModelCatalog(registry, config.DEFAULT_MODEL);
+  const batchDisk = reserveOf(blobFolder(blobUrl(config)), config);
+  const redisDisk = reserveOf(redisFolder(), config);
+  const shared: SharedDeps = {
+    ...given,
+    prefix,
     records,
-    channel: instanceChannel(prefix, randomBytes(6).toString('hex')),
-    logger,
-    onEnd: (outcome) => metrics.waited(outcome),
-  });
-  const reader = new JobReader({ redis, records, queues, backlog, catalog });
-  const jobs = new JobService({ redis, prefix, withRedis, records, reader, queues, waiters });
-  const submission = new JobSubmission({
-    config,
-    redis,
-    withRedis,
-    records,
-    reader,
-    groupCommit: new GroupCommit(queues, backlog, config.RESULT_TTL_S, tracing),
-    admission,
+    queues: new QueueSet(redis, prefix, tracing.bullmq),
+    backlog,
+    registry,
     catalog,
-    waiters,
+    admission: new Admission({ config, redis, backlog, redisDisk }),
+    waiters: new Waiters({
+      subscriber,
+      records,
+      channel: instanceChannel(prefix, randomBytes(6).toString('hex')),
+      logger,
+      onEnd: (outcome) => metrics.waited(outcome),
+    }),
+    batchStore: new BatchStore({
+      redis,
+      prefix,
+      ttlS: config.BATCH_TTL_S,
+      openTtlS: config.OPEN_BATCH_TTL_S,
+    }),
+    blobs: lazyBlobStore(blobUrl(config), config.MIN_FREE_DISK_BYTES),
+  };
+  const { queues, waiters, blobs } = shared;
+
+  const reader = new JobReader(shared);
+  const jobs = new JobService({ ...shared, reader });
+  const submission = new JobSubmission({
+    ...shared,
+    reader,
     jobs,
-    tracing,
+    groupCommit: new GroupCommit(queues, backlog, resultTtlS, tracing),
     onSubmit: (model, priority, texts) => metrics.submitted(model, priority, texts),
   });
-  const jobMaintenance = new JobMaintenance({
-    redis,
-    prefix,
-    records,
-    queues,
-    backlog,
-    resultTtlS: config.RESULT_TTL_S,
-  });
+  const jobMaintenance = new JobMaintenance({ ...shared, resultTtlS });
 
-  const blobs = lazyBlobStore(blobUrl(config), config.MIN_FREE_DISK_BYTES);
-  const batchStore = new BatchStore({
-    redis,
-    prefix,
-    ttlS: config.BATCH_TTL_S,
-    openTtlS: config.OPEN_BATCH_TTL_S,
-  });
-  const common = { config, redis, withRedis, batchStore, blobs };
-  const batchQueue = new BatchQueue({ ...common, queues, registry: modelRegistry });
-  const blobRemoval = new BlobRemoval({ ...common, logger });
-  const batchMaintenance = new BatchMaintenance({ ...common, queue: batchQueue, blobRemoval });
-  const batches = new BatchService({
-    ...common,
-    catalog,
-    admission,
-    queue: batchQueue,
-    uploads: new PartUploads({ ...common, admission, onUpload: (bytes) => metrics.uploaded(bytes) }),
-    blobRemoval,
-  });
-  const results = new BatchResults({ ...common, subscriber });
+  const queue = new BatchQueue(shared);
+  const blobRemoval = new BlobRemoval(shared);
+  const batchMaintenance = new BatchMaintenance({ ...shared, queue, blobRemoval });
+  const uploads = new PartUploads({ ...shared, onUpload: (bytes) => metrics.uploaded(bytes) });
+  const batches = new BatchService({ ...shared, queue, uploads, blobRemoval });
+  const results = new BatchResults(shared);
 
   const webhooks = new WebhookService({
-    config,
-    withRedis,
-    admission,
+    ...shared,
     deliveries: new DeliveryStore(redis, prefix),
     secrets: new Secrets({
       redis,
@@ -137,26 +110,16 @@ export function createServices({
     onCancel: () => metrics.deliveryCanceled(),
   });
 
-  const stats = new Stats({ withRedis, backlog, batchStore, catalog });
-  const load = loadReader({ redis, withRedis, backlog, batchStore, stats });
+  const stats = new Stats(shared);
+  const load = loadReader({ ...shared, stats });
+  const disks = new DiskWatch({ batches: batchDisk, redis: redisDisk }, logger);
   return {
     ...{ jobs, submission, jobMaintenance, waiters, queues, catalog },
     ...{ batches, results, batchMaintenance, blobs, webhooks, stats, load, disks },
   };
 }
 
-/** The disks of this machine that batches and Redis write to, as far as they are known. */
-function watchedDisks(config: Config, logger: Logger) {
-  const reserveOf = (folder: string | undefined) =>
-    folder === undefined ? undefined : new DiskReserve(folder, config.MIN_FREE_DISK_BYTES);
-  const redisDisk = reserveOf(redisFolder());
-  const batchDisk = reserveOf(blobFolder(blobUrl(config)));
-  const disks = new DiskWatch(
-    [
-      ...(batchDisk ? [{ disk: 'batches' as const, reserve: batchDisk }] : []),
-      ...(redisDisk ? [{ disk: 'redis' as const, reserve: redisDisk }] : []),
-    ],
-    logger,
-  );
-  return { disks, redisDisk };
+/** The reserve of a disk of this machine; undefined where its folder is not known. */
+function reserveOf(folder: string | undefined, { MIN_FREE_DISK_BYTES }: Config): DiskReserve | undefined {
+  return folder === undefined ? undefined : new DiskReserve(folder, MIN_FREE_DISK_BYTES);
 }

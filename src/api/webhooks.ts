@@ -1,21 +1,18 @@
 /** Webhooks for callers: subscribe, read, redeliver and cancel deliveries, read and rotate secrets. */
-import type { Config } from '../shared/runtime/config.ts';
 import type { Delivery, EventType, Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import { isEventId, shownId } from '../shared/contract/ids.ts';
 import { EVERYBODY } from '../shared/contract/owner.ts';
 import { deliveryJobId } from '../shared/store/queues.ts';
-import type { WithRedis } from '../shared/redis/connections.ts';
 import { toPage } from './list-page.ts';
 import type { Admission } from './load/admission.ts';
 import { toDelivery } from '../shared/store/deliveries/delivery-view.ts';
 import type { DeliveryFilter } from '../shared/store/deliveries/delivery-lists.ts';
 import type { DeliveryStore } from '../shared/store/deliveries/delivery-store.ts';
 import type { Secret, Secrets } from '../shared/store/deliveries/secrets.ts';
+import type { Deps } from './deps.ts';
 
-export interface WebhookServiceDeps {
-  config: Config;
-  withRedis: WithRedis;
+export interface WebhookServiceDeps extends Deps<'config' | 'withRedis'> {
   deliveries: DeliveryStore;
   secrets: Secrets;
   admission?: Pick<Admission, 'requireRoom'>;

@@ -6,10 +6,13 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { BlockList } from 'node:net';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
+import { OpenAPIHono } from '@hono/zod-openapi';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { z } from 'zod';
-import { serviceRoutes, type ServiceRoutesDeps } from '../../src/api/routes/service.ts';
+import type { AppEnv } from '../../src/api/env.ts';
+import type { RouteDeps } from '../../src/api/routes/deps.ts';
+import { serviceRoutes } from '../../src/api/routes/service.ts';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { loadApiConfig, loadConfig } from '../../src/shared/runtime/config.ts';
 import { SETTINGS } from '../../src/shared/runtime/settings/settings.ts';
@@ -179,10 +182,10 @@ describe.each(own)('$name', ({ name, container, terminationGracePeriodSeconds })
   });
 
   test('has probes with known paths on one of its ports', () => {
+    const api = new OpenAPIHono<AppEnv>();
+    serviceRoutes(api, { config } as RouteDeps);
     const app =
-      name === 'api'
-        ? serviceRoutes({ config } as ServiceRoutesDeps)
-        : createHealthApp(() => ({ notReady: undefined }), createMetrics('worker'));
+      name === 'api' ? api : createHealthApp(() => ({ notReady: undefined }), createMetrics('worker'));
     const paths = app.routes.map((route) => route.path);
     const probes = [container.startupProbe, container.readinessProbe, container.livenessProbe];
     expect(probes.map(({ httpGet }) => httpGet?.path)).toEqual([

@@ -2,24 +2,15 @@
  * Enqueues the chunks of a batch that should be in its BullMQ queue, and dequeues the chunks of a batch that has ended. Every API
  * instance may do either, at any time and repeatedly.
  */
-import type { Redis } from 'ioredis';
 import { batchModel } from '../../shared/contract/ids.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import { redisTime } from '../../shared/redis/time.ts';
-import type { Config } from '../../shared/runtime/config.ts';
 import { isDone, type BatchRecord } from '../../shared/store/batches/batch-record.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
-import { LIFETIME_MS, type ModelRegistry } from '../../shared/store/models.ts';
+import { LIFETIME_MS } from '../../shared/store/models.ts';
 import { addChunks, chunkJobId, isChunkOf } from '../../shared/store/queues.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BatchQueueDeps {
-  config: Config;
-  redis: Redis;
-  batchStore: BatchStore;
-  queues: QueueSet;
-  registry: ModelRegistry;
-}
+export type BatchQueueDeps = Deps<'config' | 'redis' | 'batchStore' | 'queues' | 'registry'>;
 
 /**
  * Chunks per live worker that the API enqueues, to start a batch. Workers that can use more enqueue them when they finish a

@@ -1,22 +1,14 @@
 /** Reads the results of a batch, in the order of its input, from the blobs that workers wrote: one per chunk. */
 import { EventEmitter, once } from 'node:events';
-import type { Redis } from 'ioredis';
 import { findChunk, inputProblem, readIndex, readManifest } from '../../shared/store/batches/input.ts';
 import { countEntries, readEntry, resultsKey, type Manifest } from '../../shared/store/batches/layout.ts';
 import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../../shared/store/batches/results.ts';
 import { isDone, type BatchRecord } from '../../shared/store/batches/batch-record.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
-import type { BlobStore, LazyBlobStore } from '../../shared/blobs/blob-store.ts';
+import type { BlobStore } from '../../shared/blobs/blob-store.ts';
 import { isFinal } from '../../shared/contract/states.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BatchResultsDeps {
-  withRedis: WithRedis;
-  batchStore: BatchStore;
-  blobs: LazyBlobStore;
-  /** Used only for subscriptions. */
-  subscriber: Redis;
-}
+export type BatchResultsDeps = Deps<'withRedis' | 'batchStore' | 'blobs' | 'subscriber'>;
 
 export interface ReadOptions {
   /** Results start after this line of the input; 0: all results. */

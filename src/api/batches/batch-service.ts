@@ -2,25 +2,18 @@
  * The life of a batch as callers see it: create, upload, complete, read, list, cancel, resume. No HTTP in here; batch-results.ts
  * reads the results, and maintenance.ts does the periodic work.
  */
-import type { Redis } from 'ioredis';
-import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import { InputError } from '../../shared/bulk/input.ts';
 import type { Batch, BatchPart, StoredPart } from '../../shared/contract/batches.ts';
 import { batchModel, newBatchId } from '../../shared/contract/ids.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { isFinal, type BatchStatus } from '../../shared/contract/states.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { Config } from '../../shared/runtime/config.ts';
 import { toBatch } from '../../shared/store/batches/batch-view.ts';
 import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
 import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { toPage } from '../list-page.ts';
-import type { Admission } from '../load/admission.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
 import type { CompleteBatchBody } from '../requests.ts';
 import { notFound, notOpen, tooManyBatches } from './batch-problems.ts';
 import type { BatchQueue } from './batch-queue.ts';
@@ -28,15 +21,11 @@ import { chunkBytesFor, headerLimits, toSpec, type NewBatch } from './batch-spec
 import type { BlobRemoval } from './blob-removal.ts';
 import { requireSameParts } from './compare-parts.ts';
 import type { PartUploads, Upload } from './part-uploads.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BatchServiceDeps {
-  config: Config;
-  redis: Redis;
-  withRedis: WithRedis;
-  batchStore: BatchStore;
-  blobs: LazyBlobStore;
-  catalog: ModelCatalog;
-  admission: Admission;
+export interface BatchServiceDeps extends Deps<
+  'config' | 'redis' | 'withRedis' | 'batchStore' | 'blobs' | 'catalog' | 'admission'
+> {
   queue: BatchQueue;
   uploads: PartUploads;
   blobRemoval: BlobRemoval;

@@ -1,17 +1,9 @@
 /** Deletes the blobs of batches that were removed or have expired, as the store lists them. */
-import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { Logger } from '../../shared/runtime/logger.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import { batchPrefix } from '../../shared/store/batches/layout.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BlobRemovalDeps {
-  withRedis: WithRedis;
-  batchStore: BatchStore;
-  blobs: LazyBlobStore;
-  logger: Logger;
-}
+export type BlobRemovalDeps = Deps<'withRedis' | 'batchStore' | 'blobs' | 'logger'>;
 
 export class BlobRemoval {
   readonly #deps: BlobRemovalDeps;

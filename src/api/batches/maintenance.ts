@@ -2,16 +2,11 @@
  * Maintenance of batches, without a caller: enqueues chunks that a crash kept out of the queue, expires and removes batches, and
  * fails batches whose model revision no worker serves any longer. Every API instance runs it; each step can be repeated.
  */
-import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { BatchQueue } from './batch-queue.ts';
 import type { BlobRemoval } from './blob-removal.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BatchMaintenanceDeps {
-  withRedis: WithRedis;
-  batchStore: BatchStore;
-  blobs: LazyBlobStore;
+export interface BatchMaintenanceDeps extends Deps<'withRedis' | 'batchStore' | 'blobs'> {
   queue: BatchQueue;
   blobRemoval: BlobRemoval;
 }

@@ -3,18 +3,14 @@
  * is compared with the stored part and not stored again.
  */
 import { randomUUID } from 'node:crypto';
-import type { LazyBlobStore } from '../../shared/blobs/blob-store.ts';
 import type { StoredPart } from '../../shared/contract/batches.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { BatchStatus } from '../../shared/contract/states.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { Config } from '../../shared/runtime/config.ts';
 import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { StorageLimits } from '../../shared/store/batches/reservations.ts';
 import { readManifest } from '../../shared/store/batches/input.ts';
 import { partBlob } from '../../shared/store/batches/layout.ts';
-import type { Admission } from '../load/admission.ts';
 import { limitReached, notFound, notOpen, tooManyChunks, tooManyParts } from './batch-problems.ts';
 import { inputOf } from '../../shared/bulk/csv.ts';
 import { headerLimits, sniffPart } from './batch-spec.ts';
@@ -22,13 +18,9 @@ import { requireSamePart } from './compare-parts.ts';
 import { Reservation } from './reservation.ts';
 import { digestUpload, dropPart, storePart } from './store-part.ts';
 import type { UploadPace } from './upload-pace.ts';
+import type { Deps } from '../deps.ts';
 
-export interface PartUploadDeps {
-  config: Config;
-  withRedis: WithRedis;
-  batchStore: BatchStore;
-  blobs: LazyBlobStore;
-  admission: Admission;
+export interface PartUploadDeps extends Deps<'config' | 'withRedis' | 'batchStore' | 'blobs' | 'admission'> {
   /** Called for each stored upload. @param bytes after gunzip */
   onUpload: (bytes: number) => void;
 }

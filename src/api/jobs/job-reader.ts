@@ -1,17 +1,14 @@
 /** Reads a job as it is now, from its record or else from its BullMQ queue, and shows it as callers see it. Writes nothing. */
-import type { Redis } from 'ioredis';
 import { showWebhook } from '../../shared/contract/events.ts';
 import { parseJobId } from '../../shared/contract/ids.ts';
 import { jobGroupSchema, type Job, type JobRecord } from '../../shared/contract/jobs.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { JobStatus } from '../../shared/contract/states.ts';
 import { redisTime } from '../../shared/redis/time.ts';
-import type { Backlog } from '../../shared/store/jobs/backlog.ts';
-import { selfUrl, toJob, type JobRecords, type Outcome } from '../../shared/store/jobs/job-records.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
+import { selfUrl, toJob, type Outcome } from '../../shared/store/jobs/job-records.ts';
 import type { NewPayload } from './group-commit.ts';
 import { SharedReads } from './shared-reads.ts';
+import type { Deps } from '../deps.ts';
 
 export type JobEnd = Pick<Outcome, 'status' | 'error'>;
 
@@ -28,13 +25,7 @@ export interface UnfinishedJob {
 /** `deleted` while it is known that there was such a job, undefined afterwards. */
 export type FoundJob = JobRecord | UnfinishedJob | 'deleted' | undefined;
 
-export interface JobReaderDeps {
-  redis: Redis;
-  records: JobRecords;
-  queues: QueueSet;
-  backlog: Backlog;
-  catalog: ModelCatalog;
-}
+export type JobReaderDeps = Deps<'redis' | 'records' | 'queues' | 'backlog' | 'catalog'>;
 
 const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };
 

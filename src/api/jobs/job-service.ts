@@ -3,28 +3,21 @@
  *
  * Every public method but readAndSettle(), which others call, runs under one Redis deadline and throws AppErrors.
  */
-import type { Redis } from 'ioredis';
 import { parseJobId, shownId } from '../../shared/contract/ids.ts';
 import type { Job, JobList, JobRecord } from '../../shared/contract/jobs.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { isFinal, type JobStatus } from '../../shared/contract/states.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import { cancelChannel, jobListKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
-import { toJob, toRecord, type JobRecords } from '../../shared/store/jobs/job-records.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
+import { toJob, toRecord } from '../../shared/store/jobs/job-records.ts';
 import { toPage } from '../list-page.ts';
 import type { FoundJob, JobEnd, JobReader, UnfinishedJob } from './job-reader.ts';
-import type { Waiters } from './waiters.ts';
+import type { Deps } from '../deps.ts';
 
-export interface JobServiceDeps {
-  redis: Redis;
-  prefix: string;
-  withRedis: WithRedis;
-  records: JobRecords;
+export interface JobServiceDeps extends Deps<
+  'redis' | 'prefix' | 'withRedis' | 'records' | 'queues' | 'waiters'
+> {
   reader: JobReader;
-  queues: QueueSet;
-  waiters: Waiters;
 }
 
 export interface JobListOptions {

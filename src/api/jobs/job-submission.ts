@@ -3,39 +3,28 @@
  *
  * Once submit() has resolved, the job is in Redis and will reach a final state.
  */
-import type { Redis } from 'ioredis';
 import { newGroupId, newJobId, parseJobId, type Priority } from '../../shared/contract/ids.ts';
 import type { Job, JobPayload } from '../../shared/contract/jobs.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { tooManyScores } from '../../shared/contract/score-limit.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import type { Webhook } from '../../shared/contract/webhooks.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import { jobIdempotencyKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
-import type { Config } from '../../shared/runtime/config.ts';
-import type { Tracing } from '../../shared/runtime/tracing.ts';
-import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
-import type { Admission } from '../load/admission.ts';
-import type { KnownModel, ModelCatalog } from '../model-catalog.ts';
+import type { KnownModel } from '../model-catalog.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
 import type { JobReader } from './job-reader.ts';
 import { jobNotFound, type JobService, type WaitLimits } from './job-service.ts';
 import type { Waiters } from './waiters.ts';
+import type { Deps } from '../deps.ts';
 
-export interface JobSubmissionDeps {
-  config: Config;
-  redis: Redis;
-  withRedis: WithRedis;
-  records: JobRecords;
+export interface JobSubmissionDeps extends Deps<
+  'config' | 'redis' | 'withRedis' | 'records' | 'catalog' | 'admission' | 'waiters' | 'tracing'
+> {
   reader: JobReader;
   groupCommit: GroupCommit;
-  admission: Admission;
-  catalog: ModelCatalog;
-  waiters: Waiters;
   jobs: JobService;
-  tracing: Tracing;
   /** Called for every job that was accepted. */
   onSubmit: (model: string, priority: Priority, texts: number) => void;
 }

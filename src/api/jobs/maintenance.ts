@@ -2,13 +2,10 @@
  * Job maintenance: cleans up the job lists of owners and the backlogs of queues, which have no TTL. Any API instance may run it,
  * at any time.
  */
-import type { Redis } from 'ioredis';
-import type { Backlog } from '../../shared/store/jobs/backlog.ts';
 import { parseJobId } from '../../shared/contract/ids.ts';
 import { jobListKey, ownersKey } from '../../shared/redis/keys.ts';
-import type { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { redisTime } from '../../shared/redis/time.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
+import type { Deps } from '../deps.ts';
 
 /** Jobs that are checked together. */
 const PAGE = 500;
@@ -17,12 +14,7 @@ const MAX_IDLE_PAGES = 40;
 /** Younger jobs may be on their way into their queue. */
 const SETTLING_MS = 60_000;
 
-export interface JobMaintenanceDeps {
-  redis: Redis;
-  prefix: string;
-  records: JobRecords;
-  queues: QueueSet;
-  backlog: Backlog;
+export interface JobMaintenanceDeps extends Deps<'redis' | 'prefix' | 'records' | 'queues' | 'backlog'> {
   /** How long a finished job can be read, in seconds. */
   resultTtlS: number;
 }

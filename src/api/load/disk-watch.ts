@@ -2,12 +2,6 @@
 import type { DiskReserve } from '../../shared/runtime/disk-reserve.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
-export interface WatchedDisk {
-  /** Use of the disk, for log lines and errors. */
-  disk: 'batches' | 'redis';
-  reserve: DiskReserve;
-}
-
 export interface DiskReading {
   disk: string;
   freeBytes: number;
@@ -16,13 +10,14 @@ export interface DiskReading {
 }
 
 export class DiskWatch {
-  readonly #disks: readonly WatchedDisk[];
+  readonly #disks: readonly [name: string, reserve: DiskReserve][];
   readonly #logger: Logger;
   readonly #short = new Set<string>();
   #readings: readonly DiskReading[] = [];
 
-  constructor(disks: readonly WatchedDisk[], logger: Logger) {
-    this.#disks = disks;
+  /** @param disks the reserve of each disk by its use, for log lines; undefined: not a disk of this machine */
+  constructor(disks: Readonly<Record<'batches' | 'redis', DiskReserve | undefined>>, logger: Logger) {
+    this.#disks = Object.entries(disks).flatMap(([name, reserve]) => (reserve ? [[name, reserve]] : []));
     this.#logger = logger;
   }
 
@@ -34,7 +29,7 @@ export class DiskWatch {
   /** Reads the disks. Call it every few seconds. */
   async check(): Promise<void> {
     const all = await Promise.all(
-      this.#disks.map(async ({ disk, reserve }) => {
+      this.#disks.map(async ([disk, reserve]) => {
         const room = await reserve.room();
         return room === undefined ? [] : [{ disk, ...room }];
       }),

@@ -1,15 +1,16 @@
 /** Durability: how much a crash of this Redis can lose, as its own settings tell. */
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 import type { Logger } from '../../shared/runtime/logger.ts';
 
-export interface Durability {
-  /** null when Redis refuses CONFIG, as managed ones often do. */
-  appendonly: boolean | null;
-  appendfsync: string | null;
-  maxmemory_policy: string | null;
-  /** The same in a sentence. */
-  note: string;
-}
+/** The settings are null when Redis refuses CONFIG, as managed ones often do; `note` is the same in a sentence. */
+export const durabilitySchema = z.object({
+  appendonly: z.boolean().nullable(),
+  appendfsync: z.string().nullable(),
+  maxmemory_policy: z.string().nullable(),
+  note: z.string(),
+});
+export type Durability = z.infer<typeof durabilitySchema>;
 
 /** Reads the settings at every new connection, and logs them when they have changed. @returns what was read last */
 export function watchDurability(redis: Redis, logger: Logger): () => Durability | undefined {

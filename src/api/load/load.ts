@@ -1,14 +1,12 @@
 /** Load: the size and age of each queue, the stored bytes, and the health of Redis, for /metrics. */
-import type { Redis } from 'ioredis';
-import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
+import { EMPTY_BACKLOG } from '../../shared/store/jobs/backlog.ts';
 import type { ModelStats } from '../../shared/contract/models.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import { queueName } from '../../shared/store/queues.ts';
 import { redisMemory, type RedisMemory } from '../../shared/redis/memory.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import { CachedFor } from '../cached-for.ts';
 import type { Stats } from './stats.ts';
+import type { Deps } from '../deps.ts';
 
 export interface QueueLoad {
   model: string;
@@ -29,11 +27,7 @@ export interface Load {
   reservedBytes: number;
 }
 
-export interface LoadDeps {
-  redis: Redis;
-  withRedis: WithRedis;
-  backlog: Backlog;
-  batchStore: BatchStore;
+export interface LoadDeps extends Deps<'redis' | 'withRedis' | 'backlog' | 'batchStore'> {
   stats: Stats;
 }
 

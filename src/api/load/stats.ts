@@ -1,22 +1,15 @@
 /** Stats: per model, the texts that wait and the speed of its batches, for the page and `GET /v1/stats`. */
-import { EMPTY_BACKLOG, type Backlog } from '../../shared/store/jobs/backlog.ts';
+import { EMPTY_BACKLOG } from '../../shared/store/jobs/backlog.ts';
 import { toBatch } from '../../shared/store/batches/batch-view.ts';
-import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 import type { ModelStats } from '../../shared/contract/models.ts';
 import { queueName } from '../../shared/store/queues.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import { CachedFor } from '../cached-for.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
+import type { Deps } from '../deps.ts';
 
 /** Redis is read at most once in this time, however many callers there are. */
 const FRESH_MS = 1000;
 
-export interface StatsDeps {
-  withRedis: WithRedis;
-  backlog: Backlog;
-  batchStore: BatchStore;
-  catalog: ModelCatalog;
-}
+export type StatsDeps = Deps<'withRedis' | 'backlog' | 'batchStore' | 'catalog'>;
 
 export class Stats {
   readonly #deps: StatsDeps;

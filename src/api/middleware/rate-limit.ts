@@ -1,19 +1,15 @@
 /** Rate limit: requests per minute and API key, counted in Redis for all API instances together. */
 import type { Context } from 'hono';
-import type { Redis } from 'ioredis';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { ApiKey } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { rateKey } from '../../shared/redis/keys.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
 import type { AppEnv } from '../env.ts';
+import type { Deps } from '../deps.ts';
 
 const WINDOW_S = 60;
 
-export interface RateLimitDeps {
-  redis: Redis;
-  withRedis: WithRedis;
-  prefix: string;
+export interface RateLimitDeps extends Deps<'redis' | 'withRedis' | 'prefix'> {
   /** Requests per minute of a key whose line has no limit; 0: no limit. */
   perMinute: number;
 }

@@ -1,12 +1,9 @@
 /** The routes of an upload in parts: upload a part, list the parts, complete the batch. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchPartSchema } from '../../shared/contract/batches.ts';
-import type { Config } from '../../shared/runtime/config.ts';
-import type { BatchService } from '../batches/batch-service.ts';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { bodyLimits } from '../load/body-limits.ts';
 import { jsonBody } from '../middleware/json-body.ts';
-import { onInvalid } from '../middleware/problems.ts';
 import { completeBatchSchema } from '../requests.ts';
 import {
   BAD_UPLOAD,
@@ -17,22 +14,16 @@ import {
   recordsBody,
   uploading,
 } from './batch-openapi.ts';
-import { BAD_BODY, NO_QUERY, problem, UNAVAILABLE, wholeNumber } from './openapi.ts';
+import { BAD_BODY, json, jsonRequest, NO_QUERY, problem, wholeNumber } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
-export interface BatchPartRouteDeps {
-  batches: BatchService;
-  config: Config;
-}
-
-export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+export function batchPartRoutes(app: App, { batches, config }: RouteDeps): void {
   const params = z.object({ id });
 
   const putPart = createRoute({
     method: 'put',
     path: '/v1/batches/{id}/parts/{number}',
     summary: 'Upload a part',
-    tags: ['Batches'],
     request: {
       params: z.object({ id, number: wholeNumber(1, config.MAX_BATCH_PARTS) }),
       query: NO_QUERY,
@@ -44,7 +35,6 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
       409: problem('This number has a part with different content, or the batch takes no more parts.'),
       ...NOT_FOUND,
       ...BAD_UPLOAD,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(putPart, async (c) => {
@@ -59,15 +49,10 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
     method: 'get',
     path: '/v1/batches/{id}/parts',
     summary: 'List the parts that were uploaded',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
     responses: {
-      200: {
-        description: 'The parts, by number.',
-        content: { 'application/json': { schema: z.object({ parts: z.array(batchPartSchema) }) } },
-      },
+      200: json('The parts, by number.', z.object({ parts: z.array(batchPartSchema) })),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(listParts, async (c) =>
@@ -78,29 +63,20 @@ export function batchPartRoutes({ batches, config }: BatchPartRouteDeps): OpenAP
     method: 'post',
     path: '/v1/batches/{id}/complete',
     summary: 'Complete an upload in parts',
-    tags: ['Batches'],
     middleware: [jsonBody(config, bodyLimits(config).completeBatch)],
     request: {
       params,
       query: NO_QUERY,
-      body: {
-        required: true,
-        content: {
-          'application/json': { schema: completeBatchSchema, example: { parts: [{ number: 1 }] } },
-        },
-      },
+      body: jsonRequest(completeBatchSchema, { example: { parts: [{ number: 1 }] } }),
     },
     responses: {
       202: batchResponse('The input is complete; work begins. A repeated request gets the same response.'),
       409: problem('The listed parts differ from the uploaded ones, or the batch has ended.'),
       ...NOT_FOUND,
       ...BAD_BODY,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(complete, async (c) =>
     c.json(await batches.complete(c.get('owner'), c.req.valid('param').id, c.req.valid('json')), 202),
   );
-
-  return app;
 }

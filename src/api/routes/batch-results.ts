@@ -1,36 +1,21 @@
 /** The route that streams the results of a batch, and breaks the response off when they cannot be read to their end. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { Config } from '../../shared/runtime/config.ts';
-import type { Logger } from '../../shared/runtime/logger.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { BatchResults } from '../batches/batch-results.ts';
-import type { BatchService } from '../batches/batch-service.ts';
-import type { AppEnv } from '../env.ts';
-import { onInvalid } from '../middleware/problems.ts';
+import type { App, AppEnv } from '../env.ts';
 import { batchId as id, NOT_FOUND } from './batch-openapi.ts';
-import { UNAVAILABLE, wholeNumber } from './openapi.ts';
+import { wholeNumber } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
-export interface BatchResultRouteDeps {
-  batches: BatchService;
-  results: BatchResults;
-  config: Config;
-  /** Fires when the server shuts down, so that no follower delays it. */
-  stopping: AbortSignal;
-  logger: Logger;
-}
-
-export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEnv> {
+export function batchResultRoutes(app: App, deps: RouteDeps): void {
   const { batches, results, config, stopping, logger } = deps;
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
   const readResults = createRoute({
     method: 'get',
     path: '/v1/batches/{id}/results',
     summary: 'Read the results, one line per record, in the order of the input',
-    tags: ['Batches'],
     request: {
       params,
       query: z.strictObject({
@@ -51,7 +36,6 @@ export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEn
         content: { 'application/x-ndjson': { schema: z.string() } },
       },
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(readResults, async (c) => {
@@ -78,8 +62,6 @@ export function batchResultRoutes(deps: BatchResultRouteDeps): OpenAPIHono<AppEn
     // The types of the route allow only JSON bodies.
     return c.body(ReadableStream.from(visibly) as ReadableStream<Uint8Array<ArrayBuffer>>, 200) as never;
   });
-
-  return app;
 }
 
 /** Passes the pieces of a response through. When they fail, the response ends without the end of its chunked encoding, which a client sees. */

@@ -1,16 +1,13 @@
 /** The routes that create, list, read, resume and cancel batches; docs/bulk.md explains them to users. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchSchema, batchStatusSchema } from '../../shared/contract/batches.ts';
 import { BATCH_ID } from '../../shared/contract/ids.ts';
 import { AppError } from '../../shared/contract/problems.ts';
-import type { BatchService } from '../batches/batch-service.ts';
 import type { NewBatch } from '../batches/batch-spec.ts';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import type { CreateBatchQuery, RequestSchemas } from '../requests.ts';
-import type { WebhookService } from '../webhooks.ts';
+import type { CreateBatchQuery } from '../requests.ts';
 import {
   BAD_UPLOAD,
   batchId as id,
@@ -20,7 +17,7 @@ import {
   uploading,
 } from './batch-openapi.ts';
 import { batchPartRoutes } from './batch-parts.ts';
-import { batchResultRoutes, type BatchResultRouteDeps } from './batch-results.ts';
+import { batchResultRoutes } from './batch-results.ts';
 import {
   DEFAULT_PAGE,
   IDEMPOTENCY_HEADER,
@@ -31,25 +28,17 @@ import {
   problem,
   REPLAYED,
   replayable,
-  UNAVAILABLE,
 } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
-export interface BatchRouteDeps extends BatchResultRouteDeps {
-  batches: BatchService;
-  webhooks: WebhookService;
-  schemas: RequestSchemas;
-}
-
-export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
+export function batchRoutes(app: App, deps: RouteDeps): void {
   const { batches, webhooks, schemas, config } = deps;
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
   const params = z.object({ id });
 
   const create = createRoute({
     method: 'post',
     path: '/v1/batches',
     summary: 'Submit a batch, or open one for an upload in parts',
-    tags: ['Batches'],
     request: {
       query: schemas.createBatch,
       headers: IDEMPOTENCY_HEADER,
@@ -64,7 +53,6 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
       202: replayable(batchResponse('The input is stored; work begins.')),
       404: problem('There is no such model.'),
       ...BAD_UPLOAD,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(create, async (c) => {
@@ -102,18 +90,15 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     return c.json(batch, 202);
   });
 
-  app.route('/', batchPartRoutes(deps));
+  batchPartRoutes(app, deps);
 
   const list = createRoute({
     method: 'get',
     path: '/v1/batches',
     summary: 'List your batches, newest first',
-    tags: ['Batches'],
     request: { query: pageQuery(BATCH_ID, batchStatusSchema) },
     responses: {
       200: json(PAGE, z.object({ batches: z.array(batchSchema), next: z.string().nullable() })),
-      422: problem('The query is not valid.'),
-      ...UNAVAILABLE,
     },
   });
   app.openapi(list, async (c) => {
@@ -125,19 +110,17 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     method: 'get',
     path: '/v1/batches/{id}',
     summary: 'Read a batch',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
-    responses: { 200: batchResponse('The batch.'), ...NOT_FOUND, ...UNAVAILABLE },
+    responses: { 200: batchResponse('The batch.'), ...NOT_FOUND },
   });
   app.openapi(read, async (c) => c.json(await batches.get(c.get('owner'), c.req.valid('param').id), 200));
 
-  app.route('/', batchResultRoutes(deps));
+  batchResultRoutes(app, deps);
 
   const resume = createRoute({
     method: 'post',
     path: '/v1/batches/{id}/resume',
     summary: 'Resume a failed batch, or one with damaged results',
-    tags: ['Batches'],
     request: {
       params,
       query: z.strictObject({
@@ -151,7 +134,6 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
       202: batchResponse('The batch is resumed.'),
       409: problem('The batch has not failed and has no damaged results.'),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(resume, async (c) => {
@@ -163,21 +145,17 @@ export function batchRoutes(deps: BatchRouteDeps): OpenAPIHono<AppEnv> {
     method: 'delete',
     path: '/v1/batches/{id}',
     summary: 'Cancel a batch, or remove a finished one',
-    tags: ['Batches'],
     request: { params, query: NO_QUERY },
     responses: {
       200: batchResponse('The batch is canceled; finished results can still be read.'),
       204: { description: 'The batch was final; it is removed with its data.' },
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(cancel, async (c) => {
     const batch = await batches.cancel(c.get('owner'), c.req.valid('param').id);
     return batch ? c.json(batch, 200) : c.body(null, 204);
   });
-
-  return app;
 }
 
 function toNewBatch(

@@ -11,17 +11,13 @@ import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { KeySet } from '../../shared/runtime/api-keys.ts';
 import { AppError } from '../../shared/contract/problems.ts';
-import { toRedisProblem, type WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
+import { toRedisProblem } from '../../shared/redis/connections.ts';
 import type { AppEnv } from '../env.ts';
 import { BOARD_PATH, requireAdmin } from '../middleware/admins.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
+import type { Deps } from '../deps.ts';
 
-export interface BoardDeps {
+export interface BoardDeps extends Deps<'catalog' | 'queues' | 'withRedis'> {
   admins: KeySet;
-  catalog: ModelCatalog;
-  queues: QueueSet;
-  withRedis: WithRedis;
 }
 
 const SELF = "'self'";

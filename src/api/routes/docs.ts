@@ -3,9 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { html } from 'hono/html';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { isOpen } from '../middleware/api-keys.ts';
-import { problem } from './openapi.ts';
 
 const ASSETS: Record<string, string> = {
   'swagger-ui.css': 'text/css; charset=utf-8',
@@ -23,12 +22,10 @@ interface Access {
   guarded: boolean;
 }
 
-/** @param routes every route of the service, for its OpenAPI document */
-export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>();
+export function docsRoutes(app: App, access: Access): void {
   let document: unknown;
   app.get('/openapi.json', (c) => {
-    document ??= describe(routes, access);
+    document ??= describe(app, access);
     return c.json(document as object);
   });
   app.get('/docs/assets/:file', async (c) => {
@@ -39,11 +36,10 @@ export function docsRoutes(routes: OpenAPIHono<AppEnv>, access: Access): OpenAPI
     return c.body(content, 200, { 'Content-Type': type, 'Cache-Control': 'public, max-age=86400' });
   });
   app.get('/docs', (c) => c.html(page()));
-  return app;
 }
 
 /** The OpenAPI document of the routes, with the responses that middleware gives in their place. */
-function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhooks }: Access): object {
+function describe(routes: App, { version, keys, guarded, webhooks }: Access): object {
   const document = routes.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
@@ -53,7 +49,7 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhook
         'Asynchronous text classification: submit texts, then poll, wait, or be notified by webhook.',
       license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
-    tags: ['Jobs', 'Batches', 'Webhooks', 'Synchronous', 'Service'].map((name) => ({ name })),
+    tags: Object.keys(TAGS).map((name) => ({ name })),
   });
   if (keys) {
     document.components = {
@@ -66,15 +62,16 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhook
     for (const operation of Object.values(methods as Record<string, OperationObject>)) {
       const needsKey = keys && !isOpen(path);
       if (needsKey) operation.security = [{ key: [] }];
+      operation.tags = [tagOf(path)];
       operation.responses = {
         ...(needsKey && {
-          401: problem('No valid API key.'),
-          429: problem('This key has made too many requests.'),
+          401: problemOf('No valid API key.'),
+          429: problemOf('This key has made too many requests.'),
         }),
-        // Routes may describe their 422 themselves.
-        ...(takesQuery(path) && { 422: problem('The query is not valid.') }),
+        // Routes may describe these themselves.
+        ...(takesQuery(path) && { 422: problemOf('The query is not valid.'), 503: problemOf(UNAVAILABLE) }),
         ...(guarded && {
-          403: problem('The request came from a page of another origin, or `Host` is not this machine.'),
+          403: problemOf('The request came from a page of another origin, or `Host` is not this machine.'),
         }),
         ...operation.responses,
       };
@@ -82,6 +79,15 @@ function describe(routes: OpenAPIHono<AppEnv>, { version, keys, guarded, webhook
   }
   return document;
 }
+
+/** As openapi.ts has it for a route, but in the finished document, where a schema is known by its name. */
+const problemOf = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+});
+
+const UNAVAILABLE =
+  'Redis is not reachable or full, or too much is in flight; try again after `Retry-After` seconds.';
 
 /** Whether the path checks its query, as in app.ts: probes and pages take any. */
 const takesQuery = (path: string) => /^\/(?:v1|hf|predict)(?:\/|$)/.test(path);
@@ -98,7 +104,20 @@ function withoutWebhooks({ components, paths }: ReturnType<OpenAPIHono['getOpenA
   );
 }
 
+/** The groups of the operations, in the order of /docs, and the paths of each. */
+const TAGS = {
+  Jobs: /^\/v1\/jobs/,
+  Batches: /^\/v1\/batches/,
+  Webhooks: /^\/v1\/webhook/,
+  Synchronous: /^\/(?:predict|hf)/,
+  Service: /^/,
+};
+
+const tagOf = (path: string): string =>
+  Object.entries(TAGS).find(([, paths]) => paths.test(path))?.[0] ?? 'Service';
+
 interface OperationObject {
+  tags?: string[];
   security?: object[];
   responses?: object;
 }

@@ -1,25 +1,22 @@
 /** `/v1/jobs`: submit, poll, long-poll, cancel. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import type { Context, TypedResponse } from 'hono';
 import type { JSONParsed } from 'hono/utils/types';
-import type { Config } from '../../shared/runtime/config.ts';
 import { jobListSchema, jobSchema, jobStatusSchema, type Job } from '../../shared/contract/jobs.ts';
 import { isFinal } from '../../shared/contract/states.ts';
-import type { CreateJobBody, RequestSchemas } from '../requests.ts';
+import type { CreateJobBody } from '../requests.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { JOB_ID } from '../../shared/contract/ids.ts';
 import { bodyLimits } from '../load/body-limits.ts';
-import type { AppEnv } from '../env.ts';
+import type { App, AppEnv } from '../env.ts';
 import { jobBody } from '../jobs/job-body.ts';
-import { POLL_AFTER_S, type JobService } from '../jobs/job-service.ts';
-import type { JobSubmission, NewJob } from '../jobs/job-submission.ts';
+import { POLL_AFTER_S } from '../jobs/job-service.ts';
+import type { NewJob } from '../jobs/job-submission.ts';
 import { ownTurn } from '../load/own-turn.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
-import { onInvalid } from '../middleware/problems.ts';
 import { setServerTiming } from '../jobs/server-timing.ts';
-import type { WebhookService } from '../webhooks.ts';
 import {
   BAD_BODY,
   DEFAULT_PAGE,
@@ -27,14 +24,15 @@ import {
   idInPath,
   IDEMPOTENCY_HEADER,
   json,
+  jsonRequest,
   NO_QUERY,
   PAGE,
   pageQuery,
   problem,
   REPLAYED,
   replayable,
-  UNAVAILABLE,
 } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
 const jobResponse = (description: string) => json(description, jobSchema);
 const params = z.object({ id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm') });
@@ -48,21 +46,7 @@ const EXAMPLES = {
   },
 };
 
-export interface JobRoutesDeps {
-  jobs: JobService;
-  submission: JobSubmission;
-  webhooks: WebhookService;
-  schemas: RequestSchemas;
-  config: Config;
-}
-
-export function jobRoutes({
-  jobs,
-  submission,
-  webhooks,
-  schemas,
-  config,
-}: JobRoutesDeps): OpenAPIHono<AppEnv> {
+export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, config }: RouteDeps): void {
   const waitQuery = z.strictObject({
     wait: z
       .string()
@@ -89,17 +73,13 @@ export function jobRoutes({
     method: 'post',
     path: '/v1/jobs',
     summary: 'Submit a job',
-    tags: ['Jobs'],
     middleware: [jsonBody(config, bodyLimits(config).createJob)],
     request: {
       headers: IDEMPOTENCY_HEADER.extend({
         prefer: preferHeader,
       }),
       query: NO_QUERY,
-      body: {
-        required: true,
-        content: { 'application/json': { schema: schemas.createJob, examples: EXAMPLES } },
-      },
+      body: jsonRequest(schemas.createJob, { examples: EXAMPLES }),
     },
     responses: {
       200: replayable(
@@ -109,7 +89,6 @@ export function jobRoutes({
       404: problem('The model does not exist.'),
       ...BAD_BODY,
       ...FULL,
-      ...UNAVAILABLE,
     },
   });
 
@@ -117,12 +96,9 @@ export function jobRoutes({
     method: 'get',
     path: '/v1/jobs',
     summary: 'List your jobs, newest first',
-    tags: ['Jobs'],
     request: { query: pageQuery(JOB_ID, jobStatusSchema) },
     responses: {
       200: json(PAGE, jobListSchema),
-      422: problem('The query is not valid.'),
-      ...UNAVAILABLE,
     },
   });
 
@@ -130,13 +106,11 @@ export function jobRoutes({
     method: 'get',
     path: '/v1/jobs/{id}',
     summary: 'Read a job, or wait for it',
-    tags: ['Jobs'],
     request: { params, query: waitQuery, headers: z.object({ prefer: preferHeader }) },
     responses: {
       200: jobResponse('The job; `Retry-After` says when to ask again while it is not final.'),
       400: problem('The `Prefer` header is malformed.'),
       404: problem('The job is unknown, deleted, or past its retention.'),
-      ...UNAVAILABLE,
     },
   });
 
@@ -144,17 +118,13 @@ export function jobRoutes({
     method: 'delete',
     path: '/v1/jobs/{id}',
     summary: 'Cancel a job, or delete a finished one',
-    tags: ['Jobs'],
     request: { params, query: NO_QUERY },
     responses: {
       200: jobResponse('The job is canceled, or had finished at the same moment: see `status`.'),
       204: { description: 'The job was final; it is deleted.' },
       404: problem('The job is unknown, deleted, or past its retention.'),
-      ...UNAVAILABLE,
     },
   });
-
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
 
   app.openapi(create, async (c) => {
     const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
@@ -202,8 +172,6 @@ export function jobRoutes({
     const job = await jobs.cancel(c.get('owner'), c.req.valid('param').id);
     return job ? c.json(job, 200) : c.body(null, 204);
   });
-
-  return app;
 }
 
 /** Typed as the JSON of the job. Large bodies are written in separate turns of the event loop: thousands may be ready at once. */

@@ -1,37 +1,17 @@
 /** `DELETE /v1/models/{name}`: removes a model that no worker serves from the list. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { KeySet } from '../../shared/runtime/api-keys.ts';
+import { createRoute, z } from '@hono/zod-openapi';
 import { AppError } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { requireAdmin } from '../middleware/admins.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import type { Stats } from '../load/stats.ts';
-import { idInPath, NO_QUERY, problem, UNAVAILABLE } from './openapi.ts';
-
-export interface ModelRoutesDeps {
-  admins: KeySet;
-  /** Whether callers need a key; then the removal of a model needs that of an admin. */
-  hasKeys: boolean;
-  catalog: ModelCatalog;
-  stats: Stats;
-  withRedis: WithRedis;
-}
+import { idInPath, NO_QUERY, problem } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
 /** Whether a request removes a model: it needs an admin's key instead of a caller's. */
 export const isModelRemoval = (method: string, path: string): boolean =>
   method === 'DELETE' && /^\/v1\/models\/[^/]+$/.test(path);
 
-export function modelRoutes({
-  admins,
-  hasKeys,
-  catalog,
-  stats,
-  withRedis,
-}: ModelRoutesDeps): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+export function modelRoutes(app: App, { admins, hasKeys, catalog, stats, withRedis }: RouteDeps): void {
   app.openapi(
     createRoute({
       method: 'delete',
@@ -39,14 +19,12 @@ export function modelRoutes({
       summary: 'Remove a model from the list',
       description:
         'Removes a model that no worker serves from the list. With API keys, user and password must be the name and the key of an `ADMIN_KEYS` entry. A worker that serves the model later adds it again.',
-      tags: ['Service'],
       request: { params: z.object({ name: idInPath(NAME, 'old-model') }), query: NO_QUERY },
       responses: {
         204: { description: 'The model is removed.' },
         403: problem('API keys are set, but no `ADMIN_KEYS` (`admin_only`).'),
         404: problem('The model does not exist.'),
         409: problem('Workers serve the model, or work waits for it (`model_in_use`).'),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => {
@@ -73,7 +51,6 @@ export function modelRoutes({
       return c.body(null, 204);
     },
   );
-  return app;
 }
 
 /** A count with its noun, in a list of one; an empty list for 0. */

@@ -8,16 +8,16 @@ export const json = <S extends z.ZodType>(description: string, schema: S) => ({
   content: { 'application/json': { schema } },
 });
 
+/** A JSON body. @param examples `example` or `examples`, as in OpenAPI */
+export const jsonRequest = <S extends z.ZodType, E extends object>(schema: S, examples: E) => ({
+  required: true,
+  content: { 'application/json': { schema, ...examples } },
+});
+
 export const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: problemSchema } },
 });
-
-export const UNAVAILABLE = {
-  503: problem(
-    'Redis is not reachable or full, or too much is in flight; try again after `Retry-After` seconds.',
-  ),
-};
 
 export const BAD_BODY = {
   400: problem('The body is missing or not valid JSON, or a header is malformed.'),

@@ -1,10 +1,9 @@
 /** Serves the page at `/` and its files from this process, without a CDN or a build step. */
 import { readFile } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
-import { OpenAPIHono } from '@hono/zod-openapi';
 import { etag } from 'hono/etag';
 import { secureHeaders } from 'hono/secure-headers';
-import type { AppEnv } from '../env.ts';
+import type { App } from '../env.ts';
 import { page } from '../pages/page.ts';
 
 const PAGES = new URL('../pages/', import.meta.url);
@@ -36,8 +35,7 @@ const POLICY = {
 };
 
 /** @param version shown at the bottom */
-export function pageRoutes(version: string): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>();
+export function pageRoutes(app: App, version: string): void {
   app.get('/', secureHeaders({ contentSecurityPolicy: POLICY, strictTransportSecurity: false }), (c) =>
     c.html(page(version)),
   );
@@ -46,7 +44,6 @@ export function pageRoutes(version: string): OpenAPIHono<AppEnv> {
     if (!asset) return c.notFound();
     return c.body(asset.content, 200, { 'Content-Type': asset.type, 'Cache-Control': 'no-cache' });
   });
-  return app;
 }
 
 interface Asset {

@@ -2,24 +2,22 @@
  * Synchronous routes, over the same queue as all jobs: `/predict` takes `{"text"}` and the request of text-embeddings-inference,
  * `/hf/{model}` that of the Hugging Face Inference API.
  */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { Config } from '../../shared/runtime/config.ts';
 import { labelScoreSchema, type LabelScore } from '../../shared/contract/results.ts';
 import type { Job } from '../../shared/contract/jobs.ts';
-import type { PredictBody, RequestSchemas } from '../requests.ts';
+import type { PredictBody } from '../requests.ts';
 import { AppError, type ProblemCode } from '../../shared/contract/problems.ts';
 import { NAME } from '../../shared/contract/names.ts';
 import { bodyLimits } from '../load/body-limits.ts';
-import type { AppEnv } from '../env.ts';
+import type { App, AppEnv } from '../env.ts';
 import { isFinal } from '../../shared/contract/states.ts';
-import type { JobService } from '../jobs/job-service.ts';
-import type { JobSubmission, NewJob } from '../jobs/job-submission.ts';
+import type { NewJob } from '../jobs/job-submission.ts';
 import { jsonBody } from '../middleware/json-body.ts';
-import { onInvalid } from '../middleware/problems.ts';
 import { RESULT_HEADERS, setResultHeaders } from '../jobs/result-headers.ts';
 import { setServerTiming } from '../jobs/server-timing.ts';
-import { BAD_BODY, FULL, idInPath, problem } from './openapi.ts';
+import { BAD_BODY, FULL, idInPath, json, jsonRequest, problem } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
 const ranked = z.array(labelScoreSchema);
 const FAILURES = {
@@ -42,32 +40,20 @@ const EXAMPLES = {
   },
 };
 
-export interface PredictRoutesDeps {
-  jobs: JobService;
-  submission: JobSubmission;
-  schemas: RequestSchemas;
-  config: Config;
-}
-
-export function predictRoutes({ jobs, submission, schemas, config }: PredictRoutesDeps): OpenAPIHono<AppEnv> {
+export function predictRoutes(app: App, { jobs, submission, schemas, config }: RouteDeps): void {
   const predict = createRoute({
     method: 'post',
     path: '/predict',
     summary: 'Classify and wait for the result',
-    tags: ['Synchronous'],
     middleware: [jsonBody(config, bodyLimits(config).predict)],
-    request: {
-      body: {
-        required: true,
-        content: { 'application/json': { schema: schemas.predict, examples: EXAMPLES } },
-      },
-    },
+    request: { body: jsonRequest(schemas.predict, { examples: EXAMPLES }) },
     responses: {
       200: {
-        description:
+        ...json(
           'For `text`: the best label. For `inputs`: all labels, best first, in a list per text when `inputs` is a batch.',
+          z.union([labelScoreSchema, ranked, z.array(ranked)]),
+        ),
         headers: RESULT_HEADERS,
-        content: { 'application/json': { schema: z.union([labelScoreSchema, ranked, z.array(ranked)]) } },
       },
       ...FAILURES,
     },
@@ -77,23 +63,13 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
     method: 'post',
     path: '/hf/{model}',
     summary: 'Classify, in the format of the Hugging Face Inference API',
-    tags: ['Synchronous'],
     middleware: [jsonBody(config, bodyLimits(config).hfClassify)],
     request: {
       params: z.object({ model: idInPath(NAME, config.DEFAULT_MODEL) }),
-      body: {
-        required: true,
-        content: {
-          'application/json': { schema: schemas.hfClassify, example: { inputs: 'utterly charming' } },
-        },
-      },
+      body: jsonRequest(schemas.hfClassify, { example: { inputs: 'utterly charming' } }),
     },
     responses: {
-      200: {
-        description: 'A list of labels, best first, per text.',
-        headers: RESULT_HEADERS,
-        content: { 'application/json': { schema: z.array(ranked) } },
-      },
+      200: { ...json('A list of labels, best first, per text.', z.array(ranked)), headers: RESULT_HEADERS },
       ...FAILURES,
     },
   });
@@ -137,8 +113,6 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
     );
   }
 
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
-
   app.openapi(predict, async (c) => {
     const body = c.req.valid('json');
     if (body.text !== undefined) {
@@ -173,8 +147,6 @@ export function predictRoutes({ jobs, submission, schemas, config }: PredictRout
     const labels = await classify(c, input, (i) => (typeof inputs === 'string' ? 'inputs' : `inputs.${i}`));
     return c.json(labels, 200);
   });
-
-  return app;
 }
 
 /** The texts of a text-embeddings-inference request, and whether its response is a list per text. */

@@ -1,42 +1,17 @@
 /** Routes about the service itself: models, stats, version and limits, health. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import type { Config } from '../../shared/runtime/config.ts';
+import { createRoute, z } from '@hono/zod-openapi';
 import { healthSchema } from '../../shared/contract/responses.ts';
 import { modelSchema, modelStatsSchema } from '../../shared/contract/models.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { ModelCatalog } from '../model-catalog.ts';
-import type { Durability } from '../load/durability.ts';
-import type { Stats } from '../load/stats.ts';
-import type { AppEnv } from '../env.ts';
-import type { WithRedis } from '../../shared/redis/connections.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import { json, NO_QUERY, UNAVAILABLE } from './openapi.ts';
+import type { App } from '../env.ts';
+import { json, NO_QUERY } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
+import { durabilitySchema } from '../load/durability.ts';
 
-export interface ServiceRoutesDeps {
-  config: Config;
-  catalog: ModelCatalog;
-  stats: Stats;
-  withRedis: WithRedis;
-  durability: () => Durability | undefined;
-  version: string;
-}
-
-const durabilitySchema = z.object({
-  appendonly: z.boolean().nullable(),
-  appendfsync: z.string().nullable(),
-  maxmemory_policy: z.string().nullable(),
-  note: z.string(),
-});
-
-export function serviceRoutes({
-  config,
-  catalog,
-  stats,
-  withRedis,
-  durability,
-  version,
-}: ServiceRoutesDeps): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+export function serviceRoutes(
+  app: App,
+  { config, catalog, stats, withRedis, durability, version }: RouteDeps,
+): void {
   const models = () => withRedis(() => catalog.list());
 
   app.openapi(
@@ -44,11 +19,9 @@ export function serviceRoutes({
       method: 'get',
       path: '/v1/models',
       summary: 'List the models',
-      tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
         200: json('Every model that a worker has ever served.', z.object({ models: z.array(modelSchema) })),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => c.json({ models: await models() }, 200),
@@ -59,14 +32,12 @@ export function serviceRoutes({
       method: 'get',
       path: '/v1/stats',
       summary: 'Waiting work per model',
-      tags: ['Service'],
       request: { query: NO_QUERY },
       responses: {
         200: json(
           'Every model that a worker has ever served.',
           z.object({ models: z.array(modelStatsSchema) }),
         ),
-        ...UNAVAILABLE,
       },
     }),
     async (c) => c.json({ models: await stats.models() }, 200),
@@ -77,7 +48,6 @@ export function serviceRoutes({
       method: 'get',
       path: '/info',
       summary: 'Version, effective limits, durability',
-      tags: ['Service'],
       responses: {
         200: json(
           'Version and limits of this instance.',
@@ -132,7 +102,6 @@ export function serviceRoutes({
       method: 'get',
       path: '/health/live',
       summary: 'The process answers',
-      tags: ['Service'],
       responses: { 200: json('The process answers.', healthSchema) },
     }),
     (c) => c.json({ status: 'live' as const }, 200),
@@ -145,7 +114,6 @@ export function serviceRoutes({
         path,
         summary:
           path === '/health' ? 'Jobs are accepted; tells whether workers are running' : 'Jobs are accepted',
-        tags: ['Service'],
         responses: {
           200: json('Redis answers.', healthSchema),
           503: json('Redis does not answer.', healthSchema),
@@ -168,5 +136,4 @@ export function serviceRoutes({
       },
     );
   }
-  return app;
 }

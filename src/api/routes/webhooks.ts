@@ -1,13 +1,12 @@
 /** `/v1/webhooks`: deliveries, their redelivery and cancellation; `/v1/webhook-secret`: the signing secrets. See docs/webhooks.md. */
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { batchEventSchema, jobEventSchema } from '../../shared/contract/webhook-events.ts';
 import { deliverySchema, deliveryStatusSchema } from '../../shared/contract/webhooks.ts';
 import { EVENT_ID } from '../../shared/contract/ids.ts';
 import type { Secret } from '../../shared/store/deliveries/secrets.ts';
-import type { AppEnv } from '../env.ts';
-import { onInvalid } from '../middleware/problems.ts';
-import type { WebhookService } from '../webhooks.ts';
-import { DEFAULT_PAGE, idInPath, json, NO_QUERY, PAGE, pageQuery, problem, UNAVAILABLE } from './openapi.ts';
+import type { App } from '../env.ts';
+import { DEFAULT_PAGE, idInPath, json, NO_QUERY, PAGE, pageQuery, problem } from './openapi.ts';
+import type { RouteDeps } from './deps.ts';
 
 const params = z.object({ id: idInPath(EVENT_ID, 'evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70') });
 const NOT_FOUND = { 404: problem('The delivery is unknown, or past its retention.') };
@@ -26,21 +25,16 @@ const secretsSchema = z
   })
   .meta({ id: 'WebhookSecrets', description: 'Every webhook is signed with all of these secrets.' });
 
-export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
-
+export function webhookRoutes(app: App, { webhooks }: RouteDeps): void {
   const list = createRoute({
     method: 'get',
     path: '/v1/webhooks',
     summary: 'List your deliveries, newest first',
-    tags: ['Webhooks'],
     request: {
       query: pageQuery(EVENT_ID, deliveryStatusSchema),
     },
     responses: {
       200: json(PAGE, z.object({ deliveries: z.array(deliverySchema), next: z.string().nullable() })),
-      422: problem('The query is not valid.'),
-      ...UNAVAILABLE,
     },
   });
   app.openapi(list, async (c) => {
@@ -52,9 +46,8 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     method: 'get',
     path: '/v1/webhooks/{id}',
     summary: 'Read a delivery and its attempts',
-    tags: ['Webhooks'],
     request: { params, query: NO_QUERY },
-    responses: { 200: json('The delivery.', deliverySchema), ...NOT_FOUND, ...UNAVAILABLE },
+    responses: { 200: json('The delivery.', deliverySchema), ...NOT_FOUND },
   });
   app.openapi(read, async (c) => c.json(await webhooks.get(c.get('owner'), c.req.valid('param').id), 200));
 
@@ -62,7 +55,6 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     method: 'post',
     path: '/v1/webhooks/{id}/redeliver',
     summary: 'Send a delivery again now',
-    tags: ['Webhooks'],
     request: { params, query: NO_QUERY },
     responses: {
       202: json(
@@ -72,7 +64,6 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
       429: problem('Redis has too little memory left.'),
       507: problem('The disk of Redis has too little free space.'),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(redeliver, async (c) =>
@@ -83,7 +74,6 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     method: 'post',
     path: '/v1/webhooks/{id}/cancel',
     summary: 'Cancel a pending delivery',
-    tags: ['Webhooks'],
     request: { params, query: NO_QUERY },
     responses: {
       200: json(
@@ -92,7 +82,6 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
       ),
       409: problem('The delivery has already succeeded or been given up.'),
       ...NOT_FOUND,
-      ...UNAVAILABLE,
     },
   });
   app.openapi(cancel, async (c) =>
@@ -103,12 +92,10 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     method: 'get',
     path: '/v1/webhook-secret',
     summary: 'Read the secrets that your webhooks are signed with',
-    tags: ['Webhooks'],
     request: { query: NO_QUERY },
     responses: {
       200: json('The secrets, the current one first.', secretsSchema),
       403: problem('No API keys are set; the operator has the secret.'),
-      ...UNAVAILABLE,
     },
   });
   app.openapi(secret, async (c) => c.json(showSecrets(await webhooks.secrets(c.get('owner'))), 200));
@@ -117,22 +104,18 @@ export function webhookRoutes(webhooks: WebhookService): OpenAPIHono<AppEnv> {
     method: 'post',
     path: '/v1/webhook-secret/rotate',
     summary: 'Replace the secret that your webhooks are signed with',
-    tags: ['Webhooks'],
     request: { query: NO_QUERY },
     responses: {
       200: json('The new secret first; the old one keeps signing for a while.', secretsSchema),
       403: problem('No API keys are set; the operator has the secret.'),
       429: problem('Too many secrets are still valid, or this key has made too many requests.'),
-      ...UNAVAILABLE,
     },
   });
   app.openapi(rotate, async (c) => c.json(showSecrets(await webhooks.rotate(c.get('owner'))), 200));
-
-  return app;
 }
 
 /** Adds the webhook requests, which a receiver has to answer, to the OpenAPI document. */
-export function documentWebhooks({ openAPIRegistry }: OpenAPIHono<AppEnv>): void {
+export function documentWebhooks({ openAPIRegistry }: App): void {
   const headers = z.object({
     'webhook-id': z.string().meta({
       description: 'Identifies the event: the same in every attempt. Use it to recognise repeats.',
