@@ -167,9 +167,9 @@ describe('a worker inside the test process', () => {
     const [redis, subscriber] = connections as [Redis, Redis];
     const { REDIS_PREFIX: prefix, BLOB_URL: url } = stack.env as Record<'REDIS_PREFIX' | 'BLOB_URL', string>;
     const config = loadConfig({ ...stack.env, MODEL_PROCESSES: '2' });
-    const batches = new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
-    const start = batches.chunks.start.bind(batches.chunks);
-    batches.chunks.start = async (id, chunk) => {
+    const batchStore = new BatchStore({ redis, prefix, ttlS: 60, openTtlS: 60 });
+    const start = batchStore.chunks.start.bind(batchStore.chunks);
+    batchStore.chunks.start = async (id, chunk) => {
       await beforeStart(id);
       const started = await start(id, chunk);
       await afterStart(id);
@@ -178,7 +178,7 @@ describe('a worker inside the test process', () => {
     consumer = new BulkConsumer({
       config,
       redis,
-      batches,
+      batchStore,
       blobs: lazyBlobStore(url),
       classifier,
       model: MODEL,

@@ -17,14 +17,14 @@ const INDEX_BYTES = 24 * CHUNKS;
 const spec = { format: 'csv', text_field: 'text', top_k: 1, first_line: 1, chunk_bytes: 1000 } as const;
 
 let redis: Redis;
-let batches: BatchStore;
+let batchStore: BatchStore;
 let folder: string;
 let blobs: BlobStore;
 /** Keys in the order in which they were read. */
 let read: string[];
 beforeAll(async () => {
   redis = new Redis(inject('redisUrl'));
-  batches = new BatchStore({ redis, prefix: `{test-inputs-${process.pid}}`, ttlS: 60, openTtlS: 60 });
+  batchStore = new BatchStore({ redis, prefix: `{test-inputs-${process.pid}}`, ttlS: 60, openTtlS: 60 });
   folder = mkdtempSync(path.join(tmpdir(), 'amulet-inputs-'));
   const store = await lazyBlobStore(`file:${folder}`)();
   const readBlob = store.read.bind(store);
@@ -42,7 +42,7 @@ afterAll(() => {
 /** A batch whose input is whole, with columns as version 0.1 kept them. */
 async function batch(columns: string[]): Promise<string> {
   const id = newBatchId('sst2-minilm');
-  await batches.create(id, { owner: 'alice', spec });
+  await batchStore.create(id, { owner: 'alice', spec });
   const parts = Array.from({ length: PARTS }, (_, i) => ({
     number: i + 1,
     blob: `batches/${id}/parts/${i + 1}-x`,
@@ -58,8 +58,8 @@ async function batch(columns: string[]): Promise<string> {
   for (const part of parts.slice(0, 2)) await blobs.put(indexKey(part.blob), index.bytes);
   await blobs.put(manifestKey(id, 'm'), encodeManifest(parts));
   const limits = { batchBytes: 1e9, storedBytes: 1e9, batchChunks: 1e6, openParts: 1e6 };
-  await batches.parts.add(id, parts[0]!, limits, `${id} upload`);
-  await batches.complete(id, { parts: 1, chunks: PARTS * CHUNKS, manifest: 'm' });
+  await batchStore.parts.add(id, parts[0]!, limits, `${id} upload`);
+  await batchStore.complete(id, { parts: 1, chunks: PARTS * CHUNKS, manifest: 'm' });
   return id;
 }
 
@@ -67,7 +67,7 @@ test('are read once; the least recently used are dropped first', async () => {
   const ids = await Promise.all([batch(['text']), batch(['text']), batch(['text'])]);
   const perBatch = PARTS * 600;
   const inputs = new BatchInputs(
-    { batches, blobs: () => Promise.resolve(blobs) },
+    { batchStore, blobs: () => Promise.resolve(blobs) },
     { batches: 10, bytes: 2 * perBatch + INDEX_BYTES },
   );
   read = [];
@@ -94,7 +94,7 @@ test('are read once; the least recently used are dropped first', async () => {
 
 test('of an ended batch are dropped', async () => {
   const id = await batch(['text']);
-  const inputs = new BatchInputs({ batches, blobs: () => Promise.resolve(blobs) });
+  const inputs = new BatchInputs({ batchStore, blobs: () => Promise.resolve(blobs) });
   await inputs.get(id);
   inputs.drop(id);
   expect(inputs.bytes).toBe(0);
@@ -106,7 +106,7 @@ test('of an ended batch are dropped', async () => {
 test('share the columns of their parts', async () => {
   const id = await batch(Array.from({ length: 200 }, (_, i) => (i === 0 ? 'text' : `column ${i}`)));
   read = [];
-  const input = await new BatchInputs({ batches, blobs: () => Promise.resolve(blobs) }).get(id);
+  const input = await new BatchInputs({ batchStore, blobs: () => Promise.resolve(blobs) }).get(id);
   const columns = new Set(input!.manifest.parts.map((part) => part.columns));
   expect(columns.size).toBe(1);
   expect([...columns][0]).toHaveLength(200);

@@ -1,13 +1,13 @@
 /** What a worker counts of its jobs, batches and chunks. */
 import { Registry } from 'prom-client';
 import { beforeEach, expect, test } from 'vitest';
-import { WorkerMetrics } from '../../src/worker/inference/worker-metrics.ts';
+import { createWorkerMetrics, type WorkerMetrics } from '../../src/worker/inference/worker-metrics.ts';
 
 let registry: Registry;
 let metrics: WorkerMetrics;
 beforeEach(() => {
   registry = new Registry();
-  metrics = new WorkerMetrics(registry, () => ({ texts: 3, chunks: 2, restarts: 1 }));
+  metrics = createWorkerMetrics(registry, () => ({ texts: 3, chunks: 2, restarts: 1 }));
 });
 
 /** Value of a series, by its name and labels as they are exported. */

@@ -1,6 +1,6 @@
 /** The Prometheus metrics of one process. Every name starts with `amulet_`; docs/metrics.md lists them. */
 import { Hono } from 'hono';
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
  * Creates a registry with Node's own metrics: CPU, memory, event-loop lag, garbage collection, open handles.
@@ -14,6 +14,33 @@ export function createMetrics(
   registry.setDefaultLabels({ role, ...labels });
   collectDefaultMetrics({ register: registry, prefix: 'amulet_' });
   return registry;
+}
+
+/** Declares metrics in a registry, each with one call. */
+export function declareMetrics(registry: Registry) {
+  const registers = [registry];
+  return {
+    counter: <Label extends string = never>(name: string, help: string, labelNames: readonly Label[] = []) =>
+      new Counter<Label>({ name, help, labelNames, registers }),
+    histogram: <Label extends string = never>(
+      name: string,
+      help: string,
+      buckets: number[],
+      labelNames: readonly Label[] = [],
+    ) => new Histogram<Label>({ name, help, buckets, labelNames, registers }),
+    /** Reads `value` at each scrape. Where that fails, because Redis is away, the gauge is absent, not stale. */
+    gauge: (name: string, help: string, value: () => number | Promise<number>) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        async collect() {
+          this.remove({});
+          const now = await Promise.resolve(value()).catch(() => undefined);
+          if (now !== undefined) this.set(now);
+        },
+      }),
+  };
 }
 
 /** `/metrics`, for Prometheus. */

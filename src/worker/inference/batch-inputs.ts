@@ -28,7 +28,7 @@ interface Cached extends BatchInput {
 }
 
 export class BatchInputs {
-  readonly #batches: BatchStore;
+  readonly #batchStore: BatchStore;
   readonly #blobs: LazyBlobStore;
   readonly #limits: { batches: number; bytes: number };
   /** The most recently used comes last. */
@@ -36,10 +36,10 @@ export class BatchInputs {
   readonly #reading = new Map<string, Promise<Cached | undefined>>();
 
   constructor(
-    { batches, blobs }: { batches: BatchStore; blobs: LazyBlobStore },
+    { batchStore, blobs }: { batchStore: BatchStore; blobs: LazyBlobStore },
     limits = { batches: MAX_BATCHES, bytes: MAX_BYTES },
   ) {
-    this.#batches = batches;
+    this.#batchStore = batchStore;
     this.#blobs = blobs;
     this.#limits = limits;
   }
@@ -92,7 +92,7 @@ export class BatchInputs {
   }
 
   async #read(batch: string): Promise<Cached | undefined> {
-    const record = await this.#batches.read(batch);
+    const record = await this.#batchStore.read(batch);
     const manifest = record && (await readManifest(await this.#blobs(), batch, record));
     if (!manifest) return undefined;
     return { spec: record.spec, manifest, indexes: new Map(), bytes: manifest.parts.length * PART_BYTES };

@@ -20,14 +20,13 @@ import { isFinal } from '../../shared/contract/states.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { openWorker, type OpenWorker } from '../../shared/store/open-worker.ts';
+import { QueueSet } from '../../shared/store/jobs/queue-set.ts';
 import {
   addChunks,
   bulkQueueName,
   CHUNK_BACKOFF,
   chunkBackoffMs,
   chunkJobId,
-  openQueue,
-  type ChunkQueue,
 } from '../../shared/store/queues.ts';
 import { inSlices } from '../../shared/runtime/in-slices.ts';
 import { BatchInputs, type BatchInput } from './batch-inputs.ts';
@@ -42,7 +41,7 @@ const DRAIN_MS = 5000;
 export interface BulkConsumerOptions {
   config: Config;
   redis: Redis;
-  batches: BatchStore;
+  batchStore: BatchStore;
   blobs: LazyBlobStore;
   classifier: Classifier;
   model: { name: string; revision: string };
@@ -64,7 +63,7 @@ class Stopping extends Error {}
 export class BulkConsumer {
   readonly #options: BulkConsumerOptions;
   readonly #workers: readonly OpenWorker[];
-  readonly #queues = new Map<string, Promise<ChunkQueue>>();
+  readonly #queues: QueueSet;
   readonly #inFlight = new Set<InFlight>();
   readonly #inputs: BatchInputs;
   #draining = false;
@@ -72,6 +71,7 @@ export class BulkConsumer {
   constructor(options: BulkConsumerOptions) {
     this.#options = options;
     this.#inputs = new BatchInputs(options);
+    this.#queues = new QueueSet(options.redis, options.config.REDIS_PREFIX);
     const { name, revision } = options.model;
     this.#workers = [bulkQueueName(name), bulkQueueName(name, revision)].map((queue) =>
       this.#openWorker(queue),
@@ -107,7 +107,7 @@ export class BulkConsumer {
     const timer = setTimeout(() => giveBack(true), DRAIN_MS);
     await closed;
     clearTimeout(timer);
-    await Promise.all([...this.#queues.values()].map(async (queue) => (await queue).close()));
+    await this.#queues.close();
   }
 
   #openWorker(queue: string): OpenWorker {
@@ -158,8 +158,8 @@ export class BulkConsumer {
   }
 
   async #run(batch: string, chunk: number, inFlight: InFlight): Promise<void> {
-    const { batches, model, onChunk } = this.#options;
-    const { status, revision, done } = await batches.chunks.start(batch, chunk);
+    const { batchStore, model, onChunk } = this.#options;
+    const { status, revision, done } = await batchStore.chunks.start(batch, chunk);
     if (status !== 'processing') this.#inputs.drop(batch);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
@@ -178,10 +178,10 @@ export class BulkConsumer {
       rows,
       // Results of a counted chunk must not change.
       assertWanted: async () => {
-        if ((await batches.chunks.start(batch, chunk)).done) throw new RowDropped('done elsewhere');
+        if ((await batchStore.chunks.start(batch, chunk)).done) throw new RowDropped('done elsewhere');
       },
     });
-    const next = await batches.chunks.finish(batch, 2 * this.#concurrency, {
+    const next = await batchStore.chunks.finish(batch, 2 * this.#concurrency, {
       chunk,
       revision: model.revision,
       rows: rows.length,
@@ -196,7 +196,7 @@ export class BulkConsumer {
       // Workers of other weights were the first to start the batch.
       await this.#moveToRevision(batch, chunk, next.revision);
       await blobs.delete([key]);
-    } else if (next.outcome === 'ended' && !(await batches.read(batch))) {
+    } else if (next.outcome === 'ended' && !(await batchStore.read(batch))) {
       // The batch was deleted, with its blobs, before this blob was written.
       await blobs.delete([key]);
     }
@@ -240,37 +240,28 @@ export class BulkConsumer {
   }
 
   async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
-    if (chunks.length > 0) await addChunks(await this.#openQueue(revision), batch, chunks);
+    if (chunks.length === 0) return;
+    await addChunks(await this.#queues.getBulk(this.#options.model.name, revision), batch, chunks);
   }
 
   /** Moves a chunk to the queue of the revision that its batch is pinned to. */
   async #moveToRevision(batch: string, chunk: number, revision: string): Promise<void> {
     await this.#add(batch, [chunk], revision);
-    const record = await this.#options.batches.read(batch);
+    const record = await this.#options.batchStore.read(batch);
     if (record && !isFinal(record.status)) return;
     // The batch has ended: its queue may have been emptied just before, and may have no worker that would drop the chunk.
-    await (await this.#openQueue(revision)).remove(chunkJobId(batch, chunk)).catch(() => 0);
-  }
-
-  #openQueue(revision: string | undefined): Promise<ChunkQueue> {
-    const { redis, config, model } = this.#options;
-    const name = bulkQueueName(model.name, revision);
-    let queue = this.#queues.get(name);
-    if (!queue) {
-      queue = openQueue(name, redis, config.REDIS_PREFIX);
-      this.#queues.set(name, queue);
-    }
-    return queue;
+    const queue = await this.#queues.getBulk(this.#options.model.name, revision);
+    await queue.remove(chunkJobId(batch, chunk)).catch(() => 0);
   }
 
   /** Fails the batch when its input is lost; otherwise reports the problem and throws, so that the chunk is retried. */
   async #handleError(batch: string, chunk: number, error: Error): Promise<void> {
-    const { batches, logger } = this.#options;
+    const { batchStore, logger } = this.#options;
     logger.warn({ batch, chunk, reason: error.message }, 'chunk attempt failed');
     const lost = inputProblem(error);
     if (lost) {
       // Before the batch ends: the damage stays visible as a problem beside the error.
-      if (lost.code === 'input_damaged') await batches.reportDamage(batch, lost);
+      if (lost.code === 'input_damaged') await batchStore.reportDamage(batch, lost);
       await this.#fail(batch, lost);
       // Not thrown: the 'failed' handler would end the batch a second time, when it may be resumed already.
       return;
@@ -284,13 +275,13 @@ export class BulkConsumer {
             message: `chunk ${chunk} fails and is retried; the logs of the workers say why`,
           };
     // Redis itself may be what fails.
-    await batches.reportProblem(batch, { code, message }).catch(() => {});
+    await batchStore.reportProblem(batch, { code, message }).catch(() => {});
     throw error;
   }
 
   async #fail(batch: string, error: { code: string; message: string }): Promise<void> {
     try {
-      await this.#options.batches.end(batch, 'failed', error);
+      await this.#options.batchStore.end(batch, 'failed', error);
     } catch (failure) {
       this.#options.logger.error({ batch, err: toError(failure) }, 'a failed batch could not be ended');
     }

@@ -26,7 +26,7 @@ import { EnginePool } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from './model-probe.ts';
-import { WorkerMetrics } from './worker-metrics.ts';
+import { createWorkerMetrics } from './worker-metrics.ts';
 
 const bootLogger = createLogger('worker', 'info');
 
@@ -49,7 +49,7 @@ await runMain(bootLogger, async () => {
   let budgets: Record<Lane, number> | undefined;
   const tracing = await startTracing({ role: 'worker', version: packageJson.version, logger });
   const registry = createMetrics('worker', { model: name });
-  const metrics = new WorkerMetrics(registry, () => ({
+  const metrics = createWorkerMetrics(registry, () => ({
     texts: consumer?.rowsInFlight ?? 0,
     chunks: bulk?.chunksInFlight ?? 0,
     restarts: engines?.restarts ?? 0,
@@ -173,7 +173,7 @@ await runMain(bootLogger, async () => {
   const chunks = new BulkConsumer({
     config,
     redis,
-    batches: new BatchStore({
+    batchStore: new BatchStore({
       redis,
       prefix: config.REDIS_PREFIX,
       ttlS: config.BATCH_TTL_S,

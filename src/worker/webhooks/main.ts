@@ -20,7 +20,7 @@ import { Deliverer } from './deliverer.ts';
 import { Outbox } from './outbox.ts';
 import { SafeFetch } from './safe-fetch.ts';
 import { SourceRetention } from './retention.ts';
-import { WebhookMetrics } from './webhook-metrics.ts';
+import { createWebhookMetrics } from './webhook-metrics.ts';
 
 /** How often deliveries beyond WEBHOOK_MAX_KEPT are deleted, and ids of expired ones removed from the lists. */
 const TRIM_MS = 60_000;
@@ -35,7 +35,7 @@ await runMain(createLogger('webhooks', 'info'), async () => {
   const redis = connectForWorker(address, logger, 'deliveries');
   const blocking = connectForWorker(address, logger, 'outbox');
   const records = new JobRecords(redis, prefix, config.RESULT_TTL_S);
-  const batches = new BatchStore({
+  const batchStore = new BatchStore({
     redis,
     prefix,
     ttlS: config.BATCH_TTL_S,
@@ -58,14 +58,14 @@ await runMain(createLogger('webhooks', 'info'), async () => {
       bytes: config.WEBHOOK_MAX_RESPONSE_BYTES,
       interim: config.WEBHOOK_MAX_INTERIM_RESPONSES,
     }),
-    retention: new SourceRetention(records, batches, { resultTtlS: config.RESULT_TTL_S }),
+    retention: new SourceRetention(records, batchStore, { resultTtlS: config.RESULT_TTL_S }),
     payload: { publicUrl: publicUrl(config), batchTtlMs: config.BATCH_TTL_S * 1000 },
     version: packageJson.version,
     tracing,
     logger,
-    onAttempt: (attempt) => metrics.attempted(attempt),
+    onAttempt: (attempt) => countAttempt(attempt),
   });
-  const metrics = new WebhookMetrics(registry, {
+  const countAttempt = createWebhookMetrics(registry, {
     outbox: () => whileReady(() => redis.xlen(outboxKey(prefix))),
     pending: () => whileReady(() => deliverer.pending()),
     inFlight: () => deliverer.inFlight,

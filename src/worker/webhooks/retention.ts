@@ -5,12 +5,12 @@ import type { BatchStore } from '../../shared/store/batches/batch-store.ts';
 
 export class SourceRetention {
   readonly #records: JobRecords;
-  readonly #batches: BatchStore;
+  readonly #batchStore: BatchStore;
   readonly #resultTtlMs: number;
 
-  constructor(records: JobRecords, batches: BatchStore, { resultTtlS }: { resultTtlS: number }) {
+  constructor(records: JobRecords, batchStore: BatchStore, { resultTtlS }: { resultTtlS: number }) {
     this.#records = records;
-    this.#batches = batches;
+    this.#batchStore = batchStore;
     this.#resultTtlMs = resultTtlS * 1000;
   }
 
@@ -18,7 +18,7 @@ export class SourceRetention {
   async extendRetention(source: string, attemptAt: number): Promise<void> {
     const keepUntil = attemptAt + this.#resultTtlMs;
     if (batchModel(source) === undefined) await this.#records.keepUntil(source, keepUntil);
-    else await this.#batches.keepUntil(source, keepUntil);
+    else await this.#batchStore.keepUntil(source, keepUntil);
   }
 
   /** Ends the longer retention of a job after the last attempt. A batch is kept for longer than that anyway. */

@@ -1,4 +1,4 @@
-/** The BullMQ queues as the API sees them, one per model and priority, opened when first needed. */
+/** The BullMQ queues that a process adds to, one per model and priority, opened when first needed. */
 import type { Queue, Telemetry } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { jobGroupSchema, type JobGroup } from '../../contract/jobs.ts';
