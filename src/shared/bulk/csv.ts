@@ -7,6 +7,7 @@ import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { CsvError, parse } from 'csv-parse/sync';
 import type { BatchSpec, CsvHeader, StoredHeader } from '../contract/batches.ts';
+import { listed } from '../contract/text.ts';
 import { InputError, type InputSpec } from './input.ts';
 
 type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
@@ -203,10 +204,4 @@ function requireColumns(columns: readonly string[], { textField, idField }: Inpu
     const fault = times === 0 ? 'is not in the header' : 'is more than once in the header';
     throw new InputError(`${role} column "${name}" ${fault}: ${listed(columns)}`);
   }
-}
-
-/** Shortens the list: a "header" that is in fact a text must not become an answer of a megabyte. */
-function listed(columns: readonly string[]): string {
-  const names = columns.slice(0, 20).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
-  return names.join(', ') + (columns.length > names.length ? ', …' : '');
 }

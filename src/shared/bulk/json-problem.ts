@@ -62,11 +62,19 @@ function replaceOutsideStrings(json: string, pattern: RegExp, by: string): strin
   return result + json.slice(from).replace(pattern, by);
 }
 
-function parses(json: string): boolean {
+const parses = (json: string): boolean => parsed(json) !== undefined;
+
+/** The value of a JSON text; undefined when it is not valid JSON. */
+export function parsed(json: string): unknown {
   try {
-    JSON.parse(json);
-    return true;
+    return JSON.parse(json);
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+/** The object that a JSON text stands for; undefined for any other text. */
+export function parsedObject(json: string): object | undefined {
+  const value = parsed(json);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
 }

@@ -6,6 +6,7 @@
  * part of the ending. A record without content is an empty line, in all three formats: skipped, but counted as a line.
  */
 const LF = 0x0a;
+const CR = 0x0d;
 const QUOTE = 0x22;
 
 /** Distance up to which a loop finds a byte faster than a call into C++. */
@@ -74,6 +75,17 @@ export class RecordScanner {
     this.#lineFeeds = 0;
     return lineFeeds;
   }
+}
+
+/**
+ * Index of the line ending of the record in a range: LF, CRLF, or CR CR LF, which programs write that convert CRLF again. A range,
+ * not a view: uploads may have millions of empty lines.
+ */
+export function contentEnd(bytes: Uint8Array, start: number, end: number): number {
+  let at = end;
+  if (at > start && bytes[at - 1] === LF) at--;
+  while (at > start && bytes[at - 1] === CR) at--;
+  return at;
 }
 
 function indexOfLineFeed(bytes: Uint8Array, from: number): number {

@@ -1,9 +1,10 @@
 /** Records as bytes, and the marker that replaces a record that is too long to store. */
 import { InputError, type InputSpec } from './input.ts';
-import { RecordScanner } from './record-scanner.ts';
+import { contentEnd, RecordScanner } from './record-scanner.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
+
 /** A scanner of the input's records. */
 export function recordScanner({
   format,
@@ -18,17 +19,9 @@ export function recordScanner({
   return quote === '"' ? new RecordScanner(delimiter) : new RecordScanner();
 }
 
-/** A record without its line ending: LF, CRLF, or CR CR LF, which programs write that convert CRLF again. */
+/** A record without its line ending. */
 export function content(record: Buffer): Buffer {
   return record.subarray(0, contentEnd(record, 0, record.length));
-}
-
-/** Index of the line ending of the record in a range. A range, not a view: uploads may have millions of empty lines. */
-export function contentEnd(bytes: Buffer, start: number, end: number): number {
-  let at = end;
-  if (at > start && bytes[at - 1] === LF) at--;
-  while (at > start && bytes[at - 1] === CR) at--;
-  return at;
 }
 
 /** Whether the record in a range is an empty line, which is not a row: LF, CR LF, or a CR at the end of the input. */

@@ -1,5 +1,7 @@
 /** Guesses which field of a file has the texts, from its first records. Runs in browsers too. */
-import { listed, readRecords, type Reading } from './sniff-records.ts';
+import { listed } from '../contract/text.ts';
+import { parsedObject } from './json-problem.ts';
+import { readRecords, type Reading } from './sniff-records.ts';
 
 const SAMPLE = 200;
 
@@ -64,14 +66,9 @@ export function missingField(text: string, whole: boolean, reading: Reading): st
 function jsonRecords(text: string): Map<string, unknown>[] {
   const lines = text.split('\n', SAMPLE + 1).filter((line) => line.trim() !== '');
   return lines.flatMap((line) => {
-    try {
-      const value: unknown = JSON.parse(line.replace(/^\ufeff+/, ''));
-      if (typeof value === 'object' && value !== null && !Array.isArray(value))
-        return [new Map(Object.entries(value))];
-    } catch {
-      // The line is cut, or becomes an error row.
-    }
-    return [];
+    const record = parsedObject(line.replace(/^\ufeff+/, ''));
+    // Otherwise the line is cut, or becomes an error row.
+    return record ? [new Map(Object.entries(record))] : [];
   });
 }
 

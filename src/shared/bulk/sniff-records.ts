@@ -3,7 +3,8 @@
  * too.
  */
 import { convert, converted, type SourceFile } from './convert.ts';
-import { jsonHabit, type JsonHabit } from './json-problem.ts';
+import { listed } from '../contract/text.ts';
+import { jsonHabit, parsed, parsedObject, type JsonHabit } from './json-problem.ts';
 
 /** How to read a file. */
 export interface Reading {
@@ -74,7 +75,7 @@ function notJsonLines(text: string, lines: readonly string[], reading: Reading, 
   const [, member] = WRAPPED.exec(text) ?? [];
   // One document, over several lines or on one; an NDJSON record would have the text beside the array.
   const single = first === undefined || lines.length === 1 || parsed(first) === undefined;
-  if (member !== undefined && single && !hasField(text, reading.textField)) {
+  if (member !== undefined && single && !Object.hasOwn(parsedObject(text) ?? {}, reading.textField)) {
     const command = convert(file, `jq -c '.${member}[]'`, converted(file, 'lines', '.jsonl'));
     return `is one JSON object with its records in the array "${member}": convert it first: ${command}`;
   }
@@ -151,28 +152,7 @@ function notCsv(text: string, lines: readonly string[], reading: Reading, file: 
 
 const shown = (delimiter: string): string => (delimiter === '\t' ? 'tabs' : `"${delimiter}"`);
 
-export function listed(names: readonly string[]): string {
-  const some = names.slice(0, 20).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
-  return some.join(', ') + (names.length > some.length ? ', …' : '');
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(line: string): boolean {
-  const value = parsed(line);
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function hasField(json: string, field: string): boolean {
-  const value = parsed(json);
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, field);
-}
+const isObject = (line: string): boolean => parsedObject(line) !== undefined;
 
 const headerOf = (text: string, delimiter: string): string[] =>
   readRecords(text.replace(/^(?:\r*\n)+/, ''), delimiter, 1)[0] ?? [];

@@ -7,19 +7,19 @@
  * buffers, so the same upload always gives the same chunks.
  */
 import type { CsvHeader } from '../contract/batches.ts';
+import { withoutMark as withoutFirstMark } from './byte-stream.ts';
 import { headerTooLong, readHeader, toHeader, type HeaderLimits } from './csv.ts';
 import { InputError, type InputSpec } from './input.ts';
 import {
   MARKER,
   NOT_A_MARKER,
   content,
-  contentEnd,
   isEmptyLine,
   recordScanner,
   tooLongMarker,
   withoutMark,
 } from './records.ts';
-import type { RecordScanner } from './record-scanner.ts';
+import { contentEnd, type RecordScanner } from './record-scanner.ts';
 
 const LF = 0x0a;
 /** Length up to which a loop copies faster than a call into C++. */
@@ -68,7 +68,8 @@ export async function* splitRecords(
   limits: SplitLimits,
 ): AsyncGenerator<InputChunk, InputEnd, undefined> {
   const splitter = new Splitter(input, limits);
-  for await (const bytes of withoutBom(source)) yield* splitter.push(bytes);
+  for await (const bytes of withoutFirstMark(source))
+    yield* splitter.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   return yield* splitter.end();
 }
 
@@ -202,22 +203,4 @@ class Splitter {
     this.#rows = 0;
     return chunk;
   }
-}
-
-/** The source as Buffers, without a leading byte order mark. */
-async function* withoutBom(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
-  const bom = Buffer.from('\ufeff');
-  /** Defined until enough bytes for a byte order mark have arrived. */
-  let head: Buffer | undefined = Buffer.alloc(0);
-  for await (const bytes of source) {
-    let buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (head !== undefined) {
-      head = Buffer.concat([head, buffer]);
-      if (head.length < bom.length) continue;
-      buffer = head.subarray(head.subarray(0, bom.length).equals(bom) ? bom.length : 0);
-      head = undefined;
-    }
-    yield buffer;
-  }
-  if (head !== undefined) yield head;
 }

@@ -1,6 +1,6 @@
 /** Takes the header off a CSV stream, since the parts of an upload go without it. It runs in browsers, too. */
 import { Pieces, prepend } from './byte-stream.ts';
-import { RecordScanner } from './record-scanner.ts';
+import { contentEnd, RecordScanner } from './record-scanner.ts';
 
 export interface TakenHeader {
   /** The first record that is not an empty line, without its line ending. */
@@ -54,12 +54,5 @@ export async function takeHeader(
   };
 }
 
-const LF = 0x0a;
-const CR = 0x0d;
-
-function withoutEnding(record: Uint8Array): Uint8Array {
-  let end = record.length;
-  if (record[end - 1] === LF) end--;
-  while (record[end - 1] === CR) end--;
-  return record.subarray(0, end);
-}
+const withoutEnding = (record: Uint8Array): Uint8Array =>
+  record.subarray(0, contentEnd(record, 0, record.length));

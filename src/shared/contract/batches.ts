@@ -27,14 +27,11 @@ const csvHeaderSchema = z.object({
 export type CsvHeader = z.infer<typeof csvHeaderSchema>;
 
 /** A stored CSV header: its names while they are short, which workers of version 0.1 need; else a CsvHeader. */
-const storedHeader = {
+const storedHeaderSchema = z.object({
   columns: z.array(z.string()).optional(),
   header: csvHeaderSchema.optional(),
-};
-export interface StoredHeader {
-  columns?: string[] | undefined;
-  header?: CsvHeader | undefined;
-}
+});
+export type StoredHeader = z.infer<typeof storedHeaderSchema>;
 
 /** The options a batch was created with; never changed. */
 export const batchSpecSchema = z.object({
@@ -45,7 +42,7 @@ export const batchSpecSchema = z.object({
   /** CSV: missing in batches of older versions, which used `"`. */
   quote: z.enum(quoteModes).optional(),
   /** CSV: the header, when the input has none. */
-  ...storedHeader,
+  ...storedHeaderSchema.shape,
   top_k: z.int().min(1).nullable(),
   first_line: z.int(),
   /** Target size of a chunk. */
@@ -71,7 +68,7 @@ export const storedPartSchema = batchPartSchema.extend({
   /** Prefix of the keys of its blobs (batches/layout.ts). */
   blob: z.string(),
   chunks: z.int(),
-  ...storedHeader,
+  ...storedHeaderSchema.shape,
   /** Records with a quoted field that spans lines; missing in parts of older versions. */
   multiline_rows: z.int().optional(),
 });

@@ -59,6 +59,12 @@ export function isInvisible(text: string): boolean {
   return !VISIBLE.test(text);
 }
 
+/** Names for a message, shortened in number and length: a "header" that is in fact a text must not become a megabyte. */
+export function listed(names: readonly string[]): string {
+  const some = names.slice(0, 20).map((name) => shorten(name, 40));
+  return some.join(', ') + (names.length > some.length ? ', …' : '');
+}
+
 /** The first `maxChars` UTF-16 units of a text and `…`, or the text when it is no longer; no surrogate pair is cut. */
 export function shorten(text: string, maxChars: number): string {
   return text.length <= maxChars ? text : `${text.slice(0, maxChars).replace(/[\ud800-\udbff]$/, '')}…`;
