@@ -12,6 +12,9 @@ import type { DeliveryStore } from '../shared/store/deliveries/delivery-store.ts
 import type { Secret, Secrets } from '../shared/store/deliveries/secrets.ts';
 import type { Deps } from './deps.ts';
 
+/** Deliveries that a page of a filtered list looks at. */
+const MAX_LOOKED = 2000;
+
 export interface WebhookServiceDeps extends Deps<'config' | 'withRedis'> {
   deliveries: DeliveryStore;
   secrets: Secrets;
@@ -66,16 +69,12 @@ export class WebhookService {
   ): Promise<{ deliveries: Delivery[]; next: string | null }> {
     const { withRedis, deliveries } = this.#deps;
     // Failed deliveries have a separate list.
-    const failed = filter.status === 'failed';
-    const filtered = filter.model !== undefined || (filter.status !== undefined && !failed);
-    // The store fills a page by itself: one slice is enough.
-    const page = { limit, after, filtered: false, maxLooked: 1 };
+    const filtered = filter.model !== undefined || (filter.status ?? 'failed') !== 'failed';
+    const page = { limit, after, filtered, maxLooked: filtered ? MAX_LOOKED : Infinity };
     return withRedis(async () => {
-      const { entries, next } = await toPage(page, async (from, count) => {
-        if (filtered) return deliveries.lists.filtered(owner, { ...filter, limit: count, after: from });
-        const found = await deliveries.lists.page(owner, { failed, limit: count, after: from });
-        return { found, last: found.at(-1)?.id, atEnd: found.length < count };
-      });
+      const { entries, next } = await toPage(page, (from, count) =>
+        deliveries.lists.slice(owner, filter, { after: from, count, most: limit + 1 }),
+      );
       return { deliveries: entries.map(({ id, record }) => toDelivery(id, record)), next };
     });
   }

@@ -122,12 +122,12 @@ describe('a batch', () => {
     await redis.set(reservation, `hash ${other}`);
     expect(await create(id)).toBe('unreserved');
     expect(await batches.read(id)).toBeUndefined();
-    expect(await batches.list('alice', 10)).toEqual([]);
+    expect((await batches.page('alice', 10)).found).toEqual([]);
     expect(await create(other)).toBe('created');
     // A repeat finds the batch, even when the reservation has expired meanwhile.
     await redis.del(reservation);
     expect(await create(other)).toBe('created');
-    expect((await batches.list('alice', 10)).map((each) => each.id)).toEqual([other]);
+    expect((await batches.page('alice', 10)).found.map((each) => each.id)).toEqual([other]);
   });
 
   test.each(batchStatusSchema.options)(

@@ -87,7 +87,8 @@ export function readHeader(lua: string): { includes: string[]; keys: string[]; a
   return { includes: includes.split(' ').filter(Boolean), keys: namesIn(keys), args: namesIn(args) };
 }
 
-const camelCase = (name: string): string =>
+/** `expires_at` → `expiresAt`. */
+export const camelCase = (name: string): string =>
   name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 /** Reply of scripts that answer 1 for a change and 0 for none. */

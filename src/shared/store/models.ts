@@ -3,58 +3,47 @@
  * every model that was ever served, so jobs for a model without workers are still accepted; a sorted set per model has its live
  * workers with their revisions, by the time at which each counts as dead.
  */
-import type { Redis } from 'ioredis';
 import { modelInfoSchema, type ModelInfo } from '../contract/models.ts';
 import { modelsKey, revisionsKey, workersKey } from '../redis/keys.ts';
 import { redisTime } from '../redis/time.ts';
+import { RedisStore } from './redis-store.ts';
 
 /** Interval of a worker's heartbeats. */
 export const HEARTBEAT_MS = 2000;
 /** Time after its last heartbeat at which a worker counts as dead; two heartbeats may be lost. */
 export const LIFETIME_MS = 3 * HEARTBEAT_MS;
 
-export class ModelRegistry {
-  readonly #redis: Redis;
-  readonly #prefix: string;
-
-  constructor(redis: Redis, prefix: string) {
-    this.#redis = redis;
-    this.#prefix = prefix;
-  }
-
+export class ModelRegistry extends RedisStore {
   /** Registers a worker as live, with its model; to be repeated every HEARTBEAT_MS. */
   async announce(workerId: string, model: ModelInfo): Promise<void> {
-    const now = await redisTime(this.#redis);
-    const key = workersKey(this.#prefix, model.name);
-    await this.#redis
+    const now = await redisTime(this.redis);
+    const key = workersKey(this.prefix, model.name);
+    await this.redis
       .multi()
-      .hset(modelsKey(this.#prefix), model.name, JSON.stringify(model))
+      .hset(modelsKey(this.prefix), model.name, JSON.stringify(model))
       .zadd(key, now + LIFETIME_MS, member(workerId, model.revision))
       .zremrangebyscore(key, '-inf', now - 60_000)
-      .hset(revisionsKey(this.#prefix), `${model.name}@${model.revision}`, now)
+      .hset(revisionsKey(this.prefix), `${model.name}@${model.revision}`, now)
       .exec();
   }
 
   /** Removes a worker that fetches no more jobs. */
   async withdraw(workerId: string, { name, revision }: Pick<ModelInfo, 'name' | 'revision'>): Promise<void> {
-    await this.#redis.zrem(workersKey(this.#prefix, name), member(workerId, revision));
+    await this.redis.zrem(workersKey(this.prefix, name), member(workerId, revision));
   }
 
   /** Unix ms at which a revision of a model last had a worker; undefined: never. */
   async lastSeen(model: string, revision: string): Promise<number | undefined> {
-    const seen = await this.#redis.hget(revisionsKey(this.#prefix), `${model}@${revision}`);
+    const seen = await this.redis.hget(revisionsKey(this.prefix), `${model}@${revision}`);
     return seen === null ? undefined : Number(seen);
   }
 
   /** Removes a model. A worker that still serves it registers it again with its next heartbeat. */
   async remove(model: string): Promise<void> {
-    const revisions = Object.keys(await this.#redis.hgetall(revisionsKey(this.#prefix)));
+    const revisions = Object.keys(await this.redis.hgetall(revisionsKey(this.prefix)));
     const own = revisions.filter((each) => each.startsWith(`${model}@`));
-    const forget = this.#redis
-      .multi()
-      .hdel(modelsKey(this.#prefix), model)
-      .del(workersKey(this.#prefix, model));
-    if (own.length > 0) forget.hdel(revisionsKey(this.#prefix), ...own);
+    const forget = this.redis.multi().hdel(modelsKey(this.prefix), model).del(workersKey(this.prefix, model));
+    if (own.length > 0) forget.hdel(revisionsKey(this.prefix), ...own);
     await forget.exec();
   }
 
@@ -64,15 +53,15 @@ export class ModelRegistry {
    */
   async list(): Promise<KnownModel[]> {
     const [stored, now] = await Promise.all([
-      this.#redis.hgetall(modelsKey(this.#prefix)),
-      redisTime(this.#redis),
+      this.redis.hgetall(modelsKey(this.prefix)),
+      redisTime(this.redis),
     ]);
     const models = Object.values(stored).flatMap((json) => {
       const parsed = modelInfoSchema.safeParse(JSON.parse(json));
       return parsed.success ? [parsed.data] : [];
     });
     const alive = await Promise.all(
-      models.map((model) => this.#redis.zrangebyscore(workersKey(this.#prefix, model.name), now, '+inf')),
+      models.map((model) => this.redis.zrangebyscore(workersKey(this.prefix, model.name), now, '+inf')),
     );
     const seen = await Promise.all(
       models.map(async ({ name, revision }, i) =>

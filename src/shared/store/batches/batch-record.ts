@@ -1,7 +1,8 @@
 /** A batch as Redis keeps it: the fields of its hash, and a bit per chunk. */
-import { batchSpecSchema, batchStatusSchema, type BatchSpec } from '../../contract/batches.ts';
-import type { BatchStatus } from '../../contract/states.ts';
-import { type Webhook, webhookSchema } from '../../contract/webhooks.ts';
+import { z } from 'zod';
+import { batchSpecSchema, batchStatusSchema } from '../../contract/batches.ts';
+import { camelCase } from '../../redis/scripts.ts';
+import { webhookSchema } from '../../contract/webhooks.ts';
 
 /** A message with a code, as the API shows it. */
 export interface BatchProblem {
@@ -9,88 +10,66 @@ export interface BatchProblem {
   message: string;
 }
 
-/** Times are Unix ms. */
-export interface BatchRecord {
-  owner: string;
-  status: BatchStatus;
-  spec: BatchSpec;
-  created: number;
-  queued?: number;
-  started?: number;
-  finished?: number;
-  bytes: number;
-  parts: number;
-  rows: number;
+type ReportedProblem = BatchProblem & { since: string };
+
+const count = z.coerce.number().default(0);
+const time = z.coerce.number().optional();
+const json = z.string().transform((text) => JSON.parse(text) as unknown);
+
+/** The fields of the hash, in camel case. Times are Unix ms. */
+const batchRecordSchema = z.object({
+  owner: z.string().default(''),
+  status: batchStatusSchema,
+  spec: json.pipe(batchSpecSchema),
+  created: count,
+  queued: time,
+  started: time,
+  finished: time,
+  bytes: count,
+  parts: count,
+  rows: count,
   /** CSV: rows with a quoted field over several lines. */
-  multilineRows: number;
+  multilineRows: count,
   /** Set when the input is complete. */
-  chunks: number;
+  chunks: count,
   /** Chunks of the parts so far. Parts that an API of an earlier version added are not counted. */
-  partChunks: number;
+  partChunks: count,
   /** Name of the manifest, set when the input is complete. */
-  manifest?: string;
+  manifest: z.string().optional(),
   /** Number of the first chunk that was never queued. */
-  next: number;
-  chunksDone: number;
-  finishedRows: number;
-  failedRows: number;
+  next: count,
+  chunksDone: count,
+  finishedRows: count,
+  failedRows: count,
   /** Rows with a label and with tokens outside the model's vocabulary, and the sum of their shares (SHARE_UNITS). */
-  unknownRows: number;
-  unknownShares: number;
-  revision?: string;
+  unknownRows: count,
+  unknownShares: count,
+  revision: z.string().optional(),
   /** Delays the batch at the moment; the next finished chunk removes it. */
-  problem?: BatchProblem & { since: string };
+  problem: json.pipe(z.custom<ReportedProblem>()).optional(),
   /** Something in the blob store is damaged; only `resume` removes it. */
-  damage?: BatchProblem & { since: string };
+  damage: json.pipe(z.custom<ReportedProblem>()).optional(),
   /** Chunks whose results were found damaged. */
-  damaged?: number[];
-  error?: BatchProblem;
-  /** Since `time` the finished rows have grown from `rows`. */
-  rateBase?: { time: number; rows: number };
-  webhook?: Webhook;
+  damaged: z
+    .string()
+    .transform((chunks) => chunks.split(',').map(Number))
+    .optional(),
+  error: json.pipe(z.custom<BatchProblem>()).optional(),
+  webhook: json.pipe(webhookSchema).optional(),
   /** Id of the latest event that was sent. */
-  event?: string;
-}
+  event: z.string().optional(),
+  /** Two samples of the finished rows, of which the base is the older one (finish-chunk.lua). */
+  baseTime: time,
+  baseRows: count,
+  sampleTime: time,
+  sampleRows: count,
+});
+export type BatchRecord = z.output<typeof batchRecordSchema>;
 
 /** A batch from the fields of its hash. */
 export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
-  const number = (name: string) => Number(fields[name] ?? 0);
-  const optional = (name: string, key: string) => (fields[name] === undefined ? {} : { [key]: number(name) });
-  const json = (name: string) =>
-    fields[name] === undefined ? {} : { [name]: JSON.parse(fields[name]) as unknown };
-  const base = fields.base_time === undefined ? 'sample' : 'base';
-  return {
-    owner: fields.owner ?? '',
-    status: batchStatusSchema.parse(fields.status),
-    spec: batchSpecSchema.parse(JSON.parse(fields.spec ?? '')),
-    created: number('created'),
-    ...optional('queued', 'queued'),
-    ...optional('started', 'started'),
-    ...optional('finished', 'finished'),
-    bytes: number('bytes'),
-    parts: number('parts'),
-    rows: number('rows'),
-    multilineRows: number('multiline_rows'),
-    chunks: number('chunks'),
-    partChunks: number('part_chunks'),
-    ...(fields.manifest === undefined ? {} : { manifest: fields.manifest }),
-    next: number('next'),
-    chunksDone: number('chunks_done'),
-    finishedRows: number('finished_rows'),
-    failedRows: number('failed_rows'),
-    unknownRows: number('unknown_rows'),
-    unknownShares: number('unknown_shares'),
-    ...(fields.revision === undefined ? {} : { revision: fields.revision }),
-    ...json('problem'),
-    ...json('damage'),
-    ...(fields.damaged === undefined ? {} : { damaged: fields.damaged.split(',').map(Number) }),
-    ...json('error'),
-    ...(fields.webhook === undefined ? {} : { webhook: webhookSchema.parse(JSON.parse(fields.webhook)) }),
-    ...(fields.event === undefined ? {} : { event: fields.event }),
-    ...(fields.sample_time === undefined
-      ? {}
-      : { rateBase: { time: number(`${base}_time`), rows: number(`${base}_rows`) } }),
-  };
+  const named = Object.entries(fields).map(([name, value]) => [camelCase(name), value]);
+  return batchRecordSchema.parse(Object.fromEntries(named));
 }
 
 /** Whether the bit of a chunk is set. */

@@ -39,6 +39,7 @@ import { ChunkStore } from './chunk-store.ts';
 import { PartStore } from './part-store.ts';
 import { Reservations } from './reservations.ts';
 import { scriptKeys } from './script-keys.ts';
+import { RedisStore } from '../redis-store.ts';
 
 export interface BatchStoreOptions {
   redis: Redis;
@@ -74,18 +75,15 @@ export interface ResumeOptions {
   damaged?: readonly { chunk: number; rows: number }[];
 }
 
-export class BatchStore {
+export class BatchStore extends RedisStore {
   readonly chunks: ChunkStore;
   readonly parts: PartStore;
   readonly reservations: Reservations;
-  readonly #redis: Redis;
-  readonly #prefix: string;
   readonly #ttlMs: number;
   readonly #openTtlMs: number;
 
   constructor({ redis, prefix, ttlS, openTtlS }: BatchStoreOptions) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.#ttlMs = ttlS * 1000;
     this.#openTtlMs = openTtlS * 1000;
     this.parts = new PartStore(redis, prefix, this.#openTtlMs);
@@ -118,12 +116,12 @@ export class BatchStore {
       ...(reservation === undefined ? {} : { reservation }),
     };
     return CREATE.run(
-      this.#redis,
+      this.redis,
       {
         ...this.#keys(id),
-        list: batchListKey(this.#prefix, owner),
-        reservation: reservation ?? batchKey(this.#prefix, id),
-        openBatches: openBatchesKey(this.#prefix, owner),
+        list: batchListKey(this.prefix, owner),
+        reservation: reservation ?? batchKey(this.prefix, id),
+        openBatches: openBatchesKey(this.prefix, owner),
       },
       { id, expiresAt: await this.#openUntil(), maxOpen: limits.open, maxKept: limits.kept },
       { args: Object.entries(fields).flat() },
@@ -132,23 +130,16 @@ export class BatchStore {
 
   /** Removes batches that are no longer open from an owner's open ones: an API of an earlier version did not. */
   async forgetClosed(owner: string): Promise<void> {
-    const open = openBatchesKey(this.#prefix, owner);
-    const ids = Object.keys(await this.#redis.hgetall(open));
-    const statuses = await Promise.all(
-      ids.map((id) => this.#redis.hget(batchKey(this.#prefix, id), 'status')),
-    );
+    const open = openBatchesKey(this.prefix, owner);
+    const ids = Object.keys(await this.redis.hgetall(open));
+    const statuses = await Promise.all(ids.map((id) => this.redis.hget(batchKey(this.prefix, id), 'status')));
     const closed = ids.filter((_, i) => statuses[i] !== 'open');
-    if (closed.length > 0) await this.#redis.hdel(open, ...closed);
+    if (closed.length > 0) await this.redis.hdel(open, ...closed);
   }
 
   async read(id: string): Promise<BatchRecord | undefined> {
-    const fields = await this.#redis.hgetall(batchKey(this.#prefix, id));
+    const fields = await this.redis.hgetall(batchKey(this.prefix, id));
     return fields.status === undefined ? undefined : parseBatchRecord(fields);
-  }
-
-  /** Batches of an owner, newest first, from the one behind `after` on. */
-  async list(owner: string, limit: number, after?: string): Promise<{ id: string; record: BatchRecord }[]> {
-    return (await this.page(owner, limit, after)).found;
   }
 
   /**
@@ -163,8 +154,8 @@ export class BatchStore {
     wanted: (id: string) => boolean = () => true,
   ): Promise<{ found: { id: string; record: BatchRecord }[]; last: string | undefined; atEnd: boolean }> {
     const from = after === undefined ? '+' : `(${after}`;
-    const list = batchListKey(this.#prefix, owner);
-    const ids = await this.#redis.zrevrangebylex(list, from, '-', 'LIMIT', 0, limit);
+    const list = batchListKey(this.prefix, owner);
+    const ids = await this.redis.zrevrangebylex(list, from, '-', 'LIMIT', 0, limit);
     const read = ids.filter(wanted);
     const records = await Promise.all(read.map((id) => this.read(id)));
     const found = read.flatMap((id, i) => {
@@ -183,7 +174,7 @@ export class BatchStore {
     { parts, chunks, manifest }: { parts: number; chunks: number; manifest: string },
   ): Promise<CompleteOutcome> {
     return COMPLETE.run(
-      this.#redis,
+      this.redis,
       { ...this.#keys(id), openBatches: await this.#openKeyOf(id) },
       { id, partCount: parts, chunks, manifest },
     );
@@ -191,7 +182,7 @@ export class BatchStore {
 
   /** Records what delays a batch at the moment; the next finished chunk removes it. */
   async reportProblem(id: string, problem: BatchProblem): Promise<void> {
-    await REPORT_PROBLEM.run(this.#redis, this.#keys(id), { code: problem.code, problem: withTime(problem) });
+    await REPORT_PROBLEM.run(this.redis, this.#keys(id), { code: problem.code, problem: withTime(problem) });
   }
 
   /**
@@ -203,7 +194,7 @@ export class BatchStore {
     problem: BatchProblem,
     results?: { chunk: number; revision: string },
   ): Promise<void> {
-    await REPORT_DAMAGE.run(this.#redis, this.#keys(id), {
+    await REPORT_DAMAGE.run(this.redis, this.#keys(id), {
       damage: withTime(problem),
       chunk: results?.chunk ?? '',
       revision: results?.revision ?? '',
@@ -229,8 +220,8 @@ export class BatchStore {
         ? { leftovers: batch, stored: batch, openBatches: batch }
         : { openBatches: await this.#openKeyOf(id) };
     return END.run(
-      this.#redis,
-      { ...keys, delivery: deliveryKey(this.#prefix, event), ...others },
+      this.redis,
+      { ...keys, delivery: deliveryKey(this.prefix, event), ...others },
       {
         id,
         to: status,
@@ -249,7 +240,7 @@ export class BatchStore {
    */
   resume(id: string, { restart = false, damaged = [] }: ResumeOptions = {}): Promise<boolean> {
     return RESUME.run(
-      this.#redis,
+      this.redis,
       this.#keys(id),
       { id, restart: restart ? '1' : '' },
       { args: damaged.flatMap(({ chunk, rows }) => [chunk, rows]) },
@@ -263,20 +254,20 @@ export class BatchStore {
 
   /** Removes a batch, unless its removal is no longer due: it may have been completed or resumed just now. */
   async removeDue(id: string): Promise<boolean> {
-    return this.#remove(id, await redisTime(this.#redis));
+    return this.#remove(id, await redisTime(this.redis));
   }
 
   /** @param dueBy Unix ms by which its removal must be due; '' = remove it in any case */
   async #remove(id: string, dueBy: number | ''): Promise<boolean> {
     const keys = this.#keys(id);
-    const [owner, reservation] = await this.#redis.hmget(keys.batch, 'owner', 'reservation');
+    const [owner, reservation] = await this.redis.hmget(keys.batch, 'owner', 'reservation');
     return REMOVE.run(
-      this.#redis,
+      this.redis,
       {
         ...keys,
-        list: batchListKey(this.#prefix, owner ?? ''),
+        list: batchListKey(this.prefix, owner ?? ''),
         reservation: reservation ?? keys.batch,
-        openBatches: openBatchesKey(this.#prefix, owner ?? ''),
+        openBatches: openBatchesKey(this.prefix, owner ?? ''),
       },
       { id, dueBy },
     );
@@ -284,27 +275,27 @@ export class BatchStore {
 
   /** Batches that were removed or have expired, and whose blobs may still exist. */
   leftovers(): Promise<string[]> {
-    return this.#redis.smembers(batchLeftoversKey(this.#prefix));
+    return this.redis.smembers(batchLeftoversKey(this.prefix));
   }
 
   async blobsRemoved(id: string): Promise<void> {
-    await this.#redis.srem(batchLeftoversKey(this.#prefix), id);
+    await this.redis.srem(batchLeftoversKey(this.prefix), id);
   }
 
   /** Batches that are queued or processing. */
   running(): Promise<string[]> {
-    return this.#redis.smembers(runningBatchesKey(this.#prefix));
+    return this.redis.smembers(runningBatchesKey(this.prefix));
   }
 
   /** Batches that are due to expire or to be removed. */
   async due(limit: number): Promise<string[]> {
-    const now = await redisTime(this.#redis);
-    return this.#redis.zrangebyscore(batchRemovalKey(this.#prefix), '-inf', now, 'LIMIT', 0, limit);
+    const now = await redisTime(this.redis);
+    return this.redis.zrangebyscore(batchRemovalKey(this.prefix), '-inf', now, 'LIMIT', 0, limit);
   }
 
   /** Unix ms at which a batch is removed; undefined while it is queued or processing. */
   async removalTime(id: string): Promise<number | undefined> {
-    const score = await this.#redis.zscore(batchRemovalKey(this.#prefix), id);
+    const score = await this.redis.zscore(batchRemovalKey(this.prefix), id);
     return score === null ? undefined : Number(score);
   }
 
@@ -315,24 +306,24 @@ export class BatchStore {
 
   /** Keeps a batch that has ended until then (Unix ms) at least. */
   async keepUntil(id: string, time: number): Promise<void> {
-    await this.#redis.zadd(batchRemovalKey(this.#prefix), 'XX', 'GT', time, id);
+    await this.redis.zadd(batchRemovalKey(this.prefix), 'XX', 'GT', time, id);
   }
 
   get progressChannel(): string {
-    return batchProgressChannel(this.#prefix);
+    return batchProgressChannel(this.prefix);
   }
 
   #keys(id: string): ReturnType<typeof scriptKeys> {
-    return scriptKeys(this.#prefix, id);
+    return scriptKeys(this.prefix, id);
   }
 
   async #openUntil(): Promise<number> {
-    return (await redisTime(this.#redis)) + this.#openTtlMs;
+    return (await redisTime(this.redis)) + this.#openTtlMs;
   }
 
   /** Key of the open batches of a batch's owner. */
   async #openKeyOf(id: string): Promise<string> {
-    return openBatchesKey(this.#prefix, (await this.#redis.hget(batchKey(this.#prefix, id), 'owner')) ?? '');
+    return openBatchesKey(this.prefix, (await this.redis.hget(batchKey(this.prefix, id), 'owner')) ?? '');
   }
 }
 

@@ -65,10 +65,12 @@ function meanShare(sum: number, rows: number): number {
 }
 
 /** Rows per second over the last 5 to 10 seconds, or since the start of a younger batch. */
-function rowsPerSecond({ rateBase, started, finishedRows }: BatchRecord, now: number): number | undefined {
-  const base = rateBase ?? (started === undefined ? undefined : { time: started, rows: 0 });
-  if (!base || now - base.time < MIN_RATE_MS) return undefined;
-  return ((finishedRows - base.rows) * 1000) / (now - base.time);
+function rowsPerSecond(record: BatchRecord, now: number): number | undefined {
+  const { baseTime, baseRows, sampleTime, sampleRows, started, finishedRows } = record;
+  const since = baseTime ?? sampleTime ?? started;
+  if (since === undefined || now - since < MIN_RATE_MS) return undefined;
+  const before = baseTime === undefined ? sampleRows : baseRows;
+  return ((finishedRows - before) * 1000) / (now - since);
 }
 
 /** Rows per second over the whole run. */

@@ -11,6 +11,7 @@ import { batchChecksumsKey, batchDoneKey, batchProgressChannel, deliveryKey } fr
 import { defineScript } from '../../redis/scripts.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
 import { scriptKeys } from './script-keys.ts';
+import { RedisStore } from '../redis-store.ts';
 
 export interface FinishedChunk {
   chunk: number;
@@ -50,15 +51,12 @@ const FINISH = defineScript(
   ]),
 );
 
-export class ChunkStore {
-  readonly #redis: Redis;
-  readonly #prefix: string;
+export class ChunkStore extends RedisStore {
   readonly #keepMs: number;
 
   /** @param keepMs ms to keep a completed batch */
   constructor(redis: Redis, prefix: string, keepMs: number) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.#keepMs = keepMs;
   }
 
@@ -67,7 +65,7 @@ export class ChunkStore {
     id: string,
     chunk: number,
   ): Promise<{ status: BatchStatus | undefined; revision: string | undefined; done: boolean }> {
-    const [status, revision, done] = await START.run(this.#redis, scriptKeys(this.#prefix, id), { chunk });
+    const [status, revision, done] = await START.run(this.redis, scriptKeys(this.prefix, id), { chunk });
     return { status: status ?? undefined, revision: revision ?? undefined, done: done === 1 };
   }
 
@@ -77,7 +75,7 @@ export class ChunkStore {
    * @returns undefined when the batch is neither queued nor processing
    */
   async claim(id: string, perWorker: number): Promise<number[] | undefined> {
-    const claimed = await CLAIM.run(this.#redis, scriptKeys(this.#prefix, id), { perWorker });
+    const claimed = await CLAIM.run(this.redis, scriptKeys(this.prefix, id), { perWorker });
     return claimed ?? undefined;
   }
 
@@ -88,8 +86,8 @@ export class ChunkStore {
   finish(id: string, perWorker: number, finished: FinishedChunk): Promise<FinishOutcome> {
     const event = eventId(id, Date.now());
     return FINISH.run(
-      this.#redis,
-      { ...scriptKeys(this.#prefix, id), delivery: deliveryKey(this.#prefix, event) },
+      this.redis,
+      { ...scriptKeys(this.prefix, id), delivery: deliveryKey(this.prefix, event) },
       {
         id,
         chunk: finished.chunk,
@@ -101,7 +99,7 @@ export class ChunkStore {
         checksum: finished.checksum ?? '',
         perWorker,
         keepMs: this.#keepMs,
-        channel: batchProgressChannel(this.#prefix),
+        channel: batchProgressChannel(this.prefix),
         event,
       },
     );
@@ -109,12 +107,12 @@ export class ChunkStore {
 
   /** Which chunks are finished, a bit each; chunk 0 is the highest bit of the first byte. */
   async doneBits(id: string): Promise<Buffer> {
-    return (await this.#redis.getBuffer(batchDoneKey(this.#prefix, id))) ?? Buffer.alloc(0);
+    return (await this.redis.getBuffer(batchDoneKey(this.prefix, id))) ?? Buffer.alloc(0);
   }
 
   /** Checksums of the results of `count` chunks from `first` on (results.ts), as far as they are recorded. */
   async checksums(id: string, first: number, count: number): Promise<Buffer> {
     const [from, to] = [first * CHECKSUM_BYTES, (first + count) * CHECKSUM_BYTES - 1];
-    return this.#redis.getrangeBuffer(batchChecksumsKey(this.#prefix, id), from, to);
+    return this.redis.getrangeBuffer(batchChecksumsKey(this.prefix, id), from, to);
   }
 }

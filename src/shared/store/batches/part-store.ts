@@ -11,6 +11,7 @@ import { endedReply } from './batch-scripts.ts';
 import { MAX_MANIFEST_BYTES } from './layout.ts';
 import type { LimitReached, StorageLimits } from './reservations.ts';
 import { scriptKeys } from './script-keys.ts';
+import { RedisStore } from '../redis-store.ts';
 
 /** Limits that are checked when a part is added. */
 export interface PartLimits extends StorageLimits {
@@ -42,15 +43,12 @@ const ADD_PART = defineScript(
   ]),
 );
 
-export class PartStore {
-  readonly #redis: Redis;
-  readonly #prefix: string;
+export class PartStore extends RedisStore {
   readonly #openTtlMs: number;
 
   /** @param openTtlMs ms until an open batch expires, unless a part comes */
   constructor(redis: Redis, prefix: string, openTtlMs: number) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.#openTtlMs = openTtlMs;
   }
 
@@ -60,7 +58,7 @@ export class PartStore {
    */
   async list(id: string): Promise<StoredPart[]> {
     const limits = { maxNumber: MAX_PARTS, maxBytes: MAX_MANIFEST_BYTES };
-    const parts = await READ_PARTS.run(this.#redis, scriptKeys(this.#prefix, id), limits);
+    const parts = await READ_PARTS.run(this.redis, scriptKeys(this.prefix, id), limits);
     if (parts === null) {
       throw new InputError(
         `the parts of this batch list more than ${MAX_MANIFEST_BYTES} bytes of columns: cancel it, and submit the input with fewer columns`,
@@ -70,17 +68,17 @@ export class PartStore {
   }
 
   async read(id: string, number: number): Promise<StoredPart | undefined> {
-    const json = await this.#redis.hget(batchPartsKey(this.#prefix, id), String(number));
+    const json = await this.redis.hget(batchPartsKey(this.prefix, id), String(number));
     return json === null ? undefined : parsePart(json);
   }
 
   /** @param upload whose reservation ends when the part is added */
   async add(id: string, part: StoredPart, limits: PartLimits, upload: string): Promise<AddPartOutcome> {
-    const keys = scriptKeys(this.#prefix, id);
-    const [now, owner] = await Promise.all([redisTime(this.#redis), this.#redis.hget(keys.batch, 'owner')]);
+    const keys = scriptKeys(this.prefix, id);
+    const [now, owner] = await Promise.all([redisTime(this.redis), this.redis.hget(keys.batch, 'owner')]);
     return ADD_PART.run(
-      this.#redis,
-      { ...keys, openBatches: openBatchesKey(this.#prefix, owner ?? '') },
+      this.redis,
+      { ...keys, openBatches: openBatchesKey(this.prefix, owner ?? '') },
       {
         id,
         number: part.number,

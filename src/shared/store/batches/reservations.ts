@@ -2,11 +2,11 @@
  * Room in the blob store: bytes of input that all batches keep, and bytes that uploads in progress have reserved
  * (reservations.lua).
  */
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { reservedBytesKey, storedBytesKey } from '../../redis/keys.ts';
 import { defineScript, noReply } from '../../redis/scripts.ts';
 import { scriptKeys } from './script-keys.ts';
+import { RedisStore } from '../redis-store.ts';
 
 /** Largest input, in bytes without gzip. */
 export interface StorageLimits {
@@ -30,23 +30,15 @@ const RESERVE = defineScript(
 
 const RELEASE = defineScript(new URL('./release.lua', import.meta.url), noReply);
 
-export class Reservations {
-  readonly #redis: Redis;
-  readonly #prefix: string;
-
-  constructor(redis: Redis, prefix: string) {
-    this.#redis = redis;
-    this.#prefix = prefix;
-  }
-
+export class Reservations extends RedisStore {
   /** Bytes of input that all batches keep. */
   async storedBytes(): Promise<number> {
-    return Number((await this.#redis.get(storedBytesKey(this.#prefix))) ?? 0);
+    return Number((await this.redis.get(storedBytesKey(this.prefix))) ?? 0);
   }
 
   /** Bytes that uploads in progress have reserved. */
   async reservedBytes(): Promise<number> {
-    return Number((await this.#redis.hget(reservedBytesKey(this.#prefix), 'total')) ?? 0);
+    return Number((await this.redis.hget(reservedBytesKey(this.prefix), 'total')) ?? 0);
   }
 
   /**
@@ -62,7 +54,7 @@ export class Reservations {
     { needed, wanted, ttlMs }: { needed: number; wanted: number; ttlMs: number },
     limits: StorageLimits,
   ): Promise<{ outcome: 'reserved'; bytes: number } | { outcome: LimitReached }> {
-    const [outcome, bytes] = await RESERVE.run(this.#redis, this.#keys(upload), {
+    const [outcome, bytes] = await RESERVE.run(this.redis, this.#keys(upload), {
       upload,
       needed,
       wanted,
@@ -75,11 +67,11 @@ export class Reservations {
 
   /** Releases the reservation of an upload. */
   async release(upload: string): Promise<void> {
-    await RELEASE.run(this.#redis, this.#keys(upload), { upload });
+    await RELEASE.run(this.redis, this.#keys(upload), { upload });
   }
 
   #keys(upload: string): ReturnType<typeof scriptKeys> {
     const [batch = ''] = upload.split(' ', 1);
-    return scriptKeys(this.#prefix, batch);
+    return scriptKeys(this.prefix, batch);
   }
 }

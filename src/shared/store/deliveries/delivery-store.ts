@@ -10,6 +10,7 @@ import { deliveryKey, failedDeliveriesKey, outboxKey } from '../../redis/keys.ts
 import { defineScript, isOne } from '../../redis/scripts.ts';
 import { DeliveryLists } from './delivery-lists.ts';
 import { MAX_LOGGED, parseDeliveryRecord, type DeliveryRecord } from './delivery-record.ts';
+import { RedisStore } from '../redis-store.ts';
 
 const FIX_BODY = defineScript(
   new URL('./fix-body.lua', import.meta.url),
@@ -32,19 +33,16 @@ const REDELIVER = defineScript(new URL('./redeliver.lua', import.meta.url), isOn
 export type AfterAttempt =
   { status: 'pending'; at: number } | { status: 'delivered' | 'failed'; keepS: number };
 
-export class DeliveryStore {
+export class DeliveryStore extends RedisStore {
   readonly lists: DeliveryLists;
-  readonly #redis: Redis;
-  readonly #prefix: string;
 
   constructor(redis: Redis, prefix: string) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.lists = new DeliveryLists(redis, prefix);
   }
 
   async read(id: string): Promise<DeliveryRecord | undefined> {
-    return parseDeliveryRecord(await this.#redis.hgetall(deliveryKey(this.#prefix, id)));
+    return parseDeliveryRecord(await this.redis.hgetall(deliveryKey(this.prefix, id)));
   }
 
   /**
@@ -52,7 +50,7 @@ export class DeliveryStore {
    * @returns the fixed body; undefined when the delivery does not exist
    */
   fixBody(id: string, body: string): Promise<string | undefined> {
-    return FIX_BODY.run(this.#redis, { delivery: deliveryKey(this.#prefix, id) }, { body });
+    return FIX_BODY.run(this.redis, { delivery: deliveryKey(this.prefix, id) }, { body });
   }
 
   /** @returns false when the delivery has ended or was redelivered since `record` was read */
@@ -63,10 +61,10 @@ export class DeliveryStore {
     after: AfterAttempt,
   ): Promise<boolean> {
     return RECORD_ATTEMPT.run(
-      this.#redis,
+      this.redis,
       {
-        delivery: deliveryKey(this.#prefix, id),
-        failed: failedDeliveriesKey(this.#prefix, owner),
+        delivery: deliveryKey(this.prefix, id),
+        failed: failedDeliveriesKey(this.prefix, owner),
       },
       {
         id,
@@ -89,7 +87,7 @@ export class DeliveryStore {
     id: string,
     keepS: number,
   ): Promise<{ status: DeliveryStatus; run: number; isNew: boolean } | undefined> {
-    const ended = await CANCEL.run(this.#redis, { delivery: deliveryKey(this.#prefix, id) }, { keepS });
+    const ended = await CANCEL.run(this.redis, { delivery: deliveryKey(this.prefix, id) }, { keepS });
     if (!ended) return undefined;
     const [status, run, changed] = ended;
     return { status, run, isNew: changed === 1 };
@@ -98,11 +96,11 @@ export class DeliveryStore {
   /** @returns false when the delivery does not exist */
   redeliver(id: string, owner: string): Promise<boolean> {
     return REDELIVER.run(
-      this.#redis,
+      this.redis,
       {
-        delivery: deliveryKey(this.#prefix, id),
-        failed: failedDeliveriesKey(this.#prefix, owner),
-        outbox: outboxKey(this.#prefix),
+        delivery: deliveryKey(this.prefix, id),
+        failed: failedDeliveriesKey(this.prefix, owner),
+        outbox: outboxKey(this.prefix),
       },
       { id },
     );
@@ -110,7 +108,7 @@ export class DeliveryStore {
 
   /** Unix ms of the next attempts of deliveries; undefined where none is planned. */
   async plannedTimes(ids: readonly string[]): Promise<(number | undefined)[]> {
-    const times = await Promise.all(ids.map((id) => this.#redis.hget(deliveryKey(this.#prefix, id), 'next')));
+    const times = await Promise.all(ids.map((id) => this.redis.hget(deliveryKey(this.prefix, id), 'next')));
     return times.map((time) => (time === null ? undefined : Number(time)));
   }
 }

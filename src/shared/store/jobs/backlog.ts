@@ -7,12 +7,12 @@
  * outcome, and each changes the totals in the same step. Jobs that a crash leaves behind in between are purged by the API
  * (src/api/jobs/maintenance.ts).
  */
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { parseJobId } from '../../contract/ids.ts';
 import { backlogKey, backlogTotalsKey, jobListKey, ownersKey } from '../../redis/keys.ts';
 import { defineScript, noReply } from '../../redis/scripts.ts';
 import { queueName } from '../queues.ts';
+import { RedisStore } from '../redis-store.ts';
 
 export interface QueuedJob {
   id: string;
@@ -37,15 +37,7 @@ const ADD = defineScript(
 
 const PURGE = defineScript(new URL('./purge-backlog.lua', import.meta.url), noReply);
 
-export class Backlog {
-  readonly #redis: Redis;
-  readonly #prefix: string;
-
-  constructor(redis: Redis, prefix: string) {
-    this.#redis = redis;
-    this.#prefix = prefix;
-  }
-
+export class Backlog extends RedisStore {
   /**
    * Adds jobs that are about to enter their queue.
    * @param jobs at least one
@@ -54,15 +46,15 @@ export class Backlog {
   async add(queue: string, jobs: readonly QueuedJob[]): Promise<{ ahead: number; size: BacklogSize }> {
     const owners = [...new Set(jobs.map(({ owner }) => owner))];
     const [ahead, texts, bytes] = await ADD.run(
-      this.#redis,
+      this.redis,
       {
-        backlog: backlogKey(this.#prefix, queue),
-        totals: backlogTotalsKey(this.#prefix),
-        owners: ownersKey(this.#prefix),
+        backlog: backlogKey(this.prefix, queue),
+        totals: backlogTotalsKey(this.prefix),
+        owners: ownersKey(this.prefix),
       },
       { queue, ownerCount: owners.length },
       {
-        keys: owners.map((owner) => jobListKey(this.#prefix, owner)),
+        keys: owners.map((owner) => jobListKey(this.prefix, owner)),
         args: [
           ...owners,
           ...jobs.flatMap((job) => [job.id, owners.indexOf(job.owner) + 1, job.texts, job.bytes]),
@@ -76,8 +68,8 @@ export class Backlog {
   async ahead(id: string): Promise<number> {
     const parts = parseJobId(id);
     if (!parts) return 0;
-    const key = backlogKey(this.#prefix, queueName(parts.priority, parts.model));
-    return this.#redis.zlexcount(key, '-', `(${id}`);
+    const key = backlogKey(this.prefix, queueName(parts.priority, parts.model));
+    return this.redis.zlexcount(key, '-', `(${id}`);
   }
 
   /** Sizes of all backlogs, by queue; a queue stays listed when its backlog is empty. */
@@ -97,7 +89,7 @@ export class Backlog {
   }
 
   async #totals(): Promise<{ what: 'texts' | 'bytes' | 'ended'; queue: string; value: number }[]> {
-    const totals = await this.#redis.hgetall(backlogTotalsKey(this.#prefix));
+    const totals = await this.redis.hgetall(backlogTotalsKey(this.prefix));
     return Object.entries(totals).map(([field, value]) => {
       const [what, queue] = field.split(' ') as ['texts' | 'bytes' | 'ended', string];
       return { what, queue, value: Number(value) };
@@ -112,17 +104,17 @@ export class Backlog {
 
   /** Ids of the jobs of a backlog, oldest first, from the one behind `after` on. */
   async page(queue: string, after: string | undefined, limit: number): Promise<string[]> {
-    const key = backlogKey(this.#prefix, queue);
+    const key = backlogKey(this.prefix, queue);
     const from = after === undefined ? '-' : `(${after}!`;
-    const members = await this.#redis.zrangebylex(key, from, '+', 'LIMIT', 0, limit);
+    const members = await this.redis.zrangebylex(key, from, '+', 'LIMIT', 0, limit);
     return members.map((member) => member.slice(0, member.indexOf(' ')));
   }
 
   /** Removes jobs from the backlog without an outcome. */
   async purge(queue: string, ids: readonly string[]): Promise<void> {
     await PURGE.run(
-      this.#redis,
-      { backlog: backlogKey(this.#prefix, queue), totals: backlogTotalsKey(this.#prefix) },
+      this.redis,
+      { backlog: backlogKey(this.prefix, queue), totals: backlogTotalsKey(this.prefix) },
       { queue },
       { args: ids },
     );

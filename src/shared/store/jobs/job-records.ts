@@ -21,6 +21,7 @@ import {
   outboxKey,
 } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/scripts.ts';
+import { RedisStore } from '../redis-store.ts';
 
 /**
  * Replaces the record of a job that was deleted after it had finished: a late result of a second run finds the key taken and is
@@ -49,9 +50,7 @@ interface PendingSettle {
 
 export type SettleOutcome = { settled: true } | { settled: false; existing: JobRecord | 'deleted' };
 
-export class JobRecords {
-  readonly #redis: Redis;
-  readonly #prefix: string;
+export class JobRecords extends RedisStore {
   readonly #ttlS: number;
   readonly #deliveryWindowS: number;
   #pending: PendingSettle[] = [];
@@ -62,22 +61,21 @@ export class JobRecords {
    *   this much longer
    */
   constructor(redis: Redis, prefix: string, ttlS: number, deliveryWindowS = 0) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.#ttlS = ttlS;
     this.#deliveryWindowS = Math.ceil(deliveryWindowS);
   }
 
   #key(id: string): string {
-    return jobKey(this.#prefix, id);
+    return jobKey(this.prefix, id);
   }
 
   get deadlinesKey(): string {
-    return deadlinesKey(this.#prefix);
+    return deadlinesKey(this.prefix);
   }
 
   doneChannel(id: string): string {
-    return jobDoneChannel(this.#prefix, id);
+    return jobDoneChannel(this.prefix, id);
   }
 
   isDoneChannel(channel: string): boolean {
@@ -108,19 +106,16 @@ export class JobRecords {
       const records = some.map(({ record }) => JSON.stringify(record));
       const events = some.map(({ id, record }, i) => toEvent(id, record, records[i] as string));
       const deliveries = events.flatMap((event) =>
-        event === undefined ? [] : [deliveryKey(this.#prefix, event[0] as string)],
+        event === undefined ? [] : [deliveryKey(this.prefix, event[0] as string)],
       );
       const queues = some.map(({ id }) => queueOf(id));
-      const keys = some.flatMap(({ id }, i) => [
-        this.#key(id),
-        backlogKey(this.#prefix, queues[i] as string),
-      ]);
+      const keys = some.flatMap(({ id }, i) => [this.#key(id), backlogKey(this.prefix, queues[i] as string)]);
       SETTLE.run(
-        this.#redis,
+        this.redis,
         {
           deadlines: this.deadlinesKey,
-          outbox: outboxKey(this.#prefix),
-          totals: backlogTotalsKey(this.#prefix),
+          outbox: outboxKey(this.prefix),
+          totals: backlogTotalsKey(this.prefix),
         },
         { maxInline: MAX_INLINE_RECORD_BYTES, jobCount: some.length },
         {
@@ -155,7 +150,7 @@ export class JobRecords {
 
   /** MGET, which Redis refuses without a key. */
   async #readAll(ids: string[]): Promise<(string | null)[]> {
-    return ids.length === 0 ? [] : this.#redis.mget(ids.map((id) => this.#key(id)));
+    return ids.length === 0 ? [] : this.redis.mget(ids.map((id) => this.#key(id)));
   }
 
   /** Outcomes with a status, by id. Other records are not parsed, because their results may be large. */
@@ -178,22 +173,22 @@ export class JobRecords {
 
   /** Whether a job has an outcome. A deleted job has one. */
   async exists(id: string): Promise<boolean> {
-    return (await this.#redis.exists(this.#key(id))) === 1;
+    return (await this.redis.exists(this.#key(id))) === 1;
   }
 
   /** Keeps a finished job at least until `time` (Unix ms). */
   async keepUntil(id: string, time: number): Promise<void> {
-    await this.#redis.pexpireat(this.#key(id), time, 'GT');
+    await this.redis.pexpireat(this.#key(id), time, 'GT');
   }
 
   /** Keeps a finished job at most until `time` (Unix ms). */
   async keepNoLongerThan(id: string, time: number): Promise<void> {
-    await this.#redis.pexpireat(this.#key(id), time, 'LT');
+    await this.redis.pexpireat(this.#key(id), time, 'LT');
   }
 
   /** Deletes the content of a finished job. @returns false when there was none */
   async delete(id: string): Promise<boolean> {
-    const previous = await this.#redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
+    const previous = await this.redis.call('SET', this.#key(id), TOMBSTONE, 'XX', 'GET', 'KEEPTTL');
     return previous !== null && previous !== TOMBSTONE;
   }
 }

@@ -5,6 +5,7 @@ import { jobGroupSchema, type JobGroup } from '../../contract/jobs.ts';
 import { parseJobId, type Priority } from '../../contract/ids.ts';
 import { defineScript, isOne } from '../../redis/scripts.ts';
 import { bulkQueueName, DELIVERIES_QUEUE, openQueue, queueName, type ChunkQueue } from '../queues.ts';
+import { RedisStore } from '../redis-store.ts';
 
 export type JobQueue = Queue<JobGroup, undefined>;
 
@@ -13,16 +14,13 @@ const REPLACE_DATA = defineScript(new URL('./replace-job-data.lua', import.meta.
 /** Only cancellations and expiries of a group's jobs change it, so few meet at a time. */
 const MAX_REPLACE_TRIES = 16;
 
-export class QueueSet {
-  readonly #redis: Redis;
-  readonly #prefix: string;
+export class QueueSet extends RedisStore {
   readonly #telemetry: Telemetry | undefined;
   readonly #queues = new Map<string, Promise<Queue<unknown, undefined>>>();
 
   /** @param telemetry for spans of adding jobs; chunks have none, because a batch may have a million */
   constructor(redis: Redis, prefix: string, telemetry?: Telemetry) {
-    this.#redis = redis;
-    this.#prefix = prefix;
+    super(redis, prefix);
     this.#telemetry = telemetry;
   }
 
@@ -44,7 +42,7 @@ export class QueueSet {
   #open(name: string, telemetry?: Telemetry): Promise<Queue<unknown, undefined>> {
     const known = this.#queues.get(name);
     if (known) return known;
-    const opened = openQueue<unknown>(name, this.#redis, this.#prefix, telemetry);
+    const opened = openQueue<unknown>(name, this.redis, this.prefix, telemetry);
     this.#queues.set(name, opened);
     opened.catch(() => this.#queues.delete(name));
     return opened;
@@ -60,13 +58,13 @@ export class QueueSet {
     const queue = await this.get(parts.priority, parts.model);
     const key = queue.toKey(parts.group);
     for (let tries = 0; tries < MAX_REPLACE_TRIES; tries++) {
-      const data = await this.#redis.hget(key, 'data');
+      const data = await this.redis.hget(key, 'data');
       const group = data === null ? undefined : parseGroup(data);
       if (data === null || !group?.jobs.some((job) => job.id === id)) return;
       const jobs = group.jobs.filter((job) => job.id !== id);
       // Emptied first: the texts are gone even when the group cannot be removed because a worker holds it.
       const replaced = JSON.stringify({ ...group, jobs });
-      if (!(await REPLACE_DATA.run(this.#redis, { job: key }, { seen: data, replaced }))) continue;
+      if (!(await REPLACE_DATA.run(this.redis, { job: key }, { seen: data, replaced }))) continue;
       if (jobs.length === 0) await queue.remove(parts.group).catch(() => 0);
       return;
     }
