@@ -9,10 +9,10 @@ import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import { type Figures, prefixed } from './figures.ts';
 import { cpuBy, cpuPerRow, PeakWatch, processesOf } from './processes.ts';
-import { Raw } from './raw.ts';
+import { startRaw } from './raw.ts';
+import { besideRaw } from './rounds.ts';
 import { GENERATED, SHIPPED } from './models.ts';
-import { median, round, withInterval } from './statistics.ts';
-import { between, readBatches } from './worker-metrics.ts';
+import { median, round } from './statistics.ts';
 
 const ROUNDS = 7;
 const WARM_UP = 3000;
@@ -113,47 +113,21 @@ function outside(cost: Record<string, number>): number {
 }
 
 async function compare(redisUrl: string, model: string, rows: number): Promise<Figures> {
-  const raw = await Raw.start(model);
+  const raw = await startRaw(model);
   const stack = await start(redisUrl, model, 1);
   try {
     const texts = archiveTexts(rows);
-    const pids = await processesOf(stack, redisUrl);
     await run(stack, archiveTexts(Math.min(WARM_UP, rows)));
-    const ratios: number[] = [];
-    const rates: number[] = [];
-    const rawCpu: number[] = [];
-    const outsides: number[] = [];
-    const cost: Record<string, number[]> = {};
-    const batches = await readBatches(stack);
-    for (let i = 0; i < ROUNDS; i++) {
-      const limit = await raw.round(texts);
-      const before = cpuBy(pids);
-      const started = performance.now();
-      await run(stack, texts);
-      const rate = (rows * 1000) / (performance.now() - started);
-      const spent = cpuPerRow(before, cpuBy(pids), rows);
-      for (const [name, micros] of Object.entries(spent)) (cost[name] ??= []).push(micros);
-      outsides.push(outside(spent));
-      ratios.push(rate / limit.rowsPerSecond);
-      rates.push(rate);
-      rawCpu.push(limit.cpuMicrosPerRow);
-    }
-    const ran = between(batches, await readBatches(stack));
+    const measured = await besideRaw({ raw, stack, redisUrl, rounds: ROUNDS }, texts, () =>
+      run(stack, texts),
+    );
+    const { tokenizeSeconds, texts: tokenized } = measured.ran;
     return {
-      'CPU of raw (µs/row)': round(median(rawCpu), 0),
-      ...Object.fromEntries(
-        Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
-      ),
-      'CPU outside the model processes (µs/row)': round(median(outsides), 0),
-      'of that, the tokenizer (µs/row)': round((ran.tokenizeSeconds / ran.texts) * 1e6, 0),
-      'rows/s': round(median(rates), 0),
-      'ratio to raw, median [95 %]': withInterval(ratios),
-      'rows per micro-batch': round(ran.rows / ran.batches, 1),
-      'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
-      'model process idle while rows wait (%)': round(
-        (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),
-        1,
-      ),
+      ...measured.cpu,
+      'CPU outside the model processes (µs/row)': round(median(measured.spent.map(outside)), 0),
+      'of that, the tokenizer (µs/row)': round((tokenizeSeconds / tokenized) * 1e6, 0),
+      ...measured.speed,
+      ...measured.batches,
     };
   } finally {
     raw.stop();

@@ -9,11 +9,10 @@ import { runClients, send, submitAndWait } from './clients.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import { prefixed, type Figures } from './figures.ts';
 import { GENERATED, SHIPPED } from './models.ts';
-import { cpuBy, cpuPerRow, processesOf } from './processes.ts';
-import { Raw } from './raw.ts';
-import { median, percentile, round, withInterval } from './statistics.ts';
+import { startRaw } from './raw.ts';
+import { besideRaw } from './rounds.ts';
+import { percentile, round } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
-import { between, readBatches } from './worker-metrics.ts';
 
 const ROUNDS = 7;
 const CLIENTS = 64;
@@ -55,7 +54,7 @@ async function submitAndPoll(url: string, text: string, agent: Agent): Promise<v
 }
 
 async function compare(redisUrl: string, model: string, texts: string[], client: Client): Promise<Figures> {
-  const raw = await Raw.start(model);
+  const raw = await startRaw(model);
   const stack = await Stack.start({
     redisUrl,
     env: {
@@ -69,46 +68,18 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
   const submitAll = (some: string[]) =>
     runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));
   try {
-    const pids = await processesOf(stack, redisUrl);
     await submitAll(sentences(WARM_UP, 3));
-    const ratios: number[] = [];
-    const rates: number[] = [];
-    const rawRates: number[] = [];
-    const rawCpu: number[] = [];
     const waits: number[] = [];
-    const cost: Record<string, number[]> = {};
-    const batches = await readBatches(stack);
-    for (let i = 0; i < ROUNDS; i++) {
-      const limit = await raw.round(texts);
-      const before = cpuBy(pids);
-      const start = performance.now();
+    const measured = await besideRaw({ raw, stack, redisUrl, rounds: ROUNDS }, texts, async () => {
       waits.push(...(await submitAll(texts)));
-      const rate = texts.length / ((performance.now() - start) / 1000);
-      for (const [name, micros] of Object.entries(cpuPerRow(before, cpuBy(pids), texts.length))) {
-        (cost[name] ??= []).push(micros);
-      }
-      ratios.push(rate / limit.rowsPerSecond);
-      rates.push(rate);
-      rawRates.push(limit.rowsPerSecond);
-      rawCpu.push(limit.cpuMicrosPerRow);
-    }
-    const ran = between(batches, await readBatches(stack));
+    });
     return {
-      'CPU of raw (µs/row)': round(median(rawCpu), 0),
-      ...Object.fromEntries(
-        Object.entries(cost).map(([name, values]) => [`CPU of ${name} (µs/row)`, round(median(values), 0)]),
-      ),
-      'raw (rows/s)': round(median(rawRates), 0),
-      'rows/s': round(median(rates), 0),
-      'ratio to raw, median [95 %]': withInterval(ratios),
+      ...measured.cpu,
+      ...measured.rawSpeed,
+      ...measured.speed,
       'p50 (ms)': round(percentile(waits, 50), 1),
       'p99 (ms)': round(percentile(waits, 99), 1),
-      'rows per micro-batch': round(ran.rows / ran.batches, 1),
-      'padded ÷ real tokens': round(ran.paddedTokens / ran.tokens),
-      'model process idle while rows wait (%)': round(
-        (100 * ran.idleSeconds) / (ran.seconds + ran.idleSeconds),
-        1,
-      ),
+      ...measured.batches,
     };
   } finally {
     raw.stop();

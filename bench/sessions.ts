@@ -8,16 +8,15 @@
  * scheduler gives a larger share. onnxruntime-node has no way to ask for memory.enable_memory_arena_shrinkage: it drops
  * `extra` of run options (1.30.0 takes a device that does not exist without a word).
  */
-import { fork, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { InferenceSession } from 'onnxruntime-node';
 import { readModelFolder } from '../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../src/worker/inference/tokenizer.ts';
-import { cpuSeconds } from './cpu.ts';
 import type { Figures } from './figures.ts';
+import { Forks } from './forks.ts';
 import { SHIPPED } from './models.ts';
+import { residentMb } from './processes.ts';
 import type { BatchShape, SessionSetup } from './sessions-child.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
@@ -79,61 +78,11 @@ const VARIANTS: Record<string, Variant> = {
  */
 const MEMORY = [DEFAULT, 'arena off', 'memory pattern off'];
 
-/** The processes of a variant. */
-class Sessions {
-  readonly #children: ChildProcess[];
+const startSessions = (setup: SessionSetup, processes: number): Promise<Forks> =>
+  Forks.start(new URL('./sessions-child.ts', import.meta.url), JSON.stringify(setup), processes);
 
-  private constructor(children: ChildProcess[]) {
-    this.#children = children;
-  }
-
-  static async start(setup: SessionSetup, processes: number): Promise<Sessions> {
-    const children = Array.from({ length: processes }, () =>
-      fork(new URL('./sessions-child.ts', import.meta.url), [JSON.stringify(setup)], {
-        execArgv: ['--disable-warning=ExperimentalWarning'],
-        env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
-      }),
-    );
-    await Promise.all(children.map(answer));
-    return new Sessions(children);
-  }
-
-  /** Runs the batches, divided among the processes. */
-  async run(batches: BatchShape[]): Promise<{ seconds: number; cpu: number }> {
-    const cpu = () => this.#children.reduce((sum, child) => sum + cpuSeconds(child.pid!), 0);
-    const cpuBefore = cpu();
-    const start = performance.now();
-    await Promise.all(
-      this.#children.map((child, i) => {
-        const done = answer(child);
-        child.send(batches.filter((_, place) => place % this.#children.length === i));
-        return done;
-      }),
-    );
-    return { seconds: (performance.now() - start) / 1000, cpu: cpu() - cpuBefore };
-  }
-
-  /** Resident memory of one process. */
-  get megabytes(): number {
-    const status = readFileSync(`/proc/${this.#children[0]!.pid!}/status`, 'utf8');
-    return Math.round(Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1000);
-  }
-
-  stop(): void {
-    for (const child of this.#children) child.disconnect();
-  }
-}
-
-function answer(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const gone = () => reject(new Error('a session could not be created; see the output above'));
-    child.once('exit', gone);
-    child.once('message', () => {
-      child.off('exit', gone);
-      resolve();
-    });
-  });
-}
+/** Resident memory of the first process. */
+const megabytesOf = ({ pids }: Forks): number => residentMb(pids[0]!);
 
 export async function sessions(): Promise<Figures> {
   const { folder, onnxFile, maxTokens } = readModelFolder(path.resolve(SHIPPED), undefined);
@@ -146,10 +95,10 @@ export async function sessions(): Promise<Figures> {
 
 async function speeds(onnxFile: string, batches: BatchShape[]): Promise<Figures> {
   const rows = batches.reduce((sum, [count]) => sum + count, 0);
-  const running: [string, Sessions][] = [];
+  const running: [string, Forks][] = [];
   try {
     for (const [name, { processes, options }] of Object.entries(VARIANTS)) {
-      running.push([name, await Sessions.start({ onnxFile, options }, processes)]);
+      running.push([name, await startSessions({ onnxFile, options }, processes)]);
     }
     const results: Record<string, { seconds: number; cpu: number }[]> = {};
     for (let i = 0; i <= ROUNDS; i++) {
@@ -185,9 +134,9 @@ async function memories(onnxFile: string): Promise<Figures> {
   const shapes = changingShapes(SHAPES);
   const rows = await Promise.all(
     MEMORY.map(async (name) => {
-      const session = await Sessions.start({ onnxFile, options: VARIANTS[name]!.options }, 1);
+      const session = await startSessions({ onnxFile, options: VARIANTS[name]!.options }, 1);
       try {
-        const megabytes = [session.megabytes];
+        const megabytes = [megabytesOf(session)];
         for (const [from, to] of [
           [0, 1 / 4],
           [1 / 4, 1 / 2],
@@ -195,7 +144,7 @@ async function memories(onnxFile: string): Promise<Figures> {
           [3 / 4, 1],
         ] as const) {
           await session.run(shapes.slice(from * SHAPES, to * SHAPES));
-          megabytes.push(session.megabytes);
+          megabytes.push(megabytesOf(session));
         }
         return [`${name}: RSS at 0, ¼, ½, ¾, 1 of ${SHAPES} batches (MB)`, megabytes.join(', ')] as const;
       } finally {
