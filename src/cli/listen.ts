@@ -4,14 +4,13 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { Webhook } from 'standardwebhooks';
 import type { WebhookEvent } from '../shared/contract/webhook-events.ts';
 import { toError } from '../shared/runtime/to-error.ts';
 import { printable } from '../shared/runtime/printable.ts';
 import { isSecret } from '../shared/runtime/webhook-secret.ts';
 import { systemReason } from './terminal/disk.ts';
-import { parseStrictly } from './terminal/arguments.ts';
+import { parseFlags } from './terminal/arguments.ts';
 import { CliError, EXIT, UsageError, type ExitCode } from './terminal/exit.ts';
 import { shellWord } from './terminal/units.ts';
 
@@ -43,10 +42,10 @@ const FLAGS = {
 
 /** @param args those after `listen` */
 export function parseListen(args: readonly string[]): ListenCommand | 'help' {
-  const { values } = parseStrictly(`${commandName()} listen --help`, () =>
-    parseArgs({ args: [...args], options: FLAGS }),
-  );
+  const { values, positionals } = parseFlags(`${commandName()} listen --help`, args, FLAGS);
   if (values.help === true) return 'help';
+  if (positionals.length > 0)
+    throw new UsageError(`unknown argument ${positionals.map(shellWord).join(' ')}`);
   const { secret, json = false } = values;
   if (secret !== undefined && !isSecret(secret))
     throw new UsageError('--secret must be whsec_ followed by base64');

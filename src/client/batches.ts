@@ -1,19 +1,27 @@
 /** The API calls of an upload in parts, one method each (docs/bulk.md). They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, Model, QuoteMode } from './types.ts';
+import type { Batch, BatchPart, InputFormat, Model, QuoteMode } from './types.ts';
+
+/** How the file of a batch is read. */
+export interface FileOptions {
+  /** Format of a file; default: that of its name, or `ndjson`. */
+  format?: InputFormat | undefined;
+  /** Field or column of a file with the text; default `text`. */
+  text_field?: string | undefined;
+  /** Field or column of a file with an id that is returned; default `id`, if present. */
+  id_field?: string | undefined;
+  /** CSV: one ASCII character between fields. */
+  delimiter?: string | undefined;
+  /** CSV: the meaning of quotes; default: `line` with tabs, otherwise `"`. */
+  quote?: QuoteMode | undefined;
+  /** CSV without a header: its columns, as a CSV record. */
+  columns?: string | undefined;
+}
 
 /** The query of `POST /v1/batches`; the server has defaults for undefined options. */
-export interface BatchOptions {
-  format: 'ndjson' | 'csv' | 'lines';
-  text_field?: string | undefined;
-  id_field?: string | undefined;
-  /** CSV: one character. */
-  delimiter?: string | undefined;
-  /** CSV: the meaning of quotes. */
-  quote?: QuoteMode | undefined;
-  /** CSV: the header, as a CSV record. */
-  columns?: string | undefined;
+export interface BatchOptions extends FileOptions {
+  format: InputFormat;
   /** A number of labels, or `all`. */
   top_k?: string | undefined;
   model?: string | undefined;

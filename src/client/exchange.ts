@@ -28,11 +28,32 @@ export interface HttpAnswer<Bytes extends Uint8Array = Uint8Array> {
   body: AsyncIterable<Bytes>;
 }
 
-export interface Http {
+export abstract class Http {
+  readonly #base: URL;
+
+  /** @param base address of the server, with the path under which a proxy serves the API, if any */
+  constructor(base: URL) {
+    this.#base = base;
+  }
+
   /** @throws ConnectionError, ApiError (status 300 and above), or the signal's reason */
-  send(request: HttpRequest): Promise<HttpAnswer>;
+  abstract send(request: HttpRequest): Promise<HttpAnswer>;
+
   /** Sends, and parses the response. @throws ProtocolError when it is not JSON, and the errors of send() */
-  json(request: HttpRequest): Promise<unknown>;
+  async json(request: HttpRequest): Promise<unknown> {
+    const headers = { Accept: 'application/json', ...request.headers };
+    const text = await readText((await this.send({ ...request, headers })).body);
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      throw new ProtocolError(`${this.#base.href} answered with something that is not JSON`);
+    }
+  }
+
+  /** The URL of a request. */
+  protected urlOf(request: HttpRequest): URL {
+    return urlOf(this.#base, request);
+  }
 }
 
 /** Extra time for the response to a request sent just before the deadline. */
@@ -62,16 +83,6 @@ export function urlOf(base: URL, { path, query = {} }: HttpRequest): URL {
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
   return url;
-}
-
-/** @param base of the server, for the error */
-export async function parseJson({ body }: HttpAnswer, base: URL): Promise<unknown> {
-  const text = await readText(body);
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    throw new ProtocolError(`${base.href} answered with something that is not JSON`);
-  }
 }
 
 /** @throws ProtocolError beyond `maxBytes` */

@@ -1,16 +1,7 @@
 /** HTTP exchanges over fetch, for Node, Deno, Bun and browsers. */
 import { AmuletError, ApiError } from './errors.ts';
-import {
-  connectionError,
-  longestSilence,
-  parseJson,
-  readProblem,
-  retryAfterS,
-  urlOf,
-  type Http,
-  type HttpAnswer,
-  type HttpRequest,
-} from './exchange.ts';
+import { connectionError, Http, longestSilence, readProblem, retryAfterS } from './exchange.ts';
+import type { HttpAnswer, HttpRequest } from './exchange.ts';
 
 export interface FetchHttpOptions {
   /** With the path under which a proxy serves the API, if any. */
@@ -22,18 +13,19 @@ export interface FetchHttpOptions {
   idleMs: number;
 }
 
-export class FetchHttp implements Http {
+export class FetchHttp extends Http {
   readonly #options: FetchHttpOptions;
 
   constructor(options: FetchHttpOptions) {
+    super(options.base);
     this.#options = options;
   }
 
   async send(request: HttpRequest): Promise<HttpAnswer> {
-    const { base, fetch } = this.#options;
+    const { fetch } = this.#options;
     // Outside of the try block: errors of these are not network errors.
     const headers = new Headers({ ...this.#options.headers, ...request.headers });
-    const url = urlOf(base, request);
+    const url = this.urlOf(request);
     const watch = new Watch(longestSilence(request, this.#options.idleMs), request.signal);
     try {
       const response = await fetch(url, {
@@ -53,11 +45,6 @@ export class FetchHttp implements Http {
     } catch (error) {
       throw watch.explain(error);
     }
-  }
-
-  async json(request: HttpRequest): Promise<unknown> {
-    const headers = { Accept: 'application/json', ...request.headers };
-    return parseJson(await this.send({ ...request, headers }), this.#options.base);
   }
 }
 

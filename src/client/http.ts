@@ -5,43 +5,27 @@
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { AmuletError, ApiError, ConnectionError } from './errors.ts';
-import {
-  connectionError,
-  longestSilence,
-  parseJson,
-  readProblem,
-  retryAfterS,
-  urlOf,
-  type Http,
-  type HttpAnswer,
-  type HttpRequest,
-} from './exchange.ts';
+import { connectionError, Http, longestSilence, readProblem, retryAfterS } from './exchange.ts';
+import type { HttpAnswer, HttpRequest } from './exchange.ts';
 
 const DEFAULT_IDLE_MS = 60_000;
 /** The body is written in slices of this size, so that onSent can report progress. */
 const SLICE_BYTES = 256 * 1024;
 
-export class HttpClient implements Http {
-  readonly #base: URL;
+export class HttpClient extends Http {
   readonly #agent: http.Agent;
   readonly #request: typeof http.request;
   readonly #headers: Record<string, string>;
 
-  /**
-   * @param headers of every request, such as `Authorization`
-   * @param base http: or https:, with the path under which a proxy serves the API, if any
-   */
+  /** @param headers of every request, such as `Authorization` */
   constructor(base: URL, headers: Record<string, string> = {}) {
+    super(base);
     this.#headers = headers;
-    this.#base = base;
     const secure = base.protocol === 'https:';
     this.#agent = secure ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
     this.#request = secure ? https.request : http.request;
   }
 
-  /**
-   * @throws ConnectionError, ApiError (status 300 and above), or the signal's reason
-   */
   async send(request: HttpRequest): Promise<HttpAnswer<Buffer>> {
     const { signal } = request;
     signal?.throwIfAborted();
@@ -56,12 +40,6 @@ export class HttpClient implements Http {
     }
   }
 
-  /** Sends, and parses the response. @throws ProtocolError when it is not JSON, and the errors of send() */
-  async json(request: HttpRequest): Promise<unknown> {
-    const headers = { Accept: 'application/json', ...request.headers };
-    return parseJson(await this.send({ ...request, headers }), this.#base);
-  }
-
   /** Closes the connections. */
   close(): void {
     this.#agent.destroy();
@@ -70,7 +48,7 @@ export class HttpClient implements Http {
   #exchange(wanted: HttpRequest) {
     const { method, headers, body, signal, onSent } = wanted;
     return new Promise<http.IncomingMessage>((resolve, reject) => {
-      const request = this.#request(urlOf(this.#base, wanted), {
+      const request = this.#request(this.urlOf(wanted), {
         method,
         agent: this.#agent,
         headers: { ...this.#headers, ...headers, 'Content-Length': body?.length ?? 0 },

@@ -1,5 +1,5 @@
 /** Uploads an input of any size to the API in parts, and retries each part if necessary. */
-import { BatchClient, type BatchOptions } from './batches.ts';
+import { BatchClient, type BatchOptions, type FileOptions } from './batches.ts';
 import { openInput, type BatchInput } from './batch-input.ts';
 import { cutParts, MAX_RECORD_BYTES } from './batch-parts.ts';
 import { newKey } from './key.ts';
@@ -7,22 +7,10 @@ import type { Server } from './server.ts';
 import { orAborted } from './signals.ts';
 import { takeHeader } from '../shared/bulk/take-header.ts';
 import { defaultQuote, scannedDelimiter } from '../shared/contract/quoting.ts';
-import type { Batch, BatchEventType, InputFormat, QuoteMode } from './types.ts';
+import type { Batch, BatchEventType } from './types.ts';
 
 /** Options of a batch, described in docs/bulk.md; the server has defaults for those left out. */
-export interface BatchSubmitOptions {
-  /** Format of a file; default: that of its name, or `ndjson`. */
-  format?: InputFormat | undefined;
-  /** Field or column of a file with the text; default `text`. */
-  text_field?: string | undefined;
-  /** Field or column of a file with an id that is returned; default `id`, if present. */
-  id_field?: string | undefined;
-  /** CSV: one ASCII character between fields. */
-  delimiter?: string | undefined;
-  /** CSV: the meaning of quotes; default: `line` with tabs, otherwise `"`. */
-  quote?: QuoteMode | undefined;
-  /** CSV without a header: its columns, as a CSV record. */
-  columns?: string | undefined;
+export interface BatchSubmitOptions extends FileOptions {
   /** How many labels per text; null: all. */
   top_k?: number | null | undefined;
   model?: string | undefined;

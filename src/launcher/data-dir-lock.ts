@@ -2,6 +2,7 @@
 import { lstatSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import path from 'node:path';
 import { StartupError } from '../shared/runtime/startup-error.ts';
 import { toError } from '../shared/runtime/to-error.ts';
@@ -70,12 +71,10 @@ function removeLeftover(socket: string, found: Stats | undefined): void {
 }
 
 function isListenedTo(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = createConnection(socket);
-    connection.once('connect', () => {
-      connection.destroy();
-      resolve(true);
-    });
-    connection.once('error', () => resolve(false));
-  });
+  const connection = createConnection(socket);
+  const connected = once(connection, 'connect').then(
+    () => true,
+    () => false,
+  );
+  return connected.finally(() => connection.destroy());
 }

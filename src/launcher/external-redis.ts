@@ -6,7 +6,7 @@ import { StartupError } from '../shared/runtime/startup-error.ts';
 import { toError } from '../shared/runtime/to-error.ts';
 import { redisAddress } from '../shared/redis/address.ts';
 import { isTls, withoutPasswords } from '../shared/runtime/redis-url.ts';
-import { MIN_MAJOR } from './private-redis.ts';
+import { MIN_MAJOR, ONE_ATTEMPT } from './private-redis.ts';
 
 const RETRY_MS = 500;
 /** One attempt may ask several Sentinels or cluster nodes, again and again. */
@@ -59,10 +59,7 @@ async function attempt(config: Config, where: string): Promise<string | undefine
   const { url, options } = redisAddress(config);
   const once = {
     ...options,
-    lazyConnect: true,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
+    ...ONE_ATTEMPT,
     // Spares the user one more permission.
     disableClientInfo: true,
     connectTimeout: ATTEMPT_MS,

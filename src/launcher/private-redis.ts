@@ -4,8 +4,10 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, closeSync, lstatSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { systemEnvironment } from '../shared/runtime/environment.ts';
 import { StartupError } from '../shared/runtime/startup-error.ts';
@@ -104,16 +106,12 @@ export async function startPrivateRedis(
     server.once('error', (error) => resolve(error.message));
     server.once('exit', (code, signal) => resolve(signal ?? `exit status ${code}`));
   });
+  const deathWhile = (when: string, how: string) =>
+    new StartupError(`${binary} ended ${when} (${how}): ${lastLine(log)} (${log})${suggestion(log, dir)}`);
   const startedAt = performance.now();
   while (!(await answers(socket))) {
-    const dead = await Promise.race([
-      died,
-      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 50)),
-    ]);
-    if (dead !== undefined)
-      throw new StartupError(
-        `${binary} ended at start-up (${dead}): ${lastLine(log)} (${log})${suggestion(log, dir)}`,
-      );
+    const dead = await Promise.race([died, sleep(50)]);
+    if (dead !== undefined) throw deathWhile('at start-up', dead);
     if (performance.now() - startedAt > START_TIMEOUT_MS) {
       server.kill();
       throw new StartupError(`${binary} did not answer within ${START_TIMEOUT_MS / 1000} s; see ${log}`);
@@ -125,13 +123,8 @@ export async function startPrivateRedis(
     void died.then((how) => {
       keeper.stop();
       if (stopping) return;
-      if (!loading) onDeath(how);
-      else
-        reject(
-          new StartupError(
-            `${binary} ended while loading its data (${how}): ${lastLine(log)} (${log})${suggestion(log, dir)}`,
-          ),
-        );
+      if (loading) reject(deathWhile('while loading its data', how));
+      else onDeath(how);
     });
   });
   diedLoading.catch(() => {});
@@ -153,30 +146,24 @@ export async function startPrivateRedis(
 
 /** Updates the limits of a running server every few seconds. */
 class LimitUpdater {
-  readonly #adjustOnce: () => Promise<void>;
-  #adjusting: Promise<void> = Promise.resolve();
+  readonly #adjust: () => Promise<void>;
   #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
 
   constructor(socket: string, dir: string, limits: RedisLimits) {
     // A server that does not answer now gets its limits next time.
-    this.#adjustOnce = () =>
-      withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
+    this.#adjust = () => withConnection(socket, (redis) => adjustLimits(redis, dir, limits)).catch(() => {});
   }
 
-  /** One update at a time: of two at once, the older figures could be written last. */
-  #adjust(): Promise<void> {
-    this.#adjusting = this.#adjusting.then(this.#adjustOnce);
-    return this.#adjusting;
-  }
-
+  /** Updates now and again later, one update at a time: of two at once, the older figures could be written last. */
   async start(): Promise<void> {
     await this.#adjust();
-    this.stop();
-    this.#timer = setInterval(() => void this.#adjust(), LIMITS_MS).unref();
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.start(), LIMITS_MS).unref();
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#stopped = true;
+    clearTimeout(this.#timer);
   }
 }
 
@@ -226,13 +213,16 @@ function socketPath(dir: string): string {
   return temporarySocket(`amulet-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}.sock`);
 }
 
+/** Options of a connection that is made once, and used before the data is loaded, too. */
+export const ONE_ATTEMPT = {
+  lazyConnect: true,
+  retryStrategy: () => null,
+  maxRetriesPerRequest: 0,
+  enableReadyCheck: false,
+};
+
 async function withConnection<T>(socket: string, use: (redis: Redis) => Promise<T>): Promise<T> {
-  const redis = new Redis(socket, {
-    lazyConnect: true,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
-  });
+  const redis = new Redis(socket, ONE_ATTEMPT);
   redis.on('error', () => {});
   try {
     await redis.connect();
@@ -291,7 +281,7 @@ async function loaded(socket: string): Promise<void> {
     } catch (error) {
       if (performance.now() - startedAt > LOAD_TIMEOUT_MS)
         throw new StartupError(`Redis did not finish loading its data: ${toError(error).message}`);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await sleep(100);
     }
   }
 }
@@ -299,10 +289,10 @@ async function loaded(socket: string): Promise<void> {
 async function shutdown(socket: string): Promise<void> {
   // A server that ends does not answer: the connection just closes.
   await withConnection(socket, (redis) => redis.shutdown('NOSAVE')).catch(() => {});
-  while (await answers(socket)) await new Promise((resolve) => setTimeout(resolve, 50));
+  while (await answers(socket)) await sleep(50);
 }
 
 async function ended(server: ChildProcess): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return;
-  await new Promise((resolve) => server.once('exit', resolve));
+  await once(server, 'exit');
 }

@@ -17,7 +17,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { SupervisedProcess } from '../../src/launcher/supervised-process.ts';
+import { SupervisedProcess, type SupervisedProcessOptions } from '../../src/launcher/supervised-process.ts';
 import { makeDataDir } from '../../src/launcher/data-dir.ts';
 import { startPrivateRedis } from '../../src/launcher/private-redis.ts';
 import { maxMemory } from '../../src/launcher/redis-limits.ts';
@@ -324,19 +324,22 @@ test('a process that is stopped as soon as it is ready ends', async () => {
   expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(0);
 });
 
-test('a part is found wherever the program lies', async () => {
-  const entry = path.join(folder, 'a part.ts');
-  writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
-  const said: string[] = [];
-  const part = new SupervisedProcess({
+const supervise = (entry: string, print: SupervisedProcessOptions['print']) =>
+  new SupervisedProcess({
     name: 'part',
     entry: pathToFileURL(entry),
     env: process.env,
     logDir: folder,
     logs: { maxBytes: 1e6, maxFiles: 2 },
-    print: (_, line) => said.push(line),
+    print,
     onUnusable: () => {},
   });
+
+test('a part is found wherever the program lies', async () => {
+  const entry = path.join(folder, 'a part.ts');
+  writeFileSync(entry, "process.send({ ready: 'here' });\nsetInterval(() => {}, 1000);\n");
+  const said: string[] = [];
+  const part = supervise(entry, (_, line) => said.push(line));
   try {
     expect([await Promise.race([part.ready, eventually(() => Promise.resolve(said[0]))])]).toEqual(['here']);
   } finally {
@@ -357,15 +360,7 @@ test('a process whose children outlive it is restarted without them, and stopped
     process.send({ ready: 'here' });
     setInterval(() => {}, 1000);`,
   );
-  const part = new SupervisedProcess({
-    name: 'part',
-    entry: pathToFileURL(entry),
-    env: process.env,
-    logDir: folder,
-    logs: { maxBytes: 1e6, maxFiles: 2 },
-    print: () => {},
-    onUnusable: () => {},
-  });
+  const part = supervise(entry, () => {});
   expect(await part.ready).toBe('here');
   await part.stop();
   const pids = readFileSync(children, 'utf8').trim().split('\n').map(Number);

@@ -78,7 +78,7 @@ describe('usage errors of one line', () => {
     ['--text-field must not be empty', ['f', '--out', 'o', '--text-field', '']],
     ['--metadata is not valid JSON', ['f', '--out', 'o', '--metadata', '{a}']],
     ['--metadata must be a JSON object', ['f', '--out', 'o', '--metadata', '[1]']],
-    ['--patience -1: must be a number of seconds', ['f', '--out', 'o', '--patience=-1']],
+    ['--patience -1: must be a whole number of seconds', ['f', '--out', 'o', '--patience=-1']],
   ])('%s', (message, args) => {
     const error = thrown(() => parseBackfill(args));
     expect(error).toBeInstanceOf(UsageError);

@@ -1,10 +1,9 @@
 /** Parses the arguments of `amulet backfill`, without looking at files or the environment. */
 import { commandName } from '../../shared/runtime/environment.ts';
-import { parseArgs } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
 import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
-import { parseStrictly } from '../terminal/arguments.ts';
+import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
 
@@ -60,7 +59,7 @@ const FLAGS = {
  * @throws UsageError
  */
 export function parseBackfill(args: readonly string[]): BackfillCommand | 'help' {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = parseFlags(`${commandName()} backfill --help`, args, FLAGS);
   if (values.help === true) return 'help';
   const [file, ...others] = positionals;
   if (file === undefined) throw new UsageError('missing FILE (use - for standard input)');
@@ -83,18 +82,12 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     force,
     deleteBatch: values.delete ?? false,
     quiet: values.quiet ?? false,
-    retryTimeoutMs: parsePatience(values.patience) * 1000,
+    retryTimeoutMs: patienceMs(values.patience, DEFAULT_PATIENCE_S),
     args,
   };
 }
 
-type Values = ReturnType<typeof parse>['values'];
-
-function parse(args: readonly string[]) {
-  return parseStrictly(`${commandName()} backfill --help`, () =>
-    parseArgs({ args: [...args], options: FLAGS, allowPositionals: true, strict: true }),
-  );
-}
+type Values = ReturnType<typeof parseFlags<typeof FLAGS>>['values'];
 
 function batchOptions(values: Values): Partial<BatchOptions> {
   const { format, delimiter, quote, metadata, model } = values;
@@ -158,12 +151,6 @@ function parseUrl(value: string): URL {
     throw new UsageError('--url must not contain a user name or password');
   }
   return url;
-}
-
-function parsePatience(value: string | undefined): number {
-  if (value === undefined) return DEFAULT_PATIENCE_S;
-  if (/^\d{1,9}$/.test(value)) return Number(value);
-  throw new UsageError(`--patience ${shellWord(value)}: must be a number of seconds`);
 }
 
 /**

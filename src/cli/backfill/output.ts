@@ -2,6 +2,7 @@
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorRows } from './error-rows.ts';
+import { flush } from '../terminal/disk.ts';
 import { CliError, EXIT, Interrupted } from '../terminal/exit.ts';
 import { isClosedPipe, printRows } from '../terminal/print.ts';
 
@@ -22,20 +23,29 @@ export interface Output {
 const LF = 0x0a;
 const READ_BYTES = 1024 * 1024;
 
-/** `OUT.partial`. */
-export class PartialFile implements Output {
-  readonly #file: FileHandle;
-  #bytes: number;
-  #rows: number;
-  #lastLine: Buffer;
-  readonly errors: ErrorRows;
+/** What is known of the rows so far. */
+class Rows {
+  /** Bytes of whole lines. */
+  protected bytes = 0;
+  rows = 0;
+  lastLine: Buffer = Buffer.alloc(0);
+  readonly errors = new ErrorRows();
 
-  private constructor(file: FileHandle, content: Content) {
+  protected add(lines: Buffer): void {
+    this.bytes += lines.length;
+    this.rows += countLines(lines);
+    this.lastLine = lastLineOf(lines);
+    this.errors.take(lines);
+  }
+}
+
+/** `OUT.partial`. */
+export class PartialFile extends Rows implements Output {
+  readonly #file: FileHandle;
+
+  private constructor(file: FileHandle) {
+    super();
     this.#file = file;
-    this.#bytes = content.bytes;
-    this.#rows = content.rows;
-    this.#lastLine = content.lastLine;
-    this.errors = content.errors;
   }
 
   /** Opens or creates the file; cuts off an unfinished line that a crash left. */
@@ -45,40 +55,43 @@ export class PartialFile implements Output {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       return open(filePath, 'wx+');
     });
-    const content = await survey(file);
-    await file.truncate(content.bytes);
-    return new PartialFile(file, content);
+    const opened = new PartialFile(file);
+    await opened.#survey();
+    await file.truncate(opened.bytes);
+    return opened;
   }
 
-  get rows(): number {
-    return this.#rows;
-  }
-
-  get lastLine(): Buffer {
-    return this.#lastLine;
+  /** Counts the rows that are there, up to the last whole line. */
+  async #survey(): Promise<void> {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    for (;;) {
+      // Always reads from the start of a line: no line is as long as the buffer.
+      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, this.bytes);
+      const read = buffer.subarray(0, bytesRead);
+      // A power failure may leave blocks of zeros; rows contain none.
+      const zero = read.indexOf(0);
+      const sound = zero === -1 ? read : read.subarray(0, zero);
+      const lines = sound.subarray(0, sound.lastIndexOf(LF) + 1);
+      if (lines.length === 0) return;
+      this.add(lines);
+      if (zero !== -1) return;
+    }
   }
 
   async write(lines: Buffer): Promise<void> {
     for (let written = 0; written < lines.length;) {
-      const { bytesWritten } = await this.#file.write(
-        lines,
-        written,
-        lines.length - written,
-        this.#bytes + written,
-      );
+      const left = lines.subarray(written);
+      const { bytesWritten } = await this.#file.write(left, 0, left.length, this.bytes + written);
       written += bytesWritten;
     }
-    this.#bytes += lines.length;
-    this.#rows += countLines(lines);
-    this.#lastLine = lastLineOf(lines);
-    this.errors.take(lines);
+    this.add(lines);
   }
 
   async clear(): Promise<void> {
     await this.#file.truncate(0);
-    this.#bytes = 0;
-    this.#rows = 0;
-    this.#lastLine = Buffer.alloc(0);
+    this.bytes = 0;
+    this.rows = 0;
+    this.lastLine = Buffer.alloc(0);
     this.errors.clear();
   }
 
@@ -95,49 +108,11 @@ export class PartialFile implements Output {
 /** Renames durably: the new name survives a power failure. */
 export async function moveInto(from: string, target: string): Promise<void> {
   await rename(from, target);
-  const folder = await open(path.dirname(target), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-interface Content {
-  /** Bytes of whole lines. */
-  bytes: number;
-  rows: number;
-  lastLine: Buffer;
-  errors: ErrorRows;
-}
-
-/** Counts the rows of an existing file, up to its last whole line. */
-async function survey(file: FileHandle): Promise<Content> {
-  const content: Content = { bytes: 0, rows: 0, lastLine: Buffer.alloc(0), errors: new ErrorRows() };
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-  for (;;) {
-    // Always reads from the start of a line: no line is as long as the buffer.
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, content.bytes);
-    const read = buffer.subarray(0, bytesRead);
-    // A power failure may leave blocks of zeros; rows contain none.
-    const zero = read.indexOf(0);
-    const sound = zero === -1 ? read : read.subarray(0, zero);
-    const lines = sound.subarray(0, sound.lastIndexOf(LF) + 1);
-    if (lines.length === 0) return content;
-    content.bytes += lines.length;
-    content.rows += countLines(lines);
-    content.lastLine = lastLineOf(lines);
-    content.errors.take(lines);
-    if (zero !== -1) return content;
-  }
+  await flush(path.dirname(target));
 }
 
 /** Standard output: rows cannot be taken back, and a run cannot be resumed. */
-export class StandardOutput implements Output {
-  rows = 0;
-  lastLine: Buffer = Buffer.alloc(0);
-  readonly errors = new ErrorRows();
-
+export class StandardOutput extends Rows implements Output {
   async write(lines: Buffer): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       printRows(lines, (error) => {
@@ -145,9 +120,7 @@ export class StandardOutput implements Output {
         else reject(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
       });
     });
-    this.rows += countLines(lines);
-    this.errors.take(lines);
-    this.lastLine = lastLineOf(lines);
+    this.add(lines);
   }
 
   clear(): Promise<void> {

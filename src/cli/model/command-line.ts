@@ -1,7 +1,6 @@
 /** Parses the arguments of `amulet model`. */
 import { commandName } from '../../shared/runtime/environment.ts';
-import { parseArgs } from 'node:util';
-import { parseStrictly } from '../terminal/arguments.ts';
+import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
 
@@ -60,9 +59,7 @@ const PULL_FLAGS = {
 } as const;
 
 function parsePull(args: readonly string[]): PullCommand | 'help' {
-  const { values, positionals } = parseStrictly(HELP, () =>
-    parseArgs({ args: [...args], options: PULL_FLAGS, allowPositionals: true }),
-  );
+  const { values, positionals } = parseFlags(HELP, args, PULL_FLAGS);
   if (values.help === true) return 'help';
   const id = single(positionals, 'ID', 'Xenova/distilbert-base-uncased-finetuned-sst-2-english');
   if (!ID.test(id)) throw new UsageError(`${shellWord(id)} is not a model ID such as owner/name`);
@@ -79,7 +76,7 @@ function parsePull(args: readonly string[]): PullCommand | 'help' {
     out,
     force,
     quiet,
-    retryTimeoutMs: seconds(values.patience) * 1000,
+    retryTimeoutMs: patienceMs(values.patience, DEFAULT_PATIENCE_S),
     args,
   };
 }
@@ -92,9 +89,7 @@ const CHECK_FLAGS = {
 } as const;
 
 function parseCheck(args: readonly string[]): CheckCommand | 'help' {
-  const { values, positionals } = parseStrictly(HELP, () =>
-    parseArgs({ args: [...args], options: CHECK_FLAGS, allowPositionals: true }),
-  );
+  const { values, positionals } = parseFlags(HELP, args, CHECK_FLAGS);
   if (values.help === true) return 'help';
   const folder = single(positionals, 'FOLDER', 'models/sst2-minilm');
   const { file, text: texts = [], json = false } = values;
@@ -107,10 +102,4 @@ function single(positionals: readonly string[], name: string, example: string): 
   if (others.length > 0)
     throw new UsageError(`only one ${name} is allowed: ${positionals.map(shellWord).join(' ')}`);
   return first;
-}
-
-function seconds(value: string | undefined): number {
-  if (value === undefined) return DEFAULT_PATIENCE_S;
-  if (/^\d{1,6}$/.test(value)) return Number(value);
-  throw new UsageError(`--patience ${shellWord(value)}: must be a whole number of seconds`);
 }

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { ApiError, ConnectionError } from '../../client/errors.ts';
-import { connectionError } from '../../client/exchange.ts';
+import { connectionError, retryAfterS } from '../../client/exchange.ts';
 import type { HubAccess } from '../credentials.ts';
 import { CliError, EXIT } from '../terminal/exit.ts';
 import { bytes, count } from '../terminal/units.ts';
@@ -217,14 +217,8 @@ export class Hub {
         return problem === 'RevisionNotFound'
           ? failure(`${id} has no revision ${revision}`)
           : failure(`${endpoint} has no ${id}`);
-      default: {
-        const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
-        return new ApiError(
-          status,
-          { title: STATUS_CODES[status] },
-          Number.isNaN(retryAfter) ? undefined : retryAfter,
-        );
-      }
+      default:
+        return new ApiError(status, { title: STATUS_CODES[status] }, retryAfterS(headers.get('retry-after')));
     }
   }
 

@@ -4,9 +4,10 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { flush } from '../terminal/disk.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { Repository } from './hub.ts';
 
@@ -110,7 +111,7 @@ export class Staging {
       throw error;
     }
     await rm(path.join(this.target, ORIGIN));
-    await sync(path.dirname(this.target));
+    await flush(path.dirname(this.target));
     if (replaced) await rm(old, { recursive: true, force: true });
   }
 }
@@ -126,18 +127,9 @@ async function syncAll(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const name = path.join(folder, entry.name);
     if (entry.isDirectory()) await syncAll(name);
-    else await sync(name);
+    else await flush(name);
   }
-  await sync(folder);
-}
-
-async function sync(name: string): Promise<void> {
-  const handle = await open(name, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await flush(folder);
 }
 
 function read<S extends z.ZodType>(file: string, schema: S): z.output<S> | undefined {

@@ -1,5 +1,5 @@
-/** The local disk: errors in words for the user, free space, existence of files. */
-import { stat, statfs } from 'node:fs/promises';
+/** The local disk: errors in words for the user, free space, existence of files, writes that survive a power failure. */
+import { open, stat, statfs } from 'node:fs/promises';
 import { CliError, EXIT, type ExitCode } from './exit.ts';
 import { bytes } from './units.ts';
 
@@ -49,5 +49,15 @@ export async function exists(filePath: string): Promise<boolean> {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return false;
     throw new CliError(EXIT.usage, `${filePath}: ${systemReason(message)}`);
+  }
+}
+
+/** Flushes a file, or the names in a folder, to the disk. */
+export async function flush(filePath: string): Promise<void> {
+  const handle = await open(filePath, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
