@@ -356,8 +356,8 @@ for (const { name, missing, fresh, vanished, crash, tellsAges } of BACKENDS) {
       })();
       while (!state.done) {
         const body = await store.read('contested');
-        expect(body.length).toBe(MB);
-        expect(new Set(body).size).toBe(1);
+        // As quick as the disk, where a look at each byte would be the slowest part of the test.
+        expect(versions.some((version) => version.equals(body))).toBe(true);
       }
       await writing;
     });
