@@ -66,23 +66,29 @@ test('every folder of src is a room with arrows', () => {
 });
 
 describe.each(rooms)('src/%s', async (room) => {
-  const lint = await linterOf(room);
   const others = rooms.filter((other) => other !== room);
+  const arrows = ARROWS[room] ?? [];
+  const probesOf = (other: string) =>
+    [`src/${room}`, `src/${room}/inner`].map((folder) => specifier(folder, `src/${other}/any.ts`));
+  const along = arrows.map((entry) => ({ entry, name: specifier(`src/${room}`, `src/${entry}.ts`) }));
+  const loaded = imports.filter(({ from, kind }) => kind !== 'static' && from.startsWith(`src/${room}/`));
+  const messages = await lint(room, [
+    ...others.flatMap(probesOf),
+    ...along.map(({ name }) => name),
+    ...loaded.map((each) => each.specifier),
+  ]);
 
   test.each(others)('imports src/%s only along an arrow', (other) => {
-    const arrows = ARROWS[room] ?? [];
     const isOpen = arrows.some((entry) => `${other}/`.startsWith(`${entry}/`));
     const message = `src/${room} must not import this from src/${other}: see ARROWS in eslint.config.js.`;
-    for (const folder of [`src/${room}`, `src/${room}/inner`])
-      expect(lint(specifier(folder, `src/${other}/any.ts`))).toEqual(isOpen ? [] : [message]);
-    for (const entry of arrows.filter((each) => each.startsWith(`${other}/`)))
-      expect(lint(specifier(`src/${room}`, `src/${entry}.ts`))).toEqual([]);
+    for (const probe of probesOf(other)) expect(messages.get(probe)).toEqual(isOpen ? [] : [message]);
+    for (const { name } of along.filter(({ entry }) => entry.startsWith(`${other}/`)))
+      expect(messages.get(name)).toEqual([]);
   });
 
   test('reaches no other room by import() or a URL against the arrows', () => {
-    const wrong = imports
-      .filter(({ from, kind }) => kind !== 'static' && from.startsWith(`src/${room}/`))
-      .filter((each) => lint(each.specifier).length > 0)
+    const wrong = loaded
+      .filter((each) => messages.get(each.specifier)?.length !== 0)
       .map(({ from, to }) => `${from} → ${to}`);
     expect(wrong).toEqual(Object.keys(EXCEPTIONS).filter((each) => each.startsWith(`src/${room}/`)));
   });
@@ -117,22 +123,30 @@ function importsOf(from: string): Import[] {
 
 const specifier = (folder: string, file: string): string => path.posix.relative(folder, file);
 
-/** Messages of the import rule, as the project's configuration has it for a file of this room, about one specifier. */
-async function linterOf(room: string): Promise<(specifier: string) => string[]> {
+/**
+ * Messages of the import rule, as the project's configuration has it for a file of this room, by specifier. All are linted as
+ * one text: most of a run of ESLint goes into reading its configuration.
+ */
+async function lint(room: string, specifiers: string[]): Promise<Map<string, string[]>> {
   const filename = `src/${room}/probe.ts`;
   const config = (await new ESLint().calculateConfigForFile(filename)) as Linter.Config;
-  const rule = config.rules?.['no-restricted-imports'];
-  const linter = new Linter();
-  return (name) =>
-    linter
-      .verify(
-        `import type { Any } from '${name}';`,
-        {
-          files: ['**/*.ts'],
-          languageOptions: { parser: tseslint.parser },
-          rules: { 'no-restricted-imports': rule },
-        },
-        { filename },
-      )
-      .map(({ message }) => message.replace(/^.*? is restricted from being used by a pattern\. /, ''));
+  const found = new Linter().verify(
+    specifiers.map((name) => `import type { Any } from '${name}';`).join('\n'),
+    {
+      files: ['**/*.ts'],
+      languageOptions: { parser: tseslint.parser },
+      rules: { 'no-restricted-imports': config.rules?.['no-restricted-imports'] },
+    },
+    { filename },
+  );
+  // A text that does not parse has a message without a rule.
+  expect(found.filter(({ ruleId }) => ruleId === null)).toEqual([]);
+  return new Map(
+    specifiers.map((name, i) => [
+      name,
+      found
+        .filter(({ line }) => line === i + 1)
+        .map(({ message }) => message.replace(/^.*? is restricted from being used by a pattern\. /, '')),
+    ]),
+  );
 }
