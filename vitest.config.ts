@@ -24,11 +24,14 @@ function project(name: string, options: TestProjectInlineConfiguration['test'] =
 /** One Redis for all files of a project. */
 const REDIS = { globalSetup: 'test/support/redis/global-redis.ts' };
 
+/** Files run one after another in the same processes, which have evaluated most of their imports by then. */
+const SHARED = { isolate: false };
+
 export default defineConfig({
   test: {
     projects: [
-      project('unit'),
-      project('repo'),
+      project('unit', SHARED),
+      project('repo', SHARED),
       project('integration', REDIS),
       project('e2e', REDIS),
       project('faults', REDIS),

@@ -3,8 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { openDestination } from '../../src/cli/backfill/destination.ts';
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { BackfillState } from '../../src/cli/backfill/state.ts';
 
 /** What is done to files, in order, as `write out.partial`. */
@@ -39,6 +38,11 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     },
   };
 });
+
+// The files of a project share their modules: this one is loaded anew, with the file system above, and forgotten.
+vi.resetModules();
+const { openDestination } = await import('../../src/cli/backfill/destination.ts');
+afterAll(() => vi.resetModules());
 
 let folder: string;
 beforeEach(() => {
