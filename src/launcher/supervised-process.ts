@@ -31,7 +31,9 @@ const HEALTHY_MS = 60_000;
 /** How long children may outlive their process: a model process ends by itself, unless it hangs in a run. */
 const ORPHANS_MS = 1000;
 
-/** pino's numeric levels; below `warn` a line goes to the log file only. */
+/** Within this time after it was shown, the same line is not shown again: the connections of a process fail together. */
+const REPEATED_MS = 1000;
+/** pino's numeric levels; below `warn` a line goes to the log file only, unless it reports the end of a failure. */
 const WARN = 40;
 const FATAL = 60;
 
@@ -44,6 +46,7 @@ export class SupervisedProcess {
   #backoffMs = FIRST_BACKOFF_MS;
   #restartTimer: NodeJS.Timeout | undefined;
   #lastFatal = '';
+  #lastShown = { text: '', at: 0 };
   /** Resolves with the detail that the process reports when it is ready for the first time. */
   readonly ready: Promise<string>;
   readonly #markReady: (detail: string) => void;
@@ -110,7 +113,7 @@ export class SupervisedProcess {
     this.#backoffMs = Math.min(2 * this.#backoffMs, MAX_BACKOFF_MS);
   }
 
-  /** Prints warnings and errors; the log file has everything. */
+  /** Prints warnings, errors and their end, but not at once again for another connection; the log file has everything. */
   #show(line: string): void {
     const parsed = parseLogLine(line);
     if (!parsed) {
@@ -119,9 +122,13 @@ export class SupervisedProcess {
     }
     if (parsed.level >= FATAL) this.#lastFatal = parsed.msg;
     // The launcher prints a fatal configuration error as its own last line.
-    if (parsed.level < WARN || parsed.level >= FATAL) return;
+    if ((parsed.level < WARN && parsed.recovered !== true) || parsed.level >= FATAL) return;
     const why = typeof parsed.reason === 'string' ? parsed.reason : parsed.err?.message;
-    this.#options.print(this.name, why ? `${parsed.msg}: ${why}` : parsed.msg);
+    const text = why ? `${parsed.msg}: ${why}` : parsed.msg;
+    const now = performance.now();
+    const repeated = text === this.#lastShown.text && now - this.#lastShown.at < REPEATED_MS;
+    this.#lastShown = { text, at: now };
+    if (!repeated) this.#options.print(this.name, text);
   }
 
   /** Asks the process to finish its work, and waits until it has ended. */

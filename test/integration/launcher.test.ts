@@ -347,6 +347,37 @@ test('a part is found wherever the program lies', async () => {
   }
 });
 
+test('shows warnings once for all connections, and their end, but no other lines of the log', async () => {
+  const entry = path.join(folder, 'part.ts');
+  const lost = { level: 40, msg: 'Redis connection error', reason: 'refused' };
+  const back = { level: 30, msg: 'connected again', recovered: true };
+  const lines = [lost, lost, { level: 30, msg: 'progress' }, back, back, lost];
+  writeFileSync(
+    entry,
+    `for (const line of ${JSON.stringify(lines)}) console.log(JSON.stringify(line));
+    process.send({ ready: 'here' });
+    setInterval(() => {}, 1000);`,
+  );
+  const said: string[] = [];
+  const part = new SupervisedProcess({
+    name: 'part',
+    entry: pathToFileURL(entry),
+    env: process.env,
+    logDir: folder,
+    logs: { maxBytes: 1e6, maxFiles: 2 },
+    print: (_, line) => said.push(line),
+    onUnusable: () => {},
+  });
+  try {
+    await eventually(() => Promise.resolve(said.length >= 3 || undefined));
+  } finally {
+    await part.stop();
+  }
+  const warning = 'Redis connection error: refused';
+  expect(said).toEqual([warning, 'connected again', warning]);
+  expect(readFileSync(path.join(folder, 'part.log'), 'utf8').trim().split('\n')).toHaveLength(lines.length);
+});
+
 test('a process whose children outlive it is restarted without them, and stopped with them', async () => {
   const entry = path.join(folder, 'part.ts');
   const children = path.join(folder, 'children');

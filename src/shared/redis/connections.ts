@@ -91,7 +91,7 @@ function connect(address: RedisAddress, limits: ConnectOptions, logger: Logger, 
     );
   });
   redis.on('ready', () => {
-    if (reported.size > 0) logger.info({ role }, 'connected to Redis again');
+    if (reported.size > 0) logger.info({ role, recovered: true }, 'connected to Redis again');
     reported.clear();
   });
   return redis;

@@ -7,9 +7,8 @@ const INTERVAL_MS = 60_000;
 const MAX_REASONS = 100;
 
 /**
- * Rate-limits a recurring warning: each reason is logged at once, then once a minute with the number of repeats. While Redis is
- * unreachable every BullMQ worker reports that several times a second; the connections log when it went and came back
- * (redis/connections.ts).
+ * Rate-limits a recurring warning: each reason is logged at once, then once a minute with the number of repeats. A BullMQ worker
+ * reports the same error several times a second.
  */
 export function repeatedWarnings(logger: Logger, message: string): (error: Error) => void {
   const reasons = new Map<string, { loggedAt: number; since: number }>();

@@ -1,5 +1,5 @@
 /** Opens and starts BullMQ workers, with the options and the error logging that all of them share. */
-import { Worker, type Processor, type WorkerOptions } from 'bullmq';
+import { isNotConnectionError, Worker, type Processor, type WorkerOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../runtime/config.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -20,8 +20,6 @@ export interface OpenWorkerOptions extends Pick<
   redis: Redis;
   config: Pick<Config, 'REDIS_PREFIX' | 'LOCK_DURATION_MS' | 'STALLED_INTERVAL_MS'>;
   logger: Logger;
-  /** The queue in log lines. */
-  label: string;
 }
 
 /** A worker of a queue, and what starts it. */
@@ -35,7 +33,7 @@ export interface OpenWorker {
 export function openWorker(
   queue: string,
   process: Processor<unknown>,
-  { redis, config, logger, label, ...options }: OpenWorkerOptions,
+  { redis, config, logger, ...options }: OpenWorkerOptions,
 ): OpenWorker {
   const worker = new Worker<unknown>(queue, process, {
     connection: redis,
@@ -47,9 +45,15 @@ export function openWorker(
     runRetryDelay: 500,
     ...options,
   });
-  worker.on('error', repeatedWarnings(logger, label));
+  const warn = repeatedWarnings(logger, `cannot read the queue ${queue}`);
+  // The connection logs its own errors once, and when it is back (redis/connections.ts).
+  worker.on('error', (error) => {
+    if (isNotConnectionError(error)) warn(error);
+  });
   const start = () => {
-    void worker.run().catch((error: unknown) => logger.error({ err: toError(error) }, `${label} loop ended`));
+    void worker
+      .run()
+      .catch((error: unknown) => logger.error({ err: toError(error) }, `stopped reading the queue ${queue}`));
   };
   return { worker, start };
 }

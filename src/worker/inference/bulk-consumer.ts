@@ -116,7 +116,6 @@ export class BulkConsumer {
       redis,
       config,
       logger,
-      label: 'bulk queue',
       concurrency: this.#concurrency,
       settings: {
         backoffStrategy: (attemptsMade: number, type?: string) =>

@@ -109,7 +109,6 @@ export class Consumer {
         redis,
         config,
         logger,
-        label: 'queue',
         concurrency: 1,
         ...(this.#tracing.bullmq && { telemetry: this.#tracing.bullmq }),
       },

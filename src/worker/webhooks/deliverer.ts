@@ -67,7 +67,6 @@ export class Deliverer {
       redis,
       config,
       logger,
-      label: 'delivery queue',
       concurrency: config.WEBHOOK_CONCURRENCY + QUEUE_LIMIT,
       maxStalledCount: MAX_STALLED_COUNT,
     });
