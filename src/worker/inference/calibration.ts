@@ -166,9 +166,9 @@ export async function calibrate(
   if (measured.fallback !== undefined)
     logger.warn(
       { ...figures, reason: measured.fallback },
-      'implausible calibration: default batch budgets are used',
+      'implausible measurement of batch sizes, perhaps on a busy machine: the default sizes are used',
     );
-  else logger.info(figures, 'calibrated');
+  else logger.info(figures, 'measured batch sizes, in tokens');
   const chunkBytes = Math.round((1e6 / measured.microsPerToken) * BYTES_PER_TOKEN);
   return { budgets: { interactive, low: background, bulk: background }, chunkBytes };
 }
