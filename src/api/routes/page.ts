@@ -16,6 +16,7 @@ const SHARED_MODULES = [
   'bulk/sniff-records.ts',
   'bulk/sniff.ts',
   'contract/states.ts',
+  'contract/text.ts',
 ];
 const SELF = "'self'";
 const NONE = "'none'";
@@ -82,6 +83,9 @@ async function load(file: URL, type: string): Promise<Asset> {
   const content = await readFile(file, 'utf8');
   if (!file.pathname.endsWith('.ts')) return { content, type };
   // Below /page all modules are in one folder.
-  const script = stripTypeScriptTypes(content).replaceAll(/(from ')(?:\.\.\/)+shared\/[a-z]+\//g, '$1./');
+  const script = stripTypeScriptTypes(content).replaceAll(
+    /(from ')(?:\.\.\/)+(?:shared\/)?[a-z]+\//g,
+    '$1./',
+  );
   return { content: script, type };
 }
