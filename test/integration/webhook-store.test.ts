@@ -156,13 +156,7 @@ describe('the snapshot of a job', () => {
     // As long as URLs may be.
     const webhook = { ...WEBHOOK, url: WEBHOOK.url.padEnd(2048, 'x') };
     const payload = { owner: 'alice', texts: [{ id, text: 'x' }], top_k: 1, created_at: now, webhook };
-    const outcome = {
-      status: 'succeeded',
-      startedAt: now,
-      finishedAt: now,
-      revision: 'r',
-      error: null,
-    } as const;
+    const outcome = { status: 'succeeded', started: now, finished: now, revision: 'r' } as const;
     const results = [{ id, label: 'POSITIVE', score: 0.75, truncated: false }];
     await new JobRecords(redis, prefix, 600).settle(job, toRecord(payload, { ...outcome, results }));
     return renderBody(await read(eventId(job, now)), { publicUrl: '', batchTtlMs: 0 });

@@ -171,13 +171,7 @@ export class JobService {
     end: JobEnd,
   ): Promise<JobRecord | 'deleted'> {
     const { records, redis, queues, prefix } = this.#deps;
-    const record = toRecord(payload, {
-      ...end,
-      startedAt,
-      finishedAt: Date.now(),
-      revision: null,
-      results: null,
-    });
+    const record = toRecord(payload, { ...end, started: startedAt ?? undefined, finished: Date.now() });
     const settled = await records.settle(id, record, payload.notify);
     if (!settled.settled) return settled.existing;
     await redis.publish(cancelChannel(prefix), id);

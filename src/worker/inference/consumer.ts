@@ -181,16 +181,14 @@ export class Consumer {
     const options = { kind: 'consumer', trace: job.trace, attributes } as const;
     await this.#tracing.span(`classify ${model.name}`, options, async (span) => {
       if (first && (await this.#isExpired(job))) {
-        const expired = { ...FAILED, status: 'expired', startedAt: null, error: EXPIRED } as const;
-        await this.#settle(job, expired, run, span);
+        await this.#settle(job, { status: 'expired', error: EXPIRED }, run, span);
         return;
       }
       const problem = tooManyScores(this.#scoreRequest(job), this.#options.config.MAX_SCORES_PER_JOB);
       if (problem === undefined) await this.#run(job, run, span);
       else {
-        const { startedAt } = run;
-        const error = { code: 'too_many_scores', message: problem } as const;
-        await this.#settle(job, { ...FAILED, startedAt, error }, run, span);
+        const error = { code: 'too_many_scores', message: problem };
+        await this.#settle(job, { status: 'failed', started: run.startedAt, error }, run, span);
       }
     });
   }
@@ -206,14 +204,10 @@ export class Consumer {
     try {
       const results = await this.#classify(job, LANES[run.priority], abort.signal, span);
       const allFailed = results.every((row) => 'error' in row);
-      const outcome: Outcome = {
-        status: allFailed ? 'failed' : 'succeeded',
-        startedAt: run.startedAt,
-        finishedAt: Date.now(),
-        revision: this.#options.model.revision,
-        results,
-        error: allFailed ? commonError(results) : null,
-      };
+      const ended = { started: run.startedAt, revision: this.#options.model.revision, results };
+      const outcome = allFailed
+        ? { status: 'failed' as const, ...ended, error: commonError(results) }
+        : { status: 'succeeded' as const, ...ended };
       await this.#settle(job, outcome, run, span);
     } catch (error) {
       // Canceled: the API has settled it already.
@@ -254,14 +248,14 @@ export class Consumer {
   }
 
   /** @param span of the job; becomes the parent of the webhook's span */
-  async #settle(job: JobPayload, outcome: Outcome, run: Run, span?: Span): Promise<void> {
-    const finishedAt = Date.now();
+  async #settle(job: JobPayload, outcome: Omit<Outcome, 'finished'>, run: Run, span?: Span): Promise<void> {
+    const finished = Date.now();
     const { webhook } = job;
     const traced =
       webhook === undefined || span?.trace === undefined
         ? job
         : { ...job, webhook: { ...webhook, trace: span.trace } };
-    const record = toRecord(traced, { ...outcome, finishedAt });
+    const record = toRecord(traced, { ...outcome, finished });
     const { settled } = await this.#options.records.settle(job.id, record, job.notify);
     const { status, results } = outcome;
     const rows = job.texts.length;
@@ -278,7 +272,7 @@ export class Consumer {
       failedRows,
       unknownRows,
       queueMs: run.startedAt - job.created_at,
-      totalMs: finishedAt - job.created_at,
+      totalMs: finished - job.created_at,
     });
   }
 
@@ -289,11 +283,8 @@ export class Consumer {
     const { jobs } = parsed.data;
     const { processedOn } = bullJob;
     const run: Run = { priority, startedAt: processedOn ?? Date.now(), groupJobs: jobs.length };
-    const outcome: Outcome = {
-      ...FAILED,
-      startedAt: processedOn ?? null,
-      error: { code: 'internal_error', message: error.message },
-    };
+    const problem = { code: 'internal_error', message: error.message };
+    const outcome = { status: 'failed', started: processedOn, error: problem } as const;
     await Promise.all(jobs.map((job) => this.#settle(job, outcome, run)));
   }
 }
@@ -308,5 +299,4 @@ function commonError(results: RowResult[]): { code: string; message: string } {
   };
 }
 
-const FAILED = { status: 'failed', startedAt: null, finishedAt: 0, revision: null, results: null } as const;
 const EXPIRED = { code: 'job_expired', message: 'the job was not started within expires_in' };

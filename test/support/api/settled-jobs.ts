@@ -24,11 +24,10 @@ export async function settleJob(
     job,
     toRecord(payload, {
       status: 'succeeded',
-      startedAt: now,
-      finishedAt: now,
+      started: now,
+      finished: now,
       revision: 'revision',
       results: [RESULT],
-      error: null,
     }),
   );
   return { job, event: eventId(job, now) };

@@ -7,7 +7,6 @@ import { z } from 'zod';
 import { isFinal, JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../../contract/states.ts';
 import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
 import type { jobEvents } from '../../contract/webhooks.ts';
-import type { RowResult } from '../../contract/results.ts';
 import { eventId, parseJobId } from '../../contract/ids.ts';
 import { queueName } from '../queues.ts';
 import { MAX_EVENT_BYTES, newDelivery, showWebhook, wants } from '../../contract/events.ts';
@@ -247,34 +246,17 @@ export function parseDoneMessage(message: string): { id: string; record: JobReco
   return outcomes;
 }
 
-export interface Outcome {
-  status: FinalStatus;
-  /** Unix ms; null when no worker started the job. */
-  startedAt: number | null;
-  /** Unix ms. */
-  finishedAt: number;
-  revision: string | null;
-  results: RowResult[] | null;
-  error: { code: string; message: string } | null;
-}
+/** How a job ended: the members of its record that its payload does not have. */
+export type Outcome = { status: FinalStatus } & Pick<
+  JobRecord,
+  'started' | 'finished' | 'revision' | 'results' | 'error'
+>;
 
 /** The record of a job that has ended. */
 export function toRecord(payload: Omit<JobPayload, 'id'>, outcome: Outcome): JobRecord {
-  const { status, startedAt, finishedAt, revision, results, error } = outcome;
-  return {
-    v: 1,
-    owner: payload.owner,
-    status,
-    created: payload.created_at,
-    ...(startedAt === null ? {} : { started: startedAt }),
-    finished: finishedAt,
-    ...(payload.expires_at === undefined ? {} : { expires: payload.expires_at }),
-    ...(revision === null ? {} : { revision }),
-    ...(results === null ? { texts: payload.texts.length } : { results }),
-    ...(error === null ? {} : { error }),
-    ...(payload.metadata === undefined ? {} : { metadata: payload.metadata }),
-    ...(payload.webhook === undefined ? {} : { webhook: payload.webhook }),
-  };
+  const { owner, texts, created_at: created, expires_at: expires, metadata, webhook } = payload;
+  const count = outcome.results === undefined ? texts.length : undefined;
+  return { v: 1, owner, created, ...outcome, expires, texts: count, metadata, webhook };
 }
 
 /** A finished job as the API shows it. */
