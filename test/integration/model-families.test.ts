@@ -67,7 +67,7 @@ async function serve(folder: string): Promise<{ classifier: Classifier; labels: 
     onGiveUp: () => {},
   });
   engine = started;
-  const { labels, apply } = labelsOf(model, started.outputs);
+  const { labels, apply } = labelsOf(model, started.graph?.output.width ?? 0);
   const batcher = new Batcher<TextRow, Float32Array>({
     run: (rows) => started.run(rows.map(({ encoded }) => encoded)),
     budgets: { interactive: 1024, low: 1024, bulk: 1024 },

@@ -2,7 +2,7 @@
  * Counts the failed and partly unknown rows of a chunk in its stored results, not while they are made: an earlier worker may have
  * stored them before dying, with other error rows.
  */
-import type { FinishedChunk } from '../../shared/store/batches/chunk-store.ts';
+import type { ChunkCounts } from '../../shared/store/batches/results.ts';
 
 // Quotes inside ids and labels are escaped in JSON, so only a field of the row itself matches.
 const ERROR_FIELD = ',"error":{';
@@ -11,9 +11,7 @@ const UNKNOWN_FIELD = ',"unknown":';
 const SHARE_CHARS = 6;
 
 /** @param ndjson a chunk's results */
-export function countOutcomes(
-  ndjson: Buffer,
-): Pick<FinishedChunk, 'failedRows' | 'unknownRows' | 'unknownShares'> {
+export function countOutcomes(ndjson: Buffer): ChunkCounts {
   const outcomes = { failedRows: 0, unknownRows: 0, unknownShares: 0 };
   for (let at = ndjson.indexOf(ERROR_FIELD); at !== -1; at = ndjson.indexOf(ERROR_FIELD, at + 1))
     outcomes.failedRows++;

@@ -6,7 +6,9 @@
  * of 4.7, 365 µs of CPU of the workers a job instead of 500, 3.6 ms of CPU in all a job instead of 4.0; and one process of
  * 185 MB less for every core but the first.
  */
+import type { Config } from '../../shared/runtime/config.ts';
 import { Engine, type EngineOptions, type RunOptions } from './engine.ts';
+import type { ModelFolder } from './model-folder.ts';
 import type { GraphInfo, Padding } from './protocol.ts';
 import type { ModelInput } from './tokenizer.ts';
 
@@ -46,7 +48,7 @@ export class EnginePool {
 
   /** Number of logits of a row. */
   get outputs(): number {
-    return this.#engines[0]?.outputs ?? 0;
+    return this.graph?.output.width ?? 0;
   }
 
   /** Number of times that a process was restarted. */
@@ -74,3 +76,19 @@ export class EnginePool {
     await Promise.all(this.#engines.map((engine) => engine.stop()));
   }
 }
+
+/** The options of model processes that follow from model folder and settings. */
+export const optionsOf = (
+  { onnxFile, maxTokens, firstPosition }: ModelFolder,
+  config: Config,
+): Pick<EngineOptions, 'load' | 'runTimeoutMs' | 'variables'> => ({
+  load: {
+    onnxFile,
+    executionProviders: config.EXECUTION_PROVIDERS,
+    intraOpThreads: config.INTRA_OP_THREADS,
+    maxTokens,
+    firstPosition,
+  },
+  runTimeoutMs: config.RUN_TIMEOUT_MS,
+  variables: config.MODEL_ENV,
+});

@@ -79,11 +79,6 @@ export class Engine {
   /** Times the child was started again. */
   restarts = 0;
 
-  /** Number of logits of a row. */
-  get outputs(): number {
-    return this.graph?.output.width ?? 0;
-  }
-
   private constructor(options: EngineOptions) {
     this.#options = options;
     this.#up = this.#spawn();

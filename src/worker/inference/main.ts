@@ -22,7 +22,7 @@ import { BulkConsumer } from './bulk-consumer.ts';
 import { calibrate } from './calibration.ts';
 import { Classifier, oncePerText, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
-import { EnginePool } from './engine-pool.ts';
+import { EnginePool, optionsOf } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from './model-probe.ts';
@@ -81,15 +81,7 @@ await runMain(bootLogger, async () => {
     if (serving) metrics.textEncoded(ms);
   };
   const starting = EnginePool.start(config.MODEL_PROCESSES, {
-    load: {
-      onnxFile: folder.onnxFile,
-      executionProviders: config.EXECUTION_PROVIDERS,
-      intraOpThreads: config.INTRA_OP_THREADS,
-      maxTokens: folder.maxTokens,
-      firstPosition: folder.firstPosition,
-    },
-    runTimeoutMs: config.RUN_TIMEOUT_MS,
-    variables: config.MODEL_ENV,
+    ...optionsOf(folder, config),
     logger,
     onGiveUp: (error) => {
       logger.fatal(

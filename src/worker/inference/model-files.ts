@@ -74,6 +74,6 @@ function onnxFilesIn(root: string, place: string): string[] {
 
 const hasConfig = (folder: string): boolean => isFile(path.join(folder, 'config.json'));
 
-function isFile(file: string): boolean {
+export function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }

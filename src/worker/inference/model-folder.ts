@@ -2,14 +2,14 @@
  * A model folder in Hugging Face layout: checks its files before anything is loaded, and computes the revision of the weights.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { NotOnnx, readOnnxGraph, type OnnxGraph } from '../../shared/onnx/graph.ts';
 import { AMULET_JSON, readAmuletJson, type AmuletJson } from './amulet-json.ts';
-import { chooseOnnxFile, findModelRoot } from './model-files.ts';
+import { chooseOnnxFile, findModelRoot, isFile } from './model-files.ts';
 import { readJson, readModelConfig, type ModelConfig } from './model-config.ts';
 
 export interface ModelFolder extends ModelConfig {
@@ -165,10 +165,6 @@ function weightFilesBeside(onnxFile: string): string[] {
     .filter((other) => /^[._]data/.test(other.slice(name.length)) && other.startsWith(name))
     .sort()
     .map((other) => path.join(folder, other));
-}
-
-function isFile(file: string): boolean {
-  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 /** SHA-256 of the concatenated files, read in pieces: weights may be larger than Node reads at once (2 GiB). */

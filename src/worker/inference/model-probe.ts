@@ -15,20 +15,16 @@ import { EngineStopped, ModelCrashed } from './engine.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { ModelFolder } from './model-folder.ts';
 import { toScores } from './scores.ts';
-import { findTokenLimit } from './token-limit.ts';
+import { findTokenLimit, type TokenLimit } from './token-limit.ts';
 import { TextTokenizer, type ModelInput } from './tokenizer.ts';
 import type { VocabularyRange } from './vocabulary.ts';
 
 /** Which rows may share a batch: any, those with the same number of tokens, or none. */
 export type Batching = 'mixed' | 'equal_lengths' | 'row_by_row';
 
-export interface ModelProbe {
+export interface ModelProbe extends Omit<TokenLimit, 'warning'> {
   /** Truncates texts to maxTokens. */
   tokenizer: TextTokenizer;
-  /** Most tokens of a text that the graph accepts. */
-  maxTokens: number;
-  /** Longest text that was tried, in tokens; less than maxTokens where that would take too long. */
-  triedTokens: number;
   batching: Batching;
   /** Largest difference between a score of a text run alone and in a batch; 0: none. */
   batchDependence: number;

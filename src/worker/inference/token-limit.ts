@@ -12,9 +12,9 @@ const MAX_TRIAL_MS = 2000;
 const MAX_TRIAL_BYTES = 512 * 2 ** 20;
 
 export interface TokenLimit {
-  /** The limit that is used. */
+  /** Most tokens of a text that the graph accepts. */
   maxTokens: number;
-  /** The longest row that was run. */
+  /** Longest row that was run; shorter than maxTokens where that would take too long. */
   triedTokens: number;
   /** Set when the limit is not the one of config.json. */
   warning?: string;

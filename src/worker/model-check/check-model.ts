@@ -12,7 +12,7 @@ import { Batcher } from '../inference/batcher.ts';
 import { chooseBudgets, timeBatches } from '../inference/calibration.ts';
 import { Classifier, oncePerText, type TextRow } from '../inference/classifier.ts';
 import { ModelCrashed } from '../inference/engine.ts';
-import { EnginePool } from '../inference/engine-pool.ts';
+import { EnginePool, optionsOf } from '../inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
 import { coverageOf } from './script-coverage.ts';
 import { TextTokenizer } from '../inference/tokenizer.ts';
@@ -112,15 +112,7 @@ async function attempt<T>(report: ModelReport, step: () => T | Promise<T>): Prom
 
 function startEngine(report: ModelReport, model: ModelFolder, config: Config): Promise<EnginePool> {
   return EnginePool.start(1, {
-    load: {
-      onnxFile: model.onnxFile,
-      executionProviders: config.EXECUTION_PROVIDERS,
-      intraOpThreads: config.INTRA_OP_THREADS,
-      maxTokens: model.maxTokens,
-      firstPosition: model.firstPosition,
-    },
-    runTimeoutMs: config.RUN_TIMEOUT_MS,
-    variables: config.MODEL_ENV,
+    ...optionsOf(model, config),
     logger: createLogger('check', 'silent'),
     onGiveUp: (error) => report.problems.push(error.message),
   });

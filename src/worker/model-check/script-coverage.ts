@@ -1,14 +1,7 @@
 /** How much of each script a model's vocabulary covers, measured with one sample text per script. */
+import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { unknownShare } from '../inference/readability.ts';
 import type { TextTokenizer } from '../inference/tokenizer.ts';
-
-export interface ScriptCoverage {
-  script: string;
-  /** Tokens of the sample, without special tokens. */
-  tokens: number;
-  /** Share of these tokens that the vocabulary lacks, from 0 to 1. */
-  unknown: number;
-}
 
 /** About twelve words each, so that no script is judged by one word. Emoji stand apart: a word with one is unknown as a whole. */
 const SAMPLES: Readonly<Record<string, string>> = {
@@ -26,7 +19,9 @@ const SAMPLES: Readonly<Record<string, string>> = {
 };
 
 /** @param tokenizer of the model */
-export function coverageOf(tokenizer: Pick<TextTokenizer, 'encodeNow'>): ScriptCoverage[] {
+export function coverageOf(
+  tokenizer: Pick<TextTokenizer, 'encodeNow'>,
+): NonNullable<ModelReport['vocabulary']> {
   return Object.entries(SAMPLES).map(([script, sample]) => {
     const encoded = tokenizer.encodeNow(sample);
     return { script, tokens: encoded.own, unknown: unknownShare(encoded) };

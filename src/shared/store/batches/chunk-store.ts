@@ -9,19 +9,14 @@ import type { BatchStatus } from '../../contract/states.ts';
 import { eventId } from '../../contract/ids.ts';
 import { batchChecksumsKey, batchDoneKey, batchProgressChannel, deliveryKey } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/scripts.ts';
-import { CHECKSUM_BYTES, SHARE_UNITS } from './results.ts';
+import { CHECKSUM_BYTES, SHARE_UNITS, type ChunkCounts } from './results.ts';
 import { scriptKeys } from './script-keys.ts';
 import { RedisStore } from '../redis-store.ts';
 
-export interface FinishedChunk {
+export interface FinishedChunk extends ChunkCounts {
   chunk: number;
   revision: string;
   rows: number;
-  failedRows: number;
-  /** Rows with a label and with tokens outside the model's vocabulary. */
-  unknownRows: number;
-  /** Sum of the shares of these tokens, each from 0 to 1. */
-  unknownShares: number;
   /** Of its results (results.ts); undefined: they cannot be checked. */
   checksum?: Buffer;
 }
