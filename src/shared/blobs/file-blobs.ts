@@ -236,7 +236,11 @@ export class FileBlobs implements BlobStore {
         if (['ENOENT', 'EEXIST', 'ENOTDIR', 'EISDIR'].includes(codeOf(thrown) ?? '')) {
           if (await this.#clashes(target)) throw this.#clash(key);
           // A concurrent delete removed a parent folder; mkdir reports that with any of these codes.
-          if (attempt < PLACE_ATTEMPTS && (await this.#isThere())) continue;
+          const isThere = () =>
+            this.#assertThere()
+              .then(() => true)
+              .catch(() => false);
+          if (attempt < PLACE_ATTEMPTS && (await isThere())) continue;
         }
         await this.#prune(folder);
         throw await this.#translate(thrown);
@@ -309,13 +313,6 @@ export class FileBlobs implements BlobStore {
         if (codeOf(error) !== 'ENOENT') return;
       }
     }
-  }
-
-  #isThere(): Promise<boolean> {
-    return this.#assertThere().then(
-      () => true,
-      () => false,
-    );
   }
 
   /** @throws BlobError `blob_store_unavailable` when the folder is not (or no longer) this store's */

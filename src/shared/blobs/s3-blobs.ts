@@ -17,10 +17,10 @@ import {
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
-  ListObjectsV2Command,
+  paginateListObjectsV2,
   PutObjectCommand,
   S3Client,
-  type ListObjectsV2CommandOutput,
+  type HeadObjectCommandOutput,
 } from '@aws-sdk/client-s3';
 import { assertKey, assertPrefix, isKey } from './keys.ts';
 import {
@@ -48,6 +48,7 @@ const REQUEST_ATTEMPTS = 6;
 const RESUME_ATTEMPTS = 5;
 /** Of several conditional writes at once, S3 may answer one with 409, which asks for a retry. */
 const CONFLICT_ATTEMPTS = 20;
+
 export class S3Blobs implements BlobStore {
   readonly place: string;
   readonly #client: S3Client;
@@ -230,24 +231,15 @@ export class S3Blobs implements BlobStore {
 
   async *list(prefix: string): AsyncGenerator<string> {
     assertPrefix(prefix);
-    let token: string | undefined;
-    do {
-      const page: ListObjectsV2CommandOutput = await this.#on(
-        this.#client.send(
-          new ListObjectsV2Command({
-            Bucket: this.#bucket,
-            Prefix: this.#prefix + prefix,
-            ...(token === undefined ? {} : { ContinuationToken: token }),
-          }),
-        ),
-      );
-      for (const { Key = '' } of page.Contents ?? []) {
+    const listed = { Bucket: this.#bucket, Prefix: this.#prefix + prefix };
+    const pages = paginateListObjectsV2({ client: this.#client }, listed);
+    for (let page = await this.#on(pages.next()); page.done !== true; page = await this.#on(pages.next())) {
+      for (const { Key = '' } of page.value.Contents ?? []) {
         const key = Key.slice(this.#prefix.length);
         // Other programs may keep objects in the bucket that are not blobs, such as folder markers.
         if (isKey(key)) yield key;
       }
-      token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
-    } while (token !== undefined);
+    }
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -316,14 +308,10 @@ export class S3Blobs implements BlobStore {
     }
   }
 
-  async #head(key: string): Promise<{ ContentLength?: number; Metadata?: Record<string, string> }> {
+  async #head(key: string): Promise<HeadObjectCommandOutput> {
     const object = this.#object(key);
     try {
-      const { ContentLength, Metadata } = await this.#client.send(new HeadObjectCommand(object));
-      return {
-        ...(ContentLength === undefined ? {} : { ContentLength }),
-        ...(Metadata === undefined ? {} : { Metadata }),
-      };
+      return await this.#client.send(new HeadObjectCommand(object));
     } catch (thrown) {
       if ((thrown as S3Failure).$metadata?.httpStatusCode !== 404) throw this.#translate(thrown, key);
       // The answer to a HEAD has no body, so it does not tell a missing object from a missing bucket.

@@ -19,7 +19,9 @@ const NAME = /^([0-9a-f]{12})\.(\d+)\.(\d*)\.[0-9a-f-]{36}$/;
 
 /** Identifies the machine since its boot, and the processes on it that see each other (pid namespace). */
 const machine = createHash('sha256')
-  .update([hostname(), read('/proc/sys/kernel/random/boot_id'), readLink('/proc/self/ns/pid')].join('\n'))
+  .update(
+    [hostname(), read('/proc/sys/kernel/random/boot_id'), read('/proc/self/ns/pid', readlinkSync)].join('\n'),
+  )
   .digest('hex')
   .slice(0, 12);
 const self = `${machine}.${process.pid}.${startTime(process.pid)}`;
@@ -81,17 +83,10 @@ function startTime(pid: number): string {
   return read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ')[19] ?? '';
 }
 
-function read(file: string): string {
+/** What `look` reads of a file; '' where that fails. */
+function read(file: string, look: (file: string) => string = (name) => readFileSync(name, 'utf8').trim()) {
   try {
-    return readFileSync(file, 'utf8').trim();
-  } catch {
-    return '';
-  }
-}
-
-function readLink(file: string): string {
-  try {
-    return readlinkSync(file);
+    return look(file);
   } catch {
     return '';
   }

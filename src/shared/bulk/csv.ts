@@ -9,6 +9,7 @@ import { CsvError, parse } from 'csv-parse/sync';
 import type { BatchSpec, CsvHeader, StoredHeader } from '../contract/batches.ts';
 import { listed } from '../contract/text.ts';
 import { InputError, type InputSpec } from './input.ts';
+import { RecordScanner } from './record-scanner.ts';
 
 type CsvSpec = Pick<InputSpec, 'delimiter' | 'quote'>;
 
@@ -50,14 +51,14 @@ function quotedFields(record: Buffer, delimiter: string, columns: number | undef
     const records = parse(record, { delimiter, record_delimiter: '\n' });
     const [fields] = records;
     if (fields !== undefined && records.length === 1) {
-      const joined = record.includes(CR) && joinedByCr(fields, columns) && inspect(record, delimiter).bareCr;
+      const joined = record.includes(CR) && joinedByCr(fields, columns) && hasBareCr(record);
       return joined ? { problem: BARE_CR } : fields;
     }
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
     const problem = PROBLEMS[error.code];
     if (error.code === 'CSV_QUOTE_NOT_CLOSED') {
-      return { problem: NOT_CLOSED, openAfter: inspect(record, delimiter).openAfter };
+      return { problem: NOT_CLOSED, openAfter: openedAfter(record, delimiter) };
     }
     // C and MySQL escape a quote with a backslash.
     if (problem !== undefined) return { problem: record.includes('\\"') ? BACKSLASH : problem };
@@ -66,7 +67,6 @@ function quotedFields(record: Buffer, delimiter: string, columns: number | undef
 }
 
 const CR = 0x0d;
-const LF = 0x0a;
 const QUOTE = 0x22;
 
 const NOT_CLOSED = 'has a quoted field that is not closed';
@@ -80,36 +80,19 @@ const PROBLEMS: Partial<Record<CsvError['code'] | 'INVALID_OPENING_QUOTE', strin
   INVALID_OPENING_QUOTE: 'has a quote inside an unquoted field (quote the field and double the quote)',
 };
 
-/** Finds what csv-parse does not report: where the last quoted field begins, and carriage returns outside quotes. */
-function inspect(record: Buffer, delimiter: string): { openAfter: number; bareCr: boolean } {
-  const delimiterByte = delimiter.charCodeAt(0);
-  let fieldStart = true;
-  let quoted = false;
-  /** The previous byte was a quote inside quotes: a second quote makes it a character of the field. */
-  let quoteSeen = false;
-  let lineFeeds = 0;
-  let openAfter = 0;
-  let bareCr = false;
-  for (const byte of record) {
-    if (byte === LF) lineFeeds++;
-    if (quoted) {
-      quoted = byte !== QUOTE;
-      quoteSeen = !quoted;
-      continue;
-    }
-    if (byte === QUOTE && (fieldStart || quoteSeen)) {
-      quoted = true;
-      if (fieldStart) openAfter = lineFeeds;
-      fieldStart = false;
-      quoteSeen = false;
-      continue;
-    }
-    if (byte === CR) bareCr = true;
-    fieldStart = byte === delimiterByte;
-    quoteSeen = false;
-  }
-  return { openAfter, bareCr };
+/** Line feeds before the last quoted field, which csv-parse does not report. */
+function openedAfter(record: Buffer, delimiter: string): number {
+  const scanner = new RecordScanner(delimiter);
+  scanner.scan(record, 0);
+  return scanner.openedAfter;
 }
+
+/** Whether a valid record has a carriage return outside of quotes. */
+const hasBareCr = (record: Buffer): boolean =>
+  record
+    .toString('latin1')
+    .replaceAll(/"[^"]*"/g, '')
+    .includes('\r');
 
 /** Bounds of a CSV header. */
 export interface HeaderLimits {

@@ -123,7 +123,7 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
         const path = keeps === undefined ? [] : memberOf(frames);
         excess = { path, message: `is nested more than ${shownDepth} levels deep` };
       } else {
-        frame = code === OPEN_OBJECT ? newObject() : newList(maxItemsOf(frames, limits));
+        frame = newFrame(code === OPEN_OBJECT, maxItemsOf(frames, limits));
         frames.push(frame);
       }
     } else if (code === MINUS || isDigit(code)) {
@@ -145,20 +145,12 @@ export function scanJson(json: string, limits: JsonLimits): JsonScan {
   return { values, excess, losses };
 }
 
-const newObject = (): Frame => ({
-  isObject: true,
-  key: '',
-  maxItems: Infinity,
-  atName: true,
-  names: [],
-});
-
-const newList = (maxItems: number): Frame => ({
-  isObject: false,
-  key: 0,
+const newFrame = (isObject: boolean, maxItems: number): Frame => ({
+  isObject,
+  key: isObject ? '' : 0,
   maxItems,
-  atName: false,
-  names: NONE,
+  atName: isObject,
+  names: isObject ? [] : NONE,
 });
 
 /** For an array about to begin. */

@@ -21,7 +21,7 @@
  * `transient` keys are gone.
  */
 type Lifetime = 'lasting' | 'expiring' | 'transient';
-type Structure = 'string' | 'hash' | 'list' | 'set' | 'zset' | 'stream';
+type Structure = 'string' | 'hash' | 'list' | 'set' | 'zset' | 'stream' | 'channel';
 
 export interface RedisKey<Args extends string[] = string[]> {
   (prefix: string, ...args: Args): string;
@@ -149,16 +149,8 @@ export const workersKey = key('zset', 'lasting', (model: string) => `workers:${m
 
 // Channels
 
-export interface RedisChannel<Args extends string[] = string[]> {
-  (prefix: string, ...args: Args): string;
-  readonly structure: 'channel';
-}
-
-function channel<Args extends string[]>(name: (...args: Args) => string): RedisChannel<Args> {
-  return Object.assign((prefix: string, ...args: Args) => `${prefix}:${name(...args)}`, {
-    structure: 'channel' as const,
-  });
-}
+const channel = <Args extends string[]>(name: (...args: Args) => string): RedisKey<Args> =>
+  key('channel', 'transient', name);
 
 /** Channel: ids of canceled jobs and batches, for the workers. */
 export const cancelChannel = channel(() => 'canceled');

@@ -141,15 +141,11 @@ function extract(written: string): Context {
 }
 
 function inject(from: Context): string | undefined {
-  const { traceparent, tracestate }: Partial<TraceHeaders> = injected(from);
-  if (traceparent === undefined) return undefined;
-  return tracestate === undefined ? traceparent : `${traceparent} ${tracestate}`;
-}
-
-function injected(from: Context): Partial<TraceHeaders> {
   const headers: Partial<TraceHeaders> = {};
   propagation.inject(from, headers);
-  return headers;
+  const { traceparent, tracestate } = headers;
+  if (traceparent === undefined) return undefined;
+  return tracestate === undefined ? traceparent : `${traceparent} ${tracestate}`;
 }
 
 /**
