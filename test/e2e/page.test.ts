@@ -144,9 +144,9 @@ describe.skipIf(chromium === undefined)('the page', () => {
     test('that is refused: shows the field and the reason', async () => {
       const page = await pages.open(stack.url);
       await classify(page, '   ');
-      await seen(page, /^text: .* white space/);
+      await seen(page, /^Text must .* white space/);
       await classify(page, 'x'.repeat(5001));
-      await seen(page, /^text: .*5001/);
+      await seen(page, /^Text must .*5001/);
       await classify(page, 'fine');
       await ended(page, 'job-path');
       expect(await page.locator('#job-problem').isHidden()).toBe(true);
@@ -162,7 +162,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await classify(page, 'is anybody there?');
       await seen(page, /^No worker serves hostile at the moment\./);
       await page.getByRole('button', { name: 'Cancel' }).click();
-      await seen(page, 'the job was canceled');
+      await seen(page, 'The job was canceled');
       expect(await states(page, 'job-path')).toEqual(['queued', 'canceled']);
     });
 

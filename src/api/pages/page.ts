@@ -107,7 +107,7 @@ const textPanel = (): Html => html`
     <div id="job-problem" class="problem" role="alert" hidden></div>
     <p id="job-empty" class="empty">The labels and the progress of the job appear here.</p>
     <div id="job" hidden>
-      <h3>Labels</h3>
+      <h3 id="labels-title" hidden>Labels</h3>
       <div id="labels"></div>
       <p class="hint" id="job-hint"></p>
       <h3>The job</h3>

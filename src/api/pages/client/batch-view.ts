@@ -2,7 +2,7 @@
 import type { Batch } from '../../../shared/contract/batches.ts';
 import { isFinal } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
-import { count, duration, plural, rate } from './format.ts';
+import { capitalized, count, duration, plural, rate, stateSentence } from './format.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
 import { unknownRows } from './unknown.ts';
@@ -34,7 +34,7 @@ export function showBatch(batch: Batch, { path, progress, figures, status }: Bat
     isAllFailed(batch)
       ? `The batch has no labels: ${rows.failed === 1 ? 'its only row failed' : `all ${count(rows.failed)} rows failed`}.`
       : isFinal(batch.status)
-        ? `The batch is ${batch.status}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
+        ? `${stateSentence('The batch', batch.status)}: ${plural(rows.finished, 'row')}, ${plural(rows.failed, 'error')}.`
         : `The batch is ${batch.status}: ${spoken} %.`,
   );
 }
@@ -56,11 +56,13 @@ export function allFailed({ rows }: Batch, errors: readonly string[]): Explanati
 
 /** Explains why a batch makes no progress, temporarily or for good. */
 export function problemOf({ status, error, problem, model }: Batch): Explanation | undefined {
-  if (status === 'failed' && error) return { title: 'The batch has failed', lines: [error.message] };
+  if (status === 'failed' && error)
+    return { title: 'The batch has failed', lines: [capitalized(error.message)] };
   if (problem?.code === 'results_damaged') {
-    return { title: 'Results are damaged on the server', lines: [problem.message] };
+    return { title: 'Results are damaged on the server', lines: [capitalized(problem.message)] };
   }
-  if (problem) return { title: 'The batch continues once this is resolved', lines: [problem.message] };
+  if (problem)
+    return { title: 'The batch continues once this is resolved', lines: [capitalized(problem.message)] };
   if (model.workers !== 0) return undefined;
   return {
     title: `No worker serves ${model.name} at the moment`,

@@ -54,3 +54,13 @@ export function percent(share: number): string {
 
 /** `17:03:05` of a Unix time in ms. */
 export const clock = (time: number): string => new Date(time).toLocaleTimeString('en', { hourCycle: 'h23' });
+
+/** What happened to a job or batch: `The job failed`, `The batch was canceled`, `The job is queued`. */
+export function stateSentence(subject: string, status: string): string {
+  if (status === 'failed' || status === 'expired') return `${subject} ${status}`;
+  return `${subject} ${status === 'canceled' ? 'was' : 'is'} ${status}`;
+}
+
+/** Begins a message of the API, which continues a sentence of a program, like a sentence for people. */
+export const capitalized = (message: string): string =>
+  message.replace(/^\p{Ll}/u, (letter) => letter.toUpperCase());

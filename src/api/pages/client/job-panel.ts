@@ -4,7 +4,7 @@ import { isFinal } from '../../../shared/contract/states.ts';
 import { urlOf, type Api } from './api.ts';
 import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
-import { elapsed, plural, score } from './format.ts';
+import { capitalized, elapsed, plural, score, stateSentence } from './format.ts';
 import { showLabels } from './labels.ts';
 import type { ModelChoice } from './models.ts';
 import { showPath, type Step } from './path.ts';
@@ -29,6 +29,7 @@ export class JobPanel {
   readonly #result = element('job', HTMLElement);
   readonly #path = element('job-path', HTMLOListElement);
   readonly #labels = element('labels', HTMLElement);
+  readonly #labelsTitle = element('labels-title', HTMLElement);
   readonly #hint = element('job-hint', HTMLElement);
   readonly #curl = element('job-curl', HTMLElement);
   /** Aborts the requests for the current text when another one is submitted. */
@@ -129,6 +130,7 @@ export class JobPanel {
     this.#cancel.hidden = isFinal(job.status);
     showPath(this.#path, stepsOf(job));
     const [row] = job.results ?? [];
+    this.#labelsTitle.hidden = !(row && 'label' in row);
     if (row && 'label' in row) {
       showLabels(this.#labels, row.labels ?? [row]);
       say(this.#status, `${row.label}, ${score(row.score, row.score >= 0 && row.score <= 1)}`);
@@ -137,9 +139,12 @@ export class JobPanel {
     }
     this.#labels.replaceChildren();
     say(this.#hint, waitingHint(job));
-    say(this.#status, `The job is ${job.status}.`);
+    const sentence = stateSentence('The job', job.status);
+    say(this.#status, `${sentence}.`);
     const error = row?.error ?? job.error;
-    if (error) showProblem(this.#problem, { title: `The job is ${job.status}`, lines: [error.message] });
+    if (!error) return;
+    const reason = capitalized(error.message);
+    showProblem(this.#problem, { title: sentence, lines: reason === sentence ? [] : [reason] });
   }
 }
 

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { problemSchema } from '../../../shared/contract/responses.ts';
 import { create } from './dom.ts';
-import { clock } from './format.ts';
+import { capitalized, clock } from './format.ts';
 
 type Problem = z.infer<typeof problemSchema>;
 
@@ -63,13 +63,13 @@ export function explain(error: unknown): Explanation {
   const { title, detail, errors, request_id: request } = error.problem;
   const lines =
     errors && errors.length > 0
-      ? errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`))
+      ? errors.map(({ path, message }) => (path === '' ? message : `${path} ${message}`))
       : [detail ?? ''];
   if (error.retryAt !== undefined) lines.push(`Try again at ${clock(error.retryAt)}.`);
   if (error.status >= 500 && request !== undefined) lines.push(`Request ${request}`);
   return {
     title: title ?? `The server answered ${error.status}`,
-    lines: lines.filter((line) => line !== ''),
+    lines: lines.filter((line) => line !== '').map(capitalized),
   };
 }
 
