@@ -71,9 +71,8 @@ export class JobSubmission {
     this.#idempotencyKeys = new IdempotencyKeys(deps, { key: jobIdempotencyKey, content: 'body' });
   }
 
-  async submit(owner: string, input: NewJob): Promise<Submitted> {
-    const { withRedis } = this.#deps;
-    return withRedis(() => this.#submit(owner, input, undefined));
+  submit(owner: string, input: NewJob): Promise<Submitted> {
+    return this.#deps.withRedis(() => this.#submit(owner, input, undefined));
   }
 
   /**
@@ -169,8 +168,8 @@ export class JobSubmission {
     return this.#finish(entry, id, groupCommit.addAlone(priority, model.name, group, { id, ...payload }));
   }
 
-  async #admit({ model, priority, payload }: Entry): Promise<void> {
-    await this.#deps.admission.admit(priority, model.name, sizeOf(payload.texts));
+  #admit({ model, priority, payload }: Entry): Promise<void> {
+    return this.#deps.admission.admit(priority, model.name, sizeOf(payload.texts));
   }
 
   async #finish({ model, priority, payload }: Entry, id: string, added: Promise<Added>): Promise<Submitted> {

@@ -64,13 +64,18 @@ export function defineScript<Reply>(file: URL, reply: ReplyParser<Reply>): Scrip
       return value;
     });
   return {
-    async run(redis, keyValues, argValues, more = {}) {
+    async run(redis, keyValues, argValues, { keys: moreKeys = [], args: moreArgs = [] } = {}) {
       const commands = redis as unknown as Record<string, Command | undefined>;
       if (!commands[name]) redis.defineCommand(name, { lua });
       const command = commands[name] as unknown as Command;
-      const allKeys = [...valuesOf(keyNames, keyValues), ...(more.keys ?? [])];
-      const allArgs = [...valuesOf(argNames, argValues), ...(more.args ?? [])];
-      return reply.parse(await command.call(redis, allKeys.length, ...allKeys, ...allArgs));
+      const numberOfKeys = keyNames.length + moreKeys.length;
+      const keysAndArgs = [
+        ...valuesOf(keyNames, keyValues),
+        ...moreKeys,
+        ...valuesOf(argNames, argValues),
+        ...moreArgs,
+      ];
+      return reply.parse(await command.call(redis, numberOfKeys, ...keysAndArgs));
     },
   };
 }
