@@ -146,7 +146,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await classify(page, '   ');
       await seen(page, /^Text must .* white space/);
       await classify(page, 'x'.repeat(5001));
-      await seen(page, /^Text must .*5001/);
+      await seen(page, /^Text .*5001/);
       await classify(page, 'fine');
       await ended(page, 'job-path');
       expect(await page.locator('#job-problem').isHidden()).toBe(true);
