@@ -18,6 +18,8 @@ export interface SharedDeps {
   config: Config;
   /** Of all keys in Redis: REDIS_PREFIX. */
   prefix: string;
+  /** How long a finished job can be read, in seconds: RESULT_TTL_S. */
+  resultTtlS: number;
   redis: Redis;
   /** Used only for subscriptions. */
   subscriber: Redis;

@@ -1,31 +1,24 @@
 /** `Idempotency-Key`: keeps the id that a request was given first, so that a repeat after a crash, a timeout or a race gets it again. */
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import type { Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import type { RedisKey } from '../shared/redis/keys.ts';
 import type { Deps } from './deps.ts';
 
-export class IdempotencyKeys {
-  readonly #redis: Redis;
-  readonly #prefix: string;
-  readonly #ttlS: number;
-  readonly #key: RedisKey<[owner: string, hash: string]>;
-  readonly #content: string;
+export interface IdempotencyKind {
+  /** The Redis key of what is created: jobs and batches have one each. */
+  key: RedisKey<[owner: string, hash: string]>;
+  /** Names what a repeat must have in common with the first request, for the error. */
+  content: 'body' | 'query';
+}
 
-  /**
-   * @param key the Redis key of what is created: jobs and batches have one each
-   * @param content names what a repeat must have in common with the first request, for the error
-   */
-  constructor(
-    { redis, config }: Deps<'redis' | 'config'>,
-    { key, content }: { key: RedisKey<[owner: string, hash: string]>; content: 'body' | 'query' },
-  ) {
-    this.#redis = redis;
-    this.#prefix = config.REDIS_PREFIX;
-    this.#key = key;
-    this.#ttlS = config.IDEMPOTENCY_TTL_S;
-    this.#content = content;
+export class IdempotencyKeys {
+  readonly #deps: Deps<'redis' | 'config'>;
+  readonly #kind: IdempotencyKind;
+
+  constructor(deps: Deps<'redis' | 'config'>, kind: IdempotencyKind) {
+    this.#deps = deps;
+    this.#kind = kind;
   }
 
   /**
@@ -42,15 +35,9 @@ export class IdempotencyKeys {
   ): Promise<string | undefined> {
     const hash = hashOf(request);
     const value = `${hash} ${id}`;
-    const earlier = await this.#redis.call(
-      'SET',
-      this.redisKey(owner, key),
-      value,
-      'NX',
-      'GET',
-      'EX',
-      this.#ttlS,
-    );
+    const { redis, config } = this.#deps;
+    const where = this.redisKey(owner, key);
+    const earlier = await redis.call('SET', where, value, 'NX', 'GET', 'EX', config.IDEMPOTENCY_TTL_S);
     return typeof earlier === 'string' ? this.#idOf(earlier, hash) : undefined;
   }
 
@@ -63,7 +50,7 @@ export class IdempotencyKeys {
     key: string,
     request: { webhook?: Webhook | undefined },
   ): Promise<string | undefined> {
-    const earlier = await this.#redis.get(this.redisKey(owner, key));
+    const earlier = await this.#deps.redis.get(this.redisKey(owner, key));
     return earlier === null ? undefined : this.#idOf(earlier, hashOf(request));
   }
 
@@ -72,13 +59,13 @@ export class IdempotencyKeys {
     if (reservedHash === hash) return id;
     throw new AppError(
       'idempotency_mismatch',
-      `this Idempotency-Key was used for a request with another ${this.#content}`,
+      `this Idempotency-Key was used for a request with another ${this.#kind.content}`,
     );
   }
 
   /** Redis key of a reservation, a string `<hash of the request> <id>`. */
   redisKey(owner: string, key: string): string {
-    return this.#key(this.#prefix, owner, sha256(key));
+    return this.#kind.key(this.#deps.config.REDIS_PREFIX, owner, sha256(key));
   }
 }
 

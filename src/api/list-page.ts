@@ -3,6 +3,16 @@
 /** Entries that are read together once the first slice was not enough. */
 const SLICE_ENTRIES = 200;
 
+/** The entries that a caller wants to see. */
+export interface ListOptions<Status extends string> {
+  /** Entries of a page, at most. */
+  limit: number;
+  /** Id that the page comes after; undefined: the first page. */
+  after?: string | undefined;
+  status?: Status | undefined;
+  model?: string | undefined;
+}
+
 export interface Slice<Entry> {
   /** The entries of the slice that exist and match. */
   found: Entry[];

@@ -43,13 +43,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const services = createServices({ config, redis, subscriber, withRedis, tracing, metrics, logger });
   const { catalog, queues, waiters, disks } = services;
   const inFlight = inFlightLimits(config);
-  metrics.watch({
-    load: services.load,
-    openWaits: () => waiters.size,
-    inFlight,
-    keys: () => keys,
-    disks,
-  });
+  metrics.watch({ ...services, openWaits: () => waiters.size, inFlight, keys: () => keys });
   const stopMaintenance = startMaintenance({ ...services, logger });
 
   const admins = new KeySet(config.ADMIN_KEYS);

@@ -59,23 +59,18 @@ export function createRequestSchemas(config: Config) {
   };
   const text = z
     .string()
-    .superRefine((value, context) => {
-      const problem = textProblem(value, config.MAX_TEXT_CHARS);
-      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
-    })
+    .superRefine(checkedBy((value) => textProblem(value, config.MAX_TEXT_CHARS)))
     .meta(textDoc);
   const textWithId = z.strictObject({ id: shortString(config.MAX_ID_CHARS).optional(), text });
   const metadata = metadataValues
-    .superRefine((value, context) => {
-      const bytes = jsonBytes(value);
-      if (bytes === undefined) context.addIssue({ code: 'custom', message: 'is nested too deeply' });
-      else if (bytes > config.MAX_METADATA_BYTES) {
-        context.addIssue({
-          code: 'custom',
-          message: `is ${bytes} bytes of JSON; at most ${config.MAX_METADATA_BYTES} are allowed`,
-        });
-      }
-    })
+    .superRefine(
+      checkedBy((value) => {
+        const bytes = jsonBytes(value);
+        if (bytes === undefined) return 'is nested too deeply';
+        if (bytes <= config.MAX_METADATA_BYTES) return undefined;
+        return `is ${bytes} bytes of JSON; at most ${config.MAX_METADATA_BYTES} are allowed`;
+      }),
+    )
     .meta({
       description: `Any JSON object of up to ${config.MAX_METADATA_BYTES} bytes and ${config.MAX_METADATA_DEPTH} levels, without numbers that a double cannot hold; returned unchanged.`,
     });
@@ -83,10 +78,12 @@ export function createRequestSchemas(config: Config) {
   const policy = receiverPolicy(config);
   const webhookUrl = z
     .string()
-    .superRefine((value, context) => {
-      const receiver = readReceiver(value, policy);
-      if ('problem' in receiver) context.addIssue({ code: 'custom', message: receiver.problem });
-    })
+    .superRefine(
+      checkedBy((value) => {
+        const receiver = readReceiver(value, policy);
+        return 'problem' in receiver ? receiver.problem : undefined;
+      }),
+    )
     .meta({
       format: 'uri',
       maxLength: MAX_URL_CHARS,
@@ -127,7 +124,7 @@ export function createRequestSchemas(config: Config) {
         .optional()
         .meta({ description: 'Sends an event when the job has ended (docs/webhooks.md).' }),
     })
-    .superRefine((body, context) => exactlyOne(body, ['text', 'texts'], context))
+    .superRefine(checkedBy((body) => notExactlyOne(body, ['text', 'texts'])))
     .meta({ id: 'CreateJob', oneOf: [{ required: ['text'] }, { required: ['texts'] }] });
 
   const predict = z
@@ -135,10 +132,7 @@ export function createRequestSchemas(config: Config) {
       text: text.optional(),
       inputs: z
         .union([text, z.array(z.union([text, z.array(text)]))])
-        .superRefine((inputs, context) => {
-          const problem = teiProblem(inputs, config.MAX_TEXTS_PER_JOB);
-          if (problem) context.addIssue({ code: 'custom', ...problem });
-        })
+        .superRefine(checkedBy((inputs) => teiProblem(inputs, config.MAX_TEXTS_PER_JOB)))
         .optional()
         .meta({
           anyOf: [
@@ -158,8 +152,8 @@ export function createRequestSchemas(config: Config) {
       raw_scores: z.boolean().optional(),
       model: modelName.optional(),
     })
+    .superRefine(checkedBy((body) => notExactlyOne(body, ['text', 'inputs'])))
     .superRefine((body, context) => {
-      exactlyOne(body, ['text', 'inputs'], context);
       if (body.text === undefined) return;
       for (const option of TEI_OPTIONS) {
         if (body[option] === undefined) continue;
@@ -316,10 +310,7 @@ function teiProblem(
 function shortString(maxChars: number) {
   return z
     .string()
-    .superRefine((value, context) => {
-      const problem = shortStringProblem(value, maxChars);
-      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
-    })
+    .superRefine(checkedBy((value) => shortStringProblem(value, maxChars)))
     .meta({ minLength: 1, maxLength: maxChars, pattern: '^[^\\u0000]+$' });
 }
 
@@ -339,14 +330,21 @@ function jsonBytes(value: unknown): number | undefined {
   }
 }
 
-function exactlyOne<K extends string>(
+function notExactlyOne<K extends string>(
   body: Partial<Record<K, unknown>>,
   [first, second]: readonly [K, K],
-  context: z.core.$RefinementCtx,
-): void {
-  const both = body[first] !== undefined && body[second] !== undefined;
-  const none = body[first] === undefined && body[second] === undefined;
-  if (both)
-    context.addIssue({ code: 'custom', message: `give either \`${first}\` or \`${second}\`, not both` });
-  if (none) context.addIssue({ code: 'custom', message: `give \`${first}\` or \`${second}\`` });
+): string | undefined {
+  if ((body[first] === undefined) !== (body[second] === undefined)) return undefined;
+  return body[first] === undefined
+    ? `give \`${first}\` or \`${second}\``
+    : `give either \`${first}\` or \`${second}\`, not both`;
+}
+
+/** A check by a function that says what is wrong with a value, if anything, and where. */
+function checkedBy<T>(problemOf: (value: T) => string | { path: number[]; message: string } | undefined) {
+  return (value: T, context: z.core.$RefinementCtx<T>): void => {
+    const problem = problemOf(value);
+    if (problem === undefined) return;
+    context.addIssue({ code: 'custom', ...(typeof problem === 'string' ? { message: problem } : problem) });
+  };
 }

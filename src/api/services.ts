@@ -54,6 +54,7 @@ export function createServices(given: ServicesDeps) {
   const shared: SharedDeps = {
     ...given,
     prefix,
+    resultTtlS,
     records,
     queues: new QueueSet(redis, prefix, tracing.bullmq),
     backlog,
@@ -83,10 +84,10 @@ export function createServices(given: ServicesDeps) {
     ...shared,
     reader,
     jobs,
-    groupCommit: new GroupCommit(queues, backlog, resultTtlS, tracing),
+    groupCommit: new GroupCommit(shared),
     onSubmit: (model, priority, texts) => metrics.submitted(model, priority, texts),
   });
-  const jobMaintenance = new JobMaintenance({ ...shared, resultTtlS });
+  const jobMaintenance = new JobMaintenance(shared);
 
   const queue = new BatchQueue(shared);
   const blobRemoval = new BlobRemoval(shared);

@@ -62,16 +62,17 @@ export class BatchResults {
     { after, follow, heartbeatMs = Infinity, signal }: ReadOptions,
   ): AsyncGenerator<Uint8Array> {
     let sentAt = performance.now();
-    const isSilent = () => performance.now() - sentAt >= heartbeatMs;
-    const wait = () => this.#grown(id, signal, heartbeatMs);
+    /** Waits until there may be more. Between two chunks, and so between two lines. */
+    const wait = async (): Promise<Uint8Array[]> => {
+      await this.#grown(id, signal, heartbeatMs);
+      if (performance.now() - sentAt < heartbeatMs) return [];
+      sentAt = performance.now();
+      return [HEARTBEAT];
+    };
     let record = first;
     while (record.manifest === undefined) {
       if (!follow || isFinal(record.status)) return;
-      await wait();
-      if (isSilent()) {
-        yield HEARTBEAT;
-        sentAt = performance.now();
-      }
+      yield* await wait();
       ({ record } = await this.#look(id));
     }
     let chunk = firstChunk ?? (await this.#firstChunk(id, record, after)) ?? 0;
@@ -106,12 +107,7 @@ export class BatchResults {
       }
       if (isDone(bits, chunk) || hasEnded(record)) continue;
       if (!follow || record.status === 'failed') return;
-      await wait();
-      // Between two chunks, and so between two lines.
-      if (isSilent()) {
-        yield HEARTBEAT;
-        sentAt = performance.now();
-      }
+      yield* await wait();
     }
   }
 

@@ -13,7 +13,7 @@ import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
 import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
-import { toPage } from '../list-page.ts';
+import { toPage, type ListOptions } from '../list-page.ts';
 import type { CompleteBatchBody } from '../requests.ts';
 import { notFound, notOpen, tooManyBatches } from './batch-problems.ts';
 import type { BatchQueue } from './batch-queue.ts';
@@ -36,16 +36,6 @@ export interface SubmittedBatch {
   batch: Batch;
   /** An earlier request with the same idempotency key created it. */
   replayed: boolean;
-}
-
-export interface BatchListOptions {
-  limit: number;
-  /** Id that the page comes after; undefined: the first page. */
-  after?: string | undefined;
-  /** Only batches with this status. */
-  status?: BatchStatus | undefined;
-  /** Only batches of this model. */
-  model?: string | undefined;
 }
 
 /** Batches that one page of a filtered list may look at. */
@@ -140,7 +130,7 @@ export class BatchService {
   /** A page of an owner's batches, newest first. */
   async list(
     owner: string,
-    { limit, after, status, model }: BatchListOptions,
+    { limit, after, status, model }: ListOptions<BatchStatus>,
   ): Promise<{ batches: Batch[]; next: string | null }> {
     const { withRedis, batchStore } = this.#deps;
     const filtered = status !== undefined || model !== undefined;

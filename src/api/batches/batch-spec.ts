@@ -5,10 +5,10 @@ import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
 import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
 import { sniff } from '../../shared/bulk/sniff.ts';
 import type { BatchSpec } from '../../shared/contract/batches.ts';
-import { AppError } from '../../shared/contract/problems.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import type { Webhook } from '../../shared/contract/webhooks.ts';
 import type { Config } from '../../shared/runtime/config.ts';
+import { invalidRequest } from '../middleware/problems.ts';
 import type { CreateBatchQuery } from '../requests.ts';
 
 /** The options of a request that creates a batch. */
@@ -26,18 +26,9 @@ const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** The specification that is stored with a batch. @throws AppError `invalid_request` for options that contradict each other */
 export function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): BatchSpec {
   const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
-  if (format !== 'csv') {
-    for (const [name, value] of Object.entries({ delimiter, quote, columns })) {
-      if (value !== undefined) throw csvOnly(name);
-    }
-  }
-  if (format === 'lines') {
-    for (const [name, value] of Object.entries({ text_field, id_field })) {
-      if (value === undefined) continue;
-      const message = 'does not apply to plain lines, which have no fields';
-      throw new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
-    }
-  }
+  if (format !== 'csv') refuse({ delimiter, quote, columns }, 'applies to CSV only');
+  if (format === 'lines')
+    refuse({ text_field, id_field }, 'does not apply to plain lines, which have no fields');
   const quoting = quote ?? defaultQuote(delimiter);
   const spec: BatchSpec = {
     format,
@@ -98,7 +89,8 @@ export function sniffPart(
   return sniff(head, whole, readingOf(spec, formatNamed ?? true), file);
 }
 
-function csvOnly(name: string): AppError {
-  const message = 'applies to CSV only';
-  return new AppError('invalid_request', `${name} ${message}`, { errors: [{ path: name, message }] });
+/** @throws AppError `invalid_request` for the first of these options that is given */
+function refuse(options: Record<string, unknown>, message: string): void {
+  const given = Object.keys(options).find((name) => options[name] !== undefined);
+  if (given !== undefined) throw invalidRequest([{ path: given, message }]);
 }

@@ -8,12 +8,11 @@
  * While a worker is idle, a job waits only for the write that is under way. While all workers are busy, a model is free
  * for the job in a tenth of a second at the earliest, so the job first waits up to MAX_WAIT_MS for others to join its group.
  */
-import type { Backlog, BacklogSize } from '../../shared/store/jobs/backlog.ts';
+import type { BacklogSize } from '../../shared/store/jobs/backlog.ts';
 import type { JobPayload } from '../../shared/contract/jobs.ts';
 import { newGroupId, newJobId, type Priority } from '../../shared/contract/ids.ts';
 import { JOB_NAME, jobOptions, queueName } from '../../shared/store/queues.ts';
-import { NO_TRACING, type Tracing } from '../../shared/runtime/tracing.ts';
-import type { QueueSet } from '../../shared/store/jobs/queue-set.ts';
+import type { Deps } from '../deps.ts';
 
 /** Texts and characters of one group, at most: the worker that takes it should finish it soon. */
 const MAX_GROUP_TEXTS = 16;
@@ -25,6 +24,8 @@ const MAX_GROUP_CHARS = 32_768;
  */
 const FLUSH_JOBS = 5;
 const MAX_WAIT_MS = 30;
+
+export type GroupCommitDeps = Deps<'queues' | 'backlog' | 'tracing' | 'resultTtlS'>;
 
 /** The workers that serve a model. */
 export interface WorkerLoad {
@@ -68,18 +69,11 @@ interface PendingQueue {
 }
 
 export class GroupCommit {
-  readonly #queues: QueueSet;
-  readonly #backlog: Backlog;
-  readonly #resultTtlS: number;
-  readonly #tracing: Tracing;
+  readonly #deps: GroupCommitDeps;
   readonly #pending = new Map<string, PendingQueue>();
 
-  /** @param resultTtlS how long a job that could not even be settled stays readable */
-  constructor(queues: QueueSet, backlog: Backlog, resultTtlS: number, tracing = NO_TRACING) {
-    this.#queues = queues;
-    this.#backlog = backlog;
-    this.#resultTtlS = resultTtlS;
-    this.#tracing = tracing;
+  constructor(deps: GroupCommitDeps) {
+    this.#deps = deps;
   }
 
   /**
@@ -114,15 +108,16 @@ export class GroupCommit {
   }
 
   async #add(priority: Priority, model: string, group: string, jobs: JobPayload[]): Promise<Added> {
-    const queue = await this.#queues.get(priority, model);
+    const { queues, backlog, tracing, resultTtlS } = this.#deps;
+    const queue = await queues.get(priority, model);
     const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
     // Sent together and executed in this order, so a job in its queue is always in the backlog, too.
-    const enqueued = this.#backlog.add(queueName(priority, model), sizes);
+    const enqueued = backlog.add(queueName(priority, model), sizes);
     const [{ ahead }] = await Promise.all([
       enqueued,
       // A BullMQ job belongs to one trace: that of the first job of its group (runtime/tracing.ts).
-      this.#tracing.within(jobs[0]?.trace, () =>
-        queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, this.#resultTtlS)),
+      tracing.within(jobs[0]?.trace, () =>
+        queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, resultTtlS)),
       ),
     ]);
     return { ahead };

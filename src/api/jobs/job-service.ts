@@ -10,7 +10,7 @@ import { isFinal, type JobStatus } from '../../shared/contract/states.ts';
 import { cancelChannel, jobListKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import { toJob, toRecord } from '../../shared/store/jobs/job-records.ts';
-import { toPage } from '../list-page.ts';
+import { toPage, type ListOptions } from '../list-page.ts';
 import type { FoundJob, JobEnd, JobReader, UnfinishedJob } from './job-reader.ts';
 import type { Deps } from '../deps.ts';
 
@@ -18,15 +18,6 @@ export interface JobServiceDeps extends Deps<
   'redis' | 'prefix' | 'withRedis' | 'records' | 'queues' | 'waiters'
 > {
   reader: JobReader;
-}
-
-export interface JobListOptions {
-  /** Jobs of a page, at most. */
-  limit: number;
-  /** Id that the page comes after; default: the first page. */
-  after?: string | undefined;
-  status?: JobStatus | undefined;
-  model?: string | undefined;
 }
 
 export interface WaitLimits {
@@ -58,7 +49,7 @@ export class JobService {
   }
 
   /** An owner's jobs that are still known, newest first, without their results. */
-  async list(owner: string, { limit, after, status, model }: JobListOptions): Promise<JobList> {
+  async list(owner: string, { limit, after, status, model }: ListOptions<JobStatus>): Promise<JobList> {
     const { redis, prefix, withRedis } = this.#deps;
     const key = jobListKey(prefix, owner);
     const filtered = status !== undefined || model !== undefined;

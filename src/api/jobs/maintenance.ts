@@ -14,10 +14,7 @@ const MAX_IDLE_PAGES = 40;
 /** Younger jobs may be on their way into their queue. */
 const SETTLING_MS = 60_000;
 
-export interface JobMaintenanceDeps extends Deps<'redis' | 'prefix' | 'records' | 'queues' | 'backlog'> {
-  /** How long a finished job can be read, in seconds. */
-  resultTtlS: number;
-}
+export type JobMaintenanceDeps = Deps<'redis' | 'prefix' | 'records' | 'queues' | 'backlog' | 'resultTtlS'>;
 
 /** Where a job is: in its queue, in its record (also that of a deleted job), or nowhere. */
 type State = 'waiting' | 'finished' | 'gone';

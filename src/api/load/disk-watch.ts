@@ -39,16 +39,12 @@ export class DiskWatch {
       const isShort = freeBytes < reserveBytes;
       if (isShort === this.#short.has(disk)) continue;
       const bytes = { disk, freeBytes, MIN_FREE_DISK_BYTES: reserveBytes };
-      if (isShort) {
-        this.#short.add(disk);
-        this.#logger.warn(
-          bytes,
-          `the disk of ${disk} has too little free space: new work is refused until there is more`,
-        );
-      } else {
-        this.#short.delete(disk);
-        this.#logger.warn(bytes, `the disk of ${disk} has enough free space again`);
-      }
+      if (isShort) this.#short.add(disk);
+      else this.#short.delete(disk);
+      const state = isShort
+        ? 'too little free space: new work is refused until there is more'
+        : 'enough free space again';
+      this.#logger.warn(bytes, `the disk of ${disk} has ${state}`);
     }
   }
 }

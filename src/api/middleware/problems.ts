@@ -185,7 +185,7 @@ const NAMES: Record<string, string> = {
 
 function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldError[] {
   const path = [...prefix, ...issue.path];
-  const at = path.map(String).join('.');
+  const wrong = (message: string) => [{ path: path.map(String).join('.'), message }];
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({
@@ -193,7 +193,7 @@ function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldErr
         message: 'is not a known field',
       }));
     case 'invalid_type':
-      return [{ path: at, message: `must be ${NAMES[issue.expected] ?? `a ${issue.expected}`}` }];
+      return wrong(`must be ${NAMES[issue.expected] ?? `a ${issue.expected}`}`);
     case 'invalid_union': {
       // The branch that was meant is the one whose errors are not about the type of the value itself.
       const meant = issue.errors.find(
@@ -207,27 +207,17 @@ function toFieldErrors(issue: z.core.$ZodIssue, prefix: PropertyKey[]): FieldErr
           inner.code === 'invalid_type' ? (NAMES[inner.expected] ?? inner.expected) : inner.message,
         ),
       );
-      return [{ path: at, message: `must be ${[...new Set(expected)].join(' or ')}` }];
+      return wrong(`must be ${[...new Set(expected)].join(' or ')}`);
     }
     case 'too_small':
-      return [
-        {
-          path: at,
-          message: issue.message.startsWith('Too small')
-            ? `must be at least ${issue.minimum}`
-            : issue.message,
-        },
-      ];
+      return wrong(
+        issue.message.startsWith('Too small') ? `must be at least ${issue.minimum}` : issue.message,
+      );
     case 'too_big':
-      return [
-        {
-          path: at,
-          message: issue.message.startsWith('Too big') ? `must be at most ${issue.maximum}` : issue.message,
-        },
-      ];
+      return wrong(issue.message.startsWith('Too big') ? `must be at most ${issue.maximum}` : issue.message);
     case 'invalid_value':
-      return [{ path: at, message: `must be one of ${issue.values.map(String).join(', ')}` }];
+      return wrong(`must be one of ${issue.values.map(String).join(', ')}`);
     default:
-      return [{ path: at, message: issue.message }];
+      return wrong(issue.message);
   }
 }
