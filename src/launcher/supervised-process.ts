@@ -82,9 +82,10 @@ export class SupervisedProcess {
       });
     }
     child.on('message', (message) => {
-      if (!isReady(message)) return;
+      const { ready } = message as { ready?: string };
+      if (ready === undefined) return;
       this.#isUp = true;
-      this.#markReady(message.ready);
+      this.#markReady(ready);
     });
     child.on('error', (error) => this.#options.print(name, `failed to start: ${error.message}`));
     // Its children hold its pipes too; while they do, 'close' is never emitted.
@@ -162,10 +163,4 @@ function killGroup({ pid }: ChildProcess): void {
   } catch {
     // None of them is left.
   }
-}
-
-function isReady(message: unknown): message is { ready: string } {
-  return (
-    typeof message === 'object' && message !== null && 'ready' in message && typeof message.ready === 'string'
-  );
 }

@@ -30,11 +30,7 @@ function readOrCreate(file: string): string {
     }
     return readFileSync(file, 'utf8').trim();
   } catch (error) {
-    throw new StartupError(
-      `${file}: ${toError(error).message}: give this user the right to it, or set WEBHOOK_SECRET`,
-      {
-        cause: error,
-      },
-    );
+    const reason = `${toError(error).message}: give this user the right to it, or set WEBHOOK_SECRET`;
+    throw new StartupError(`${file}: ${reason}`, { cause: error });
   }
 }
