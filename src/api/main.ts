@@ -44,7 +44,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const { catalog, queues, waiters, disks } = services;
   const inFlight = inFlightLimits(config);
   metrics.watch({ ...services, openWaits: () => waiters.size, inFlight, keys: () => keys });
-  const stopMaintenance = startMaintenance({ ...services, logger });
+  const stopMaintenance = startMaintenance(services, logger);
 
   const admins = new KeySet(config.ADMIN_KEYS);
   // Without admins, the packages of the board are not even loaded.

@@ -1,27 +1,16 @@
 /** Timers of an API instance: what it does without a caller. A run that fails, mostly because Redis is away, is repeated. */
 import type { Logger } from '../shared/runtime/logger.ts';
 import { toError } from '../shared/runtime/to-error.ts';
-import type { BatchMaintenance } from './batches/maintenance.ts';
-import type { JobService } from './jobs/job-service.ts';
-import type { JobMaintenance } from './jobs/maintenance.ts';
-import type { DiskWatch } from './load/disk-watch.ts';
+import type { Services } from './services.ts';
 
 const EXPIRE_S = 1;
 const DISKS_S = 5;
 const BATCHES_S = 5;
 const JOBS_S = 60;
 
-export interface MaintenanceDeps {
-  jobs: JobService;
-  jobMaintenance: JobMaintenance;
-  batchMaintenance: BatchMaintenance;
-  disks: DiskWatch;
-  logger: Logger;
-}
-
 /** @returns a function that ends the timers */
-export function startMaintenance(deps: MaintenanceDeps): () => void {
-  const { jobs, jobMaintenance, batchMaintenance, disks, logger } = deps;
+export function startMaintenance(services: Services, logger: Logger): () => void {
+  const { jobs, jobMaintenance, batchMaintenance, disks } = services;
   const every = (seconds: number, work: string, run: () => Promise<void>) =>
     setInterval(() => {
       run().catch((error: unknown) =>

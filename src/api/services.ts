@@ -120,6 +120,8 @@ export function createServices(given: ServicesDeps) {
   };
 }
 
+export type Services = ReturnType<typeof createServices>;
+
 /** The reserve of a disk of this machine; undefined where its folder is not known. */
 function reserveOf(folder: string | undefined, { MIN_FREE_DISK_BYTES }: Config): DiskReserve | undefined {
   return folder === undefined ? undefined : new DiskReserve(folder, MIN_FREE_DISK_BYTES);

@@ -8,14 +8,13 @@ import { AppError } from '../../shared/contract/problems.ts';
 import type { BatchStatus } from '../../shared/contract/states.ts';
 import type { Config } from '../../shared/runtime/config.ts';
 import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
-import type { StorageLimits } from '../../shared/store/batches/reservations.ts';
 import { readManifest } from '../../shared/store/batches/input.ts';
 import { partBlob } from '../../shared/store/batches/layout.ts';
 import { limitReached, notFound, notOpen, tooManyChunks, tooManyParts } from './batch-problems.ts';
 import { inputOf } from '../../shared/bulk/csv.ts';
 import { headerLimits, sniffPart } from './batch-spec.ts';
 import { requireSamePart } from './compare-parts.ts';
-import { Reservation } from './reservation.ts';
+import { Reservation, storageLimits } from './reservation.ts';
 import { digestUpload, dropPart, storePart } from './store-part.ts';
 import type { UploadPace } from './upload-pace.ts';
 import type { Deps } from '../deps.ts';
@@ -46,7 +45,7 @@ export class PartUploads {
 
   /** Stores a part and adds it to its batch, unless the batch has the same part already. */
   async add(id: string, number: number, upload: Upload): Promise<{ part: StoredPart; added: boolean }> {
-    const { withRedis, batchStore, admission, config } = this.#deps;
+    const { withRedis, batchStore, admission } = this.#deps;
     const { record, earlier } = await withRedis(async () => {
       const found = await batchStore.read(id);
       if (!found) throw notFound(id);
@@ -58,16 +57,8 @@ export class PartUploads {
       const known = earlier ?? (await this.#closedPart(id, number, record.status));
       return { part: await this.#repeat(known, upload), added: false };
     }
-    const reservation = new Reservation({
-      batchStore,
-      withRedis,
-      batch: id,
-      limits: storageLimits(config),
-      expectedBytes: upload.expectedBytes,
-      ttlMs: config.UPLOAD_LEASE_S * 1000,
-      retryTimeoutMs: config.UPLOAD_IDLE_S * 1000,
-      refusal: (reached) => limitReached(reached, config),
-    });
+    const { expectedBytes } = upload;
+    const reservation = new Reservation({ ...this.#deps, batch: id, expectedBytes });
     try {
       return await this.#store(id, record, number, upload, reservation);
     } finally {
@@ -167,7 +158,3 @@ const paceOf = ({ UPLOAD_IDLE_S, UPLOAD_MIN_BYTES_PER_S }: Config): UploadPace =
   idleMs: UPLOAD_IDLE_S * 1000,
   minBytesPerS: UPLOAD_MIN_BYTES_PER_S,
 });
-
-function storageLimits({ MAX_BATCH_BYTES, MAX_STORED_BYTES }: Config): StorageLimits {
-  return { batchBytes: MAX_BATCH_BYTES, storedBytes: MAX_STORED_BYTES };
-}

@@ -13,17 +13,12 @@ import { toJob, toRecord } from '../../shared/store/jobs/job-records.ts';
 import { toPage, type ListOptions } from '../list-page.ts';
 import type { FoundJob, JobEnd, JobReader, UnfinishedJob } from './job-reader.ts';
 import type { Deps } from '../deps.ts';
+import type { WaitLimits } from './waiters.ts';
 
 export interface JobServiceDeps extends Deps<
   'redis' | 'prefix' | 'withRedis' | 'records' | 'queues' | 'waiters'
 > {
   reader: JobReader;
-}
-
-export interface WaitLimits {
-  timeoutMs: number;
-  /** Fires when the caller hangs up. */
-  signal?: AbortSignal | undefined;
 }
 
 /** Jobs that one query of a sweep finds. */

@@ -15,8 +15,8 @@ import { IdempotencyKeys } from '../idempotency.ts';
 import type { KnownModel } from '../model-catalog.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
 import type { JobReader } from './job-reader.ts';
-import { jobNotFound, type JobService, type WaitLimits } from './job-service.ts';
-import type { Waiters } from './waiters.ts';
+import { jobNotFound, type JobService } from './job-service.ts';
+import type { Waiters, WaitLimits } from './waiters.ts';
 import type { Deps } from '../deps.ts';
 
 export interface JobSubmissionDeps extends Deps<

@@ -22,14 +22,17 @@ interface Wait {
   listensOn: 'instance' | 'job' | undefined;
 }
 
-export interface WaitOptions {
+export interface WaitLimits {
+  timeoutMs: number;
+  /** Fires when the caller hangs up. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface WaitOptions extends WaitLimits {
   /** Owner of the job. */
   owner: string;
   /** The job's end is announced on this instance's channel. */
   onInstanceChannel: boolean;
-  timeoutMs: number;
-  /** Fires when the caller hangs up. */
-  signal?: AbortSignal | undefined;
 }
 
 const RECHECK_MS = 2000;

@@ -13,10 +13,6 @@ export class OpenRequests {
     };
   }
 
-  get size(): number {
-    return this.#keys.size;
-  }
-
   add(response: ServerResponse, key: ApiKey): void {
     this.#keys.set(response, key);
     // Not once(), which creates a function each time; `close` is emitted only once anyway.

@@ -31,7 +31,7 @@ export async function readHead(file: Blob): Promise<Head> {
 async function unzip(start: Blob): Promise<{ bytes: Uint8Array; ended: boolean }> {
   // Not every browser can iterate a stream.
   const reader = start.stream().pipeThrough(new DecompressionStream('gzip')).getReader();
-  const pieces: Uint8Array[] = [];
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   let ended = false;
   try {
@@ -45,13 +45,7 @@ async function unzip(start: Blob): Promise<{ bytes: Uint8Array; ended: boolean }
     // The start of a gzip file ends in the middle of its data; the part before that is enough.
   }
   await reader.cancel().catch(() => {});
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return { bytes, ended };
+  return { bytes: new Uint8Array(await new Blob(pieces).arrayBuffer()), ended };
 }
 
 export interface Fields {
