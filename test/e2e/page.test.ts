@@ -151,7 +151,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await ended(page, 'job-path');
       expect(await page.locator('#job-problem').isHidden()).toBe(true);
       await classify(page, '');
-      await seen(page, 'text: must not be empty');
+      await seen(page, 'Text must not be empty');
       expect(await page.locator('#labels').isHidden()).toBe(true);
     });
 
