@@ -16,7 +16,7 @@ import { whatIsLeft } from '../support/redis/invariants.ts';
 import { JobLoad } from '../support/api/job-load.ts';
 import { Receiver, type Received } from '../support/webhooks/receiver.ts';
 import { freePort } from '../support/redis/redis.ts';
-import { eventually } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL } from '../support/processes/stack.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
 
 const IMAGES = ['node:24-bookworm-slim', 'redis:8-alpine'];
@@ -63,6 +63,8 @@ describe.skipIf(missing !== undefined)(
       compose = new Compose({
         files: ['docker-compose.yml', 'test/fixtures/compose/override.yml'],
         env: {
+          // That of the tests is not in the image.
+          ...SHIPPED_MODEL,
           PORT: String(port),
           MODEL_PROCESSES: '1',
           WEBHOOK_SECRET: secret,

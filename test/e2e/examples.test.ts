@@ -8,12 +8,12 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import { PROBLEMS, type ProblemCode } from '../../src/shared/contract/problems.ts';
 import { linkedPackage } from '../support/processes/package.ts';
-import { Stack } from '../support/processes/stack.ts';
+import { SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 
 const apiKey = newKey();
 let stack: Stack;
 beforeAll(async () => {
-  const env = { API_KEYS: keyLine('examples', apiKey) };
+  const env = { ...SHIPPED_MODEL, API_KEYS: keyLine('examples', apiKey) };
   stack = await Stack.start({ redisUrl: inject('redisUrl'), env });
 });
 afterAll(() => stack.stop());

@@ -10,7 +10,7 @@ import type { LabelScore } from '../../src/shared/contract/results.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { Launcher } from '../support/processes/launcher.ts';
 import { freePort } from '../support/redis/redis.ts';
-import { eventually } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 /** Measuring how much a batch should hold takes each worker seconds: one test has it done. */
@@ -64,7 +64,7 @@ test('SIGHUP without a terminal makes the API reread its keys', async () => {
 });
 
 test('from a text to a label', async () => {
-  env = { DATA_DIR: dataDir, PORT: env.PORT!, WORKER_PORT: '0', WORKERS: '2' };
+  env = { ...SHIPPED_MODEL, DATA_DIR: dataDir, PORT: env.PORT!, WORKER_PORT: '0', WORKERS: '2' };
   const url = await start();
   expect(launcher.output).toMatch(/^redis +redis-server, appendfsync always/m);
   expect(launcher.output).toMatch(/^worker-2 +sst2-minilm/m);
@@ -129,6 +129,7 @@ test('SIGTERM to npm alone, as a supervisor sends it, stops every process in ord
 });
 
 test('after Ctrl-C in the middle of work, the next start finishes every acknowledged job', async () => {
+  env = { ...env, ...SHIPPED_MODEL };
   const url = await start();
   const texts = Array.from({ length: 8 }, () => longText(1500));
   const jobs = await Promise.all(Array.from({ length: 8 }, () => post<Job>(`${url}/v1/jobs`, { texts })));
@@ -155,6 +156,7 @@ test('a process that dies is restarted and reported', async () => {
 });
 
 test('a killed launcher leaves its Redis, which the next launcher takes over with all jobs', async () => {
+  env = { ...env, ...SHIPPED_MODEL };
   const url = await start();
   const texts = Array.from({ length: 40 }, () => longText(1500));
   const job = await post<Job>(`${url}/v1/jobs`, { texts });

@@ -4,14 +4,14 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
-import { eventually, Stack } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 const REVIEW = 'a stirring, funny and finally transporting re-imagining of beauty and the beast';
 let stack: Stack;
 
 beforeAll(async () => {
-  stack = await Stack.start({ redisUrl: inject('redisUrl') });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: SHIPPED_MODEL });
 });
 afterAll(() => stack.stop());
 
@@ -134,7 +134,10 @@ describe('without a result in time', () => {
   });
 
   test('too slow: 504 with the id of the job, which continues', async () => {
-    const hasty = await Stack.start({ redisUrl: inject('redisUrl'), env: { PREDICT_TIMEOUT_MS: '1' } });
+    const hasty = await Stack.start({
+      redisUrl: inject('redisUrl'),
+      env: { ...SHIPPED_MODEL, PREDICT_TIMEOUT_MS: '1' },
+    });
     try {
       const { status, body } = await hasty.post<{ job_id: string }>('/predict', { text: longText(4000) });
       expect(status).toBe(504);

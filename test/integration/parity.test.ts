@@ -4,15 +4,15 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { Stack } from '../support/processes/stack.ts';
+import { SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
 
-const MODEL = process.env.MODEL_DIR ?? 'models/sst2-minilm';
+const MODEL = SHIPPED_MODEL.MODEL_DIR;
 const readJson = (name: string) => JSON.parse(readFileSync(`${MODEL}/${name}`, 'utf8')) as object;
 let stack: Stack;
 
 beforeAll(async () => {
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 2 });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), workers: 2, env: SHIPPED_MODEL });
 });
 afterAll(() => stack.stop());
 

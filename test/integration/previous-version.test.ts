@@ -12,7 +12,7 @@ import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { Delivery } from '../../src/shared/contract/webhooks.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/api/batches.ts';
-import { eventually, Stack } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 import { whatIsLeft } from '../support/redis/invariants.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
 
@@ -81,6 +81,7 @@ beforeAll(async () => {
     redisUrl: inject('redisUrl'),
     workers: 0,
     env: {
+      ...SHIPPED_MODEL,
       REDIS_PREFIX: prefix,
       WEBHOOK_SECRET: newSecret(),
       WEBHOOK_SCHEMES: 'http',

@@ -10,7 +10,7 @@ import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/api/batches.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
-import { eventually, Stack } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 /** Text, and share of its tokens that are unknown; `unreadable` when there is no other, `invisible` when nothing is seen. */
@@ -43,6 +43,7 @@ beforeAll(async () => {
     redisUrl: inject('redisUrl'),
     webhooks: true,
     env: {
+      ...SHIPPED_MODEL,
       WEBHOOK_SECRET: newSecret(),
       WEBHOOK_SCHEMES: 'http,https',
       WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,

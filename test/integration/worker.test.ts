@@ -4,7 +4,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL, Stack, type Process } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
@@ -13,7 +13,7 @@ let redis: Redis;
 
 beforeEach(async () => {
   redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: FAST_TAKEOVER });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: { ...SHIPPED_MODEL, ...FAST_TAKEOVER } });
 });
 afterEach(async () => {
   await stack.stop();
