@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, Stack } from '../support/processes/stack.ts';
+import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 let stack: Stack;
@@ -10,7 +10,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   redis = new Redis(inject('redisUrl'));
-  stack = await Stack.start({ redisUrl: inject('redisUrl') });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: SHIPPED_MODEL });
 });
 afterAll(async () => {
   await stack.stop();
