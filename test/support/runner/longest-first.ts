@@ -1,4 +1,7 @@
-/** Order of the test files in a run: the longest first, so that no core is idle while the last one ends. */
+/**
+ * Order of the test files in a run: the longest first, so that no core is idle while the last one ends. Write their times anew with
+ * write-seconds.ts when they have changed.
+ */
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
