@@ -144,7 +144,7 @@ test('the master is killed under load: what its replica has is finished, and cal
   for (const id of lost) expect((await read(id)).status).toBe(404);
 });
 
-test('what the replica had not got is gone; with min-replicas-to-write it is not accepted', async () => {
+test('a write that the replica had not received is lost; with min-replicas-to-write it is not accepted', async () => {
   await start(0);
   const kept = (await submit('kept')).body.id;
   await eventually(async () => ((await has(group.replica, kept)) ? true : undefined));

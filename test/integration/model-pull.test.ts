@@ -296,7 +296,7 @@ describe('a repository that cannot be pulled', () => {
   test.each([
     ['a page for people', (response: ServerResponse) => response.end('<html>Sign in to the network</html>')],
     ['something else in JSON', (response: ServerResponse) => response.end('{"status": "ok"}')],
-  ])('what answers is no hub: %s', async (_, answer) => {
+  ])('a server that is not a hub: %s', async (_, answer) => {
     hub.plan(/^hub/, (_request, response) => (answer(response), true), 1000);
     expect(await refused([hub.id])).toBe(`amulet: ${hub.url} does not answer like a model hub\n`);
   });

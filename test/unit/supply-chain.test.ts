@@ -134,7 +134,7 @@ describe('the bill of materials', () => {
   });
 });
 
-describe('what npm audit answers', () => {
+describe('the report of npm audit', () => {
   const report = (vulnerabilities: Record<string, { severity: string; range: string }>) =>
     JSON.stringify({
       auditReportVersion: 2,

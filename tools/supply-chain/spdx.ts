@@ -1,29 +1,16 @@
 /** SPDX licence expressions: `MIT`, `(MIT OR CC0-1.0)`, `Apache-2.0 AND BSD-3-Clause`, `Apache-2.0 WITH LLVM-exception`. */
 
-/** Licence of a package, or `undefined` for text that is no expression. */
-type Parsed = { id: string } | { operator: 'AND' | 'OR'; sides: [Parsed, Parsed] };
-
 const TOKEN = /\s*([()]|[A-Za-z0-9.+:-]+)/y;
 
 /**
  * Whether a package may be used under `expression` by somebody who accepts only the licences `allowed`: of an OR one side is
  * enough, of an AND both are needed. An exception (WITH) only ever adds permissions. What is no expression permits nothing.
+ *
+ * Evaluated while it is parsed, by recursive descent; AND binds closer than OR, as the specification has it.
  */
 export function permits(expression: string, allowed: ReadonlySet<string>): boolean {
-  const parsed = parse(expression);
-  return parsed !== undefined && isPermitted(parsed, allowed);
-}
-
-function isPermitted(parsed: Parsed, allowed: ReadonlySet<string>): boolean {
-  if ('id' in parsed) return allowed.has(parsed.id);
-  const [left, right] = parsed.sides.map((side) => isPermitted(side, allowed));
-  return parsed.operator === 'AND' ? left === true && right === true : left === true || right === true;
-}
-
-/** By recursive descent; AND binds closer than OR, as the specification has it. */
-function parse(expression: string): Parsed | undefined {
   const tokens = tokenize(expression);
-  if (!tokens) return undefined;
+  if (!tokens) return false;
   let at = 0;
   const take = (token: string): boolean => {
     if (tokens[at] !== token) return false;
@@ -31,25 +18,27 @@ function parse(expression: string): Parsed | undefined {
     return true;
   };
 
-  const joined = (operator: 'AND' | 'OR', side: () => Parsed | undefined): Parsed | undefined => {
+  /** Each part of the expression permits, does not permit, or is malformed (undefined). */
+  type Part = () => boolean | undefined;
+  const joined = (operator: 'AND' | 'OR', side: Part): boolean | undefined => {
     let left = side();
-    while (left && take(operator)) {
+    while (left !== undefined && take(operator)) {
       const right = side();
-      left = right && { operator, sides: [left, right] };
+      if (right === undefined) return undefined;
+      left = operator === 'AND' ? left && right : left || right;
     }
     return left;
   };
-  const or = (): Parsed | undefined => joined('OR', and);
-  const and = (): Parsed | undefined => joined('AND', single);
-  const single = (): Parsed | undefined => {
+  const or: Part = () => joined('OR', and);
+  const and: Part = () => joined('AND', single);
+  const single: Part = () => {
     if (take('(')) {
       const inner = or();
       return take(')') ? inner : undefined;
     }
     const id = name();
-    if (id === undefined) return undefined;
-    if (take('WITH') && name() === undefined) return undefined;
-    return { id };
+    if (id === undefined || (take('WITH') && name() === undefined)) return undefined;
+    return allowed.has(id);
   };
   const name = (): string | undefined => {
     const token = tokens[at];
@@ -58,8 +47,8 @@ function parse(expression: string): Parsed | undefined {
     return token;
   };
 
-  const parsed = or();
-  return at === tokens.length ? parsed : undefined;
+  const permitted = or();
+  return at === tokens.length && permitted === true;
 }
 
 function tokenize(expression: string): string[] | undefined {
