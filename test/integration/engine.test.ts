@@ -12,7 +12,6 @@ import {
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pino } from 'pino';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
@@ -24,9 +23,9 @@ import {
   ModelCrashed,
   type EngineOptions,
 } from '../../src/worker/inference/engine.ts';
+import { crashing } from '../support/models/fragile-model.ts';
 import { eventually } from '../support/processes/stack.ts';
 
-const CHILD = new URL('../support/models/crashing-child.ts', import.meta.url);
 let engine: Engine | undefined;
 afterEach(async () => {
   vi.useRealTimers();
@@ -50,14 +49,7 @@ async function start({
   onnxFile = 'x',
   ...options
 }: Partial<EngineOptions> & { onnxFile?: string } = {}): Promise<Batcher<TextRow, Float32Array>> {
-  const started = await Engine.start({
-    load: { onnxFile, executionProviders: ['cpu'], intraOpThreads: 1 },
-    runTimeoutMs: 10_000,
-    logger: pino({ level: 'silent' }),
-    onGiveUp: () => {},
-    childEntry: CHILD,
-    ...options,
-  });
+  const started = await Engine.start({ ...crashing(onnxFile), ...options });
   engine = started;
   return new Batcher<TextRow, Float32Array>({
     run: (rows) => started.run(rows.map(({ encoded }) => encoded)),
@@ -166,26 +158,14 @@ test('stop() rejects batches in flight with EngineStopped, which is not an error
 
 test('an unusable model is a StartupError with the reason', async () => {
   await start();
-  const failing = Engine.start({
-    load: { onnxFile: 'unusable', executionProviders: ['cpu'], intraOpThreads: 1 },
-    runTimeoutMs: 1000,
-    logger: pino({ level: 'silent' }),
-    onGiveUp: () => {},
-    childEntry: CHILD,
-  });
+  const failing = Engine.start({ ...crashing('unusable'), runTimeoutMs: 1000 });
   await expect(failing).rejects.toThrow(StartupError);
   await expect(failing).rejects.toThrow('this model is no good');
 });
 
 describe('a pool', () => {
   test('continues with the others while one process restarts; every row gets its own result', async () => {
-    const pool = await EnginePool.start(2, {
-      load: { onnxFile: 'x', executionProviders: ['cpu'], intraOpThreads: 1 },
-      runTimeoutMs: 10_000,
-      logger: pino({ level: 'silent' }),
-      onGiveUp: () => {},
-      childEntry: CHILD,
-    });
+    const pool = await EnginePool.start(2, crashing());
     try {
       expect(new Set(pool.pids).size).toBe(2);
       const batcher = new Batcher<TextRow, Float32Array>({

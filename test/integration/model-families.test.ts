@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
 import { Classifier, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { Engine } from '../../src/worker/inference/engine.ts';
+import { optionsOf } from '../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder } from '../../src/worker/inference/model-folder.ts';
 import { Model } from '../../src/worker/inference/model.ts';
 import type { LoadMessage } from '../../src/worker/inference/protocol.ts';
@@ -56,13 +58,7 @@ afterEach(() => engine?.stop());
 async function serve(folder: string): Promise<{ classifier: Classifier; labels: string[]; apply: string }> {
   const model = readModelFolder(folder, undefined);
   const started = await Engine.start({
-    load: {
-      onnxFile: model.onnxFile,
-      executionProviders: ['cpu'],
-      intraOpThreads: 1,
-      maxTokens: model.maxTokens,
-    },
-    runTimeoutMs: 30_000,
+    ...optionsOf(model, loadConfig({})),
     logger: pino({ level: 'silent' }),
     onGiveUp: () => {},
   });

@@ -4,6 +4,8 @@
  * The golden files hold what Python says; Python itself is not needed here.
  */
 import { describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { optionsOf } from '../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder } from '../../src/worker/inference/model-folder.ts';
 import { Model } from '../../src/worker/inference/model.ts';
 import { rankLabels, toScores } from '../../src/worker/inference/scores.ts';
@@ -48,13 +50,7 @@ describe.each([...tinyModels(), 'sst2-minilm'])('%s', (name) => {
 
   test('has the same scores', async () => {
     const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
-    const model = await Model.load({
-      type: 'load',
-      onnxFile: folder.onnxFile,
-      executionProviders: ['cpu'],
-      intraOpThreads: 1,
-      maxTokens: folder.maxTokens,
-    });
+    const model = await Model.load({ type: 'load', ...optionsOf(folder, loadConfig({})).load });
     const { labels, apply } = labelsOf(folder, (await model.warmUp()).output.width);
     const tolerance = scoreTolerance(name);
     const wrong = [];

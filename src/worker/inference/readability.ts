@@ -1,9 +1,7 @@
 /** How much of a text a model can read: all tokens outside its vocabulary look the same to it. */
 import { isInvisible } from '../../shared/contract/text.ts';
+import { SHARE_UNITS } from '../../shared/store/batches/results.ts';
 import type { EncodedText } from './tokenizer.ts';
-
-/** Shares are rounded to one part in this many. */
-const SHARE_UNITS = 10_000;
 
 type TokenCounts = Pick<EncodedText, 'own' | 'unknown' | 'blank'>;
 

@@ -18,13 +18,9 @@ export interface BatchRun {
 }
 
 /** A job that was settled. */
-export interface JobRun {
+export interface JobRun extends Omit<ChunkRun, 'ms'> {
   priority: Priority;
   status: FinalStatus;
-  rows: number;
-  failedRows: number;
-  /** Rows that got labels although the model's vocabulary lacks some of their tokens. */
-  unknownRows: number;
   /** From submission to start, and to the end; measured with the clocks of two machines. */
   queueMs: number;
   totalMs: number;

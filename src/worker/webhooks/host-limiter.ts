@@ -293,11 +293,8 @@ export class HostLimiter {
       return known;
     }
     if (this.#hosts.size >= MAX_HOSTS) this.#forgetIdle();
-    let owner = this.#owners.get(to.owner);
-    if (!owner) {
-      owner = { inFlight: 0, waiting: 0, deferred: 0 };
-      this.#owners.set(to.owner, owner);
-    }
+    const owner = this.#owners.get(to.owner) ?? { inFlight: 0, waiting: 0, deferred: 0 };
+    this.#owners.set(to.owner, owner);
     const host: Host = {
       owner,
       inFlight: 0,
