@@ -137,7 +137,7 @@ describe('tokens that the model does not know', () => {
       id: 'r1',
       error,
     });
-    expect(await classifier.classifyAll(['??', 'a'], BEST, NEVER, () => {})).toMatchObject([
+    expect([...(await classifier.classifyEach(['??', 'a'], BEST, NEVER, () => {}))]).toMatchObject([
       { error },
       { label: 'pos' },
     ]);
@@ -198,7 +198,7 @@ describe('a failure of a text is the error of its row', () => {
     const expected = { error: { code, message: expect.stringMatching(message) as string } };
     const { classify, classifier } = start(model);
     expect(await classify(text)).toEqual(expected);
-    expect(await classifier.classifyAll([text], BEST, NEVER, () => {})).toEqual([expected]);
+    expect([...(await classifier.classifyEach([text], BEST, NEVER, () => {}))]).toEqual([expected]);
   });
 
   test('results of a chunk are made one by one, when they are read', async () => {
@@ -230,13 +230,13 @@ describe('a failure of the worker is thrown', () => {
   test('when it stops', async () => {
     const { classify, classifier } = start(stop);
     await expect(classify('a')).rejects.toThrow(EngineStopped);
-    await expect(classifier.classifyAll(['a', 'b'], BEST, NEVER, () => {})).rejects.toThrow(EngineStopped);
+    await expect(classifier.classifyEach(['a', 'b'], BEST, NEVER, () => {})).rejects.toThrow(EngineStopped);
   });
 
   test('when the job was canceled', async () => {
     const { classify, classifier } = start();
     await expect(classify('a', {}, AbortSignal.abort())).rejects.toThrow(RowDropped);
-    await expect(classifier.classifyAll(['a'], BEST, AbortSignal.abort(), () => {})).rejects.toThrow(
+    await expect(classifier.classifyEach(['a'], BEST, AbortSignal.abort(), () => {})).rejects.toThrow(
       RowDropped,
     );
   });
@@ -247,7 +247,7 @@ describe('a chunk', () => {
     let settled = 0;
     const { classifier, runs } = start((text) => (text === 'boo' ? complain(text) : sentiment(text)));
     const texts = ['abcdef', 'b', 'untokenizable', 'boo', 'xa'];
-    const results = await classifier.classifyAll(texts, BEST, NEVER, () => settled++);
+    const results = [...(await classifier.classifyEach(texts, BEST, NEVER, () => settled++))];
     expect(results).toEqual([
       { label: 'pos', score: 1, truncated: true },
       { label: 'neg', score: 1, truncated: false },
@@ -262,7 +262,7 @@ describe('a chunk', () => {
 
   test('in which no text can be tokenized has only errors', async () => {
     const { classifier, runs } = start();
-    const results = await classifier.classifyAll(['untokenizable'], BEST, NEVER, () => {});
+    const results = [...(await classifier.classifyEach(['untokenizable'], BEST, NEVER, () => {}))];
     expect(results).toMatchObject([{ error: { code: 'inference_failed' } }]);
     expect(runs).toEqual([]);
   });

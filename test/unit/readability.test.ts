@@ -88,7 +88,8 @@ test('the results of a chunk are in the order of its texts', async () => {
   const settled: number[] = [];
   const texts = CASES.map(([text]) => text);
   const signal = new AbortController().signal;
-  const results = await classifier.classifyAll(texts, { top_k: 1 }, signal, () => settled.push(1));
+  const made = await classifier.classifyEach(texts, { top_k: 1 }, signal, () => settled.push(1));
+  const results = [...made];
   expect(results).toEqual(CASES.map(([, result]) => result));
   expect(ran).toHaveLength(CASES.filter(([, result]) => !('error' in result)).length);
 });
@@ -96,7 +97,7 @@ test('the results of a chunk are in the order of its texts', async () => {
 test('a chunk of unreadable texts only', async () => {
   const { classifier, ran } = setUp();
   const signal = new AbortController().signal;
-  const results = await classifier.classifyAll(['?', '\u200b'], { top_k: 1 }, signal, () => {});
+  const results = [...(await classifier.classifyEach(['?', '\u200b'], { top_k: 1 }, signal, () => {}))];
   expect(results.map((row) => 'error' in row && row.error.code)).toEqual([
     'unreadable_text',
     'unreadable_text',
@@ -121,7 +122,9 @@ describe('with unreadable_text: classify', () => {
       ...label,
       unknown,
     });
-    expect(await classifier.classifyAll([text], options, signal, () => {})).toEqual([{ ...label, unknown }]);
+    expect([...(await classifier.classifyEach([text], options, signal, () => {}))]).toEqual([
+      { ...label, unknown },
+    ]);
   });
 });
 

@@ -1,4 +1,5 @@
 /** Deletes the blobs of batches that were removed or have expired, as the store lists them. */
+import { deletePrefix } from '../../shared/blobs/store-operations.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { batchPrefix } from '../../shared/store/batches/layout.ts';
 import type { Deps } from '../deps.ts';
@@ -32,7 +33,7 @@ export class BlobRemoval {
   async #removeAll(): Promise<void> {
     const { withRedis, batchStore, blobs } = this.#deps;
     for (const id of await withRedis(() => batchStore.leftovers())) {
-      await (await blobs()).deletePrefix(batchPrefix(id));
+      await deletePrefix(await blobs(), batchPrefix(id));
       await withRedis(() => batchStore.blobsRemoved(id));
     }
   }

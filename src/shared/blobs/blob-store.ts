@@ -69,8 +69,6 @@ export interface BlobStore {
   list(prefix: string): AsyncIterable<string>;
   /** Deletes blobs; a missing one is no error. */
   delete(keys: readonly string[]): Promise<void>;
-  /** Deletes every blob whose key begins with `prefix` ('' is all), and resolves to their number. */
-  deletePrefix(prefix: string): Promise<number>;
   /**
    * Removes temporary files and unfinished multipart uploads of crashed writers; called every few minutes.
    * @param olderThanMs age at which they count as abandoned where their writer cannot be checked; must be longer than any pause
@@ -78,8 +76,6 @@ export interface BlobStore {
    * @returns how many were removed
    */
   sweep(olderThanMs?: number): Promise<number>;
-  /** For start-up: writes, reads, lists and deletes a probe, and sweeps. Rejects with what is wrong, in one line. */
-  check(): Promise<void>;
   close(): void;
 }
 

@@ -23,7 +23,6 @@ import {
   type PutStreamOptions,
   type PutStreamResult,
 } from './blob-store.ts';
-import { deleteListed, probe } from './derived-methods.ts';
 import { limited, resolveRange, toBuffer } from './byte-streams.ts';
 import { codeOf, ignoring, isFile, syncFolder } from './files.ts';
 import { sweepTemporary, temporaryFolder, temporaryName, TOUCH_MS } from './temporary-files.ts';
@@ -174,16 +173,8 @@ export class FileBlobs implements BlobStore {
     for (const folder of folders) await this.#prune(folder);
   }
 
-  deletePrefix(prefix: string): Promise<number> {
-    return deleteListed(this, prefix);
-  }
-
   sweep(olderThanMs?: number): Promise<number> {
     return this.#on(sweepTemporary(temporaryFolder(this.#root), olderThanMs));
-  }
-
-  check(): Promise<void> {
-    return probe(this);
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import type { Logger } from '../runtime/logger.ts';
 import { StartupError } from '../runtime/startup-error.ts';
 import { toError } from '../runtime/to-error.ts';
 import type { BlobStore, LazyBlobStore } from './blob-store.ts';
+import { checkStore } from './store-operations.ts';
 import { parseS3Url } from './s3-url.ts';
 import { sweepTemporary, temporaryFolder } from './temporary-files.ts';
 
@@ -59,7 +60,7 @@ export function lazyBlobStore(url: string, minFree: MinFree = 0): LazyBlobStore 
 export async function reportBlobStore(blobs: LazyBlobStore, logger: Logger): Promise<void> {
   try {
     const store = await blobs();
-    await store.check();
+    await checkStore(store);
     logger.info({ place: store.place }, 'blob store works');
   } catch (error) {
     if (error instanceof StartupError) throw error;

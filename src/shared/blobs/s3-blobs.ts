@@ -31,7 +31,6 @@ import {
   type PutStreamOptions,
   type PutStreamResult,
 } from './blob-store.ts';
-import { deleteListed, probe } from './derived-methods.ts';
 import { limited, resolveRange, toBuffer } from './byte-streams.ts';
 import { abortStaleUploads, MultipartUpload, PART_BYTES, STALE_MS, WRITE_ID } from './multipart-upload.ts';
 import { translateS3Error, type S3Failure } from './s3-errors.ts';
@@ -62,7 +61,7 @@ export class S3Blobs implements BlobStore {
     this.place = `the bucket ${bucket}${endpoint === undefined ? '' : ` at ${new URL(endpoint).host}`}`;
   }
 
-  /** Does not connect yet: `check` does. */
+  /** Does not connect yet: `checkStore` does. */
   static open(options: S3Options): S3Blobs {
     const { region, endpoint, forcePathStyle } = options;
     // A download keeps its connection while its reader is busy: the pool must be larger than the number of readers.
@@ -263,18 +262,10 @@ export class S3Blobs implements BlobStore {
     }
   }
 
-  deletePrefix(prefix: string): Promise<number> {
-    return deleteListed(this, prefix);
-  }
-
   async sweep(olderThanMs = STALE_MS): Promise<number> {
     return this.#on(
       abortStaleUploads({ client: this.#client, bucket: this.#bucket, prefix: this.#prefix, olderThanMs }),
     );
-  }
-
-  check(): Promise<void> {
-    return probe(this);
   }
 
   close(): void {

@@ -1,9 +1,9 @@
-/** BlobStore methods that both back ends build from their other methods. */
+/** What is done with any blob store: to delete every blob below a prefix, and to check whether the store works. */
 import { randomUUID } from 'node:crypto';
 import { BlobError, BlobNotFound, type BlobStore } from './blob-store.ts';
 
-/** `deletePrefix` of a store: lists and deletes 1,000 keys at a time. */
-export async function deleteListed(store: BlobStore, prefix: string): Promise<number> {
+/** Deletes every blob whose key begins with `prefix` ('' is all), 1,000 at a time. @returns their number */
+export async function deletePrefix(store: BlobStore, prefix: string): Promise<number> {
   let count = 0;
   let keys: string[] = [];
   for await (const key of store.list(prefix)) {
@@ -17,8 +17,8 @@ export async function deleteListed(store: BlobStore, prefix: string): Promise<nu
   return count + keys.length;
 }
 
-/** `check` of a store. */
-export async function probe(store: BlobStore): Promise<void> {
+/** For start-up: writes, reads, lists and deletes a probe, and sweeps. @throws BlobError that says in one line what is wrong */
+export async function checkStore(store: BlobStore): Promise<void> {
   const key = `~check/${randomUUID()}`;
   const body = Buffer.from(key);
   try {

@@ -53,13 +53,18 @@ export class BatchInputs {
    * @returns undefined when the batch does not exist, or its input is incomplete
    * @throws DamagedInput; BlobError
    */
-  async get(batch: string): Promise<BatchInput | undefined> {
-    return this.#use(batch);
+  async get(batch: string): Promise<Cached | undefined> {
+    const kept = this.#cached.get(batch) ?? (await this.#readOnce(batch));
+    if (!kept) return undefined;
+    this.#cached.delete(batch);
+    this.#cached.set(batch, kept);
+    this.#dropOldest();
+    return kept;
   }
 
   /** The index of a part of a batch. @throws DamagedInput; BlobError */
   async index(batch: string, part: PlacedPart): Promise<Buffer> {
-    const kept = await this.#use(batch);
+    const kept = await this.get(batch);
     const known = kept?.indexes.get(part.blob);
     if (known) return known;
     const index = await readIndex(await this.#blobs(), part);
@@ -74,15 +79,6 @@ export class BatchInputs {
   /** Drops a batch that has ended. */
   drop(batch: string): void {
     this.#cached.delete(batch);
-  }
-
-  async #use(batch: string): Promise<Cached | undefined> {
-    const kept = this.#cached.get(batch) ?? (await this.#readOnce(batch));
-    if (!kept) return undefined;
-    this.#cached.delete(batch);
-    this.#cached.set(batch, kept);
-    this.#dropOldest();
-    return kept;
   }
 
   #readOnce(batch: string): Promise<Cached | undefined> {

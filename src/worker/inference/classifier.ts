@@ -93,7 +93,7 @@ export class Classifier {
         const { maxTokens } = this.#deps;
         return {
           ...id,
-          error: rowError('text_too_long', `the model reads at most ${maxTokens} tokens of a text`),
+          error: { code: 'text_too_long', message: `the model reads at most ${maxTokens} tokens of a text` },
         };
       }
       const unreadable = this.#unreadable(text.text, encoded);
@@ -105,11 +105,6 @@ export class Classifier {
     } catch (error) {
       return { ...id, error: failureOf(error) };
     }
-  }
-
-  /** As classifyEach, with all results made at once. */
-  async classifyAll(...parameters: Parameters<Classifier['classifyEach']>): Promise<RowResult[]> {
-    return [...(await this.classifyEach(...parameters))];
   }
 
   /**
@@ -176,7 +171,7 @@ export class Classifier {
   #unreadable(text: string, encoded: EncodedText): RowError | undefined {
     if (this.#deps.unreadable === 'classify') return undefined;
     const reason = unreadableReason(text, encoded);
-    return reason === undefined ? undefined : rowError('unreadable_text', reason);
+    return reason === undefined ? undefined : { code: 'unreadable_text', message: reason };
   }
 
   #outcome(logits: Float32Array, encoded: EncodedText, options: JobOptions): RowResult {
@@ -186,7 +181,9 @@ export class Classifier {
     const ranked = rankLabels(toScores(logits, wanted === applied ? 'none' : wanted), labels, options.top_k);
     const best = ranked[0];
     if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
-      return { error: rowError('inference_failed', 'the model returned a score that is not a number') };
+      return {
+        error: { code: 'inference_failed', message: 'the model returned a score that is not a number' },
+      };
     }
     return {
       label: best.label,
@@ -212,10 +209,6 @@ function toRow(text: string, side: TruncationSide, encoded: EncodedText): TextRo
  */
 function failureOf(error: unknown): RowError {
   if (error instanceof RowDropped || error instanceof EngineStopped) throw error;
-  if (error instanceof ModelCrashed) return rowError('poison_input', PROBLEMS.poison_input.title);
-  return rowError('inference_failed', toError(error).message);
-}
-
-function rowError(code: RowError['code'], message: string): RowError {
-  return { code, message };
+  if (error instanceof ModelCrashed) return { code: 'poison_input', message: PROBLEMS.poison_input.title };
+  return { code: 'inference_failed', message: toError(error).message };
 }

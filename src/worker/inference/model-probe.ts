@@ -135,7 +135,7 @@ export async function classifyFirstText(classifier: Classifier): Promise<void> {
   const { signal } = new AbortController();
   const results = [
     await classifier.classify({ text }, { top_k: null }, 'interactive', signal),
-    ...(await classifier.classifyAll([text], { top_k: null }, signal, () => {})),
+    ...(await classifier.classifyEach([text], { top_k: null }, signal, () => {})),
   ];
   for (const result of results) {
     if ('error' in result && result.error.code !== 'unreadable_text')

@@ -22,7 +22,6 @@ type Rows = Pick<RunMessage, 'ids' | 'lengths' | 'typeIds' | 'padding' | 'silent
 export interface Logits {
   /** Shape [rows × outputs]. */
   values: Float32Array;
-  rows: number;
   outputs: number;
 }
 
@@ -131,7 +130,7 @@ export class Model {
         `${this.#output} has shape [${dims.join(', ')}] for ${rows} texts; expected [${rows}, labels]`,
       );
     }
-    return { values: this.#toFloat32(output), rows, outputs };
+    return { values: this.#toFloat32(output), outputs };
   }
 
   #filler(name: string, { ids, typeIds, padding = DEFAULT_PADDING }: Rows): Filler {

@@ -1,8 +1,10 @@
 /** A model folder served as by a worker, in this process: model processes, probe, batcher and classifier, without the queue. */
 import { pino } from 'pino';
+import type { RowResult } from '../../../src/shared/contract/results.ts';
+import { loadConfig } from '../../../src/shared/runtime/config.ts';
 import { Batcher } from '../../../src/worker/inference/batcher.ts';
 import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';
-import { EnginePool } from '../../../src/worker/inference/engine-pool.ts';
+import { EnginePool, optionsOf } from '../../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../../../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../../../src/worker/inference/tokenizer.ts';
 import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from '../../../src/worker/inference/model-probe.ts';
@@ -14,7 +16,7 @@ export interface ServedModel {
   /** The result of one text, in the interactive lane. */
   classify: (text: string, options?: Options) => ReturnType<Classifier['classify']>;
   /** Of several at once, in the lane of batches. */
-  classifyAll: (texts: string[]) => ReturnType<Classifier['classifyAll']>;
+  classifyAll: (texts: string[]) => Promise<RowResult[]>;
   stop: () => Promise<void>;
 }
 
@@ -27,14 +29,7 @@ export async function serveModel(
 ): Promise<ServedModel> {
   const model = readModelFolder(place, undefined);
   const engines = await EnginePool.start(1, {
-    load: {
-      onnxFile: model.onnxFile,
-      executionProviders: ['cpu'],
-      intraOpThreads: 1,
-      maxTokens: model.maxTokens,
-      firstPosition: model.firstPosition,
-    },
-    runTimeoutMs: 30_000,
+    ...optionsOf(model, loadConfig({})),
     logger: pino({ level: 'silent' }),
     onGiveUp: () => {},
   });
@@ -69,7 +64,7 @@ export async function serveModel(
       probe,
       classify: (text, options) =>
         classifier.classify({ text }, { top_k: null, ...options }, 'interactive', signal),
-      classifyAll: (texts) => classifier.classifyAll(texts, { top_k: null }, signal, () => {}),
+      classifyAll: async (texts) => [...(await classifier.classifyEach(texts, { top_k: null }, signal, () => {}))],
       stop: () => engines.stop(),
     };
   } catch (error) {
