@@ -21,7 +21,7 @@ import type {
   Model,
   RowResult,
 } from './types.ts';
-import { LONG_POLL_S, longPoll, type WaitOptions } from './wait.ts';
+import { LONG_POLL_S, longPoll, type CallOptions, type WaitOptions } from './wait.ts';
 
 export interface ClientOptions {
   /** Address of the API, such as `http://127.0.0.1:3000`, with the path under which a proxy serves it, if any. */
@@ -37,11 +37,6 @@ export interface ClientOptions {
   patienceMs?: number | undefined;
   /** Default: the fetch of the runtime. */
   fetch?: typeof globalThis.fetch | undefined;
-}
-
-export interface CallOptions {
-  /** Ends the call with the signal's reason. Submitted work continues. */
-  signal?: AbortSignal | undefined;
 }
 
 /** A text, or a text with an id that is returned with its result. */

@@ -6,17 +6,16 @@ import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
 import { sleep } from './signals.ts';
 import type { Batch, BatchRow } from './types.ts';
-import { poll, type WaitOptions } from './wait.ts';
+import { poll, type CallOptions, type WaitOptions } from './wait.ts';
 
 export interface BatchWaitOptions extends WaitOptions {
   /** Called with the current batch every few seconds. */
   onProgress?: ((batch: Batch) => void) | undefined;
 }
 
-export interface ResultsOptions {
+export interface ResultsOptions extends CallOptions {
   /** `line` of the last row you have; default: all rows. */
   after?: number | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 /** Pause after a response that ended before the batch did: the server is shutting down. */
@@ -34,7 +33,7 @@ export class BatchHandle {
   }
 
   /** Reads the batch: rows, rate, remaining time. */
-  progress({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
+  progress({ signal }: CallOptions = {}): Promise<Batch> {
     return this.#server.attempts(signal)(() => this.#api.get(this.id, signal));
   }
 
@@ -113,12 +112,12 @@ export class BatchHandle {
    * Cancels the batch; finished rows can still be read. Removes a batch that has ended, with all its data.
    * @returns the batch, or undefined once removed
    */
-  cancel({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch | undefined> {
+  cancel({ signal }: CallOptions = {}): Promise<Batch | undefined> {
     return this.#server.cancel<Batch>(`/v1/batches/${encodeURIComponent(this.id)}`, signal);
   }
 
   /** Resumes a failed batch; labels damaged rows again. */
-  resume({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Batch> {
+  resume({ signal }: CallOptions = {}): Promise<Batch> {
     return this.#server.attempts(signal)(resumeAttempt(this.#api, this.id, signal));
   }
 }

@@ -132,7 +132,7 @@ export class BatchClient {
    * anywhere. It ends when the batch is final, and fails with a ConnectionError (ETIMEDOUT after a minute of silence).
    */
   async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const { body } = await this.#http.send({
+    return this.#http.send({
       method: 'GET',
       path: `${batchPath(id)}/results`,
       query: { follow: 'true', after: after === 0 ? undefined : after },
@@ -140,7 +140,6 @@ export class BatchClient {
       signal,
       idleMs: RESULTS_IDLE_MS,
     });
-    return body;
   }
 
   /** Resumes a failed batch, or one with damaged results. For retries use resumeAttempt(). */
@@ -150,7 +149,7 @@ export class BatchClient {
 
   /** Cancels an unfinished batch; removes a finished one with its data. */
   async delete(id: string, signal?: AbortSignal): Promise<void> {
-    const { body } = await this.#http.send({ method: 'DELETE', path: batchPath(id), signal });
+    const body = await this.#http.send({ method: 'DELETE', path: batchPath(id), signal });
     for await (const _ of body);
   }
 }

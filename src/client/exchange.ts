@@ -22,12 +22,6 @@ export interface HttpRequest {
   onSent?: (bytes: number) => void;
 }
 
-/** A response with a status below 300. Its body must be read, or the connection is not reused. */
-export interface HttpAnswer<Bytes extends Uint8Array = Uint8Array> {
-  status: number;
-  body: AsyncIterable<Bytes>;
-}
-
 export abstract class Http {
   readonly #base: URL;
 
@@ -36,13 +30,16 @@ export abstract class Http {
     this.#base = base;
   }
 
-  /** @throws ConnectionError, ApiError (status 300 and above), or the signal's reason */
-  abstract send(request: HttpRequest): Promise<HttpAnswer>;
+  /**
+   * @returns the body of a response with a status below 300. It must be read, or the connection is not reused
+   * @throws ConnectionError, ApiError (status 300 and above), or the signal's reason
+   */
+  abstract send(request: HttpRequest): Promise<AsyncIterable<Uint8Array>>;
 
   /** Sends, and parses the response. @throws ProtocolError when it is not JSON, and the errors of send() */
   async json(request: HttpRequest): Promise<unknown> {
     const headers = { Accept: 'application/json', ...request.headers };
-    const text = await readText((await this.send({ ...request, headers })).body);
+    const text = await readText(await this.send({ ...request, headers }));
     try {
       return JSON.parse(text) as unknown;
     } catch {

@@ -1,7 +1,7 @@
 /** HTTP exchanges over fetch, for Node, Deno, Bun and browsers. */
 import { AmuletError, ApiError } from './errors.ts';
 import { connectionError, Http, longestSilence, readProblem, retryAfterS } from './exchange.ts';
-import type { HttpAnswer, HttpRequest } from './exchange.ts';
+import type { HttpRequest } from './exchange.ts';
 
 export interface FetchHttpOptions {
   /** With the path under which a proxy serves the API, if any. */
@@ -21,7 +21,7 @@ export class FetchHttp extends Http {
     this.#options = options;
   }
 
-  async send(request: HttpRequest): Promise<HttpAnswer> {
+  async send(request: HttpRequest): Promise<AsyncIterable<Uint8Array>> {
     const { fetch } = this.#options;
     // Outside of the try block: errors of these are not network errors.
     const headers = new Headers({ ...this.#options.headers, ...request.headers });
@@ -38,7 +38,7 @@ export class FetchHttp extends Http {
       });
       watch.touch();
       const body = pieces(response, watch);
-      if (response.ok) return { status: response.status, body };
+      if (response.ok) return body;
       const problem = await readProblem(body);
       if (response.statusText !== '') problem.title ??= response.statusText;
       throw new ApiError(response.status, problem, retryAfterS(response.headers.get('retry-after')));

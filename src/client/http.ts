@@ -6,7 +6,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { AmuletError, ApiError, ConnectionError } from './errors.ts';
 import { connectionError, Http, longestSilence, readProblem, retryAfterS } from './exchange.ts';
-import type { HttpAnswer, HttpRequest } from './exchange.ts';
+import type { HttpRequest } from './exchange.ts';
 
 const DEFAULT_IDLE_MS = 60_000;
 /** The body is written in slices of this size, so that onSent can report progress. */
@@ -26,13 +26,13 @@ export class HttpClient extends Http {
     this.#request = secure ? https.request : http.request;
   }
 
-  async send(request: HttpRequest): Promise<HttpAnswer<Buffer>> {
+  async send(request: HttpRequest): Promise<AsyncIterable<Buffer>> {
     const { signal } = request;
     signal?.throwIfAborted();
     try {
       const answer = await this.#exchange(request);
       const status = answer.statusCode ?? 0;
-      if (status < 300) return { status, body: chunks(answer, signal) };
+      if (status < 300) return chunks(answer, signal);
       throw await refusal(answer, status);
     } catch (error) {
       signal?.throwIfAborted();

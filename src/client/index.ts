@@ -5,7 +5,6 @@
 export {
   AmuletClient,
   type BatchListOptions,
-  type CallOptions,
   type ClassifyOptions,
   type ClientOptions,
   type DeliveryListOptions,
@@ -19,5 +18,5 @@ export { AmuletError, ApiError, ConnectionError, ProtocolError, type FieldError 
 export { BatchError, ClassificationError, WaitTimeoutError } from './outcome-errors.ts';
 export type { BatchSubmitOptions } from './submit-batch.ts';
 export type * from './types.ts';
-export type { WaitOptions } from './wait.ts';
+export type { CallOptions, WaitOptions } from './wait.ts';
 export { verifyWebhook, WebhookVerificationError, type WebhookHeaders } from './webhook.ts';

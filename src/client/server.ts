@@ -53,8 +53,7 @@ export class Server {
         if (!now || now.status === 'canceled') return now;
       }
       repeated = true;
-      const { body } = await this.http.send({ method: 'DELETE', path, signal });
-      const text = await readText(body);
+      const text = await readText(await this.http.send({ method: 'DELETE', path, signal }));
       return text === '' ? undefined : (JSON.parse(text) as T);
     });
   }

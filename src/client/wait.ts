@@ -5,10 +5,14 @@ import { WaitTimeoutError } from './outcome-errors.ts';
 import { sleep } from './signals.ts';
 import type { Batch, Job } from './types.ts';
 
-export interface WaitOptions {
+export interface CallOptions {
+  /** Ends the call with the signal's reason. Submitted work continues. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface WaitOptions extends CallOptions {
   /** In ms; default: for ever. */
   timeoutMs?: number | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 /** Shorter than the idle timeout of proxies, mostly a minute. */
