@@ -1,14 +1,5 @@
 /** Numbers and labels for people to read. */
-
-/** `309,431` */
-export function count(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
-}
-
-/** `1 row`, `309,431 rows` */
-export function plural(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
-}
+import { count } from '../../shared/contract/quantities.ts';
 
 const BYTE_UNITS = ['KB', 'MB', 'GB', 'TB'];
 
@@ -46,14 +37,8 @@ export function rate(perSecond: number): string {
   return `${perSecond >= 9.95 ? count(perSecond) : perSecond.toFixed(1)}/s`;
 }
 
-/** A share from 0 to 1: `40 %`; `under 1 %` rather than 0, and `over 99 %` rather than all. */
-export function percent(share: number): string {
-  if (share > 0 && share < 0.01) return 'under 1 %';
-  if (share < 1 && share > 0.99) return 'over 99 %';
-  return `${Math.round(share * 100)} %`;
-}
-
 export { shellWord } from '../../shared/bulk/convert.ts';
+export { count, percent, plural } from '../../shared/contract/quantities.ts';
 
 /** Length of the longest label. */
 export const LABEL_WIDTH = 'Classifying'.length;

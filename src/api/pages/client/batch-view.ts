@@ -2,7 +2,8 @@
 import type { Batch } from '../../../shared/contract/batches.ts';
 import { isFinal } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
-import { capitalized, count, duration, plural, rate, stateSentence } from './format.ts';
+import { count, plural } from '../../../shared/contract/quantities.ts';
+import { capitalized, duration, rate, stateSentence } from './format.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
 import { unknownRows } from './unknown.ts';

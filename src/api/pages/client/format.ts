@@ -1,20 +1,13 @@
 /** Formats numbers for people. */
+import { count } from '../../../shared/contract/quantities.ts';
 
-const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
 /** Numbers from here on are shortened where space is scarce. */
 const LONG = 100_000;
 
-/** `309,431` */
-export const count = (value: number): string => whole.format(value);
-
 /** `9,431`, `309.4K` */
 export const shortCount = (value: number): string => (value < LONG ? count(value) : compact.format(value));
-
-/** `1 row`, `309,431 rows` */
-export const plural = (value: number, noun: string): string =>
-  `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 
 /** `3.2`, `1,650` */
 export const rate = (perSecond: number): string =>
@@ -44,13 +37,6 @@ export function duration(seconds: number): string {
 /** A score: `98.4 %` where all scores are between 0 and 1, else the plain number. */
 export const score = (value: number, shares: boolean): string =>
   shares ? `${(value * 100).toFixed(1)} %` : value.toFixed(3);
-
-/** A share from 0 to 1: `40 %`; `under 1 %` rather than 0, and `over 99 %` rather than all. */
-export function percent(share: number): string {
-  if (share > 0 && share < 0.01) return 'under 1 %';
-  if (share < 1 && share > 0.99) return 'over 99 %';
-  return `${whole.format(share * 100)} %`;
-}
 
 /** `17:03:05` of a Unix time in ms. */
 export const clock = (time: number): string => new Date(time).toLocaleTimeString('en', { hourCycle: 'h23' });

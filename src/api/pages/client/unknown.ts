@@ -1,6 +1,6 @@
 /** Hints about text that had no part in the labels: cut off, or unknown to the model. */
 import type { Batch } from '../../../shared/contract/batches.ts';
-import { percent, plural } from './format.ts';
+import { percent, plural } from '../../../shared/contract/quantities.ts';
 
 /** The hint beside the labels of a text; empty when the model read all of it. */
 export function labelHint({
