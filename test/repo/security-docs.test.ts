@@ -9,7 +9,7 @@ const rows = readFileSync(path.join(ROOT, 'SECURITY.md'), 'utf8')
   .split('\n')
   .filter((line) => line.startsWith('|'))
   .map((line) => line.split('|').map((cell) => cell.trim()))
-  // who, may try, what stands in the way, shown by
+  // source, attempt, defence, shown by
   .filter((cells) => cells.length === 6)
   .slice(2);
 
