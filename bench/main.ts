@@ -1,8 +1,6 @@
 /**
- * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables.
- * `--json FILE` writes every figure, and which goals (goals.ts) are met. `--archive FILE` takes the texts of bulk scenarios from a
- * file. `--attack TEXT`, once or more, runs only the attacks of `abuse` whose names contain it; `--api-heap` and
- * `--worker-heap` set the heaps (MB) of the attacked processes. Compare only figures of the same run.
+ * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables; goals.ts has
+ * the goals. Compare only figures of the same run.
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
@@ -48,9 +46,17 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   abuse,
 };
 
+const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARIO
+  scenarios: ${Object.keys(SCENARIOS).join(', ')}
+  --json FILE       write all figures, and which goals are met
+  --archive FILE    texts of the bulk scenarios
+  --attack TEXT     only the attacks of abuse whose names contain TEXT; may be repeated
+  --api-heap MB, --worker-heap MB      heaps of the attacked processes`;
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     json: { type: 'string' },
     archive: { type: 'string' },
     attack: { type: 'string', multiple: true, default: [''] },
@@ -58,6 +64,10 @@ const { values, positionals } = parseArgs({
     'worker-heap': { type: 'string', default: '400' },
   },
 });
+if (values.help) {
+  console.log(HELP);
+  process.exit();
+}
 useAttacks({
   only: values.attack,
   apiHeapMb: Number(values['api-heap']),
