@@ -291,7 +291,7 @@ test('a full Redis: its events are delivered once there is room', async () => {
 
 // Last, because what they leave behind keeps a webhook process busy.
 describe('receivers that do not work', () => {
-  test('one that hangs, with a thousand deliveries, does not delay another', async () => {
+  test('a hanging receiver with a thousand deliveries does not delay another', async () => {
     await startSender();
     const waiting = await settle(hanging.url(), 1000);
     await eventually(() => Promise.resolve(hanging.received.length > 0 ? true : undefined));

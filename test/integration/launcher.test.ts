@@ -1,4 +1,4 @@
-/** What `npm start` makes on a machine is for its user alone, and nobody else's is taken for its own. */
+/** `npm start` makes files and sockets for its user alone, uses none of other users, and supervises its processes. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -414,7 +414,7 @@ describe.skipIf(!isRoot)(`another user${isRoot ? '' : ' (skipped: only root can 
     await gone;
   });
 
-  test('who listens where the socket of the private Redis would be is not taken for it', async () => {
+  test('a server at the socket path is not taken for the private Redis', async () => {
     // So long a path is no address of a socket: it then lies in the folder for temporary files, where all may write.
     const dataDir = path.join(folder, 'x'.repeat(100));
     const hash = createHash('sha256').update(path.join(dataDir, 'redis')).digest('hex').slice(0, 16);
