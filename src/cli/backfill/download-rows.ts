@@ -9,7 +9,7 @@ import type { Progress } from '../terminal/progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { retryText, type Run } from './run.ts';
 import type { BackfillState } from './state.ts';
-import { UnservedModelNotice } from './unserved.ts';
+import { isUnserved, UnservedModelNotice } from './unserved.ts';
 import { count, duration, elapsedSince, entry, percent, plural, rate, shellWord } from '../terminal/units.ts';
 
 const POLL_MS = 1000;
@@ -93,7 +93,7 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
   const delay =
     retryText(run) ??
     (problem && `${problem.message} (${elapsedSince(Date.parse(problem.since))})`) ??
-    idleReason(batch);
+    (isUnserved(batch) ? `no worker serves ${batch.model.name}` : undefined);
   const progress: Progress = {
     label: status === 'queued' ? 'Queued' : 'Classifying',
     unit: 'rows',
@@ -108,12 +108,6 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
     rate: rows_per_second ?? undefined,
     etaS: eta_s === null ? undefined : Math.max(0, eta_s - (Date.now() - at) / 1000),
   };
-}
-
-/** The reason why the batch makes no progress, if no worker serves its model. */
-function idleReason({ status, model }: Batch): string | undefined {
-  const waits = status === 'queued' || status === 'processing';
-  return waits && model.workers === 0 ? `no worker serves ${model.name}` : undefined;
 }
 
 /** Warning that the output is useless, shown even with --quiet. */

@@ -6,6 +6,10 @@ import { duration } from '../terminal/units.ts';
 /** Longer than a worker's restart or a rollout takes. */
 const NOTICE_AFTER_MS = 10_000;
 
+/** Whether a batch makes no progress because no worker serves its model. */
+export const isUnserved = ({ status, model }: Batch): boolean =>
+  (status === 'queued' || status === 'processing') && model.workers === 0;
+
 export class UnservedModelNotice {
   readonly #run: Pick<Run, 'client' | 'reporter' | 'signal'>;
   readonly #delayMs: number;
@@ -19,9 +23,9 @@ export class UnservedModelNotice {
   }
 
   /** @param batch as just read */
-  async look({ status, model }: Batch): Promise<void> {
-    const waits = status === 'queued' || status === 'processing';
-    if (!waits || model.workers !== 0) {
+  async look(batch: Batch): Promise<void> {
+    const { model } = batch;
+    if (!isUnserved(batch)) {
       this.#since = undefined;
       this.#reported = false;
       return;
