@@ -39,16 +39,14 @@ export class WebhookService {
    */
   accept(
     owner: string,
-    requested: { url: string; events?: EventType[] | undefined } | undefined,
+    { url, events }: { url: string; events?: EventType[] | undefined },
     trace: string,
-  ): Webhook | undefined {
-    if (!requested) return undefined;
+  ): Webhook {
     if (owner === EVERYBODY && this.#deps.config.WEBHOOK_SECRET.length === 0) {
       const message =
         'this server sends no webhooks: WEBHOOK_SECRET is not set, and every webhook must be signed';
       throw new AppError('invalid_request', message, { errors: [{ path: 'webhook', message }] });
     }
-    const { url, events } = requested;
     return { url, ...(events === undefined ? {} : { events }), trace };
   }
 

@@ -64,9 +64,8 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
         errors: [{ path: 'webhook_events', message: 'requires `webhook`' }],
       });
     }
-    const subscription = url === undefined ? undefined : { url, events };
     const extra = {
-      webhook: webhooks.accept(owner, subscription, traceOfRequest(c)),
+      webhook: url === undefined ? undefined : webhooks.accept(owner, { url, events }, traceOfRequest(c)),
       idempotencyKey,
     };
     if (open === 'true') {

@@ -130,7 +130,7 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
     const waitS = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
     const owner = c.get('owner');
     const body = c.req.valid('json');
-    const webhook = webhooks.accept(owner, body.webhook, traceOfRequest(c));
+    const webhook = body.webhook && webhooks.accept(owner, body.webhook, traceOfRequest(c));
     const idempotencyKey = c.req.valid('header')['idempotency-key'];
     const input = { ...toNewJob(body), webhook, idempotencyKey };
     const { job, replayed } =
