@@ -1,7 +1,8 @@
 /** The metrics of an API instance: its own requests, and the state of the queues, which is read when they are scraped. */
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Gauge, type Counter, type Histogram, type Registry } from 'prom-client';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { Priority } from '../shared/contract/ids.ts';
+import { declareMetrics } from '../shared/runtime/metrics.ts';
 import type { DiskWatch } from './load/disk-watch.ts';
 import type { InFlight } from './load/in-flight.ts';
 import type { Load } from './load/load.ts';
@@ -42,26 +43,24 @@ export class ApiMetrics {
 
   constructor(registry: Registry) {
     this.#registry = registry;
-    const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
-      new Counter({ name, help, labelNames, registers: [registry] });
-    this.#requests = new Histogram({
-      name: 'amulet_http_request_seconds',
-      help: 'Time from a request to the start of its response, including the wait that the caller asked for',
-      labelNames: ['method', 'route', 'status'],
-      buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30, 60],
-      registers: [registry],
-    });
+    const { counter, histogram } = declareMetrics(registry);
+    this.#requests = histogram(
+      'amulet_http_request_seconds',
+      'Time from a request to the start of its response, including the wait that the caller asked for',
+      [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30, 60],
+      ['method', 'route', 'status'],
+    );
     this.#problems = counter(
       'amulet_http_problems_total',
       'Requests answered with a problem, by code: rate_limited, queue_full, redis_unavailable and others',
-      'code',
+      ['code'],
     );
-    this.#jobs = counter('amulet_submitted_jobs_total', 'Accepted jobs', 'model', 'priority');
-    this.#texts = counter('amulet_submitted_texts_total', 'Texts of accepted jobs', 'model', 'priority');
+    this.#jobs = counter('amulet_submitted_jobs_total', 'Accepted jobs', ['model', 'priority']);
+    this.#texts = counter('amulet_submitted_texts_total', 'Texts of accepted jobs', ['model', 'priority']);
     this.#waits = counter(
       'amulet_waits_total',
       'Waits for a job that ended with its outcome (settled) or without (given_up)',
-      'outcome',
+      ['outcome'],
     );
     this.#uploaded = counter(
       'amulet_upload_bytes_total',

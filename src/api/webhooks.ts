@@ -1,7 +1,7 @@
 /** Webhooks for callers: subscribe, read, redeliver and cancel deliveries, read and rotate secrets. */
 import type { Delivery, EventType, Webhook } from '../shared/contract/webhooks.ts';
 import { AppError } from '../shared/contract/problems.ts';
-import { isEventId, shownId } from '../shared/contract/ids.ts';
+import { EVENT_ID, shownId } from '../shared/contract/ids.ts';
 import { EVERYBODY } from '../shared/contract/owner.ts';
 import { deliveryJobId } from '../shared/store/queues.ts';
 import { toPage } from './list-page.ts';
@@ -52,7 +52,7 @@ export class WebhookService {
 
   /** @throws AppError `delivery_not_found` */
   async get(owner: string, id: string): Promise<Delivery> {
-    if (!isEventId(id)) throw notFound(id);
+    if (!EVENT_ID.test(id)) throw notFound(id);
     return this.#deps.withRedis(async () => {
       const record = await this.#deps.deliveries.read(id);
       if (record?.owner !== owner) throw notFound(id);
@@ -134,7 +134,7 @@ function requireKey(owner: string): void {
 }
 
 function notFound(id: string): AppError {
-  const why = isEventId(id)
+  const why = EVENT_ID.test(id)
     ? 'deliveries are kept for a limited time after their end'
     : 'the id of a delivery looks like evt_019aaf3c5e7b9d0e5f1a2b3c4d5e6f70';
   return new AppError('delivery_not_found', `there is no delivery ${shownId(id)}; ${why}`);

@@ -5,7 +5,7 @@ import {
   eventId,
   eventTime,
   firstEventId,
-  isEventId,
+  EVENT_ID,
   newBatchId,
   newGroupId,
   newJobId,
@@ -37,7 +37,7 @@ describe('the id of an event', () => {
     fc.assert(
       fc.property(times, times, (one, two) => {
         const [first, second] = [eventId(newJob(), one), eventId(newBatchId('model'), two)];
-        expect([isEventId(first), eventTime(first)]).toEqual([true, one]);
+        expect([EVENT_ID.test(first), eventTime(first)]).toEqual([true, one]);
         if (one !== two) expect(first < second).toBe(one < two);
         expect(firstEventId(one) <= first).toBe(true);
         expect(firstEventId(one + 1) > first).toBe(true);
@@ -60,7 +60,7 @@ describe('the id of an event', () => {
     `evt_${'0'.repeat(32)}\n`,
     ` evt_${'0'.repeat(32)}`,
     '0'.repeat(32),
-  ])('%j is none', (id) => expect(isEventId(id)).toBe(false));
+  ])('%j is none', (id) => expect(EVENT_ID.test(id)).toBe(false));
 });
 
 describe('events that are wanted', () => {

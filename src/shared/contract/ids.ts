@@ -74,10 +74,6 @@ export function eventId(source: string, at: number): string {
   return `evt_${at.toString(16).padStart(TIME_DIGITS, '0')}${source.slice(TIME_DIGITS, ID_DIGITS)}`;
 }
 
-export function isEventId(id: string): boolean {
-  return EVENT_ID.test(id);
-}
-
 /** Time of an event, in Unix ms. */
 export function eventTime(id: string): number {
   return Number.parseInt(id.slice('evt_'.length, 'evt_'.length + TIME_DIGITS), 16);
