@@ -19,6 +19,11 @@ amulet() {
   return "$code"
 }
 
+if ! amulet "$url/health/live" >"$work/health"; then
+  echo "no Amulet server answers at $url" >&2
+  exit 1
+fi
+
 # One text and its labels in one call.
 amulet "$url/predict" -H 'Content-Type: application/json' -d '{"text": "utterly charming"}' | jq -r .label
 
