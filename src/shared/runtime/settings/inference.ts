@@ -23,7 +23,7 @@ export const INFERENCE = {
   MODEL_FILE: setting(
     optionalText,
     '',
-    'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`, else the only one there is.',
+    'ONNX file inside `MODEL_DIR`. Unset: `onnx/model_quantized.onnx`, else `onnx/model.onnx`, else `model.onnx`, else the only one.',
   ),
   EXECUTION_PROVIDERS: setting(
     list.refine((names) => names.length > 0, 'must name at least one provider'),
