@@ -10,7 +10,8 @@ import { HttpClient } from '../../src/client/http.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { freePort } from '../support/redis/redis.ts';
-import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
+import { standIn } from '../support/models/stand-in.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
 
 let stack: Stack;
@@ -20,7 +21,7 @@ beforeAll(async () => {
   stack = await Stack.start({
     redisUrl: inject('redisUrl'),
     env: {
-      ...SHIPPED_MODEL,
+      ...standIn({ tokenMs: 0.3 }),
       PORT: String(await freePort()),
       LOCK_DURATION_MS: '1500',
       STALLED_INTERVAL_MS: '500',

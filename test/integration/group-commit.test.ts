@@ -3,7 +3,8 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
-import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
+import { standIn } from '../support/models/stand-in.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 
 interface JobBody {
   id: string;
@@ -119,7 +120,7 @@ describe('while nobody works', () => {
 test('a group is finished after its worker was killed, and its canceled job stays canceled', async () => {
   const { together, all } = await burstWithGroup();
   await stack.fetch(`/v1/jobs/${together[0]}`, { method: 'DELETE' });
-  Object.assign(stack.env, SHIPPED_MODEL);
+  Object.assign(stack.env, standIn({ tokenMs: 1 }));
   stack.env.LOCK_DURATION_MS = '1000';
   stack.env.STALLED_INTERVAL_MS = '500';
   const first = stack.startWorker();

@@ -2,7 +2,8 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, SHIPPED_MODEL, Stack } from '../support/processes/stack.ts';
+import { standIn } from '../support/models/stand-in.ts';
+import { eventually, Stack } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 let stack: Stack;
@@ -10,7 +11,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   redis = new Redis(inject('redisUrl'));
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: SHIPPED_MODEL });
+  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: standIn({ tokenMs: 0.3 }) });
 });
 afterAll(async () => {
   await stack.stop();

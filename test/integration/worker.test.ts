@@ -4,7 +4,8 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
-import { eventually, SHIPPED_MODEL, Stack, type Process } from '../support/processes/stack.ts';
+import { standIn } from '../support/models/stand-in.ts';
+import { eventually, Stack, type Process } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
 const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
@@ -13,7 +14,10 @@ let redis: Redis;
 
 beforeEach(async () => {
   redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
-  stack = await Stack.start({ redisUrl: inject('redisUrl'), env: { ...SHIPPED_MODEL, ...FAST_TAKEOVER } });
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    env: { ...standIn({ tokenMs: 0.3 }), ...FAST_TAKEOVER },
+  });
 });
 afterEach(async () => {
   await stack.stop();
@@ -35,7 +39,7 @@ test('/health/live answers while the model works', async () => {
 test('/metrics has batches, their padding, and the budgets', async () => {
   const [worker] = stack.workers as [Process];
   // While the first one runs, the others wait, and then travel together.
-  const short = ['short', 'a somewhat longer text', 'and another one, longer still'];
+  const short = ['short', 'a much longer film', 'and another one, longer still'];
   await finished(await submit({ texts: [longText(4000), ...short] }));
   const text = await (await fetch(`${await stack.healthUrl(worker)}/metrics`)).text();
   const value = (name: string) => {
