@@ -86,7 +86,7 @@ const ROWS: Row[] = [
       },
       {
         title: 'Live workers',
-        about: 'Workers whose last heartbeat is at most some seconds old.',
+        about: 'Workers whose last heartbeat is at most a few seconds old.',
         unit: 'short',
         kind: 'stat',
         queries: [query('{{model}}', `max by (model) (amulet_live_workers{${MODEL}})`)],
