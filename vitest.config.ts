@@ -29,7 +29,7 @@ const REDIS = { globalSetup: 'test/support/redis/global-redis.ts' };
 
 /**
  * Workers serve a stand-in for the shipped model, which is loaded in a third of its CPU time and done with any text at once.
- * Tests of scores, or of work that lasts, name SHIPPED_MODEL; all of `faults` is such work.
+ * Tests of scores name SHIPPED_MODEL, those that interrupt work standIn({ tokenMs }). Files of `faults` choose for themselves.
  */
 const STAND_IN = {
   ...REDIS,

@@ -78,7 +78,7 @@ export const QUICK_START = {
   MODEL_PROCESSES: '1',
 };
 
-/** In place of the stand-in of vitest.config.ts, for tests of the shipped model's scores or of work that lasts. */
+/** In place of the stand-in of vitest.config.ts, for tests of the shipped model's scores. */
 export const SHIPPED_MODEL = { MODEL_DIR: 'models/sst2-minilm' };
 
 /** An API and its workers, on a key prefix of their own. */
