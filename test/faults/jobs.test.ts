@@ -1,6 +1,6 @@
 /**
  * Jobs while processes die, freeze, lose the network or have a wrong clock: what was acknowledged ends once, with one result.
- * Every test is a scenario of its own, on processes of its own.
+ * Every test is a scenario of its own; API and Redis are those of the test before, and so are its healthy workers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
@@ -13,15 +13,22 @@ import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { Consumer } from '../../src/worker/inference/consumer.ts';
+import { tellOnFailure } from '../support/api/batches.ts';
 import { fragileModel } from '../support/models/fragile-model.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { nothingLeft } from '../support/redis/invariants.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
-import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import { eventually, Stack, type Process, type ProcessOptions } from '../support/processes/stack.ts';
 import { longText } from '../support/inputs/texts.ts';
 
-const FAST_TAKEOVER = { LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000', RESULT_TTL_S: '600' };
-/** Jobs that a worker has its hands full with for a while. */
+const FAST_TAKEOVER = {
+  ...standIn({ tokenMs: 0.2 }),
+  LOCK_DURATION_MS: '1500',
+  STALLED_INTERVAL_MS: '1000',
+  RESULT_TTL_S: '600',
+};
+/** Jobs that a worker has its hands full with for a while: two seconds. */
 const TWENTY = Array.from({ length: 20 }, (_, i) => ({
   texts: [`good ${longText(1000)}`, `bad ${longText(800)}`],
   metadata: { number: i },
@@ -34,30 +41,43 @@ let stack: Stack;
 let proxy: FaultProxy;
 let redis: Redis;
 
+/** Workers with settings of a test, which the next one cannot use. */
+const special = new Set<Process>();
+
 beforeAll(async () => {
   own = await OwnRedis.start();
   redisUrl = own.url;
+  stack = await Stack.start({ redisUrl, workers: 0, env: FAST_TAKEOVER });
 });
-afterAll(() => own.stop());
+afterAll(async () => {
+  await stack.stop();
+  await own.stop();
+});
 
 beforeEach(async () => {
   redis = new Redis(redisUrl, { maxRetriesPerRequest: null });
   proxy = await FaultProxy.start(own.port);
+  tellOnFailure(() => stack);
 });
 afterEach(async () => {
-  await stack.stop();
+  const specials = stack.workers.filter((worker) => special.has(worker));
+  await Promise.all(specials.map((worker) => worker.end('SIGKILL')));
+  stack.workers = stack.workers.filter((worker) => worker.running);
   await proxy.stop();
   redis.disconnect();
 });
 
-const start = async (workers: number) => {
-  stack = await Stack.start({ redisUrl, workers, env: FAST_TAKEOVER });
-};
-const addWorker = async (env?: Record<string, string>): Promise<Process> => {
-  const worker = stack.startWorker(env);
+const addWorker = async (env?: Record<string, string>, options?: ProcessOptions): Promise<Process> => {
+  const worker = stack.startWorker(env, options);
+  if (env !== undefined || options !== undefined) special.add(worker);
   stack.workers.push(worker);
   await worker.ready;
   return worker;
+};
+/** Has so many workers run, those of the test before among them. */
+const start = async (workers: number) => {
+  await Promise.all(stack.workers.splice(workers).map((worker) => worker.end()));
+  while (stack.workers.length < workers) await addWorker();
 };
 const submit = async (body: object, headers?: Record<string, string>): Promise<Job> => {
   const { status, body: job } = await stack.post<Job>('/v1/jobs', body, headers);
@@ -159,13 +179,13 @@ describe('a worker is away for longer than its lock lasts', () => {
 
 describe('an API is killed before it has answered', () => {
   const body = { text: 'a wonderful film' };
-  const key = { 'Idempotency-Key': 'the same' };
-
   test.each([
     ['the job is in Redis: a repeat finds it', true],
     ['the job is not in Redis: a repeat makes it', false],
-  ])('%s', async (_, pass) => {
+  ])('%s', async (name, pass) => {
+    const key = { 'Idempotency-Key': name };
     await start(1);
+    const before = await redis.keys(`${stack.prefix}:job:*`);
     const doomed = stack.startApi({ REDIS_URL: proxy.url });
     const url = await doomed.ready;
     await eventually(async () => ((await fetch(`${url}/health/ready`)).ok ? true : undefined));
@@ -183,17 +203,13 @@ describe('an API is killed before it has answered', () => {
     await expectAllSucceeded([id]);
     expect((await submit(body, key)).id).toBe(id);
     // One job, and one only.
-    expect(await redis.keys(`${stack.prefix}:job:*`)).toHaveLength(1);
+    expect(await redis.keys(`${stack.prefix}:job:*`)).toHaveLength(before.length + 1);
   });
 });
 
 describe('a text that crashes the model every time', () => {
   test('fails only its own row: neighbours, other jobs and the worker continue', async () => {
-    stack = await Stack.start({
-      redisUrl,
-      workers: 0,
-      env: { ...FAST_TAKEOVER, DEFAULT_MODEL: 'fragile' },
-    });
+    await start(0);
     const { pool, classifier } = await fragileModel();
     const model = { name: 'fragile', revision: 'r1' };
     const registry = new ModelRegistry(redis, stack.prefix);
@@ -210,9 +226,9 @@ describe('a text that crashes the model every time', () => {
     await consumer.start(subscriber);
     try {
       const jobs = await Promise.all([
-        submit({ texts: ['one', 'crash a', 'two', 'throw b', 'three'] }),
-        submit({ text: 'crash c' }),
-        ...Array.from({ length: 10 }, (_, i) => submit({ text: `other ${i}` })),
+        submit({ texts: ['one', 'crash a', 'two', 'throw b', 'three'], model: 'fragile' }),
+        submit({ text: 'crash c', model: 'fragile' }),
+        ...Array.from({ length: 10 }, (_, i) => submit({ text: `other ${i}`, model: 'fragile' })),
       ]);
       const [mixed, poison, ...others] = await Promise.all(jobs.map(({ id }) => finished(id)));
       expect(mixed).toMatchObject({ status: 'succeeded', failed_texts: 2 });
@@ -300,23 +316,21 @@ test('everything is restarted, one after the other, under load: no job is lost, 
     }
   };
   const clients = Promise.all(Array.from({ length: 4 }, client));
-  for (let round = 0; round < 2; round++) {
-    for (const i of [0, 1]) {
-      const worker = stack.workers[i]!;
-      const next = stack.startWorker();
-      await next.ready;
-      stack.workers[i] = next;
-      expect(await worker.end('SIGTERM')).toBe(0);
-    }
-    for (const i of [0, 1]) {
-      const next = stack.startApi();
-      const url = await next.ready;
-      await eventually(async () => ((await fetch(`${url}/health/ready`)).ok ? true : undefined));
-      const old = apis[i]!;
-      urls[i] = url;
-      apis = apis.map((api) => (api === old ? next : api));
-      expect(await old.end('SIGTERM')).toBe(0);
-    }
+  for (const i of [0, 1]) {
+    const worker = stack.workers[i]!;
+    const next = stack.startWorker();
+    await next.ready;
+    stack.workers[i] = next;
+    expect(await worker.end('SIGTERM')).toBe(0);
+  }
+  for (const i of [0, 1]) {
+    const next = stack.startApi();
+    const url = await next.ready;
+    await eventually(async () => ((await fetch(`${url}/health/ready`)).ok ? true : undefined));
+    const old = apis[i]!;
+    urls[i] = url;
+    apis = apis.map((api) => (api === old ? next : api));
+    expect(await old.end('SIGTERM')).toBe(0);
   }
   stopping = true;
   await clients;
@@ -341,28 +355,33 @@ describe('a clock that is wrong', () => {
     await done;
   };
 
-  test.each([
-    ['a day ahead', DAY_MS],
-    ['a day behind', -DAY_MS],
-  ])('%s, of a worker: it counts as alive, and nothing expires', async (_, ms) => {
+  test('a day ahead or behind, of a worker: it counts as alive, and nothing expires', async () => {
     await start(0);
-    const worker = stack.startWorker({}, { preload });
-    stack.workers.push(worker);
-    await worker.ready;
-    await jump(worker, ms);
+    const wrong = { 'a-day-ahead': DAY_MS, 'a-day-behind': -DAY_MS };
+    const workers: Process[] = [];
+    for (const [name, ms] of Object.entries(wrong)) {
+      const worker = await addWorker({ MODEL_NAME: name }, { preload });
+      workers.push(worker);
+      await jump(worker, ms);
+    }
+    const served = async () => {
+      const { body } = await stack.get<{ models: Model[] }>('/v1/models');
+      return body.models.filter(({ name }) => name in wrong).sort((a, b) => (a.name < b.name ? -1 : 1));
+    };
     // Several signs of life.
     await sleep(6500);
-    const { body } = await stack.get<{ models: Model[] }>('/v1/models');
-    expect(body.models).toMatchObject([{ name: 'sst2-minilm', workers: 1 }]);
-    expect((await stack.post('/predict', { text: 'fine' })).status).toBe(200);
-    const ids = [(await submit({ text: 'fine', expires_in: 15 })).id];
+    expect(await served()).toMatchObject(Object.keys(wrong).map((name) => ({ name, workers: 1 })));
+    const ids: string[] = [];
+    for (const model of Object.keys(wrong)) {
+      expect((await stack.post('/predict', { text: 'fine', model })).status).toBe(200);
+      ids.push((await submit({ text: 'fine', expires_in: 15, model })).id);
+    }
     await expectAllSucceeded(ids);
-    // Killed, it is soon forgotten.
-    await worker.end('SIGKILL');
-    await eventually(async () => {
-      const { body: now } = await stack.get<{ models: Model[] }>('/v1/models');
-      return now.models[0]?.workers === 0 ? true : undefined;
-    });
+    // Killed, they are soon forgotten.
+    await Promise.all(workers.map((worker) => worker.end('SIGKILL')));
+    await eventually(async () =>
+      (await served()).filter((model) => model.workers === 0).length === workers.length ? true : undefined,
+    );
   });
 
   test('of an API that jumps a day ahead: waiting jobs do not expire, and finished ones stay', async () => {
