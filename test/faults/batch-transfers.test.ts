@@ -21,7 +21,7 @@ import {
 import { eventually, Stack } from '../support/processes/stack.ts';
 
 const MB = 1_000_000;
-const input = archive(900);
+const input = archive(500);
 let stack: Stack;
 let calls: BatchCalls;
 let undisturbed: string;
@@ -35,7 +35,7 @@ beforeAll(async () => {
       MAX_BATCH_BYTES: String(MB),
       MAX_STORED_BYTES: String(1.5 * MB),
       UPLOAD_IDLE_S: '1',
-      NODE_OPTIONS: `--import=${preload} --disable-warning=ExperimentalWarning`,
+      NODE_OPTIONS: `${DISTURBED.NODE_OPTIONS!} --import=${preload}`,
     },
   });
   calls = new BatchCalls(stack);
@@ -222,11 +222,13 @@ function expectBroken({ end, text }: { end: string; text: string }, atLeast = 1)
 }
 
 describe('results', () => {
-  /** A batch that is being worked on, and whoever follows it. */
-  async function followed() {
-    const id = await calls.submit(input.body);
-    const download = calls.results(id);
-    await calls.progress(id, 30);
+  /** A follower of a batch that is being worked on, who has got some of its results. */
+  async function followed(id?: string) {
+    id ??= await calls.submit(input.body);
+    let come = () => {};
+    const some = new Promise<void>((resolve) => (come = resolve));
+    const download = calls.results(id, '?follow=true', come);
+    await some;
     return { id, download };
   }
 
@@ -264,7 +266,7 @@ describe('results', () => {
     async () => {
       const id = await calls.submit(LINE);
       const { model } = await calls.finished(id);
-      const size = 256 * MB;
+      const size = 64 * MB;
       const results = path.join(calls.folder(id), 'results', model.revision!, '0');
       truncateSync(results, size);
       // With its checksum recorded, so that the file passes the comparison and is sent.
@@ -299,15 +301,21 @@ describe('results', () => {
 
   test('break off with an error for the client when the API is killed or stops', async () => {
     const { id, download } = await followed();
-    await stack.api.end('SIGKILL');
-    expectBroken(await download);
-    await calls.restartApi();
-    await eventually(async () => ((await calls.get(id)).status === 200 ? true : undefined));
-    const again = calls.results(id);
-    await calls.progress(id, 30);
-    expect(await stack.api.end('SIGTERM')).toBe(0);
-    expectBroken(await again);
-    await calls.restartApi();
+    const worker = stack.workers[0]!.child;
+    // So that the batch has no end before the second API has.
+    worker.kill('SIGSTOP');
+    try {
+      await stack.api.end('SIGKILL');
+      expectBroken(await download);
+      await calls.restartApi();
+      await eventually(async () => ((await calls.get(id)).status === 200 ? true : undefined));
+      const again = await followed(id);
+      expect(await stack.api.end('SIGTERM')).toBe(0);
+      expectBroken(await again.download);
+      await calls.restartApi();
+    } finally {
+      worker.kill('SIGCONT');
+    }
     await calls.finished(id);
     expect(firstDifference((await calls.results(id)).text, undisturbed)).toBeUndefined();
   });

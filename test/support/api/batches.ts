@@ -10,12 +10,18 @@ import { isFinal } from '../../../src/shared/contract/states.ts';
 import type { Batch, BatchPart } from '../../../src/shared/contract/batches.ts';
 import { eventually, Stack, type Process, type StackOptions } from '../processes/stack.ts';
 import { goEmotions } from '../inputs/texts.ts';
+import { standIn } from '../models/stand-in.ts';
 
 export { seeded } from '../inputs/random.ts';
 
 export const NDJSON = { 'Content-Type': 'application/x-ndjson' };
-/** Many chunks from little input, and takeovers within a second or two. */
-export const DISTURBED = { BULK_CHUNK_BYTES: '600', LOCK_DURATION_MS: '1500', STALLED_INTERVAL_MS: '1000' };
+/** Many chunks from little input, each of which takes some time but no CPU time, and takeovers within a second or two. */
+export const DISTURBED: Record<string, string> = {
+  ...standIn({ tokenMs: 0.1 }),
+  BULK_CHUNK_BYTES: '600',
+  LOCK_DURATION_MS: '1500',
+  STALLED_INTERVAL_MS: '1000',
+};
 
 export interface Answer<T> {
   status: number;
@@ -96,13 +102,19 @@ export class BatchCalls {
     return this.call<T>(`/v1/batches/${id}/resume${query}`, { method: 'POST' });
   }
 
-  /** The results until they end, one way or the other, without heartbeats. */
-  async results(id: string, query = '?follow=true'): Promise<Download> {
+  /**
+   * The results until they end, one way or the other, without heartbeats.
+   * @param onRows called whenever some have come
+   */
+  async results(id: string, query = '?follow=true', onRows = () => {}): Promise<Download> {
     const pieces: Uint8Array[] = [];
     let end: Download['end'] = 'broken';
     try {
       const { body } = await this.stack.fetch(`/v1/batches/${id}/results${query}`);
-      for await (const piece of body as AsyncIterable<Uint8Array>) pieces.push(piece);
+      for await (const piece of body as AsyncIterable<Uint8Array>) {
+        pieces.push(piece);
+        if (piece.length > 1) onRows();
+      }
       end = 'clean';
     } catch {
       // Broken, then.
