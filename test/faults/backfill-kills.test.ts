@@ -8,6 +8,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { freePort } from '../support/redis/redis.ts';
 import { Stack } from '../support/processes/stack.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
@@ -34,6 +35,8 @@ beforeAll(async () => {
     redisUrl: inject('redisUrl'),
     workers: 2,
     env: {
+      // An undisturbed run takes some four seconds.
+      ...standIn({ tokenMs: 0.07 }),
       PORT: String(await freePort()),
       LOCK_DURATION_MS: '1500',
       STALLED_INTERVAL_MS: '500',

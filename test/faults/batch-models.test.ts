@@ -26,10 +26,10 @@ import {
   tellOnFailure,
 } from '../support/api/batches.ts';
 import { fragileModel } from '../support/models/fragile-model.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { eventually, Process, Stack } from '../support/processes/stack.ts';
 
 describe('two revisions of one model', () => {
-  const SHIPPED = 'models/sst2-minilm';
   const NEW = 'other-revision';
   const input = archive(500);
   const small = archive(100);
@@ -43,7 +43,7 @@ describe('two revisions of one model', () => {
   let undisturbed: Record<string, string>;
 
   beforeAll(async () => {
-    folder = relabelled(SHIPPED, NEW);
+    folder = relabelled(standIn().MODEL_DIR!, NEW);
     ({ stack, calls, inside, stop } = await startBatchStack({
       redisUrl: inject('redisUrl'),
       env: { ...DISTURBED, REVISION_GRACE_S: '1' },
@@ -64,19 +64,15 @@ describe('two revisions of one model', () => {
   /** A folder with the same weights, other labels and another revision. */
   function relabelled(original: string, revision: string): string {
     const copy = mkdtempSync(path.join(tmpdir(), 'amulet-model-'));
-    const manifest = JSON.parse(readFileSync(path.join(original, 'manifest.json'), 'utf8')) as {
-      files: Record<string, { sha256: string }>;
-    };
     const config = readFileSync(path.join(original, 'config.json'), 'utf8')
       .replaceAll('"NEGATIVE"', '"bad"')
       .replaceAll('"POSITIVE"', '"good"');
-    manifest.files['config.json'] = { sha256: createHash('sha256').update(config).digest('hex') };
+    const files = { 'config.json': { sha256: createHash('sha256').update(config).digest('hex') } };
     for (const name of readdirSync(original)) {
-      if (['config.json', 'manifest.json'].includes(name)) continue;
-      symlinkSync(path.resolve(original, name), path.join(copy, name));
+      if (name !== 'config.json') symlinkSync(path.resolve(original, name), path.join(copy, name));
     }
     writeFileSync(path.join(copy, 'config.json'), config);
-    writeFileSync(path.join(copy, 'manifest.json'), JSON.stringify({ ...manifest, revision }));
+    writeFileSync(path.join(copy, 'manifest.json'), JSON.stringify({ revision, files }));
     return copy;
   }
 

@@ -17,6 +17,7 @@ import {
   tellOnFailure,
   type Archive,
 } from '../support/api/batches.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
 import { eventually, Stack, type Process } from '../support/processes/stack.ts';
 
@@ -24,9 +25,11 @@ const seed = Number(process.env.FAULT_SEED ?? Date.now() % 1_000_000);
 const random = seeded(seed);
 const moment = (minMs: number, maxMs: number) => sleep(minMs + random() * (maxMs - minMs));
 
-const input = archive(1200);
+/** 130 chunks, which two workers need three seconds for. */
+const input = archive(800);
 /** Its beginning. */
 const small = archive(300);
+const SLOW = { ...DISTURBED, ...standIn({ tokenMs: 0.15 }) };
 let redis: OwnRedis;
 let stack: Stack;
 let calls: BatchCalls;
@@ -35,7 +38,7 @@ let undisturbed: string;
 
 beforeAll(async () => {
   redis = await OwnRedis.start();
-  stack = await Stack.start({ redisUrl: redis.url, workers: 2, env: DISTURBED });
+  stack = await Stack.start({ redisUrl: redis.url, workers: 2, env: SLOW });
   calls = new BatchCalls(stack);
   inside = new Inside(stack);
   ({ text: undisturbed } = await calls.results(await calls.submit(input.body)));
@@ -239,7 +242,7 @@ test('SIGTERM: a worker finishes its chunks or returns them at once, and another
   // An unreleased lock would outlast this test.
   const patient = await Stack.start({
     redisUrl: redis.url,
-    env: { BULK_CHUNK_BYTES: '10000', LOCK_DURATION_MS: '600000' },
+    env: { ...SLOW, BULK_CHUNK_BYTES: '6000', LOCK_DURATION_MS: '600000' },
   });
   const own = new BatchCalls(patient);
   const ownInside = new Inside(patient);

@@ -5,6 +5,7 @@ import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { BatchCalls } from '../support/api/batches.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { nothingLeft } from '../support/redis/invariants.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
 import { RedisCluster } from '../support/redis/redis-cluster.ts';
@@ -31,6 +32,8 @@ beforeEach(async () => {
     redisUrl: cluster.url,
     webhooks: true,
     env: {
+      // The job that is canceled takes a second.
+      ...standIn({ tokenMs: 1 }),
       REDIS_PREFIX: PREFIX,
       LOCK_DURATION_MS: '1500',
       STALLED_INTERVAL_MS: '1000',

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import { NDJSON } from '../support/api/batches.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { Launcher } from '../support/processes/launcher.ts';
 import { freePort } from '../support/redis/redis.ts';
 import { SmallDisk } from '../support/storage/small-disk.ts';
@@ -33,6 +34,7 @@ describe.skipIf(typeof probe === 'string')(
         DATA_DIR: dataDir,
         PORT: String(await freePort()),
         ...QUICK_START,
+        ...standIn({ tokenMs: 0.2 }),
         BULK_CHUNK_BYTES: '600',
         LOCK_DURATION_MS: '1500',
         STALLED_INTERVAL_MS: '1000',

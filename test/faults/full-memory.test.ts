@@ -5,6 +5,7 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { Launcher } from '../support/processes/launcher.ts';
 import { freePort } from '../support/redis/redis.ts';
 import { eventually, QUICK_START } from '../support/processes/stack.ts';
@@ -28,6 +29,8 @@ async function start(env: Record<string, string>): Promise<string> {
     DATA_DIR: dataDir,
     PORT: String(await freePort()),
     ...QUICK_START,
+    // Three seconds for what is accepted, so that most of it is left when the limit comes.
+    ...standIn({ tokenMs: 0.1 }),
     ...env,
   });
   return (await launcher.says(/Amulet is ready on (\S+)/))[1]!;

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Job } from '../../src/shared/contract/jobs.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { nothingLeft } from '../support/redis/invariants.ts';
 import { cannotLosePower, MortalRedis } from '../support/redis/power-failure.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
@@ -71,7 +72,7 @@ test('appendfsync everysec, Redis is killed again and again under load: what was
   redis = own;
   const connection = new Redis(own.url, { maxRetriesPerRequest: null });
   connection.on('error', () => {});
-  stack = await Stack.start({ redisUrl: own.url, workers: 0 });
+  stack = await Stack.start({ redisUrl: own.url, workers: 0, env: standIn() });
   const all: string[] = [];
   const written: string[] = [];
   for (let round = 0; round < 10; round++) {
@@ -102,7 +103,7 @@ describe.skipIf(cannotLosePower !== undefined)(`the machine of Redis loses power
     const mortal = await MortalRedis.start(['--appendfsync', appendfsync]);
     redis = mortal;
     const { url } = mortal.redis;
-    stack = await Stack.start({ redisUrl: url, workers: 0 });
+    stack = await Stack.start({ redisUrl: url, workers: 0, env: standIn() });
     const { ids, done } = post(4);
     await eventually(() => Promise.resolve(ids.length > 20 ? true : undefined));
     const synced = [...ids];

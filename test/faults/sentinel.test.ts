@@ -8,6 +8,7 @@ import type { Job } from '../../src/shared/contract/jobs.ts';
 import { parseJobId } from '../../src/shared/contract/ids.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { nothingLeft } from '../support/redis/invariants.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { FaultProxy } from '../support/network/proxy.ts';
 import { Receiver } from '../support/webhooks/receiver.ts';
 import type { OwnRedis } from '../support/redis/redis.ts';
@@ -38,6 +39,7 @@ const start = async (workers: number, redisUrl = group.url) => {
     workers,
     webhooks: workers > 0,
     env: {
+      ...standIn(),
       LOCK_DURATION_MS: '1500',
       STALLED_INTERVAL_MS: '1000',
       WEBHOOK_SECRET: newSecret(),
@@ -85,7 +87,7 @@ class Load {
         if (SERVED.includes(status)) this.acknowledged.set(body.id, key);
         return SERVED.includes(status) || this.#stopping ? true : undefined;
       });
-      await sleep(10);
+      await sleep(40);
     }
   }
 }

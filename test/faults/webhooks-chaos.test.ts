@@ -21,6 +21,7 @@ import { seeded, tellOnFailure } from '../support/api/batches.ts';
 import { Receiver, type Received } from '../support/webhooks/receiver.ts';
 import { OwnRedis } from '../support/redis/redis.ts';
 import { eventually, Stack, type Process } from '../support/processes/stack.ts';
+import { standIn } from '../support/models/stand-in.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
 
 const JOBS = Number(process.env.CHAOS_WEBHOOKS ?? 300);
@@ -83,6 +84,7 @@ beforeAll(async () => {
     redisUrl: redis.url,
     workers: 2,
     env: {
+      ...standIn({ tokenMs: 0.1 }),
       WEBHOOK_SECRET: secret,
       WEBHOOK_SCHEMES: 'http',
       WEBHOOK_ALLOW: `127.0.0.1:${receiver.port}`,
