@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vites
 import { AttackedStack } from '../support/attacks/attacked-stack.ts';
 import { Attacker, type Outcome } from '../support/attacks/attacker.ts';
 import { attackNamed } from '../support/attacks/attacks.ts';
+import { eventually } from '../support/processes/stack.ts';
 
 /** The largest answer to a body of any size. */
 const MAX_ANSWER_BYTES = 65_536;
@@ -23,8 +24,15 @@ beforeAll(async () => {
 });
 afterAll(() => stack.stop());
 
-/** Runs an attack while another key calls; both must fare as they should. @returns what the attacker was answered */
-async function survive(name: string): Promise<readonly Outcome[]> {
+/**
+ * Runs an attack while another key calls; both must fare as they should.
+ * @param answered whether all answers have come that are expected; a busy machine needs longer for them than the attack lasts
+ * @returns what the attacker was answered
+ */
+async function survive(
+  name: string,
+  answered: (outcomes: readonly Outcome[]) => boolean = () => true,
+): Promise<readonly Outcome[]> {
   onTestFailed(() => {
     for (const [process, { output }] of Object.entries(stack.processes))
       console.log(process, output.slice(-2000));
@@ -35,7 +43,10 @@ async function survive(name: string): Promise<readonly Outcome[]> {
   stack.api.child.once('exit', () => over.abort());
   const attacker = new Attacker(stack, stack.keys.mallory, over.signal);
   const end = new AbortController();
-  const attacked = attacker.attack(attack.run).finally(() => end.abort());
+  const attacked = attacker
+    .attack(attack.run)
+    .then(() => eventually(() => Promise.resolve(answered(attacker.outcomes) || undefined)))
+    .finally(() => end.abort());
   const statuses: number[] = [];
   while (!end.signal.aborted) {
     const { status } = await fetch(`${stack.url}/predict`, {
@@ -78,9 +89,10 @@ describe('a JSON body of 9.9 MB', () => {
 });
 
 test('bodies that stop before their end: only a few are waited for', async () => {
-  const outcomes = await survive('60 bodies that stop at 9.9 of 10 MB');
+  const refused = (all: readonly Outcome[]) => all.filter(({ status }) => status === 503).length;
+  const outcomes = await survive('60 bodies that stop at 9.9 of 10 MB', (all) => refused(all) > 53);
   expect(outcomes.filter(({ status }) => status === 'held').length).toBeLessThan(7);
-  expect(outcomes.filter(({ status }) => status === 503).length).toBeGreaterThan(53);
+  expect(refused(outcomes)).toBeGreaterThan(53);
 });
 
 test('parts whose headers have 500,000 columns', async () => {
