@@ -85,6 +85,8 @@ class Load {
         const { status, body } = await submit(key);
         this.statuses.add(status);
         if (SERVED.includes(status)) this.acknowledged.set(body.id, key);
+        // Faster repeats would only take the machine from the processes that reconnect.
+        else await sleep(150);
         return SERVED.includes(status) || this.#stopping ? true : undefined;
       });
       await sleep(40);
