@@ -263,15 +263,10 @@ describe('the source of an event', () => {
 test('a full Redis: its events are delivered once there is room', async () => {
   const own = await OwnRedis.start();
   const connection = new Redis(own.url);
-  const full = await Stack.start({
-    redisUrl: own.url,
-    workers: 0,
-    env: { ...stack.env, REDIS_URL: own.url },
-  });
-  const sender = full.startWebhooks();
+  const sender = stack.startWebhooks({ REDIS_URL: own.url });
   try {
     await sender.ready;
-    const ownRecords = new JobRecords(connection, full.prefix, 600);
+    const ownRecords = new JobRecords(connection, stack.prefix, 600);
     receiver.behave = answer(500);
     const { event } = await settleJob(ownRecords, receiver.url());
     await came(receiver, [event]);
@@ -280,13 +275,12 @@ test('a full Redis: its events are delivered once there is room', async () => {
     await expect(settleJob(ownRecords, receiver.url())).rejects.toThrow(/OOM/);
     await connection.config('SET', 'maxmemory', '0');
     await eventually(async () =>
-      (await connection.hget(deliveryKey(full.prefix, event), 'status')) === 'delivered' ? true : undefined,
+      (await connection.hget(deliveryKey(stack.prefix, event), 'status')) === 'delivered' ? true : undefined,
     );
     const { event: later } = await settleJob(ownRecords, receiver.url());
     await came(receiver, [later]);
   } finally {
     await sender.end();
-    await full.stop();
     connection.disconnect();
     await own.stop();
   }
@@ -294,17 +288,6 @@ test('a full Redis: its events are delivered once there is room', async () => {
 
 // Last, because what they leave behind keeps a webhook process busy.
 describe('receivers that do not work', () => {
-  test('a hanging receiver with more deliveries than its queue takes does not delay another', async () => {
-    await startSender();
-    const waiting = await settle(hanging.url(), 500);
-    await eventually(() => Promise.resolve(hanging.received.length > 0 ? true : undefined));
-    const events = await settle(other.url(), 200);
-    await came(other, events);
-    // No attempt has ended: a few are under way, all others wait for their turn.
-    expect(hanging.received.length).toBeLessThanOrEqual(8);
-    expect((await read(waiting.at(-1)!)).status).toBe('pending');
-  });
-
   test('twenty that refuse connections do not delay another, and their deliveries wait', async () => {
     await startSender();
     const refused = await Promise.all(dead.map((port) => settle(`http://127.0.0.1:${port}/`, 5)));
@@ -317,5 +300,16 @@ describe('receivers that do not work', () => {
     expect(delivery.status).toBe('pending');
     expect(delivery.attempts[0]).toMatchObject({ outcome: 'connection', status: null });
     expect(delivery.attempts[0]!.reason).toMatch(/ECONNREFUSED/);
+  });
+
+  test('a hanging receiver with more deliveries than its queue takes does not delay another', async () => {
+    await startSender();
+    const waiting = await settle(hanging.url(), 500);
+    await eventually(() => Promise.resolve(hanging.received.length > 0 ? true : undefined));
+    const events = await settle(other.url(), 200);
+    await came(other, events);
+    // No attempt has ended: a few are under way, all others wait for their turn.
+    expect(hanging.received.length).toBeLessThanOrEqual(8);
+    expect((await read(waiting.at(-1)!)).status).toBe('pending');
   });
 });

@@ -130,8 +130,8 @@ export class Stack {
     return new Process('worker/inference/main.ts', { ...this.env, ...env }, options);
   }
 
-  startWebhooks(): Process {
-    return new Process('worker/webhooks/main.ts', this.env);
+  startWebhooks(env: Record<string, string> = {}): Process {
+    return new Process('worker/webhooks/main.ts', { ...this.env, ...env });
   }
 
   /** Address of a worker's health endpoints. */
