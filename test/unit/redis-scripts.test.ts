@@ -42,7 +42,7 @@ function recordingRedis() {
       Object.assign(this, { [name]: (...args: unknown[]) => Promise.resolve(calls.push(args)) });
     },
   };
-  return { redis: redis as typeof redis & Redis, calls };
+  return { redis: redis as unknown as Redis & Pick<typeof redis, 'lua'>, calls };
 }
 
 const move = () => defineScript(pathToFileURL(path.join(folder, 'move.lua')), isOne);
