@@ -1,6 +1,8 @@
 /** The expected texts are what the tokenizers package of Python gives. */
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Charsmap } from '../../src/worker/inference/tokenizer/charsmap.ts';
 import { createNormalizers, normalizeAll } from '../../src/worker/inference/tokenizer/normalizers.ts';
 import { precompiledNormalizer } from '../../src/worker/inference/tokenizer/precompiled.ts';
 import { goldenNfkc, modelFolder } from '../support/models/goldens.ts';
@@ -83,6 +85,38 @@ describe('Precompiled (nmt_nfkc)', () => {
     expect(table('\u0600a b')).toBe('x b');
     expect(table('c\u0600 \u0601d')).toBe('cx\u0601d');
     expect(table('\u0600\u0301\u0301')).toBe('x\u0301\u0301');
+  });
+
+  test('clusters are those of the whole text, wherever they are looked for', () => {
+    const table = new Charsmap(charsmap);
+    const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' });
+    const plain = (text: string): string =>
+      Array.from(segmenter.segment(text), ({ segment }) => {
+        const whole = Buffer.byteLength(segment) <= 5 ? table.find(segment) : undefined;
+        return whole ?? Array.from(segment, (character) => table.find(character) ?? character).join('');
+      }).join('');
+    const characters = Array.from(
+      'eA \r\n\u0301\u0323\u0600\u06dd\u0627\u0653\u00a9\u2122\ufe0f\u200d\u200b\ufeff\u{1f469}\u{1f3fd}\u{1f1e9}' +
+        '\u0915\u0958\u094d\u093c\u0e01\u0e33\u0e48\u1100\u1161\u11a8\uac00\uff76\uff9e\ufb01\u{1d400}\u{11083}\u{110ba}\u00ad',
+    );
+    const text = fc.array(fc.constantFrom(...characters), { maxLength: 12 }).map((some) => some.join(''));
+    fc.assert(
+      fc.property(text, (some) => {
+        expect(precompiled(some)).toBe(plain(some));
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  test('no mark joins a simple character behind it', () => {
+    const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' });
+    const joining: string[] = [];
+    for (let code = 0x300; code < 0x20000; code++) {
+      const character = String.fromCodePoint(code);
+      if (/\p{M}/u.test(character) && [...segmenter.segment(`${character}a`)].length === 1)
+        joining.push(code.toString(16));
+    }
+    expect(joining).toEqual([]);
   });
 
   test('a truncated charsmap is rejected', () => {
