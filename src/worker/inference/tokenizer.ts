@@ -33,12 +33,9 @@ export interface EncodedText extends ModelInput {
   own: number;
   /** How many of these are the unknown token; 0 for models without one. */
   unknown: number;
-  /** How many of these are white space alone, such as SentencePiece's before each word. */
+  /** How many of these are white space alone. */
   blank: number;
 }
-
-/** White space, as itself or as SentencePiece writes it. */
-const BLANK = /^[\s\u2581]+$/;
 
 /**
  * Texts that exercise every part of a tokenizer, encoded at the start: a broken tokenizer must fail there, not at a user's
@@ -78,8 +75,6 @@ export class TextTokenizer {
   readonly vocabulary: VocabularyRange;
   readonly #encoder: Encoder;
   readonly #maxTokens: number;
-  /** Tokens that stand for white space alone. */
-  readonly #blankIds: ReadonlySet<number>;
   /** Whether segment ids must be sent: some are not 0. */
   readonly #segmented: boolean;
   readonly #observe: (ms: number) => void;
@@ -109,7 +104,6 @@ export class TextTokenizer {
       this.#encoder = encoder;
       this.kind = encoder.kind;
       this.vocabulary = vocabularyRange(definition);
-      this.#blankIds = encoder.idsOf((token) => BLANK.test(token));
       const settings = readSettings({
         definition,
         config,
@@ -233,7 +227,7 @@ export class TextTokenizer {
     for (let i = 0; i < count; i++) {
       const id = own[start + i] ?? 0;
       if (id === this.#encoder.unknownId) unknown++;
-      else if (this.#blankIds.has(id)) blank++;
+      else if (this.#encoder.blankIds.has(id)) blank++;
       ids[prefix.length + i] = id;
     }
     ids.set(suffix, prefix.length + count);
@@ -291,7 +285,7 @@ function readJson(folder: string, file: string): JsonObject {
     const { size } = statSync(place);
     if (size > MAX_FILE_BYTES)
       throw new StartupError(`it has ${size} bytes; at most ${MAX_FILE_BYTES} are read`);
-    const value = asRecord(parsePythonJson(readFileSync(place, 'utf8')));
+    const value = asRecord(parsePythonJson(readFileSync(place).toString()));
     if (!value) throw new StartupError('expected a JSON object');
     return value;
   } catch (error) {

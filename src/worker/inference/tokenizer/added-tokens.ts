@@ -4,6 +4,7 @@
  */
 import { StartupError } from '../../../shared/runtime/startup-error.ts';
 import type { JsonObject } from './json.ts';
+import type { Vocabulary } from './models/model.ts';
 import { escapeRegExp } from './patterns.ts';
 import { WORD_CHARACTER } from './pre-tokenizers.ts';
 import { skipWhiteSpace, skipWhiteSpaceBack } from './white-space.ts';
@@ -35,7 +36,7 @@ export class AddedTokens {
    */
   constructor(
     configs: readonly JsonObject[],
-    vocabulary: ReadonlyMap<string, number>,
+    vocabulary: Vocabulary,
     normalize: (text: string) => string,
     ignoresSpecial: boolean,
   ) {
@@ -92,7 +93,7 @@ function toToken(config: JsonObject): AddedToken {
 }
 
 /** The first unused id, as in Python, which ignores the ids in tokenizer.json. */
-function nextId(ids: ReadonlyMap<string, number>, vocabulary: ReadonlyMap<string, number>): number {
+function nextId(ids: ReadonlyMap<string, number>, vocabulary: Vocabulary): number {
   let greatest = -1;
   for (const id of ids.values()) greatest = Math.max(greatest, id);
   return greatest >= vocabulary.size ? greatest + 1 : vocabulary.size;
@@ -107,6 +108,8 @@ interface Candidate {
 /** Finds the leftmost token, and the longest of several at the same place. */
 class Matcher {
   readonly #pattern: RegExp | undefined;
+  /** Each token begins with one of these; mostly one, `<` or `[`. */
+  readonly #beginnings: readonly string[];
   readonly #candidates = new Map<string, Candidate>();
 
   constructor(candidates: readonly Candidate[]) {
@@ -121,11 +124,13 @@ class Matcher {
       if (!this.#candidates.has(pattern)) this.#candidates.set(pattern, candidate);
     }
     const patterns = [...this.#candidates.keys()].sort((a, b) => b.length - a.length);
+    this.#beginnings = [...new Set(patterns.map((pattern) => characterAt(pattern, 0)))];
     if (patterns.length > 0) this.#pattern = new RegExp(patterns.map(escapeRegExp).join('|'), 'gu');
   }
 
   split(text: string): Section[] {
-    if (!this.#pattern || text.search(this.#pattern) === -1) return text === '' ? [] : [text];
+    if (!this.#pattern || !this.#mayContain(text) || text.search(this.#pattern) === -1)
+      return text === '' ? [] : [text];
     const sections: Section[] = [];
     let previous = 0;
     for (const { 0: content, index } of text.matchAll(this.#pattern)) {
@@ -146,7 +151,16 @@ class Matcher {
     if (previous < text.length) sections.push(text.slice(previous));
     return sections;
   }
+
+  /** Looks for the beginnings of tokens, which takes a tenth of the pattern's time. */
+  #mayContain(text: string): boolean {
+    const beginnings = this.#beginnings;
+    return beginnings.length > FEW || beginnings.some((beginning) => text.includes(beginning));
+  }
 }
+
+/** Of more different beginnings, one is in most texts. */
+const FEW = 4;
 
 function characterAt(text: string, index: number): string {
   const code = text.codePointAt(index);

@@ -17,6 +17,8 @@ export class Encoder {
   /** Special tokens around a text. */
   readonly frame: Frame;
   readonly unknownId: number | undefined;
+  /** Ids of the tokens that stand for white space alone, such as SentencePiece's before each word. */
+  readonly blankIds: ReadonlySet<number>;
   readonly #normalizers: readonly Normalizer[];
   readonly #preTokenizer: PreTokenizer | undefined;
   readonly #model: TokenModel;
@@ -45,20 +47,13 @@ export class Encoder {
       (text) => normalizeAll(this.#normalizers, text),
       config.split_special_tokens === true,
     );
+    this.blankIds = blankIdsOf(model.vocab, this.#added.ids);
     this.frame = createFrame(overridePostProcessor(postProcessor, config, (token) => this.idOf(token)));
   }
 
   /** Id of a token; undefined when there is no such token. */
   idOf(token: string): number | undefined {
     return this.#added.ids.get(token) ?? this.#model.vocabulary.get(token);
-  }
-
-  /** Ids of the tokens for which `accepts` is true. */
-  idsOf(accepts: (token: string) => boolean): Set<number> {
-    const ids = new Set<number>();
-    for (const tokens of [this.#model.vocabulary, this.#added.ids])
-      for (const [token, id] of tokens) if (accepts(token)) ids.add(id);
-    return ids;
   }
 
   /**
@@ -127,11 +122,8 @@ export class Encoder {
         }
         for (const part of this.#added.splitNormalized(normalized)) {
           if (typeof part === 'number') ids.push(part);
-          else
-            for (const piece of this.#preTokenize(part, atStart)) {
-              if (ids.length > limit) return ids;
-              this.#model.tokenize(piece, ids);
-            }
+          else this.#encodePart(part, atStart, ids, limit);
+          if (ids.length > limit) return ids;
           atStart = false;
         }
       }
@@ -140,9 +132,35 @@ export class Encoder {
     return ids;
   }
 
+  #encodePart(part: string, atStart: boolean, ids: number[], limit: number): void {
+    const words = this.#preTokenizer?.words;
+    if (words && this.#model.tokenizeWords)
+      this.#model.tokenizeWords(part, words.mark, words.prepends(part, atStart), ids, limit);
+    else
+      for (const piece of this.#preTokenize(part, atStart)) {
+        if (ids.length > limit) return;
+        this.#model.tokenize(piece, ids);
+      }
+  }
+
   #preTokenize(part: string, atStart: boolean): Iterable<string> {
     return this.#preTokenizer ? this.#preTokenizer.split(part, atStart) : [part];
   }
+}
+
+/** White space, as itself or as SentencePiece writes it. */
+const BLANK = /^[\s\u2581]+$/;
+
+/** @param vocabulary of the model in tokenizer.json: ids by token, or a list of tokens */
+function blankIdsOf(vocabulary: unknown, added: ReadonlyMap<string, number>): Set<number> {
+  const ids = new Set<number>();
+  const add = (token: string, id: number): void => {
+    if (BLANK.test(token)) ids.add(id);
+  };
+  if (Array.isArray(vocabulary)) (vocabulary as [string][]).forEach(([token], id) => add(token, id));
+  else for (const [token, id] of Object.entries(vocabulary as Record<string, number>)) add(token, id);
+  for (const [token, id] of added) add(token, id);
+  return ids;
 }
 
 /** Fixed cost of a piece, as the time of this many UTF-16 units. */

@@ -208,6 +208,8 @@ function replace(config: JsonObject): Normalizer {
   const literal = asRecord(config.pattern)?.String;
   if (typeof literal === 'string')
     return whole((text) => text.replaceAll(literal, () => content), keepsStart);
+  // Properties are those of another Unicode in Python, so such a pattern cannot simply be tried.
+  const mayBeTried = !/\\p/i.test(pattern.source);
   const inSteps = function* (text: string): Generator<void, string> {
     let result = '';
     let previous = 0;
@@ -221,7 +223,9 @@ function replace(config: JsonObject): Normalizer {
     }
     return result + text.slice(previous);
   };
-  return { normalize: (text) => finish(inSteps(text)), inSteps, keepsStart };
+  const normalize = (text: string): string =>
+    mayBeTried && text.search(pattern) === -1 ? text : finish(inSteps(text));
+  return { normalize, inSteps, keepsStart };
 }
 
 /* eslint-disable no-control-regex -- control characters are what it is about */

@@ -18,6 +18,15 @@ export interface PreTokenizer {
   keepsStart: (piece: string) => boolean;
   /** Whether `split` reads `atStart`. */
   readsStart: boolean;
+  /** Set when the pieces are words with a mark before each, which a model may cut out itself (`tokenizeWords`). */
+  words?: Words;
+}
+
+export interface Words {
+  /** A UTF-16 unit. */
+  mark: number;
+  /** Whether a mark is put before the text. */
+  prepends: (text: string, atStart: boolean) => boolean;
 }
 
 /** @param config one that `checkDefinition` accepted */
@@ -134,16 +143,21 @@ function metaspace(config: JsonObject): PreTokenizer {
   const replacement = config.replacement as string;
   const scheme = config.prepend_scheme ?? 'always';
   const wordStart = new RegExp(`[ ${escapeRegExp(replacement)}]`, 'gu');
+  const prepends = (text: string, atStart: boolean): boolean =>
+    (scheme === 'always' || (scheme === 'first' && atStart)) &&
+    !text.startsWith(' ') &&
+    !text.startsWith(replacement);
   return {
     split: (piece, atStart) => {
-      const prepends = scheme === 'always' || (scheme === 'first' && atStart);
-      const isMarked = piece.startsWith(' ') || piece.startsWith(replacement);
-      const whole = prepends && !isMarked ? replacement + piece : piece;
+      const whole = prepends(piece, atStart) ? replacement + piece : piece;
       if (config.split === false) return [whole.replaceAll(' ', replacement)];
       return words(whole, wordStart, replacement);
     },
     keepsStart: () => true,
     readsStart: scheme === 'first',
+    ...(config.split !== false && replacement.length === 1
+      ? { words: { mark: replacement.charCodeAt(0), prepends } }
+      : {}),
   };
 }
 

@@ -1,5 +1,8 @@
-/** Ids of the byte tokens `<0x00>` … `<0xFF>`, which encode the UTF-8 of unknown characters; undefined for a missing token. */
-export function byteTokens(vocabulary: ReadonlyMap<string, number>): (number | undefined)[] {
+/** Byte fallback: tokens for the 256 bytes, which encode the UTF-8 of characters that a vocabulary lacks. */
+import type { Vocabulary } from './model.ts';
+
+/** Ids of the byte tokens `<0x00>` … `<0xFF>`; undefined for a missing token. */
+export function byteTokens(vocabulary: Vocabulary): (number | undefined)[] {
   return Array.from({ length: 256 }, (_, byte) =>
     vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
   );

@@ -3,8 +3,9 @@ import { StartupError } from '../../../../shared/runtime/startup-error.ts';
 import type { JsonObject } from '../json.ts';
 import { BLOCK_UNITS, isHighSurrogate } from '../steps.ts';
 import { byteTokens, toBytes } from './bytes.ts';
-import type { TokenModel } from './model.ts';
-import { Trie } from './trie.ts';
+import type { TokenModel, Vocabulary } from './model.ts';
+import { Paths } from './paths.ts';
+import { MAX_STRINGS, Trie } from './trie.ts';
 
 /** Difference between the score of an unknown character and that of the least likely token. */
 const UNKNOWN_PENALTY = 10;
@@ -12,15 +13,22 @@ const UNKNOWN_PENALTY = 10;
 /** Distance within which a position is searched that all paths share. */
 const MAX_UNSETTLED_UNITS = 4 * BLOCK_UNITS;
 
+const SPACE = 0x20;
+
+/** Longer pieces, in UTF-16 units, get their own arrays. */
+const MAX_SHARED_UNITS = BLOCK_UNITS;
+
 /** SentencePiece's Unigram: finds the tokens with the highest sum of scores, in time linear in the length of a piece. */
 export class UnigramModel implements TokenModel {
-  readonly vocabulary: ReadonlyMap<string, number>;
+  readonly vocabulary: Vocabulary;
   readonly unknownId: number;
   readonly #scores: Float64Array;
   readonly #unknownScore: number;
   readonly #trie: Trie;
   /** UTF-16 units of the longest token. */
   readonly #longest: number;
+  /** For pieces of ordinary length, which are encoded at once. */
+  readonly #shared = new Paths(MAX_SHARED_UNITS);
   readonly #byteTokens: readonly (number | undefined)[] | undefined;
   readonly #knowsAllBytes: boolean;
 
@@ -30,25 +38,51 @@ export class UnigramModel implements TokenModel {
       throw new StartupError('tokenizer.json: a Unigram model without unk_id is not supported');
     if (config.unk_id >= entries.length)
       throw new StartupError('tokenizer.json: unk_id of the Unigram model is not in its vocabulary');
+    if (entries.length > MAX_STRINGS)
+      throw new StartupError(
+        `tokenizer.json: the Unigram model has ${entries.length} tokens; at most ${MAX_STRINGS} are supported`,
+      );
     this.unknownId = config.unk_id;
-    const vocabulary = new Map(entries.map(([token], id) => [token, id]));
-    this.vocabulary = vocabulary;
     this.#scores = Float64Array.from(entries, ([, score]) => score);
     this.#unknownScore = this.#scores.reduce((least, score) => Math.min(least, score)) - UNKNOWN_PENALTY;
-    this.#trie = new Trie(vocabulary);
+    const tokens = entries.map(([token]) => token);
+    this.#trie = new Trie(tokens);
+    this.vocabulary = this.#trie;
     this.#longest = entries.reduce((longest, [token]) => Math.max(longest, token.length), 0);
-    this.#byteTokens = config.byte_fallback === true ? byteTokens(vocabulary) : undefined;
+    this.#byteTokens = config.byte_fallback === true ? byteTokens(this.vocabulary) : undefined;
     this.#knowsAllBytes = this.#byteTokens?.every((id) => id !== undefined) ?? false;
   }
 
   tokenize(piece: string, ids: number[]): void {
-    const paths = new Paths(piece);
-    this.#extend(paths, piece.length);
-    this.#collect(paths, piece.length, ids, Infinity);
+    const paths = this.#pathsFor(piece.length);
+    paths.start(piece, this.#trie);
+    this.#encode(paths, ids);
+  }
+
+  tokenizeWords(text: string, mark: number, prepends: boolean, ids: number[], limit: number): void {
+    const trie = this.#trie;
+    const paths = this.#pathsFor(text.length + 1);
+    paths.reset();
+    if (prepends) paths.add(mark, trie);
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit !== SPACE && unit !== mark) {
+        paths.add(unit, trie);
+        continue;
+      }
+      if (paths.length > 0) {
+        this.#encode(paths, ids);
+        if (ids.length > limit) return;
+        paths.reset();
+      }
+      paths.add(mark, trie);
+    }
+    if (paths.length > 0) this.#encode(paths, ids);
   }
 
   *tokenizeInSteps(piece: string, ids: number[], limit: number): Generator<void, void> {
-    const paths = new Paths(piece);
+    const paths = new Paths(piece.length);
+    paths.start(piece, this.#trie);
     while (paths.reached < piece.length) {
       this.#extend(paths, Math.min(piece.length, paths.reached + BLOCK_UNITS));
       this.#collect(paths, this.#settledEnd(paths), ids, limit);
@@ -57,29 +91,55 @@ export class UnigramModel implements TokenModel {
     }
   }
 
+  #pathsFor(length: number): Paths {
+    return length <= MAX_SHARED_UNITS ? this.#shared : new Paths(length);
+  }
+
+  #encode(paths: Paths, ids: number[]): void {
+    const { length, startOf, idOf } = paths;
+    this.#extend(paths, length);
+    const before = ids.length;
+    for (let end = length; end > 0; end = startOf[end] ?? 0) {
+      const id = idOf[end] ?? 0;
+      if (id === this.unknownId) {
+        ids.length = before;
+        this.#collect(paths, length, ids, Infinity);
+        return;
+      }
+      ids.push(id);
+    }
+    // The last one came first.
+    for (let i = before, k = ids.length - 1; i < k; i++, k--) {
+      const id = ids[i] ?? 0;
+      ids[i] = ids[k] ?? 0;
+      ids[k] = id;
+    }
+  }
+
   /** Extends the best paths from every position up to an index. */
   #extend(paths: Paths, to: number): void {
-    const { piece, best, startOf, idOf } = paths;
-    const { length } = piece;
+    const { length, units, codes, best, startOf, idOf } = paths;
+    const [trie, scores] = [this.#trie, this.#scores];
+    // Behind the end, and leads nowhere.
+    codes[length] = 0;
     let start = paths.reached;
     while (start < to) {
-      const width = isHighSurrogate(piece.charCodeAt(start)) && start + 1 < length ? 2 : 1;
+      const width = isHighSurrogate(units[start] ?? 0) && start + 1 < length ? 2 : 1;
       const scoreHere = best[start] ?? 0;
       let knowsCharacter = false;
-      let node = 0;
-      for (let end = start + 1; end <= length; end++) {
-        node = this.#trie.next(node, piece.charCodeAt(end - 1));
-        if (node === 0) break;
-        const id = this.#trie.valueOf(node);
+      let end = start;
+      for (let node = trie.next(0, codes[end] ?? 0); node !== 0; node = trie.next(node, codes[end] ?? 0)) {
+        end++;
+        const id = trie.valueOf(node);
         if (id < 0) continue;
         if (end === start + width) knowsCharacter = true;
-        const sum = scoreHere + (this.#scores[id] ?? 0);
+        const sum = scoreHere + (scores[id] ?? 0);
         if (startOf[end] !== -1 && sum <= (best[end] ?? 0)) continue;
         best[end] = sum;
         startOf[end] = start;
         idOf[end] = id;
       }
-      const end = start + width;
+      end = start + width;
       const sum = scoreHere + this.#unknownScore;
       if (!knowsCharacter && (startOf[end] === -1 || sum > (best[end] ?? 0))) {
         best[end] = sum;
@@ -95,12 +155,12 @@ export class UnigramModel implements TokenModel {
    * The position up to which tokens are final, whatever follows: the last one that all candidates for the best path share. Unknown
    * characters at the end are not final: more of them may follow.
    */
-  #settledEnd({ piece, startOf, idOf, reached, collected }: Paths): number {
-    if (reached === piece.length) return reached;
+  #settledEnd({ length, startOf, idOf, reached, collected }: Paths): number {
+    if (reached === length) return reached;
     // Paths may never meet, as in a row of equal characters: then the end of the piece decides.
     const floor = Math.max(collected, reached - MAX_UNSETTLED_UNITS);
     let common = reached;
-    for (let end = reached + 1; end <= Math.min(piece.length, reached + this.#longest); end++) {
+    for (let end = reached + 1; end <= Math.min(length, reached + this.#longest); end++) {
       if (startOf[end] === -1) continue;
       let other = end;
       while (other !== common) {
@@ -118,7 +178,7 @@ export class UnigramModel implements TokenModel {
    * tokens of their bytes.
    */
   #collect(paths: Paths, to: number, ids: number[], limit: number): void {
-    const { piece, startOf, idOf, collected } = paths;
+    const { startOf, idOf, collected } = paths;
     paths.collected = to;
     /** Starts of the tokens, last one first; a run of unknown characters counts as one. */
     const starts: number[] = [];
@@ -133,7 +193,7 @@ export class UnigramModel implements TokenModel {
       const end = starts[i - 1] ?? to;
       const id = idOf[end] ?? 0;
       if (id !== this.unknownId) ids.push(id);
-      else this.#collectUnknown(piece.slice(starts[i], end), ids, limit);
+      else this.#collectUnknown(paths.text(starts[i] ?? 0, end), ids, limit);
     }
   }
 
@@ -147,22 +207,3 @@ export class UnigramModel implements TokenModel {
   }
 }
 
-/** The best path to each position in a piece: the sum of its scores, and start and id of its last token. */
-class Paths {
-  readonly piece: string;
-  readonly best: Float64Array;
-  /** −1 where no token ends. */
-  readonly startOf: Int32Array;
-  readonly idOf: Int32Array;
-  /** Paths are extended from all positions before this one. */
-  reached = 0;
-  /** Ids are collected up to this position. */
-  collected = 0;
-
-  constructor(piece: string) {
-    this.piece = piece;
-    this.best = new Float64Array(piece.length + 1);
-    this.startOf = new Int32Array(piece.length + 1).fill(-1);
-    this.idOf = new Int32Array(piece.length + 1);
-  }
-}
