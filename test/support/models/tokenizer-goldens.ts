@@ -27,14 +27,19 @@ export interface TokenizerGoldens {
 
 const FIXTURES = new URL('../../fixtures/', import.meta.url);
 
-/** The golden file has the table of this tokenizer, and models that several tokenizers share, by name. */
-function readGoldens(): TokenizerGoldens {
+/** Parses a golden file, which has the table of a certain tokenizer by name. */
+export function withCharsmap(text: string): unknown {
   const file = readFileSync(new URL('models/xlm-roberta/tokenizer.json', FIXTURES), 'utf8');
   const { normalizer } = JSON.parse(file) as { normalizer: { precompiled_charsmap: string } };
-  const text = gunzipSync(readFileSync(new URL('goldens/tokenizers.json.gz', FIXTURES))).toString('utf8');
-  const goldens = JSON.parse(text, (_, value: unknown) =>
+  return JSON.parse(text, (_, value: unknown) =>
     value === 'CHARSMAP' ? normalizer.precompiled_charsmap : value,
-  ) as TokenizerGoldens & { models: Record<string, Json> };
+  ) as unknown;
+}
+
+/** The golden file has models that several tokenizers share by name. */
+function readGoldens(): TokenizerGoldens {
+  const text = gunzipSync(readFileSync(new URL('goldens/tokenizers.json.gz', FIXTURES))).toString('utf8');
+  const goldens = withCharsmap(text) as TokenizerGoldens & { models: Record<string, Json> };
   for (const { definition } of goldens.tokenizers)
     definition.model = goldens.models[definition.model as string];
   return goldens;
