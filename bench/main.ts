@@ -21,7 +21,7 @@ import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
 import { scale } from './scale.ts';
 import { sessions } from './sessions.ts';
-import { tokenizer } from './tokenizer.ts';
+import { tokenizer, useTokenizers } from './tokenizer.ts';
 import { webhooks } from './webhooks.ts';
 import { provideRedis } from '../test/support/redis/redis.ts';
 
@@ -51,6 +51,7 @@ const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARI
   --json FILE       write all figures, and which goals are met
   --archive FILE    texts of the bulk scenarios
   --attack TEXT     only the attacks of abuse whose names contain TEXT; may be repeated
+  --tokenizer FOLDER    measure the tokenizer of this model folder, too; may be repeated
   --api-heap MB, --worker-heap MB      heaps of the attacked processes`;
 
 const { values, positionals } = parseArgs({
@@ -60,6 +61,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     archive: { type: 'string' },
     attack: { type: 'string', multiple: true, default: [''] },
+    tokenizer: { type: 'string', multiple: true, default: [] },
     'api-heap': { type: 'string', default: '512' },
     'worker-heap': { type: 'string', default: '400' },
   },
@@ -73,6 +75,7 @@ useAttacks({
   apiHeapMb: Number(values['api-heap']),
   workerHeapMb: Number(values['worker-heap']),
 });
+useTokenizers(values.tokenizer);
 if (values.archive !== undefined) useArchive(values.archive);
 const wanted = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
 const unknown = wanted.find((name) => !(name in SCENARIOS));
