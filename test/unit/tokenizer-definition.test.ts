@@ -202,6 +202,13 @@ describe('rejected by name', () => {
     expect(refusal({ model: MODEL, ...part })).toContain(message);
   });
 
+  test('a Unigram vocabulary of more tokens than its search can number', () => {
+    const vocab = Array<[string, number]>(2_097_153).fill(['a', -1]);
+    expect(refusal({ model: { ...UNIGRAM, vocab } })).toContain(
+      'tokenizer.json: the Unigram model has 2097153 tokens; at most 2097152 are supported',
+    );
+  });
+
   test.each([
     '(?>a|ab)c',
     '\\bword\\b',

@@ -17,6 +17,7 @@ const SEGMENTER = new Intl.Segmenter('und', { granularity: 'grapheme' });
  * of six bytes and more.)
  */
 export const JOINING =
+  // eslint-disable-next-line no-misleading-character-class -- each is meant for itself
   /[\p{M}\p{Cf}\p{Grapheme_Extend}\p{Emoji_Modifier}\r\u0E33\u0EB3\u0D4E\u{111C2}\u{111C3}\u{113D1}\u{1193F}\u{11941}\u{11A84}-\u{11A89}\u{11D46}\u{11F02}]/u;
 /** Those that join only what is before them, unless an Indic consonant or an emoji follows. */
 const MARK = /\p{M}/u;
