@@ -17,11 +17,11 @@ const SEGMENTER = new Intl.Segmenter('und', { granularity: 'grapheme' });
  * of six bytes and more.)
  */
 export const JOINING =
-  // eslint-disable-next-line no-misleading-character-class -- each is meant for itself
   /[\p{M}\p{Cf}\p{Grapheme_Extend}\p{Emoji_Modifier}\r\u0E33\u0EB3\u0D4E\u{111C2}\u{111C3}\u{113D1}\u{1193F}\u{11941}\u{11A84}-\u{11A89}\u{11D46}\u{11F02}]/u;
 /** Those that join only what is before them, unless an Indic consonant or an emoji follows. */
 const MARK = /\p{M}/u;
 /** Characters without marks, Indic consonants and emoji: what is before them, a mark for example, ends there. */
+// eslint-disable-next-line no-misleading-character-class -- each character is meant for itself
 const SIMPLE = /[^\n\u00A9\u00AE\u0900-\u{10FFFF}]/u;
 /** Vowels and finals of Hangul. */
 const JAMO = /[\u1160-\u11FF\uD7B0-\uD7FF]/u;
