@@ -38,18 +38,20 @@ test('/health/live answers while the model works', async () => {
 
 test('/metrics has batches, their padding, and the budgets', async () => {
   const [worker] = stack.workers as [Process];
-  // While the first one runs, the others wait, and then travel together.
-  const short = ['short', 'a much longer film', 'and another one, longer still'];
-  await finished(await submit({ texts: [longText(4000), ...short] }));
+  const long = await submit({ texts: Array.from({ length: 12 }, () => longText(4000)) });
+  await stack.busy(worker);
+  // While a long one runs, these wait, and then travel together.
+  await finished(await submit({ texts: ['short', 'a much longer film', 'and another one, longer still'] }));
+  await finished(long);
   const text = await (await fetch(`${await stack.healthUrl(worker)}/metrics`)).text();
   const value = (name: string) => {
     const line = text.split('\n').find((candidate) => candidate.startsWith(name));
     return Number(line?.slice(line.lastIndexOf(' ') + 1));
   };
-  expect(value('amulet_batch_rows_sum')).toBe(4);
-  expect(value('amulet_tokenize_seconds_count')).toBe(4);
-  expect(value('amulet_batch_tokens_total{kind="real"')).toBe(512 + 3 + 6 + 8);
-  expect(value('amulet_batch_tokens_total{kind="padded"')).toBe(512 + 3 * 8);
+  expect(value('amulet_batch_rows_sum')).toBe(12 + 3);
+  expect(value('amulet_tokenize_seconds_count')).toBe(12 + 3);
+  expect(value('amulet_batch_tokens_total{kind="real"')).toBe(12 * 512 + 3 + 6 + 8);
+  expect(value('amulet_batch_tokens_total{kind="padded"')).toBe(12 * 512 + 3 * 8);
   expect(value('amulet_inference_seconds_sum')).toBeGreaterThan(0);
   for (const lane of ['interactive', 'low', 'bulk'])
     expect(value(`amulet_batch_budget_tokens{lane="${lane}"`)).toBe(256);
