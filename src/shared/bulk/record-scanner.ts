@@ -78,7 +78,7 @@ export class RecordScanner {
 }
 
 /**
- * Index of the line ending of the record in a range: LF, CRLF, or CR CR LF, which programs write that convert CRLF again. A range,
+ * Index of the line ending of the record in a range: LF, CRLF, or the CR CR LF of programs that convert CRLF again. A range,
  * not a view: uploads may have millions of empty lines.
  */
 export function contentEnd(bytes: Uint8Array, start: number, end: number): number {

@@ -144,7 +144,7 @@ class PrecompiledNormalizer {
       (MARK.test(character) ? IS_MARK : 0) |
       (SIMPLE.test(character) ? IS_SIMPLE : 0) |
       (JAMO.test(character) ? IS_JAMO : 0);
-    // Half a pair stays unseen, so that the character it is half of is looked up.
+    // normalize() looks up UTF-16 units first: half of a surrogate pair must not pass for plain there.
     if (code < 0xd800 || code > 0xdfff) this.#properties[code] = found;
     return found;
   }

@@ -1,9 +1,9 @@
 /**
- * A trie over UTF-16 units, as a double array: a vocabulary of 250,000 tokens has half a million nodes, which as objects would take ten
- * times the memory, and in a hash table more of it and twice the time of a step.
+ * A trie over UTF-16 units, as a double array. A vocabulary of 250,000 tokens has half a million nodes: as objects they would take
+ * ten times the memory, and a hash table takes more memory and twice the time of a step.
  */
 
-/** Positions of strings are below: with two codes of 16 bits, one fits into the 53 bits of a double. */
+/** Positions of strings are below this: one and two codes of 16 bits fit into the 53 bits of a double (see sortByPair). */
 export const MAX_STRINGS = 2 ** 21;
 /** Free cells that are tried for a node with several children, before it gets cells behind all others. */
 const MAX_TRIES = 32;
@@ -224,7 +224,7 @@ interface Coded {
 
 /**
  * Sorts a stretch of positions by the next two codes of their strings; equal ones in order. Both codes and the position are packed
- * into one number, so that the numbers alone are sorted, and not by looking up strings all over the memory.
+ * into one number: comparing numbers is faster than looking up strings all over the memory.
  */
 function sortByPair(order: Float64Array, from: number, to: number, { codes, starts }: Coded, depth: number): void {
   if (to - from === 2) {
