@@ -146,6 +146,21 @@ describe('a host that only fails', () => {
     ]);
   });
 
+  test('serves its queue after its pause, whenever the pause ends between two looks at the clock', async () => {
+    for (let beforeMs = 0; beforeMs <= 10; beforeMs++) {
+      const hosts = make();
+      await broken(hosts);
+      await vi.advanceTimersByTimeAsync(100 - beforeMs);
+      const start = performance.now();
+      let looks = 0;
+      const clock = vi.spyOn(performance, 'now').mockImplementation(() => start + looks++);
+      await acquire(hosts, 'a', 1);
+      clock.mockRestore();
+      await vi.advanceTimersByTimeAsync(100);
+      expect({ beforeMs, waiting: hosts.waiting }).toEqual({ beforeMs, waiting: 0 });
+    }
+  });
+
   test('gets its slots back with its first success', async () => {
     const hosts = make();
     await broken(hosts);

@@ -124,7 +124,7 @@ export class HostLimiter {
     if (this.#closed) return Promise.reject(this.#closed);
     const host = this.#host(to);
     this.#forgetDeferred(host, id);
-    if (host.queue.length === 0 && this.#hasSlot(host)) {
+    if (host.queue.length === 0 && this.#hasSlot(host, performance.now())) {
       this.#take(host);
       return Promise.resolve();
     }
@@ -222,7 +222,9 @@ export class HostLimiter {
 
   /** Gives free slots of a host to its queue, and resumes deferred deliveries. */
   #serve(host: Host): void {
-    while (host.queue.length > 0 && this.#hasSlot(host)) {
+    // Read once: a pause that ended between two readings would neither let the queue pass nor start the timer.
+    const now = performance.now();
+    while (host.queue.length > 0 && this.#hasSlot(host, now)) {
       const waiter = host.queue.shift();
       this.#waiting--;
       host.owner.waiting--;
@@ -234,7 +236,7 @@ export class HostLimiter {
     this.#queued.delete(host);
     if (host.queue.length === 0) return;
     this.#queued.add(host);
-    const pauseMs = (host.failing?.until ?? 0) - performance.now();
+    const pauseMs = (host.failing?.until ?? 0) - now;
     if (pauseMs > 0 && host.timer === undefined) {
       host.timer = setTimeout(() => {
         host.timer = undefined;
@@ -269,8 +271,8 @@ export class HostLimiter {
     this.#inFlight++;
   }
 
-  #hasSlot({ owner, inFlight, limit, failing }: Host): boolean {
-    if (inFlight >= limit || (failing !== undefined && failing.until > performance.now())) return false;
+  #hasSlot({ owner, inFlight, limit, failing }: Host, now: number): boolean {
+    if (inFlight >= limit || (failing !== undefined && failing.until > now)) return false;
     // The last slot is for an owner that has none.
     const free = this.#options.total - this.#inFlight;
     if (owner.inFlight === 0 ? free > 0 : owner.inFlight < SHARE * (free - 1)) return true;

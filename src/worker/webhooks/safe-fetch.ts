@@ -83,8 +83,7 @@ export class SafeFetch {
     this.#policy = policy;
     this.#limits = limits;
     // Not dns.lookup: it occupies one of four threads while it waits, so that a few names whose servers do not answer would
-    // block
-    // all deliveries.
+    // block all deliveries.
     this.#resolver = new dns.promises.Resolver({ timeout: LOOKUP_TIMEOUT_MS, tries: LOOKUP_TRIES });
     if (servers.length > 0) this.#resolver.setServers(servers);
   }
@@ -237,8 +236,7 @@ function connect(
     lookup,
     noDelay: true,
     // Addresses are tried one after the other. Node's default is 250 ms each, except for the last: from a network without
-    // IPv6, a
-    // distant receiver with both IPv4 and IPv6 could never be reached.
+    // IPv6, a distant receiver with both IPv4 and IPv6 could never be reached.
     autoSelectFamilyAttemptTimeout: Math.max(MIN_CONNECT_MS, Math.floor(timeoutMs / (addresses.length + 1))),
   };
   const socket = net.connect(options);
