@@ -197,7 +197,7 @@ function bytesOf(code: number): number {
 }
 
 /** A place where a cluster of few bytes certainly begins. */
-const ALONE = new RegExp(`(?<!${JOINING.source})(?!${JOINING.source})[^\u1160-\u11FF\uD7B0-\uD7FF]`, 'gu');
+const ALONE = new RegExp(`(?<!${JOINING.source})(?!${JOINING.source}|${JAMO.source}).`, 'gsu');
 /** Distance within which such a place is searched: in ordinary text it is near. */
 const NEAR_UNITS = 512;
 
