@@ -1,6 +1,6 @@
 /**
  * Jobs while processes die, freeze, lose the network or have a wrong clock: what was acknowledged ends once, with one result.
- * Every test is a scenario of its own; API and Redis are those of the test before, and so are its healthy workers.
+ * Each test is one scenario. It uses the API, the Redis and the healthy workers that the test before it left.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';

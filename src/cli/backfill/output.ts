@@ -23,7 +23,7 @@ export interface Output {
 const LF = 0x0a;
 const READ_BYTES = 1024 * 1024;
 
-/** What is known of the rows so far. */
+/** Size, number, errors and last line of the rows so far. */
 class Rows {
   /** Bytes of whole lines. */
   protected bytes = 0;
