@@ -77,6 +77,10 @@ export class ModelCatalog {
 
   async #read(): Promise<Model[]> {
     const models = await this.#registry.list();
-    return models.map((model) => ({ ...model, default: model.name === this.#defaultModel }));
+    return models.map((model) => ({
+      ...model,
+      languages: model.languages ?? null,
+      default: model.name === this.#defaultModel,
+    }));
   }
 }

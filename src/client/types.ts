@@ -266,6 +266,8 @@ export interface Model {
   max_tokens: number;
   /** Each label is scored independently. */
   multi_label: boolean;
+  /** Languages that the model reads, as BCP 47 language codes; null: not known. */
+  languages: string[] | null;
   chunk_bytes?: number | undefined;
   /** Largest measured difference between the scores of a text alone and in a batch. */
   batch_dependence?: number | undefined;

@@ -224,7 +224,7 @@ test('a model whose amulet.json says classify gives labels, and reports that all
     await worker.end();
     fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable": "classify"}');
     const refused = stack.startWorker({ MODEL_DIR: folder, MODEL_NAME: 'lenient' });
-    await expect(refused.ready).rejects.toThrow('is not a setting; known: unreadable_text');
+    await expect(refused.ready).rejects.toThrow('is not a setting; known: unreadable_text, languages');
     expect(await refused.end()).toBe(78);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });

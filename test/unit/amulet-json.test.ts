@@ -1,4 +1,5 @@
 /** amulet.json of a model folder: read, refused by name, and part of the revision only where it is there. */
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,6 +11,11 @@ import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
 const TINY = 'test/fixtures/models/bert-uncased';
 let folder: string;
 const at = (name: string) => path.join(folder, name);
+/** Codes of two letters, aa to zz. */
+const everyCode = (count: number) =>
+  Array.from({ length: count }, (_, i) => String.fromCharCode(97 + Math.floor(i / 26), 97 + (i % 26)));
+/** The reason why an entry of `languages` is refused. */
+const NO_CODE = 'must be a language code of two or three small letters, such as "en"';
 
 beforeEach(() => {
   folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-json-'));
@@ -28,17 +34,36 @@ describe('is read', () => {
     fs.writeFileSync(at('amulet.json'), content);
     expect(readAmuletJson(folder)).toEqual({ unreadable_text: expected });
   });
+
+  test.each([[['en']], [['ru', 'en', 'fil']], [everyCode(256)]])('languages %.40j', (languages) => {
+    fs.writeFileSync(at('amulet.json'), JSON.stringify({ languages }));
+    expect(readAmuletJson(folder)).toEqual({ unreadable_text: 'error', languages });
+  });
 });
 
 describe('is refused', () => {
   test.each([
-    ['{"unreadable_texts": "error"}', '"unreadable_texts" is not a setting; known: unreadable_text'],
+    [
+      '{"unreadable_texts": "error"}',
+      '"unreadable_texts" is not a setting; known: unreadable_text, languages',
+    ],
     ['{"unreadable_text": "drop"}', 'unreadable_text must be one of error, classify'],
     ['{"unreadable_text": null}', 'unreadable_text must be one of error, classify'],
     [
       '{"unreadable_text": true, "x": 1}',
       'unreadable_text must be one of error, classify; "x" is not a setting',
     ],
+    ['{"languages": "en"}', 'languages: '],
+    ['{"languages": null}', 'languages: '],
+    ['{"languages": []}', 'languages: must name at least one language, or be left out'],
+    ['{"languages": ["en", "ru", "en"]}', 'languages: must name each language once'],
+    [JSON.stringify({ languages: everyCode(257) }), 'languages: must name at most 256 languages'],
+    ['{"languages": ["en", "English"]}', `languages.1: ${NO_CODE}`],
+    ['{"languages": ["EN"]}', `languages.0: ${NO_CODE}`],
+    ['{"languages": ["en-US"]}', `languages.0: ${NO_CODE}`],
+    ['{"languages": ["e"]}', `languages.0: ${NO_CODE}`],
+    ['{"languages": ["en\\n"]}', `languages.0: ${NO_CODE}`],
+    ['{"languages": [7]}', 'languages.0: '],
     ['[]', 'it must be a JSON object'],
     ['null', 'it must be a JSON object'],
     ['"classify"', 'it must be a JSON object'],
@@ -85,9 +110,27 @@ describe('and the revision', () => {
     expect(revision()).toMatch(/^v1-[0-9a-f]{12}$/);
     named({}, 'v'.repeat(64));
     expect(revision()).toMatch(/^v{51}-[0-9a-f]{12}$/);
-    const sha256 = '4e4f11c4b0f6dc7ee1b26bd1bd9fb3a4b4fbd2e8e5a2ec6a7e2b7f3a2f1e3c55';
-    named({ 'amulet.json': { sha256 } });
-    expect(revision).toThrow('is damaged');
+  });
+
+  test('of a manifest that lists the settings is the one there until they are changed or removed', () => {
+    fs.cpSync(TINY, folder, { recursive: true });
+    const content = '{"languages": ["en"]}';
+    const sha256 = createHash('sha256').update(content).digest('hex');
+    const files = { 'amulet.json': { sha256 } };
+    fs.writeFileSync(at('manifest.json'), JSON.stringify({ revision: 'v1', files }));
+    fs.writeFileSync(at('amulet.json'), content);
+    expect(revision()).toBe('v1');
+    write({ languages: ['en', 'ru'] });
+    const changed = revision();
+    fs.rmSync(at('amulet.json'));
+    const removed = revision();
+    expect([changed, removed]).toEqual(Array(2).fill(expect.stringMatching(/^v1-[0-9a-f]{12}$/)));
+    expect(changed).not.toBe(removed);
+    // As of a manifest that does not list them: the settings that an operator had put there before keep their revision.
+    write({ unreadable_text: 'classify' });
+    const own = revision();
+    fs.writeFileSync(at('manifest.json'), JSON.stringify({ revision: 'v1', files: {} }));
+    expect(revision()).toBe(own);
   });
 
   test('of the shipped models is the one in their manifests', () => {

@@ -1,8 +1,7 @@
 /** The model catalog: how long its copy of the registry is used. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ModelCatalog } from '../../src/api/model-catalog.ts';
-import type { Model } from '../../src/shared/contract/models.ts';
-import type { ModelRegistry } from '../../src/shared/store/models.ts';
+import type { KnownModel, ModelRegistry } from '../../src/shared/store/models.ts';
 
 let served: string[];
 let reads: number;
@@ -15,7 +14,7 @@ beforeEach(() => {
   const registry: Pick<ModelRegistry, 'list'> = {
     list: () => {
       reads++;
-      return Promise.resolve(served.map((name) => ({ name, workers: 1 }) as Model));
+      return Promise.resolve(served.map((name) => ({ name, workers: 1 }) as KnownModel));
     },
   };
   catalog = new ModelCatalog(registry as ModelRegistry, 'usual');

@@ -265,9 +265,12 @@ test('an id with a NUL is refused', () => {
 test('the model report of older and newer workers is read', () => {
   const old = { name: 'm', revision: 'r', labels: ['a'], max_tokens: 512, multi_label: false };
   expect(modelInfoSchema.parse(old)).toEqual(old);
-  expect(modelInfoSchema.parse({ ...old, batch_dependence: 0.002, from_later: 1 })).toEqual({
+  expect(
+    modelInfoSchema.parse({ ...old, batch_dependence: 0.002, languages: ['en'], from_later: 1 }),
+  ).toEqual({
     ...old,
     batch_dependence: 0.002,
+    languages: ['en'],
   });
 });
 

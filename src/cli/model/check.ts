@@ -7,6 +7,7 @@ import { printable } from '../../shared/runtime/printable.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
 import { bytes, count, entry, percent, plural } from '../terminal/units.ts';
 import type { CheckCommand } from './command-line.ts';
+import { languageList } from '../../shared/contract/languages.ts';
 import { vocabulary } from './vocabulary.ts';
 
 const ENTRY = new URL('../../worker/model-check/main.ts', import.meta.url);
@@ -121,6 +122,8 @@ function describe(report: ModelReport): string[] {
   for (const [i, { text, tokens, result }] of (samples ?? []).entries()) {
     add(i === 0 ? 'Sample' : '', `${JSON.stringify(text)} (${plural(tokens, 'token')}): ${outcome(result)}`);
   }
+  if (report.languages)
+    add('Languages', `${languageList(report.languages, MAX_LISTED)} (languages in amulet.json)`);
   if (report.vocabulary) lines.push(...vocabulary(report.vocabulary));
   if (report.unreadable_text === 'classify')
     add('Unreadable', 'texts get labels anyway (unreadable_text in amulet.json)');

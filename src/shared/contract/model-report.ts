@@ -33,6 +33,8 @@ export interface ModelReport {
   apply?: ApplyFunction;
   /** Result for a text without a known token: an error, or labels all the same (amulet.json). */
   unreadable_text?: 'error' | 'classify';
+  /** Languages that the model reads (amulet.json), as codes; null: not known. */
+  languages?: string[] | null;
   /** For a sample in each script: its tokens, and the share of them, from 0 to 1, that are missing in the vocabulary. */
   vocabulary?: { script: string; tokens: number; unknown: number }[];
   samples?: { text: string; tokens: number; result: RowResult }[];

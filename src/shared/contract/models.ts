@@ -8,6 +8,8 @@ export const modelInfoSchema = z.object({
   labels: z.array(z.string()),
   max_tokens: z.int(),
   multi_label: z.boolean(),
+  /** Missing: not known, or a worker of an earlier version. */
+  languages: z.array(z.string()).optional(),
   /** Bytes of text in a chunk of a batch: about a second of work for one model process. */
   chunk_bytes: z.int().optional(),
   batch_dependence: z
@@ -23,6 +25,14 @@ export type ModelInfo = z.infer<typeof modelInfoSchema>;
 
 export const modelSchema = modelInfoSchema
   .extend({
+    languages: z
+      .array(z.string())
+      .nullable()
+      .meta({
+        description:
+          'Languages that the model reads, as BCP 47 language codes such as `en`, from `amulet.json`; null: not known.',
+        example: ['en'],
+      }),
     default: z.boolean(),
     workers: z.int().meta({ description: 'Live workers that serve this model.' }),
     revisions: z.array(z.object({ revision: z.string(), workers: z.int() })).meta({

@@ -13,9 +13,23 @@ export const AMULET_JSON = 'amulet.json';
 /** Far more than its settings need. */
 const MAX_BYTES = 64 * 1024;
 
+/** More than any classifier has been trained on. */
+const MAX_LANGUAGES = 256;
+
+const languageSchema = z
+  .string()
+  .regex(/^[a-z]{2,3}$/, 'must be a language code of two or three small letters, such as "en"');
+
 const amuletJsonSchema = z.strictObject({
   /** The result of a text that the model cannot read: an error, or labels all the same. */
   unreadable_text: z.enum(['error', 'classify']).default('error'),
+  /** Languages that the model was trained to read, as primary subtags of BCP 47. */
+  languages: z
+    .array(languageSchema)
+    .min(1, 'must name at least one language, or be left out')
+    .max(MAX_LANGUAGES, `must name at most ${MAX_LANGUAGES} languages`)
+    .refine((all) => new Set(all).size === all.length, 'must name each language once')
+    .optional(),
 });
 export type AmuletJson = z.output<typeof amuletJsonSchema>;
 

@@ -201,6 +201,7 @@ await runMain(bootLogger, async () => {
     max_tokens: maxTokens,
     batch_dependence: probe.batchDependence,
     multi_label: folder.problemType === 'multi_label_classification',
+    ...(folder.amulet.languages && { languages: folder.amulet.languages }),
     ...(calibrated.chunkBytes === undefined ? {} : { chunk_bytes: calibrated.chunkBytes }),
   };
   const announce = () => models.announce(workerId, info);

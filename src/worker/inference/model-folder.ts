@@ -139,16 +139,20 @@ function revisionOf(root: string, weightFiles: string[], outside: string[]): str
     return sha256(...settings, ...weightFiles).slice(0, 12);
   }
   const listed = new Set(Object.keys(manifest.files).map((name) => path.join(root, name)));
-  const unlisted = [...inRoot([AMULET_JSON]), ...outside].filter((file) => !listed.has(file));
-  if (unlisted.length === 0) return manifest.revision;
-  return `${manifest.revision.slice(0, MAX_REVISION - 13)}-${sha256(...unlisted).slice(0, 12)}`;
+  const settings = inRoot([AMULET_JSON]);
+  const known = manifest.files[AMULET_JSON]?.sha256;
+  const asListed = known === undefined ? settings.length === 0 : sha256(...settings) === known;
+  const other = [...(asListed ? [] : settings), ...outside.filter((file) => !listed.has(file))];
+  if (asListed && other.length === 0) return manifest.revision;
+  return `${manifest.revision.slice(0, MAX_REVISION - 13)}-${sha256(...other).slice(0, 12)}`;
 }
 
-/** Compares the files with manifest.json, if the folder has one. */
+/** Compares the files with manifest.json, if the folder has one. amulet.json holds settings: they may be changed. */
 function verifyManifest(root: string): z.infer<typeof manifestSchema> | undefined {
   if (!isFile(path.join(root, 'manifest.json'))) return undefined;
   const manifest = readJson(root, 'manifest.json', manifestSchema);
   for (const [name, expected] of Object.entries(manifest.files)) {
+    if (name === AMULET_JSON) continue;
     const file = path.join(root, name);
     if (!isFile(file)) throw new StartupError(`${file} is missing, but manifest.json lists it`);
     if (sha256(file) !== expected.sha256) {

@@ -60,6 +60,7 @@ async function check(report: ModelReport, file: string | undefined, texts: reado
   report.problem_type = model.problemType ?? null;
   report.max_tokens = model.maxTokens;
   report.unreadable_text = model.amulet.unreadable_text;
+  report.languages = model.amulet.languages ?? null;
 
   const tokenizer = await attempt(report, () => new TextTokenizer(model.folder, model.maxTokens));
   if (tokenizer) report.tokenizer = tokenizer.kind;
