@@ -250,7 +250,7 @@ const ROWS: Row[] = [
       {
         title: 'Texts with unknown tokens',
         about:
-          "Texts per second that got labels although the model's vocabulary lacks some of their tokens, such as emoji or other scripts.",
+          'Texts per second that got labels although the model cannot read some of their tokens, such as emoji or other scripts.',
         unit: 'short',
         stacked: true,
         queries: [query('{{source}}', rate('amulet_unknown_texts_total', 'source', MODEL))],

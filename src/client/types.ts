@@ -24,7 +24,10 @@ export interface Classification {
   labels?: LabelScore[] | undefined;
   /** The text had more tokens than the model reads and was cut. */
   truncated: boolean;
-  /** Share of the text's tokens that are not in the model's vocabulary, up to 1; absent when all are. */
+  /**
+   * Share of the text's tokens that the model cannot read, up to 1: not in its vocabulary, or in a script that none of its languages
+   * uses. Absent when there are none.
+   */
   unknown?: number | undefined;
 }
 
@@ -134,7 +137,7 @@ export interface Batch {
     finished: number;
     /** Finished rows that are errors. */
     failed: number;
-    /** Finished rows that have labels, but tokens outside the model's vocabulary. */
+    /** Finished rows that have labels, but tokens that the model cannot read. */
     with_unknown: number;
     /** Mean of `unknown` over those rows; null without any. */
     mean_unknown: number | null;

@@ -42,6 +42,7 @@ const row = (id: number): TextRow => ({
     own: 1,
     unknown: 0,
     blank: 0,
+    foreign: 0,
   },
 });
 

@@ -76,6 +76,7 @@ test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
     if (report.tokenizer === 'BPE') expect(unknown).toBe(0);
   }
   expect(report.unreadable_text).toBe('error');
+  expect(report.languages).toBeNull();
 });
 
 const SCRIPTS = [
@@ -121,8 +122,19 @@ describe('amulet.json', () => {
     fs.writeFileSync(path.join(folder, 'amulet.json'), '{"unreadable_text": "classify"}');
     const { code, out } = await check([folder, '--text', '😀']);
     expect(code).toBe(EXIT.ok);
+    expect(out).not.toMatch(/^Languages/m);
     expect(out).toMatch(/^Sample +"😀" .*; 100 % of it unknown$/m);
     expect(out).toMatch(/^Unreadable +texts get labels anyway \(unreadable_text in amulet\.json\)$/m);
+  });
+
+  test('names the languages: letters of another script are unknown in a sample, and known to the vocabulary', async () => {
+    fs.writeFileSync(path.join(folder, 'amulet.json'), '{"languages": ["ru", "en"]}');
+    const { code, out } = await check([folder, '--text', 'مرحبا', '--text', 'добро']);
+    expect(code).toBe(EXIT.ok);
+    expect(out).toMatch(/^Languages +Russian and English \(languages in amulet\.json\)$/m);
+    expect(out).toMatch(/"مرحبا" .*; 100 % of it unknown$/m);
+    expect(out).toMatch(/"добро" .* 0\.\d{3}$/m);
+    expect(out).toMatch(/^Vocabulary[^]* Arabic 16 %,/m);
   });
 
   test('that is invalid is a problem in one line', async () => {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import type { LabelScore, RowResult } from '../../src/shared/contract/results.ts';
 import type { WebhookEvent } from '../../src/shared/contract/webhook-events.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
@@ -20,9 +21,12 @@ const CASES: [text: string, expected: number | 'unreadable' | 'invisible'][] = [
   ['😡', 'unreadable'],
   ['😀😡❤️', 'unreadable'],
   ['สวัสดี ครับ', 'unreadable'],
-  // Terrible hotel, great hotel: of each, one character in five is in the vocabulary.
-  ['糟糕的酒店', 0.8],
-  ['很棒的酒店', 0.8],
+  // Terrible hotel, great hotel: of each, one character in five is in the vocabulary, but in a script that no English text has.
+  ['糟糕的酒店', 1],
+  ['很棒的酒店', 1],
+  // All letters are in the vocabulary.
+  ['Это отличный результат', 1],
+  ['a joy from start to finish Москва', 0.5],
   ['what a joy 😀', 0.25],
   ['I love it 😀 😡', 0.4],
   ['\u200b\u200b', 'invisible'],
@@ -111,7 +115,7 @@ describe('a batch', () => {
     finished: CASES.length,
     failed: CASES.length - withLabels.length,
     with_unknown: shares.length,
-    mean_unknown: shares.reduce((sum, share) => sum + share, 0) / shares.length,
+    mean_unknown: Math.round((shares.reduce((sum, share) => sum + share, 0) / shares.length) * 1e4) / 1e4,
   };
 
   test('counts rows with unknown tokens, in its results, its webhook and its metrics', async () => {
@@ -159,7 +163,8 @@ describe('/predict and /hf', () => {
       '0, 0.25, 0',
     ],
     ['/hf, one input', '/hf/sst2-minilm', { inputs: 'what a joy 😀' }, 'false', '0.25'],
-    ['/hf, two', '/hf/sst2-minilm', { inputs: [longText(4900), '糟糕的酒店'] }, 'true, false', '0, 0.8'],
+    ['/hf, two', '/hf/sst2-minilm', { inputs: [longText(4900), '糟糕的酒店'] }, 'true, false', '0, 1'],
+    ['/predict, Russian', '/predict', { text: 'Это отличный результат!' }, 'false', '0.9524'],
   ])('%s', async (_, url, body, truncated, unknown) => {
     const { status, headers } = await stack.post<LabelScore>(url, body);
     expect(status).toBe(200);
@@ -186,7 +191,7 @@ describe('/predict and /hf', () => {
       i === 7 ? 'what a joy 😀' : i === 9 ? '糟糕的酒店' : 'fine',
     );
     const { status, headers } = await stack.post('/hf/sst2-minilm', { inputs });
-    expect([status, ...headersOf(headers)]).toEqual([200, 'false', '0.8']);
+    expect([status, ...headersOf(headers)]).toEqual([200, 'false', '1']);
   });
 
   test.each([
@@ -207,6 +212,25 @@ describe('/predict and /hf', () => {
       },
     });
   });
+});
+
+test('a model without languages: only unknown tokens count; GET /v1/models shows the difference', async () => {
+  const folder = fs.mkdtempSync(path.join(tmpdir(), 'amulet-silent-'));
+  try {
+    fs.cpSync('models/sst2-minilm', folder, { recursive: true });
+    fs.rmSync(path.join(folder, 'amulet.json'));
+    const worker = stack.startWorker({ MODEL_DIR: folder, MODEL_NAME: 'silent' });
+    await worker.ready;
+    const texts = ['Это отличный результат', '糟糕的酒店'];
+    const job = await classify({ texts, model: 'silent' });
+    expect(job.results!.map((result) => 'unknown' in result && result.unknown)).toEqual([false, 0.8]);
+    const { body } = await stack.get<{ models: Model[] }>('/v1/models');
+    const languages = body.models.map((model) => [model.name, model.languages]);
+    expect(Object.fromEntries(languages)).toEqual({ silent: null, 'sst2-minilm': ['en'] });
+    await worker.end();
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test('a model whose amulet.json says classify gives labels, and reports that all tokens are unknown', async () => {

@@ -20,7 +20,7 @@ const encode = (text: string, side: TruncationSide): Promise<EncodedText> => {
   const ids = Int32Array.from(Buffer.from(text));
   const kept = side === 'right' ? ids.slice(0, MAX_TOKENS) : ids.slice(-MAX_TOKENS);
   const unknown = kept.filter((id) => id === UNKNOWN).length;
-  const counts = { own: kept.length, unknown, blank: 0 };
+  const counts = { own: kept.length, unknown, blank: 0, foreign: 0 };
   return Promise.resolve({ ids: kept, typeIds: undefined, truncated: ids.length > MAX_TOKENS, ...counts });
 };
 const tokenizer = { truncationSide: 'right', encode, encodeInBackground: encode } as unknown as TextTokenizer;

@@ -22,6 +22,7 @@ function encode(text: string) {
     own: kept.length,
     unknown: kept.filter((word) => word === '?').length,
     blank: kept.filter((word) => word === '_').length,
+    foreign: 0,
   };
 }
 
@@ -138,12 +139,15 @@ test('with truncate: never, a text that is too long fails for its length', async
 
 describe('the share', () => {
   test.each([
-    [{ own: 3, unknown: 0, blank: 0 }, 0],
-    [{ own: 3, unknown: 1, blank: 0 }, 0.3333],
-    [{ own: 3, unknown: 3, blank: 0 }, 1],
-    [{ own: 0, unknown: 0, blank: 0 }, 1],
+    [{ own: 3, unknown: 0, blank: 0, foreign: 0 }, 0],
+    [{ own: 3, unknown: 1, blank: 0, foreign: 0 }, 0.3333],
+    [{ own: 3, unknown: 3, blank: 0, foreign: 0 }, 1],
+    [{ own: 0, unknown: 0, blank: 0, foreign: 0 }, 1],
+    [{ own: 5, unknown: 1, blank: 1, foreign: 2 }, 0.75],
+    [{ own: 3, unknown: 0, blank: 0, foreign: 3 }, 1],
     // Above 0, however long the text is.
-    [{ own: 100_000, unknown: 1, blank: 0 }, 0.0001],
+    [{ own: 100_000, unknown: 1, blank: 0, foreign: 0 }, 0.0001],
+    [{ own: 100_000, unknown: 0, blank: 0, foreign: 1 }, 0.0001],
   ])('%j: %d', (counts, share) => expect(unknownShare(counts)).toBe(share));
 
   test('a byte-level model, which has no unknown token, reads every visible text', () => {

@@ -9,7 +9,7 @@ const MAX_TOKENS = 8;
 /** Special tokens around a text. */
 const [CLS, SEP] = [101, 102];
 const observed: number[] = [];
-const tokenizer = new TextTokenizer(FOLDER, MAX_TOKENS, (ms) => observed.push(ms));
+const tokenizer = new TextTokenizer(FOLDER, MAX_TOKENS, { observe: (ms) => observed.push(ms) });
 
 afterEach(() => vi.restoreAllMocks());
 

@@ -21,7 +21,7 @@ export const RESULT_HEADERS = {
     example: 'false',
   },
   [UNKNOWN]: {
-    description: `Share of the text's tokens that are not in the model's vocabulary, from 0 to 1. ${SEVERAL} the largest share.`,
+    description: `Share of the text's tokens that the model cannot read, from 0 to 1. ${SEVERAL} the largest share.`,
     schema: { type: 'string' as const },
     example: '0.25',
   },

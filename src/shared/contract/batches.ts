@@ -109,7 +109,8 @@ export const batchSchema = z
       finished: z.int(),
       failed: z.int().meta({ description: 'How many of the finished ones are errors.' }),
       with_unknown: z.int().meta({
-        description: "How many of the finished ones have labels, but tokens outside the model's vocabulary.",
+        description:
+          'How many of the finished ones have labels, but tokens that the model cannot read: see `unknown` of a result.',
       }),
       mean_unknown: z.number().nullable().meta({
         description: 'Mean of `unknown` over those rows; null while there are none.',

@@ -29,7 +29,7 @@ export const rowResultSchema = z
         .meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),
       unknown: z.number().optional().meta({
         description:
-          "Share of the text's tokens that are not in the model's vocabulary, up to 1; left out when there are none.",
+          "Share of the text's tokens that the model cannot read, up to 1: not in its vocabulary, or in a script that none of its `languages` uses. Left out when there are none.",
       }),
     }),
     z.object({ id: rowId, error: rowErrorSchema }),

@@ -97,7 +97,10 @@ await runMain(bootLogger, async () => {
   });
   // The tokenizer is loaded while the model processes start. If both fail, the tokenizer's error is the one reported.
   starting.catch(() => {});
-  const wholeTokenizer = new TextTokenizer(folder.folder, folder.maxTokens, observe);
+  const wholeTokenizer = new TextTokenizer(folder.folder, folder.maxTokens, {
+    languages: folder.amulet.languages,
+    observe,
+  });
   const running = await starting;
   engines = running;
   const named = labelsOf(folder, running.outputs);

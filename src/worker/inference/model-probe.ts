@@ -90,7 +90,10 @@ export async function probeModel(options: ProbeOptions): Promise<ModelProbe> {
   if (rows === undefined) warnings.push(...(await missingEmbeddings(engines, vocabulary, rows)));
   const tokenizer =
     limit.maxTokens < model.maxTokens
-      ? new TextTokenizer(model.folder, limit.maxTokens, options.observe)
+      ? new TextTokenizer(model.folder, limit.maxTokens, {
+          languages: model.amulet.languages,
+          observe: options.observe,
+        })
       : options.tokenizer;
   const texts = encodeAll(tokenizer);
   const logits = await Promise.all(texts.map(({ text, row }) => runText(engines, text, row)));

@@ -9,6 +9,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
+import { countForeign, foreignTokens } from './foreign-scripts.ts';
 import { parsePythonJson } from './model-config.ts';
 import { Encoder, isShort } from './tokenizer/encoder.ts';
 import { asRecord, type JsonObject } from './tokenizer/json.ts';
@@ -35,6 +36,15 @@ export interface EncodedText extends ModelInput {
   unknown: number;
   /** How many of these are white space alone. */
   blank: number;
+  /** How many of these are in a script that the model's languages do not use; 0 when its languages are not known. */
+  foreign: number;
+}
+
+export interface TokenizerOptions {
+  /** Languages that the model reads (amulet.json). */
+  languages?: readonly string[] | undefined;
+  /** Called with the time that each text took, in ms. */
+  observe?: ((ms: number) => void) | undefined;
 }
 
 /**
@@ -77,6 +87,8 @@ export class TextTokenizer {
   readonly #maxTokens: number;
   /** Whether segment ids must be sent: some are not 0. */
   readonly #segmented: boolean;
+  /** By token id, whether the token is in a script that the model does not read; undefined when its languages are not known. */
+  readonly #foreign: Uint8Array | undefined;
   readonly #observe: (ms: number) => void;
   readonly #short = new Fifo();
   readonly #long = new Fifo();
@@ -91,12 +103,11 @@ export class TextTokenizer {
   /**
    * @param folder model folder with tokenizer.json and, if it has one, tokenizer_config.json
    * @param maxTokens the model's limit, special tokens included
-   * @param observe called with the time that each text took, in ms
    * @throws StartupError when the files are missing or cannot be served
    */
-  constructor(folder: string, maxTokens: number, observe: (ms: number) => void = () => {}) {
+  constructor(folder: string, maxTokens: number, { languages, observe }: TokenizerOptions = {}) {
     this.#maxTokens = maxTokens;
-    this.#observe = observe;
+    this.#observe = observe ?? (() => {});
     try {
       const definition = readJson(folder, 'tokenizer.json');
       const config = readOptionalJson(folder, 'tokenizer_config.json');
@@ -104,6 +115,7 @@ export class TextTokenizer {
       this.#encoder = encoder;
       this.kind = encoder.kind;
       this.vocabulary = vocabularyRange(definition);
+      this.#foreign = languages && foreignTokens(definition, languages);
       const settings = readSettings({
         definition,
         config,
@@ -238,6 +250,7 @@ export class TextTokenizer {
       own: count,
       unknown,
       blank,
+      foreign: this.#foreign === undefined ? 0 : countForeign(own, start, count, this.#foreign),
     };
   }
 

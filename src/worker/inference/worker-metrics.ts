@@ -30,7 +30,7 @@ export interface JobRun extends Omit<ChunkRun, 'ms'> {
 export interface ChunkRun {
   rows: number;
   failedRows: number;
-  /** Rows that got labels although the model's vocabulary lacks some of their tokens. */
+  /** Rows that got labels although the model cannot read some of their tokens. */
   unknownRows: number;
   /** From reading the chunk to counting its results. */
   ms: number;
@@ -110,7 +110,7 @@ export function createWorkerMetrics(registry: Registry, state: () => WorkerState
   );
   const unknown = counter(
     'amulet_unknown_texts_total',
-    "Texts of jobs and rows of batches that got labels although the model's vocabulary lacks some of their tokens",
+    'Texts of jobs and rows of batches that got labels although the model cannot read some of their tokens',
     ['source'],
   );
   gauge(

@@ -62,7 +62,11 @@ async function check(report: ModelReport, file: string | undefined, texts: reado
   report.unreadable_text = model.amulet.unreadable_text;
   report.languages = model.amulet.languages ?? null;
 
-  const tokenizer = await attempt(report, () => new TextTokenizer(model.folder, model.maxTokens));
+  const { languages } = model.amulet;
+  const tokenizer = await attempt(
+    report,
+    () => new TextTokenizer(model.folder, model.maxTokens, { languages }),
+  );
   if (tokenizer) report.tokenizer = tokenizer.kind;
   const start = performance.now();
   const engines = await attempt(report, () => startEngine(report, model, config));

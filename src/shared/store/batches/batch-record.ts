@@ -41,7 +41,7 @@ const batchRecordSchema = z.object({
   chunksDone: count,
   finishedRows: count,
   failedRows: count,
-  /** Rows with a label and with tokens outside the model's vocabulary, and the sum of their shares (SHARE_UNITS). */
+  /** Rows with a label and with tokens that the model cannot read, and the sum of their shares (SHARE_UNITS). */
   unknownRows: count,
   unknownShares: count,
   revision: z.string().optional(),

@@ -18,7 +18,7 @@ ARGV
   revision        revision of the weights that classified it
   rows            its rows
   failed_rows     rows with an error
-  unknown_rows    rows with a label and tokens outside the vocabulary
+  unknown_rows    rows with a label and tokens that the model cannot read
   unknown_shares  sum of the shares of these tokens, in ten-thousandths
   checksum        checksum of its results
   per_worker      chunks of the window per live worker

@@ -22,7 +22,7 @@ const LF = 0x0a;
 
 export interface ChunkCounts {
   failedRows: number;
-  /** Rows with a label and with tokens outside the model's vocabulary. */
+  /** Rows with a label and with tokens that the model cannot read. */
   unknownRows: number;
   /** Sum of the shares of these tokens, each from 0 to 1. */
   unknownShares: number;
