@@ -132,6 +132,7 @@ class Training(unittest.TestCase):
         save_checkpoint(train(tiny(), task(), RECIPE, self.work / "s.pt"), base, out, {"base": base})
         self.assertEqual((out / "tokenizer.json").read_bytes(), (base / "tokenizer.json").read_bytes())
         self.assertIn('"steps": 20', (out / "training.json").read_text(encoding="utf-8"))
+        tokenizer(["a good film", "a good film, a very good one"], padding=True, return_tensors="pt")
         self.assertEqual(token_counts(tokenizer, ["a good film", "good " * 30], 12), [5, 12])
 
 

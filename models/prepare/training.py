@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 Row = TypeVar("Row")
 
@@ -256,14 +256,19 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 def token_counts(tokenizer, texts: Sequence[str], most: int) -> list[int]:
     """Tokens of each text with the special ones, `most` at most. Faster than the tokenizer's own call: nothing is kept."""
-    # No model of ours reads more than 512 tokens, and few tokens have more than 16 characters.
+    # What an earlier call or the file itself has set: with padding every text would be as long as the longest.
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    # Few tokens have more than 16 characters.
     encodings = tokenizer.backend_tokenizer.encode_batch_fast([text[: 16 * most] for text in texts])
     return [min(len(encoding.ids), most) for encoding in encodings]
 
 
 def save_checkpoint(trained: Trained, base: str | Path, out: Path, facts: dict) -> None:
-    """Writes a Hugging Face folder, with the tokenizer of `base` (a folder) byte for byte, and training.json."""
+    """Writes a Hugging Face folder, with the tokenizer of `base` (of a folder byte for byte), and training.json."""
     trained.model.save_pretrained(out)
+    if not Path(base).is_dir():
+        AutoTokenizer.from_pretrained(base).save_pretrained(out)
     for name in TOKENIZER_FILES:
         if (Path(base) / name).exists():
             shutil.copyfile(Path(base) / name, out / name)
