@@ -35,6 +35,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
     const config = JSON.parse(readFileSync(path.join(model, 'config.json'), 'utf8')) as object;
     const id2label = { 0: HOSTILE, 1: '</span><script>document.title=1</script>' };
     writeFileSync(path.join(model, 'config.json'), JSON.stringify({ ...config, id2label, label2id: {} }));
+    writeFileSync(path.join(model, 'amulet.json'), '{"languages": ["en", "ru", "ar"]}');
     stack = new Stack({ redisUrl: inject('redisUrl'), env: { BULK_CHUNK_BYTES: '16384' } });
     hostile = stack.startWorker({ MODEL_DIR: model });
     const api = stack.startApi({
@@ -119,6 +120,27 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await classify(page, '😀');
       await seen(page, /only token is not in the model's vocabulary/);
       expect(await page.locator('.bars .label').count()).toBe(0);
+    });
+
+    test('examples are in the languages of the chosen model, which the page names', async () => {
+      const page = await pages.open(stack.url);
+      const examples = page.getByRole('group', { name: 'Examples' }).getByRole('button');
+      const languages = () =>
+        examples.evaluateAll((all) => all.map((each) => (each as unknown as { lang: string }).lang));
+      // The languages of the stand-in are not known.
+      await page
+        .locator('#model option', { hasText: 'hostile (3 languages)' })
+        .waitFor({ state: 'attached' });
+      expect(new Set(await languages())).toEqual(new Set(['en']));
+      expect(await page.locator('#model-reads').isVisible()).toBe(false);
+      await page.getByLabel('Model').first().selectOption('hostile');
+      await seen(page, 'Reads English, Russian, and Arabic.');
+      expect((await languages()).slice(0, 3)).toEqual(['en', 'ru', 'ar']);
+      await examples.nth(1).click();
+      await ended(page, 'job-path');
+      const text = await page.getByLabel('Text', { exact: true }).inputValue();
+      expect(text).toBe('Это отличный результат!');
+      expect(await page.locator('#job-hint').textContent()).toBe('');
     });
 
     test('is submitted with Ctrl + Enter, by keyboard alone', async () => {

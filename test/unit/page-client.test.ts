@@ -7,6 +7,11 @@ import { batchInput, proposedFormat, type BatchOptions } from '../../src/api/pag
 import { Curl } from '../../src/api/pages/client/curl.ts';
 import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/client/format.ts';
 import { doubtOf, findFields, readHead } from '../../src/api/pages/client/peek.ts';
+import { examplesFor } from '../../src/api/pages/client/examples.ts';
+import { optionText, readsText } from '../../src/api/pages/client/model-text.ts';
+import { tonesOf } from '../../src/api/pages/client/tones.ts';
+import { languageList } from '../../src/shared/contract/languages.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import { labelHint, unknownRows } from '../../src/api/pages/client/unknown.ts';
 
 /** The words that a shell makes of a command, whose name is `curl`. */
@@ -169,6 +174,16 @@ describe('hints about unknown tokens', () => {
     ],
   ])('of a text: %j', (row, hint) => expect(labelHint(row)).toBe(hint));
 
+  test.each([
+    [1, ['en'], 'Of this text, 100 % is unknown to the model, which reads English.'],
+    [0.9545, ['ru', 'en'], 'Of this text, 95 % is unknown to the model, which reads Russian and English.'],
+    // An emoji has no language.
+    [0.25, ['en'], 'Of this text, 25 % is unknown to the model.'],
+    [1, null, 'Of this text, 100 % is unknown to the model.'],
+  ])('of a text with %d unknown, to a model of %j', (unknown, languages, hint) =>
+    expect(labelHint({ truncated: false, unknown }, languages)).toBe(hint),
+  );
+
   test('of a file', () => {
     const rows = { total: 9, finished: 9, failed: 0 };
     expect(unknownRows({ ...rows, with_unknown: 0, mean_unknown: null })).toBeUndefined();
@@ -179,4 +194,65 @@ describe('hints about unknown tokens', () => {
       '1,204 rows with 12 % unknown to the model',
     );
   });
+});
+
+describe('languages', () => {
+  test.each([
+    [['en'], 'English'],
+    [['en', 'ru'], 'English and Russian'],
+    [['en', 'ru', 'de', 'fr'], 'English, Russian, German, and French'],
+    [['en', 'ru', 'de', 'fr', 'es'], 'English, Russian, German, and 2 more'],
+    [['en', 'qaa'], 'English and qaa'],
+  ])('%j: %s', (codes, list) => expect(languageList(codes)).toBe(list));
+
+  const model = (languages: string[] | null, workers: number) =>
+    optionText({ name: 'm', languages, workers } as Model);
+  test('of a model, in the choice of one', () => {
+    expect(model(null, 1)).toBe('m');
+    expect(model(['en'], 1)).toBe('m (English)');
+    expect(model(['en', 'ru'], 1)).toBe('m (2 languages)');
+    expect(model(null, 0)).toBe('m (no worker)');
+    expect(model(['en', 'ru'], 0)).toBe('m (2 languages, no worker)');
+    // As an API of an earlier version answers.
+    expect(optionText({ name: 'm', workers: 1 } as Model)).toBe('m');
+    expect([readsText(null), readsText(['en', 'ru'])]).toEqual(['', 'Reads English and Russian.']);
+  });
+});
+
+describe('examples', () => {
+  const languages = ['en', 'ru', 'de', 'es', 'zh', 'ar', 'fr', 'ru', 'en'];
+  test.each([
+    [null, [0, 8]],
+    [['en'], [0, 8]],
+    [['ru'], [1, 7]],
+    [
+      ['ru', 'en', 'de'],
+      [0, 1, 2, 7, 8],
+    ],
+    [languages, [0, 1, 2, 3, 4, 5]],
+    [['sw'], []],
+  ])('for a model that reads %j', (reads, shown) => expect(examplesFor(languages, reads)).toEqual(shown));
+});
+
+describe('colours of labels', () => {
+  test.each([
+    [
+      ['POSITIVE', 'NEGATIVE'],
+      ['positive', 'negative'],
+    ],
+    [
+      ['neutral', 'Positive', 'negative'],
+      ['neutral', 'positive', 'negative'],
+    ],
+    [
+      ['joy', 'neutral', 'anger'],
+      [undefined, undefined, undefined],
+    ],
+    [
+      ['neutral', 'positive'],
+      [undefined, undefined],
+    ],
+    [['LABEL_0'], [undefined]],
+    [[], []],
+  ])('%j: %j', (labels, tones) => expect(tonesOf(labels)).toEqual(tones));
 });

@@ -77,7 +77,21 @@ const figures = (): Html => html`
   </section>
 `;
 
-const EXAMPLES = ['a funny, moving film', 'two hours I want back', 'not bad at all'];
+/** The page shows the first of them that the model reads: English alone until the model is known. */
+const EXAMPLES = [
+  ['en', 'a funny, moving film'],
+  ['ru', 'Это отличный результат!'],
+  ['de', 'Der Film war leider langweilig.'],
+  ['es', 'No está nada mal.'],
+  ['zh', '服务太差了'],
+  ['ar', 'خدمة رائعة جدا'],
+  ['fr', 'Quelle déception.'],
+  ['ja', 'とても楽しかったです。'],
+  ['hi', 'यह बहुत अच्छा था।'],
+  ['ru', 'Магазин открывается в девять.'],
+  ['en', 'two hours I want back'],
+  ['en', 'not bad at all'],
+] as const;
 
 const textPanel = (): Html => html`
   <section class="panel" aria-labelledby="one-title">
@@ -92,15 +106,28 @@ const textPanel = (): Html => html`
         placeholder="Type or paste a text"
       ></textarea>
       <div class="examples" role="group" aria-label="Examples">
-        ${EXAMPLES.map((text) => html`<button type="button" class="chip" data-example>${text}</button>`)}
+        ${EXAMPLES.map(
+          ([language, text]) =>
+            html`<button
+              type="button"
+              class="chip"
+              data-example
+              lang="${language}"
+              dir="auto"
+              ${language === 'en' ? '' : 'hidden'}
+            >
+              ${text}
+            </button>`,
+        )}
       </div>
       <div class="row">
         <div class="field">
           <label for="model">Model</label>
-          <select id="model"></select>
+          <select id="model" aria-describedby="model-reads"></select>
         </div>
         <button type="submit" id="classify">Classify</button>
       </div>
+      <p class="hint" id="model-reads"></p>
       <p class="hint keyboard" id="text-hint">Ctrl + Enter submits the text.</p>
     </form>
     <p id="job-status" class="unseen" role="status"></p>
@@ -164,9 +191,10 @@ const filePanel = (): Html => html`
         </div>
         <div class="field">
           <label for="batch-model">Model</label>
-          <select id="batch-model"></select>
+          <select id="batch-model" aria-describedby="batch-model-reads"></select>
         </div>
       </div>
+      <p class="hint" id="batch-model-reads"></p>
       <div id="file-doubt" class="problem" role="status" hidden></div>
       <div class="actions">
         <button type="submit" id="start">Label the file</button>

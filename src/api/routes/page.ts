@@ -15,6 +15,7 @@ const SHARED_MODULES = [
   'bulk/sniff-bytes.ts',
   'bulk/sniff-records.ts',
   'bulk/sniff.ts',
+  'contract/languages.ts',
   'contract/quantities.ts',
   'contract/states.ts',
   'contract/text.ts',

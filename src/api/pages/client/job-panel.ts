@@ -6,8 +6,9 @@ import { Curl } from './curl.ts';
 import { element, say, showCommands } from './dom.ts';
 import { plural } from '../../../shared/contract/quantities.ts';
 import { capitalized, elapsed, score, stateSentence } from './format.ts';
+import { examplesFor } from './examples.ts';
 import { showLabels } from './labels.ts';
-import type { ModelChoice } from './models.ts';
+import { ModelChoice } from './models.ts';
 import { showPath, type Step } from './path.ts';
 import { explain, retryDelay, showProblem } from './problems.ts';
 import { sleep } from './sleep.ts';
@@ -20,7 +21,7 @@ const SOONEST_MS = 300;
 
 export class JobPanel {
   readonly #api: Api;
-  readonly #model: ModelChoice;
+  readonly model: ModelChoice;
   readonly #text = element('text', HTMLTextAreaElement);
   readonly #submit = element('classify', HTMLButtonElement);
   readonly #cancel = element('cancel-job', HTMLButtonElement);
@@ -33,12 +34,12 @@ export class JobPanel {
   readonly #labelsTitle = element('labels-title', HTMLElement);
   readonly #hint = element('job-hint', HTMLElement);
   readonly #curl = element('job-curl', HTMLElement);
+  readonly #examples = [...document.querySelectorAll<HTMLButtonElement>('[data-example]')];
   /** Aborts the requests for the current text when another one is submitted. */
   #running = new AbortController();
 
-  constructor(api: Api, model: ModelChoice) {
+  constructor(api: Api) {
     this.#api = api;
-    this.#model = model;
     const form = element('text-form', HTMLFormElement);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -49,19 +50,27 @@ export class JobPanel {
       event.preventDefault();
       form.requestSubmit();
     });
-    for (const button of document.querySelectorAll<HTMLButtonElement>('[data-example]')) {
-      button.addEventListener('click', () => {
-        this.#text.value = button.textContent;
+    for (const chip of this.#examples) {
+      chip.addEventListener('click', () => {
+        this.#text.value = chip.textContent.trim();
         form.requestSubmit();
       });
     }
+    this.model = new ModelChoice('model', () => this.#showExamples());
+  }
+
+  #showExamples(): void {
+    const languages = this.#examples.map(({ lang }) => lang);
+    const shown = examplesFor(languages, this.model.languages);
+    for (const [i, chip] of this.#examples.entries()) chip.hidden = !shown.includes(i);
   }
 
   async #classify(): Promise<void> {
     this.#running.abort();
     this.#running = new AbortController();
     const { signal } = this.#running;
-    const body = { text: this.#text.value, top_k: null, ...this.#model.named() };
+    const { languages } = this.model;
+    const body = { text: this.#text.value, top_k: null, ...this.model.named() };
     showProblem(this.#problem, undefined);
     say(this.#status, 'Sending the text.');
     this.#submit.setAttribute('aria-busy', 'true');
@@ -69,7 +78,7 @@ export class JobPanel {
       const job = await this.#submitJob(body, signal);
       const curl = new Curl(urlOf('/'), { needsKey: this.#api.hasKey });
       showCommands(this.#curl, [curl.createJob(body), curl.read(`${job.urls.self}?wait=30`)]);
-      await this.#follow(job, signal);
+      await this.#follow(job, languages, signal);
     } catch (error) {
       if (signal.aborted) return;
       say(this.#status, '');
@@ -89,11 +98,11 @@ export class JobPanel {
     }
   }
 
-  async #follow(submitted: Job, signal: AbortSignal): Promise<void> {
+  async #follow(submitted: Job, languages: readonly string[] | null, signal: AbortSignal): Promise<void> {
     let job = submitted;
     this.#cancel.onclick = () => void this.#end(job, signal);
     let troubled = false;
-    this.#show(job);
+    this.#show(job, languages);
     while (!isFinal(job.status)) {
       const waitS = Math.ceil(this.#api.pace(WAIT_MS) / 1000);
       try {
@@ -112,7 +121,7 @@ export class JobPanel {
         await sleep(delay, signal);
       }
       signal.throwIfAborted();
-      this.#show(job);
+      this.#show(job, languages);
     }
   }
 
@@ -125,7 +134,8 @@ export class JobPanel {
     }
   }
 
-  #show(job: Job): void {
+  /** @param languages of the model; null: not known */
+  #show(job: Job, languages: readonly string[] | null): void {
     this.#empty.hidden = true;
     this.#result.hidden = false;
     this.#cancel.hidden = isFinal(job.status);
@@ -135,7 +145,7 @@ export class JobPanel {
     if (row && 'label' in row) {
       showLabels(this.#labels, row.labels ?? [row]);
       say(this.#status, `${row.label}, ${score(row.score, row.score >= 0 && row.score <= 1)}`);
-      say(this.#hint, labelHint(row));
+      say(this.#hint, labelHint(row, languages));
       return;
     }
     this.#labels.replaceChildren();

@@ -2,6 +2,7 @@
 import type { LabelScore } from '../../../shared/contract/results.ts';
 import { create } from './dom.ts';
 import { score } from './format.ts';
+import { tonesOf, type Tone } from './tones.ts';
 
 /** Labels shown at once; a model may have hundreds. */
 const SHOWN = 6;
@@ -10,7 +11,8 @@ const SHOWN = 6;
 export function showLabels(where: HTMLElement, labels: readonly LabelScore[]): void {
   // The scores of a regression are not probabilities.
   const shares = labels.every((each) => each.score >= 0 && each.score <= 1);
-  const bars = labels.map((label) => bar(label, shares));
+  const tones = tonesOf(labels.map(({ label }) => label));
+  const bars = labels.map((label, i) => bar(label, { shares, tone: tones[i] }));
   const rest = bars.slice(SHOWN);
   where.replaceChildren(list(bars.slice(0, SHOWN)));
   if (rest.length === 0) return;
@@ -19,8 +21,14 @@ export function showLabels(where: HTMLElement, labels: readonly LabelScore[]): v
 
 const list = (items: HTMLLIElement[]) => create('ul', { class: 'bars' }, ...items);
 
-function bar({ label, score: value }: LabelScore, shares: boolean): HTMLLIElement {
-  const fill = create('span', { class: 'fill' });
+interface BarOptions {
+  /** The scores are probabilities. */
+  shares: boolean;
+  tone: Tone | undefined;
+}
+
+function bar({ label, score: value }: LabelScore, { shares, tone }: BarOptions): HTMLLIElement {
+  const fill = create('span', { class: 'fill', ...(tone && { attributes: { 'data-tone': tone } }) });
   fill.style.inlineSize = `${Math.min(Math.max(value, 0), 1) * 100}%`;
   return create(
     'li',

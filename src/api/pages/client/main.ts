@@ -10,9 +10,9 @@ import { StatsPanel } from './stats-panel.ts';
 
 const keys = new Keys(begin);
 const api = new Api(keys);
-const choices = [new ModelChoice('model'), new ModelChoice('batch-model')] as const;
+const jobs = new JobPanel(api);
+const choices = [jobs.model, new ModelChoice('batch-model')] as const;
 const stats = new StatsPanel(api);
-new JobPanel(api, choices[0]);
 const batches = new BatchPanel(api, choices[1]);
 enableCopying();
 batches.open();
