@@ -5,6 +5,7 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,12 +45,20 @@ class Labelled:
     labels: tuple[int, ...]
 
 
-def _records(path: Path) -> list[tuple[str, str | None]]:
+class _Record(NamedTuple):
+    """One row of a file of texts; what the file does not say is None."""
+
+    text: str
+    label: str | None
+    language: str | None = None
+
+
+def _records(path: Path) -> list[_Record]:
     """
-    Text and label (a JSON value, a string or None) of every row of a file, by its name: `.jsonl`
-    (`text` or `sentence`; `label` or `labels`), `.tsv` (text, label, whatever follows), anything else a text a line.
+    Text, label and language of every row of a file, by its name: `.jsonl` (`text` or `sentence`; `label` or `labels`; `lang`),
+    `.tsv` (text, label, whatever follows), anything else a text a line.
     """
-    records: list[tuple[str, str | None]] = []
+    records: list[_Record] = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         line = line.rstrip("\r")
         if not line.strip():
@@ -60,18 +69,26 @@ def _records(path: Path) -> list[tuple[str, str | None]]:
             label = row.get("labels", row.get("label"))
             if isinstance(label, list):
                 label = ",".join(map(str, label))
-            records.append((text, None if label is None else str(label)))
+            records.append(_Record(text, None if label is None else str(label), row.get("lang")))
         elif path.suffix == ".tsv":
             text, *rest = line.split("\t")
-            records.append((text, rest[0] if rest else None))
+            records.append(_Record(text, rest[0] if rest else None))
         else:
-            records.append((line, None))
-    return [(text.strip(), label) for text, label in records if text.strip()]
+            records.append(_Record(line, None))
+    return [record._replace(text=record.text.strip()) for record in records if record.text.strip()]
 
 
 def read_texts(path: Path) -> list[str]:
     """The texts of a text, TSV or JSONL file."""
-    return [text for text, _label in _records(path)]
+    return [record.text for record in _records(path)]
+
+
+def read_texts_by_language(path: Path) -> dict[str, list[str]]:
+    """The texts of a text, TSV or JSONL file by their `lang`, in the order in which these come; "" where a row has none."""
+    texts: dict[str, list[str]] = {}
+    for record in _records(path):
+        texts.setdefault(record.language or "", []).append(record.text)
+    return texts
 
 
 def read_labelled(path: Path, names: list[str]) -> list[Labelled]:
@@ -82,7 +99,7 @@ def read_labelled(path: Path, names: list[str]) -> list[Labelled]:
     """
     known = {name.casefold(): i for i, name in enumerate(names)} | {str(i): i for i in range(len(names))}
     rows = []
-    for number, (text, label) in enumerate(_records(path), start=1):
+    for number, (text, label, _language) in enumerate(_records(path), start=1):
         if label is None:
             raise SystemExit(f"{path}, row {number}: no label")
         single = known.get(label.strip().casefold())
@@ -110,7 +127,7 @@ def read_split(path: Path, labels: list[str], apply: str) -> Split:
     """
     if apply == "none" or len(labels) == 1:
         texts, values = [], []
-        for number, (text, label) in enumerate(_records(path), start=1):
+        for number, (text, label, _language) in enumerate(_records(path), start=1):
             try:
                 values.append(float(label or ""))
             except ValueError:
