@@ -1,5 +1,5 @@
 """
-Assembles a model folder: the graph, the tokenizer and config of the export, a model card and a manifest.
+Assembles a model folder: the graph, the tokenizer and config of the export, amulet.json, a model card and a manifest.
 
     python package_model.py EXPORTED QUANTISED.onnx --report WORK/report.json --out models/sst2-minilm --card cards/sst2-minilm.md
 
@@ -10,6 +10,7 @@ shows most of them.
 import argparse
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from model_folder import read_model_folder
 from report import Report, read_report
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+AMULET_JSON = "amulet.json"
 ANY_CARD = Path(__file__).parent / "cards" / "any.md"
 
 KINDS = {"softmax": "One of {} classes", "sigmoid": "Any of {} labels", "none": "A number (regression)"}
@@ -75,13 +77,35 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def package(exported: Path, graph: Path, report: Report, out: Path, template: str, source: str) -> None:
+def read_languages(value: str) -> list[str]:
+    """`en,ru`: what amulet.json says that the model reads."""
+    languages = value.split(",")
+    for language in languages:
+        if not re.fullmatch("[a-z]{2,3}", language) or languages.count(language) > 1:
+            raise SystemExit(f"--languages: {language!r} must be a code of two or three small letters, such as en, and come once")
+    return languages
+
+
+def write_amulet_json(path: Path, languages: list[str] | None) -> bool:
+    """Names the languages among the settings that the file has already; returns whether there is such a file."""
+    if languages:
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        fields = ", ".join(f'"{name}": {json.dumps(value)}' for name, value in (settings | {"languages": languages}).items())
+        path.write_text(f"{{ {fields} }}\n", encoding="utf-8")
+    return path.exists()
+
+
+def package(
+    exported: Path, graph: Path, report: Report, out: Path, template: str, source: str, languages: list[str] | None = None
+) -> None:
     """Writes the folder. Of what lies there already only `onnx` is taken away: a worker might load another file of it."""
     shutil.rmtree(out / "onnx", ignore_errors=True)
     (out / "onnx").mkdir(parents=True)
     copied = [name for name in COPIED if (exported / name).exists()]
     for name in copied:
         shutil.copy(exported / name, out / name)
+    if write_amulet_json(out / AMULET_JSON, languages):
+        copied.append(AMULET_JSON)
     config = json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8"))
     config["model_max_length"] = read_model_folder(exported).max_tokens
     # Left over from sentence embedding: the service cuts and pads by itself.
@@ -111,9 +135,10 @@ def main() -> None:
     parser.add_argument("--report", type=Path, required=True, help="report.json of compare.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, default=ANY_CARD)
+    parser.add_argument("--languages", type=read_languages, help="that the model reads, such as en,ru: for amulet.json")
     args = parser.parse_args()
     template = args.card.read_text(encoding="utf-8")
-    package(args.exported, args.graph, read_report(args.report), args.out, template, args.exported.name)
+    package(args.exported, args.graph, read_report(args.report), args.out, template, args.exported.name, args.languages)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ class Families(unittest.TestCase):
             file = self.work / "labelled.tsv"
             file.write_text(labelled, encoding="utf-8")
         args = dict(source=str(source), out=out, texts=texts, labelled=file, test=None, name="tiny", rounds=1, sample=60)
+        args["languages"] = ["en"]
         prepare(Namespace(**args, card=ANY_CARD), self.work)
         report = json.loads((self.work / "variants" / "report.json").read_text(encoding="utf-8"))
 
@@ -134,6 +135,8 @@ class Families(unittest.TestCase):
         self.assertEqual("Not fused" in nodes, attentions < 2)
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         self.assertIn("onnx/model_quantized.onnx", manifest["files"])
+        self.assertIn("amulet.json", manifest["files"])
+        self.assertEqual(json.loads((out / "amulet.json").read_text(encoding="utf-8")), {"languages": ["en"]})
         for name in ("README.md", "REPORT.md", "report.png", "config.json", "tokenizer.json"):
             self.assertTrue((out / name).exists(), name)
         return out, report
@@ -183,11 +186,12 @@ class Families(unittest.TestCase):
         checkpoint(self.work / "checkpoint", BertConfig(**SHAPE, num_labels=2), word_piece())
         (self.work / "texts.txt").write_text("\n".join(sentences(40)), encoding="utf-8")
         args = dict(source=str(self.work / "checkpoint"), out=self.work / "out", texts=self.work / "texts.txt")
-        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD)
+        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD, languages=None)
         with patch("compare.quantise_static", side_effect=ValueError("no matrix here")):
             prepare(Namespace(**args), self.work)
         manifest = json.loads((self.work / "out" / "manifest.json").read_text(encoding="utf-8"))
         self.assertIn("onnx/model.onnx", manifest["files"])
+        self.assertNotIn("amulet.json", manifest["files"])
         self.assertIn("no matrix here", (self.work / "out" / "REPORT.md").read_text(encoding="utf-8"))
         self.assertIn("float32", (self.work / "out" / "README.md").read_text(encoding="utf-8"))
 
