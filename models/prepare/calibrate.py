@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_figures import calibration_error, macro_f1
+from sentiment_report import calibration_tables
 from sentiment_scores import SentimentModel
 from sentiment_tests import LABELS, NEUTRAL, SOURCES, labelled_rows, sample
 
@@ -290,20 +291,12 @@ def main() -> None:
     groups = dev_groups(SentimentModel(args.checkpoint, threads=args.threads), args.data, args.limit)
     calibration, report = fit(groups)
     fold(args.checkpoint, args.out, calibration)
+    report["tables"] = calibration_tables(report)
     if args.report:
         args.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.plot:
         plot([group.rows(slice(1, None, 2)) for group in groups], calibration, args.plot)
-    error = report["calibration_error"]
-    print(
-        f"temperature {calibration.temperature:.3f}, calibration error {error['before']:.4f} → {error['after']:.4f} on {report['rows']:,} dev rows"
-    )
-    print(f"bias {json.dumps(report['bias_tried'])}, {'kept' if report['bias_kept'] else 'not kept'}")
-    for domain, before in report["domains"]["before"].items():
-        after = report["domains"]["with_bias"][domain]
-        print(
-            f"  {domain}: macro-F1 {before['macro_f1']:.3f} → {after['macro_f1']:.3f}, neutral found {before['neutral_recall']:.0%} → {after['neutral_recall']:.0%}"
-        )
+    print("\n\n".join(report["tables"].values()))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 import sentiment_report
-from evaluate import seconds, sorted_batches
+from evaluate import Classifier, seconds, sorted_batches
+from model_folder import read_model_folder
 from sentiment_figures import better_of_two, calibration_error, figures
-from sentiment_scores import SentimentModel
+from sentiment_scores import SentimentModel, graph_of
 from sentiment_tests import LABELS, NEUTRAL, SOURCES, TestRow, sample, seen_in_training, test_rows, typed_rows
 
 # Whole, because a bar or a published figure counts all of their rows.
@@ -202,9 +203,9 @@ def evaluate(args: argparse.Namespace) -> dict:
 def speed(folders: list[Path], data: Path, count: int = 200, rounds: int = 7) -> str:
     """
     CPU µs a row of each model without its tokenizer, by language: reviews of M-ABSA in batches of like length, one thread. The
-    models take turns, because the speed of a shared machine drifts; the fastest of the rounds counts.
+    models, of whatever labels, take turns, because the speed of a shared machine drifts; the fastest of the rounds counts.
     """
-    models = {folder.name: SentimentModel(folder) for folder in folders}
+    models = {folder.name: Classifier(graph_of(folder), read_model_folder(folder)) for folder in folders}
     groups = sample((row for row in test_rows(data) if row.source == "m_absa"), count)
     lines = [f"| | {' | '.join(f'{name}, µs a row | tokens' for name in models)} |", "|---" * (1 + 2 * len(models)) + "|"]
     for (_, _, lang), members in groups.items():
@@ -214,7 +215,7 @@ def speed(folders: list[Path], data: Path, count: int = 200, rounds: int = 7) ->
         fastest = dict.fromkeys(models, float("inf"))
         for _ in range(rounds):
             for name, model in models.items():
-                fastest[name] = min(fastest[name], seconds(model.classifier, encoded[name], plans[name]))
+                fastest[name] = min(fastest[name], seconds(model, encoded[name], plans[name]))
         for name in models:
             tokens = sum(map(len, encoded[name])) / len(texts)
             cells.append(f"{fastest[name] / len(texts) * 1e6:,.0f} | {tokens:.1f}")

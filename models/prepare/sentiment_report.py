@@ -190,6 +190,41 @@ def tables(evaluation: dict) -> dict[str, str]:
     }  # fmt: skip
 
 
+def calibration_tables(report: dict) -> dict[str, str]:
+    """What calibrate.py found, for the places `{calibration[tables][summary]}`, `…[languages]` and `…[domains]` of a model card."""
+    error, bias = report["calibration_error"], report["bias_tried"]
+    added = ", ".join(f"{name} {value:+.2f}" for name, value in bias.items())
+    summary = (
+        f"The logits are divided by a temperature of {report['temperature']:.2f}. Expected calibration error on {report['rows']:,} dev rows "
+        f"that it was not fitted on: {error['before']:.3f} before, {error['after']:.3f} after. "
+    )
+    if report["bias_kept"]:
+        summary += (
+            f"Before that, biases are added to the logits ({added}): they make the rarer class easier to reach outside tweets."
+        )
+    else:
+        summary += f"Biases of the classes ({added}) were tried and not kept: most domains, or their mean, did not gain by them."
+    before, after = report["languages"]["before"], report["languages"]["after"]
+    languages = [
+        [lang, f"{before[lang]['rows']:,}", number(before[lang]["calibration_error"]), number(after[lang]["calibration_error"])]
+        for lang in before
+    ]
+    states = [report["domains"][name] for name in ("before", "with_bias")]
+    domains = [
+        [
+            domain,
+            *(number(state[domain]["macro_f1"]) for state in states),
+            *(percent(state[domain]["neutral_recall"]) for state in states),
+        ]
+        for domain in states[0]
+    ]
+    return {
+        "summary": summary,
+        "languages": table(["language", "dev rows", "error before", "error after"], languages),
+        "domains": table(["domain", "macro-F1", "with biases", "neutral found", "with biases"], domains),
+    }
+
+
 def markdown(evaluation: dict) -> str:
     parts = [
         f"# {evaluation['model']} on {evaluation['rows']:,} test rows",

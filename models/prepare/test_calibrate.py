@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calibrate import Calibration, Group, fit, fit_bias, fit_temperature, fold, golden_section, softmax, weights_of
+from sentiment_report import calibration_tables
 
 
 def drawn(count: int, seed: int = 0, scale: float = 2.0, prior: tuple[float, ...] = (1, 1, 1)) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +61,7 @@ class Calibrate(unittest.TestCase):
         self.assertAlmostEqual(calibration.temperature, 2.0, delta=0.15)
         np.testing.assert_allclose(calibration.bias, 2.0 * shift, atol=0.25)
         self.assertLess(report["calibration_error"]["after"], 0.03)
+        self.assertIn("temperature of 2.", calibration_tables(report)["summary"])
         self.assertGreater(report["calibration_error"]["before"], 0.1)
 
     def test_a_bias_that_helps_nothing_is_not_kept(self) -> None:
