@@ -7,10 +7,11 @@ const EXPIRE_S = 1;
 const DISKS_S = 5;
 const BATCHES_S = 5;
 const JOBS_S = 60;
+const UNSERVED_S = 10;
 
 /** @returns a function that ends the timers */
 export function startMaintenance(services: Services, logger: Logger): () => void {
-  const { jobs, jobMaintenance, batchMaintenance, disks } = services;
+  const { jobs, jobMaintenance, batchMaintenance, disks, unservedWork } = services;
   const every = (seconds: number, work: string, run: () => Promise<void>) =>
     setInterval(() => {
       run().catch((error: unknown) =>
@@ -21,6 +22,7 @@ export function startMaintenance(services: Services, logger: Logger): () => void
     every(EXPIRE_S, 'expiring overdue jobs', () => jobs.expireOverdue()),
     every(DISKS_S, 'checking the disks', () => disks.check()),
     every(BATCHES_S, 'batch maintenance', () => batchMaintenance.run()),
+    every(UNSERVED_S, 'looking for work without a worker', () => unservedWork.check()),
     every(JOBS_S, 'job maintenance', () => jobMaintenance.run()),
   ];
   return () => timers.forEach((timer) => clearInterval(timer));

@@ -30,6 +30,7 @@ import { Admission } from './load/admission.ts';
 import { DiskWatch } from './load/disk-watch.ts';
 import { loadReader } from './load/load.ts';
 import { Stats } from './load/stats.ts';
+import { UnservedWork } from './load/unserved-work.ts';
 import type { ApiMetrics } from './metrics.ts';
 import { ModelCatalog } from './model-catalog.ts';
 import { WebhookService } from './webhooks.ts';
@@ -113,10 +114,11 @@ export function createServices(given: ServicesDeps) {
 
   const stats = new Stats(shared);
   const load = loadReader({ ...shared, stats });
+  const unservedWork = new UnservedWork({ stats, redisUrl: config.REDIS_URL, logger });
   const disks = new DiskWatch({ batches: batchDisk, redis: redisDisk }, logger);
   return {
     ...{ jobs, submission, jobMaintenance, waiters, queues, catalog },
-    ...{ batches, results, batchMaintenance, blobs, webhooks, stats, load, disks },
+    ...{ batches, results, batchMaintenance, blobs, webhooks, stats, load, disks, unservedWork },
   };
 }
 
