@@ -31,16 +31,24 @@ SCORES = {
 }
 
 
-def card(template: str, report: Report, source: str) -> str:
-    """The model card: a template with the figures of the shipped variant and of the exported model in their places."""
+def card(template: str, report: Report, source: str, measured: dict[str, dict] | None = None) -> str:
+    """
+    The model card: a template with the figures of the shipped variant and of the exported model in their places, and with
+    what else was `measured`, by the name of its places (`{evaluation[tables][umsab]}`).
+    """
     shipped, exported = report.row(report.shipped), report.row(EXPORTED)
-    return template.format(
+    places = dict(
         name=report.name, source=source, family=report.family, outputs=len(report.labels),
         kind=KINDS[report.apply].format(len(report.labels)), scores=SCORES[report.apply], max_tokens=report.max_tokens,
         precision="float32" if report.shipped in BASES else "int8", megabytes=shipped.megabytes, texts=report.texts,
         depends="does not depend" if shipped.dependence == 0 else "depends", dependence=shipped.dependence,
         fp32=exported.figures, shipped=shipped.figures, table=figures_table(report), per_label=label_table(report),
+        **(measured or {}),
     )  # fmt: skip
+    try:
+        return template.format(**places)
+    except KeyError as missing:
+        raise SystemExit(f"the card has a place for {missing}: --evaluation and --calibration name the files for it") from None
 
 
 def figures_table(report: Report) -> str:
@@ -96,7 +104,14 @@ def write_amulet_json(path: Path, languages: list[str] | None) -> bool:
 
 
 def package(
-    exported: Path, graph: Path, report: Report, out: Path, template: str, source: str, languages: list[str] | None = None
+    exported: Path,
+    graph: Path,
+    report: Report,
+    out: Path,
+    template: str,
+    source: str,
+    languages: list[str] | None = None,
+    measured: dict[str, dict] | None = None,
 ) -> None:
     """Writes the folder. Of what lies there already only `onnx` is taken away: a worker might load another file of it."""
     shutil.rmtree(out / "onnx", ignore_errors=True)
@@ -119,7 +134,7 @@ def package(
         graphs[f"onnx/{external.name}"] = external
     for name, path in graphs.items():
         shutil.copy(path, out / name)
-    (out / "README.md").write_text(card(template, report, source), encoding="utf-8")
+    (out / "README.md").write_text(card(template, report, source, measured), encoding="utf-8")
 
     names = sorted([*copied, *graphs])
     files = {name: {"sha256": sha256(out / name), "bytes": (out / name).stat().st_size} for name in names}
@@ -136,9 +151,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, default=ANY_CARD)
     parser.add_argument("--languages", type=read_languages, help="that the model reads, such as en,ru: for amulet.json")
+    parser.add_argument("--evaluation", type=Path, help="JSON of evaluate_sentiment.py, for the card's places {evaluation[…]}")
+    parser.add_argument("--calibration", type=Path, help="JSON of calibrate.py, for the card's places {calibration[…]}")
     args = parser.parse_args()
+    measured = {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in (("evaluation", args.evaluation), ("calibration", args.calibration))
+        if file
+    }
     template = args.card.read_text(encoding="utf-8")
-    package(args.exported, args.graph, read_report(args.report), args.out, template, args.exported.name, args.languages)
+    package(args.exported, args.graph, read_report(args.report), args.out, template, args.exported.name, args.languages, measured)
 
 
 if __name__ == "__main__":

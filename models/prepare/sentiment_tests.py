@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LABELS = ["negative", "neutral", "positive"]
+from sentiment_data import LABELS
+from sentiment_data import SOURCES as TRAINED
+
 NEGATIVE, NEUTRAL, POSITIVE = range(3)
 
 # Longer texts are cut before they are tokenized: no model here reads the rest.
@@ -31,8 +33,8 @@ class Source:
     what: str
 
 
-def _trained(domain: str, licence: str, what: str) -> Source:
-    return Source(domain, licence, "training and tests", what)
+def _trained(name: str, domain: str, what: str) -> Source:
+    return Source(domain, TRAINED[name].licence, "training and tests", what)
 
 
 def _tested(domain: str, licence: str, what: str) -> Source:
@@ -40,25 +42,25 @@ def _tested(domain: str, licence: str, what: str) -> Source:
 
 
 SOURCES: dict[str, Source] = {
-    "xlm_t": _trained("tweets", "Apache-2.0", "UMSAB of XLM-T: tweets in 8 languages, 3 balanced classes"),
-    "m_absa": _trained("reviews", "Apache-2.0", "M-ABSA: reviews of 7 domains, machine-translated into 21 languages and checked"),
-    "brighter": _trained("posts", "CC-BY-4.0", "BRIGHTER (SemEval-2025 task 11): posts, speeches, literature; emotions read as sentiment"),
-    "goemotions": _trained("comments", "Apache-2.0", "GoEmotions: English Reddit comments, emotions grouped as its authors do"),
-    "ru_goemotions": _trained("comments", "MIT", "ru_goemotions: a part of GoEmotions, machine-translated into Russian"),
-    "xed": _trained("subtitles", "CC-BY-4.0", "XED: film subtitles in 27 languages, without their context"),
-    "finnsentiment": _trained("posts", "CC-BY-4.0", "FinnSentiment: Finnish forum posts"),
-    "wisesight": _trained("posts", "CC0-1.0", "Wisesight: Thai posts about products"),
-    "nsmc": _trained("films", "CC0-1.0", "NSMC: Korean film reviews, by their stars"),
-    "smsa": _trained("reviews", "MIT", "SmSA of IndoNLU: Indonesian comments and reviews"),
-    "arsarcasm": _trained("tweets", "MIT", "ArSarcasm-v2: Arabic tweets, many sarcastic"),
-    "rusentne": _trained("news", "MIT", "RuSentNE: Russian news sentences, sentiment towards named entities"),
-    "pros_cons": _trained("shop", "CC-BY-4.0", "Pros and cons of Bing Liu (NLTK): lines of English product reviews"),
-    "product_reviews": _trained("shop", "CC-BY-4.0", "Product reviews of Hu and Liu (NLTK): English sentences"),
-    "sentence_polarity": _trained("films", "CC-BY-4.0", "Sentence polarity of Pang and Lee (NLTK): English film reviews; SST-2's dev and test taken out"),
-    "uci_sentences": _trained("reviews", "CC-BY-4.0", "UCI Sentiment Labelled Sentences: Amazon, Yelp, IMDb"),
-    "nollysenti": _trained("films", "CC-BY-4.0", "NollySenti: reviews of Nigerian films, English and Pidgin"),
-    "afrisenti": _trained("tweets", "CC-BY-4.0", "AfriSenti: tweets in Maghreb Arabic, Mozambican Portuguese, Swahili"),
-    "hebrew": _trained("comments", "MIT", "Hebrew Sentiment: comments on a president's page"),
+    "xlm_t": _trained("xlm_t", "tweets", "UMSAB of XLM-T: tweets in 8 languages, 3 balanced classes"),
+    "m_absa": _trained("m_absa", "reviews", "M-ABSA: reviews of 7 domains, machine-translated into 21 languages and checked"),
+    "brighter": _trained("brighter", "posts", "BRIGHTER (SemEval-2025 task 11): posts, speeches, literature; emotions read as sentiment"),
+    "goemotions": _trained("goemotions", "comments", "GoEmotions: English Reddit comments, emotions grouped as its authors do"),
+    "ru_goemotions": _trained("ru_goemotions", "comments", "ru_goemotions: a part of GoEmotions, machine-translated into Russian"),
+    "xed": _trained("xed", "subtitles", "XED: film subtitles in 27 languages, without their context"),
+    "finnsentiment": _trained("finnsentiment", "posts", "FinnSentiment: Finnish forum posts"),
+    "wisesight": _trained("wisesight", "posts", "Wisesight: Thai posts about products"),
+    "nsmc": _trained("nsmc", "films", "NSMC: Korean film reviews, by their stars"),
+    "smsa": _trained("smsa", "reviews", "SmSA of IndoNLU: Indonesian comments and reviews"),
+    "arsarcasm": _trained("arsarcasm", "tweets", "ArSarcasm-v2: Arabic tweets, many sarcastic"),
+    "rusentne": _trained("rusentne", "news", "RuSentNE: Russian news sentences, sentiment towards named entities"),
+    "pros_cons": _trained("pros_cons", "shop", "Pros and cons of Bing Liu (NLTK): lines of English product reviews"),
+    "product_reviews": _trained("product_reviews", "shop", "Product reviews of Hu and Liu (NLTK): English sentences"),
+    "sentence_polarity": _trained("sentence_polarity", "films", "Sentence polarity of Pang and Lee (NLTK): English film reviews; SST-2's dev and test taken out"),
+    "uci_sentences": _trained("uci_sentences", "reviews", "UCI Sentiment Labelled Sentences: Amazon, Yelp, IMDb"),
+    "nollysenti": _trained("nollysenti", "films", "NollySenti: reviews of Nigerian films, English and Pidgin"),
+    "afrisenti": _trained("afrisenti", "tweets", "AfriSenti: tweets in Maghreb Arabic, Mozambican Portuguese, Swahili"),
+    "hebrew": _trained("hebrew", "comments", "Hebrew Sentiment: comments on a president's page"),
     "sst2": _tested("films", "none stated", "SST-2: English film reviews"),
     "sentirueval2016": _tested("tweets", "none stated", "SentiRuEval-2016: Russian tweets about banks and telecoms"),
     "sentirueval2015_reviews": _tested("reviews", "none stated", "SentiRuEval-2015: whole Russian reviews of restaurants and cars"),

@@ -8,13 +8,18 @@ import gzip
 import json
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import identity_terms
 import sentiment_report
+from calibrate import Group, fit
+from compare import EXPORTED
 from evaluate_sentiment import bars, compared, tests_of
+from package_model import card
+from report import Report, Row
 from sentiment_figures import balanced_recall, calibration_error, figures, macro_f1
 from sentiment_tests import LABELS, TestRow, letters, sample, seen_in_training, test_rows, typed_rows
 
@@ -65,6 +70,27 @@ class Figures(unittest.TestCase):
             compared(groups, {key: ours}, {key: theirs}),
             [{"lang": "en", "rows": 4, "accuracy": 0.75, "reference": 0.75, "agreement": 0.5}],
         )
+
+    def test_the_card_has_a_table_for_every_place(self) -> None:
+        key = ("xlm_t", "test", "en")
+        groups = {key: [TestRow("xlm_t", "test", "en", label, "") for label in (0, 1, 2)]}
+        evaluation = {"model": "m", "rows": 3, "tests": tests_of(groups, {key: np.eye(3)}), "megabytes": 37.1, "bars": []}
+        evaluation["tables"] = sentiment_report.tables(evaluation)
+        logits = np.eye(3)[np.arange(60) % 3]
+        _, calibration = fit([Group("tweets", "en", logits, np.arange(60) % 3)])
+        calibration["tables"] = sentiment_report.calibration_tables(calibration)
+        row = Row("static7", 37.1, {"dev": {"accuracy": 0.7}}, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+        report = Report(
+            "sentiment-multilingual", "bert", ["NEGATIVE", "NEUTRAL", "POSITIVE"], "softmax", 512, {"dev": 3}, 3, 1, "static7",
+            "fp32", [], [row, replace(row, name=EXPORTED)],
+        )  # fmt: skip
+        template = Path(__file__).parent.joinpath("cards", "sentiment-multilingual.md").read_text(encoding="utf-8")
+        text = card(template, report, "student", {"evaluation": evaluation, "calibration": calibration})
+        self.assertIn("| en | 3 | 1.000 | 1.000 | 0.685 | 0.706 |", text)
+        self.assertIn("| `rusentiment` | RuSentiment", text)
+        self.assertNotIn("{", text)
+        with self.assertRaisesRegex(SystemExit, "place for 'evaluation': --evaluation"):
+            card(template, report, "student")
 
 
 class Tests(unittest.TestCase):
