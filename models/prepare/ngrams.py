@@ -8,7 +8,6 @@ vocabulary of their own. Weights are int8 with one scale a label: sums of whole 
 is the same to the last bit alone and in any batch.
 """
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -178,12 +177,3 @@ def config_of(vocabulary: int, order: int, buckets: int, labels: list[str], appl
         id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)},
         problem_type="multi_label_classification" if apply == "sigmoid" else "single_label_classification",
     )  # fmt: skip
-
-
-def clean_config(folder: Path) -> None:
-    """Leaves in config.json what says something about this model."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("num_hidden_layers", "num_attention_heads", "hidden_size", "dtype", "transformers_version"):
-        config.pop(name, None)
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -136,7 +136,12 @@ def package(
         shutil.copy(path, out / name)
     (out / "README.md").write_text(card(template, report, source, measured), encoding="utf-8")
 
-    names = sorted([*copied, *graphs])
+    write_manifest(out, [*copied, *graphs])
+
+
+def write_manifest(out: Path, files_served: list[str]) -> None:
+    """Writes manifest.json: the digests of the files that a worker reads, and the revision that follows from them."""
+    names = sorted(files_served)
     files = {name: {"sha256": sha256(out / name), "bytes": (out / name).stat().st_size} for name in names}
     revision = hashlib.sha256("".join(f"{files[name]['sha256']}  {name}\n" for name in names).encode()).hexdigest()[:12]
     manifest = json.dumps({"revision": revision, "files": files}, indent=2)

@@ -21,6 +21,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import distil
+import distil_report
 import ngrams
 import student
 import teacher
@@ -222,6 +223,21 @@ class Students(Distil):
             self.assertEqual((config["num_hidden_layers"], list(config["id2label"].values())), (2, LABELS))
             (self.work / "labels.jsonl").unlink()
 
+    def test_an_encoder_is_served_with_both_reports(self) -> None:
+        base = self.encoder()
+        self.labels()
+        served = self.work / "served"
+        more = ("--epochs", 1, "--serve", served, "--rounds", 1, "--sample", 20)
+        self.run_distil(*self.arguments(base, "student", *more))
+        report = (served / "REPORT.md").read_text(encoding="utf-8")
+        for text in ("# Variants of served, side by side", "## Student and teacher", "| label | teacher | student | both |"):
+            self.assertIn(text, report)
+        self.assertEqual(read_model_folder(served).labels, LABELS)
+        self.assertTrue((served / "manifest.json").exists())
+        # The same command again measures anew, and does not report twice.
+        self.run_distil(*self.arguments(base, "student", *more))
+        self.assertEqual((served / "REPORT.md").read_text(encoding="utf-8").count("## Student and teacher"), 1)
+
     def test_a_run_that_was_stopped_ends_with_the_same_weights(self) -> None:
         base = self.encoder()
         self.labels()
@@ -309,6 +325,57 @@ class Ngrams(Distil):
             self.assertLess(np.abs(scores - expected).max(), 0.02)
             self.assertGreater(expected.std(axis=0).min(), 0.03)
             self.assertEqual(batch_dependence(classifier, rows), 0)
+
+    def test_one_command_makes_a_folder_that_is_served_with_its_report(self) -> None:
+        out = self.work / "labels.jsonl"
+        tests = self.write("test.tsv", "a good film\tGOOD\na bad film\tBAD\n" + "the cast\tFINE\n" * 30)
+        for apply in ("softmax", "sigmoid"):
+            folder = toy_teacher(self.work / "teacher", apply)
+            self.run_distil("label", folder, self.archive(), "--out", out)
+            served = self.work / f"served-{apply}"
+            self.run_distil(
+                "student", out, "--base", folder, "--ngrams", 2, "--buckets", 1009, "--out", self.work / f"bag-{apply}", "--epochs", 16,
+                "--size", 16, "--rate", 0.1, "--held-out", 60, "--serve", served, "--teacher", folder, "--test", tests, "--rounds", 1,
+            )  # fmt: skip
+            facts = json.loads((self.work / f"bag-{apply}" / "training.json").read_text(encoding="utf-8"))
+            self.assertGreater(facts["agreement_with_teacher"], 0.75, apply)
+            report = (served / "REPORT.md").read_text(encoding="utf-8")
+            figure = "accuracy, test (32) | 1.0000 | 1.0000" if apply == "softmax" else "mAP, test (32) | "
+            for text in (figure, "| largest change of a score by its batch | 0 |", "rows a CPU second", "| GOOD | "):
+                self.assertIn(text, report)
+            manifest = json.loads((served / "manifest.json").read_text(encoding="utf-8"))
+            self.assertEqual(sorted(manifest["files"])[0::3], ["config.json", "tokenizer.json"])
+            # What is served says what the checkpoint says.
+            model = read_model_folder(served)
+            scores = sorted_scores(Classifier(served / "onnx" / "model_quantized.onnx", model), texts())
+            lessons = student.Lessons(LABELS, apply, texts())
+            expected = student.scores_of(ngrams.load(self.work / f"bag-{apply}"), model.tokenizer, lessons, 512)
+            self.assertEqual((model.labels, model.apply), (LABELS, apply))
+            self.assertLess(np.abs(scores - expected).max(), 0.03)
+            out.unlink()
+
+
+class Reports(Distil):
+    HELD_OUT = student.Lessons(
+        ["no", "yes"], "softmax", ["a", "b", "c", "d"], np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.45, 0.55]], np.float32)
+    )
+
+    def test_agreement_is_counted_by_label_and_by_certainty(self) -> None:
+        scores = np.array([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.3, 0.7]], np.float32)
+        labels = distil_report.by_label(self.HELD_OUT, scores)
+        self.assertEqual(labels[2:], ["| no | 2 | 1 | 1 | 0.67 | 0.162 |", "| yes | 2 | 3 | 2 | 0.80 | 0.162 |"])
+        parts = distil_report.by_certainty(self.HELD_OUT, scores)
+        self.assertEqual(parts[2:4], ["| 0.55 to 0.55 | 1 | 1.000 |", "| 0.60 to 0.60 | 1 | 0.000 |"])
+
+    def test_the_certainty_about_several_labels_is_that_of_the_closest_decision(self) -> None:
+        np.testing.assert_allclose(distil_report.certainty("sigmoid", np.array([[0.9, 0.4], [0.01, 0.02]])), [0.6, 0.98])
+
+    def test_rates_are_those_of_each_one_s_own_tokens(self) -> None:
+        folder = toy_teacher(self.work / "teacher")
+        side = distil_report.Side(folder / "onnx" / "model_quantized.onnx", read_model_folder(folder))
+        measured = distil_report.rates({"student": side, "teacher": side}, texts(), 2)
+        self.assertEqual([len(rounds) for rounds in measured.values()], [2, 2])
+        self.assertTrue(all(rate > 100 for rounds in measured.values() for rate in rounds))
 
 
 if __name__ == "__main__":
