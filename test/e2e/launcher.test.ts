@@ -1,5 +1,6 @@
 /** `npm start` as a user runs it: submit, poll, long-poll, predict, stop; and what happens when processes die. */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -15,6 +16,9 @@ import { longText } from '../support/inputs/texts.ts';
 
 /** Measuring how much a batch should hold takes each worker seconds: one test has it done. */
 const MEASURED = { MODEL_PROCESSES: '1', BATCH_TOKENS: '256', BULK_BATCH_TOKENS: '256' };
+
+/** `npm run start:worker` without npm, which would not pass on the signal that ends it. */
+const START_WORKER = 'node --disable-warning=ExperimentalWarning src/worker/inference/main.ts';
 
 let dataDir: string;
 let env: Record<string, string>;
@@ -117,6 +121,33 @@ test('a default model without workers is reported, and the printed command names
   const [, tried] = await launcher.says(/^Try: +(curl .*)$/m);
   const { stdout } = spawnSync('sh', ['-c', tried!], { encoding: 'utf8' });
   expect(JSON.parse(stdout)).toMatchObject({ label: 'POSITIVE' });
+});
+
+test('work for the model of an earlier start is named, and the printed command serves it', async () => {
+  env = { ...env, ...SHIPPED_MODEL };
+  await start();
+  await launcher.interrupt();
+  env = { ...env, MODEL_DIR: 'models/goemotions-minilm' };
+  const url = await start();
+  const { urls } = await post<Job>(`${url}/v1/jobs`, { text: 'utterly charming', model: 'sst2-minilm' });
+  const [, command] = await launcher.says(
+    /^api +no worker serves sst2-minilm, and work waits for it: 1 text: start one: (.*)$/m,
+  );
+  expect(command).toMatch(
+    /^REDIS_URL=unix:\S+ MODEL_DIR=models\/sst2-minilm WORKER_PORT=0 npm run start:worker$/,
+  );
+  const worker = spawn('sh', ['-c', `exec env ${command!.replace('npm run start:worker', START_WORKER)}`], {
+    env: { ...process.env, ...env },
+    stdio: 'ignore',
+  });
+  try {
+    await launcher.says(/^api +a worker serves sst2-minilm again$/m);
+    const job = (await (await fetch(`${url}${urls.self}?wait=30`)).json()) as Job;
+    expect(job).toMatchObject({ status: 'succeeded', results: [{ label: 'POSITIVE' }] });
+  } finally {
+    worker.kill();
+    await once(worker, 'exit');
+  }
 });
 
 test('SIGTERM to npm alone, as a supervisor sends it, stops every process in order', async () => {
