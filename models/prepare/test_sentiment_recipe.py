@@ -1,17 +1,21 @@
 """
 python -m unittest test_sentiment_recipe
 
-The steps of the multilingual sentiment model before its graph: the base, the data, the teacher.
+The steps of make-sentiment-multilingual before the graph: the base, the data, the teacher, and the script that runs all of them.
 """
 
 import contextlib
 import gzip
 import io
 import json
+import os
 import re
+import signal
 import struct
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from collections import Counter
 from pathlib import Path
@@ -29,6 +33,7 @@ from neutral_facts import TEMPLATES, neutral_facts
 from sentiment_data import SOURCES, epoch, grouped, limit_of, read_source, rows_of_epoch, sample, student_rows
 from test_shrink import unigram
 
+HERE = Path(__file__).parent
 SHAPE = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, intermediate_size=64, max_position_embeddings=40)
 
 
@@ -225,6 +230,74 @@ class Teacher(Folder):
         self.assertEqual([int(row.argmax()) for row in logits], [0, 1, 2])
         self.assertEqual((out / "tokenizer.json").read_bytes(), (base / "tokenizer.json").read_bytes())
         self.assertFalse((out / "state.pt").exists())
+
+
+# In place of Python: notes the step and its last argument; the step $SLOW waits for a signal, as training does.
+FAKE_PYTHON = """#!/bin/sh
+echo "$1 $2" >> "$LOG"
+[ "$1" = "${FAILING:-}" ] && exit 3
+[ "$1" = "${SLOW:-}" ] || exit 0
+trap 'exit 75' TERM
+touch "$LOG.slow"
+while :; do sleep 0.05; done
+"""
+
+
+class MakeScript(Folder):
+    def setUp(self) -> None:
+        super().setUp()
+        self.python, self.log = self.work / "python", self.work / "log"
+        self.python.write_text(FAKE_PYTHON, encoding="utf-8")
+        self.python.chmod(0o755)
+        (self.work / "data").mkdir()
+
+    def start(self, **environment: str) -> subprocess.Popen:
+        self.log.write_text("", encoding="utf-8")
+        command = [HERE / "make-sentiment-multilingual", self.work / "data", self.work / "work", self.work / "out"]
+        variables = os.environ | {"PYTHON": str(self.python), "LOG": str(self.log)} | environment
+        return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def steps(self) -> list[str]:
+        return [line.split()[0] for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+    def test_a_step_that_has_ended_is_skipped(self) -> None:
+        run = self.start()
+        output, _ = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 0, output)
+        every = self.steps()
+        self.assertEqual(every[:4], ["-m", "e5_base.py", "sentiment_data.py", "shrink.py"])
+        self.assertEqual(every[-4:], ["export.py", "compare.py", "evaluate_sentiment.py", "package_model.py"])
+        self.start().communicate(timeout=60)
+        self.assertEqual(self.steps(), ["package_model.py"])
+        (self.work / "work" / "student.done").unlink()
+        self.start().communicate(timeout=60)
+        self.assertEqual(self.steps(), ["distil.py", "package_model.py"])
+
+    def test_a_step_that_fails_is_the_last(self) -> None:
+        run = self.start(FAILING="shrink.py")
+        output, _ = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 3, output)
+        self.assertIn("shrink: failed with exit code 3", output)
+        self.assertEqual(self.steps()[-1], "shrink.py")
+        self.assertFalse((self.work / "work" / "shrink.done").exists())
+
+    def test_every_script_is_there(self) -> None:
+        named = set(re.findall(r'"\$python" (\w+\.py)', (HERE / "make-sentiment-multilingual").read_text(encoding="utf-8")))
+        self.assertFalse([name for name in named if not (HERE / name).exists()])
+
+    def test_a_signal_reaches_the_step_and_the_same_command_continues(self) -> None:
+        run = self.start(SLOW="train_sentiment.py")
+        for _ in range(200):
+            if (self.work / "log.slow").exists():
+                break
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+        output, _ = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 75, output)
+        self.assertIn("the same command continues", output)
+        self.assertFalse((self.work / "work" / "teacher.done").exists())
+        self.start().communicate(timeout=60)
+        self.assertEqual(self.steps()[0], "train_sentiment.py")
 
 
 if __name__ == "__main__":
