@@ -114,7 +114,12 @@ export function createServices(given: ServicesDeps) {
 
   const stats = new Stats(shared);
   const load = loadReader({ ...shared, stats });
-  const unservedWork = new UnservedWork({ stats, redisUrl: config.REDIS_URL, logger });
+  const unservedWork = new UnservedWork({
+    ...shared,
+    stats,
+    defaultModel: config.DEFAULT_MODEL,
+    redisUrl: config.REDIS_URL,
+  });
   const disks = new DiskWatch({ batches: batchDisk, redis: redisDisk }, logger);
   return {
     ...{ jobs, submission, jobMaintenance, waiters, queues, catalog },

@@ -13,6 +13,8 @@ interface Load {
 
 let models: Record<string, Load>;
 let lines: [level: string, { model: string; reason?: string; recovered?: boolean }, message: string][];
+/** Texts by queue. */
+let backlogs: Map<string, { texts: number }>;
 let unserved: UnservedWork;
 
 const watch = (redisUrl?: string) => {
@@ -32,7 +34,8 @@ const watch = (redisUrl?: string) => {
   const log = (level: string) => (fields: (typeof lines)[0][1], message: string) =>
     lines.push([level, fields, message]);
   const logger = { warn: log('warn'), info: log('info') } as unknown as Logger;
-  return new UnservedWork({ stats, redisUrl, logger });
+  const backlog = { sizes: () => Promise.resolve(backlogs) };
+  return new UnservedWork({ stats, backlog, defaultModel: 'usual', redisUrl, logger });
 };
 
 /** Checks every ten seconds, as the API does. */
@@ -46,6 +49,7 @@ async function pass(seconds: number): Promise<void> {
 beforeEach(() => {
   vi.useFakeTimers();
   models = {};
+  backlogs = new Map();
   lines = [];
   unserved = watch();
 });
@@ -134,4 +138,19 @@ test('a model whose folder is elsewhere', async () => {
   models = { mine: { normal: 1 } };
   await pass(60);
   expect(lines[0]?.[1].reason).toContain('MODEL_DIR=FOLDER MODEL_NAME=mine ');
+});
+
+test('the default model is named although no worker has ever served it', async () => {
+  backlogs = new Map([
+    ['classify-usual', { texts: 2 }],
+    ['low-usual', { texts: 1 }],
+    ['classify-other', { texts: 5 }],
+  ]);
+  await pass(60);
+  expect(lines.map(([, , message]) => message)).toEqual([
+    'no worker serves usual, and work waits for it: 3 texts',
+  ]);
+  models = { usual: { workers: 1, normal: 2, low: 1 } };
+  await pass(60);
+  expect(lines).toHaveLength(2);
 });

@@ -6,16 +6,30 @@ import { existsSync } from 'node:fs';
 import type { ModelStats } from '../../shared/contract/models.ts';
 import { count, plural } from '../../shared/contract/quantities.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
+import { queueName } from '../../shared/store/queues.ts';
 
 /** A worker that starts or is replaced is back within this time; KEDA takes about as long to start the first one. */
 const GRACE_MS = 30_000;
 
 export interface UnservedWorkDeps {
   stats: { models: () => Promise<ModelStats[]> };
+  backlog: { sizes: () => Promise<Map<string, { texts: number }>> };
+  /** Its jobs are accepted before any worker has ever served it; the stats have it only afterwards. */
+  defaultModel: string;
   /** URL of Redis, for the command that starts a worker. */
   redisUrl: string | undefined;
   logger: Logger;
 }
+
+/** What is read of a model's stats. */
+interface Waiting {
+  name: string;
+  workers: number;
+  texts: { normal: number; low: number };
+  batches: { running: number };
+}
+
+const PRIORITIES = ['normal', 'low'] as const;
 
 export class UnservedWork {
   readonly #deps: UnservedWorkDeps;
@@ -31,7 +45,9 @@ export class UnservedWork {
     const { stats, logger } = this.#deps;
     const now = performance.now();
     const models = await stats.models();
-    const waiting = models.filter((model) => model.workers === 0 && workOf(model) !== '');
+    const waiting = [...models, ...(await this.#neverServed(models))].filter(
+      (model) => model.workers === 0 && workOf(model) !== '',
+    );
     for (const [model, { logged }] of this.#unserved) {
       if (waiting.some(({ name }) => name === model)) continue;
       this.#unserved.delete(model);
@@ -50,6 +66,15 @@ export class UnservedWork {
     }
   }
 
+  /** The default model, with its jobs, if no worker has ever served it: an API of a later version may have another default. */
+  async #neverServed(known: readonly ModelStats[]): Promise<Waiting[]> {
+    const { backlog, defaultModel: name } = this.#deps;
+    if (known.some((model) => model.name === name)) return [];
+    const sizes = await backlog.sizes();
+    const [normal, low] = PRIORITIES.map((priority) => sizes.get(queueName(priority, name))?.texts ?? 0);
+    return [{ name, workers: 0, texts: { normal: normal ?? 0, low: low ?? 0 }, batches: { running: 0 } }];
+  }
+
   /** The command for a worker of the model beside this process. */
   #command(model: string): string {
     const { redisUrl } = this.#deps;
@@ -61,7 +86,7 @@ export class UnservedWork {
 }
 
 /** `3 texts, 1 batch`; empty when nothing waits. */
-function workOf({ texts, batches }: ModelStats): string {
+function workOf({ texts, batches }: Waiting): string {
   const waiting = texts.normal + texts.low;
   return [
     ...(waiting > 0 ? [plural(waiting, 'text')] : []),
