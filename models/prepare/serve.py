@@ -52,7 +52,8 @@ def prepare_encoder(args: argparse.Namespace, lessons: Lessons, work: Path) -> N
     some = spread(lessons.texts, CALIBRATION_TEXTS + 2 * args.sample)
     texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in some), encoding="utf-8")
     given = dict(source=str(args.out), out=args.serve, texts=texts, labelled=args.test, test=None, name=args.name)
-    prepare(argparse.Namespace(**given, rounds=args.rounds, sample=args.sample, card=ANY_CARD), work)
+    given |= dict(rounds=args.rounds, sample=args.sample, table="8-bit", card=ANY_CARD, languages=None)
+    prepare(argparse.Namespace(**given), work)
 
 
 def write_bag(checkpoint: Path, out: Path, name: str, learnt: int) -> None:

@@ -34,6 +34,7 @@ from evaluate import Classifier, batch_dependence, sorted_scores
 from model_folder import read_model_folder
 from package_model import ANY_CARD
 from prepare import prepare
+from quantise import BLOCK, quantise_blocks
 from text_data import read_split
 
 WORDS = "a the film plot cast was is not very good bad dull bright slow fine thank you why never again of this".split()
@@ -103,7 +104,7 @@ class Families(unittest.TestCase):
         # The reports that are printed.
         self.enterContext(contextlib.redirect_stdout(io.StringIO()))
 
-    def whole_way(self, config, tokenizer, labelled: str | None = None, attentions: int = 2) -> tuple[Path, dict]:
+    def whole_way(self, config, tokenizer, labelled: str | None = None, attentions: int = 2, table: str = "8-bit") -> tuple[Path, dict]:
         """Prepares a random model, checks its scores, its int8 share and what was fused; returns the folder and the report."""
         source, out, texts = self.work / "checkpoint", self.work / "out", self.work / "texts.txt"
         checkpoint(source, config, tokenizer)
@@ -113,7 +114,7 @@ class Families(unittest.TestCase):
             file = self.work / "labelled.tsv"
             file.write_text(labelled, encoding="utf-8")
         args = dict(source=str(source), out=out, texts=texts, labelled=file, test=None, name="tiny", rounds=1, sample=60)
-        args["languages"] = ["en"]
+        args |= dict(languages=["en"], table=table)
         prepare(Namespace(**args, card=ANY_CARD), self.work)
         report = json.loads((self.work / "variants" / "report.json").read_text(encoding="utf-8"))
 
@@ -167,7 +168,10 @@ class Families(unittest.TestCase):
 
     def test_xlm_roberta_without_labels(self) -> None:
         config = XLMRobertaConfig(**SHAPE, type_vocab_size=1, pad_token_id=1, num_labels=5)
-        out, report = self.whole_way(config, byte_pairs())
+        out, report = self.whole_way(config, byte_pairs(), table="4-bit")
+        sizes = {row["name"]: row["megabytes"] for row in report["rows"]}
+        table = 4 * VOCABULARY * 128 / 8 / 1e6
+        self.assertAlmostEqual(sizes["static int8, first token, 7-bit weights"] - sizes[report["shipped"]], table, delta=0.2)
         self.assertEqual(report["texts"], {})
         self.assertIn("Agreement with the float32 model", (out / "README.md").read_text(encoding="utf-8"))
 
@@ -186,7 +190,7 @@ class Families(unittest.TestCase):
         checkpoint(self.work / "checkpoint", BertConfig(**SHAPE, num_labels=2), word_piece())
         (self.work / "texts.txt").write_text("\n".join(sentences(40)), encoding="utf-8")
         args = dict(source=str(self.work / "checkpoint"), out=self.work / "out", texts=self.work / "texts.txt")
-        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD, languages=None)
+        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD, languages=None, table="8-bit")
         with patch("compare.quantise_static", side_effect=ValueError("no matrix here")):
             prepare(Namespace(**args), self.work)
         manifest = json.loads((self.work / "out" / "manifest.json").read_text(encoding="utf-8"))
@@ -200,6 +204,28 @@ class Families(unittest.TestCase):
         _out, report = self.whole_way(ModernBertConfig(**SHAPE, **ids, num_labels=3), word_piece(), attentions=0)
         # Variants that take SkipLayerNormalization apart, whose sum is used beside its norm.
         self.assertIn("per-row dynamic int8, first token", [row["name"] for row in report["rows"]])
+
+
+class Tables(unittest.TestCase):
+    def test_a_table_that_was_in_4_bit_blocks_comes_out_exactly(self) -> None:
+        rng = np.random.default_rng(1)
+        codes = rng.integers(-8, 8, (50, 4, BLOCK))
+        codes[:, :, 3] = -8
+        scales = rng.standard_normal((50, 4, 1)).astype(np.float16).astype(np.float32)
+        scales[7] = 0
+        table = (codes * scales).reshape(50, -1).astype(np.float32)
+        found, found_scales = quantise_blocks(table)
+        np.testing.assert_array_equal((found.reshape(50, 4, BLOCK) * found_scales[:, :, None]).reshape(50, -1), table)
+
+    def test_any_other_table_is_near(self) -> None:
+        table = np.random.default_rng(2).standard_normal((50, 64)).astype(np.float32)
+        codes, scales = quantise_blocks(table)
+        self.assertTrue(-8 <= codes.min() and codes.max() <= 7)
+        error = np.abs((codes.reshape(50, 2, BLOCK) * scales[:, :, None]).reshape(50, -1) - table)
+        # Half a step; a whole one at the end that has no code.
+        self.assertLess(error.max(), np.abs(scales).max() * 1.001)
+        with self.assertRaisesRegex(ValueError, "rows of 40 values"):
+            quantise_blocks(np.ones((2, 40), np.float32))
 
 
 class Figures(unittest.TestCase):
