@@ -2,7 +2,7 @@
 Measures a finished sentiment model by source, language and domain, and says which bars it meets.
 
     python evaluate_sentiment.py ../sentiment-multilingual --data DATA --out evaluation.json --report EVALUATION.md \
-        --reference WORK/exported/model.onnx --typed ../../test/fixtures/typed-sentences --misleading misleading.jsonl
+        --reference WORK/exported/onnx/model.onnx --typed ../../test/fixtures/typed-sentences --misleading misleading.jsonl
 
 FOLDER is a model folder with an ONNX graph, or a checkpoint of Transformers. `sentiment_tests.py` lists the tests: splits
 that no training reads. At most --limit rows of a language of a source are drawn, always the same ones; UMSAB and SST-2 are
