@@ -26,6 +26,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 import sentiment_data
+import sentiment_tests
 import train_sentiment
 from e5_base import REQUIREMENTS, QuantisedWeights, checked_wheel, pinned, to_bert
 from emoji_rows import EMOJI, emoji_rows
@@ -104,6 +105,10 @@ class Data(Folder):
             self.assertTrue(all(f" {split} " in line["text"] for line in lines[name]), name)
         self.assertEqual(lines["dev"][0].keys(), {"text", "label", "lang"})
         self.assertEqual(lines["dev"][0]["label"], "NEGATIVE")
+
+    def test_only_sources_that_permit_it_are_trained_on(self) -> None:
+        permitted = {name: source.licence for name, source in sentiment_tests.SOURCES.items() if "training" in source.used_for}
+        self.assertEqual({name: source.licence for name, source in SOURCES.items()}, permitted)
 
     def test_a_row_that_cannot_be_used_is_named(self) -> None:
         write_sources(self.work, {"nsmc": [{"text": "x", "label": "mixed", "lang": "ko", "split": "train"}]})
