@@ -22,6 +22,7 @@ import onnxruntime
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, TextClassificationPipeline
 
+import ngrams  # noqa: F401  (makes the config of a bag of n-grams known)
 from model_folder import read_model_folder
 from parity_texts import CLUSTERS, DIFFERENT, parity_texts
 

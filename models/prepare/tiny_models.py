@@ -39,10 +39,12 @@ from transformers import (
     XLMRobertaTokenizerFast,
 )
 
-from export import export
+import ngrams
+from export import clean_tokenizer, export
 from parity_texts import PIECES, SENTENCES, sentences
 
 MAX_TOKENS = 96
+BAG = "bag-of-ngrams"
 KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -231,6 +233,26 @@ def make(tiny: Tiny, target: Path) -> None:
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def make_bag(target: Path) -> None:
+    """The one without an encoder: distil.py's bag of n-grams."""
+    with tempfile.TemporaryDirectory() as temporary:
+        tokenizer = english(Path(temporary))
+        config = ngrams.config_of(len(tokenizer), 3, 1009, THREE, "softmax")
+        config.max_position_embeddings = MAX_TOKENS
+        torch.manual_seed(7)
+        model = ngrams.BagOfNgrams(config, torch.tensor([0.2, 0.0, -0.2]))
+        for table in (model.pieces, model.runs):
+            torch.nn.init.normal_(table.weight, std=2)
+        shutil.rmtree(target, ignore_errors=True)
+        config.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+        ngrams.write_graph(model, target / "onnx" / "model_quantized.onnx")
+        for file in target.iterdir():
+            if file.is_file() and file.name not in KEPT:
+                file.unlink()
+        clean_tokenizer(target / "tokenizer.json")
+
+
 def _config(tiny: Tiny, tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
     width, pad = (16 if tiny.wide else 8), tokenizer.pad_token_id
     common = {
@@ -264,6 +286,9 @@ def main() -> None:
         if not args.only or tiny.name in args.only:
             make(tiny, args.out / tiny.name)
             print(tiny.name)
+    if not args.only or BAG in args.only:
+        make_bag(args.out / BAG)
+        print(BAG)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ const MODELS: Record<string, [string[], 'softmax' | 'sigmoid' | 'none']> = {
   fp16: [THREE, 'softmax'],
   int8: [THREE, 'softmax'],
   'external-data': [THREE, 'softmax'],
+  'bag-of-ngrams': [THREE, 'softmax'],
 };
 
 const readConfig = (name: string) =>
