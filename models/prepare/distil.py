@@ -24,6 +24,7 @@ import ngrams
 import student
 import teacher
 from finetune import default_base
+from quantise import TABLES
 from student import Lessons
 from taught import MAX_ROWS, Taught, read_taught
 from text_data import read_labelled
@@ -32,7 +33,7 @@ from training import EMBEDDINGS, Recipe, save_checkpoint
 
 # What is used unless the command says otherwise.
 ENCODER = {"epochs": 2, "rate": 1.5e-4, "size": 64, "max_tokens": 96}
-NGRAMS = {"epochs": 5, "rate": 0.02, "size": 256, "max_tokens": ngrams.MAX_TOKENS}
+NGRAMS = {"epochs": 2, "rate": 0.1, "size": 256, "max_tokens": ngrams.MAX_TOKENS}
 # Options that a student depends on: a complete one is not taught again by others.
 DEFINING = (
     "base", "from_teacher", "layers", "labelled_share", "labels", "scores", "epochs", "rate", "decay", "size", "max_tokens",
@@ -110,6 +111,12 @@ def labels_asked_for(args: argparse.Namespace) -> list[str] | None:
     return [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
 
 
+def languages(value: str) -> list[str]:
+    from package_model import read_languages
+
+    return read_languages(value)
+
+
 def describe(taught: Taught) -> None:
     print(f"{len(taught.texts):,} texts with scores of {len(taught.labels)} labels ({taught.apply})", flush=True)
     for reason, count in taught.left_out.most_common():
@@ -166,6 +173,8 @@ def main() -> None:
     served.add_argument("--serve", type=Path, metavar="FOLDER", help="make the folder that Amulet serves, with REPORT.md")
     served.add_argument("--teacher", type=Path, help="the teacher's folder, to measure it beside the student")
     served.add_argument("--name", help="of the model; default: that of the folder")
+    served.add_argument("--languages", type=languages, help="that the model reads, such as en,ru: for amulet.json")
+    served.add_argument("--table", choices=TABLES, default="8-bit", help="of an encoder's word embeddings; see quantise.py")
     served.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
     served.add_argument("--sample", type=int, default=500, help="texts that speed is measured with")
     served.add_argument("--work", type=Path, help="keep the export and the variants here")

@@ -13,7 +13,7 @@ import distil_report
 import ngrams
 from export import KEPT, clean_tokenizer
 from model_folder import read_model_folder
-from package_model import ANY_CARD, write_manifest
+from package_model import AMULET_JSON, ANY_CARD, write_amulet_json, write_manifest
 from prepare import prepare
 from quantise import CALIBRATION_TEXTS
 from student import Lessons
@@ -28,7 +28,7 @@ NEEDLESS = ("num_hidden_layers", "num_attention_heads", "hidden_size", "dtype", 
 def serve(args: argparse.Namespace, lessons: Lessons, held_out: Lessons) -> None:
     """Writes the folder `args.serve` from the checkpoint `args.out`."""
     if args.ngrams:
-        write_bag(args.out, args.serve, args.name or args.serve.resolve().name, len(lessons.texts))
+        write_bag(args.out, args.serve, args.name or args.serve.resolve().name, len(lessons.texts), args.languages)
     elif args.work:
         prepare_encoder(args, lessons, args.work)
     else:
@@ -52,11 +52,11 @@ def prepare_encoder(args: argparse.Namespace, lessons: Lessons, work: Path) -> N
     some = spread(lessons.texts, CALIBRATION_TEXTS + 2 * args.sample)
     texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in some), encoding="utf-8")
     given = dict(source=str(args.out), out=args.serve, texts=texts, labelled=args.test, test=None, name=args.name)
-    given |= dict(rounds=args.rounds, sample=args.sample, table="8-bit", card=ANY_CARD, languages=None)
+    given |= dict(rounds=args.rounds, sample=args.sample, table=args.table, card=ANY_CARD, languages=args.languages)
     prepare(argparse.Namespace(**given), work)
 
 
-def write_bag(checkpoint: Path, out: Path, name: str, learnt: int) -> None:
+def write_bag(checkpoint: Path, out: Path, name: str, learnt: int, languages: list[str] | None) -> None:
     """Writes the folder of a bag of n-grams; of what lies there only `onnx` and the report are taken away."""
     shutil.rmtree(out / "onnx", ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,8 @@ def write_bag(checkpoint: Path, out: Path, name: str, learnt: int) -> None:
     clean_tokenizer(out / "tokenizer.json")
     edit(out / "config.json", drop=NEEDLESS)
     edit(out / "tokenizer_config.json", model_max_length=ngrams.MAX_TOKENS)
+    if write_amulet_json(out / AMULET_JSON, languages):
+        copied.append(AMULET_JSON)
     config = model.config
     card = NGRAMS_CARD.read_text(encoding="utf-8").format(
         name=name, megabytes=(out / graph).stat().st_size / 1e6, learnt=learnt, pieces=config.vocab_size, order=config.order,
