@@ -13,6 +13,9 @@ setting: logits' = (logits + bias) / temperature.
 Every domain weighs the same, and in a domain every source in a language. Languages of a source without neutral rows are
 left out: there the best bias would be to never say neutral. Half of each group's rows are fitted on; the report and the choice
 about the bias are of the other half.
+
+Tried on a teacher of 12 layers and not used: the largest bias of the neutral class that costs the fitted half less than 0.003 of
+mean macro-F1. It was 0.40, and cost the other half 0.007 (3,864 rows), though it found more plain facts.
 """
 
 import argparse
