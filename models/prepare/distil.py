@@ -46,6 +46,12 @@ def learn(args: argparse.Namespace) -> None:
     for name, value in (NGRAMS if args.ngrams else ENCODER).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    if args.serve:
+        # Only then, since training needs no library for charts; and before it, because what is missing should not be missed hours later.
+        import serve
+
+        if args.teacher:
+            teacher.graph_of(args.teacher)
     settings = {name: None if (value := getattr(args, name)) is None else str(value) for name in DEFINING}
     complete = args.out / "training.json"
     if complete.exists():
@@ -64,10 +70,7 @@ def learn(args: argparse.Namespace) -> None:
     else:
         teach(args, lessons, held_out, settings)
     if args.serve:
-        # Not before: training needs no library for charts.
-        from serve import serve
-
-        serve(args, lessons, held_out)
+        serve.serve(args, lessons, held_out)
 
 
 def teach(args: argparse.Namespace, lessons: Lessons, held_out: Lessons, settings: dict) -> None:
