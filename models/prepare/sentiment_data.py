@@ -10,7 +10,8 @@ DATA has a file `NAME.jsonl.gz` for each of SOURCES, with rows {"text", "label":
 OUT gets, as JSON Lines with `text`, `label` and `lang`:
 
 - vocabulary.jsonl: every training row, to choose the pieces of the vocabulary by;
-- student.jsonl: the different texts of `--epochs` epochs of training, for a teacher to label and a student to learn;
+- student.jsonl: the different texts of the sources in `--epochs` epochs of training, for a teacher to label and a student to learn;
+- made-up.jsonl: plain statements and emoji, which the student learns by their labels alone, as these are certain;
 - calibration.jsonl: some of them, for the ranges of the int8 activations;
 - dev.jsonl and test.jsonl: a few rows of every source, language and label, to compare the variants of the graph by.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emoji_rows import emoji_rows
-from neutral_facts import neutral_facts
+from neutral_facts import EVERYDAY, FACTS, neutral_facts
 
 # As the data names them, and as the model does; a row's label is an index into either.
 LABELS = ["negative", "neutral", "positive"]
@@ -82,6 +83,9 @@ SOURCES: dict[str, Source] = {
 FACTS_PER_LANGUAGE = 250
 EMOJI_ROWS = 900
 
+# Share of the rows that are put in capitals, so that the model reads them as it reads the others.
+IN_CAPITALS = 0.02
+
 CALIBRATION_ROWS = 2000
 # Of dev.jsonl and test.jsonl: most rows of one source, language and label.
 COMPARED_ROWS = 10
@@ -134,14 +138,14 @@ def limit_of(source: str, lang: str, label: int) -> int:
     return limits.get(lang, limits.get(LABELS[label], limits["*"]))
 
 
-def epoch(groups: Groups, seed: int, number: int) -> list[Row]:
+def epoch(groups: Groups, seed: int, number: int, share: float = 1.0) -> list[Row]:
     """
-    The rows of the sources for one epoch, in random order: of each group as many as its limit. A large group gives other rows to
-    the next epoch, so that all of it is seen in time.
+    The rows of the sources for one epoch, in random order: of each group as many as a share of its limit. A large group gives other
+    rows to the next epoch, so that all of it is seen in time.
     """
     rows: list[Row] = []
     for (name, lang, label), members in sorted(groups.items()):
-        limit = limit_of(name, lang, label)
+        limit = int(share * limit_of(name, lang, label))
         order = random.Random(f"{seed}/{name}/{lang}/{label}").sample(range(len(members)), len(members))
         start = number * limit % len(members)
         chosen = (order + order)[start : start + min(limit, len(members))]
@@ -151,17 +155,48 @@ def epoch(groups: Groups, seed: int, number: int) -> list[Row]:
 
 
 def rows_of_epoch(groups: Groups, seed: int, number: int) -> list[Row]:
-    """All rows of one epoch: those of the sources, plain statements and emoji."""
-    rows = epoch(groups, seed, number)
-    rows += [Row(text, 1, lang, "facts") for text, lang in neutral_facts(seed * 1000 + number, FACTS_PER_LANGUAGE)]
+    """
+    All rows of one epoch of the teacher: those of the sources, plain statements and emoji.
+
+    After the first, the large sources give half as many rows and the tweets of eight languages come once more, everyday sentences
+    join the facts, and some texts are in capitals: the first left neutral questions NEGATIVE, and "ICH LIEBE DIESES LIED", too.
+    """
+    rows = epoch(groups, seed, number, 1.0 if number == 0 else 0.5)
+    if number > 0:
+        rows += [row for row in dict.fromkeys(rows) if row.source == "xlm_t"]
+    kinds = [FACTS] if number == 0 else [FACTS, EVERYDAY]
+    for templates in kinds:
+        rows += [Row(text, 1, lang, "facts") for text, lang in neutral_facts(seed * 1000 + number, FACTS_PER_LANGUAGE, templates)]
     rows += [Row(text, label, "", "emoji") for text, label in emoji_rows(seed * 1000 + number, EMOJI_ROWS)]
+    if number > 0:
+        rows = in_capitals(rows, random.Random(f"{seed}/{number}/capitals"))
     random.Random(f"{seed}/{number}/all").shuffle(rows)
     return rows
 
 
+def in_capitals(rows: list[Row], rng: random.Random) -> list[Row]:
+    """Some of the rows are shouted."""
+    return [row._replace(text=row.text.upper()) if rng.random() < IN_CAPITALS else row for row in rows]
+
+
 def student_rows(groups: Groups, seed: int, epochs: int) -> list[Row]:
-    """The rows of some epochs, each text once."""
-    rows = (row for number in range(epochs) for row in rows_of_epoch(groups, seed, number))
+    """The rows of the sources in some epochs, some of them in capitals, each text once."""
+    rows = [row for number in range(epochs) for row in epoch(groups, seed, number)]
+    return _different(in_capitals(_different(rows), random.Random(f"{seed}/student")))
+
+
+def made_up_rows(seed: int, epochs: int) -> list[Row]:
+    """Plain statements of both kinds and emoji, as many as in that many epochs, each text once and in random order."""
+    rows: list[Row] = []
+    for number in range(seed * 1000, seed * 1000 + epochs):
+        for templates in (FACTS, EVERYDAY):
+            rows += [Row(text, 1, lang, "facts") for text, lang in neutral_facts(number, FACTS_PER_LANGUAGE, templates)]
+        rows += [Row(text, label, "", "emoji") for text, label in emoji_rows(number, EMOJI_ROWS)]
+    random.Random(f"{seed}/made up").shuffle(rows)
+    return _different(rows)
+
+
+def _different(rows: Iterable[Row]) -> list[Row]:
     return list({row.text: row for row in rows}.values())
 
 
@@ -198,6 +233,7 @@ def main() -> None:
     calibration = random.Random(args.seed).sample(student, min(CALIBRATION_ROWS, len(student)))
     write_rows(args.out / "vocabulary.jsonl", (row for rows in groups.values() for row in rows))
     write_rows(args.out / "student.jsonl", student)
+    write_rows(args.out / "made-up.jsonl", made_up_rows(args.seed, args.epochs))
     write_rows(args.out / "calibration.jsonl", calibration)
     write_rows(args.out / "dev.jsonl", sample(grouped(args.data, "dev"), COMPARED_ROWS, args.seed))
     write_rows(args.out / "test.jsonl", sample(_groups(args.data, "test"), COMPARED_ROWS, args.seed))

@@ -30,8 +30,8 @@ import sentiment_tests
 import train_sentiment
 from e5_base import REQUIREMENTS, QuantisedWeights, checked_wheel, pinned, to_bert
 from emoji_rows import EMOJI, emoji_rows
-from neutral_facts import TEMPLATES, neutral_facts
-from sentiment_data import SOURCES, epoch, grouped, limit_of, read_source, rows_of_epoch, sample, student_rows
+from neutral_facts import EVERYDAY, FACTS, neutral_facts
+from sentiment_data import SOURCES, epoch, grouped, limit_of, made_up_rows, read_source, rows_of_epoch, sample, student_rows
 from test_shrink import unigram
 
 HERE = Path(__file__).parent
@@ -84,6 +84,17 @@ class Data(Folder):
         self.assertEqual(rows_of_epoch(groups, 1, 0), rows_of_epoch(grouped(self.work), 1, 0))
         self.assertNotEqual(rows_of_epoch(groups, 1, 0), rows_of_epoch(groups, 2, 0))
 
+    def test_later_epochs_have_half_of_the_large_groups_and_more_tweets(self) -> None:
+        groups = grouped(self.work)
+        found = Counter(row.source for row in rows_of_epoch(groups, 1, 1))
+        self.assertEqual([found["m_absa"], found["rusentne"], found["xlm_t"]], [200, 350, 90])
+        self.assertEqual(found["facts"], 2 * 250 * len(FACTS))
+
+    def test_some_rows_are_in_capitals(self) -> None:
+        made = rows_of_epoch({}, 1, 1)
+        capitals = sum(row.text == row.text.upper() and row.lang in ("ru", "en", "de") for row in made)
+        self.assertTrue(10 < capitals < 60, capitals)
+
     def test_test_rows_are_not_trained_on(self) -> None:
         groups = grouped(self.work)
         for row in [*rows_of_epoch(groups, 1, 0), *student_rows(groups, 1, 2), *sample(groups, 5, 1)]:
@@ -98,7 +109,7 @@ class Data(Folder):
         with patch.object(sys, "argv", ["sentiment_data.py", str(self.work), str(out)]):
             sentiment_data.main()
         lines = {file.stem: [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] for file in out.iterdir()}
-        self.assertEqual(set(lines), {"vocabulary", "student", "calibration", "dev", "test"})
+        self.assertEqual(set(lines), {"vocabulary", "student", "made-up", "calibration", "dev", "test"})
         self.assertEqual(len(lines["vocabulary"]), 30 + 900 + 800 + 50)
         self.assertEqual(len({line["text"] for line in lines["student"]}), len(lines["student"]))
         for name, split in (("vocabulary", "train"), ("dev", "dev"), ("test", "test")):
@@ -121,17 +132,38 @@ class Data(Folder):
 
 class MadeUpRows(unittest.TestCase):
     def test_facts_fill_every_place(self) -> None:
-        made = neutral_facts(1, 20)
-        self.assertEqual(Counter(lang for _, lang in made), dict.fromkeys(TEMPLATES, 20))
-        self.assertFalse([text for text, _ in made if re.search("[{}]", text)])
-        self.assertEqual(made, neutral_facts(1, 20))
-        self.assertNotEqual(made, neutral_facts(2, 20))
+        for templates in (FACTS, EVERYDAY):
+            made = neutral_facts(1, 20, templates)
+            self.assertEqual(Counter(lang for _, lang in made), dict.fromkeys(FACTS, 20))
+            self.assertFalse([text for text, _ in made if re.search("[{}]", text)])
+            self.assertEqual(made, neutral_facts(1, 20, templates))
+            self.assertNotEqual(made, neutral_facts(2, 20, templates))
 
     def test_every_sentence_can_be_filled(self) -> None:
-        for lang, templates in TEMPLATES.items():
+        for lang in FACTS:
+            templates = FACTS[lang] + EVERYDAY[lang]
             self.assertEqual(len(set(templates)), len(templates), lang)
             for template in templates:
                 template.format(n=2, t="6:00", y=1850, p="Anna", d=1)
+
+    def test_no_sentence_is_one_that_the_model_is_tried_with(self) -> None:
+        def letters(text: str) -> str:
+            return "".join(character for character in text.casefold() if character.isalpha())
+
+        typed = HERE.parent.parent / "test/fixtures/typed-sentences"
+        tried = {letters(json.loads(line)["text"]) for file in typed.glob("*.jsonl") for line in file.read_text("utf-8").splitlines()}
+        self.assertGreater(len(tried), 600)
+        # Emoji alone have no letters: some are tried that are taught.
+        self.assertFalse({row.text for row in made_up_rows(1, 2) if (found := letters(row.text)) and found in tried})
+
+    def test_a_student_gets_statements_of_both_kinds_and_emoji(self) -> None:
+        made = made_up_rows(1, 2)
+        self.assertEqual(len({row.text for row in made}), len(made))
+        self.assertEqual(made, made_up_rows(1, 2))
+        count = Counter(row.source for row in made)
+        self.assertGreater(count["facts"], 5000)
+        self.assertGreater(count["emoji"], 900)
+        self.assertEqual({row.label for row in made if row.source == "facts"}, {1})
 
     def test_emoji_have_the_label_of_their_group(self) -> None:
         groups = [set(group) for group in EMOJI]
@@ -228,7 +260,8 @@ class Teacher(Folder):
         ):
             train_sentiment.main()
         facts = json.loads((out / "training.json").read_text(encoding="utf-8"))
-        self.assertEqual(facts["rows"], 3 * [180 + 15 + 5])
+        # Everyday sentences join the facts after the first epoch.
+        self.assertEqual(facts["rows"], [180 + 15 + 5, 180 + 30 + 5, 180 + 30 + 5])
         model = AutoModelForSequenceClassification.from_pretrained(out).eval()
         self.assertEqual(model.config.id2label, {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"})
         logits = [model(**tokenizer(text, return_tensors="pt")).logits for text in words.values()]
