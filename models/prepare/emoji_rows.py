@@ -6,11 +6,12 @@ import random
 
 from neutral_facts import neutral_facts
 
-# By label: negative, neutral (things, which say nothing of anybody's mood), positive.
+# By label: negative, neutral (things, which say nothing of anybody's mood), positive. None that the base's vocabulary lacks, such as
+# 🤮, 🔑 and 🥳: to the model these are one and the same unknown token.
 EMOJI: list[list[str]] = [
-    list("😠😡🤬😤😢😭😞😔😟🙁☹😣😖😫😩🤮🤢👎💔😒😑🙄😨😰😱🥺😿😾💩😓😥"),
-    list("📅🚆📦🔧📎📌📷🖨💻📱🏠🚗✈🗓⏰📄📚🔑🚲🌍🍞🥛🪑🚪📞✏🔌🧾🗺🛒"),
-    list("😀😃😄😁😆😊🙂😍🥰😘😎🤩🥳👍👏🙌❤💕💖🎉✨😻😺🌟💯🤗😇☺😋💪🔥"),
+    list("😠😡😤😢😭😞😔😟🙁☹😣😖😫😩👎💔😒😑🙄😨😰😱😓😥"),
+    list("📅📦📎📌📷💻📱🏠🚗✈🗓⏰📚🚲🌍📞✏🛒"),
+    list("😀😃😄😁😆😊🙂😍🥰😘😎🤩👍👏🙌❤💕💖🎉✨😻🌟💯🤗😇☺😋💪🔥"),
 ]
 # Plain statements per language to choose from, and the share of rows that have one.
 STATEMENTS = 40
