@@ -187,6 +187,7 @@ describe('routes about the service', () => {
           labels: ['NEGATIVE', 'POSITIVE'],
           max_tokens: 512,
           multi_label: false,
+          languages: ['en'],
           batch_dependence: 0,
           default: true,
           workers: 1,

@@ -15,7 +15,7 @@ beforeAll(async () => {
   stack = new Stack({
     redisUrl: inject('redisUrl'),
     workers: 0,
-    env: { DEFAULT_MODEL: 'absent', LOG_LEVEL: 'info' },
+    env: { DEFAULT_MODEL: 'absent' },
   });
   stack.url = await stack.api.ready;
   redis = new Redis(inject('redisUrl'));
@@ -71,19 +71,6 @@ test('503 no_worker names the served models', async () => {
     status: 503,
     body: { code: 'no_worker', detail: 'no worker serves absent at the moment; served: one' },
   });
-});
-
-test('work that waits for a model without a worker is logged, and so is its next worker', async () => {
-  await served('former');
-  const { body: job } = await stack.post<Job>('/v1/jobs', { text: 'waits', model: 'former' });
-  const logged = (message: string) =>
-    eventually(() => Promise.resolve(stack.api.output.includes(message) ? true : undefined));
-  await logged('no worker serves former, and work waits for it: 1 text');
-  await registry.announce('w-former', info('former'));
-  const again = setInterval(() => void registry.announce('w-former', info('former')), 2000);
-  await logged('a worker serves former again');
-  clearInterval(again);
-  await stack.fetch(job.urls.self, { method: 'DELETE' });
 });
 
 describe('DELETE /v1/models/{name}', () => {

@@ -31,6 +31,7 @@ export async function fragileModel(): Promise<{ pool: EnginePool; classifier: Cl
       own: ids.length,
       unknown: 0,
       blank: 0,
+      foreign: 0,
     });
   };
   const classifier = new Classifier({
