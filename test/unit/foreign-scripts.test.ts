@@ -104,7 +104,7 @@ describe('a token', () => {
 });
 
 describe('a token of bytes', () => {
-  /** The tokens of a byte-level vocabulary: pieces of the text's UTF-8, cut after so many bytes each. */
+  /** Kinds of the tokens when a byte-level vocabulary splits the UTF-8 of a text every `size` bytes. */
   function kindsOfBytes(text: string, language: string, size: number): number[] {
     const bytes = toByteCharacters(text);
     const pieces = bytes.match(new RegExp(`.{1,${size}}`, 'gsu')) ?? [];

@@ -147,7 +147,7 @@ const isContinuation = (byte: number): boolean => (byte & 0xc0) === 0x80;
 /** Bytes of a character in UTF-8, by its first byte. */
 const sizeOf = (first: number): number => (first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4);
 
-/** The index at which an incomplete character begins; the length when there is none. */
+/** Index of the first byte of an incomplete last character; the number of bytes when the last is complete. */
 function endOfCharacters(bytes: Buffer): number {
   const last = bytes.findLastIndex((byte) => !isContinuation(byte));
   return last + sizeOf(bytes[last] ?? 0) > bytes.length ? last : bytes.length;
