@@ -24,6 +24,7 @@ import ngrams
 import student
 import teacher
 from finetune import default_base
+from model_folder import graph_of
 from quantise import TABLES
 from student import Lessons
 from taught import MAX_ROWS, Taught, read_taught
@@ -51,7 +52,7 @@ def learn(args: argparse.Namespace) -> None:
         import serve
 
         if args.teacher:
-            teacher.graph_of(args.teacher)
+            graph_of(args.teacher)
     settings = {name: None if (value := getattr(args, name)) is None else str(value) for name in DEFINING}
     complete = args.out / "training.json"
     if complete.exists():

@@ -22,9 +22,9 @@ import numpy as np
 
 import sentiment_report
 from evaluate import Classifier, seconds, sorted_batches
-from model_folder import read_model_folder
+from model_folder import graph_of, read_model_folder
 from sentiment_figures import better_of_two, calibration_error, figures
-from sentiment_scores import SentimentModel, graph_of
+from sentiment_scores import SentimentModel
 from sentiment_tests import LABELS, NEUTRAL, SOURCES, TestRow, sample, seen_in_training, test_rows, typed_rows
 
 # Whole, because a bar or a published figure counts all of their rows.

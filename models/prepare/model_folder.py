@@ -12,8 +12,24 @@ OFFSET_POSITIONS = {
     "data2vec-text", "ibert", "roberta-prelayernorm", "xmod",
 }  # fmt: skip
 
+# Where a worker looks for the graph of a folder.
+GRAPHS = ("onnx/model_quantized.onnx", "onnx/model.onnx", "model.onnx")
+
 # When neither the tokenizer nor the config names a limit.
 FALLBACK_MAX_TOKENS = 512
+
+
+def find_graph(folder: Path) -> Path | None:
+    """The graph that a worker would load; None in a checkpoint."""
+    return next((folder / name for name in GRAPHS if (folder / name).exists()), None)
+
+
+def graph_of(folder: Path) -> Path:
+    """The graph that a worker would load. @throws SystemExit for a checkpoint"""
+    graph = find_graph(folder)
+    if graph is None:
+        raise SystemExit(f"{folder} has no ONNX file; make one: python export.py {folder} EXPORTED (faster in int8: prepare.py)")
+    return graph
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluate import Classifier, sorted_batches
-from model_folder import ModelFolder, read_model_folder
+from model_folder import ModelFolder, find_graph, read_model_folder
 from sentiment_tests import LABELS
-
-GRAPHS = ("onnx/model_quantized.onnx", "onnx/model.onnx", "model.onnx")
-
-
-def graph_of(folder: Path) -> Path | None:
-    """The graph that a worker would load; None in a checkpoint."""
-    return next((folder / name for name in GRAPHS if (folder / name).exists()), None)
 
 
 class Checkpoint:
@@ -48,7 +41,7 @@ class SentimentModel:
         # The tokenizer's own threads would take cores that were not given.
         os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
         self.folder, self.threads = read_model_folder(folder), threads
-        found = graph or graph_of(folder)
+        found = graph or find_graph(folder)
         self.graph = found
         if found is not None:
             self.classifier, self.budget = Classifier(found, self.folder), 256

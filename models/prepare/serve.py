@@ -12,12 +12,11 @@ from pathlib import Path
 import distil_report
 import ngrams
 from export import KEPT, clean_tokenizer
-from model_folder import read_model_folder
+from model_folder import graph_of, read_model_folder
 from package_model import AMULET_JSON, ANY_CARD, write_amulet_json, write_manifest
 from prepare import prepare
 from quantise import CALIBRATION_TEXTS
 from student import Lessons
-from teacher import graph_of
 from text_data import read_split, spread
 
 NGRAMS_CARD = Path(__file__).parent / "cards" / "bag-of-ngrams.md"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluate import Classifier, sorted_batches
-from model_folder import read_model_folder
+from model_folder import graph_of, read_model_folder
 from taught import MAX_CHARS, Record, lines_of, open_bytes, records
 from training import TEMPORARY, stop_requests
 
@@ -26,17 +26,8 @@ from training import TEMPORARY, stop_requests
 BLOCK_ROWS = 8192
 # Padded tokens of a batch.
 BATCH_TOKENS = 512
-# Where a worker looks for the graph of a folder.
-GRAPHS = ("onnx/model_quantized.onnx", "onnx/model.onnx", "model.onnx")
 # Fields of a text that go on into its row.
 CARRIED = ("id", "label", "lang")
-
-
-def graph_of(folder: Path) -> Path:
-    for name in GRAPHS:
-        if (folder / name).exists():
-            return folder / name
-    raise SystemExit(f"{folder} has no ONNX file; make one: python export.py {folder} EXPORTED (faster in int8: prepare.py)")
 
 
 def label(model: Path, texts: Path, out: Path, *, threads: int, text_field: str) -> dict:
