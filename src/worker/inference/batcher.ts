@@ -16,6 +16,8 @@
  * - While no interactive row has come for a while (quiet), background batches get a larger budget, and each executor gets one
  *   batch ahead, so that it need not wait for the next. An executor runs interactive batches before the batch it has ahead.
  * - Each row settles on its own. When a batch fails, every row of it runs once more, alone; only a row that fails alone fails.
+ * - Rows of a lane with the same key run once: a row that comes while another one waits or runs gets the result or the error of
+ *   that one. It keeps the row in its place when the submission that came first is dropped.
  */
 
 export type Lane = 'interactive' | 'low' | 'bulk';
@@ -23,6 +25,8 @@ export type Lane = 'interactive' | 'low' | 'bulk';
 /** A row has a length, including special tokens; only `run` knows the rest of it. */
 export interface BatchRow {
   readonly tokens: number;
+  /** Rows with the same key have the same result; undefined: no other row has it. */
+  readonly key?: string | undefined;
 }
 
 export interface BatcherOptions<Row extends BatchRow, Result> {
@@ -67,10 +71,16 @@ interface Submission<Result> {
   release: () => void;
 }
 
-interface Waiting<Row, Result> {
-  row: Row;
+/** The place of a row in its submission. */
+interface Claim<Result> {
   index: number;
   submission: Submission<Result>;
+}
+
+interface Waiting<Row, Result> {
+  row: Row;
+  /** All rows with its key; at least one. */
+  claims: Claim<Result>[];
   /** The row was in a batch that failed: it now runs alone, and another failure is its own. */
   alone: boolean;
 }
@@ -107,6 +117,12 @@ export class Batcher<Row extends BatchRow, Result> {
   readonly #maxRows: number;
   readonly #maxPadding: number;
   readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
+  /** Rows of each lane that wait or run, by key. */
+  readonly #keyed: Record<Lane, Map<string, Waiting<Row, Result>>> = {
+    interactive: new Map(),
+    low: new Map(),
+    bulk: new Map(),
+  };
   readonly #executors: number;
   readonly #quietBudget: number | undefined;
   /** Batches in flight, of the interactive lane and in all. */
@@ -117,6 +133,8 @@ export class Batcher<Row extends BatchRow, Result> {
   #turn = 0;
   /** The background lanes; the first of them gets the next background turn. */
   #background: readonly [Lane, Lane] = ['low', 'bulk'];
+  /** Rows that were submitted to run, and rows that joined one of these instead. */
+  readonly rows = { own: 0, shared: 0 };
 
   constructor(options: BatcherOptions<Row, Result>) {
     const { run, budgets, executors = 1, quietBudget, maxRows = DEFAULT_MAX_ROWS, equalLengths } = options;
@@ -155,24 +173,54 @@ export class Batcher<Row extends BatchRow, Result> {
    */
   submitAll(rows: readonly Row[], lane: Lane, receiver: Receiver<Result>, signal?: AbortSignal): void {
     const submission: Submission<Result> = { receiver, left: rows.length, dropped: false, release: () => {} };
-    const all = rows.map((row, index) => ({ row, index, submission, alone: false }));
     if (signal?.aborted) {
-      for (const waiting of all) drop(waiting);
+      rows.forEach((_, index) => drop({ index, submission }));
       return;
     }
-    const queue = this.#lanes[lane];
-    const onAbort = () => {
-      // Rows already in a batch still get their results, but do not run again if the batch fails.
-      submission.dropped = true;
-      const dropped = queue.filter((waiting) => waiting.submission === submission);
-      keep(queue, (waiting) => waiting.submission !== submission);
-      for (const waiting of dropped) drop(waiting);
-    };
+    const onAbort = () => this.#drop(submission, lane);
     submission.release = () => signal?.removeEventListener('abort', onAbort);
     signal?.addEventListener('abort', onAbort, { once: true });
-    for (const waiting of all) queue.push(waiting);
+    rows.forEach((row, index) => this.#enqueue(row, lane, { index, submission }));
     if (lane === 'interactive') this.#backgroundInARow = 0;
     this.#schedule();
+  }
+
+  #enqueue(row: Row, lane: Lane, claim: Claim<Result>): void {
+    const { key } = row;
+    const same = key === undefined ? undefined : this.#keyed[lane].get(key);
+    if (same) {
+      this.rows.shared++;
+      same.claims.push(claim);
+      return;
+    }
+    this.rows.own++;
+    const waiting = { row, claims: [claim], alone: false };
+    if (key !== undefined) this.#keyed[lane].set(key, waiting);
+    this.#lanes[lane].push(waiting);
+  }
+
+  /** Drops the rows of a submission that are not in a batch; the others still get their results, but do not run again. */
+  #drop(submission: Submission<Result>, lane: Lane): void {
+    submission.dropped = true;
+    const dropped: Claim<Result>[] = [];
+    keep(this.#lanes[lane], (waiting) => this.#hasClaims(waiting, lane, dropped));
+    for (const claim of dropped) drop(claim);
+  }
+
+  /** Takes away the claims of dropped submissions. @returns whether others are left */
+  #hasClaims(waiting: Waiting<Row, Result>, lane: Lane, dropped: Claim<Result>[]): boolean {
+    const gone = waiting.claims.filter(({ submission }) => submission.dropped);
+    if (gone.length === 0) return true;
+    dropped.push(...gone);
+    keep(waiting.claims, ({ submission }) => !submission.dropped);
+    if (waiting.claims.length > 0) return true;
+    this.#forget(waiting.row, lane);
+    return false;
+  }
+
+  /** Lets later rows with the key of this one run on their own. */
+  #forget({ key }: Row, lane: Lane): void {
+    if (key !== undefined) this.#keyed[lane].delete(key);
   }
 
   /** Dispatches after the current tick, so that a burst that is already in the socket joins the first batch. */
@@ -284,34 +332,37 @@ export class Batcher<Row extends BatchRow, Result> {
       this.#retryAlone(batch, lane, error);
       return;
     }
-    batch.forEach((waiting, i) => {
-      done(waiting).settled(waiting.index, { result: results[i] as Result, batchRows: batch.length });
+    batch.forEach(({ row, claims }, i) => {
+      this.#forget(row, lane);
+      const settled = { result: results[i] as Result, batchRows: batch.length };
+      for (const claim of claims) done(claim).settled(claim.index, settled);
     });
   }
 
   /** Puts the rows of a failed batch back at the front of their lane, to run one by one; fails a row that ran alone. */
-  #retryAlone(batch: Waiting<Row, Result>[], lane: Lane, error: unknown): void {
+  #retryAlone(batch: Waiting<Row, Result>[], lane: Lane, reason: unknown): void {
     const [first] = batch;
     if (batch.length === 1 && first?.alone) {
-      done(first).failed(first.index, error instanceof Error ? error : new Error(String(error)));
+      this.#forget(first.row, lane);
+      const error = reason instanceof Error ? reason : new Error(String(reason));
+      for (const claim of first.claims) done(claim).failed(claim.index, error);
       return;
     }
-    for (const waiting of batch) {
-      waiting.alone = true;
-      if (waiting.submission.dropped) drop(waiting);
-    }
-    this.#lanes[lane].unshift(...batch.filter(({ submission }) => !submission.dropped));
+    const dropped: Claim<Result>[] = [];
+    for (const waiting of batch) waiting.alone = true;
+    this.#lanes[lane].unshift(...batch.filter((waiting) => this.#hasClaims(waiting, lane, dropped)));
+    for (const claim of dropped) drop(claim);
   }
 }
 
 /** Counts a row as ended. @returns the receiver of its submission */
-function done<Row, Result>({ submission }: Waiting<Row, Result>): Receiver<Result> {
+function done<Result>({ submission }: Claim<Result>): Receiver<Result> {
   if (--submission.left === 0) submission.release();
   return submission.receiver;
 }
 
-function drop<Row, Result>(waiting: Waiting<Row, Result>): void {
-  done(waiting).failed(waiting.index, new RowDropped('dropped before it was run'));
+function drop<Result>(claim: Claim<Result>): void {
+  done(claim).failed(claim.index, new RowDropped('dropped before it was run'));
 }
 
 /** Removes the items that do not pass, in place. */
