@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pino } from 'pino';
 import { Batcher } from '../src/worker/inference/batcher.ts';
 import { chooseBudgets, measure } from '../src/worker/inference/calibration.ts';
-import { oncePerText, type TextRow } from '../src/worker/inference/classifier.ts';
+import type { TextRow } from '../src/worker/inference/classifier.ts';
 import { Engine } from '../src/worker/inference/engine.ts';
 import { readModelFolder } from '../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../src/worker/inference/tokenizer.ts';
@@ -45,12 +45,11 @@ export async function policies(): Promise<Figures> {
 
     let padded = 0;
     let real = 0;
-    const once = oncePerText((rows) => {
-      padded += rows.length * Math.max(...rows.map(({ ids }) => ids.length));
-      real += rows.reduce((sum, { ids }) => sum + ids.length, 0);
-      return engine.run(rows);
-    });
-    const run = (rows: TextRow[]) => once(rows, 'interactive');
+    const run = (rows: TextRow[]) => {
+      padded += rows.length * Math.max(...rows.map(({ tokens }) => tokens));
+      real += rows.reduce((sum, { tokens }) => sum + tokens, 0);
+      return engine.run(rows.map(({ encoded }) => encoded));
+    };
     const plans: Record<string, Policy> = {
       'no batching': (rows) => inOrder(rows, 1, run),
       'FIFO of 32 rows': (rows) => inOrder(rows, FIFO_ROWS, run),
@@ -74,7 +73,7 @@ export async function policies(): Promise<Figures> {
     ] as const) {
       const rows = texts.map((text): TextRow => {
         const encoded = tokenizer.encodeNow(text);
-        return { tokens: encoded.ids.length, encoded, key: text };
+        return { tokens: encoded.ids.length, encoded, key: undefined };
       });
       const rates: Record<string, number[]> = {};
       const padding: Record<string, number> = {};

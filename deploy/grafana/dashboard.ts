@@ -242,6 +242,14 @@ const ROWS: Row[] = [
         queries: [query('{{instance}}', rate('amulet_model_idle_seconds_total', 'instance', MODEL))],
       },
       {
+        title: 'Repeated texts',
+        about:
+          'Texts per second that did not run: their result was kept (hit), or an equal text was in flight (shared). Beside them those that ran (miss).',
+        unit: 'short',
+        stacked: true,
+        queries: [query('{{outcome}}', rate('amulet_result_cache_rows_total', 'outcome', MODEL))],
+      },
+      {
         title: 'Tokenizer',
         about: 'Time per text.',
         unit: 's',

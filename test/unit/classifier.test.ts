@@ -2,8 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import type { JobPayload } from '../../src/shared/contract/jobs.ts';
 import { Batcher, RowDropped } from '../../src/worker/inference/batcher.ts';
-import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
+import { Classifier, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { EngineStopped, ModelCrashed } from '../../src/worker/inference/engine.ts';
+import { ResultCache } from '../../src/worker/inference/result-cache.ts';
 import type { EncodedText, TextTokenizer, TruncationSide } from '../../src/worker/inference/tokenizer.ts';
 
 const MAX_TOKENS = 4;
@@ -37,10 +38,13 @@ function start(
 ) {
   const runs: string[][] = [];
   const batcher = new Batcher<TextRow, Float32Array>({
-    run: oncePerText((rows) => {
-      runs.push(rows.map(read));
-      return Promise.resolve(rows.map((row) => model(read(row))));
-    }),
+    run: (rows) => {
+      const texts = rows.map(({ encoded }) => read(encoded));
+      runs.push(texts);
+      const logits = texts.map(model);
+      more.results?.keep(rows, logits);
+      return Promise.resolve(logits);
+    },
     budgets: { interactive: 64, low: 64, bulk: 64 },
   });
   const classifier = new Classifier({
@@ -150,33 +154,62 @@ describe('tokens that the model does not know', () => {
   });
 });
 
-describe('texts of one batch', () => {
-  test('that are equal run once', async () => {
-    const { classify, runs } = start();
+describe('equal texts', () => {
+  const cached = () => start(sentiment, 'none', { results: new ResultCache(1e6) });
+
+  test('run once, whether they come together or later, in jobs or in batches', async () => {
+    const { classify, classifier, runs } = cached();
     const results = await Promise.all(['a', 'b', 'a', 'a'].map((text) => classify(text)));
     expect(results.map((row) => 'label' in row && row.label)).toEqual(['pos', 'neg', 'pos', 'pos']);
-    expect(runs).toEqual([['a', 'b']]);
+    expect(await classify('b', { top_k: null })).toMatchObject({ label: 'neg', labels: [{}, {}] });
+    const chunk = await classifier.classifyEach(['b', 'c', 'a', 'c'], BEST, NEVER, () => {});
+    expect([...chunk].map((row) => 'label' in row && row.label)).toEqual(['neg', 'neg', 'pos', 'neg']);
+    expect(runs).toEqual([['a', 'b'], ['c']]);
   });
 
   test('that are truncated on different sides are not equal', async () => {
-    const { classify, runs } = start();
+    const { classify, runs } = cached();
     const [right, left] = await Promise.all([classify('xxxxa'), classify('xxxxa', { truncate: 'left' })]);
     expect([right, left]).toMatchObject([{ label: 'neg' }, { label: 'pos' }]);
     expect(runs).toEqual([['xxxx', 'xxxa']]);
   });
 
-  test('get no result of another text when one is missing', async () => {
-    const runs: string[][] = [];
-    const run = oncePerText((rows) => {
-      runs.push(rows.map(read));
-      return Promise.resolve(rows.slice(1).map(() => new Float32Array(2)));
-    });
-    const row = async (text: string): Promise<TextRow> => ({
-      key: text,
-      tokens: 1,
-      encoded: await tokenizer.encode(text, 'right'),
-    });
-    expect(await run(await Promise.all(['a', 'b', 'b'].map(row)), 'bulk')).toHaveLength(1);
+  test('of which one is cut to the tokens of the other say so themselves', async () => {
+    const { classify, runs } = cached();
+    expect(await classify('abcd')).toMatchObject({ truncated: false });
+    expect(await classify('abcde')).toMatchObject({ truncated: true });
+    expect(runs).toEqual([['abcd']]);
+  });
+
+  test('count as done in a chunk, one by one', async () => {
+    const { classify, classifier } = cached();
+    await classify('a');
+    let settled = 0;
+    await classifier.classifyEach(['a', 'b', 'a'], BEST, NEVER, () => settled++);
+    expect(settled).toBe(3);
+  });
+
+  test('run again after a failure', async () => {
+    const { classify, runs } = start(complain, 'none', { results: new ResultCache(1e6) });
+    for (let i = 0; i < 2; i++) expect(await classify('a')).toHaveProperty('error');
+    // Each twice: a row that fails runs once more.
+    expect(runs).toEqual([['a'], ['a'], ['a'], ['a']]);
+  });
+
+  test('of a canceled job get no result', async () => {
+    const { classify, classifier } = cached();
+    await classify('a');
+    await expect(classify('a', {}, AbortSignal.abort())).rejects.toThrow(RowDropped);
+    await expect(classifier.classifyEach(['a'], BEST, AbortSignal.abort(), () => {})).rejects.toThrow(
+      RowDropped,
+    );
+  });
+
+  test('all run without a cache', async () => {
+    const { classify, runs } = start();
+    await Promise.all(['a', 'a'].map((text) => classify(text)));
+    await classify('a');
+    expect(runs).toEqual([['a', 'a'], ['a']]);
   });
 });
 

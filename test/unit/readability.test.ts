@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
 import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
-import { Classifier, oncePerText, type TextRow } from '../../src/worker/inference/classifier.ts';
+import { Classifier, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { unknownShare, unreadableReason } from '../../src/worker/inference/readability.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 
@@ -36,10 +36,10 @@ function setUp(unreadable?: 'error' | 'classify') {
       encodeInBackground: (text: string) => Promise.resolve(encode(text)),
     } as unknown as TextTokenizer,
     batcher: new Batcher<TextRow, Float32Array>({
-      run: oncePerText((rows) => {
-        ran.push(...rows.map(({ ids }) => [...ids]));
+      run: (rows) => {
+        ran.push(...rows.map(({ encoded }) => [...encoded.ids]));
         return Promise.resolve(rows.map(() => Float32Array.of(0, 0)));
-      }),
+      },
       budgets: { interactive: 64, low: 64, bulk: 64 },
     }),
     labels: ['a', 'b'],

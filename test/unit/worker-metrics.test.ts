@@ -7,7 +7,13 @@ let registry: Registry;
 let metrics: WorkerMetrics;
 beforeEach(() => {
   registry = new Registry();
-  metrics = createWorkerMetrics(registry, () => ({ texts: 3, chunks: 2, restarts: 1 }));
+  metrics = createWorkerMetrics(registry, () => ({
+    texts: 3,
+    chunks: 2,
+    restarts: 1,
+    rows: { hit: 5, shared: 6, miss: 7 },
+    cachedBytes: 1000,
+  }));
 });
 
 /** Value of a series, by its name and labels as they are exported. */
@@ -60,13 +66,21 @@ test('a chunk counts its rows as succeeded or failed', async () => {
   expect(await value('amulet_bulk_chunk_seconds_sum')).toBe(0.5);
 });
 
-test('texts and chunks in flight, budgets and restarts are read at each scrape', async () => {
+test('texts and chunks in flight, budgets, restarts and the cache are read at each scrape', async () => {
   metrics.budgets({ interactive: 256, low: 64, bulk: 128 });
   metrics.textEncoded(2);
   expect(await value('amulet_texts_in_hand')).toBe(3);
   expect(await value('amulet_bulk_chunks_in_hand')).toBe(2);
   expect(await value('amulet_model_restarts_total')).toBe(1);
   expect(await value('amulet_model_restarts_total')).toBe(1);
+  for (const [outcome, rows] of [
+    ['hit', 5],
+    ['shared', 6],
+    ['miss', 7],
+  ] as const)
+    for (let scrapes = 0; scrapes < 2; scrapes++)
+      expect(await value(`amulet_result_cache_rows_total{outcome="${outcome}"}`)).toBe(rows);
+  expect(await value('amulet_result_cache_bytes')).toBe(1000);
   expect(await value('amulet_batch_budget_tokens{lane="bulk"}')).toBe(128);
   expect(await value('amulet_tokenize_seconds_sum')).toBe(0.002);
 });

@@ -10,33 +10,16 @@ import type { AmuletJson } from './amulet-json.ts';
 import { RowDropped, type Batcher, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import { unknownShare, unreadableReason } from './readability.ts';
+import { keyOf, type ResultCache } from './result-cache.ts';
 import { rankLabels, toScores } from './scores.ts';
-import type { EncodedText, TextTokenizer, TruncationSide } from './tokenizer.ts';
+import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 
 /** A text in the batcher. */
 export interface TextRow {
   readonly tokens: number;
   readonly encoded: EncodedText;
-  /** Rows with the same key have the same token ids. */
-  readonly key: string;
-}
-
-/** Runs each different text of a batch only once: archives and forms repeat many texts. */
-export function oncePerText(
-  run: (rows: EncodedText[], lane: Lane) => Promise<Float32Array[]>,
-): (rows: TextRow[], lane: Lane) => Promise<Float32Array[]> {
-  return async (rows, lane) => {
-    const places = new Map<string, number>();
-    const unique: EncodedText[] = [];
-    for (const { key, encoded } of rows) {
-      if (places.has(key)) continue;
-      places.set(key, unique.length);
-      unique.push(encoded);
-    }
-    const results = await run(unique, lane);
-    // A missing result stays missing: the batcher counts them.
-    return rows.flatMap(({ key }) => results[places.get(key) ?? -1] ?? []);
-  };
+  /** Rows with the same key have the same tokens; undefined: each row runs on its own. */
+  readonly key: string | undefined;
 }
 
 export interface ClassifierDeps {
@@ -49,6 +32,8 @@ export interface ClassifierDeps {
   applied?: ApplyFunction | undefined;
   /** Most tokens of one text. */
   maxTokens: number;
+  /** Results of texts that ran; undefined: every text runs, however often it is repeated. */
+  results?: ResultCache | undefined;
   /** Treatment of texts that the model cannot read: an error by default. */
   unreadable?: AmuletJson['unreadable_text'];
 }
@@ -98,7 +83,9 @@ export class Classifier {
       }
       const unreadable = this.#unreadable(text.text, encoded);
       if (unreadable) return { ...id, error: unreadable };
-      const row = toRow(text.text, side, encoded);
+      const row = this.#toRow(encoded);
+      const known = this.#known(row, signal);
+      if (known) return { ...id, ...this.#outcome(known, encoded, options) };
       const { result: logits, batchRows } = await batcher.submit(row, lane, signal);
       onBatch?.(batchRows);
       return { ...id, ...this.#outcome(logits, encoded, options) };
@@ -126,7 +113,7 @@ export class Classifier {
     const encoded = await Promise.all(
       texts.map(async (text, index) => {
         try {
-          const row = toRow(text, side, await tokenizer.encodeInBackground(text, side));
+          const row = this.#toRow(await tokenizer.encodeInBackground(text, side));
           const unreadable = this.#unreadable(text, row.encoded);
           if (!unreadable) return { index, row };
           results[index] = { error: unreadable };
@@ -137,7 +124,14 @@ export class Classifier {
         }
       }),
     );
-    const rows = encoded.filter((entry) => entry !== undefined);
+    const readable = encoded.filter((entry) => entry !== undefined);
+    const rows = readable.filter(({ index, row }) => {
+      const known = this.#known(row, signal);
+      if (!known) return true;
+      results[index] = () => this.#outcome(known, row.encoded, options);
+      onSettled();
+      return false;
+    });
     if (rows.length === 0) return eachOf(results);
     // By length, so that neighbours in the lane can share a batch.
     rows.sort((a, b) => a.row.tokens - b.row.tokens);
@@ -165,6 +159,15 @@ export class Classifier {
       );
     });
     return eachOf(results);
+  }
+
+  #toRow(encoded: EncodedText): TextRow {
+    return { tokens: encoded.ids.length, encoded, key: this.#deps.results && keyOf(encoded) };
+  }
+
+  /** The logits of a row that ran before. A row that is to be dropped gets none. */
+  #known({ key }: TextRow, signal: AbortSignal): Float32Array | undefined {
+    return key === undefined || signal.aborted ? undefined : this.#deps.results?.get(key);
   }
 
   /** The error of a text that the model cannot read, unless amulet.json asks for labels all the same. */
@@ -197,10 +200,6 @@ export class Classifier {
 
 function* eachOf(results: readonly (RowResult | (() => RowResult))[]): Generator<RowResult> {
   for (const result of results) yield typeof result === 'function' ? result() : result;
-}
-
-function toRow(text: string, side: TruncationSide, encoded: EncodedText): TextRow {
-  return { tokens: encoded.ids.length, encoded, key: `${side}:${text}` };
 }
 
 /**

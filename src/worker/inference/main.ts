@@ -20,10 +20,11 @@ import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts'
 import { Batcher, type Lane } from './batcher.ts';
 import { BulkConsumer } from './bulk-consumer.ts';
 import { calibrate } from './calibration.ts';
-import { Classifier, oncePerText, type TextRow } from './classifier.ts';
+import { Classifier, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
 import { EnginePool, optionsOf } from './engine-pool.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
+import { ResultCache } from './result-cache.ts';
 import { TextTokenizer } from './tokenizer.ts';
 import { batcherOptions, classifyFirstText, probeModel, type ModelProbe } from './model-probe.ts';
 import { createWorkerMetrics } from './worker-metrics.ts';
@@ -46,6 +47,8 @@ await runMain(bootLogger, async () => {
   let engines: EnginePool | undefined;
   let consumer: Consumer | undefined;
   let bulk: BulkConsumer | undefined;
+  let batcher: Batcher<TextRow, Float32Array> | undefined;
+  let results: ResultCache | undefined;
   let budgets: Record<Lane, number> | undefined;
   const tracing = await startTracing({ role: 'worker', version: packageJson.version, logger });
   const registry = createMetrics('worker', { model: name });
@@ -53,6 +56,8 @@ await runMain(bootLogger, async () => {
     texts: consumer?.rowsInFlight ?? 0,
     chunks: bulk?.chunksInFlight ?? 0,
     restarts: engines?.restarts ?? 0,
+    rows: { hit: results?.hits ?? 0, shared: batcher?.rows.shared ?? 0, miss: batcher?.rows.own ?? 0 },
+    cachedBytes: results?.bytes ?? 0,
   }));
   const health = await serveHealth(
     createHealthApp(
@@ -123,8 +128,18 @@ await runMain(bootLogger, async () => {
   const calibrated = await calibrate(running, probe, config, logger);
   budgets = calibrated.budgets;
   metrics.budgets(budgets);
-  const batcher = new Batcher<TextRow, Float32Array>({
-    run: oncePerText((rows, lane) => running.run(rows, { urgent: lane === 'interactive' })),
+  const { RESULT_CACHE_BYTES } = config;
+  // Scores that depend on the other rows of a batch are shared by equal rows in flight, but not kept.
+  if (RESULT_CACHE_BYTES > 0) results = new ResultCache(probe.batchDependence === 0 ? RESULT_CACHE_BYTES : 0);
+  batcher = new Batcher<TextRow, Float32Array>({
+    run: async (rows, lane) => {
+      const logits = await running.run(
+        rows.map(({ encoded }) => encoded),
+        { urgent: lane === 'interactive' },
+      );
+      results?.keep(rows, logits);
+      return logits;
+    },
     executors: running.size,
     budgets,
     quietBudget: budgets.interactive,
@@ -144,6 +159,7 @@ await runMain(bootLogger, async () => {
     apply,
     applied,
     maxTokens,
+    results,
     unreadable: folder.amulet.unreadable_text,
   });
   await classifyFirstText(classifier);

@@ -5,6 +5,7 @@
  */
 import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import { PROBLEMS } from '../../shared/contract/problems.ts';
+import type { RowResult } from '../../shared/contract/results.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { embeddingRows, lastOperator } from '../../shared/onnx/graph.ts';
@@ -130,17 +131,19 @@ export function batcherOptions(
 }
 
 /**
- * Classifies one text the way that texts of jobs and of batches are classified.
+ * Classifies a text as one of a job, and another as one of a batch.
  * @throws StartupError when it fails
  */
 export async function classifyFirstText(classifier: Classifier): Promise<void> {
-  const [text = ''] = PROBE_TEXTS;
+  // Two, because the second of two equal texts would not run.
+  const [first = '', second = ''] = PROBE_TEXTS;
   const { signal } = new AbortController();
-  const results = [
-    await classifier.classify({ text }, { top_k: null }, 'interactive', signal),
-    ...(await classifier.classifyEach([text], { top_k: null }, signal, () => {})),
+  const results: [string, RowResult][] = [
+    [first, await classifier.classify({ text: first }, { top_k: null }, 'interactive', signal)],
   ];
-  for (const result of results) {
+  for (const result of await classifier.classifyEach([second], { top_k: null }, signal, () => {}))
+    results.push([second, result]);
+  for (const [text, result] of results) {
     if ('error' in result && result.error.code !== 'unreadable_text')
       throw new StartupError(`${JSON.stringify(text)} cannot be classified: ${result.error.message}`);
   }

@@ -41,6 +41,10 @@ export interface WorkerState {
   texts: number;
   chunks: number;
   restarts: number;
+  /** Rows whose result was kept, that joined an equal row in flight, and that were given to the model. */
+  rows: { hit: number; shared: number; miss: number };
+  /** Bytes of kept results. */
+  cachedBytes: number;
 }
 
 const JOB_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800];
@@ -132,6 +136,21 @@ export function createWorkerMetrics(registry: Registry, state: () => WorkerState
       this.inc(state().restarts);
     },
   });
+  new Counter({
+    name: 'amulet_result_cache_rows_total',
+    help: 'Rows that found their result (hit), got that of an equal row in flight (shared), or went to the model (miss)',
+    labelNames: ['outcome'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [outcome, rows] of Object.entries(state().rows)) this.inc({ outcome }, rows);
+    },
+  });
+  gauge(
+    'amulet_result_cache_bytes',
+    'Memory of the results that the worker keeps',
+    () => state().cachedBytes,
+  );
   return {
     jobDone({ priority, status, rows, failedRows, unknownRows, queueMs, totalMs }: JobRun): void {
       unknown.inc({ source: 'job' }, unknownRows);

@@ -10,7 +10,7 @@ import { createLogger } from '../../shared/runtime/logger.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
 import { Batcher } from '../inference/batcher.ts';
 import { chooseBudgets, timeBatches } from '../inference/calibration.ts';
-import { Classifier, oncePerText, type TextRow } from '../inference/classifier.ts';
+import { Classifier, type TextRow } from '../inference/classifier.ts';
 import { ModelCrashed } from '../inference/engine.ts';
 import { EnginePool, optionsOf } from '../inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
@@ -142,7 +142,7 @@ async function classify(report: ModelReport, texts: readonly string[], deps: Cla
     maxTokens,
     unreadable: model.amulet.unreadable_text,
     batcher: new Batcher<TextRow, Float32Array>({
-      run: oncePerText((rows) => engines.run(rows)),
+      run: (rows) => engines.run(rows.map(({ encoded }) => encoded)),
       executors: 1,
       budgets,
       ...batcherOptions(probe, engines, budgets.interactive),

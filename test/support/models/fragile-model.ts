@@ -1,7 +1,7 @@
 /** A model that crashes or throws on some texts, behind the real engines, batcher and classifier, in this process. */
 import { pino } from 'pino';
 import { Batcher } from '../../../src/worker/inference/batcher.ts';
-import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';
+import { Classifier, type TextRow } from '../../../src/worker/inference/classifier.ts';
 import type { EngineOptions } from '../../../src/worker/inference/engine.ts';
 import { EnginePool } from '../../../src/worker/inference/engine-pool.ts';
 import type { TextTokenizer } from '../../../src/worker/inference/tokenizer.ts';
@@ -37,7 +37,7 @@ export async function fragileModel(): Promise<{ pool: EnginePool; classifier: Cl
   const classifier = new Classifier({
     tokenizer: { encode, encodeInBackground: encode } as unknown as TextTokenizer,
     batcher: new Batcher<TextRow, Float32Array>({
-      run: oncePerText((rows) => pool.run(rows)),
+      run: (rows) => pool.run(rows.map(({ encoded }) => encoded)),
       executors: pool.size,
       budgets: { interactive: 128, low: 128, bulk: 128 },
     }),

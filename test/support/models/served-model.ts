@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import type { RowResult } from '../../../src/shared/contract/results.ts';
 import { loadConfig } from '../../../src/shared/runtime/config.ts';
 import { Batcher } from '../../../src/worker/inference/batcher.ts';
-import { Classifier, oncePerText, type TextRow } from '../../../src/worker/inference/classifier.ts';
+import { Classifier, type TextRow } from '../../../src/worker/inference/classifier.ts';
 import { EnginePool, optionsOf } from '../../../src/worker/inference/engine-pool.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../../../src/worker/inference/model-folder.ts';
 import { TextTokenizer } from '../../../src/worker/inference/tokenizer.ts';
@@ -51,7 +51,11 @@ export async function serveModel(
       maxTokens: probe.maxTokens,
       unreadable: 'classify',
       batcher: new Batcher<TextRow, Float32Array>({
-        run: oncePerText((rows, lane) => engines.run(rows, { urgent: lane === 'interactive' })),
+        run: (rows, lane) =>
+          engines.run(
+            rows.map(({ encoded }) => encoded),
+            { urgent: lane === 'interactive' },
+          ),
         budgets,
         ...batcherOptions(probe, engines, budgets.bulk),
       }),

@@ -17,5 +17,7 @@ export function standIn({ tokenMs = 0 }: StandInOptions = {}): Record<string, st
     NODE_OPTIONS: `--import=${new URL('./slow-runs.ts', import.meta.url).href} --disable-warning=ExperimentalWarning`,
     TEST_MODEL_TOKEN_MS: String(tokenMs),
     MODEL_ENV: 'NODE_OPTIONS,TEST_MODEL_TOKEN_MS',
+    // Repeated texts must last, too.
+    RESULT_CACHE_BYTES: '0',
   };
 }

@@ -45,6 +45,11 @@ export const INFERENCE = {
     'measured',
     'How a worker runs a model whose scores depend on the texts beside them, as with dynamic quantisation. `measured`: it batches texts and shows by how much scores differ (`batch_dependence`); `strict`: it runs such a model one text at a time.',
   ),
+  RESULT_CACHE_BYTES: setting(
+    int(0, 1e12),
+    64_000_000,
+    'Memory in which a worker keeps results, in bytes: a text with the same tokens as an earlier one, of any job or batch, need not run again. Least recently used ones make room. Nothing is kept of a model whose scores depend on the texts beside them (`batch_dependence` above 0). 0: every text runs.',
+  ),
   MODEL_PROCESSES: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
     0,
