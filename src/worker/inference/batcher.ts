@@ -7,7 +7,9 @@
  *
  * - Work-conserving: when an executor is idle and a row waits, a batch is formed at once. No timer waits for more rows; under
  *   load, more rows are there anyway. (Rows that arrive in one tick share a batch: dispatch runs after the tick.)
- * - Late binding: a batch is formed when an executor is free, never earlier, so that it can use every waiting row.
+ * - Late binding: a batch is formed when an executor is free, so that it can use every waiting row. Under load, when enough
+ *   interactive rows wait for a whole batch and no others wait, nothing is lost by forming it at once: each executor then gets
+ *   one batch ahead, and need not wait for the next.
  * - The oldest row of the lane leads, and rows of about its length join in arrival order: those that add at most
  *   MAX_JOIN_PADDING tokens of padding, while the batch stays within the lane's token budget. The oldest row always leaves
  *   with the next batch of its lane, so no row starves. A row longer than the budget runs alone.
@@ -64,10 +66,9 @@ export interface Receiver<Result> {
 /** Rows that were submitted together and are dropped together. */
 interface Submission<Result> {
   receiver: Receiver<Result>;
-  /** Rows that have not ended. */
+  /** Rows that have not ended; with the last of them, `release` stops listening to the signal. */
   left: number;
   dropped: boolean;
-  /** Stops listening to the signal. */
   release: () => void;
 }
 
@@ -118,14 +119,14 @@ export class Batcher<Row extends BatchRow, Result> {
   readonly #maxPadding: number;
   readonly #lanes: Record<Lane, Waiting<Row, Result>[]> = { interactive: [], low: [], bulk: [] };
   /** Rows of each lane that wait or run, by key. */
-  readonly #keyed: Record<Lane, Map<string, Waiting<Row, Result>>> = {
-    interactive: new Map(),
-    low: new Map(),
-    bulk: new Map(),
+  readonly #keyed = {
+    interactive: new Map<string, Waiting<Row, Result>>(),
+    low: new Map<string, Waiting<Row, Result>>(),
+    bulk: new Map<string, Waiting<Row, Result>>(),
   };
   readonly #executors: number;
   readonly #quietBudget: number | undefined;
-  /** Batches in flight, of the interactive lane and in all. */
+  /** Batches in flight: of the interactive lane, in all. */
   #interactive = 0;
   #running = 0;
   #backgroundInARow = QUIET_AFTER;
@@ -259,8 +260,11 @@ export class Batcher<Row extends BatchRow, Result> {
     // If an executor dies, perhaps of another row, all rows it has run again alone: so a row that runs alone must be its only
     // one.
     if (head.alone) return false;
-    // Interactive batches overtake background batches that were sent ahead.
-    if (lane === 'interactive') return this.#running > this.#executors && this.#interactive < this.#executors;
+    if (lane === 'interactive') {
+      // Interactive batches overtake background batches that were sent ahead.
+      if (this.#interactive < this.#executors) return this.#running > this.#executors;
+      return this.#running < 2 * this.#executors && this.#wholeBatchAlone;
+    }
     return this.#quiet && this.#running < 2 * this.#executors;
   }
 
@@ -268,23 +272,38 @@ export class Batcher<Row extends BatchRow, Result> {
     return this.#quietBudget !== undefined && this.#backgroundInARow >= QUIET_AFTER;
   }
 
-  /** Takes the next batch out of a lane: its oldest row, and the rows that fit beside it. */
+  /**
+   * Whether interactive rows for a whole batch wait, and no background rows, whose turn comes when an executor is idle. Simulated
+   * with two executors 0.35 ms away, rows/s · p99 against no batch ahead: 64 callers 0.99 · 1.03, with one text in five long
+   * 1.03 · 0.97; 256 callers 1.06 · 0.95, 1.08 · 0.93. Half-full batches ahead have fewer rows, which costs CPU.
+   */
+  get #wholeBatchAlone(): boolean {
+    const { interactive, low, bulk } = this.#lanes;
+    if (low.length > 0 || bulk.length > 0) return false;
+    return this.#choose(interactive, this.#budgets.interactive, this.#maxRows).whole;
+  }
+
+  /** Takes the next batch out of a lane. */
   #take(lane: Lane): Waiting<Row, Result>[] {
     const queue = this.#lanes[lane];
-    const head = queue.shift();
-    if (!head) throw new Error('took a batch from an empty lane. This is a bug.');
-    const batch = [head];
-    if (head.alone) return batch;
-    const budget = this.#budgetOf(lane);
     // Idle executors share the waiting rows: two halves side by side are done sooner than one whole.
     const idle = Math.max(1, this.#executors - this.#running);
-    const maxRows = Math.min(this.#maxRows, Math.ceil((queue.length + 1) / idle));
+    const maxRows = queue[0]?.alone ? 1 : Math.min(this.#maxRows, Math.ceil(queue.length / idle));
+    const { batch } = this.#choose(queue, this.#budgetOf(lane), maxRows);
+    remove(queue, batch);
+    return batch;
+  }
+
+  /** The oldest row of a queue, and the rows that fit beside it, in order. `whole`: no other row would fit, whatever came. */
+  #choose(queue: readonly Waiting<Row, Result>[], budget: number, maxRows: number) {
+    const [head] = queue;
+    if (!head) throw new Error('a batch of an empty lane. This is a bug.');
+    const batch = [head];
     let longest = head.row.tokens;
-    let kept = 0;
-    let looked = 0;
     // No row fits once another one as long as the longest would exceed the budget.
-    while (looked < queue.length && batch.length < maxRows && (batch.length + 1) * longest <= budget) {
-      const candidate = queue[looked++] as Waiting<Row, Result>;
+    const whole = () => batch.length >= maxRows || (batch.length + 1) * longest > budget;
+    for (let i = 1; i < queue.length && !whole(); i++) {
+      const candidate = queue[i] as Waiting<Row, Result>;
       const { tokens } = candidate.row;
       const width = Math.max(longest, tokens);
       const padded = (batch.length + 1) * width;
@@ -292,12 +311,9 @@ export class Batcher<Row extends BatchRow, Result> {
       if (padded <= budget && padding <= this.#maxPadding && !candidate.alone) {
         batch.push(candidate);
         longest = width;
-      } else {
-        queue[kept++] = candidate;
       }
     }
-    queue.splice(kept, looked - kept);
-    return batch;
+    return { batch, whole: whole() };
   }
 
   #budgetOf(lane: Lane): number {
@@ -325,9 +341,8 @@ export class Batcher<Row extends BatchRow, Result> {
         batch.map(({ row }) => row),
         lane,
       );
-      if (results.length !== batch.length) {
+      if (results.length !== batch.length)
         throw new Error(`run returned ${results.length} results for ${batch.length} rows. This is a bug.`);
-      }
     } catch (error) {
       this.#retryAlone(batch, lane, error);
       return;
@@ -363,6 +378,18 @@ function done<Result>({ submission }: Claim<Result>): Receiver<Result> {
 
 function drop<Result>(claim: Claim<Result>): void {
   done(claim).failed(claim.index, new RowDropped('dropped before it was run'));
+}
+
+/** Removes some items, in the order in which the list has them; looks no further than at the last of them. */
+function remove<T>(items: T[], some: readonly T[]): void {
+  let kept = 0;
+  let looked = 0;
+  for (let removed = 0; removed < some.length; looked++) {
+    const item = items[looked] as T;
+    if (item === some[removed]) removed++;
+    else items[kept++] = item;
+  }
+  items.splice(kept, looked - kept);
 }
 
 /** Removes the items that do not pass, in place. */
