@@ -240,6 +240,38 @@ describe('a repeated Idempotency-Key', () => {
     expect(await header('/v1/jobs', json({ text: 'b' }, { 'idempotency-key': 'k' }))).toEqual([422, null]);
   });
 
+  test('of a job that both callers wait for is answered to both, at two API instances', async () => {
+    const second = stack.startApi();
+    const url = await second.ready;
+    const init = json({ text: 'a' }, { 'idempotency-key': 'k', prefer: 'wait=60' });
+    const first = stack.fetch('/v1/jobs', init);
+    const [job] = await eventually(async () => {
+      const { jobs } = await list();
+      return jobs.length > 0 ? jobs : undefined;
+    });
+    const repeat = fetch(`${url}/v1/jobs`, init);
+    // The channel of the first instance: both listen there.
+    await eventually(async () =>
+      (
+        await redis.pubsub(
+          'NUMSUB',
+          ...((await redis.pubsub('CHANNELS', `${stack.prefix}:api:*`)) as string[]),
+        )
+      ).includes(2)
+        ? true
+        : undefined,
+    );
+    await stack.fetch(`/v1/jobs/${job!.id}`, { method: 'DELETE' });
+    const answers = await Promise.all([first, repeat]);
+    const ends = await Promise.all(answers.map(async (each) => (await each.json()) as Job));
+    expect(answers.map(({ status, headers }) => [status, headers.get('idempotent-replayed')])).toEqual([
+      [200, null],
+      [200, 'true'],
+    ]);
+    expect(ends.map(({ id, status }) => [id, status])).toEqual(Array(2).fill([job!.id, 'canceled']));
+    await second.end('SIGTERM');
+  });
+
   test('of a batch is marked as well, whether opened or submitted whole', async () => {
     const post = (key: string, body?: string): RequestInit => ({
       method: 'POST',

@@ -101,11 +101,73 @@ describe('the outcomes of jobs', () => {
     const waiters = new Waiters({ subscriber, records, channel: 'instance', logger });
     const id = newId();
     waiters.expect(id);
-    const outcome = waiters.wait(id, { owner: 'alice', onInstanceChannel: true, timeoutMs: 10_000 });
+    const outcome = waiters.wait(id, { owner: 'alice', announcedOn: 'instance', timeoutMs: 10_000 });
     await records.settle(id, succeeded('a'));
     vi.advanceTimersByTime(2000);
     expect(await outcome).toEqual(succeeded('a'));
     waiters.close();
+  });
+});
+
+describe('a job that another API instance took in', () => {
+  const WAIT = { owner: 'alice', timeoutMs: 10_000 };
+  let records: JobRecords;
+  let waiters: Waiters;
+  let lookedUp: string[];
+
+  beforeEach(() => {
+    // Outcomes come by message alone, because nothing is looked up again.
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    records = new JobRecords(redis, prefix, 60);
+    lookedUp = [];
+    const read = records.read.bind(records);
+    records.read = (ids) => {
+      lookedUp.push(...ids);
+      return read(ids);
+    };
+    waiters = new Waiters({ subscriber, records, channel: 'here', logger: pino({ level: 'silent' }) });
+  });
+  afterEach(() => waiters.close());
+
+  const subscribed = async (channel: string) =>
+    ((await redis.pubsub('NUMSUB', channel)) as [string, number])[1] > 0;
+  const until = async (condition: () => boolean | Promise<boolean>) => {
+    while (!(await condition())) await redis.ping();
+  };
+  /** Resolves once the wait for a job listens, and has looked it up. */
+  const listens = (id: string) => until(() => lookedUp.includes(id));
+
+  test('is awaited on the channel of that instance, and nothing is published on its own', async () => {
+    const [id, other] = [newId(), newId()];
+    const own: string[] = [];
+    const listener = redis.duplicate();
+    listener.on('message', (_channel: string, message: string) => own.push(message));
+    await listener.subscribe(records.announcedOn(id, undefined));
+    const outcomes = [id, other].map((each) => waiters.wait(each, { ...WAIT, announcedOn: 'there' }));
+    await Promise.all([id, other].map(listens));
+    await records.settle(id, succeeded('a'), 'there');
+    expect(await outcomes[0]).toEqual(succeeded('a'));
+    // The other wait still listens.
+    await records.settle(other, succeeded('b'), 'there');
+    expect(await outcomes[1]).toEqual(succeeded('b'));
+    await until(async () => !(await subscribed('there')));
+    await listener.ping();
+    expect(own).toEqual([]);
+    listener.disconnect();
+  });
+
+  test('that has ended before the wait listens is looked up', async () => {
+    const id = newId();
+    await records.settle(id, succeeded('a'), 'there');
+    expect(await waiters.wait(id, { ...WAIT, announcedOn: 'there' })).toEqual(succeeded('a'));
+  });
+
+  test('without a waiting caller is announced on its own channel', async () => {
+    const id = newId();
+    const outcome = waiters.wait(id, { ...WAIT, announcedOn: records.announcedOn(id, undefined) });
+    await listens(id);
+    await records.settle(id, succeeded('a'));
+    expect(await outcome).toEqual(succeeded('a'));
   });
 });
 

@@ -82,15 +82,16 @@ export class JobService {
 
   /** The job once it is final, or as it is after `timeoutMs`; undefined when the caller hung up. */
   async wait(owner: string, id: string, { timeoutMs, signal }: WaitLimits): Promise<Job | undefined> {
-    const { withRedis, waiters, reader } = this.#deps;
-    let onInstanceChannel = false;
+    const { withRedis, waiters, reader, records } = this.#deps;
+    let notify: string | undefined;
     // While another caller of this owner waits, the owner is known, and waiters look up whether the job has ended.
     if (timeoutMs <= 0 || !waiters.waitsFor(id, owner)) {
       const found = await withRedis(() => this.#ownedBy(owner, id));
       if ('v' in found) return reader.show(id, found);
-      onInstanceChannel = found.payload.notify === waiters.channel;
+      notify = found.payload.notify;
     }
-    const outcome = await waiters.wait(id, { owner, onInstanceChannel, timeoutMs, signal });
+    const announcedOn = records.announcedOn(id, notify);
+    const outcome = await waiters.wait(id, { owner, announcedOn, timeoutMs, signal });
     if (outcome === 'deleted') throw jobNotFound(id);
     if (outcome) return reader.show(id, outcome);
     return signal?.aborted === true ? undefined : this.get(owner, id);

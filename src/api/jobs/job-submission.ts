@@ -4,7 +4,7 @@
  * Once submit() has resolved, the job is in Redis and will reach a final state.
  */
 import { newGroupId, newJobId, parseJobId, type Priority } from '../../shared/contract/ids.ts';
-import type { Job, JobPayload } from '../../shared/contract/jobs.ts';
+import type { Job, JobPayload, JobRecord } from '../../shared/contract/jobs.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import { tooManyScores } from '../../shared/contract/score-limit.ts';
 import { isFinal } from '../../shared/contract/states.ts';
@@ -14,7 +14,7 @@ import { redisTime } from '../../shared/redis/time.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import type { KnownModel } from '../model-catalog.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
-import type { JobReader } from './job-reader.ts';
+import type { JobReader, UnfinishedJob } from './job-reader.ts';
 import { jobNotFound, type JobService } from './job-service.ts';
 import type { Waiters, WaitLimits } from './waiters.ts';
 import type { Deps } from '../deps.ts';
@@ -50,6 +50,8 @@ export interface Submitted {
   job: Job;
   /** An earlier request made it. */
   replayed: boolean;
+  /** The channel that its end is announced on. */
+  announcedOn: string;
 }
 
 /** A job on its way into its queue. */
@@ -91,9 +93,8 @@ export class JobSubmission {
     );
     const { job } = submitted;
     if (isFinal(job.status)) return submitted;
-    // A repeat of an earlier request may have been accepted by any instance.
-    const onInstanceChannel = waiters.expects(job.id);
-    const outcome = await waiters.wait(job.id, { owner, onInstanceChannel, timeoutMs, signal });
+    const { announcedOn } = submitted;
+    const outcome = await waiters.wait(job.id, { owner, announcedOn, timeoutMs, signal });
     if (outcome === 'deleted') throw jobNotFound(job.id);
     if (outcome) return { ...submitted, job: await reader.show(job.id, outcome) };
     // The caller hung up: nothing will be read.
@@ -146,7 +147,7 @@ export class JobSubmission {
     { idempotencyKey, request }: { idempotencyKey: string; request: NewJob },
     expectation: Expectation | undefined,
   ): Promise<Submitted> {
-    const { admission, groupCommit, jobs, reader } = this.#deps;
+    const { admission, groupCommit, jobs } = this.#deps;
     const { model, priority, payload } = entry;
     const { owner } = payload;
     const fresh = newJobId(newGroupId(priority, model.name));
@@ -158,14 +159,24 @@ export class JobSubmission {
       const found = await jobs.readAndSettle(reserved);
       if (found === 'deleted')
         throw new AppError('job_not_found', `the job ${reserved} of this Idempotency-Key was deleted`);
-      if (found) return { job: await reader.show(reserved, found), replayed: true };
+      if (found) return this.#replay(reserved, found);
     }
     await this.#admit(entry);
     const id = reserved ?? fresh;
-    // The request that reserved the id may be adding the job, too, and have its end announced on another channel.
     if (reserved === undefined) expectation?.begin(id);
     const group = parseJobId(id)?.group ?? id;
-    return this.#finish(entry, id, groupCommit.addAlone(priority, model.name, group, { id, ...payload }));
+    const added = groupCommit.addAlone(priority, model.name, group, { id, ...payload });
+    const submitted = await this.#finish(entry, id, added);
+    if (reserved === undefined) return submitted;
+    // The request that reserved the id may have added the job first, and have its end announced on another channel.
+    const found = await jobs.readAndSettle(id);
+    return found === undefined || found === 'deleted' ? submitted : this.#replay(id, found, false);
+  }
+
+  async #replay(id: string, found: JobRecord | UnfinishedJob, replayed = true): Promise<Submitted> {
+    const { reader, records } = this.#deps;
+    const announcedOn = records.announcedOn(id, 'v' in found ? undefined : found.payload.notify);
+    return { job: await reader.show(id, found), replayed, announcedOn };
   }
 
   #admit({ model, priority, payload }: Entry): Promise<void> {
@@ -181,7 +192,7 @@ export class JobSubmission {
     ]);
     onSubmit(model.name, priority, payload.texts.length);
     const job = await reader.show(id, { status: 'queued', payload, startedAt: null }, ahead);
-    return { job, replayed: false };
+    return { job, replayed: false, announcedOn: records.announcedOn(id, payload.notify) };
   }
 
   /** @param channel on which the job's end is announced to this instance; undefined: no caller waits */

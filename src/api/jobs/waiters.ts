@@ -1,7 +1,7 @@
 /**
- * Waiters: callers that wait for a job to end. The PUBLISH in settle.lua wakes them, on the channel of this API instance for jobs
- * that it accepted itself, on the job's own channel for others. A message can be missed while the connection is down, so every
- * awaited job is also looked up every two seconds and after each reconnect.
+ * Waiters: callers that wait for a job to end. The PUBLISH in settle.lua wakes them: on the channel of the API instance whose caller
+ * waits since the submission, be it this one or another, else on the job's own channel. A message can be missed while the connection
+ * is down, so every awaited job is also looked up every two seconds and after each reconnect.
  */
 import type { Redis } from 'ioredis';
 import type { JobRecord } from '../../shared/contract/jobs.ts';
@@ -18,8 +18,8 @@ type Waiter = (outcome: WaitOutcome) => void;
 interface Wait {
   readonly owner: string;
   readonly waiters: Set<Waiter>;
-  /** The channel that its end is expected on: this instance's, or the job's own, which is subscribed to only during the wait. */
-  listensOn: 'instance' | 'job' | undefined;
+  /** The channel that its end is announced on; undefined before the first waiter listens. */
+  channel: string | undefined;
 }
 
 export interface WaitLimits {
@@ -31,8 +31,8 @@ export interface WaitLimits {
 export interface WaitOptions extends WaitLimits {
   /** Owner of the job. */
   owner: string;
-  /** The job's end is announced on this instance's channel. */
-  onInstanceChannel: boolean;
+  /** The channel that the job's end is announced on. */
+  announcedOn: string;
 }
 
 const RECHECK_MS = 2000;
@@ -53,6 +53,8 @@ export interface WaitersDeps {
 export class Waiters {
   readonly #deps: WaitersDeps;
   readonly #waiting = new Map<string, Wait>();
+  /** Waits by channel, without those on this instance's, which is always subscribed to. */
+  readonly #listening = new Map<string, number>();
   /** Jobs that will be waited for once they are in the queue, and their outcome if it was announced meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
   readonly #lookUps = new SharedReads((id) => this.#lookUp([id]));
@@ -61,9 +63,9 @@ export class Waiters {
 
   constructor(deps: WaitersDeps) {
     this.#deps = deps;
-    const { subscriber, records, channel } = deps;
+    const { subscriber, channel } = deps;
     subscriber.on('message', (from: string, message: string) => {
-      if (from === channel || records.isDoneChannel(from)) this.#onMessage(message);
+      if (from === channel || this.#listening.has(from)) this.#onMessage(message);
     });
     // ioredis subscribes again by itself after a reconnect; outcomes published in between must be looked up.
     subscriber.on('ready', () => {
@@ -100,10 +102,6 @@ export class Waiters {
     this.#expected.delete(id);
   }
 
-  expects(id: string): boolean {
-    return this.#expected.has(id);
-  }
-
   /** Whether a caller of this owner waits for the job already. */
   waitsFor(id: string, owner: string): boolean {
     return this.#waiting.get(id)?.owner === owner;
@@ -119,18 +117,13 @@ export class Waiters {
     return outcome;
   }
 
-  async #wait(
-    id: string,
-    { owner, onInstanceChannel, timeoutMs, signal }: WaitOptions,
-  ): Promise<WaitOutcome> {
-    const { subscriber, records } = this.#deps;
+  async #wait(id: string, { owner, announcedOn, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
     const expected = this.#expected.has(id);
     const announced = this.#expected.get(id);
     this.#expected.delete(id);
     if (announced !== undefined) return announced;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
-    const jobChannel = records.doneChannel(id);
-    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), listensOn: undefined };
+    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), channel: undefined };
     this.#waiting.set(id, wait);
     const { waiters } = wait;
     const outcome = new Promise<WaitOutcome>((resolve) => {
@@ -140,7 +133,7 @@ export class Waiters {
         signal?.removeEventListener('abort', giveUp);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
-          if (wait.listensOn === 'job') subscriber.unsubscribe(jobChannel).catch(() => {});
+          if (wait.channel !== undefined) this.#stopListening(wait.channel);
         }
         resolve(result);
       };
@@ -151,17 +144,31 @@ export class Waiters {
       waiters.add(finish);
     });
     // A job that was not expected may have ended before this wait listened: look it up once.
-    if (onInstanceChannel) wait.listensOn ??= 'instance';
-    if (wait.listensOn !== undefined) {
-      if (!expected) void this.#recheck(id);
-    } else {
-      wait.listensOn = 'job';
-      subscriber.subscribe(jobChannel).then(
-        () => void this.#recheck(id),
-        () => {},
-      );
-    }
+    const listens = wait.channel === undefined ? this.#listen(announcedOn) : Promise.resolve();
+    wait.channel ??= announcedOn;
+    listens.then(
+      () => (expected ? undefined : void this.#recheck(id)),
+      () => {},
+    );
     return outcome;
+  }
+
+  /** Resolves once messages of the channel arrive here. */
+  async #listen(channel: string): Promise<void> {
+    if (channel === this.#deps.channel) return;
+    this.#listening.set(channel, (this.#listening.get(channel) ?? 0) + 1);
+    await this.#deps.subscriber.subscribe(channel);
+  }
+
+  #stopListening(channel: string): void {
+    if (channel === this.#deps.channel) return;
+    const others = (this.#listening.get(channel) ?? 0) - 1;
+    if (others > 0) {
+      this.#listening.set(channel, others);
+      return;
+    }
+    this.#listening.delete(channel);
+    this.#deps.subscriber.unsubscribe(channel).catch(() => {});
   }
 
   /** Ends all waits, without outcome. */

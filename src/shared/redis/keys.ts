@@ -155,10 +155,10 @@ const channel = <Args extends string[]>(name: (...args: Args) => string): RedisK
 /** Channel: ids of canceled jobs and batches, for the workers. */
 export const cancelChannel = channel(() => 'canceled');
 
-/** Channel: outcome of one job, for anybody who waits for it. */
+/** Channel: outcome of one job that was submitted without waiting for it. */
 export const jobDoneChannel = channel((id: string) => `done:${id}`);
 
-/** Channel: outcomes of the jobs that an API instance took in. */
+/** Channel: outcomes of the jobs that were submitted to an API instance by callers who wait. */
 export const instanceChannel = channel((instance: string) => `api:${instance}`);
 
 /** Channel: ids of batches that have new results or have ended. */

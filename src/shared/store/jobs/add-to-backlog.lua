@@ -1,6 +1,7 @@
 --[[
 Adds jobs to the backlog of their queue and to the lists of their owners. A repeat changes nothing.
 
+INCLUDES backlog-members.lua
 KEYS
   backlog      sorted set: backlog of the queue
   totals       hash of the sizes of all backlogs
@@ -17,19 +18,34 @@ ARGV
 
 Returns {jobs of the queue before the first of these, texts in the queue, bytes in the queue}.
 ]]
-local added_texts, added_bytes = 0, 0
 local first = 3 + owner_count
+local ids = {}
+for at = first, #ARGV, 4 do
+  ids[#ids + 1] = ARGV[at]
+end
+local present = find_in_backlog(backlog, ids)
+local added, added_texts, added_bytes = {}, 0, 0
+-- Scores and ids, as ZADD takes them, by owner.
+local listed = {}
 for at = first, #ARGV, 4 do
   local id, owner, texts, bytes = unpack(ARGV, at, at + 3)
-  if redis.call('ZADD', backlog, 0, id .. ' ' .. texts .. ' ' .. bytes) == 1 then
+  if not present[id] then
+    added[#added + 1] = 0
+    added[#added + 1] = id .. ' ' .. texts .. ' ' .. bytes
     added_texts = added_texts + texts
     added_bytes = added_bytes + bytes
   end
-  redis.call('ZADD', KEYS[3 + owner], 0, id)
+  local list = listed[tonumber(owner)] or {}
+  list[#list + 1] = 0
+  list[#list + 1] = id
+  listed[tonumber(owner)] = list
+end
+if #added > 0 then
+  redis.call('ZADD', backlog, unpack(added))
+end
+for owner, list in ipairs(listed) do
+  redis.call('ZADD', KEYS[3 + owner], unpack(list))
 end
 redis.call('SADD', owners, unpack(ARGV, 3, 2 + owner_count))
-return {
-  redis.call('ZLEXCOUNT', backlog, '-', '(' .. ARGV[first]),
-  redis.call('HINCRBY', totals, 'texts ' .. queue, added_texts),
-  redis.call('HINCRBY', totals, 'bytes ' .. queue, added_bytes),
-}
+local texts, bytes = add_to_totals(totals, queue, added_texts, added_bytes, 0)
+return { redis.call('ZLEXCOUNT', backlog, '-', '(' .. ARGV[first]), texts, bytes }

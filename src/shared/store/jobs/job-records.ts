@@ -73,12 +73,9 @@ export class JobRecords extends RedisStore {
     return deadlinesKey(this.prefix);
   }
 
-  doneChannel(id: string): string {
-    return jobDoneChannel(this.prefix, id);
-  }
-
-  isDoneChannel(channel: string): boolean {
-    return channel.startsWith(this.doneChannel(''));
+  /** The channel that the end of a job is announced on. @param notify channel of the API instance that waits for it, if any */
+  announcedOn(id: string, notify: string | undefined): string {
+    return notify ?? jobDoneChannel(this.prefix, id);
   }
 
   /**
@@ -108,7 +105,7 @@ export class JobRecords extends RedisStore {
         event === undefined ? [] : [deliveryKey(this.prefix, event[0] as string)],
       );
       const queues = some.map(({ id }) => queueOf(id));
-      const keys = some.flatMap(({ id }, i) => [this.#key(id), backlogKey(this.prefix, queues[i] as string)]);
+      const distinct = [...new Set(queues)];
       SETTLE.run(
         this.redis,
         {
@@ -116,19 +113,26 @@ export class JobRecords extends RedisStore {
           outbox: outboxKey(this.prefix),
           totals: backlogTotalsKey(this.prefix),
         },
-        { maxInline: MAX_INLINE_RECORD_BYTES, jobCount: some.length },
+        { maxInline: MAX_INLINE_RECORD_BYTES, queueCount: distinct.length, jobCount: some.length },
         {
-          keys: [...keys, ...deliveries],
-          args: some.flatMap(({ id, notify }, i) => [
-            records[i] as string,
-            this.#ttlS +
-              (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#deliveryWindowS : 0),
-            id,
-            queues[i] as string,
-            this.doneChannel(id),
-            notify ?? '',
-            events[i] === undefined ? '' : JSON.stringify(events[i]),
-          ]),
+          keys: [
+            ...distinct.map((queue) => backlogKey(this.prefix, queue)),
+            ...some.map(({ id }) => this.#key(id)),
+            ...deliveries,
+          ],
+          args: [
+            ...distinct,
+            ...some.flatMap(({ id, record, notify }, i) => [
+              id,
+              distinct.indexOf(queues[i] as string) + 1,
+              records[i] as string,
+              this.#ttlS +
+                (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#deliveryWindowS : 0),
+              this.announcedOn(id, notify),
+              record.expires === undefined ? '' : '1',
+              events[i] === undefined ? '' : JSON.stringify(events[i]),
+            ]),
+          ],
         },
       ).then(
         (existing) =>

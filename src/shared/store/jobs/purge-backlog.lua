@@ -1,7 +1,7 @@
 --[[
 Removes jobs from a backlog that have an outcome already, or will never have one.
 
-INCLUDES remove-from-backlog.lua
+INCLUDES backlog-members.lua
 KEYS
   backlog  sorted set: backlog of the queue
   totals   hash of the sizes of all backlogs
@@ -9,6 +9,4 @@ ARGV
   queue    name of the queue
   then the ids of the jobs
 ]]
-for n = 2, #ARGV do
-  remove_from_backlog(backlog, totals, queue, ARGV[n])
-end
+remove_from_backlog(backlog, totals, queue, { unpack(ARGV, 2) })
