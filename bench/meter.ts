@@ -1,8 +1,8 @@
-/** Measures repeated work: its rate, CPU by kind of process, and bytes through Redis. */
-import { Redis } from 'ioredis';
+/** Measures repeated work: its rate, CPU by kind of process, and the traffic of Redis. */
 import type { Figures } from './figures.ts';
 import { cpuBy, cpuPerRow, type Processes } from './processes.ts';
 import { median, round } from './statistics.ts';
+import { callsByName, callsIn, TrafficMeter, trafficBetween } from './traffic.ts';
 
 const ROUNDS = 5;
 
@@ -20,14 +20,12 @@ export async function meter(
   redisUrl: string,
   { unit, count, run }: Work,
 ): Promise<Figures> {
-  const redis = new Redis(redisUrl);
+  const redis = await TrafficMeter.open(redisUrl);
   try {
-    // A rewrite during the measurement would shorten the file.
-    await redis.config('SET', 'auto-aof-rewrite-percentage', '0');
     await run();
     const rates: number[] = [];
     const cost: Record<string, number[]> = {};
-    const start = await passedThrough(redis);
+    const start = await redis.read();
     for (let i = 0; i < ROUNDS; i++) {
       const before = cpuBy(processes);
       const started = performance.now();
@@ -36,8 +34,8 @@ export async function meter(
       for (const [kind, micros] of Object.entries(cpuPerRow(before, cpuBy(processes), count)))
         (cost[kind] ??= []).push(micros);
     }
-    const end = await passedThrough(redis);
-    const perUnit = (what: keyof typeof end) => round((end[what] - start[what]) / (ROUNDS * count), 0);
+    const traffic = trafficBetween(start, await redis.read());
+    const perUnit = (sum: number, digits = 0) => round(sum / (ROUNDS * count), digits);
     return {
       [`${unit}s/s`]: round(median(rates), 0),
       ...Object.fromEntries(
@@ -46,20 +44,12 @@ export async function meter(
           round(median(values), 1),
         ]),
       ),
-      [`network of Redis (bytes/${unit})`]: perUnit('network'),
-      [`append-only file (bytes/${unit})`]: perUnit('file'),
+      [`network of Redis (bytes/${unit})`]: perUnit(traffic.networkBytes),
+      [`append-only file (bytes/${unit})`]: perUnit(traffic.fileBytes),
+      [`commands of Redis (per ${unit})`]: perUnit(callsIn(traffic), 2),
+      [`of these (per ${unit})`]: callsByName(traffic, ROUNDS * count),
     };
   } finally {
-    redis.disconnect();
+    redis.close();
   }
-}
-
-/** Bytes so far: on Redis's connections, and in its append-only file. */
-async function passedThrough(redis: Redis): Promise<{ network: number; file: number }> {
-  const info = `${await redis.info('stats')}\n${await redis.info('persistence')}`;
-  const value = (name: string) => Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1]);
-  return {
-    network: value('total_net_input_bytes') + value('total_net_output_bytes'),
-    file: value('aof_current_size'),
-  };
 }
