@@ -6,6 +6,9 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { sentences } from './texts.ts';
 
+/** Different sentences at most: more would only take the bench's own memory. */
+const SENTENCES = 400_000;
+
 let archive: string[] | undefined;
 
 /** @throws when the file cannot be read or parsed */
@@ -24,10 +27,11 @@ export function archiveSize(): number {
   return archive?.length ?? 309_431;
 }
 
-/** `count` texts. */
-export function archiveTexts(count: number): string[] {
-  const texts = archive ?? sentences(Math.min(count, 50_000), 5);
-  return Array.from({ length: count }, (_, i) => texts[i % texts.length]!);
+/** `count` texts: other ones for every `round`, so that no cache has met them, as far as the archive goes. */
+export function archiveTexts(count: number, round = 0): string[] {
+  const texts = archive ?? sentences(Math.min(count, SENTENCES), 5 + round);
+  const first = archive === undefined ? 0 : round * count;
+  return Array.from({ length: count }, (_, i) => texts[(first + i) % texts.length]!);
 }
 
 const LINES_PER_PIECE = 2000;

@@ -7,6 +7,7 @@ import { Stack } from '../test/support/processes/stack.ts';
 import { archiveSize, archiveTexts, asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
+import * as effort from './effort.ts';
 import { type Figures, prefixed } from './figures.ts';
 import { cpuBy, cpuPerRow, PeakWatch, processesOf } from './processes.ts';
 import { startRaw } from './raw.ts';
@@ -18,9 +19,14 @@ const ROUNDS = 7;
 const WARM_UP = 3000;
 
 export async function backfill(redisUrl: string): Promise<Figures> {
+  const [rows, fewerRows] = [effort.rows(8000), effort.rows(3000)];
+  const distilbertSized = makeDistilbertSized(GENERATED);
   return {
-    ...prefixed('MiniLM', await compare(redisUrl, SHIPPED, 8000)),
-    ...prefixed('DistilBERT-sized', await compare(redisUrl, makeDistilbertSized(GENERATED), 3000)),
+    ...prefixed('MiniLM', await compare(redisUrl, SHIPPED, (round) => archiveTexts(rows, round))),
+    ...prefixed(
+      'DistilBERT-sized',
+      await compare(redisUrl, distilbertSized, (round) => archiveTexts(fewerRows, round)),
+    ),
   };
 }
 
@@ -112,22 +118,33 @@ function outside(cost: Record<string, number>): number {
   return round(cost.API! + cost.workers! + cost.Redis!, 0);
 }
 
-async function compare(redisUrl: string, model: string, rows: number): Promise<Figures> {
+async function compare(
+  redisUrl: string,
+  model: string,
+  textsOf: (round: number) => string[],
+): Promise<Figures> {
   const raw = await startRaw(model);
   const stack = await start(redisUrl, model, 1);
   try {
-    const texts = archiveTexts(rows);
-    await run(stack, archiveTexts(Math.min(WARM_UP, rows)));
-    const measured = await besideRaw({ raw, stack, redisUrl, rounds: ROUNDS }, texts, () =>
-      run(stack, texts),
-    );
+    // No round has this number.
+    await run(stack, textsOf(ROUNDS).slice(0, effort.rows(WARM_UP)));
+    const measured = await besideRaw({
+      raw,
+      stack,
+      redisUrl,
+      rounds: ROUNDS,
+      texts: textsOf,
+      run: (texts) => run(stack, texts),
+    });
     const { tokenizeSeconds, texts: tokenized } = measured.ran;
     return {
       ...measured.cpu,
       'CPU outside the model processes (µs/row)': round(median(measured.spent.map(outside)), 0),
       'of that, the tokenizer (µs/row)': round((tokenizeSeconds / tokenized) * 1e6, 0),
+      ...measured.rawSpeed,
       ...measured.speed,
       ...measured.batches,
+      ...measured.memory,
     };
   } finally {
     raw.stop();

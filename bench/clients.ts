@@ -15,13 +15,13 @@ export interface Answer {
 }
 
 /**
- * Runs `work` on every text, `clients` at a time.
+ * Runs `work` on every item, `clients` at a time.
  * @returns duration of each call, in ms
  */
-export async function runClients(
-  texts: readonly string[],
+export async function runClients<Item>(
+  items: readonly Item[],
   clients: number,
-  work: (text: string, agent: Agent) => Promise<void>,
+  work: (item: Item, agent: Agent) => Promise<void>,
 ): Promise<number[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const times: number[] = [];
@@ -29,9 +29,9 @@ export async function runClients(
   try {
     await Promise.all(
       Array.from({ length: clients }, async () => {
-        for (let i = next++; i < texts.length; i = next++) {
+        for (let i = next++; i < items.length; i = next++) {
           const start = performance.now();
-          await work(texts[i]!, agent);
+          await work(items[i]!, agent);
           times.push(performance.now() - start);
         }
       }),
@@ -42,14 +42,33 @@ export async function runClients(
   return times;
 }
 
-/** Submits a job of one text and waits for it in the same call. */
-export async function submitAndWait(url: string, text: string, agent: Agent): Promise<void> {
+/** Body of a job. */
+export const bodyOf = (texts: readonly string[]) => (texts.length === 1 ? { text: texts[0] } : { texts });
+
+/** Submits a job and waits for it in the same call. */
+export async function submitAndWait(url: string, texts: readonly string[], agent: Agent): Promise<void> {
   const answer = await send(
     url,
-    { method: 'POST', path: '/v1/jobs', body: { text }, headers: { Prefer: 'wait=60' } },
+    { method: 'POST', path: '/v1/jobs', body: bodyOf(texts), headers: { Prefer: 'wait=60' } },
     agent,
   );
   if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
+}
+
+const POLL_MS = 100;
+
+/** Submits a job, then reads it every POLL_MS until it is done. */
+export async function submitAndPoll(url: string, texts: readonly string[], agent: Agent): Promise<void> {
+  const submitted = await send(url, { method: 'POST', path: '/v1/jobs', body: bodyOf(texts) }, agent);
+  if (submitted.status !== 202) throw new Error(`${submitted.status} ${submitted.body}`);
+  const { urls } = JSON.parse(submitted.body) as { urls: { self: string } };
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    const answer = await send(url, { method: 'GET', path: urls.self }, agent);
+    const { status } = JSON.parse(answer.body) as { status: string };
+    if (status === 'succeeded') return;
+    if (status !== 'queued' && status !== 'processing') throw new Error(answer.body);
+  }
 }
 
 /** Sends a request by node:http: clients share the machine with the measured processes, and fetch costs four times as much CPU. */

@@ -25,19 +25,19 @@ export class Forks {
     return this.#children.map(({ pid }) => pid!);
   }
 
-  /** Has the items processed. @returns seconds of wall clock and of CPU */
-  async run(items: readonly unknown[]): Promise<{ seconds: number; cpu: number }> {
+  /** Has the items processed. @returns seconds of wall clock and of CPU, and the answer of each child */
+  async run(items: readonly unknown[]): Promise<{ seconds: number; cpu: number; answers: unknown[] }> {
     const cpu = () => this.pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
     const cpuBefore = cpu();
     const start = performance.now();
-    await Promise.all(
+    const answers = await Promise.all(
       this.#children.map((child, i) => {
         const done = answer(child);
         child.send(items.filter((_, place) => place % this.#children.length === i));
         return done;
       }),
     );
-    return { seconds: (performance.now() - start) / 1000, cpu: cpu() - cpuBefore };
+    return { seconds: (performance.now() - start) / 1000, cpu: cpu() - cpuBefore, answers };
   }
 
   stop(): void {
@@ -45,13 +45,13 @@ export class Forks {
   }
 }
 
-function answer(child: ChildProcess): Promise<void> {
+function answer(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const gone = () => reject(new Error('a child process of the bench ended; see the output above'));
     child.once('exit', gone);
-    child.once('message', () => {
+    child.once('message', (message) => {
       child.off('exit', gone);
-      resolve();
+      resolve(message);
     });
   });
 }

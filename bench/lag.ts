@@ -16,8 +16,12 @@ export async function lag(redisUrl: string): Promise<Figures> {
   const stack = await Stack.start({ redisUrl });
   try {
     const health = `${await stack.healthUrl(stack.workers[0]!)}/health/live`;
-    const texts = Array.from({ length: 250 }, (_, i) => `${i} ${longText(1990)}`);
-    const jobs = await Promise.all(Array.from({ length: 4 }, () => stack.post<Job>('/v1/jobs', { texts })));
+    const jobs = await Promise.all(
+      Array.from({ length: 4 }, (_, job) => {
+        const texts = Array.from({ length: 250 }, (_, i) => `${job * 250 + i} ${longText(1990)}`);
+        return stack.post<Job>('/v1/jobs', { texts });
+      }),
+    );
     const start = performance.now();
     const answers: number[] = [];
     const lags: WorkerHealth['loop_lag_ms'][] = [];

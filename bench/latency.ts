@@ -4,10 +4,11 @@
  */
 import { Agent } from 'node:http';
 import { Stack } from '../test/support/processes/stack.ts';
-import { goEmotions } from '../test/support/inputs/texts.ts';
 import { send } from './clients.ts';
+import * as effort from './effort.ts';
 import type { Figures } from './figures.ts';
 import { percentile, round } from './statistics.ts';
+import { sentences } from './texts.ts';
 import { between, readBatches } from './worker-metrics.ts';
 
 const CALLS = 1000;
@@ -17,22 +18,24 @@ export async function latency(redisUrl: string): Promise<Figures> {
   const stack = await Stack.start({ redisUrl });
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   try {
-    const texts = goEmotions();
+    const calls = effort.rows(CALLS);
+    const texts = sentences(calls);
+    const warmUp = sentences(WARM_UP_CALLS, 3);
     const time = async (call: () => Promise<unknown>) => {
       const start = performance.now();
       await call();
       return performance.now() - start;
     };
     const health = () => send(stack.url, { method: 'GET', path: '/health/live' }, agent);
-    const classify = (i: number) =>
-      send(stack.url, { method: 'POST', path: '/predict', body: { text: texts[i % texts.length] } }, agent);
-    for (let i = 0; i < WARM_UP_CALLS; i++) await Promise.all([health(), classify(i)]);
+    const classify = (text: string) =>
+      send(stack.url, { method: 'POST', path: '/predict', body: { text } }, agent);
+    for (const text of warmUp) await Promise.all([health(), classify(text)]);
     const before = await readBatches(stack);
     const http: number[] = [];
     const predict: number[] = [];
-    for (let i = 0; i < CALLS; i++) {
+    for (const text of texts) {
       http.push(await time(health));
-      predict.push(await time(() => classify(i)));
+      predict.push(await time(() => classify(text)));
     }
     const ran = between(before, await readBatches(stack));
     const p50 = percentile(predict, 50);
@@ -41,7 +44,7 @@ export async function latency(redisUrl: string): Promise<Figures> {
     const handover = (ran.idleSeconds / ran.batches) * 1000;
     const bare = percentile(http, 50);
     return {
-      calls: CALLS,
+      calls,
       '/predict p50 (ms)': round(p50),
       '/predict p99 (ms)': round(percentile(predict, 99)),
       'of that, HTTP alone, p50 (ms)': round(bare),

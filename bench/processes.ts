@@ -36,11 +36,11 @@ function childrenOf(pid: number): number[] {
 }
 
 /** CPU seconds of each kind since its start. */
-export function cpuBy(processes: Processes): Record<string, number> {
+export function cpuBy(processes: Processes, secondsOf = cpuSeconds): Record<string, number> {
   return Object.fromEntries(
     Object.entries(processes).map(([name, pids]) => [
       name,
-      pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0),
+      pids.reduce((sum, pid) => sum + secondsOf(pid), 0),
     ]),
   );
 }
@@ -61,7 +61,39 @@ export function residentMb(pid: number): number {
   return Math.round(Number(kb) / 1000);
 }
 
-/** Samples peak memory four times a second: of each kind of process (summed), and of the data in Redis. */
+const SAMPLE_MS = 250;
+
+/** Samples the resident memory of some processes together; pages that they share count for each. */
+export class PeakResident {
+  readonly #pids: readonly number[];
+  readonly #timer: NodeJS.Timeout;
+  #peakMb = 0;
+
+  constructor(pids: readonly number[]) {
+    this.#pids = pids;
+    this.#timer = setInterval(() => this.#look(), SAMPLE_MS);
+  }
+
+  /** Takes the last sample. @returns the highest sum */
+  stop(): number {
+    clearInterval(this.#timer);
+    this.#look();
+    return this.#peakMb;
+  }
+
+  #look(): void {
+    try {
+      this.#peakMb = Math.max(
+        this.#peakMb,
+        this.#pids.reduce((sum, pid) => sum + residentMb(pid), 0),
+      );
+    } catch {
+      // A process has ended: a sum without it would be too small.
+    }
+  }
+}
+
+/** Samples peak memory: of each kind of process (summed), and of the data in Redis. */
 export class PeakWatch {
   readonly #processes: Processes;
   readonly #timer: NodeJS.Timeout;
@@ -75,7 +107,7 @@ export class PeakWatch {
     this.#redis = new Redis(redisUrl);
     this.#baseKb = this.#usedKb();
     this.#processes = processes;
-    this.#timer = setInterval(() => void this.#look().catch(() => {}), 250);
+    this.#timer = setInterval(() => void this.#look().catch(() => {}), SAMPLE_MS);
   }
 
   /** Takes the last sample. */

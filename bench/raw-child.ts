@@ -1,6 +1,6 @@
 /**
  * One process of raw.ts: tokenises everything, sorts by length and runs batches, in a plain loop without queue, HTTP or
- * callers. Responds to every message with its rows and seconds.
+ * callers. Responds to every message with the CPU of its tokenizer.
  */
 import path from 'node:path';
 import { Model } from '../src/worker/inference/model.ts';
@@ -20,8 +20,15 @@ const model = await Model.load({
 await model.warmUp();
 const tokenizer = new TextTokenizer(folder.folder, folder.maxTokens);
 
-async function loop(texts: string[]): Promise<void> {
+/** What a process answers. */
+export interface RawAnswer {
+  tokenizerMicros: number;
+}
+
+async function loop(texts: string[]): Promise<RawAnswer> {
+  const before = process.cpuUsage();
   const rows = texts.map((text) => tokenizer.encodeNow(text).ids).sort((a, b) => a.length - b.length);
+  const { user, system } = process.cpuUsage(before);
   for (let start = 0; start < rows.length;) {
     let end = start + 1;
     while (end < rows.length && (end + 1 - start) * rows[end]!.length <= BUDGET) end++;
@@ -35,10 +42,11 @@ async function loop(texts: string[]): Promise<void> {
     await model.run({ ids, lengths: Int32Array.from(batch, (row) => row.length), typeIds: undefined });
     start = end;
   }
+  return { tokenizerMicros: user + system };
 }
 
 process.on('message', (texts: string[]) => {
-  void loop(texts).then(() => process.send?.(texts.length));
+  void loop(texts).then((answer) => process.send?.(answer));
 });
 process.on('disconnect', () => process.exit(0));
 process.send?.('ready');

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Figures } from './figures.ts';
 import { Forks } from './forks.ts';
 import { SHIPPED } from './models.ts';
+import type { RawAnswer } from './raw-child.ts';
 import { median, round, withInterval } from './statistics.ts';
 import { mixedLengths, sentences } from './texts.ts';
 
@@ -36,6 +37,8 @@ export async function raw(): Promise<Figures> {
 export interface RawRound {
   rowsPerSecond: number;
   cpuMicrosPerRow: number;
+  /** Without the tokenizer. */
+  modelMicrosPerRow: number;
 }
 
 /** Starts a process per core. */
@@ -44,6 +47,12 @@ export const startRaw = (modelDir: string): Promise<Forks> =>
 
 /** Classifies the texts once, divided among the processes. */
 export async function rawRound(raw: Forks, texts: string[]): Promise<RawRound> {
-  const { seconds, cpu } = await raw.run(texts);
-  return { rowsPerSecond: texts.length / seconds, cpuMicrosPerRow: (cpu / texts.length) * 1e6 };
+  const { seconds, cpu, answers } = await raw.run(texts);
+  const tokenizer = (answers as RawAnswer[]).reduce((sum, { tokenizerMicros }) => sum + tokenizerMicros, 0);
+  const cpuMicrosPerRow = (cpu / texts.length) * 1e6;
+  return {
+    rowsPerSecond: texts.length / seconds,
+    cpuMicrosPerRow,
+    modelMicrosPerRow: cpuMicrosPerRow - tokenizer / texts.length,
+  };
 }

@@ -1,12 +1,13 @@
 /**
- * Throughput of 64 clients that each submit one text and wait for it, against the limit of the machine (raw.ts) in alternating
- * rounds; and CPU per row of each kind of process.
+ * Throughput of clients that each submit a job and wait for it, against the limit of the machine (raw.ts) in alternating rounds;
+ * CPU per row of each kind of process, their memory, and the traffic of Redis. Most jobs have one text; some 16 or 256.
  */
 import type { Agent } from 'node:http';
 import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
-import { runClients, send, submitAndWait } from './clients.ts';
+import { runClients, submitAndPoll, submitAndWait } from './clients.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
+import * as effort from './effort.ts';
 import { prefixed, type Figures } from './figures.ts';
 import { GENERATED, SHIPPED } from './models.ts';
 import { startRaw } from './raw.ts';
@@ -19,41 +20,53 @@ const CLIENTS = 64;
 /** Jobs before the measurement: until the JIT compilers of API and worker are done, a job costs up to twice as much. */
 const WARM_UP = 2500;
 
-type Client = (url: string, text: string, agent: Agent) => Promise<void>;
+/** Jobs of many texts, as callers send who care for throughput. Clients enough to keep every model process busy. */
+const LARGE_JOBS = [
+  { texts: 16, jobs: 256, clients: 64 },
+  { texts: 256, jobs: 32, clients: 8 },
+];
+
+type Client = (url: string, texts: string[], agent: Agent) => Promise<void>;
+
+interface Load {
+  model?: string;
+  /** Texts of a round, others in each. */
+  texts: (round: number) => string[];
+  client: Client;
+  clients?: number;
+  textsPerJob?: number;
+}
 
 /** Clients that make one call per job: `Prefer: wait`. */
 export async function saturate(redisUrl: string): Promise<Figures> {
-  return {
-    ...prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(3000), submitAndWait)),
-    ...prefixed('mixed lengths', await compare(redisUrl, SHIPPED, mixedLengths(1000), submitAndWait)),
-    ...prefixed(
-      'DistilBERT-sized, sentences',
-      await compare(redisUrl, makeDistilbertSized(GENERATED), sentences(700), submitAndWait),
-    ),
-  };
-}
-
-/** Clients that submit, then poll every POLL_MS. */
-export async function poll(redisUrl: string): Promise<Figures> {
-  return prefixed('sentences', await compare(redisUrl, SHIPPED, sentences(2000), submitAndPoll));
-}
-
-const POLL_MS = 100;
-
-async function submitAndPoll(url: string, text: string, agent: Agent): Promise<void> {
-  const submitted = await send(url, { method: 'POST', path: '/v1/jobs', body: { text } }, agent);
-  if (submitted.status !== 202) throw new Error(`${submitted.status} ${submitted.body}`);
-  const { urls } = JSON.parse(submitted.body) as { urls: { self: string } };
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    const answer = await send(url, { method: 'GET', path: urls.self }, agent);
-    const { status } = JSON.parse(answer.body) as { status: string };
-    if (status === 'succeeded') return;
-    if (status !== 'queued' && status !== 'processing') throw new Error(answer.body);
+  const figures: Figures = {};
+  const add = async (name: string, load: Omit<Load, 'client'>) =>
+    Object.assign(figures, prefixed(name, await compare(redisUrl, { client: submitAndWait, ...load })));
+  await add('sentences', { texts: different(sentences, effort.rows(3000)) });
+  for (const { texts, jobs, clients } of LARGE_JOBS) {
+    const load = { texts: different(sentences, texts * effort.rows(jobs)), clients, textsPerJob: texts };
+    await add(`jobs of ${texts} sentences, ${clients} clients`, load);
   }
+  await add('mixed lengths', { texts: different(mixedLengths, effort.rows(1000)) });
+  const model = makeDistilbertSized(GENERATED);
+  await add('DistilBERT-sized, sentences', { model, texts: different(sentences, effort.rows(700)) });
+  return figures;
 }
 
-async function compare(redisUrl: string, model: string, texts: string[], client: Client): Promise<Figures> {
+/** Texts by round: each with a seed of its own, none of which is that of the warm-up. */
+const different = (make: (count: number, seed: number) => string[], count: number) => (round: number) =>
+  make(count, 100 + round);
+
+/** Clients that submit, then poll. */
+export async function poll(redisUrl: string): Promise<Figures> {
+  const texts = different(sentences, effort.rows(2000));
+  return prefixed('sentences', await compare(redisUrl, { texts, client: submitAndPoll }));
+}
+
+async function compare(
+  redisUrl: string,
+  { model = SHIPPED, texts, client, clients = CLIENTS, textsPerJob = 1 }: Load,
+): Promise<Figures> {
   const raw = await startRaw(model);
   const stack = await Stack.start({
     redisUrl,
@@ -66,13 +79,14 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
     },
   });
   const submitAll = (some: string[]) =>
-    runClients(some, CLIENTS, (text, agent) => client(stack.url, text, agent));
+    runClients(inJobs(some, textsPerJob), clients, (job, agent) => client(stack.url, job, agent));
   try {
-    await submitAll(sentences(WARM_UP, 3));
+    await submitAll(sentences(effort.rows(WARM_UP), 3));
     const waits: number[] = [];
-    const measured = await besideRaw({ raw, stack, redisUrl, rounds: ROUNDS }, texts, async () => {
-      waits.push(...(await submitAll(texts)));
-    });
+    const run = async (some: string[]) => {
+      waits.push(...(await submitAll(some)));
+    };
+    const measured = await besideRaw({ raw, stack, redisUrl, rounds: ROUNDS, texts, run });
     return {
       ...measured.cpu,
       ...measured.rawSpeed,
@@ -80,9 +94,17 @@ async function compare(redisUrl: string, model: string, texts: string[], client:
       'p50 (ms)': round(percentile(waits, 50), 1),
       'p99 (ms)': round(percentile(waits, 99), 1),
       ...measured.batches,
+      ...measured.redis,
+      ...measured.memory,
     };
   } finally {
     raw.stop();
     await stack.stop();
   }
+}
+
+function inJobs(texts: string[], size: number): string[][] {
+  return Array.from({ length: Math.ceil(texts.length / size) }, (_, i) =>
+    texts.slice(i * size, (i + 1) * size),
+  );
 }

@@ -4,12 +4,11 @@
  * A slow stub acts like a model on separate cores: do 3 workers do three times the work of one? A stub that takes no time shows
  * the limits of one API, one worker and one Redis, their CPU per job, and the memory, network and disk that Redis needs.
  */
-import type { Agent } from 'node:http';
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/processes/stack.ts';
 import { asNdjson } from './archive.ts';
 import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
-import { runClients, send, submitAndWait } from './clients.ts';
+import { runClients, submitAndWait } from './clients.ts';
 import { type Figures, prefixed } from './figures.ts';
 import { meter, type Work } from './meter.ts';
 import { processesOf } from './processes.ts';
@@ -165,37 +164,29 @@ async function waiting(redisUrl: string): Promise<Figures> {
   }
 }
 
+/** Seed of the next round's texts: no cache has their results. */
+let seed = 100;
+
 /** Jobs of one sentence each, spread over the APIs. */
 function singles(urls: readonly string[], count: number, clients: number): () => Promise<void> {
-  const texts = sentences(count);
   let next = 0;
   return async () => {
-    await runClients(texts, clients, (text, agent) =>
-      submitAndWait(urls[next++ % urls.length]!, text, agent),
+    await runClients(sentences(count, seed++), clients, (text, agent) =>
+      submitAndWait(urls[next++ % urls.length]!, [text], agent),
     );
   };
 }
 
 function largeJobs(url: string): () => Promise<void> {
-  const texts = sentences(TEXTS_PER_JOB);
-  const submit = async (_: string, agent: Agent) => {
-    const call = {
-      method: 'POST',
-      path: '/v1/jobs',
-      body: { texts },
-      headers: { Prefer: 'wait=60' },
-    } as const;
-    const answer = await send(url, call, agent);
-    if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
-  };
   return async () => {
-    await runClients(new Array<string>(LARGE_JOBS).fill(''), LARGE_CLIENTS, submit);
+    const jobs = Array.from({ length: LARGE_JOBS }, () => sentences(TEXTS_PER_JOB, seed++));
+    await runClients(jobs, LARGE_CLIENTS, (texts, agent) => submitAndWait(url, texts, agent));
   };
 }
 
 function batch(url: string): Work {
-  const texts = sentences(BULK_ROWS);
   const run = async () => {
+    const texts = sentences(BULK_ROWS, seed++);
     const { id } = await submitBatch(url, asNdjson(texts));
     const lines = await countResults(url, id);
     if (lines !== BULK_ROWS) throw new Error(`${lines} results for ${BULK_ROWS} texts`);
