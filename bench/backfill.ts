@@ -1,6 +1,6 @@
 /**
- * Throughput of a batch from upload to the last result, against the limit of the machine (raw.ts) in alternating rounds; and
- * peak memory for archives of growing size. `ingest` measures the upload alone.
+ * Throughput of a batch from upload to the last result, against the limit of the machine (raw.ts) in alternating rounds, of an
+ * archive without and one with repeated rows; and peak memory for archives of growing size. `ingest` measures the upload alone.
  */
 import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
@@ -14,15 +14,22 @@ import { startRaw } from './raw.ts';
 import { besideRaw } from './rounds.ts';
 import { GENERATED, SHIPPED } from './models.ts';
 import { median, round } from './statistics.ts';
+import { withRepeats } from './texts.ts';
 
 const ROUNDS = 7;
 const WARM_UP = 3000;
 
+/** Share of an archive's rows that repeat an earlier row. */
+const REPEATS = 0.3;
+
 export async function backfill(redisUrl: string): Promise<Figures> {
   const [rows, fewerRows] = [effort.rows(8000), effort.rows(3000)];
+  const repetitive = (round: number) =>
+    withRepeats(archiveTexts(Math.round(rows * (1 - REPEATS)), round), rows, round + 1);
   const distilbertSized = makeDistilbertSized(GENERATED);
   return {
     ...prefixed('MiniLM', await compare(redisUrl, SHIPPED, (round) => archiveTexts(rows, round))),
+    ...prefixed(`MiniLM, ${100 * REPEATS} % repeats`, await compare(redisUrl, SHIPPED, repetitive)),
     ...prefixed(
       'DistilBERT-sized',
       await compare(redisUrl, distilbertSized, (round) => archiveTexts(fewerRows, round)),

@@ -46,6 +46,23 @@ export function sentences(count: number, seed = 1): string[] {
   return Array.from({ length: count }, () => text(quantile(random()), random));
 }
 
+/**
+ * `count` texts in random order: the given ones in theirs, and between them repeats, each of an earlier text.
+ * @throws RangeError when repeats have nothing to repeat
+ */
+export function withRepeats(texts: readonly string[], count: number, seed = 4): string[] {
+  if (texts.length === 0) throw new RangeError('no texts to repeat');
+  const random = pseudoRandom(seed);
+  const rows: string[] = [];
+  for (let used = 0; rows.length < count;) {
+    // As many repeats as are missing, evenly spread over the rows that are left.
+    const repeats = count - rows.length - (texts.length - used);
+    const repeat = used > 0 && random() * (count - rows.length) < repeats;
+    rows.push(repeat ? texts[Math.floor(random() * used)]! : texts[used++]!);
+  }
+  return rows;
+}
+
 /** `count` different texts, one in five of them long: 100 to 400 tokens. */
 export function mixedLengths(count: number, seed = 2): string[] {
   const random = pseudoRandom(seed);
