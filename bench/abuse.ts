@@ -24,7 +24,7 @@ export interface AbuseOptions {
   workerHeapMb: number;
 }
 
-/** Limits that goals.ts sets for every attack. */
+/** Budgets of every attack. */
 export const MAX_BLOCK_MS = 300;
 export const MAX_RESPONSE_BYTES = 65_536;
 
