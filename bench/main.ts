@@ -16,7 +16,7 @@ import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { mixed } from './mixed.ts';
 import { outage } from './outage.ts';
-import { peers } from './peers.ts';
+import { peers, usePeers } from './peers.ts';
 import { policies } from './policies.ts';
 import { raw } from './raw.ts';
 import { poll, saturate } from './saturate.ts';
@@ -48,7 +48,7 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
 };
 
 /** Scenarios that --quick shortens. */
-const QUICK = ['saturate', 'poll', 'latency', 'backfill'];
+const QUICK = ['saturate', 'poll', 'latency', 'backfill', 'peers'];
 
 const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARIO
   scenarios: ${Object.keys(SCENARIOS).join(', ')}
@@ -56,6 +56,7 @@ const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARI
   --json FILE       write all figures, and which budgets are met
   --quick           two rounds of few rows, in ${QUICK.join(', ')}: does it work?
   --archive FILE    texts of the bulk scenarios
+  --peer TEXT       only the peers whose names contain TEXT; may be repeated
   --attack TEXT     only the attacks of abuse whose names contain TEXT; may be repeated
   --tokenizer FOLDER    measure the tokenizer of this model folder, too; may be repeated
   --api-heap MB, --worker-heap MB      heaps of the attacked processes`;
@@ -67,6 +68,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     quick: { type: 'boolean', default: false },
     archive: { type: 'string' },
+    peer: { type: 'string', multiple: true, default: [''] },
     attack: { type: 'string', multiple: true, default: [''] },
     tokenizer: { type: 'string', multiple: true, default: [] },
     'api-heap': { type: 'string', default: '512' },
@@ -82,6 +84,7 @@ useAttacks({
   apiHeapMb: Number(values['api-heap']),
   workerHeapMb: Number(values['worker-heap']),
 });
+usePeers(values.peer);
 useTokenizers(values.tokenizer);
 if (values.quick) useQuick();
 if (values.archive !== undefined) useArchive(values.archive);

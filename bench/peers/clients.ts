@@ -1,4 +1,4 @@
-/** Clients of every peer: one text at a time through `POST /predict`. */
+/** Clients of every peer: one text per request, in the peer's own protocol, spread over its processes' ports. */
 import { Agent } from 'node:http';
 import { runClients, send } from '../clients.ts';
 
@@ -7,21 +7,78 @@ export interface Prediction {
   score: number;
 }
 
+/** How a server is asked for one text. */
+export interface Protocol {
+  path: string;
+  body: (text: string) => unknown;
+  /** The best label in the parsed response. */
+  best: (response: unknown) => Prediction | undefined;
+}
+
+/** Amulet's, and that of the services in this folder. */
+export const PREDICT: Protocol = {
+  path: '/predict',
+  body: (text) => ({ text }),
+  best: (response) => response as Prediction,
+};
+
+/** text-embeddings-inference: labels in any order. */
+export const TEI_PREDICT: Protocol = {
+  path: '/predict',
+  body: (text) => ({ inputs: text }),
+  best: (response) => bestOf(response as Prediction[]),
+};
+
+/** infinity: a list of labels for each of a list of texts. */
+export const INFINITY_CLASSIFY: Protocol = {
+  path: '/classify',
+  body: (text) => ({ input: [text] }),
+  best: (response) => bestOf((response as { data: Prediction[][] }).data[0] ?? []),
+};
+
+/** BentoML's batchable endpoints take and give lists. */
+export const BENTOML_PREDICT: Protocol = {
+  path: '/predict',
+  body: (text) => ({ texts: [text] }),
+  best: (response) => (response as Prediction[])[0],
+};
+
+function bestOf(predictions: readonly Prediction[]): Prediction | undefined {
+  return [...predictions].sort((a, b) => b.score - a.score)[0];
+}
+
+/** Addresses of a running server: more than one when its processes have a port each. */
+export interface Endpoint {
+  urls: readonly string[];
+  protocol: Protocol;
+}
+
 /** Sends every text once, from `clients` connections at a time; returns how long each took, in ms. */
-export function predictAll(url: string, texts: readonly string[], clients: number): Promise<number[]> {
+export function predictAll(to: Endpoint, texts: readonly string[], clients: number): Promise<number[]> {
+  let next = 0;
   return runClients(texts, clients, async (text, agent) => {
-    await predict(url, text, agent);
+    await ask(to.urls[next++ % to.urls.length]!, to.protocol, text, agent);
   });
 }
 
-/** The answers to some texts sent at the same time, so that a server that batches does. */
-export async function predictions(url: string, texts: readonly string[]): Promise<Prediction[]> {
+/** The answers to some texts sent at the same time, so that a server that batches does; each text to each of its ports. */
+export async function predictions(to: Endpoint, texts: readonly string[]): Promise<Prediction[]> {
   const agent = new Agent({ maxSockets: texts.length });
-  return Promise.all(texts.map(async (text) => JSON.parse(await predict(url, text, agent)) as Prediction));
+  const all = await Promise.all(
+    to.urls.flatMap((url) =>
+      texts.map(async (text) => {
+        const body = await ask(url, to.protocol, text, agent);
+        const best = to.protocol.best(JSON.parse(body));
+        if (best === undefined) throw new Error(`no label in ${body.slice(0, 300)}`);
+        return best;
+      }),
+    ),
+  );
+  return all;
 }
 
-async function predict(url: string, text: string, agent: Agent): Promise<string> {
-  const { status, body } = await send(url, { method: 'POST', path: '/predict', body: { text } }, agent);
-  if (status !== 200) throw new Error(`${status}: ${body.slice(0, 300)}`);
-  return body;
+async function ask(url: string, { path, body }: Protocol, text: string, agent: Agent): Promise<string> {
+  const answer = await send(url, { method: 'POST', path, body: body(text) }, agent);
+  if (answer.status !== 200) throw new Error(`${answer.status}: ${answer.body.slice(0, 300)}`);
+  return answer.body;
 }

@@ -13,10 +13,10 @@ export class Unavailable extends Error {
 }
 
 const TRANSFORMERS = '4.3.1';
-const TIMEOUT_MS = 300_000;
+/** Packages as large as torch take long. */
+const TIMEOUT_MS = 30 * 60_000;
 
 const folder = path.resolve('.amulet');
-const requirements = path.join(import.meta.dirname, 'requirements.txt');
 
 /** @throws Unavailable with the last line of the program's output */
 async function run(program: string, args: string[]): Promise<string> {
@@ -31,12 +31,13 @@ async function run(program: string, args: string[]): Promise<string> {
 }
 
 /**
- * A virtual environment with requirements.txt in it.
+ * A virtual environment under .amulet with the packages of a file in this folder.
  * @returns its Python
  * @throws Unavailable
  */
-export async function pythonEnvironment(): Promise<string> {
-  const environment = path.join(folder, 'peers-venv');
+export async function pythonEnvironment(name = 'peers-venv', file = 'requirements.txt'): Promise<string> {
+  const requirements = path.join(import.meta.dirname, file);
+  const environment = path.join(folder, name);
   const python = path.join(environment, 'bin', 'python');
   const installed = path.join(environment, 'installed.txt');
   const wanted = readFileSync(requirements, 'utf8');
@@ -50,6 +51,12 @@ export async function pythonEnvironment(): Promise<string> {
   copyFileSync(requirements, installed);
   return python;
 }
+
+/**
+ * What a program says of its version.
+ * @throws Unavailable when it cannot be run
+ */
+export const programVersion = (program: string): Promise<string> => run(program, ['--version']);
 
 /** Versions of some packages in a virtual environment, and of its Python. */
 export async function pythonVersions(python: string, packages: string[]): Promise<string> {

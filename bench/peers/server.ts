@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../../test/support/redis/redis.ts';
-import { predictions } from './clients.ts';
+import { predictions, type Protocol } from './clients.ts';
 
 const START_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 8_000;
@@ -13,8 +13,9 @@ export interface Command {
   args: (port: number) => string[];
   env: Record<string, string>;
   cwd?: string;
-  /** Processes that print a line `ready` when their model is loaded. */
+  /** Processes that print a line `ready` when their model is loaded; 0 where only requests can tell. */
   ready: number;
+  protocol: Protocol;
 }
 
 /** Running servers, to be killed when the bench ends. */
@@ -59,7 +60,7 @@ export class Server {
       const loaded = server.#output.match(/^ready$/gm)?.length ?? 0;
       if (loaded >= command.ready) {
         try {
-          await predictions(server.url, ['is it up?']);
+          await predictions({ urls: [server.url], protocol: command.protocol }, ['is it up?']);
           return server;
         } catch {
           // Not listening yet.
