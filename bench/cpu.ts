@@ -1,5 +1,5 @@
 /** CPU time of processes, from /proc. Other load on the machine distorts the wall clock, but not CPU time. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** USER_HZ, which is 100 on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -10,4 +10,15 @@ export function cpuSeconds(pid: number): number {
   // The second field is the name in brackets and may contain anything; the times are the 14th and 15th.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/**
+ * The same in steps of nanoseconds instead of ten milliseconds, of the threads that still run: for processes whose threads do
+ * not come and go, which Node's and Redis's do not.
+ */
+export function cpuSecondsOfThreads(pid: number): number {
+  const nanoseconds = readdirSync(`/proc/${pid}/task`).map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]),
+  );
+  return nanoseconds.reduce((sum, each) => sum + each, 0) / 1e9;
 }

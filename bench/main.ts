@@ -16,6 +16,7 @@ import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { mixed } from './mixed.ts';
 import { outage } from './outage.ts';
+import { pair, useOther } from './pair.ts';
 import { peers, usePeers } from './peers.ts';
 import { policies } from './policies.ts';
 import { raw } from './raw.ts';
@@ -44,11 +45,12 @@ const SCENARIOS: Record<string, (redisUrl: string) => Promise<Figures>> = {
   sessions,
   tokenizer,
   peers,
+  pair,
   abuse,
 };
 
 /** Scenarios that --quick shortens. */
-const QUICK = ['saturate', 'poll', 'latency', 'backfill', 'peers'];
+const QUICK = ['saturate', 'poll', 'latency', 'backfill', 'peers', 'pair'];
 
 const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARIO
   scenarios: ${Object.keys(SCENARIOS).join(', ')}
@@ -56,6 +58,7 @@ const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARI
   --json FILE       write all figures, and which budgets are met
   --quick           two rounds of few rows, in ${QUICK.join(', ')}: does it work?
   --archive FILE    texts of the bulk scenarios
+  --against DIR     checkout that pair compares with
   --peer TEXT       only the peers whose names contain TEXT; may be repeated
   --attack TEXT     only the attacks of abuse whose names contain TEXT; may be repeated
   --tokenizer FOLDER    measure the tokenizer of this model folder, too; may be repeated
@@ -68,6 +71,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     quick: { type: 'boolean', default: false },
     archive: { type: 'string' },
+    against: { type: 'string' },
     peer: { type: 'string', multiple: true, default: [''] },
     attack: { type: 'string', multiple: true, default: [''] },
     tokenizer: { type: 'string', multiple: true, default: [] },
@@ -84,6 +88,7 @@ useAttacks({
   apiHeapMb: Number(values['api-heap']),
   workerHeapMb: Number(values['worker-heap']),
 });
+if (values.against !== undefined) useOther(values.against);
 usePeers(values.peer);
 useTokenizers(values.tokenizer);
 if (values.quick) useQuick();
