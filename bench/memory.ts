@@ -2,9 +2,9 @@
 import { Redis } from 'ioredis';
 import type { Job } from '../src/shared/contract/jobs.ts';
 import { eventually, Stack } from '../test/support/processes/stack.ts';
-import { goEmotions } from '../test/support/inputs/texts.ts';
 import type { Figures } from './figures.ts';
 import { residentMb } from './processes.ts';
+import { sentences } from './texts.ts';
 
 const JOBS = 2000;
 const WARM_UP_JOBS = 500;
@@ -27,11 +27,10 @@ export async function memory(redisUrl: string): Promise<Figures> {
       for (const [name, pid] of Object.entries(pids)) figures[`${name}, ${when} (MB)`] = residentMb(pid);
     };
     rss('at rest');
-    const texts = goEmotions();
     // Scripts and buffers that Redis allocates for the first jobs stay, and do not count.
-    await submit(stack, texts, WARM_UP_JOBS);
+    await submit(stack, sentences(WARM_UP_JOBS, 3));
     const usedBefore = await usedMemory(redis);
-    await submit(stack, texts, JOBS);
+    await submit(stack, sentences(JOBS));
     await new Promise((resolve) => setTimeout(resolve, 500));
     rss(`after ${JOBS} jobs`);
     figures['Redis per finished single job (bytes)'] = Math.round(
@@ -45,12 +44,12 @@ export async function memory(redisUrl: string): Promise<Figures> {
 }
 
 /** Submits jobs of one text each, and waits for them. */
-async function submit(stack: Stack, texts: readonly string[], jobs: number): Promise<void> {
-  const pending = Array.from({ length: jobs }, (_, i) => i);
+async function submit(stack: Stack, texts: readonly string[]): Promise<void> {
+  const pending = [...texts];
   await Promise.all(
     Array.from({ length: CLIENTS }, async () => {
-      for (let i = pending.pop(); i !== undefined; i = pending.pop()) {
-        const { id } = (await stack.post<Job>('/v1/jobs', { text: texts[i % texts.length] })).body;
+      for (let text = pending.pop(); text !== undefined; text = pending.pop()) {
+        const { id } = (await stack.post<Job>('/v1/jobs', { text })).body;
         await eventually(async () =>
           (await stack.get<Job>(`/v1/jobs/${id}?wait=60`)).body.finished_at === null ? undefined : true,
         );
