@@ -1,8 +1,6 @@
 /** The HTTP application: puts routes and middleware together. It does no I/O itself, so tests call `app.request()`. */
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
-import { requestId } from 'hono/request-id';
-import { secureHeaders } from 'hono/secure-headers';
 import { PACKAGE } from '../shared/contract/names.ts';
 import { AppError } from '../shared/contract/problems.ts';
 import { createRequestSchemas } from './requests.ts';
@@ -16,6 +14,7 @@ import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
 import { strictQuery } from './middleware/query.ts';
+import { commonHeaders, nodeResponse } from './middleware/response-headers.ts';
 import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -42,10 +41,8 @@ export function createApp(deps: AppDeps): App {
   const { config, logger, keys, admins, requests, limit, inFlight, board } = deps;
   const hasKeys = keys !== undefined;
   const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
-  app.use(requestId());
+  app.use(commonHeaders);
   app.use(deps.observe);
-  // TLS ends at a proxy, if anywhere; promising it from here would lock browsers out of http://localhost.
-  app.use(secureHeaders({ strictTransportSecurity: false }));
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
   const hasOwnKeys = (method: string, path: string) =>
     (board !== undefined && isBoard(path)) || (admins.size > 0 && isModelRemoval(method, path));
@@ -64,9 +61,8 @@ export function createApp(deps: AppDeps): App {
     const lease = open ? undefined : inFlight.requests.acquire(owner, 1);
     try {
       if (key) {
-        // Missing when a test calls app.request().
-        const { outgoing } = (c.env as Partial<AppEnv['Bindings']> | undefined) ?? {};
-        if (outgoing) requests?.add(outgoing, key);
+        const response = nodeResponse(c);
+        if (response) requests?.add(response, key);
         await limit(c, key);
       }
       const start = performance.now();

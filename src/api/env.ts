@@ -1,14 +1,15 @@
 /** The types of the HTTP application, and of the context of a request: what the server and the middleware put into it. */
 import type { HttpBindings } from '@hono/node-server';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import type { RequestIdVariables } from 'hono/request-id';
 import type { ProblemCode } from '../shared/contract/problems.ts';
 import type { InFlight } from './load/in-flight.ts';
 
 export interface AppEnv {
   /** Missing when a test calls `app.request()`. */
   Bindings: HttpBindings;
-  Variables: RequestIdVariables & {
+  Variables: {
+    /** Names the request in its response and in the logs. */
+    requestId: string;
     /** Name of the API key that made the request; without keys, all callers are one owner. */
     owner: string;
     /** Limits for what all requests hold together. */

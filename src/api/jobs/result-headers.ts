@@ -1,6 +1,8 @@
 /** Response headers of `/predict` and `/hf` for what their bodies, whose shapes are given by other services, have no room for. */
 import type { Context } from 'hono';
 import type { Job } from '../../shared/contract/jobs.ts';
+import type { AppEnv } from '../env.ts';
+import { setHeader } from '../middleware/response-headers.ts';
 
 const TRUNCATED = 'Amulet-Truncated';
 const UNKNOWN = 'Amulet-Unknown';
@@ -28,11 +30,11 @@ export const RESULT_HEADERS = {
 };
 
 /** Sets the headers from the results of a job that has labels for all of its texts. */
-export function setResultHeaders(c: Context, { results }: Job): void {
+export function setResultHeaders(c: Context<AppEnv>, { results }: Job): void {
   const rows = results?.flatMap((row) => ('error' in row ? [] : [row])) ?? [];
   const truncated = rows.map((row) => row.truncated);
   const unknown = rows.map((row) => row.unknown ?? 0);
   const listed = rows.length <= MAX_LISTED;
-  c.header(TRUNCATED, listed ? truncated.join(', ') : String(truncated.includes(true)));
-  c.header(UNKNOWN, listed ? unknown.join(', ') : String(unknown.reduce((a, b) => Math.max(a, b), 0)));
+  setHeader(c, TRUNCATED, listed ? truncated.join(', ') : String(truncated.includes(true)));
+  setHeader(c, UNKNOWN, listed ? unknown.join(', ') : String(unknown.reduce((a, b) => Math.max(a, b), 0)));
 }

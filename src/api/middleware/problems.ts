@@ -13,6 +13,7 @@ import { shownId } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { shorten } from '../../shared/contract/text.ts';
 import type { AppEnv } from '../env.ts';
+import { setHeader } from './response-headers.ts';
 
 const MAX_ERRORS = 20;
 const MAX_PATH_CHARS = 160;
@@ -25,9 +26,8 @@ function problemResponse(c: Context<AppEnv>, error: AppError): Response {
   const { status, title } = PROBLEMS[error.code];
   c.set('problem', error.code);
   const { errors, retryAfterS, extra } = error.options;
-  const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
-  if (retryAfterS !== undefined) headers['Retry-After'] = String(retryAfterS);
-  if (status === 401) headers['WWW-Authenticate'] = c.get('challenge') ?? 'Bearer realm="amulet"';
+  if (retryAfterS !== undefined) setHeader(c, 'Retry-After', String(retryAfterS));
+  if (status === 401) setHeader(c, 'WWW-Authenticate', c.get('challenge') ?? 'Bearer realm="amulet"');
   const body = {
     type: `urn:amulet:problem:${error.code}`,
     title,
@@ -38,8 +38,7 @@ function problemResponse(c: Context<AppEnv>, error: AppError): Response {
     ...extra,
     request_id: c.get('requestId'),
   };
-  for (const [name, value] of Object.entries(headers)) c.header(name, value);
-  return c.body(JSON.stringify(body), status);
+  return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
 }
 
 function shownErrors(errors: readonly FieldError[]) {
@@ -98,7 +97,7 @@ export function onNotFound(routes: { method: string; path: string }[]): NotFound
       const hint = meant === undefined ? 'see /docs' : `did you mean ${meant}?`;
       return problemResponse(c, new AppError('not_found', `there is no ${shownId(path)} here; ${hint}`));
     }
-    c.header('Allow', methods.join(', '));
+    setHeader(c, 'Allow', methods.join(', '));
     if (method === 'OPTIONS') return c.body(null, 204);
     return problemResponse(
       c,

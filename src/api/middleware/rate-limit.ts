@@ -6,6 +6,7 @@ import { AppError } from '../../shared/contract/problems.ts';
 import { rateKey } from '../../shared/redis/keys.ts';
 import type { AppEnv } from '../env.ts';
 import type { Deps } from '../deps.ts';
+import { setHeader } from './response-headers.ts';
 
 const WINDOW_S = 60;
 
@@ -46,9 +47,9 @@ export function rateLimit({ redis, withRedis, prefix, perMinute }: RateLimitDeps
       }
     });
     const resetS = Math.ceil(state.msBeforeNext / 1000);
-    c.header('RateLimit-Limit', String(points));
-    c.header('RateLimit-Remaining', String(over ? 0 : state.remainingPoints));
-    c.header('RateLimit-Reset', String(resetS));
+    setHeader(c, 'RateLimit-Limit', String(points));
+    setHeader(c, 'RateLimit-Remaining', String(over ? 0 : state.remainingPoints));
+    setHeader(c, 'RateLimit-Reset', String(resetS));
     if (!over) return;
     throw new AppError('rate_limited', `this key may make at most ${points} requests per minute`, {
       retryAfterS: resetS,

@@ -7,6 +7,7 @@ import type { NewBatch } from '../batches/batch-spec.ts';
 import type { App } from '../env.ts';
 import { bulkType, headerBody } from '../middleware/bulk-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
+import { setHeader } from '../middleware/response-headers.ts';
 import type { CreateBatchQuery } from '../requests.ts';
 import {
   BAD_UPLOAD,
@@ -75,8 +76,8 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
         owner,
         toNewBatch({ format: 'ndjson' }, { ...query, columns }, extra),
       );
-      if (replayed) c.header(REPLAYED, 'true');
-      c.header('Location', batch.urls.self);
+      if (replayed) setHeader(c, REPLAYED, 'true');
+      setHeader(c, 'Location', batch.urls.self);
       return c.json(batch, 201);
     }
     const type = query.format ? { format: query.format } : bulkType(c.req.header('content-type'));
@@ -84,8 +85,8 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
     const { batch, replayed } = await uploading(c, (upload) =>
       batches.submit(owner, toNewBatch(type, query, extra), { ...upload, formatNamed }),
     );
-    if (replayed) c.header(REPLAYED, 'true');
-    c.header('Location', batch.urls.self);
+    if (replayed) setHeader(c, REPLAYED, 'true');
+    setHeader(c, 'Location', batch.urls.self);
     return c.json(batch, 202);
   });
 

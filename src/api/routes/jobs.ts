@@ -16,6 +16,7 @@ import { ownTurn } from '../load/own-turn.ts';
 import { jsonBody } from '../middleware/json-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { preferredWait } from '../middleware/prefer.ts';
+import { setHeader } from '../middleware/response-headers.ts';
 import { setServerTiming } from '../jobs/server-timing.ts';
 import {
   BAD_BODY,
@@ -137,12 +138,12 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
       waitS === undefined
         ? await submission.submit(owner, input)
         : await submission.submitAndWait(owner, input, { timeoutMs: waitS * 1000, signal: c.req.raw.signal });
-    if (replayed) c.header(REPLAYED, 'true');
-    if (waitS !== undefined) c.header('Preference-Applied', `wait=${waitS}`);
-    c.header('Location', job.urls.self);
+    if (replayed) setHeader(c, REPLAYED, 'true');
+    if (waitS !== undefined) setHeader(c, 'Preference-Applied', `wait=${waitS}`);
+    setHeader(c, 'Location', job.urls.self);
     setServerTiming(c, job);
     if (isFinal(job.status)) return answer(c, job);
-    c.header('Retry-After', String(POLL_AFTER_S));
+    setHeader(c, 'Retry-After', String(POLL_AFTER_S));
     return c.json(job, 202);
   });
 
@@ -154,7 +155,7 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
   app.openapi(read, async (c) => {
     const { id } = c.req.valid('param');
     const preferred = preferredWait(c.req.header('prefer'), config.MAX_WAIT_S);
-    if (preferred !== undefined) c.header('Preference-Applied', `wait=${preferred}`);
+    if (preferred !== undefined) setHeader(c, 'Preference-Applied', `wait=${preferred}`);
     const waitS = c.req.valid('query').wait ?? preferred;
     const owner = c.get('owner');
     const job =
@@ -163,7 +164,7 @@ export function jobRoutes(app: App, { jobs, submission, webhooks, schemas, confi
         : await jobs.wait(owner, id, { timeoutMs: waitS * 1000, signal: c.req.raw.signal });
     // The caller hung up: nothing will be read.
     if (!job) return c.body(null, 200) as never;
-    if (!isFinal(job.status)) c.header('Retry-After', String(POLL_AFTER_S));
+    if (!isFinal(job.status)) setHeader(c, 'Retry-After', String(POLL_AFTER_S));
     setServerTiming(c, job);
     return answer(c, job);
   });
