@@ -1,8 +1,8 @@
 /** The HTTP application: puts routes and middleware together. It does no I/O itself, so tests call `app.request()`. */
-import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { PACKAGE } from '../shared/contract/names.ts';
 import { AppError } from '../shared/contract/problems.ts';
+import { CheckedApp } from './checked-app.ts';
 import { createRequestSchemas } from './requests.ts';
 import type { App, AppEnv } from './env.ts';
 import type { InFlight } from './load/in-flight.ts';
@@ -12,7 +12,7 @@ import type { Observe } from './middleware/observe.ts';
 import type { OpenRequests } from './middleware/open-requests.ts';
 import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
-import { onError, onInvalid, onNotFound } from './middleware/problems.ts';
+import { onError, onNotFound } from './middleware/problems.ts';
 import { strictQuery } from './middleware/query.ts';
 import { commonHeaders, nodeResponse } from './middleware/response-headers.ts';
 import { batchRoutes } from './routes/batches.ts';
@@ -40,7 +40,7 @@ export interface AppDeps extends Omit<RouteDeps, 'schemas' | 'hasKeys'> {
 export function createApp(deps: AppDeps): App {
   const { config, logger, keys, admins, requests, limit, inFlight, board } = deps;
   const hasKeys = keys !== undefined;
-  const app = new OpenAPIHono<AppEnv>({ defaultHook: onInvalid });
+  const app = new CheckedApp();
   app.use(commonHeaders);
   app.use(deps.observe);
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);

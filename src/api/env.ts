@@ -14,6 +14,8 @@ export interface AppEnv {
     owner: string;
     /** Limits for what all requests hold together. */
     inFlight: InFlight;
+    /** The JSON body, before its schema has checked it. */
+    body?: unknown;
     /** Trace of the request's span, as shared/runtime/trace-context.ts writes it; only while tracing is on. */
     trace?: string;
     /** `WWW-Authenticate` of a 401 that asks for something other than an API key. */

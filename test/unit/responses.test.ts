@@ -6,17 +6,21 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { createHttpServer } from '../../src/api/http-server.ts';
+import type { NewJob } from '../../src/api/jobs/job-submission.ts';
 import { inFlightLimits } from '../../src/api/load/in-flight.ts';
 import { KeySet } from '../../src/shared/runtime/api-keys.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
 import { createLogger } from '../../src/shared/runtime/logger.ts';
 
+const submitted: NewJob[] = [];
 let server: Server;
 
 beforeAll(async () => {
   const config = loadConfig({});
-  const submit = () =>
-    Promise.resolve({ job: { status: 'queued', urls: { self: '/v1/jobs/x' } }, replayed: false });
+  const submit = (_owner: string, input: NewJob) => {
+    submitted.push(input);
+    return Promise.resolve({ job: { status: 'queued', urls: { self: '/v1/jobs/x' } }, replayed: false });
+  };
   const app = createApp({
     config,
     keys: undefined,
@@ -115,4 +119,29 @@ test('headers of the job, and those of a problem', async () => {
   expect(job.headers).toMatchObject({ 'content-type': 'application/json' });
   expect(job.headers['content-length']).toBe(String(job.body.length));
   expect((await call('PATCH', '/v1/jobs')).headers).toMatchObject({ allow: 'POST, GET, HEAD' });
+});
+
+test.each([
+  'application/json',
+  'application/json;charset=utf-8',
+  'application/json ; charset=UTF-8',
+  'APPLICATION/JSON',
+  'application/vnd.example.v2+json',
+])('a body of %s is read as JSON', async (type) => {
+  submitted.length = 0;
+  const { status } = await call('POST', '/v1/jobs', { 'content-type': type }, ONE_TEXT);
+  expect(status).toBe(202);
+  expect(submitted).toMatchObject([{ texts: [{ text: 'charming' }], topK: 1 }]);
+});
+
+test('the first invalid part of a request is named: query, then headers, then body', async () => {
+  const pathsOf = async (path: string, headers: Record<string, string>) => {
+    const { status, body } = await call('POST', path, { ...JSON_TYPE, ...headers }, '{"txt": 1}');
+    expect(status).toBe(422);
+    return (JSON.parse(body) as { errors: { path: string }[] }).errors.map((error) => error.path);
+  };
+  const badKey = { 'idempotency-key': ' '.repeat(3) + 'é' };
+  expect(await pathsOf('/v1/jobs?wait=1', badKey)).toEqual(['wait']);
+  expect(await pathsOf('/v1/jobs', badKey)).toEqual(['idempotency-key']);
+  expect(await pathsOf('/v1/jobs', {})).toContain('txt');
 });

@@ -131,10 +131,9 @@ function fromHttpException(exception: HTTPException): unknown {
   return code ? new AppError(code, exception.message) : exception;
 }
 
-/** Hook of every route for input that its schema refuses. */
-export function onInvalid(result: { success: boolean; error?: { issues: z.core.$ZodIssue[] } }): void {
-  if (result.success || !result.error) return;
-  throw invalidRequest(withoutWiderLimits(result.error.issues).flatMap((issue) => toFieldErrors(issue, [])));
+/** The error `invalid_request` for input that its schema refuses. */
+export function invalidInput(issues: z.core.$ZodIssue[]): AppError {
+  return invalidRequest(withoutWiderLimits(issues).flatMap((issue) => toFieldErrors(issue, [])));
 }
 
 /** Keeps the narrower of two limits of a field: a number beyond 2^53 also exceeds the limit of the schema. */
