@@ -42,7 +42,10 @@ function start(
       const texts = rows.map(({ encoded }) => read(encoded));
       runs.push(texts);
       const logits = texts.map(model);
-      more.results?.keep(rows, logits);
+      more.results?.keep(
+        rows.map(({ encoded }) => encoded),
+        logits,
+      );
       return Promise.resolve(logits);
     },
     budgets: { interactive: 64, low: 64, bulk: 64 },

@@ -4,10 +4,13 @@ import { describe, expect, test } from 'vitest';
 import { Batcher, RowDropped } from '../../src/worker/inference/batcher.ts';
 import { Classifier, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { keyOf, ResultCache } from '../../src/worker/inference/result-cache.ts';
-import type { EncodedText, TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
+import type { EncodedText, ModelInput, TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
 import { fuzz } from '../support/inputs/fuzz.ts';
 
 const bytes = (logits: Float32Array | undefined) => logits && Buffer.from(logits.buffer).toString('hex');
+
+/** An input of a few tokens. */
+const input = (...ids: number[]): ModelInput => ({ ids: Int32Array.from(ids), typeIds: undefined });
 
 describe('the cache', () => {
   test('returns the floats that it was given, to the last bit, each time as a new array', async () => {
@@ -16,47 +19,81 @@ describe('the cache', () => {
         const cache = new ResultCache(1e6);
         // A part of the logits of a batch.
         const batch = Float32Array.of(5, ...logits, 6);
-        cache.keep([{ key: 'a' }], [batch.subarray(1, -1)]);
-        const first = cache.get('a');
+        cache.keep([input(1)], [batch.subarray(1, -1)]);
+        const first = cache.get(input(1));
         expect(bytes(first)).toBe(bytes(logits));
         first?.fill(7);
-        expect(bytes(cache.get('a'))).toBe(bytes(logits));
+        expect(bytes(cache.get(input(1)))).toBe(bytes(logits));
       }),
       fuzz(200),
     );
   });
 
-  test('keeps no row without a key, none with a score that is not a number, and none of a batch with a row too few', () => {
+  test('keeps no row with a score that is not a number, and none of a batch with a row too few', () => {
     const cache = new ResultCache(1e6);
-    cache.keep(
-      [{}, { key: 'a' }, { key: 'b' }],
-      [1, NaN, Infinity].map((value) => Float32Array.of(0, value)),
-    );
-    cache.keep([{ key: 'c' }, { key: 'd' }], [Float32Array.of(1)]);
-    expect(['a', 'b', 'c', 'd'].map((key) => cache.get(key))).toEqual(Array(4).fill(undefined));
+    cache.keep([input(1), input(2)], [Float32Array.of(0, NaN), Float32Array.of(Infinity, 0)]);
+    cache.keep([input(3), input(4)], [Float32Array.of(1)]);
+    expect([1, 2, 3, 4].map((id) => cache.get(input(id)))).toEqual(Array(4).fill(undefined));
     expect(cache.bytes).toBe(0);
   });
 
-  test('stays within its bytes, and drops what was not asked for longest', () => {
+  test('stays within its bytes, and keeps what is asked for', () => {
     const cache = new ResultCache(10_000);
-    cache.keep([{ key: 'first' }], [Float32Array.of(1, 2)]);
-    for (let i = 0; i < 1000; i++) {
-      cache.keep([{ key: `row ${i}` }], [new Float32Array(i % 20)]);
-      expect(cache.get('first')).toBeDefined();
+    cache.keep([input(1)], [Float32Array.of(1, 2)]);
+    for (let i = 0; i < 2000; i++) {
+      cache.keep([input(2, i)], [new Float32Array(i % 20)]);
+      expect(cache.get(input(1))).toEqual(Float32Array.of(1, 2));
       expect(cache.bytes).toBeLessThanOrEqual(10_000);
     }
-    expect(cache.bytes).toBeGreaterThan(9000);
-    expect(cache.get('row 999')).toBeDefined();
-    expect(cache.get('row 0')).toBeUndefined();
-    expect(cache.hits).toBe(1001);
+    expect(cache.bytes).toBeGreaterThan(7500);
+    expect(cache.get(input(2, 1999))).toBeDefined();
+    expect(cache.get(input(2, 0))).toBeUndefined();
+    expect(cache.hits).toBe(2001);
   });
 
-  test('keeps nothing larger than all of its bytes, and nothing at all with 0', () => {
-    for (const cache of [new ResultCache(1000), new ResultCache(0)]) {
-      cache.keep([{ key: 'a' }], [new Float32Array(1000)]);
-      expect(cache.get('a')).toBeUndefined();
+  test('stays within its bytes with the shortest of rows, whose index is the larger part', () => {
+    const cache = new ResultCache(10_000);
+    for (let i = 0; i < 2000; i++) {
+      cache.keep([input(i)], [Float32Array.of(i)]);
+      expect(cache.get(input(i))).toEqual(Float32Array.of(i));
+      expect(cache.bytes).toBeLessThanOrEqual(10_000);
+    }
+  });
+
+  test('keeps nothing larger than half of its memory, and nothing at all with 0', () => {
+    for (const cache of [new ResultCache(1000), new ResultCache(10), new ResultCache(0)]) {
+      cache.keep([input(1)], [new Float32Array(1000)]);
+      expect(cache.get(input(1))).toBeUndefined();
       expect(cache.bytes).toBe(0);
     }
+  });
+
+  test('returns what a Map would, or nothing, whatever was written and overwritten', async () => {
+    const row = fc.record({
+      ids: fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 6 }),
+      typed: fc.boolean(),
+      outputs: fc.integer({ min: 1, max: 5 }),
+      ask: fc.boolean(),
+    });
+    await fc.assert(
+      fc.property(fc.array(row, { maxLength: 200 }), fc.integer({ min: 0, max: 2000 }), (rows, maxBytes) => {
+        const cache = new ResultCache(maxBytes);
+        const all = new Map<string, string | undefined>();
+        rows.forEach(({ ids, typed, outputs, ask }, i) => {
+          const each: ModelInput = { ...input(...ids), typeIds: typed ? Int32Array.from(ids) : undefined };
+          if (ask) {
+            const found = bytes(cache.get(each));
+            if (found !== undefined) expect(found).toBe(all.get(keyOf(each)));
+            return;
+          }
+          const logits = new Float32Array(outputs).fill(i + 0.5);
+          cache.keep([each], [logits]);
+          all.set(keyOf(each), bytes(logits));
+          expect(cache.bytes).toBeLessThanOrEqual(maxBytes);
+        });
+      }),
+      fuzz(500),
+    );
   });
 });
 
@@ -64,11 +101,11 @@ test('keys are equal for equal tokens and segment ids, and for no others', async
   // Few and small numbers, so that different inputs have the same bytes somewhere.
   const id = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.constantFrom(43, 256, 65_536, 0x2b2b2b2b));
   const list = (length: number) => fc.array(id, { minLength: length, maxLength: length });
-  const input = fc
+  const inputs = fc
     .integer({ min: 0, max: 4 })
     .chain((length) => fc.record({ ids: list(length), typeIds: fc.option(list(length)) }));
   await fc.assert(
-    fc.property(input, input, (a, b) => {
+    fc.property(inputs, inputs, (a, b) => {
       const key = ({ ids, typeIds }: typeof a) =>
         // From within a larger buffer, as the tokens of a text may lie.
         keyOf({
@@ -106,7 +143,10 @@ function serve(labels: number, results: ResultCache | undefined) {
           );
       });
       const logits = rows.map((_, row) => batch.subarray(row * labels, (row + 1) * labels));
-      results?.keep(rows, logits);
+      results?.keep(
+        rows.map(({ encoded }) => encoded),
+        logits,
+      );
       return logits;
     },
   });

@@ -166,8 +166,8 @@ export class Classifier {
   }
 
   /** The logits of a row that ran before. A row that is to be dropped gets none. */
-  #known({ key }: TextRow, signal: AbortSignal): Float32Array | undefined {
-    return key === undefined || signal.aborted ? undefined : this.#deps.results?.get(key);
+  #known({ encoded }: TextRow, signal: AbortSignal): Float32Array | undefined {
+    return signal.aborted ? undefined : this.#deps.results?.get(encoded);
   }
 
   /** The error of a text that the model cannot read, unless amulet.json asks for labels all the same. */

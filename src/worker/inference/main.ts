@@ -133,11 +133,9 @@ await runMain(bootLogger, async () => {
   if (RESULT_CACHE_BYTES > 0) results = new ResultCache(probe.batchDependence === 0 ? RESULT_CACHE_BYTES : 0);
   batcher = new Batcher<TextRow, Float32Array>({
     run: async (rows, lane) => {
-      const logits = await running.run(
-        rows.map(({ encoded }) => encoded),
-        { urgent: lane === 'interactive' },
-      );
-      results?.keep(rows, logits);
+      const inputs = rows.map(({ encoded }) => encoded);
+      const logits = await running.run(inputs, { urgent: lane === 'interactive' });
+      results?.keep(inputs, logits);
       return logits;
     },
     executors: running.size,
