@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import { IdempotencyKeys } from '../../src/api/idempotency.ts';
 import { Waiters } from '../../src/api/jobs/waiters.ts';
-import { jobIdempotencyKey } from '../../src/shared/redis/keys.ts';
+import { backlogKey, jobIdempotencyKey } from '../../src/shared/redis/keys.ts';
 import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
 import { toBatch } from '../../src/shared/store/batches/batch-view.ts';
@@ -15,6 +15,7 @@ import { batchStatusSchema } from '../../src/shared/contract/batches.ts';
 import type { JobRecord } from '../../src/shared/contract/jobs.ts';
 import type { Webhook } from '../../src/shared/contract/webhooks.ts';
 import { newBatchId, newGroupId, newJobId } from '../../src/shared/contract/ids.ts';
+import { queueName } from '../../src/shared/store/queues.ts';
 import { JobRecords, parseDoneMessage } from '../../src/shared/store/jobs/job-records.ts';
 
 const MODEL = 'm';
@@ -92,6 +93,40 @@ describe('the outcomes of jobs', () => {
     expect(settled).toEqual(jobs.map(() => ({ settled: true })));
     await subscriber.ping();
     expect(messages.flatMap(parseDoneMessage)).toEqual(jobs);
+  });
+
+  test('of jobs that end while Redis writes earlier ones are recorded together', async () => {
+    const records = new JobRecords(redis, prefix, 60);
+    const messages: string[] = [];
+    subscriber.on('message', (_channel: string, message: string) => messages.push(message));
+    await subscriber.subscribe('instance');
+    const jobs = ['a', 'b', 'c'].map((label) => ({ id: newId(), record: succeeded(label) }));
+    const settle = ({ id, record }: (typeof jobs)[number]) => records.settle(id, record, 'instance');
+    const first = settle(jobs[0]!);
+    // The call of the first is sent; its reply arrives in a later turn.
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    const second = settle(jobs[1]!);
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    const settled = await Promise.all([first, second, settle(jobs[2]!)]);
+    expect(settled).toEqual(jobs.map(() => ({ settled: true })));
+    await subscriber.ping();
+    expect(messages.map(parseDoneMessage)).toEqual([[jobs[0]], jobs.slice(1)]);
+  });
+
+  test('are recorded after a call that failed', async () => {
+    const records = new JobRecords(redis, prefix, 60);
+    const backlog = backlogKey(prefix, queueName('normal', MODEL));
+    const id = newId();
+    await redis.set(backlog, 'no sorted set');
+    const failed = [records.settle(id, succeeded('a')), records.settle(newId(), succeeded('b'))];
+    for (const each of await Promise.allSettled(failed))
+      expect(each).toMatchObject({
+        status: 'rejected',
+        reason: { message: expect.stringMatching('WRONGTYPE') },
+      });
+    expect(await records.read([id])).toEqual([undefined]);
+    await redis.del(backlog);
+    expect(await records.settle(id, succeeded('a'))).toEqual({ settled: true });
   });
 
   test('are looked up every two seconds by waiters, as a message may be lost', async () => {

@@ -53,6 +53,8 @@ export class JobRecords extends RedisStore {
   readonly #ttlS: number;
   readonly #deliveryWindowS: number;
   #pending: PendingSettle[] = [];
+  /** A call of settle.lua is under way or scheduled. */
+  #settling = false;
 
   /**
    * @param ttlS seconds that a record is kept
@@ -88,61 +90,74 @@ export class JobRecords extends RedisStore {
     if (!JOB_TRANSITIONS[started === undefined ? 'queued' : 'processing'].includes(status))
       return Promise.reject(new Error(`a job that was not started cannot become ${status}. This is a bug.`));
     return new Promise((resolve, reject) => {
-      // Jobs of one micro-batch end in one turn of the event loop, and are settled together.
-      if (this.#pending.length === 0) process.nextTick(() => this.#settlePending());
       this.#pending.push({ id, record, notify, resolve, reject });
+      if (this.#settling) return;
+      this.#settling = true;
+      process.nextTick(() => void this.#settlePending());
     });
   }
 
-  #settlePending(): void {
-    const all = this.#pending;
-    this.#pending = [];
-    for (let start = 0; start < all.length; start += MAX_SETTLED_AT_ONCE) {
-      const some = all.slice(start, start + MAX_SETTLED_AT_ONCE);
-      const records = some.map(({ record }) => JSON.stringify(record));
-      const events = some.map(({ id, record }, i) => toEvent(id, record, records[i] as string));
-      const deliveries = events.flatMap((event) =>
-        event === undefined ? [] : [deliveryKey(this.prefix, event[0] as string)],
-      );
-      const queues = some.map(({ id }) => queueOf(id));
-      const distinct = [...new Set(queues)];
-      SETTLE.run(
-        this.redis,
-        {
-          deadlines: this.deadlinesKey,
-          outbox: outboxKey(this.prefix),
-          totals: backlogTotalsKey(this.prefix),
-        },
-        { maxInline: MAX_INLINE_RECORD_BYTES, queueCount: distinct.length, jobCount: some.length },
-        {
-          keys: [
-            ...distinct.map((queue) => backlogKey(this.prefix, queue)),
-            ...some.map(({ id }) => this.#key(id)),
-            ...deliveries,
-          ],
-          args: [
-            ...distinct,
-            ...some.flatMap(({ id, record, notify }, i) => [
-              id,
-              distinct.indexOf(queues[i] as string) + 1,
-              records[i] as string,
-              this.#ttlS +
-                (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#deliveryWindowS : 0),
-              this.announcedOn(id, notify),
-              record.expires === undefined ? '' : '1',
-              events[i] === undefined ? '' : JSON.stringify(events[i]),
-            ]),
-          ],
-        },
-      ).then(
-        (existing) =>
-          some.forEach(({ resolve }, i) => {
-            const record = existing[i];
-            resolve(record == null ? { settled: true } : { settled: false, existing: parseRecord(record) });
-          }),
-        (error: unknown) => some.forEach(({ reject }) => reject(error)),
-      );
+  /**
+   * Settles jobs in groups: those of one micro-batch end in one turn of the event loop, and those that end while Redis writes
+   * earlier outcomes follow together.
+   */
+  async #settlePending(): Promise<void> {
+    while (this.#pending.length > 0) await this.#settleTogether(this.#pending.splice(0, MAX_SETTLED_AT_ONCE));
+    this.#settling = false;
+  }
+
+  /** Resolves once each of the jobs was told its outcome. */
+  async #settleTogether(some: readonly PendingSettle[]): Promise<void> {
+    try {
+      const existing = await this.#runSettle(some);
+      some.forEach(({ resolve }, i) => {
+        const record = existing[i];
+        resolve(record == null ? { settled: true } : { settled: false, existing: parseRecord(record) });
+      });
+    } catch (error) {
+      // Changes nothing for jobs that were told theirs before a record could not be parsed.
+      for (const { reject } of some) reject(error);
     }
+  }
+
+  /** @returns for each job the record that existed, null when there was none */
+  #runSettle(some: readonly PendingSettle[]): Promise<(string | null)[]> {
+    const records = some.map(({ record }) => JSON.stringify(record));
+    const events = some.map(({ id, record }, i) => toEvent(id, record, records[i] as string));
+    const deliveries = events.flatMap((event) =>
+      event === undefined ? [] : [deliveryKey(this.prefix, event[0] as string)],
+    );
+    const queues = some.map(({ id }) => queueOf(id));
+    const distinct = [...new Set(queues)];
+    return SETTLE.run(
+      this.redis,
+      {
+        deadlines: this.deadlinesKey,
+        outbox: outboxKey(this.prefix),
+        totals: backlogTotalsKey(this.prefix),
+      },
+      { maxInline: MAX_INLINE_RECORD_BYTES, queueCount: distinct.length, jobCount: some.length },
+      {
+        keys: [
+          ...distinct.map((queue) => backlogKey(this.prefix, queue)),
+          ...some.map(({ id }) => this.#key(id)),
+          ...deliveries,
+        ],
+        args: [
+          ...distinct,
+          ...some.flatMap(({ id, record, notify }, i) => [
+            id,
+            distinct.indexOf(queues[i] as string) + 1,
+            records[i] as string,
+            this.#ttlS +
+              (events[i] !== undefined && mayBeThin(records[i] as string) ? this.#deliveryWindowS : 0),
+            this.announcedOn(id, notify),
+            record.expires === undefined ? '' : '1',
+            events[i] === undefined ? '' : JSON.stringify(events[i]),
+          ]),
+        ],
+      },
+    );
   }
 
   /** Outcomes of jobs, in the order of `ids`; undefined for jobs that have no outcome yet, or whose record has expired. */
