@@ -81,32 +81,45 @@ export class JobReader {
     }
   }
 
-  /** @param ahead how many jobs are ahead of it, if that was just found out */
-  async show(id: string, found: JobRecord | UnfinishedJob, ahead?: number): Promise<Job> {
+  async show(id: string, found: JobRecord | UnfinishedJob): Promise<Job> {
     if ('v' in found) return toJob(id, found);
-    const { status, payload, startedAt } = found;
     const { backlog, catalog } = this.#deps;
-    const parsed = parseJobId(id);
-    const name = parsed?.model ?? '';
-    const place = status === 'queued' ? (ahead ?? (await backlog.ahead(id))) : undefined;
-    return {
-      id,
-      status,
-      model: { name, revision: null, workers: await catalog.workersOf(name) },
-      created_at: new Date(payload.created_at).toISOString(),
-      started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
-      finished_at: null,
-      expires_at: payload.expires_at === undefined ? null : new Date(payload.expires_at).toISOString(),
-      priority: parsed?.priority ?? 'normal',
-      text_count: payload.texts.length,
-      results: null,
-      failed_texts: 0,
-      ...(place === undefined ? {} : { ahead: place }),
-      error: null,
-      metadata: payload.metadata ?? null,
-      webhook: showWebhook('job', payload.webhook, undefined),
-      timings_ms: null,
-      urls: { self: selfUrl(id) },
-    };
+    const workers = await catalog.workersOf(parseJobId(id)?.model ?? '');
+    const ahead = found.status === 'queued' ? await backlog.ahead(id) : undefined;
+    return showUnfinished(id, found, { workers, ahead });
   }
+}
+
+/** What a job shows of its queue: the workers of its model and, until it is started, the jobs that come before it. */
+interface Queueing {
+  workers: number;
+  ahead: number | undefined;
+}
+
+/** A job without an outcome, as callers see it. */
+export function showUnfinished(
+  id: string,
+  { status, payload, startedAt }: UnfinishedJob,
+  { workers, ahead }: Queueing,
+): Job {
+  const parsed = parseJobId(id);
+  return {
+    id,
+    status,
+    model: { name: parsed?.model ?? '', revision: null, workers },
+    created_at: new Date(payload.created_at).toISOString(),
+    started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
+    finished_at: null,
+    expires_at: payload.expires_at === undefined ? null : new Date(payload.expires_at).toISOString(),
+    priority: parsed?.priority ?? 'normal',
+    text_count: payload.texts.length,
+    results: null,
+    failed_texts: 0,
+    ...(ahead === undefined ? {} : { ahead }),
+    error: null,
+    metadata: payload.metadata ?? null,
+    webhook: showWebhook('job', payload.webhook, undefined),
+    timings_ms: null,
+    urls: { self: selfUrl(id) },
+  };
 }

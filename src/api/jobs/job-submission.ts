@@ -11,10 +11,11 @@ import { isFinal } from '../../shared/contract/states.ts';
 import type { Webhook } from '../../shared/contract/webhooks.ts';
 import { jobIdempotencyKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
+import { toJob } from '../../shared/store/jobs/job-records.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import type { KnownModel } from '../model-catalog.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
-import type { JobReader, UnfinishedJob } from './job-reader.ts';
+import { showUnfinished, type JobReader, type UnfinishedJob } from './job-reader.ts';
 import { jobNotFound, type JobService } from './job-service.ts';
 import type { Waiters, WaitLimits } from './waiters.ts';
 import type { Deps } from '../deps.ts';
@@ -50,8 +51,18 @@ export interface Submitted {
   job: Job;
   /** An earlier request made it. */
   replayed: boolean;
+}
+
+/** A job that is in its queue, or has ended. */
+interface Accepted {
+  id: string;
+  replayed: boolean;
   /** The channel that its end is announced on. */
   announcedOn: string;
+  /** It has its outcome already. */
+  ended: boolean;
+  /** Shows it as it was accepted. A caller that waits sees its outcome instead. */
+  show: () => Job;
 }
 
 /** A job on its way into its queue. */
@@ -73,8 +84,9 @@ export class JobSubmission {
     this.#idempotencyKeys = new IdempotencyKeys(deps, { key: jobIdempotencyKey, content: 'body' });
   }
 
-  submit(owner: string, input: NewJob): Promise<Submitted> {
-    return this.#deps.withRedis(() => this.#submit(owner, input, undefined));
+  async submit(owner: string, input: NewJob): Promise<Submitted> {
+    const { replayed, show } = await this.#deps.withRedis(() => this.#submit(owner, input, undefined));
+    return { job: show(), replayed };
   }
 
   /**
@@ -82,38 +94,37 @@ export class JobSubmission {
    * @returns the job, final unless the time is over, the caller hung up, or the server shuts down
    */
   async submitAndWait(owner: string, input: NewJob, { timeoutMs, signal }: WaitLimits): Promise<Submitted> {
-    const { withRedis, waiters, reader } = this.#deps;
+    const { withRedis, waiters } = this.#deps;
     const expectation = new Expectation(waiters);
-    const submitted = await withRedis(() => this.#submit(owner, input, expectation)).catch(
+    const accepted = await withRedis(() => this.#submit(owner, input, expectation)).catch(
       (error: unknown) => {
         // The job may have been added all the same, but the caller does not know its id.
         expectation.abandon();
         throw error;
       },
     );
-    const { job } = submitted;
-    if (isFinal(job.status)) return submitted;
-    const { announcedOn } = submitted;
-    const outcome = await waiters.wait(job.id, { owner, announcedOn, timeoutMs, signal });
-    if (outcome === 'deleted') throw jobNotFound(job.id);
-    if (outcome) return { ...submitted, job: await reader.show(job.id, outcome) };
+    const { id, replayed, announcedOn, ended, show } = accepted;
+    if (ended) return { job: show(), replayed };
+    const outcome = await waiters.wait(id, { owner, announcedOn, timeoutMs, signal });
+    if (outcome === 'deleted') throw jobNotFound(id);
+    if (outcome) return { job: toJob(id, outcome), replayed };
     // The caller hung up: nothing will be read.
-    if (signal?.aborted) return submitted;
-    return { ...submitted, job: await this.#readAgain(owner, job) };
+    if (signal?.aborted) return { job: show(), replayed };
+    return { job: await this.#readAgain(owner, accepted), replayed };
   }
 
-  /** The job as it is after a wait; as it was submitted, when Redis cannot be reached: it is in the queue all the same. */
-  async #readAgain(owner: string, submitted: Job): Promise<Job> {
+  /** The job as it is after a wait; as it was accepted, when Redis cannot be reached: it is in the queue all the same. */
+  async #readAgain(owner: string, { id, show }: Accepted): Promise<Job> {
     try {
-      return await this.#deps.jobs.get(owner, submitted.id);
+      return await this.#deps.jobs.get(owner, id);
     } catch (error) {
-      if (error instanceof AppError && error.code === 'redis_unavailable') return submitted;
+      if (error instanceof AppError && error.code === 'redis_unavailable') return show();
       throw error;
     }
   }
 
   /** @param expectation of the caller that will wait; undefined: the caller will not */
-  async #submit(owner: string, input: NewJob, expectation: Expectation | undefined): Promise<Submitted> {
+  async #submit(owner: string, input: NewJob, expectation: Expectation | undefined): Promise<Accepted> {
     const { catalog, config, waiters } = this.#deps;
     const model = await catalog.resolve(input.model);
     if (input.needsWorker && model.workers === 0)
@@ -127,7 +138,7 @@ export class JobSubmission {
       : this.#addOnce(entry, { idempotencyKey, request }, expectation);
   }
 
-  async #add(entry: Entry, expectation: Expectation | undefined): Promise<Submitted> {
+  async #add(entry: Entry, expectation: Expectation | undefined): Promise<Accepted> {
     const { groupCommit, waiters } = this.#deps;
     await this.#admit(entry);
     const { model, priority, payload } = entry;
@@ -146,7 +157,7 @@ export class JobSubmission {
     entry: Entry,
     { idempotencyKey, request }: { idempotencyKey: string; request: NewJob },
     expectation: Expectation | undefined,
-  ): Promise<Submitted> {
+  ): Promise<Accepted> {
     const { admission, groupCommit, jobs } = this.#deps;
     const { model, priority, payload } = entry;
     const { owner } = payload;
@@ -166,33 +177,35 @@ export class JobSubmission {
     if (reserved === undefined) expectation?.begin(id);
     const group = parseJobId(id)?.group ?? id;
     const added = groupCommit.addAlone(priority, model.name, group, { id, ...payload });
-    const submitted = await this.#finish(entry, id, added);
-    if (reserved === undefined) return submitted;
+    const accepted = await this.#finish(entry, id, added);
+    if (reserved === undefined) return accepted;
     // The request that reserved the id may have added the job first, and have its end announced on another channel.
     const found = await jobs.readAndSettle(id);
-    return found === undefined || found === 'deleted' ? submitted : this.#replay(id, found, false);
+    return found === undefined || found === 'deleted' ? accepted : this.#replay(id, found, false);
   }
 
-  async #replay(id: string, found: JobRecord | UnfinishedJob, replayed = true): Promise<Submitted> {
+  async #replay(id: string, found: JobRecord | UnfinishedJob, replayed = true): Promise<Accepted> {
     const { reader, records } = this.#deps;
     const announcedOn = records.announcedOn(id, 'v' in found ? undefined : found.payload.notify);
-    return { job: await reader.show(id, found), replayed, announcedOn };
+    const job = await reader.show(id, found);
+    return { id, replayed, announcedOn, ended: isFinal(job.status), show: () => job };
   }
 
   #admit({ model, priority, payload }: Entry): Promise<void> {
     return this.#deps.admission.admit(priority, model.name, sizeOf(payload.texts));
   }
 
-  async #finish({ model, priority, payload }: Entry, id: string, added: Promise<Added>): Promise<Submitted> {
-    const { redis, records, reader, onSubmit } = this.#deps;
+  async #finish({ model, priority, payload }: Entry, id: string, added: Promise<Added>): Promise<Accepted> {
+    const { redis, records, onSubmit } = this.#deps;
     const { expires_at } = payload;
     const [{ ahead }] = await Promise.all([
       added,
       expires_at === undefined ? undefined : redis.zadd(records.deadlinesKey, expires_at, id),
     ]);
     onSubmit(model.name, priority, payload.texts.length);
-    const job = await reader.show(id, { status: 'queued', payload, startedAt: null }, ahead);
-    return { job, replayed: false, announcedOn: records.announcedOn(id, payload.notify) };
+    const { workers } = model;
+    const show = () => showUnfinished(id, { status: 'queued', payload, startedAt: null }, { workers, ahead });
+    return { id, replayed: false, announcedOn: records.announcedOn(id, payload.notify), ended: false, show };
   }
 
   /** @param channel on which the job's end is announced to this instance; undefined: no caller waits */
