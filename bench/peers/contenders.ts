@@ -154,10 +154,12 @@ export async function infinity(): Promise<Contender> {
   return contender(
     onePerCore({
       program: path.join(path.dirname(python), 'infinity_emb'),
-      // The shipped graph is optimised already: optimum's optimiser would fail on it, and start later.
+      // infinity gives optimum the graph's path, and optimum takes a bare name alone: so the graph is in the current folder.
+      cwd: flatModel(),
+      // The graph is optimised already. infinity's own warm-up has 514 tokens, which it does not truncate to the model's 512.
       // prettier-ignore
       args: (port) => [
-        'v2', '--model-id', MODEL, '--engine', 'optimum', '--device', 'cpu', '--onnx-disable-optimize',
+        'v2', '--model-id', '.', '--served-model-name', 'model', '--engine', 'optimum', '--device', 'cpu', '--onnx-disable-optimize', '--no-model-warmup',
         '--host', '127.0.0.1', '--port', String(port), '--log-level', 'warning',
       ],
       env: { INFINITY_ANONYMOUS_USAGE_STATS: '0', DO_NOT_TRACK: '1', PYTHONDONTWRITEBYTECODE: '1' },
@@ -178,7 +180,7 @@ export async function textEmbeddingsInference(): Promise<Contender> {
       program,
       // prettier-ignore
       args: (port) => [
-        '--model-id', folderWithModelOnnx(), '--dtype', 'float32', '--auto-truncate', '--max-batch-tokens', '512',
+        '--model-id', flatModel(), '--dtype', 'float32', '--auto-truncate', '--max-batch-tokens', '512',
         '--hostname', '127.0.0.1', '--port', String(port),
       ],
       // Two servers cannot share the default port of its metrics.
@@ -190,9 +192,9 @@ export async function textEmbeddingsInference(): Promise<Contender> {
   );
 }
 
-/** The shipped model as text-embeddings-inference wants it: its graph named model.onnx. */
-function folderWithModelOnnx(): string {
-  const folder = path.resolve('.amulet', 'peers-tei', path.basename(MODEL));
+/** A folder of links to the shipped model, its graph beside the rest as `model.onnx`, as some servers want it. */
+function flatModel(): string {
+  const folder = path.resolve('.amulet', 'peers-model', path.basename(MODEL));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(MODEL).filter((name) => name.endsWith('.json'))) {
