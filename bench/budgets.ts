@@ -253,7 +253,9 @@ function verdict({ figure, atLeast, atMost, reason }: Budget, figures: Figures):
 function distance(value: number, limit: number): string {
   const away = Math.abs(value - limit);
   if (away === 0) return 'exactly';
-  return limit === 0 ? `by ${away}` : `by ${Math.round((100 * away) / limit)} %`;
+  if (limit === 0) return `by ${away}`;
+  const share = (100 * away) / limit;
+  return `by ${share.toFixed(share < 10 ? 1 : 0)} %`;
 }
 
 /** One line of the closing table. */

@@ -92,7 +92,7 @@ export async function pair(): Promise<Figures> {
   for (const [name, rounds] of costs) {
     const [theirs, ours] = [median(rounds.map(([each]) => each)), median(rounds.map(([, each]) => each))];
     const ratio = withInterval(rounds.map(([before, after]) => after / before));
-    figures[name] = `${round(theirs, 1)} → ${round(ours, 1)}, × ${ratio}`;
+    figures[name] = `${round(theirs)} → ${round(ours)}, × ${ratio}`;
   }
   return prefixed('other → this', figures);
 }

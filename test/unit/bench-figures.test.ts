@@ -16,6 +16,7 @@ describe('budgets', () => {
   test('a figure within its limit is met, one beyond it is missed, each with the distance', () => {
     expect(judge(cost, { CPU: 80 })).toEqual({ value: 80, budget: '≤ 100', met: true, comment: 'by 20 %' });
     expect(judge(cost, { CPU: 100 })).toMatchObject({ met: true, comment: 'exactly' });
+    expect(judge(cost, { CPU: 100.4 })).toMatchObject({ met: false, comment: 'by 0.4 %' });
     expect(judge(cost, { CPU: 150 })).toMatchObject({ met: false, comment: 'by 50 %' });
     expect(judge(rate, { 'rows/s': 3 })).toMatchObject({ budget: '≥ 2', met: true, comment: 'by 50 %' });
     expect(judge(rate, { 'rows/s': 1.5 })).toMatchObject({ met: false, comment: 'by 25 %' });
