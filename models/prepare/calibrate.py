@@ -20,7 +20,6 @@ mean macro-F1. It was 0.40, and cost the other half 0.007 (3,864 rows), though i
 
 import argparse
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_folder import copy_tokenizer
 from sentiment_figures import calibration_error, macro_f1
 from sentiment_report import calibration_tables
 from sentiment_scores import SentimentModel
@@ -36,7 +36,6 @@ from sentiment_tests import LABELS, NEUTRAL, SOURCES, labelled_rows, sample
 # A bias is kept only if it gains at least this much macro-F1 in the mean of the domains; less is within the noise of dev.
 LEAST_GAIN = 0.005
 TEMPERATURES = (0.1, 10.0)
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -250,9 +249,7 @@ def fold(checkpoint: Path, out: Path, calibration: Calibration) -> None:
         heads[-1].weight.div_(calibration.temperature)
         heads[-1].bias.add_(bias).div_(calibration.temperature)
     model.save_pretrained(out)
-    for name in TOKENIZER_FILES:
-        if (checkpoint / name).exists() and checkpoint != out:
-            shutil.copy(checkpoint / name, out / name)
+    copy_tokenizer(checkpoint, out)
 
 
 def plot(groups: list[Group], calibration: Calibration, path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Reads a classifier's folder by the rules of Amulet's worker: its JSON files, and the inputs of its graph."""
+"""Reads a classifier's folder by the rules of Amulet's worker, its JSON files and the inputs of its graph, and copies its tokenizer."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,18 @@ OFFSET_POSITIONS = {
 # Where a worker looks for the graph of a folder.
 GRAPHS = ("onnx/model_quantized.onnx", "onnx/model.onnx", "model.onnx")
 
+# What a checkpoint has of its tokenizer, where it has it.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt")
+
 # When neither the tokenizer nor the config names a limit.
 FALLBACK_MAX_TOKENS = 512
+
+
+def copy_tokenizer(source: Path, out: Path) -> None:
+    """Copies the tokenizer's files, byte for byte. Both folders may be the same."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists() and source.resolve() != out.resolve():
+            shutil.copyfile(source / name, out / name)
 
 
 def find_graph(folder: Path) -> Path | None:

@@ -14,7 +14,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,8 @@ from typing import Generic, TypeVar
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+
+from model_folder import copy_tokenizer
 
 Row = TypeVar("Row")
 
@@ -40,7 +41,6 @@ POOL_BATCHES = 40
 EMBEDDINGS = r"word_embeddings|position_embeddings|token_type"
 # Exit code of a run that was stopped and can be continued.
 TEMPORARY = 75
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,5 @@ def save_checkpoint(trained: Trained, base: str | Path, out: Path, facts: dict) 
     trained.model.save_pretrained(out)
     if not Path(base).is_dir():
         AutoTokenizer.from_pretrained(base).save_pretrained(out)
-    for name in TOKENIZER_FILES:
-        if (Path(base) / name).exists():
-            shutil.copyfile(Path(base) / name, out / name)
+    copy_tokenizer(Path(base), out)
     (out / "training.json").write_text(json.dumps(trained.facts() | facts, indent=2, default=str) + "\n", encoding="utf-8")
