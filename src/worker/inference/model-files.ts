@@ -12,34 +12,43 @@ const PLACES = ['', 'onnx'];
 /** Most file names in a message. */
 const MAX_NAMED = 12;
 
+/** How messages introduce a model folder and its file: as settings, or as arguments of a command. */
+export interface GivenBy {
+  folder: string;
+  file: string;
+}
+
+export const BY_SETTINGS: GivenBy = { folder: 'MODEL_DIR=', file: 'MODEL_FILE=' };
+export const BY_ARGUMENTS: GivenBy = { folder: '', file: '--file ' };
+
 /**
  * The model folder that a path means: the path itself, or for an ONNX file the folder around it that has config.json.
  * @returns `file`: the ONNX file that was named, relative to the folder
  * @throws StartupError
  */
-export function findModelRoot(place: string): { root: string; file?: string } {
-  const given = path.resolve(place);
-  const found = statSync(given, { throwIfNoEntry: false });
-  if (found?.isFile() && given.toLowerCase().endsWith('.onnx')) {
-    const folder = path.dirname(given);
+export function findModelRoot(place: string, given: GivenBy = BY_SETTINGS): { root: string; file?: string } {
+  const resolved = path.resolve(place);
+  const found = statSync(resolved, { throwIfNoEntry: false });
+  if (found?.isFile() && resolved.toLowerCase().endsWith('.onnx')) {
+    const folder = path.dirname(resolved);
     const root = [folder, path.dirname(folder)].find(hasConfig);
     if (root === undefined) {
       throw new StartupError(`${place}: no config.json beside this ONNX file or in the folder above`);
     }
-    return { root, file: path.relative(root, given) };
+    return { root, file: path.relative(root, resolved) };
   }
   if (!found)
-    throw new StartupError(`MODEL_DIR=${place} does not exist: name a model folder (docs/models.md)`);
+    throw new StartupError(`${given.folder}${place} does not exist: name a model folder (docs/models.md)`);
   if (!found.isDirectory()) {
-    throw new StartupError(`MODEL_DIR=${place} is neither a folder nor an ONNX file`);
+    throw new StartupError(`${given.folder}${place} is neither a folder nor an ONNX file`);
   }
-  if (!hasConfig(given)) {
-    const parent = hasConfig(path.dirname(given)) ? `; did you mean ${path.dirname(place)}?` : '';
+  if (!hasConfig(resolved)) {
+    const parent = hasConfig(path.dirname(resolved)) ? `; did you mean ${path.dirname(place)}?` : '';
     throw new StartupError(
       `${place} has no config.json: a model folder has config.json, tokenizer.json and an ONNX file${parent}`,
     );
   }
-  return { root: given };
+  return { root: resolved };
 }
 
 /**

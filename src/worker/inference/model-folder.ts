@@ -9,7 +9,7 @@ import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { NotOnnx, readOnnxGraph, type OnnxGraph } from '../../shared/onnx/graph.ts';
 import { AMULET_JSON, readAmuletJson, type AmuletJson } from './amulet-json.ts';
-import { chooseOnnxFile, findModelRoot, isFile } from './model-files.ts';
+import { BY_SETTINGS, chooseOnnxFile, findModelRoot, isFile, type GivenBy } from './model-files.ts';
 import { readJson, readModelConfig, type ModelConfig } from './model-config.ts';
 
 export interface ModelFolder extends ModelConfig {
@@ -46,14 +46,20 @@ const manifestSchema = z.object({
  * @param onnxFile the ONNX file inside the folder; undefined: the one that `place` names, or that chooseOnnxFile finds
  * @throws StartupError that names the file and what is wrong with it
  */
-export function readModelFolder(place: string, onnxFile: string | undefined): ModelFolder {
-  const { root, file: named } = findModelRoot(place);
+export function readModelFolder(
+  place: string,
+  onnxFile: string | undefined,
+  given: GivenBy = BY_SETTINGS,
+): ModelFolder {
+  const { root, file: named } = findModelRoot(place, given);
   if (
     onnxFile !== undefined &&
     named !== undefined &&
     path.resolve(root, onnxFile) !== path.join(root, named)
   )
-    throw new StartupError(`MODEL_DIR=${place} names an ONNX file, and MODEL_FILE=${onnxFile} another`);
+    throw new StartupError(
+      `${given.folder}${place} names an ONNX file, and ${given.file}${onnxFile} another`,
+    );
   const config = readModelConfig(root);
   const file = path.join(root, chooseOnnxFile(root, onnxFile ?? named));
   const graph = readGraph(file);

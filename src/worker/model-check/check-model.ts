@@ -13,6 +13,7 @@ import { chooseBudgets, timeBatches } from '../inference/calibration.ts';
 import { Classifier, type TextRow } from '../inference/classifier.ts';
 import { ModelCrashed } from '../inference/engine.ts';
 import { EnginePool, optionsOf } from '../inference/engine-pool.ts';
+import { BY_ARGUMENTS } from '../inference/model-files.ts';
 import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
 import { coverageOf } from './script-coverage.ts';
 import { TextTokenizer } from '../inference/tokenizer.ts';
@@ -49,7 +50,7 @@ function readSettings(report: ModelReport): Record<string, string> {
 
 async function check(report: ModelReport, file: string | undefined, texts: readonly string[]): Promise<void> {
   const config = await attempt(report, () => loadConfig(readSettings(report)));
-  const model = await attempt(report, () => readModelFolder(report.folder, file));
+  const model = await attempt(report, () => readModelFolder(report.folder, file, BY_ARGUMENTS));
   if (!config || !model) return;
   report.files = model.weightFiles.map((name) => ({
     name: path.relative(model.folder, name),
