@@ -176,7 +176,7 @@ export function createRequestSchemas(config: Config) {
     format: z
       .enum(inputFormats)
       .optional()
-      .meta({ description: 'Format of the input; default: by `Content-Type`.' }),
+      .meta({ description: 'Format of the input; default: by `Content-Type`, with `open=true` NDJSON.' }),
     text_field: field.optional().meta({ description: 'Field or column with the text; default `text`.' }),
     id_field: field
       .optional()

@@ -59,6 +59,44 @@ describe('a CSV header', () => {
     }
   });
 
+  test.each([
+    ['text/csv; charset=utf-8', 'Content-Type text/csv', 'format=csv', 'text,id'],
+    [
+      'Text/Tab-Separated-Values',
+      'Content-Type text/tab-separated-values',
+      'format=csv&delimiter=tab',
+      'text\tid',
+    ],
+  ])('%s without `format` opens no batch, with and without a body', async (type, named, query, header) => {
+    for (const body of [header, undefined]) {
+      const call = (more: string) =>
+        calls.call<Batch & Problem>(`/v1/batches?open=true${more}`, {
+          method: 'POST',
+          headers: { 'content-type': type },
+          ...(body !== undefined && { body }),
+        });
+      const refused = await call('');
+      expect([refused.status, refused.body.code]).toEqual([422, 'invalid_request']);
+      expect(refused.body.detail).toBe(
+        `${named} does not name the format of an upload in parts: add &${query}`,
+      );
+      expect((await call(`&${query}`)).status).toBe(201);
+    }
+  });
+
+  test.each([
+    undefined,
+    'text/plain;charset=UTF-8',
+    'application/x-www-form-urlencoded',
+    'application/x-ndjson',
+  ])('the type %s, which clients send on their own, opens a batch for NDJSON', async (type) => {
+    const { status, body } = await calls.call<Batch>('/v1/batches?open=true', {
+      method: 'POST',
+      ...(type !== undefined && { headers: { 'content-type': type } }),
+    });
+    expect([status, body.input.format]).toEqual([201, 'ndjson']);
+  });
+
   test('of many columns takes a few hundred bytes per part in Redis, and the labels are the same', async () => {
     const header = wide(1000, 'column');
     const records = [`utterly charming${',x'.repeat(999)}`, header, `a mess${',x'.repeat(998)}`];

@@ -25,14 +25,36 @@ const TYPES: Readonly<Record<string, BulkType>> = {
   'text/plain': { format: 'lines' },
 };
 
+/** Name of a media type, without its parameters. */
+function mediaType(contentType: string | undefined): string {
+  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+}
+
 /** @throws AppError `unsupported_media_type` for a type that names no format */
 export function bulkType(contentType: string | undefined): BulkType {
-  const name = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const name = mediaType(contentType);
   const type = TYPES[name];
   if (type) return type;
   throw new AppError(
     'unsupported_media_type',
     `Content-Type ${name === '' ? 'is missing' : `${name} names no format`}: add ?format=ndjson, csv or lines, or send one of ${Object.keys(TYPES).join(', ')}`,
+  );
+}
+
+/**
+ * Rejects CSV or TSV as the type of a request that opens a batch without `format`: the type is that of a header in the body, and the
+ * batch would be read as JSON Lines. Other types pass: HTTP clients send `text/plain` on their own.
+ * @throws AppError `invalid_request`
+ */
+export function requireNamedFormat(contentType: string | undefined): void {
+  const name = mediaType(contentType);
+  const type = TYPES[name];
+  if (type?.format !== 'csv') return;
+  const query = type.delimiter === undefined ? 'format=csv' : 'format=csv&delimiter=tab';
+  throw new AppError(
+    'invalid_request',
+    `Content-Type ${name} does not name the format of an upload in parts: add &${query}`,
+    { errors: [{ path: 'format', message: 'missing' }] },
   );
 }
 
@@ -50,7 +72,7 @@ export async function headerBody(
   maxBytes: number,
   timeoutS: number,
 ): Promise<string | undefined> {
-  const type = (c.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const type = mediaType(c.req.header('content-type'));
   const hasBody =
     c.req.header('transfer-encoding') !== undefined || Number(c.req.header('content-length')) > 0;
   if (TYPES[type]?.format !== 'csv' || !hasBody) return undefined;

@@ -5,7 +5,7 @@ import { BATCH_ID } from '../../shared/contract/ids.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { NewBatch } from '../batches/batch-spec.ts';
 import type { App } from '../env.ts';
-import { bulkType, headerBody } from '../middleware/bulk-body.ts';
+import { bulkType, headerBody, requireNamedFormat } from '../middleware/bulk-body.ts';
 import { traceOfRequest } from '../middleware/observe.ts';
 import { setHeader } from '../middleware/response-headers.ts';
 import type { CreateBatchQuery } from '../requests.ts';
@@ -45,7 +45,8 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
       headers: IDEMPOTENCY_HEADER,
       body: {
         required: false,
-        description: 'The records. With `open=true`: no body, or the header of a CSV as `text/csv`.',
+        description:
+          'The records. With `open=true`: no body, or, with `format=csv`, the header as `text/csv`.',
         ...recordsBody,
       },
     },
@@ -70,6 +71,7 @@ export function batchRoutes(app: App, deps: RouteDeps): void {
       idempotencyKey,
     };
     if (open === 'true') {
+      if (query.format === undefined) requireNamedFormat(c.req.header('content-type'));
       const columns =
         query.columns ?? (await headerBody(c, config.MAX_CSV_HEADER_BYTES, config.BODY_TIMEOUT_S));
       const { batch, replayed } = await batches.open(

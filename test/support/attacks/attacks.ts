@@ -145,7 +145,7 @@ const bodies: Attack[] = [
     seconds: 20,
     run: async (attacker) => {
       for (let i = 0; i < 60; i++) {
-        attacker.hold(unfinished(attacker, '/v1/batches?open=true', 'text/csv', 0.99 * MB));
+        attacker.hold(unfinished(attacker, '/v1/batches?open=true&format=csv', 'text/csv', 0.99 * MB));
         await attacker.pause(0.02);
       }
       await attacker.pause(HOLD_S);
