@@ -1,14 +1,16 @@
 /** `npm run test:faults [-- --repeat N] [-- FILE…]`: runs all fault scenarios N times; ends at the first failure. */
 import { spawnSync } from 'node:child_process';
-import { parseArgs } from 'node:util';
+import { exitWithUsage, readArguments } from '../arguments.ts';
 
-const { values, positionals } = parseArgs({
+const USAGE = 'usage: npm run test:faults -- [--repeat N] [FILE…]';
+
+const { values, positionals } = readArguments(USAGE, {
   options: { repeat: { type: 'string', default: '1' } },
   allowPositionals: true,
 });
 const times = Number(values.repeat);
 if (!Number.isInteger(times) || times < 1)
-  throw new Error(`--repeat ${values.repeat}: must be a whole number`);
+  exitWithUsage(USAGE, `--repeat ${values.repeat}: must be a whole number`);
 const start = Date.now();
 for (let i = 1; i <= times; i++) {
   const { status } = spawnSync('vitest', ['run', '--project', 'faults', ...positionals], {

@@ -3,7 +3,7 @@
  * them and faults follow each other; then all acknowledged work is read back. Exit status 1 when anything is wrong.
  */
 import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { exitWithUsage, readArguments } from '../arguments.ts';
 import { seeded } from '../../test/support/inputs/random.ts';
 import { goEmotions } from '../../test/support/inputs/texts.ts';
 import { Cluster } from './cluster.ts';
@@ -14,7 +14,9 @@ import { Samples } from './samples.ts';
 import { verify } from './verify.ts';
 import { Violations } from './violations.ts';
 
-const { values } = parseArgs({
+const USAGE = 'usage: npm run soak -- [--minutes 5] [--seed N] [--report FILE]';
+
+const { values } = readArguments(USAGE, {
   options: {
     minutes: { type: 'string', default: '5' },
     seed: { type: 'string' },
@@ -22,6 +24,7 @@ const { values } = parseArgs({
   },
 });
 const minutes = Number(values.minutes);
+if (!(minutes > 0)) exitWithUsage(USAGE, `--minutes ${values.minutes}: must be a number above 0`);
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
 const random = seeded(seed);
 const say = (line: string) => process.stdout.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
