@@ -1,5 +1,6 @@
 /** Traffic of a Redis by its own counters: commands by name, bytes on its connections and in its append-only file. */
 import { Redis } from 'ioredis';
+import { round } from './statistics.ts';
 
 export interface Traffic {
   /** Calls of each command; commands inside scripts count, too. */
@@ -10,8 +11,8 @@ export interface Traffic {
 
 /** Commands of this module itself. */
 const OWN = new Set(['info', 'config|set']);
-/** Calls per row from which a command has a name in a figure. */
-const LISTED = 0.1;
+/** Commands named in a figure. */
+const LISTED = 12;
 
 export class TrafficMeter {
   readonly #redis: Redis;
@@ -70,12 +71,11 @@ export function sumOfTraffic(parts: readonly Traffic[]): Traffic {
 
 export const callsIn = ({ calls }: Traffic): number => [...calls.values()].reduce((sum, n) => sum + n, 0);
 
-/** `zadd 2.1, hset 1.0`: calls per row, most frequent first. */
+/** `zadd 2.1, hset 1`: calls per row of the most frequent commands. */
 export function callsByName({ calls }: Traffic, rows: number): string {
   return [...calls]
-    .map(([name, count]) => [name, count / rows] as const)
-    .filter(([, each]) => each >= LISTED)
     .sort(([, a], [, b]) => b - a)
-    .map(([name, each]) => `${name} ${each.toFixed(1)}`)
+    .slice(0, LISTED)
+    .map(([name, count]) => `${name} ${round(count / rows)}`)
     .join(', ');
 }

@@ -73,7 +73,7 @@ describe('traffic of Redis', () => {
     expect(used).toMatchObject({ networkBytes: 600, fileBytes: 600 });
     const twice = sumOfTraffic([used, used]);
     expect(callsIn(twice)).toBe(40);
-    expect(callsByName(twice, 10)).toBe('zadd 4.0');
+    expect(callsByName(twice, 16)).toBe('zadd 2.5, client|setinfo 0');
     expect(twice.fileBytes).toBe(1200);
   });
 });
