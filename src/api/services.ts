@@ -1,7 +1,7 @@
 /** Puts the services of an API instance together: jobs, batches and webhooks, over one connection to Redis. */
 import { randomBytes } from 'node:crypto';
 import { blobFolder, lazyBlobStore } from '../shared/blobs/open.ts';
-import { instanceChannel } from '../shared/redis/keys.ts';
+import { earlyChannel, instanceChannel } from '../shared/redis/keys.ts';
 import { blobUrl, type Config } from '../shared/runtime/config.ts';
 import { DiskReserve } from '../shared/runtime/disk-reserve.ts';
 import { redisFolder } from '../shared/runtime/environment.ts';
@@ -52,6 +52,7 @@ export function createServices(given: ServicesDeps) {
   const catalog = new ModelCatalog(registry, config.DEFAULT_MODEL);
   const batchDisk = reserveOf(blobFolder(blobUrl(config)), config);
   const redisDisk = reserveOf(redisFolder(), config);
+  const instance = randomBytes(6).toString('hex');
   const shared: SharedDeps = {
     ...given,
     prefix,
@@ -65,7 +66,8 @@ export function createServices(given: ServicesDeps) {
     waiters: new Waiters({
       subscriber,
       records,
-      channel: instanceChannel(prefix, randomBytes(6).toString('hex')),
+      channel: instanceChannel(prefix, instance),
+      earlyChannel: earlyChannel(prefix, instance),
       logger,
       onEnd: (outcome) => metrics.waited(outcome),
     }),

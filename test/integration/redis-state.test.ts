@@ -89,10 +89,12 @@ describe('the outcomes of jobs', () => {
     });
     await subscriber.subscribe('instance');
     const jobs = Array.from({ length: 5 }, (_, i) => ({ id: newId(), record: succeeded(`label ${i}`) }));
-    const settled = await Promise.all(jobs.map(({ id, record }) => records.settle(id, record, 'instance')));
+    const settled = await Promise.all(
+      jobs.map(({ id, record }) => records.settle(id, record, { notify: 'instance' })),
+    );
     expect(settled).toEqual(jobs.map(() => ({ settled: true })));
     await subscriber.ping();
-    expect(messages.flatMap(parseDoneMessage)).toEqual(jobs);
+    expect(messages.flatMap((message) => parseDoneMessage(message, () => true))).toEqual(jobs);
   });
 
   test('of jobs that end while Redis writes earlier ones are recorded together', async () => {
@@ -101,7 +103,8 @@ describe('the outcomes of jobs', () => {
     subscriber.on('message', (_channel: string, message: string) => messages.push(message));
     await subscriber.subscribe('instance');
     const jobs = ['a', 'b', 'c'].map((label) => ({ id: newId(), record: succeeded(label) }));
-    const settle = ({ id, record }: (typeof jobs)[number]) => records.settle(id, record, 'instance');
+    const settle = ({ id, record }: (typeof jobs)[number]) =>
+      records.settle(id, record, { notify: 'instance' });
     const first = settle(jobs[0]!);
     // The call of the first is sent; its reply arrives in a later turn.
     await new Promise<void>((resolve) => process.nextTick(resolve));
@@ -110,7 +113,10 @@ describe('the outcomes of jobs', () => {
     const settled = await Promise.all([first, second, settle(jobs[2]!)]);
     expect(settled).toEqual(jobs.map(() => ({ settled: true })));
     await subscriber.ping();
-    expect(messages.map(parseDoneMessage)).toEqual([[jobs[0]], jobs.slice(1)]);
+    expect(messages.map((message) => parseDoneMessage(message, () => true))).toEqual([
+      [jobs[0]],
+      jobs.slice(1),
+    ]);
   });
 
   test('are recorded after a call that failed', async () => {
@@ -133,7 +139,7 @@ describe('the outcomes of jobs', () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     const records = new JobRecords(redis, prefix, 60);
     const logger = pino({ level: 'silent' });
-    const waiters = new Waiters({ subscriber, records, channel: 'instance', logger });
+    const waiters = new Waiters({ subscriber, records, channel: 'instance', earlyChannel: 'early', logger });
     const id = newId();
     waiters.expect(id);
     const outcome = waiters.wait(id, { owner: 'alice', announcedOn: 'instance', timeoutMs: 10_000 });
@@ -160,7 +166,8 @@ describe('a job that another API instance took in', () => {
       lookedUp.push(...ids);
       return read(ids);
     };
-    waiters = new Waiters({ subscriber, records, channel: 'here', logger: pino({ level: 'silent' }) });
+    const logger = pino({ level: 'silent' });
+    waiters = new Waiters({ subscriber, records, channel: 'here', earlyChannel: 'early', logger });
   });
   afterEach(() => waiters.close());
 
@@ -180,10 +187,10 @@ describe('a job that another API instance took in', () => {
     await listener.subscribe(records.announcedOn(id, undefined));
     const outcomes = [id, other].map((each) => waiters.wait(each, { ...WAIT, announcedOn: 'there' }));
     await Promise.all([id, other].map(listens));
-    await records.settle(id, succeeded('a'), 'there');
+    await records.settle(id, succeeded('a'), { notify: 'there' });
     expect(await outcomes[0]).toEqual(succeeded('a'));
     // The other wait still listens.
-    await records.settle(other, succeeded('b'), 'there');
+    await records.settle(other, succeeded('b'), { notify: 'there' });
     expect(await outcomes[1]).toEqual(succeeded('b'));
     await until(async () => !(await subscribed('there')));
     await listener.ping();
@@ -193,7 +200,7 @@ describe('a job that another API instance took in', () => {
 
   test('that has ended before the wait listens is looked up', async () => {
     const id = newId();
-    await records.settle(id, succeeded('a'), 'there');
+    await records.settle(id, succeeded('a'), { notify: 'there' });
     expect(await waiters.wait(id, { ...WAIT, announcedOn: 'there' })).toEqual(succeeded('a'));
   });
 
@@ -203,6 +210,67 @@ describe('a job that another API instance took in', () => {
     await listens(id);
     await records.settle(id, succeeded('a'));
     expect(await outcome).toEqual(succeeded('a'));
+  });
+});
+
+describe('an outcome that is announced before it is on disk', () => {
+  const WAIT = { owner: 'alice', announcedOn: 'here', timeoutMs: 10_000 };
+  const EARLY = { notify: 'here', early: 'early' };
+  let records: JobRecords;
+  let waiters: Waiters;
+  /** Lets the record follow the announcement. */
+  let record: () => void;
+
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const disk = redis.duplicate();
+    await disk.ping();
+    const turn = new Promise<void>((resolve) => (record = resolve));
+    const publish = disk.publish.bind(disk);
+    disk.publish = (async (channel: string, message: string) => {
+      const heard = await publish(channel, message);
+      await turn;
+      return heard;
+    }) as typeof disk.publish;
+    records = new JobRecords(disk, prefix, 60);
+    const logger = pino({ level: 'silent' });
+    const read = new JobRecords(redis, prefix, 60);
+    waiters = new Waiters({ subscriber, records: read, channel: 'here', earlyChannel: 'early', logger });
+    // Its subscriptions are made.
+    await subscriber.ping();
+    return () => disk.disconnect();
+  });
+  afterEach(() => waiters.close());
+
+  test.each([[true], [false]])(
+    'ends the wait of its submitter alone, waiting already: %s',
+    async (waiting) => {
+      const id = newId();
+      waiters.expect(id, true);
+      let early = waiting ? waiters.wait(id, WAIT) : undefined;
+      const others: unknown[] = [];
+      const arrived = new Promise((resolve) => subscriber.once('message', resolve));
+      const settled = records.settle(id, succeeded('a'), EARLY);
+      if (!waiting) await arrived;
+      early ??= waiters.wait(id, WAIT);
+      const other = waiters.wait(id, WAIT);
+      void other.then((outcome) => others.push(outcome));
+      expect(await early).toEqual(succeeded('a'));
+      expect(others).toEqual([]);
+      expect(await redis.exists(`${prefix}:job:${id}`)).toBe(0);
+      record();
+      expect(await settled).toEqual({ settled: true });
+      expect(await other).toEqual(succeeded('a'));
+    },
+  );
+
+  test('does not replace the outcome that was recorded', async () => {
+    const id = newId();
+    record();
+    await records.settle(id, succeeded('first'), { notify: 'here' });
+    const second = await records.settle(id, succeeded('second'), EARLY);
+    expect(second).toEqual({ settled: false, existing: succeeded('first') });
+    expect(await records.read([id])).toEqual([succeeded('first')]);
   });
 });
 

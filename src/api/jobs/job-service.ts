@@ -159,7 +159,7 @@ export class JobService {
   ): Promise<JobRecord | 'deleted'> {
     const { records, redis, queues, prefix } = this.#deps;
     const record = toRecord(payload, { ...end, started: startedAt ?? undefined, finished: Date.now() });
-    const settled = await records.settle(id, record, payload.notify);
+    const settled = await records.settle(id, record, { notify: payload.notify });
     if (!settled.settled) return settled.existing;
     await redis.publish(cancelChannel(prefix), id);
     await queues.dequeue(id);

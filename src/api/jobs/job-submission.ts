@@ -41,6 +41,8 @@ export interface NewJob {
   apply?: JobPayload['apply'];
   truncate?: JobPayload['truncate'];
   webhook?: Webhook | undefined;
+  /** The caller that waits takes the outcome before it is on disk; no other request may rely on it. */
+  early?: boolean;
   /** Refuse with `no_worker` while no worker serves the model. */
   needsWorker?: boolean;
   idempotencyKey?: string | undefined;
@@ -130,7 +132,7 @@ export class JobSubmission {
     if (input.needsWorker && model.workers === 0)
       throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
     assertScores(input, model, config.MAX_SCORES_PER_JOB);
-    const payload = await this.#payload(owner, input, expectation && waiters.channel);
+    const payload = await this.#payload(owner, input, expectation && waiters);
     const entry = { model, priority: input.priority ?? 'normal', payload };
     const { idempotencyKey, ...request } = input;
     return idempotencyKey === undefined
@@ -145,7 +147,7 @@ export class JobSubmission {
     const { workers } = model;
     const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
     const { id, added } = groupCommit.add(priority, model.name, payload, { workers, busyWorkers });
-    expectation?.begin(id);
+    expectation?.begin(id, payload.early !== undefined);
     return this.#finish(entry, id, added);
   }
 
@@ -208,10 +210,14 @@ export class JobSubmission {
     return { id, replayed: false, announcedOn: records.announcedOn(id, payload.notify), ended: false, show };
   }
 
-  /** @param channel on which the job's end is announced to this instance; undefined: no caller waits */
-  async #payload(owner: string, input: NewJob, channel: string | undefined): Promise<NewPayload> {
+  /** @param announced channels on which the job's end is announced to this instance; undefined: no caller waits */
+  async #payload(
+    owner: string,
+    input: NewJob,
+    announced: Pick<Waiters, 'channel' | 'earlyChannel'> | undefined,
+  ): Promise<NewPayload> {
     const { redis, tracing } = this.#deps;
-    const { texts, topK, apply, truncate, metadata, webhook, expiresIn } = input;
+    const { texts, topK, apply, truncate, metadata, webhook, expiresIn, early } = input;
     const trace = tracing.current();
     return {
       owner,
@@ -223,7 +229,8 @@ export class JobSubmission {
       ...(webhook === undefined ? {} : { webhook }),
       created_at: Date.now(),
       ...(expiresIn === undefined ? {} : { expires_at: (await redisTime(redis)) + expiresIn * 1000 }),
-      ...(channel === undefined ? {} : { notify: channel }),
+      ...(announced === undefined ? {} : { notify: announced.channel }),
+      ...(announced === undefined || !early ? {} : { early: announced.earlyChannel }),
       ...(trace === undefined ? {} : { trace }),
     };
   }
@@ -242,10 +249,10 @@ class Expectation {
     this.#waiters = waiters;
   }
 
-  begin(id: string): void {
+  begin(id: string, early = false): void {
     if (this.#abandoned) return;
     this.#id = id;
-    this.#waiters.expect(id);
+    this.#waiters.expect(id, early);
   }
 
   abandon(): void {

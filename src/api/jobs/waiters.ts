@@ -45,6 +45,8 @@ export interface WaitersDeps {
   records: JobRecords;
   /** The channel of this instance. */
   channel: string;
+  /** Its channel for outcomes that are not on disk yet. */
+  earlyChannel: string;
   logger: Logger;
   /** Called at the end of every wait; `settled`: the job had ended. */
   onEnd?: (outcome: 'settled' | 'given_up') => void;
@@ -57,22 +59,26 @@ export class Waiters {
   readonly #listening = new Map<string, number>();
   /** Jobs that will be waited for once they are in the queue, and their outcome if it was announced meanwhile. */
   readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
+  /** Of these, the ones whose caller takes the outcome before it is on disk; with what was announced, and who waits. */
+  readonly #early = new Map<string, { outcome?: JobRecord; finish?: Waiter }>();
   readonly #lookUps = new SharedReads((id) => this.#lookUp([id]));
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
   constructor(deps: WaitersDeps) {
     this.#deps = deps;
-    const { subscriber, channel } = deps;
+    const { subscriber, channel, earlyChannel } = deps;
+    const subscribe = () => void subscriber.subscribe(channel, earlyChannel).catch(() => {});
     subscriber.on('message', (from: string, message: string) => {
-      if (from === channel || this.#listening.has(from)) this.#onMessage(message);
+      if (from === earlyChannel) this.#onEarlyMessage(message);
+      else if (from === channel || this.#listening.has(from)) this.#onMessage(message);
     });
     // ioredis subscribes again by itself after a reconnect; outcomes published in between must be looked up.
     subscriber.on('ready', () => {
-      subscriber.subscribe(channel).catch(() => {});
+      subscribe();
       void this.#recheckAll();
     });
-    if (subscriber.status === 'ready') subscriber.subscribe(channel).catch(() => {});
+    if (subscriber.status === 'ready') subscribe();
     this.#timer = setInterval(() => void this.#recheckAll(), RECHECK_MS);
   }
 
@@ -90,16 +96,23 @@ export class Waiters {
     return this.#deps.channel;
   }
 
+  get earlyChannel(): string {
+    return this.#deps.earlyChannel;
+  }
+
   /**
    * Records the outcome of a job until wait() or forget(). Call it before the job is added: a fast worker may finish it before
    * add() has returned, and its message must not be lost.
+   * @param early the first caller of wait() takes an outcome that is not on disk yet
    */
-  expect(id: string): void {
+  expect(id: string, early = false): void {
     this.#expected.set(id, undefined);
+    if (early) this.#early.set(id, {});
   }
 
   forget(id: string): void {
     this.#expected.delete(id);
+    this.#early.delete(id);
   }
 
   /** Whether a caller of this owner waits for the job already. */
@@ -119,8 +132,9 @@ export class Waiters {
 
   async #wait(id: string, { owner, announcedOn, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
     const expected = this.#expected.has(id);
-    const announced = this.#expected.get(id);
-    this.#expected.delete(id);
+    const early = expected ? this.#early.get(id) : undefined;
+    const announced = this.#expected.get(id) ?? early?.outcome;
+    if (expected) this.forget(id);
     if (announced !== undefined) return announced;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
     const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), channel: undefined };
@@ -130,6 +144,7 @@ export class Waiters {
       const finish: Waiter = (result) => {
         if (!waiters.delete(finish)) return;
         clearTimeout(timer);
+        if (early) this.#early.delete(id);
         signal?.removeEventListener('abort', giveUp);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
@@ -142,6 +157,7 @@ export class Waiters {
       const timer = setTimeout(giveUp, timeoutMs);
       signal?.addEventListener('abort', giveUp, { once: true });
       waiters.add(finish);
+      if (early) this.#early.set(id, { finish });
     });
     // A job that was not expected may have ended before this wait listened: look it up once.
     const listens = wait.channel === undefined ? this.#listen(announcedOn) : Promise.resolve();
@@ -180,14 +196,28 @@ export class Waiters {
   }
 
   #onMessage(message: string): void {
+    const isAwaited = (id: string) => this.#waiting.has(id) || this.#expected.has(id);
+    for (const { id, record } of this.#parse(message, isAwaited)) {
+      if (record) this.#resolve(id, record);
+      else void this.#recheck(id);
+    }
+  }
+
+  /** Of the callers that wait for a job, only the one that submitted it takes this outcome. */
+  #onEarlyMessage(message: string): void {
+    for (const { id, record } of this.#parse(message, (each) => this.#early.has(each))) {
+      const early = this.#early.get(id);
+      if (early?.finish) early.finish(record);
+      else if (early && record) early.outcome = record;
+    }
+  }
+
+  #parse(message: string, isAwaited: (id: string) => boolean): ReturnType<typeof parseDoneMessage> {
     try {
-      for (const { id, record } of parseDoneMessage(message)) {
-        if (!this.#waiting.has(id) && !this.#expected.has(id)) continue;
-        if (record) this.#resolve(id, record);
-        else void this.#recheck(id);
-      }
+      return parseDoneMessage(message, isAwaited);
     } catch (error) {
       this.#deps.logger.error({ err: toError(error) }, 'cannot parse a message about finished jobs');
+      return [];
     }
   }
 

@@ -86,7 +86,11 @@ export function predictRoutes(app: App, { jobs, submission, schemas, config }: R
     const owner = c.get('owner');
     const { signal } = c.req.raw;
     const limits = { timeoutMs: config.PREDICT_TIMEOUT_MS, signal };
-    const { job } = await submission.submitAndWait(owner, { ...input, needsWorker: true }, limits);
+    const { job } = await submission.submitAndWait(
+      owner,
+      { ...input, needsWorker: true, early: true },
+      limits,
+    );
     if (isFinal(job.status)) {
       setServerTiming(c, job);
       const labels = toLabels(job, pathOf);

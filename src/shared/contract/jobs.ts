@@ -108,6 +108,8 @@ const jobPayloadSchema = z.object({
   expires_at: z.number().optional(),
   /** Redis channel of the API instance that waits for the outcome. */
   notify: z.string().optional(),
+  /** Redis channel of that instance on which the caller takes the outcome before it is on disk. */
+  early: z.string().optional(),
   /** Trace of the request, as trace-context.ts writes it; only while tracing is on. */
   trace: z.string().optional(),
 });

@@ -161,5 +161,8 @@ export const jobDoneChannel = channel((id: string) => `done:${id}`);
 /** Channel: outcomes of the jobs that were submitted to an API instance by callers who wait. */
 export const instanceChannel = channel((instance: string) => `api:${instance}`);
 
+/** Channel: outcomes of jobs of `/predict` and `/hf` at an API instance, before they are on disk. */
+export const earlyChannel = channel((instance: string) => `api:${instance}:early`);
+
 /** Channel: ids of batches that have new results or have ended. */
 export const batchProgressChannel = channel(() => 'batch-progress');

@@ -256,7 +256,7 @@ export class Consumer {
         ? job
         : { ...job, webhook: { ...webhook, trace: span.trace } };
     const record = toRecord(traced, { ...outcome, finished });
-    const { settled } = await this.#options.records.settle(job.id, record, job.notify);
+    const { settled } = await this.#options.records.settle(job.id, record, job);
     const { status, results } = outcome;
     const rows = job.texts.length;
     const failedRows = results ? results.filter((row) => 'error' in row).length : rows;

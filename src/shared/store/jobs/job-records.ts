@@ -42,7 +42,9 @@ const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), z.array(z.
 interface PendingSettle {
   id: string;
   record: JobRecord;
+  json: string;
   notify: string | undefined;
+  early: string | undefined;
   resolve: (outcome: SettleOutcome) => void;
   reject: (error: unknown) => void;
 }
@@ -83,14 +85,20 @@ export class JobRecords extends RedisStore {
   /**
    * Records the outcome of a job, unless it has one already.
    * @param notify channel of the API instance that waits for it, if any
+   * @param early channel on which the outcome is announced before it is recorded, if any: recording waits for the disk. When another
+   *   outcome has won meanwhile, the announced one was wrong.
    */
-  settle(id: string, record: JobRecord, notify?: string): Promise<SettleOutcome> {
+  settle(
+    id: string,
+    record: JobRecord,
+    { notify, early }: Pick<JobPayload, 'notify' | 'early'> = {},
+  ): Promise<SettleOutcome> {
     const { status, started } = record;
     if (!isFinal(status)) return Promise.reject(new Error(`${status} is not a final state. This is a bug.`));
     if (!JOB_TRANSITIONS[started === undefined ? 'queued' : 'processing'].includes(status))
       return Promise.reject(new Error(`a job that was not started cannot become ${status}. This is a bug.`));
     return new Promise((resolve, reject) => {
-      this.#pending.push({ id, record, notify, resolve, reject });
+      this.#pending.push({ id, record, json: JSON.stringify(record), notify, early, resolve, reject });
       if (this.#settling) return;
       this.#settling = true;
       process.nextTick(() => void this.#settlePending());
@@ -109,6 +117,8 @@ export class JobRecords extends RedisStore {
   /** Resolves once each of the jobs was told its outcome. */
   async #settleTogether(some: readonly PendingSettle[]): Promise<void> {
     try {
+      // While several jobs end together, Redis writes in every turn, and a message waits for the disk as a record does.
+      if (some.length === 1) await this.#announceEarly(some[0] as PendingSettle);
       const existing = await this.#runSettle(some);
       some.forEach(({ resolve }, i) => {
         const record = existing[i];
@@ -120,9 +130,18 @@ export class JobRecords extends RedisStore {
     }
   }
 
+  /**
+   * Announces an outcome whose caller needs no record. Redis sends a message at once only while it has nothing to write to disk, so
+   * the record follows when this has been sent. A lost message costs nothing but time, because the record is announced as well.
+   */
+  async #announceEarly({ id, json, early }: PendingSettle): Promise<void> {
+    if (early === undefined || json.length > MAX_INLINE_RECORD_BYTES) return;
+    await this.redis.publish(early, id + SEPARATOR + json).catch(() => {});
+  }
+
   /** @returns for each job the record that existed, null when there was none */
   #runSettle(some: readonly PendingSettle[]): Promise<(string | null)[]> {
-    const records = some.map(({ record }) => JSON.stringify(record));
+    const records = some.map(({ json }) => json);
     const events = some.map(({ id, record }, i) => toEvent(id, record, records[i] as string));
     const deliveries = events.flatMap((event) =>
       event === undefined ? [] : [deliveryKey(this.prefix, event[0] as string)],
@@ -251,14 +270,22 @@ function parseRecord(json: string): JobRecord | 'deleted' {
   return json === TOMBSTONE ? 'deleted' : jobRecordSchema.parse(JSON.parse(json));
 }
 
-/** Outcomes in a message of settle.lua; a record is undefined when it was too large to be published. */
-export function parseDoneMessage(message: string): { id: string; record: JobRecord | undefined }[] {
+/**
+ * Outcomes in a message of settle.lua; a record is undefined when it was too large to be published.
+ * @param isAwaited others are left out, and not parsed
+ */
+export function parseDoneMessage(
+  message: string,
+  isAwaited: (id: string) => boolean,
+): { id: string; record: JobRecord | undefined }[] {
   const lines = message.split(SEPARATOR);
   const outcomes = [];
   for (let i = 0; i + 1 < lines.length; i += 2) {
+    const id = lines[i] as string;
+    if (!isAwaited(id)) continue;
     const json = lines[i + 1] as string;
     outcomes.push({
-      id: lines[i] as string,
+      id,
       record: json === '' ? undefined : jobRecordSchema.parse(JSON.parse(json)),
     });
   }
