@@ -31,7 +31,7 @@ export async function besideRaw({ raw, stack, redisUrl, rounds, texts: textsOf, 
   const meter = await TrafficMeter.open(redisUrl);
   const resident = new PeakResident(Object.values(servers).flat());
   let rows = 0;
-  let residentMb = 0;
+  let residentMb: number;
   try {
     for (let i = 0; i < effort.rounds(rounds); i++) {
       const texts = textsOf(i);

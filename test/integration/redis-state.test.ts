@@ -227,11 +227,11 @@ describe('an outcome that is announced before it is on disk', () => {
     await disk.ping();
     const turn = new Promise<void>((resolve) => (record = resolve));
     const publish = disk.publish.bind(disk);
-    disk.publish = (async (channel: string, message: string) => {
+    disk.publish = async (channel: string, message: string) => {
       const heard = await publish(channel, message);
       await turn;
       return heard;
-    }) as typeof disk.publish;
+    };
     records = new JobRecords(disk, prefix, 60);
     const logger = pino({ level: 'silent' });
     const read = new JobRecords(redis, prefix, 60);

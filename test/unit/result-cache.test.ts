@@ -13,8 +13,8 @@ const bytes = (logits: Float32Array | undefined) => logits && Buffer.from(logits
 const input = (...ids: number[]): ModelInput => ({ ids: Int32Array.from(ids), typeIds: undefined });
 
 describe('the cache', () => {
-  test('returns the floats that it was given, to the last bit, each time as a new array', async () => {
-    await fc.assert(
+  test('returns the floats that it was given, to the last bit, each time as a new array', () => {
+    fc.assert(
       fc.property(fc.float32Array({ noNaN: true, noDefaultInfinity: true, maxLength: 40 }), (logits) => {
         const cache = new ResultCache(1e6);
         // A part of the logits of a batch.
@@ -72,14 +72,14 @@ describe('the cache', () => {
     }
   });
 
-  test('returns what a Map would, or nothing, whatever was written and overwritten', async () => {
+  test('returns what a Map would, or nothing, whatever was written and overwritten', () => {
     const row = fc.record({
       ids: fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 6 }),
       typed: fc.boolean(),
       outputs: fc.integer({ min: 1, max: 5 }),
       ask: fc.boolean(),
     });
-    await fc.assert(
+    fc.assert(
       fc.property(fc.array(row, { maxLength: 200 }), fc.integer({ min: 0, max: 2000 }), (rows, maxBytes) => {
         const cache = new ResultCache(maxBytes);
         const all = new Map<string, string | undefined>();
@@ -101,14 +101,14 @@ describe('the cache', () => {
   });
 });
 
-test('keys are equal for equal tokens and segment ids, and for no others', async () => {
+test('keys are equal for equal tokens and segment ids, and for no others', () => {
   // Few and small numbers, so that different inputs have the same bytes somewhere.
   const id = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.constantFrom(43, 256, 65_536, 0x2b2b2b2b));
   const list = (length: number) => fc.array(id, { minLength: length, maxLength: length });
   const inputs = fc
     .integer({ min: 0, max: 4 })
     .chain((length) => fc.record({ ids: list(length), typeIds: fc.option(list(length)) }));
-  await fc.assert(
+  fc.assert(
     fc.property(inputs, inputs, (a, b) => {
       const key = ({ ids, typeIds }: typeof a) =>
         // From within a larger buffer, as the tokens of a text may lie.
