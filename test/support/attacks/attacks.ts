@@ -404,17 +404,17 @@ const batches: Attack[] = [
   },
 ];
 
-/** Jobs of 256 texts, of 5,000 characters each. */
+/** Jobs of 256 texts, of 5,000 characters each. No two are equal: those would run once. */
 const longTexts = (name: string, text: string, model?: string): Attack => ({
   name: `4 jobs of 256 texts of 5,000 ${name}${model === undefined ? '' : ', Unigram'}`,
   seconds: PATIENCE_S,
   ...(model === undefined ? {} : { stack: { env: { MODEL_DIR: model } } }),
   run: async (attacker) => {
-    const texts = Array.from({ length: 256 }, (_, i) =>
-      [...`${i}${text.repeat(5000)}`].slice(0, 5000).join(''),
-    );
-    const body = JSON.stringify({ texts });
-    await attacker.repeat(4, 4, () => attacker.send({ path: '/v1/jobs', body }));
+    const textOf = (i: number) => [...`${i}${text.repeat(5000)}`].slice(0, 5000).join('');
+    await attacker.repeat(4, 4, (job) => {
+      const texts = Array.from({ length: 256 }, (_, i) => textOf(256 * job + i));
+      return attacker.send({ path: '/v1/jobs', body: JSON.stringify({ texts }) });
+    });
     await attacker.pause(20);
   },
 });
@@ -497,10 +497,13 @@ const floods: Attack[] = [
     name: '2,000 waits for one job',
     seconds: 25,
     run: async (attacker) => {
-      const body = JSON.stringify({ texts: Array(256).fill('charming '.repeat(500)), priority: 'low' });
       let job: Job | undefined;
-      // The last of them is not begun for as long as this takes.
-      for (let i = 0; i < 40; i++) job = await attacker.parsed<Job>({ path: '/v1/jobs', body });
+      // The last of them is not begun for as long as this takes: all texts differ.
+      for (let i = 0; i < 40; i++) {
+        const texts = Array.from({ length: 256 }, (_, n) => `${i} ${n} ${'charming '.repeat(500)}`);
+        const body = JSON.stringify({ texts, priority: 'low' });
+        job = await attacker.parsed<Job>({ path: '/v1/jobs', body });
+      }
       const request = `${attacker.head('GET', `/v1/jobs/${job?.id}?wait=60`, {})}\r\n`;
       for (let i = 0; i < 2000 && !attacker.over; i++) {
         attacker.hold([request]);
