@@ -48,7 +48,7 @@ export const INFERENCE = {
   RESULT_CACHE_BYTES: setting(
     int(0, 1e12),
     64_000_000,
-    'Memory in which a worker keeps results, in bytes: a text with the same tokens as an earlier one, of any job or batch, need not run again. Least recently used ones make room. Nothing is kept of a model whose scores depend on the texts beside them (`batch_dependence` above 0). 0: every text runs.',
+    'Memory in which a worker keeps results, in bytes: a text with the same tokens as an earlier one, of any job or batch, need not run again. Those that were not asked for lately make room. Nothing is kept of a model whose scores depend on the texts beside them (`batch_dependence` above 0). 0: every text runs.',
   ),
   MODEL_PROCESSES: setting(
     int(0, 1024).transform((count) => count || availableParallelism()),
