@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
 import { archiveSize, archiveTexts, asNdjson } from './archive.ts';
-import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
+import { deleteBatch, runBatch, submitBatch } from './batch-client.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import * as effort from './effort.ts';
 import { type Figures, prefixed } from './figures.ts';
@@ -47,7 +47,7 @@ export async function archives(redisUrl: string): Promise<Figures> {
     const before = cpuBy(pids);
     const started = performance.now();
     try {
-      await run(stack, archiveTexts(rows));
+      await runBatch(stack.url, archiveTexts(rows));
       await watch.stop();
       const name = rows.toLocaleString('en-US');
       figures[`${name} rows (rows/s)`] = round((rows * 1000) / (performance.now() - started), 0);
@@ -112,14 +112,6 @@ function start(redisUrl: string, model: string, workers: number): Promise<Stack>
   });
 }
 
-/** From the first byte of the upload to the last byte of the results. */
-async function run(stack: Stack, texts: readonly string[]): Promise<void> {
-  const { id } = await submitBatch(stack.url, asNdjson(texts));
-  const lines = await countResults(stack.url, id);
-  if (lines !== texts.length) throw new Error(`${lines} results for ${texts.length} texts`);
-  await deleteBatch(stack.url, id);
-}
-
 /** CPU of API, workers and Redis per row. */
 function outside(cost: Record<string, number>): number {
   return round(cost.API! + cost.workers! + cost.Redis!, 0);
@@ -134,14 +126,14 @@ async function compare(
   const stack = await start(redisUrl, model, 1);
   try {
     // No round has this number.
-    await run(stack, textsOf(ROUNDS).slice(0, effort.rows(WARM_UP)));
+    await runBatch(stack.url, textsOf(ROUNDS).slice(0, effort.rows(WARM_UP)));
     const measured = await besideRaw({
       raw,
       stack,
       redisUrl,
       rounds: ROUNDS,
       texts: textsOf,
-      run: (texts) => run(stack, texts),
+      run: (texts) => runBatch(stack.url, texts),
     });
     const { tokenizeSeconds, texts: tokenized } = measured.ran;
     return {

@@ -2,6 +2,7 @@
 import { request } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Batch } from '../src/shared/contract/batches.ts';
+import { asNdjson } from './archive.ts';
 
 /** Uploads records and resolves to the batch once they are stored. */
 export function submitBatch(url: string, pieces: Iterable<Buffer>): Promise<Batch> {
@@ -48,4 +49,15 @@ export async function readBatch(url: string, id: string): Promise<Batch> {
 /** Cancels a batch, and removes it when it is final. */
 export async function deleteBatch(url: string, id: string): Promise<void> {
   await fetch(new URL(`/v1/batches/${id}`, url), { method: 'DELETE' });
+}
+
+/**
+ * Runs texts as one batch, from the first byte of the upload to the last byte of the results, and removes it.
+ * @throws Error when results are missing
+ */
+export async function runBatch(url: string, texts: readonly string[]): Promise<void> {
+  const { id } = await submitBatch(url, asNdjson(texts));
+  const lines = await countResults(url, id);
+  if (lines !== texts.length) throw new Error(`${lines} results for ${texts.length} texts`);
+  await deleteBatch(url, id);
 }

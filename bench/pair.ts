@@ -1,14 +1,13 @@
 /**
  * Did a change make the road to the model cheaper? CPU, Redis commands and bytes of a job in this checkout and in another one
- * (`--against DIR`), in alternating rounds, each with a Redis of its own and a model that takes no time (stub-onnxruntime.ts).
+ * (`--against DIR`), in alternating rounds. Each checkout has its own Redis, and a model that takes no time (stub-onnxruntime.ts).
  * `--against .` compares the checkout with itself: that is the noise.
  */
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { OwnRedis } from '../test/support/redis/redis.ts';
 import type { Stack } from '../test/support/processes/stack.ts';
-import { asNdjson } from './archive.ts';
-import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
+import { runBatch } from './batch-client.ts';
 import { runClients, submitAndPoll, submitAndWait } from './clients.ts';
 import { cpuSecondsOfThreads } from './cpu.ts';
 import * as effort from './effort.ts';
@@ -42,12 +41,7 @@ const WORK: Record<string, { count: number; run: (url: string, texts: string[]) 
   },
   'a row of a batch': {
     count: BULK_ROWS,
-    run: async (url, texts) => {
-      const { id } = await submitBatch(url, asNdjson(texts));
-      const lines = await countResults(url, id);
-      if (lines !== texts.length) throw new Error(`${lines} results for ${texts.length} texts`);
-      await deleteBatch(url, id);
-    },
+    run: runBatch,
   },
 };
 

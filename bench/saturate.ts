@@ -53,7 +53,7 @@ export async function saturate(redisUrl: string): Promise<Figures> {
   return figures;
 }
 
-/** Texts by round: each with a seed of its own, none of which is that of the warm-up. */
+/** Texts of each round. Every round has its own seed, and none has that of the warm-up. */
 const different = (make: (count: number, seed: number) => string[], count: number) => (round: number) =>
   make(count, 100 + round);
 

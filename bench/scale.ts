@@ -6,8 +6,7 @@
  */
 import { Redis } from 'ioredis';
 import { Stack } from '../test/support/processes/stack.ts';
-import { asNdjson } from './archive.ts';
-import { countResults, deleteBatch, submitBatch } from './batch-client.ts';
+import { runBatch } from './batch-client.ts';
 import { runClients, submitAndWait } from './clients.ts';
 import { type Figures, prefixed } from './figures.ts';
 import { meter, type Work } from './meter.ts';
@@ -185,12 +184,6 @@ function largeJobs(url: string): () => Promise<void> {
 }
 
 function batch(url: string): Work {
-  const run = async () => {
-    const texts = sentences(BULK_ROWS, seed++);
-    const { id } = await submitBatch(url, asNdjson(texts));
-    const lines = await countResults(url, id);
-    if (lines !== BULK_ROWS) throw new Error(`${lines} results for ${BULK_ROWS} texts`);
-    await deleteBatch(url, id);
-  };
+  const run = () => runBatch(url, sentences(BULK_ROWS, seed++));
   return { unit: 'row', count: BULK_ROWS, run };
 }

@@ -213,7 +213,7 @@ function onePerCore(command: Command): Command[] {
   }));
 }
 
-/** Commands of one server; several where each of its processes has a port of its own. */
+/** Commands that start one server: one, or one for each process that listens on its own port. */
 function contender(commands: Command[], versions: string): Contender {
   return {
     versions,

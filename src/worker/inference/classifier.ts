@@ -165,7 +165,7 @@ export class Classifier {
     return { tokens: encoded.ids.length, encoded, key: this.#deps.results && keyOf(encoded) };
   }
 
-  /** The logits of a row that ran before. A row that is to be dropped gets none. */
+  /** The logits of a row that ran before; undefined for a row that the signal drops. */
   #known({ encoded }: TextRow, signal: AbortSignal): Float32Array | undefined {
     return signal.aborted ? undefined : this.#deps.results?.get(encoded);
   }
