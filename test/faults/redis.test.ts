@@ -102,11 +102,15 @@ describe('Redis behind a network that fails', () => {
   });
 
   test('killed and started again: acknowledged jobs are still there', async () => {
-    // It counts as alive for some seconds: without a worker, some calls are refused for that reason.
+    // Killed, it counts as alive for some seconds. Without a live worker, some calls are refused for that reason.
+    await eventually(async () => {
+      const { body } = await stack.get<{ models: { workers: number }[] }>('/v1/models');
+      return body.models.some(({ workers }) => workers > 0) ? true : undefined;
+    });
     await stack.workers[0]!.end('SIGKILL');
-    const ids = await Promise.all(
-      Array.from({ length: 20 }, async () => (await stack.post<Job>('/v1/jobs', TEXT)).body.id),
-    );
+    const accepted = await Promise.all(Array.from({ length: 20 }, () => stack.post<Job>('/v1/jobs', TEXT)));
+    expect(accepted.map(({ status }) => status)).toEqual(accepted.map(() => 202));
+    const ids = accepted.map(({ body }) => body.id);
     await redis.kill();
     await expectUnavailable();
     await redis.restart();

@@ -13,7 +13,7 @@ import { NAME, NAME_RULE } from '../../shared/contract/names.ts';
 import { JobRecords } from '../../shared/store/jobs/job-records.ts';
 import { connectForWorker, connectSubscriber } from '../../shared/redis/connections.ts';
 import { redisAddress } from '../../shared/redis/address.ts';
-import { HEARTBEAT_MS, ModelRegistry } from '../../shared/store/models.ts';
+import { ModelRegistry } from '../../shared/store/models.ts';
 import { announceReady, onShutdown, runMain } from '../../shared/runtime/shutdown.ts';
 import { startTracing } from '../../shared/runtime/start-tracing.ts';
 import { deliveryWindowMs } from '../../shared/store/deliveries/retry-window.ts';
@@ -23,6 +23,7 @@ import { calibrate } from './calibration.ts';
 import { Classifier, type TextRow } from './classifier.ts';
 import { Consumer } from './consumer.ts';
 import { EnginePool, optionsOf } from './engine-pool.ts';
+import { startHeartbeat } from './heartbeat.ts';
 import { labelsOf, readModelFolder } from './model-folder.ts';
 import { ResultCache } from './result-cache.ts';
 import { TextTokenizer } from './tokenizer.ts';
@@ -196,10 +197,10 @@ await runMain(bootLogger, async () => {
   });
   bulk = chunks;
 
-  let heartbeat: NodeJS.Timeout | undefined;
+  let stopHeartbeat = () => {};
   onShutdown(logger, config.SHUTDOWN_TIMEOUT_MS, async () => {
     state.notReady = 'the worker is stopping';
-    clearInterval(heartbeat);
+    stopHeartbeat();
     if (redis.status === 'ready') await models.withdraw(workerId, model);
     // Nothing to wait for without Redis and without work in flight.
     if (redis.status === 'ready' || interactive.rowsInFlight + chunks.chunksInFlight > 0)
@@ -223,11 +224,7 @@ await runMain(bootLogger, async () => {
   };
   const announce = () => models.announce(workerId, info);
   await announce();
-  heartbeat = setInterval(() => {
-    // Without Redis the commands would pile up, and all be sent when it is back.
-    if (redis.status === 'ready')
-      announce().catch((error: unknown) => logger.warn({ err: error }, 'heartbeat failed'));
-  }, HEARTBEAT_MS);
+  stopHeartbeat = startHeartbeat(redis, announce, logger);
   await interactive.start(subscriber);
   chunks.start(subscriber);
   state.notReady = undefined;
