@@ -141,7 +141,20 @@ export interface Batch {
     with_unknown: number;
     /** Mean of `unknown` over those rows; null without any. */
     mean_unknown: number | null;
+    /** Finished rows whose text was cut; null: not counted. */
+    truncated: number | null;
+    /** Mean `score` of the finished rows that have labels; null: there are none, or they were not counted. */
+    mean_score: number | null;
+    /** Finished rows with a label that `labels` leaves out; null: not counted. */
+    with_other_label: number | null;
   };
+  /**
+   * Finished rows by their best `label`, the most frequent first; at most 100 labels. Null: not all rows were counted, because a
+   * worker of an earlier version finished some of them.
+   */
+  labels: Record<string, number> | null;
+  /** Failed rows by the `code` of their error; null: not counted. */
+  errors: Record<string, number> | null;
   rows_per_second: number | null;
   /** Estimated seconds until the batch is finished. */
   eta_s: number | null;

@@ -23,7 +23,7 @@ let inside: Inside;
 let stop: () => Promise<void>;
 /** The results of `input`, its counts, and the lines of each chunk. */
 let whole: string;
-let rows: Batch['rows'];
+let counts: Pick<Batch, 'rows' | 'labels' | 'errors'>;
 let chunks: string[];
 
 beforeAll(async () => {
@@ -33,8 +33,10 @@ beforeAll(async () => {
   }));
   const id = await completed();
   ({ text: whole } = await calls.results(id));
-  ({ rows } = (await calls.get(id)).body);
-  expect(rows).toMatchObject({ total: input.rows, finished: input.rows, failed: input.failed });
+  const { body } = await calls.get(id);
+  counts = { rows: body.rows, labels: body.labels, errors: body.errors };
+  expect(countsIn(whole)).toEqual({ labels: body.labels, errors: body.errors });
+  expect(counts.rows).toMatchObject({ total: input.rows, finished: input.rows, failed: input.failed });
   const { revision } = (await inside.store.read(id))!;
   const count = readdirSync(path.join(calls.folder(id), 'results', revision!)).length;
   chunks = Array.from({ length: count }, (_, chunk) =>
@@ -48,6 +50,16 @@ afterAll(async () => {
   if (typeof s3 !== 'string') await s3.stop();
 });
 beforeEach(() => tellOnFailure(() => stack));
+
+/** Rows by label and by error code. */
+function countsIn(ndjson: string): Pick<Batch, 'labels' | 'errors'> {
+  const rowsOf = (name: RegExp) => {
+    const counts: Record<string, number> = {};
+    for (const [, each = ''] of ndjson.matchAll(name)) counts[each] = (counts[each] ?? 0) + 1;
+    return counts;
+  };
+  return { labels: rowsOf(/,"label":"(\w+)"/g), errors: rowsOf(/"error":\{"code":"(\w+)"/g) };
+}
 
 /** Id of a batch that has all its results. */
 async function completed(): Promise<string> {
@@ -104,7 +116,7 @@ async function expectRepair(id: string): Promise<void> {
     status: 'completed',
     problem: null,
     error: null,
-    rows,
+    ...counts,
   });
   expect(await calls.results(id, '')).toEqual({ end: 'clean', text: whole });
 }

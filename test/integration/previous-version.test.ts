@@ -174,7 +174,10 @@ test('a batch that is half done is completed; rows that were counted are neither
   expect(recording.rows.finished).toBeGreaterThan(0);
   expect(recording.rows.finished).toBeLessThan(201);
   const batch = await calls.finished(id);
+  // The version before counted no labels.
   expect(batch).toMatchObject({
+    labels: null,
+    errors: null,
     status: 'completed',
     problem: null,
     rows: { total: 201, finished: 201, failed: 1 },

@@ -10,6 +10,7 @@ import { encodeChecksum } from '../../src/shared/store/batches/results.ts';
 import { BatchStore } from '../../src/shared/store/batches/batch-store.ts';
 import { toBatch } from '../../src/shared/store/batches/batch-view.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { recordErrorCodes, rowErrorCodes } from '../../src/shared/contract/problems.ts';
 import { BATCH_TRANSITIONS } from '../../src/shared/contract/states.ts';
 import { batchStatusSchema } from '../../src/shared/contract/batches.ts';
 import type { JobRecord } from '../../src/shared/contract/jobs.ts';
@@ -375,5 +376,205 @@ describe('a batch', () => {
     await redis.hset(`${prefix}:batch:${id}`, 'status', 'failed');
     expect(await batches.resume(id, { restart: true })).toBe(true);
     expect(await counted()).toEqual([0, null]);
+  });
+
+  describe('rows by label and by error code', () => {
+    const CHUNKS = 4;
+    const NOT_COUNTED = { labels: null, errors: null, truncated: null, mean_score: null, other: null };
+    let batches: BatchStore;
+    let id: string;
+    const key = () => `${prefix}:batch:${id}`;
+
+    beforeEach(async () => {
+      batches = store();
+      id = newBatchId(MODEL);
+      await batches.create(id, { owner: 'alice', spec });
+      const part = { number: 1, blob: 'p', bytes: 10, rows: 40, chunks: CHUNKS, sha256: '', lines: 40 };
+      await batches.parts.add(id, part, LIMITS, `${id} upload`);
+      await batches.complete(id, { parts: 1, chunks: CHUNKS, manifest: 'm' });
+    });
+
+    const shown = async () => {
+      const { labels, errors, rows } = toBatch(id, (await batches.read(id))!, undefined);
+      const { truncated, mean_score, with_other_label: other } = rows;
+      return { labels, errors, truncated, mean_score, other };
+    };
+    interface Finished {
+      labels?: Record<string, number>;
+      errors?: Record<string, number>;
+      scores?: number;
+      truncatedRows?: number;
+      labelCount?: number;
+    }
+    const sum = (counts: Record<string, number>) =>
+      Object.values(counts).reduce((all, each) => all + each, 0);
+    const finish = (
+      chunk: number,
+      { labels = {}, errors = {}, scores = 0, truncatedRows = 0, labelCount = 3 }: Finished,
+      { counts = true } = {},
+    ) => {
+      const outcomes = { failedRows: sum(errors), unknownRows: 0, unknownShares: 0 };
+      return batches.chunks.finish(id, 2, {
+        chunk,
+        revision: 'r1',
+        rows: sum(labels) + sum(errors),
+        checksum: encodeChecksum(Buffer.from('results'), outcomes),
+        ...outcomes,
+        labelCount,
+        ...(counts && {
+          tally: {
+            truncatedRows,
+            scores,
+            labels: new Map(Object.entries(labels)),
+            errors: new Map(Object.entries(errors)),
+          },
+        }),
+      });
+    };
+    /** As a worker or an API of the version before does it, whose scripts know no such counts. */
+    const earlier = {
+      finish: (chunk: number, outcome: Finished) => finish(chunk, outcome, { counts: false }),
+      async resume(chunk: number, rows: number, failed: number) {
+        await redis.setbit(`${key()}:done`, chunk, 0);
+        await redis.setrange(`${key()}:checksums`, chunk * 12, '\0'.repeat(12));
+        await redis.hincrby(key(), 'chunks_done', -1);
+        await redis.hincrby(key(), 'finished_rows', -rows);
+        await redis.hincrby(key(), 'failed_rows', -failed);
+      },
+      async restart() {
+        await redis.del(`${key()}:done`, `${key()}:checksums`);
+        await redis.hdel(key(), 'revision', 'started');
+        await redis.hset(key(), { next: 0, chunks_done: 0, finished_rows: 0, failed_rows: 0 });
+      },
+    };
+    const damage = (chunk: number, rows: number) => {
+      const resume = () => batches.resume(id, { damaged: [{ chunk, rows }] });
+      return redis.hset(key(), 'damaged', String(chunk)).then(resume);
+    };
+
+    test('are summed up, each chunk once', async () => {
+      expect(await shown()).toEqual({ labels: {}, errors: {}, truncated: 0, mean_score: null, other: 0 });
+      const first = {
+        labels: { good: 4, 'not_so good': 5 },
+        errors: { e1: 1 },
+        scores: 8.1,
+        truncatedRows: 2,
+      };
+      await finish(0, first);
+      await finish(0, first);
+      await finish(1, { labels: { good: 2, 'ü "quoted"': 1 }, errors: { e2: 1 }, scores: 0.9 });
+      await finish(0, first);
+      expect(await shown()).toEqual({
+        labels: { good: 6, 'not_so good': 5, 'ü "quoted"': 1 },
+        errors: { e1: 1, e2: 1 },
+        truncated: 2,
+        mean_score: 0.75,
+        other: 0,
+      });
+      expect(Object.keys((await shown()).labels!)).toEqual(['good', 'not_so good', 'ü "quoted"']);
+    });
+
+    test('of a chunk that is done again are subtracted, then counted anew', async () => {
+      await finish(0, { labels: { good: 4, bad: 5 }, errors: { e1: 1 }, scores: -8.1, truncatedRows: 2 });
+      await finish(1, { labels: { good: 9 }, errors: { e2: 1 }, scores: 9 });
+      expect(await damage(0, 10)).toBe(true);
+      expect(await shown()).toEqual({
+        labels: { good: 9 },
+        errors: { e2: 1 },
+        truncated: 0,
+        mean_score: 1,
+        other: 0,
+      });
+      // This time another row has failed.
+      await finish(0, { labels: { good: 3, bad: 5, new: 1 }, errors: { e3: 1 }, scores: 0 });
+      expect(await shown()).toMatchObject({
+        labels: { good: 12, bad: 5, new: 1 },
+        errors: { e2: 1, e3: 1 },
+        mean_score: 0.5,
+      });
+      await redis.hset(key(), 'status', 'failed');
+      expect(await batches.resume(id, { restart: true })).toBe(true);
+      expect(await shown()).toMatchObject({ labels: {}, errors: {}, mean_score: null });
+      const fields = Object.keys(await redis.hgetall(key()));
+      expect(fields.filter((field) => /^(label|error):|tall|score|counted/.test(field))).toEqual([]);
+      await finish(2, { labels: { good: 1 } });
+      expect(await shown()).toMatchObject({ labels: { good: 1 }, errors: {} });
+    });
+
+    test('are null as soon as a worker of an earlier version has finished a chunk', async () => {
+      await earlier.finish(0, { labels: { good: 10 } });
+      expect(await shown()).toEqual(NOT_COUNTED);
+      await finish(1, { labels: { good: 10 } });
+      expect(await shown()).toEqual(NOT_COUNTED);
+    });
+
+    test('are null when such a worker finishes the last chunk', async () => {
+      await finish(0, { labels: { good: 10 } });
+      expect(await shown()).toMatchObject({ labels: { good: 10 } });
+      await earlier.finish(1, { labels: { good: 10 } });
+      expect(await shown()).toEqual(NOT_COUNTED);
+      // Nothing is known of this chunk, so nothing could be subtracted.
+      await damage(1, 10);
+      expect(await shown()).toEqual(NOT_COUNTED);
+    });
+
+    test('are never wrong after an API of an earlier version resumed the batch', async () => {
+      await finish(0, { labels: { good: 8 }, errors: { e1: 2 } });
+      await finish(1, { labels: { good: 10 } });
+      await earlier.resume(0, 10, 2);
+      expect(await shown()).toEqual(NOT_COUNTED);
+      await finish(0, { labels: { good: 9 }, errors: { e1: 1 } });
+      expect(await shown()).toEqual(NOT_COUNTED);
+      await earlier.restart();
+      await finish(0, { labels: { good: 9 }, errors: { e1: 1 } });
+      expect(await shown()).toMatchObject({ labels: { good: 9 }, errors: { e1: 1 } });
+    });
+
+    test('are null when a chunk is done again whose counts were not kept', async () => {
+      await finish(0, { labels: { good: 10 } });
+      await finish(1, { labels: { good: 10 } });
+      const [first] = await redis.getrangeBuffer(`${key()}:checksums`, CHUNKS * 12, -1);
+      expect(first).toBe(10);
+      await redis.setrange(`${key()}:checksums`, CHUNKS * 12, '\0'.repeat(14));
+      await damage(0, 10);
+      expect(await shown()).toEqual(NOT_COUNTED);
+      await finish(0, { labels: { good: 10 } });
+      expect(await shown()).toEqual(NOT_COUNTED);
+    });
+
+    test('keep no counts of single chunks when all of them would take more than 8 MB', async () => {
+      // An entry has 14 bytes, and two for each of three labels and twelve codes.
+      const most = Math.floor((8 * 1024 * 1024) / 44);
+      for (const [chunks, bytes] of [
+        [most, most * 12 + 14 + 2],
+        [most + 1, 12],
+      ] as const) {
+        await redis.hset(key(), 'chunks', chunks);
+        await earlier.restart();
+        await finish(0, { labels: { good: 10 } });
+        expect(await redis.strlen(`${key()}:checksums`)).toBe(bytes);
+        expect(await shown()).toMatchObject({ labels: { good: 10 } });
+      }
+    });
+
+    test('are counted for 100 labels, the frequent ones of a chunk first; errors always are', async () => {
+      const many = (count: number, from = 0) =>
+        Object.fromEntries(Array.from({ length: count }, (_, i) => [`label ${from + i}`, 1]));
+      await finish(0, {
+        labels: { ...many(99), frequent: 5, [`${'long'.repeat(51)}`]: 3 },
+        labelCount: 5000,
+      });
+      expect(await shown()).toMatchObject({ labels: { frequent: 5, 'label 98': 1 }, other: 3 });
+      await finish(1, { labels: { ...many(2, 500), 'label 1': 1 }, errors: { e1: 1 }, labelCount: 5000 });
+      const { labels, errors, other } = await shown();
+      expect(Object.keys(labels!)).toHaveLength(100);
+      expect(labels).toMatchObject({ 'label 1': 2 });
+      expect({ errors, other }).toEqual({ errors: { e1: 1 }, other: 5 });
+      await damage(1, 4);
+      expect(await shown()).toMatchObject({ labels: { frequent: 5, 'label 1': 1 }, errors: {}, other: 3 });
+    });
+
+    test('have room for every error code', () =>
+      expect(rowErrorCodes.length + recordErrorCodes.length).toBeLessThanOrEqual(12));
   });
 });

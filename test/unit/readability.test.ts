@@ -1,7 +1,7 @@
 /** What becomes of texts that a model cannot read, or only in part: on the classifier, with a tokenizer made up for it. */
 import { describe, expect, test } from 'vitest';
 import { Batcher } from '../../src/worker/inference/batcher.ts';
-import { countOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
+import { countOutcomes, noOutcomes } from '../../src/worker/inference/chunk-outcomes.ts';
 import { Classifier, type TextRow } from '../../src/worker/inference/classifier.ts';
 import { unknownShare, unreadableReason } from '../../src/worker/inference/readability.ts';
 import { TextTokenizer } from '../../src/worker/inference/tokenizer.ts';
@@ -157,6 +157,7 @@ describe('the share', () => {
 
 describe('the counts of a chunk, from its stored results', () => {
   const ndjson = (rows: object[]) => Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const NONE = { failedRows: 0, unknownRows: 0, unknownShares: 0 };
 
   test('count errors, rows with a share, and the sum of the shares', () => {
     const outcomes = countOutcomes(
@@ -168,7 +169,11 @@ describe('the counts of a chunk, from its stored results', () => {
         { line: 5, label: 'a', score: 1, truncated: false, unknown: 0.0001 },
       ]),
     );
-    expect(outcomes).toEqual({ failedRows: 1, unknownRows: 3, unknownShares: expect.closeTo(1.2501, 9) });
+    expect(outcomes).toMatchObject({
+      failedRows: 1,
+      unknownRows: 3,
+      unknownShares: expect.closeTo(1.2501, 9),
+    });
   });
 
   test('do not count ids and labels that look like these fields', () => {
@@ -180,13 +185,49 @@ describe('the counts of a chunk, from its stored results', () => {
       score: 1,
       truncated: false,
     }));
-    expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+    expect(countOutcomes(ndjson(rows))).toMatchObject(NONE);
+  });
+
+  test('count rows by their best label and by the code of their error, texts that were cut, and the sum of the scores', () => {
+    const best = (line: number, label: string, score: number, more: object = {}) => ({
+      line,
+      id: '","label":"id","score":1,"truncated":true',
+      label,
+      score,
+      labels: [
+        { label, score },
+        { label: 'second', score: 0.01 },
+      ],
+      truncated: false,
+      ...more,
+    });
+    const labels = ['a', 'a"', 'a\\', '","score":9', ',"label":"x', 'ü 😀', '__proto__', ''];
+    const rows = [
+      ...labels.map((label, i) => best(i + 1, label, 0.5)),
+      best(9, 'a', -12.25, { truncated: true, unknown: 0.5 }),
+      best(10, 'a', 1e-7),
+      { line: 11, error: { code: 'invalid_text', message: 'a "b", "label":"x","score":1' } },
+      { line: 12, id: '1', error: { code: 'invalid_text', message: 'm' } },
+      { line: 13, error: { code: 'record_too_long', message: 'm' } },
+    ];
+    const { tally } = countOutcomes(ndjson(rows));
+    expect([...tally.labels]).toEqual(labels.map((label) => [label, label === 'a' ? 3 : 1]));
+    expect([...tally.errors]).toEqual([
+      ['invalid_text', 2],
+      ['record_too_long', 1],
+    ]);
+    expect(tally.truncatedRows).toBe(1);
+    expect(tally.scores).toBeCloseTo(labels.length / 2 - 12.25, 5);
+    // In pieces, as large results are written.
+    const pieces = noOutcomes();
+    for (const row of rows) countOutcomes(ndjson([row]), pieces);
+    expect(pieces.tally).toEqual({ ...tally, scores: expect.closeTo(tally.scores, 9) });
   });
 
   test('are 0 for results of an earlier version', () => {
     const rows = [{ line: 1, label: 'a', score: 1, truncated: false }];
-    expect(countOutcomes(ndjson(rows))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
-    expect(countOutcomes(Buffer.alloc(0))).toEqual({ failedRows: 0, unknownRows: 0, unknownShares: 0 });
+    expect(countOutcomes(ndjson(rows))).toMatchObject(NONE);
+    expect(countOutcomes(Buffer.alloc(0))).toEqual(noOutcomes());
   });
 });
 

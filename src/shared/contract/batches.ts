@@ -115,6 +115,24 @@ export const batchSchema = z
       mean_unknown: z.number().nullable().meta({
         description: 'Mean of `unknown` over those rows; null while there are none.',
       }),
+      truncated: z.int().nullable().meta({
+        description: 'How many of the finished ones have a text that was cut; null: not counted.',
+      }),
+      mean_score: z.number().nullable().meta({
+        description:
+          'Mean `score` of the finished ones that have labels; null: there are none, or they were not counted.',
+      }),
+      with_other_label: z.int().nullable().meta({
+        description:
+          'How many of the finished ones have a label that `labels` leaves out; null: not counted.',
+      }),
+    }),
+    labels: z.record(z.string(), z.int()).nullable().meta({
+      description:
+        'Finished rows by their best `label`, the most frequent first; at most 100 labels. Null: not all rows were counted, because a worker of an earlier version finished some of them.',
+    }),
+    errors: z.record(z.string(), z.int()).nullable().meta({
+      description: 'Failed rows by the `code` of their error; null: not counted.',
     }),
     rows_per_second: z.number().nullable(),
     eta_s: z.number().nullable().meta({ description: 'Seconds until it is done, at this rate.' }),

@@ -85,7 +85,7 @@ export const batchPartsKey = key('hash', 'transient', (id: string) => `batch:${i
 /** String: a bit per chunk, 1 = finished; chunk 0 is the highest bit of the first byte. Removed with the batch. */
 export const batchDoneKey = key('string', 'lasting', (id: string) => `batch:${id}:done`);
 
-/** String: 12 bytes per finished chunk (batches/results.ts). Removed with the batch. */
+/** String: 12 bytes per finished chunk (batches/results.ts), then its rows by label (batches/tally.lua). Removed with the batch. */
 export const batchChecksumsKey = key('string', 'lasting', (id: string) => `batch:${id}:checksums`);
 
 /** Sorted set of an owner's batches, by id and so by time. A batch leaves when it is removed. */

@@ -185,6 +185,7 @@ export class BulkConsumer {
       revision: model.revision,
       rows: rows.length,
       ...outcomes,
+      labelCount: this.#options.classifier.labelCount,
       checksum,
     });
     const { failedRows, unknownRows } = outcomes;

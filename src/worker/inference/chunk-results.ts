@@ -3,16 +3,11 @@
  * With thousands of labels they have hundreds of megabytes: results above a limit are written while they are made.
  */
 import { BlobNotFound, type BlobStore } from '../../shared/blobs/blob-store.ts';
-import {
-  checksumOf,
-  encodeChecksum,
-  isPlausible,
-  type ChunkCounts,
-} from '../../shared/store/batches/results.ts';
+import { checksumOf, encodeChecksum, isPlausible } from '../../shared/store/batches/results.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { RowResult } from '../../shared/contract/results.ts';
 import { slicesOf } from '../../shared/runtime/in-slices.ts';
-import { countOutcomes } from './chunk-outcomes.ts';
+import { countOutcomes, noOutcomes, type ChunkOutcomes } from './chunk-outcomes.ts';
 
 /** Results of up to this size are written at once. */
 const BUFFERED_BYTES = 8 * 1024 * 1024;
@@ -20,7 +15,7 @@ const BUFFERED_BYTES = 8 * 1024 * 1024;
 const SCORES_AT_ONCE = 4096 * 1024;
 
 export interface ChunkResults {
-  outcomes: ChunkCounts;
+  outcomes: ChunkOutcomes;
   /** As encodeChecksum makes it. */
   checksum: Buffer;
 }
@@ -72,7 +67,7 @@ export async function storeResults(blobs: BlobStore, results: ResultsToStore): P
     head.push(next.value);
     bytes += next.value.length;
   }
-  const outcomes: ChunkCounts = { failedRows: 0, unknownRows: 0, unknownShares: 0 };
+  const outcomes = noOutcomes();
   async function* all() {
     for (let piece = head.shift(); piece; piece = head.shift()) yield counted(piece, outcomes);
     for await (const piece of ndjson) yield counted(piece, outcomes);
@@ -82,11 +77,8 @@ export async function storeResults(blobs: BlobStore, results: ResultsToStore): P
   return { outcomes, checksum: checksumOf(Buffer.from(sha256, 'hex'), outcomes) };
 }
 
-function counted(lines: Buffer, outcomes: ChunkCounts): Buffer {
-  const more = countOutcomes(lines);
-  outcomes.failedRows += more.failedRows;
-  outcomes.unknownRows += more.unknownRows;
-  outcomes.unknownShares += more.unknownShares;
+function counted(lines: Buffer, outcomes: ChunkOutcomes): Buffer {
+  countOutcomes(lines, outcomes);
   return lines;
 }
 

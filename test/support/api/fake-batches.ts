@@ -58,6 +58,7 @@ interface Env {
 }
 
 const CUT = Symbol('cut');
+const NOT_COUNTED = { truncated: null, mean_score: null, with_other_label: null };
 const FOLLOW_MS = 15;
 const PIECE_BYTES = 16 * 1024;
 
@@ -252,7 +253,9 @@ export class FakeBatches {
       expires_at: null,
       input: { format: spec.format, text_field, id_field: id_field ?? null, bytes: 0, parts: 0 },
       top_k: top_k === 'all' ? null : Number(top_k),
-      rows: { total: 0, finished: 0, failed: 0, with_unknown: 0, mean_unknown: null },
+      rows: { total: 0, finished: 0, failed: 0, with_unknown: 0, mean_unknown: null, ...NOT_COUNTED },
+      labels: null,
+      errors: null,
       rows_per_second: null,
       eta_s: null,
       problem: null,
@@ -348,6 +351,7 @@ export class FakeBatches {
         failed: failedBefore[finished - 1] ?? 0,
         with_unknown: unknown,
         mean_unknown: unknown === 0 ? null : UNKNOWN_SHARE,
+        ...NOT_COUNTED,
       };
       if (!this.countsUnknown) {
         const { total, failed } = batch.rows;

@@ -22,7 +22,10 @@ export function labelHint(
 }
 
 /** Among the figures of a batch, `1,204 rows with 12 % unknown to the model`; undefined when there are none. */
-export function unknownRows({ with_unknown: rows, mean_unknown: share }: Batch['rows']): string | undefined {
+export function unknownRows({
+  with_unknown: rows,
+  mean_unknown: share,
+}: Pick<Batch['rows'], 'with_unknown' | 'mean_unknown'>): string | undefined {
   if (rows === 0 || share === null) return undefined;
   return `${plural(rows, 'row')} with ${percent(share)} unknown to the model`;
 }

@@ -44,6 +44,13 @@ const batchRecordSchema = z.object({
   /** Rows with a label and with tokens that the model cannot read, and the sum of their shares (SHARE_UNITS). */
   unknownRows: count,
   unknownShares: count,
+  /** Finished rows that are counted by label and by error code (tally.lua). */
+  countedRows: count,
+  labels: z.array(z.tuple([z.string(), z.number()])),
+  errors: z.array(z.tuple([z.string(), z.number()])),
+  otherLabels: count,
+  truncatedRows: count,
+  scoreSum: count,
   revision: z.string().optional(),
   /** Delays the batch at the moment; the next finished chunk removes it. */
   problem: json.pipe(z.custom<ReportedProblem>()).optional(),
@@ -68,8 +75,17 @@ export type BatchRecord = z.output<typeof batchRecordSchema>;
 
 /** A batch from the fields of its hash. */
 export function parseBatchRecord(fields: Record<string, string>): BatchRecord {
-  const named = Object.entries(fields).map(([name, value]) => [camelCase(name), value]);
-  return batchRecordSchema.parse(Object.fromEntries(named));
+  const entries = Object.entries(fields);
+  const named = entries.map(([name, value]) => [camelCase(name), value]);
+  const countsOf = (prefix: string) =>
+    entries.flatMap(([name, value]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), Number(value)]] : [],
+    );
+  return batchRecordSchema.parse({
+    ...Object.fromEntries(named),
+    labels: countsOf('label:'),
+    errors: countsOf('error:'),
+  });
 }
 
 /** Whether the bit of a chunk is set. */

@@ -4,6 +4,7 @@ import { showWebhook } from '../../contract/events.ts';
 import { batchModel } from '../../contract/ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import { SHARE_UNITS } from './results.ts';
+import { shownTally } from './tally.ts';
 
 /** A rate over a shorter time means nothing. */
 const MIN_RATE_MS = 1000;
@@ -23,6 +24,7 @@ export function toBatch(
   const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
   const rate = record.status === 'processing' ? rowsPerSecond(record, now) : finalRate(record);
   const left = record.rows - record.finishedRows;
+  const { labels, errors, ...tallied } = shownTally(record);
   return {
     id,
     status: record.status,
@@ -47,7 +49,10 @@ export function toBatch(
       failed: record.failedRows,
       with_unknown: record.unknownRows,
       mean_unknown: record.unknownRows === 0 ? null : meanShare(record.unknownShares, record.unknownRows),
+      ...tallied,
     },
+    labels,
+    errors,
     rows_per_second: rate === undefined ? null : Math.round(rate * 10) / 10,
     eta_s: record.status === 'processing' && rate !== undefined && rate > 0 ? Math.ceil(left / rate) : null,
     // Damage first: it does not pass by itself.

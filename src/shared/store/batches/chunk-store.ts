@@ -11,6 +11,7 @@ import { batchChecksumsKey, batchDoneKey, batchProgressChannel, deliveryKey } fr
 import { defineScript } from '../../redis/scripts.ts';
 import { CHECKSUM_BYTES, SHARE_UNITS, type ChunkCounts } from './results.ts';
 import { scriptKeys } from './script-keys.ts';
+import { NO_TALLY, tallyArguments, type ChunkTally } from './tally.ts';
 import { RedisStore } from '../redis-store.ts';
 
 export interface FinishedChunk extends ChunkCounts {
@@ -19,6 +20,10 @@ export interface FinishedChunk extends ChunkCounts {
   rows: number;
   /** Of its results (results.ts); undefined: they cannot be checked. */
   checksum?: Buffer;
+  /** Its rows by label and by error code; undefined: they are not counted, as by a worker of an earlier version. */
+  tally?: ChunkTally;
+  /** Number of labels of the model; required with a tally. */
+  labelCount?: number;
 }
 
 export type FinishOutcome =
@@ -80,6 +85,8 @@ export class ChunkStore extends RedisStore {
    */
   finish(id: string, perWorker: number, finished: FinishedChunk): Promise<FinishOutcome> {
     const event = eventId(id, Date.now());
+    const { tally, labelCount = 0 } = finished;
+    const { named, pairs } = tally ? tallyArguments(tally, labelCount) : NO_TALLY;
     return FINISH.run(
       this.redis,
       { ...scriptKeys(this.prefix, id), delivery: deliveryKey(this.prefix, event) },
@@ -96,7 +103,9 @@ export class ChunkStore extends RedisStore {
         keepMs: this.#keepMs,
         channel: batchProgressChannel(this.prefix),
         event,
+        ...named,
       },
+      { args: pairs },
     );
   }
 

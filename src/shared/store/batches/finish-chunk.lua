@@ -2,7 +2,7 @@
 Counts a finished chunk, once. The last chunk completes the batch; any other claims the next ones for the queue
 (claim-window.lua).
 
-INCLUDES ../now.lua push-batch-event.lua claim-window.lua
+INCLUDES ../now.lua push-batch-event.lua claim-window.lua tally.lua
 KEYS
   batch           hash of the batch
   done            bit per chunk, 1 = finished
@@ -11,7 +11,7 @@ KEYS
   workers         live workers of its model, by the time at which each counts as dead
   outbox          stream of events
   delivery        hash of the delivery of the event batch.completed
-  checksums       checksums of the results, 12 bytes per chunk (results.ts)
+  checksums       checksums of the results, 12 bytes per chunk (results.ts), then their counts by label (tally.lua)
 ARGV
   id              id of the batch
   chunk           number of the finished chunk
@@ -25,6 +25,11 @@ ARGV
   keep_ms         ms to keep a completed batch
   channel         channel of batches with new results
   event           id of the event batch.completed
+  max_labels      most labels to count rows of; 0 = the chunk is not counted by label (tally.lua)
+  truncated_rows  rows whose text was cut
+  score_sum       sum of the best scores, in ten-thousandths
+  other_rows      rows with a label whose name is too long to be counted
+  then label:NAME or error:CODE, each followed by its rows
 
 Returns {'counted', revision, claimed chunks} (also when the chunk had been counted before), {'completed'},
 {'ended'} when the batch is canceled, failed or removed, or {'revision', revision} when the batch is pinned to another revision:
@@ -48,6 +53,9 @@ if redis.call('SETBIT', done, chunk, 1) == 0 then
   redis.call('HINCRBY', batch, 'unknown_rows', unknown_rows)
   redis.call('HINCRBY', batch, 'unknown_shares', unknown_shares)
   redis.call('SETRANGE', checksums, chunk * 12, checksum)
+  if tonumber(max_labels) > 0 then
+    add_tally(batch, checksums, chunk, rows, truncated_rows, other_rows, score_sum, max_labels, 17)
+  end
   redis.call('HDEL', batch, 'problem')
   redis.call('PUBLISH', channel, id)
   -- The chunk may have been under way when the batch failed and was resumed: then no chunk has been started since.

@@ -2,12 +2,13 @@
 Resumes a failed batch. Chunks with damaged results are done again; because of these a batch that is queued, processing or
 completed can be resumed, too.
 
+INCLUDES tally.lua
 KEYS
   batch      hash of the batch
   done       bit per chunk, 1 = finished
   running    set of batches that are queued or processing
   removal    sorted set of batches by the time at which they are removed
-  checksums  checksums of the results, 12 bytes per chunk (results.ts)
+  checksums  checksums of the results, 12 bytes per chunk (results.ts), then their counts by label (tally.lua)
 ARGV
   id         id of the batch
   restart    '1' = start from the first chunk, with the weights that are served now
@@ -39,6 +40,7 @@ if from_start then
   redis.call('HDEL', batch, 'revision', 'started')
   redis.call('HSET', batch, 'next', 0, 'chunks_done', 0, 'finished_rows', 0, 'failed_rows', 0)
   redis.call('HDEL', batch, 'unknown_rows', 'unknown_shares')
+  drop_tally(batch)
 else
   for i = 3, #ARGV, 2 do
     if redis.call('SETBIT', done, ARGV[i], 0) == 1 then
@@ -50,6 +52,7 @@ else
       redis.call('HINCRBY', batch, 'failed_rows', 0 - failed)
       redis.call('HINCRBY', batch, 'unknown_rows', 0 - unknown)
       redis.call('HINCRBY', batch, 'unknown_shares', 0 - shares)
+      subtract_tally(batch, checksums, ARGV[i])
     end
   end
 end
