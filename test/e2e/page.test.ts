@@ -217,6 +217,8 @@ describe.skipIf(chromium === undefined)('the page', () => {
       await start(page);
       await ended(page, 'batch-path');
       await seen(page, /^300\sof\s300\srows/);
+      expect(await page.locator('#batch-labels .bars li').count()).toBeGreaterThan(0);
+      expect(await page.locator('#batch-tally').textContent()).toMatch(/^mean score \d\.\d{3}/);
       const { name, content: labels } = await downloaded(page);
       expect(name).toBe("it's.labels.jsonl");
       const rows = labels.trimEnd().split('\n');

@@ -9,8 +9,10 @@ import { bytes, duration, rate, score, shortCount } from '../../src/api/pages/cl
 import { doubtOf, findFields, readHead } from '../../src/api/pages/client/peek.ts';
 import { examplesFor } from '../../src/api/pages/client/examples.ts';
 import { optionText, readsText } from '../../src/api/pages/client/model-text.ts';
+import { countsOf, tallyOf } from '../../src/api/pages/client/tally.ts';
 import { tonesOf } from '../../src/api/pages/client/tones.ts';
 import { languageList } from '../../src/shared/contract/languages.ts';
+import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import { labelHint, unknownRows } from '../../src/api/pages/client/unknown.ts';
 
@@ -185,13 +187,38 @@ describe('hints about unknown tokens', () => {
   );
 
   test('of a file', () => {
-    const rows = { total: 9, finished: 9, failed: 0 };
-    expect(unknownRows({ ...rows, with_unknown: 0, mean_unknown: null })).toBeUndefined();
-    expect(unknownRows({ ...rows, with_unknown: 1, mean_unknown: 1 })).toBe(
-      '1 row with 100 % unknown to the model',
-    );
-    expect(unknownRows({ ...rows, with_unknown: 1204, mean_unknown: 0.123 })).toBe(
+    expect(unknownRows({ with_unknown: 0, mean_unknown: null })).toBeUndefined();
+    expect(unknownRows({ with_unknown: 1, mean_unknown: 1 })).toBe('1 row with 100 % unknown to the model');
+    expect(unknownRows({ with_unknown: 1204, mean_unknown: 0.123 })).toBe(
       '1,204 rows with 12 % unknown to the model',
+    );
+  });
+});
+
+describe('what is in a batch', () => {
+  const NONE = { truncated: 0, mean_score: null, with_other_label: 0 };
+  const batch = (batchOf: Partial<Pick<Batch, 'labels' | 'errors'>>, rows: Partial<Batch['rows']> = {}) =>
+    ({ labels: null, errors: null, ...batchOf, rows: { ...NONE, ...rows } }) as Batch;
+
+  test('is shown with the most frequent label first, and the other labels last', () =>
+    expect(countsOf(batch({ labels: { '2': 5, '1': 1, good: 12 } }, { with_other_label: 40 }))).toEqual([
+      { label: 'good', rows: 12 },
+      { label: '2', rows: 5 },
+      { label: '1', rows: 1 },
+      { label: 'other labels', rows: 40 },
+    ]));
+
+  test('is not shown when it was not counted', () => {
+    const unknown = batch({}, { truncated: null, mean_score: null, with_other_label: null });
+    expect(countsOf(unknown)).toEqual([]);
+    expect(tallyOf(unknown)).toBe('');
+    expect(tallyOf(batch({ labels: {}, errors: {} }))).toBe('');
+  });
+
+  test('has its errors by code, and the texts that were cut', () => {
+    const errors = { invalid_text: 1204, record_too_long: 2 };
+    expect(tallyOf(batch({ errors }, { truncated: 1, mean_score: 0.93124 }))).toBe(
+      'mean score 0.931 · 1 text cut · errors: 1,204 invalid_text, 2 record_too_long',
     );
   });
 });

@@ -207,6 +207,8 @@ const filePanel = (): Html => html`
       <progress id="batch-progress" max="1" aria-labelledby="batch-name"></progress>
       <p id="batch-figures" class="progress-figures"></p>
       <ol class="path" id="batch-path"></ol>
+      <div id="batch-labels" class="labels"></div>
+      <p class="hint" id="batch-tally"></p>
       <div class="actions">
         <button type="button" id="download" hidden>Download the labels</button>
         <button type="button" class="secondary" id="cancel-batch" hidden>Cancel</button>

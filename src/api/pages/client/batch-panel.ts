@@ -29,6 +29,8 @@ export class BatchPanel {
   readonly #path = element('batch-path', HTMLOListElement);
   readonly #progress = element('batch-progress', HTMLProgressElement);
   readonly #figures = element('batch-figures', HTMLElement);
+  readonly #labels = element('batch-labels', HTMLElement);
+  readonly #tally = element('batch-tally', HTMLElement);
   readonly #status = element('batch-status', HTMLElement);
   readonly #problem = element('batch-problem', HTMLElement);
   readonly #hint = element('batch-hint', HTMLElement);
@@ -89,6 +91,8 @@ export class BatchPanel {
     for (const button of [this.#cancel, this.#download, this.#remove, this.#another]) button.hidden = true;
     say(this.#title, name);
     say(this.#figures, '');
+    this.#labels.replaceChildren();
+    say(this.#tally, '');
     say(this.#hint, '');
     showProblem(this.#problem, undefined);
     return this.#running.signal;
@@ -184,6 +188,8 @@ export class BatchPanel {
       path: this.#path,
       progress: this.#progress,
       figures: this.#figures,
+      labels: this.#labels,
+      tally: this.#tally,
       status: this.#status,
     });
     const failed = isAllFailed(batch);

@@ -4,8 +4,10 @@ import { isFinal } from '../../../shared/contract/states.ts';
 import { say } from './dom.ts';
 import { count, plural } from '../../../shared/contract/quantities.ts';
 import { capitalized, duration, rate, stateSentence } from './format.ts';
+import { showCounts } from './labels.ts';
 import { showPath, type Step } from './path.ts';
 import type { Explanation } from './problems.ts';
+import { countsOf, tallyOf } from './tally.ts';
 import { unknownRows } from './unknown.ts';
 
 /** Whether a batch is completed without a single label. */
@@ -16,19 +18,26 @@ export interface BatchPlaces {
   path: HTMLOListElement;
   progress: HTMLProgressElement;
   figures: HTMLElement;
+  labels: HTMLElement;
+  tally: HTMLElement;
   status: HTMLElement;
 }
 
 /** Screen readers hear the progress in steps of this many percent. */
 const SPOKEN_PERCENT = 25;
 
-export function showBatch(batch: Batch, { path, progress, figures, status }: BatchPlaces): void {
+export function showBatch(
+  batch: Batch,
+  { path, progress, figures, labels, tally, status }: BatchPlaces,
+): void {
   const { rows } = batch;
   const share = rows.total === 0 ? 0 : rows.finished / rows.total;
   progress.value = share;
   progress.classList.toggle('failed', isAllFailed(batch) || batch.status === 'failed');
   showPath(path, stepsOf(batch));
   say(figures, figuresOf(batch));
+  showCounts(labels, countsOf(batch));
+  say(tally, tallyOf(batch));
   const spoken = Math.floor((share * 100) / SPOKEN_PERCENT) * SPOKEN_PERCENT;
   say(
     status,
