@@ -26,6 +26,7 @@ export const ARROWS = {
     'shared/bulk/record-scanner',
     'shared/bulk/take-header',
     'shared/bulk/gunzip',
+    'shared/bulk/unzstd',
   ],
   cli: ['client', 'shared/bulk', 'shared/contract', 'shared/onnx', 'shared/runtime'],
 };

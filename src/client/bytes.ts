@@ -18,6 +18,9 @@ export async function* read(stream: ReadableStream<Uint8Array>): AsyncGenerator<
 export const badGzip = (reason: string, cause: unknown): AmuletError =>
   new AmuletError('bad_gzip', `the gzip data of the input cannot be read: ${reason}`, { cause });
 
+export const badZstd = (reason: string, cause: unknown): AmuletError =>
+  new AmuletError('bad_zstd', `the zstd data of the input cannot be read: ${reason}`, { cause });
+
 /** @throws AmuletError `bad_gzip` */
 export async function* gunzip(
   compressed: AsyncGenerator<Uint8Array>,

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -106,6 +106,16 @@ describe('bytes', () => {
     expect(await textOf(fromFile(file))).toBe(content + content);
     writeFileSync(file, Buffer.concat([members[0]!, Buffer.alloc(9), members[1]!]));
     await expect(textOf(fromFile(file))).rejects.toMatchObject({ code: 'bad_gzip' });
+  });
+
+  test('zstd is read from a file', async () => {
+    const file = path.join(folder, 'frames.csv.zst');
+    const frames = [zstdCompressSync(content), zstdCompressSync(content)];
+    writeFileSync(file, Buffer.concat(frames));
+    expect(await textOf(fromFile(file))).toBe(content + content);
+    expect(fromFile(file).format).toBe('csv');
+    writeFileSync(file, frames[0]!.subarray(0, -3));
+    await expect(textOf(fromFile(file))).rejects.toMatchObject({ code: 'bad_zstd' });
   });
 
   test('errors of a gzipped input are thrown unchanged', async () => {

@@ -17,10 +17,10 @@ const FORMATS = new Map<string, NamedFormat>([
 ]);
 
 /**
- * @param name a file name or path; `.gz` at its end is skipped, since gzip is recognised by the first bytes of the content
+ * @param name a file name or path; `.gz` or `.zst` at its end is skipped, since compression is recognised by the first bytes
  * @returns undefined for a name without one of these extensions
  */
 export function formatByName(name: string): NamedFormat | undefined {
-  const [, extension = ''] = /\.([a-z]+)(?:\.gz)?$/i.exec(name) ?? [];
+  const [, extension = ''] = /\.([a-z]+)(?:\.(?:gz|zst|zstd))?$/i.exec(name) ?? [];
   return FORMATS.get(extension.toLowerCase());
 }

@@ -5,6 +5,8 @@
  * between members end the data without an error. So this module separates the members, and Node only inflates.
  */
 import * as zlib from 'node:zlib';
+import { ByteReader, CutOffError } from './byte-reader.ts';
+import { feedDecoder } from './feed-decoder.ts';
 
 /**
  * `cut`: truncated; `damaged`: not gzip, or modified; `trailing`: other data follows; `hole`: zeros between two members, as where a
@@ -38,7 +40,7 @@ export async function* gunzip(
   source: AsyncIterable<Uint8Array>,
   chunkBytes = 16 * 1024,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const input = new Bytes(source);
+  const input = new ByteReader(source);
   try {
     await readHeader(input);
     let members = 0;
@@ -46,6 +48,8 @@ export async function* gunzip(
       if (++members > MAX_TINY_MEMBERS + input.taken / MEMBER_BYTES) throw tooManyMembers();
       yield* readMember(input, chunkBytes);
     } while (await anotherMember(input));
+  } catch (error) {
+    throw error instanceof CutOffError ? new GzipError('cut', error.message, { cause: error }) : error;
   } finally {
     input.close();
   }
@@ -64,7 +68,7 @@ const COMMENT = 16;
 const MAX_STRING_BYTES = 64 * 1024;
 
 /** @throws GzipError */
-async function readHeader(input: Bytes): Promise<void> {
+async function readHeader(input: ByteReader): Promise<void> {
   const header = await input.take(HEADER_BYTES);
   const [a, b, method, flags = 0] = header;
   if (a !== MAGIC[0] || b !== MAGIC[1] || method !== DEFLATE)
@@ -75,10 +79,10 @@ async function readHeader(input: Bytes): Promise<void> {
 }
 
 /** @throws GzipError */
-async function skipString(input: Bytes): Promise<void> {
+async function skipString(input: ByteReader): Promise<void> {
   for (let length = 0; ;) {
     const bytes = await input.next();
-    if (!bytes) throw cutOff();
+    if (!bytes) throw new CutOffError();
     const end = bytes.indexOf(0);
     length += end === -1 ? bytes.length : end;
     if (length > MAX_STRING_BYTES) throw new GzipError('damaged', 'endless header');
@@ -89,9 +93,9 @@ async function skipString(input: Bytes): Promise<void> {
 }
 
 /** Reads the data and trailer of a member, after its header. */
-async function* readMember(input: Bytes, chunkBytes: number): AsyncGenerator<Buffer, void, undefined> {
+async function* readMember(input: ByteReader, chunkBytes: number): AsyncGenerator<Buffer, void, undefined> {
   const inflate = zlib.createInflateRaw({ chunkSize: chunkBytes });
-  const fed = feed(input, inflate);
+  const fed = feedDecoder(input, inflate);
   // An error ends the loop below. If the loop is over already, this listener keeps the error from being uncaught.
   inflate.on('error', () => {});
   fed.catch((error: unknown) => inflate.destroy(error as Error));
@@ -114,41 +118,8 @@ async function* readMember(input: Bytes, chunkBytes: number): AsyncGenerator<Buf
   if (trailer.readUInt32LE(4) !== size) throw new GzipError('damaged', 'incorrect length check');
 }
 
-/** Feeds the decoder until its data ends, and returns the remaining bytes to the input. */
-async function feed(input: Bytes, inflate: zlib.InflateRaw): Promise<void> {
-  const end = new Promise<undefined>((resolve) => {
-    inflate.once('end', () => resolve(undefined));
-    inflate.once('close', () => resolve(undefined));
-  });
-  for (;;) {
-    const bytes = await Promise.race([input.next(), end]);
-    if (bytes === undefined) {
-      inflate.end();
-      return;
-    }
-    const before = inflate.bytesWritten;
-    // When the data ends within these bytes, the write callback is never called.
-    await Promise.race([write(inflate, bytes), end]);
-    const taken = inflate.bytesWritten - before;
-    if (taken < bytes.length) {
-      input.giveBack(bytes.subarray(taken));
-      return;
-    }
-  }
-}
-
-/** Writes bytes to the decoder, and waits until they are processed. */
-function write(inflate: zlib.InflateRaw, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    inflate.write(bytes, (error) => {
-      if (error) reject(error);
-      else resolve();
-    });
-  });
-}
-
 /** Reads the header of the next member. @returns false at the end. @throws GzipError when other data follows */
-async function anotherMember(input: Bytes): Promise<boolean> {
+async function anotherMember(input: ByteReader): Promise<boolean> {
   const bytes = await input.next();
   if (!bytes) return false;
   if (bytes[0] !== 0) {
@@ -167,68 +138,6 @@ async function anotherMember(input: Bytes): Promise<boolean> {
   }
   return false;
 }
-
-/** Reads a source in pieces of any size. */
-class Bytes {
-  readonly #source: AsyncIterator<Uint8Array>;
-  /** Received bytes that are not consumed yet; never empty. */
-  #rest: Uint8Array | undefined;
-  #received = 0;
-
-  constructor(source: AsyncIterable<Uint8Array>) {
-    this.#source = source[Symbol.asyncIterator]();
-  }
-
-  /** Bytes consumed so far. */
-  get taken(): number {
-    return this.#received - (this.#rest?.length ?? 0);
-  }
-
-  /** The next bytes, at least one; undefined at the end. */
-  async next(): Promise<Uint8Array | undefined> {
-    const rest = this.#rest;
-    this.#rest = undefined;
-    if (rest) return rest;
-    for (;;) {
-      const next = await this.#source.next();
-      if (next.done === true) return undefined;
-      this.#received += next.value.length;
-      if (next.value.length > 0) return next.value;
-    }
-  }
-
-  giveBack(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.#rest = bytes;
-  }
-
-  /** The next bytes without consuming them; fewer at the end. */
-  async peek(count: number): Promise<Uint8Array> {
-    let bytes = (await this.next()) ?? Buffer.alloc(0);
-    while (bytes.length < count) {
-      const more = await this.next();
-      if (!more) break;
-      bytes = Buffer.concat([bytes, more]);
-    }
-    this.giveBack(bytes);
-    return bytes.subarray(0, count);
-  }
-
-  /** @throws GzipError when the source has fewer bytes */
-  async take(count: number): Promise<Buffer> {
-    const bytes = await this.peek(count);
-    if (bytes.length < count) throw cutOff();
-    const rest = this.#rest;
-    this.#rest = rest && rest.length > count ? rest.subarray(count) : undefined;
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-
-  /** Not awaited: a source that hangs does not answer to this either. */
-  close(): void {
-    void this.#source.return?.().catch(() => {});
-  }
-}
-
-const cutOff = () => new GzipError('cut', 'unexpected end of file');
 
 const tooManyMembers = () =>
   new GzipError(
