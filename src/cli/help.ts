@@ -96,7 +96,7 @@ Input
   .jsonl .ndjson .json  a JSON object per line: {"id": "r1", "text": "..."}
   .csv .tsv             with a header; quoted fields may span lines in .csv
   .txt                  a text per line
-  Any of them may be gzipped, whatever its name.
+  Any of them may be compressed with gzip or zstd, whatever its name.
 
   --format FORMAT       ndjson, csv or lines; needed for other names and for -
   --text-field NAME     field or column with the text          (default: text)
@@ -105,6 +105,8 @@ Input
   --delimiter CHAR      CSV: between fields; a character or tab   (default: ,)
   --quote '"'|line|none CSV: quoted fields may span lines, end on their line,
                         or do not exist     (default: line for tabs, else '"')
+  --encoding NAME       windows-1251, latin1, shift_jis, utf-16le, ...
+                        (default: UTF-8, or UTF-16 by its byte order mark)
 
 Labels
   --top-k N|all         labels per text, best first               (default: 1)

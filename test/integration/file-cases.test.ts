@@ -109,8 +109,6 @@ describe('inputs that once went wrong', () => {
     ['file-cr.txt', 'has lines that end with CR alone'],
     ['file-semicolon.csv', 'has no column "text" with "," between its fields, but with ";": use '],
     ['file-trailing.jsonl', 'has a comma after each object: convert it first: sed '],
-    ['file-utf16.jsonl', 'is UTF-16, not UTF-8: convert it first: iconv -f UTF-16 -t UTF-8 '],
-    ['file-utf16le.csv', 'is UTF-16, not UTF-8: convert it first: iconv -f UTF-16 -t UTF-8 '],
   ])('%s is refused in a line, before anything is uploaded', async (name, says) => {
     const file = inCase(name);
     const before = await batches();
@@ -121,6 +119,18 @@ describe('inputs that once went wrong', () => {
     const posted = await post(fs.readFileSync(file), TYPES[path.extname(name)]!);
     expect([posted.status, posted.detail]).toEqual([422, expect.stringContaining(`the input ${says}`)]);
     expect(await batches()).toBe(before);
+  });
+
+  test.each<[string, string]>([
+    ['file-utf16.jsonl', '1 2'],
+    ['file-utf16le.csv', '2 3'],
+  ])('%s is read by the command, and refused over HTTP', async (name, lines) => {
+    const file = inCase(name);
+    const { code, rows } = await label(file);
+    expect([code, outline(rows!)]).toEqual([EXIT.ok, lines]);
+    const { status, detail } = await post(fs.readFileSync(file), TYPES[path.extname(name)]!);
+    expect(status).toBe(422);
+    expect(detail).toContain('the input is UTF-16, not UTF-8: convert it first: iconv -f UTF-16 -t UTF-8 ');
   });
 
   test('file-semicolon.csv names the option, which works', async () => {

@@ -29,6 +29,7 @@ test('all options', () => {
       model: 'm',
       metadata: '{"a":1}',
     },
+    reading: {},
     force: true,
     deleteBatch: true,
     quiet: true,
@@ -44,6 +45,7 @@ test('options left out are undefined', () => {
     mode: 'start',
     url: undefined,
     options: {},
+    reading: {},
     retryTimeoutMs: 900_000,
   });
   expect(parseBackfill(['-h'])).toBe('help');
@@ -187,4 +189,19 @@ describe('the API key of the environment', () => {
       connectTo(new URL('http://127.0.0.1:3000')).close();
     }
   });
+});
+
+test.each([
+  ['cp1251', { encoding: 'windows-1251' }],
+  ['latin1', { encoding: 'windows-1252' }],
+  ['UTF-16', { encoding: 'utf-16le' }],
+  ['utf8', {}],
+])('--encoding %s', (label, reading) => {
+  expect(parse('in.csv', '--out', 'out', '--encoding', label).reading).toEqual(reading);
+});
+
+test('an unknown --encoding names known ones', () => {
+  expect(() => parse('in.csv', '--out', 'out', '--encoding', 'utf-7')).toThrow(
+    /^--encoding utf-7: .*windows-1251/,
+  );
 });

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemReason } from '../../src/cli/terminal/disk.ts';
 import { openDestination } from '../../src/cli/backfill/destination.ts';
@@ -28,8 +28,8 @@ const write = (name: string, content: string | Buffer): string => {
 };
 
 describe('input', () => {
-  async function read(file: string): Promise<string> {
-    const input = await openInput(file);
+  async function read(file: string, encoding?: string): Promise<string> {
+    const input = await openInput(file, encoding === undefined ? {} : { encoding });
     try {
       const parts: Buffer[] = [];
       for await (const bytes of input.read(new AbortController().signal)) parts.push(Buffer.from(bytes));
@@ -69,6 +69,15 @@ describe('input', () => {
     ['gzipped', gzipSync(text), text],
     ['gzipped, with a byte order mark inside', gzipSync(`\ufeff${text}`), text],
     ['of several gzip members', Buffer.concat([gzipSync('a\n'), gzipSync(''), gzipSync(text)]), `a\n${text}`],
+    ['compressed with zstd', zstdCompressSync(text), text],
+    [
+      'of several zstd frames',
+      Buffer.concat(['a\n', '', text].map((frame) => zstdCompressSync(frame))),
+      `a\n${text}`,
+    ],
+    ['UTF-16 by its mark', Buffer.from(`\ufeffсловo\n${text}`, 'utf16le'), `словo\n${text}`],
+    ['UTF-16, big end first, by its mark', Buffer.from(`\ufeff${text}`, 'utf16le').swap16(), text],
+    ['UTF-16, compressed', zstdCompressSync(Buffer.from(`\ufeff${text}`, 'utf16le')), text],
     ['gzipped and padded with zeros', Buffer.concat([gzipSync(text), Buffer.alloc(512)]), text],
   ])('%s, whatever its name', async (_, content, expected) => {
     expect(await read(write('file.txt', content))).toBe(expected);
@@ -95,6 +104,51 @@ describe('input', () => {
     await expect(read(write('file.gz', damage(gzipSync(random))))).rejects.toMatchObject({
       exitCode: 1,
       message: expect.stringContaining(`file.gz ${message}`),
+    });
+  });
+
+  test.each<[string, (zstd: Buffer) => Buffer]>([
+    ['ends within its zstd data', (zstd) => zstd.subarray(0, -5)],
+    ['has other data after its zstd data', (zstd) => Buffer.concat([zstd, Buffer.from('\n')])],
+  ])('%s', async (message, damage) => {
+    await expect(read(write('file.zst', damage(zstdCompressSync(text))))).rejects.toMatchObject({
+      exitCode: 1,
+      message: expect.stringContaining(`file.zst ${message}`),
+    });
+  });
+
+  describe('in another encoding', () => {
+    const cyrillic = (bytes: string) => Buffer.from(bytes, 'latin1');
+    test.each<[string, Buffer, string]>([
+      ['windows-1251', cyrillic('\xf5\xee\xf0\xee\xf8\xee\n'.repeat(30_000)), 'хорошо\n'.repeat(30_000)],
+      ['windows-1252', cyrillic('caf\xe9 \x93good\x94\n'), 'café “good”\n'],
+      ['shift_jis', Buffer.from('97c782a20a', 'hex'), '良い\n'],
+      ['utf-16le', Buffer.from(text, 'utf16le'), text],
+      ['utf-16be', Buffer.from(`\ufeff${text}`, 'utf16le').swap16(), text],
+      ['windows-1251', Buffer.from(text), text],
+    ])('%s', async (encoding, content, expected) => {
+      expect(await read(write('file.txt', content), encoding)).toBe(expected);
+    });
+
+    test('bytes that the encoding lacks stay invalid, so their record becomes an error row', async () => {
+      const content = Buffer.concat([Buffer.from('good\n'.repeat(50)), cyrillic('\xfd\n')]);
+      const input = await openInput(write('file.txt', content), { encoding: 'shift_jis' });
+      const pieces: Uint8Array[] = [];
+      for await (const bytes of input.read(new AbortController().signal)) pieces.push(bytes);
+      expect(Buffer.concat(pieces).subarray(-4)).toEqual(Buffer.from([0xff, 0xff, 0xff, 0x0a]));
+      input.close();
+    });
+
+    test.each<[string, Buffer, string]>([
+      ['windows-1251', Buffer.from('хорошо\n'.repeat(9)), 'is UTF-8, not windows-1251: leave out --encoding'],
+      ['windows-1251', Buffer.from('\ufeffa\n', 'utf16le'), 'begins with the byte order mark of utf-16le'],
+      ['utf-16le', Buffer.from(text), 'is not utf-16le, which has zero bytes in spaces and line ends'],
+      ['shift_jis', cyrillic('\xf5\xee\xfd\xff\n'.repeat(9)), 'is not shift_jis: line 1 has bytes'],
+    ])('%s, and wrong', async (encoding, content, message) => {
+      await expect(read(write('file.txt', content), encoding)).rejects.toMatchObject({
+        exitCode: 2,
+        message: expect.stringContaining(`file.txt ${message}`),
+      });
     });
   });
 

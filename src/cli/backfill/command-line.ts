@@ -5,6 +5,7 @@ import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
+import type { ReadingOptions } from './reading.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** Whether to start a run, to resume an earlier one, or to discard it and start over. */
@@ -20,6 +21,8 @@ export interface BackfillCommand {
   url: URL | undefined;
   /** Options of the batch, as far as given. */
   options: Partial<BatchOptions>;
+  /** How to read the file, as far as given. */
+  reading: ReadingOptions;
   force: boolean;
   /** Remove the batch from the server at the end. */
   deleteBatch: boolean;
@@ -39,6 +42,7 @@ const FLAGS = {
   'id-field': { type: 'string' },
   delimiter: { type: 'string' },
   quote: { type: 'string' },
+  encoding: { type: 'string' },
   'top-k': { type: 'string' },
   model: { type: 'string' },
   metadata: { type: 'string' },
@@ -79,6 +83,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     mode: resume ? 'resume' : restart ? 'restart' : 'start',
     url: values.url === undefined ? undefined : parseUrl(values.url),
     options: batchOptions(values),
+    reading: readingOptions(values),
     force,
     deleteBatch: values.delete ?? false,
     quiet: values.quiet ?? false,
@@ -115,6 +120,25 @@ function batchOptions(values: Values): Partial<BatchOptions> {
     ...(model !== undefined && { model }),
     ...(metadata !== undefined && { metadata }),
   };
+}
+
+function readingOptions({ encoding }: Values): ReadingOptions {
+  if (encoding === undefined) return {};
+  const known = encodingNamed(encoding);
+  if (known !== undefined) return known === 'utf-8' ? {} : { encoding: known };
+  const examples = 'windows-1251, windows-1252, utf-16le, shift_jis, gb18030, big5, koi8-r';
+  throw new UsageError(
+    `--encoding ${shellWord(encoding)}: no encoding that is known here; known are ${examples} …`,
+  );
+}
+
+/** The name of an encoding as TextDecoder spells it: `cp1251` → `windows-1251`. */
+function encodingNamed(label: string): string | undefined {
+  try {
+    return new TextDecoder(label).encoding;
+  } catch {
+    return undefined;
+  }
 }
 
 const isFormat = (format: string): format is BatchOptions['format'] =>

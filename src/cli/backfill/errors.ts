@@ -136,5 +136,5 @@ function resumeCommandLines({ command, state, url }: Run): string[] {
 
 function restartHints({ command, state, url, destination }: Run): string[] {
   if (!state || !destination.resumable) return [];
-  return ['To start over:', `  ${restartWith(command, url, state.options)}`];
+  return ['To start over:', `  ${restartWith(command, url, state.options, state.reading)}`];
 }

@@ -1,14 +1,14 @@
-/** The input: a file, a pipe or standard input, read as decompressed bytes without a byte order mark. */
+/** The input: a file, a pipe or standard input, read as UTF-8 without a byte order mark. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { systemReason } from '../terminal/disk.ts';
-import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
-import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
+import { UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import { ungzip, withoutMark } from '../../shared/bulk/byte-stream.ts';
+import { decode, type Compression } from './decode.ts';
+import type { ReadingOptions } from './reading.ts';
 
 /** Properties by which a changed file is noticed. Modification time in Unix ms. */
 export interface InputIdentity {
@@ -25,10 +25,10 @@ export interface Input {
   size: number | undefined;
   /** Undefined for an input that can be read only once. */
   identity: InputIdentity | undefined;
-  /** The decompressed bytes; may be called once. */
+  /** The decoded bytes; may be called once. */
   read: (signal: AbortSignal) => AsyncGenerator<Uint8Array, void, undefined>;
-  /** Whether the bytes read so far are compressed. */
-  gzip: () => boolean;
+  /** Compression of the bytes read so far. */
+  compression: () => Compression | undefined;
   /** Stored bytes read so far. */
   position: () => number;
   close: () => void;
@@ -36,14 +36,6 @@ export interface Input {
 
 const HEAD_BYTES = 64 * 1024;
 const READ_BYTES = 128 * 1024;
-const GZIP_PROBLEMS: Record<GzipProblem, string> = {
-  cut: 'ends within its gzip data: is it complete?',
-  damaged: 'has damaged gzip data',
-  trailing:
-    'has other data after its gzip data (two files in one?): unpack it with gunzip -c and send the result',
-  hole: 'has zero bytes between its gzip members: the data after them would be lost',
-  members: 'consists of too many tiny gzip members: repack it with zcat FILE | gzip',
-};
 
 const open = promisify(fs.open);
 const fstat = promisify(fs.fstat);
@@ -54,8 +46,8 @@ const close = promisify(fs.close);
  * @param path of a file or a named pipe; `-` is standard input
  * @throws UsageError when it cannot be opened
  */
-export async function openInput(path: string): Promise<Input> {
-  if (path === '-') return fromStream('standard input', process.stdin);
+export async function openInput(path: string, reading: ReadingOptions = {}): Promise<Input> {
+  if (path === '-') return fromStream('standard input', process.stdin, reading);
   const fd = await openForReading(path);
   const stats = await fstat(fd);
   if (stats.isDirectory()) {
@@ -63,8 +55,10 @@ export async function openInput(path: string): Promise<Input> {
     throw new UsageError(`${path} is a folder`);
   }
   // Reading a pipe like a file would block a thread until data arrives, and could not be aborted.
-  if (stats.isFIFO()) return fromStream(path, new Socket({ fd, readable: true, writable: false }));
-  const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }));
+  if (stats.isFIFO()) {
+    return fromStream(path, new Socket({ fd, readable: true, writable: false }), reading);
+  }
+  const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }), reading);
   if (!stats.isFile()) return input;
   try {
     return { ...input, size: stats.size, identity: await identify(fd, stats) };
@@ -109,9 +103,9 @@ async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputI
   return { size, mtimeMs: Math.trunc(mtimeMs), head: sha256 };
 }
 
-export function fromStream(name: string, stream: Readable): Input {
+export function fromStream(name: string, stream: Readable, { encoding }: ReadingOptions = {}): Input {
   let position = 0;
-  let gzip = false;
+  let compression: Compression | undefined;
   async function* counted(): AsyncGenerator<Buffer> {
     try {
       for await (const chunk of stream) {
@@ -129,7 +123,7 @@ export function fromStream(name: string, stream: Readable): Input {
     name,
     size: undefined,
     identity: undefined,
-    gzip: () => gzip,
+    compression: () => compression,
     position: () => position,
     close: () => void stream.destroy(),
     async *read(signal) {
@@ -138,27 +132,11 @@ export function fromStream(name: string, stream: Readable): Input {
       signal.addEventListener('abort', stop, { once: true });
       try {
         signal.throwIfAborted();
-        const unzip = (compressed: AsyncIterable<Uint8Array>) => {
-          gzip = true;
-          return gunzipNamed(compressed, name);
-        };
-        yield* withoutMark(ungzip(counted(), unzip));
+        const onCompression = (found: Compression) => (compression = found);
+        yield* decode({ name, encoding, bytes: counted(), onCompression });
       } finally {
         signal.removeEventListener('abort', stop);
       }
     },
   };
-}
-
-/** @throws BadInputError */
-async function* gunzipNamed(
-  source: AsyncIterable<Uint8Array>,
-  name: string,
-): AsyncGenerator<Buffer, void, undefined> {
-  try {
-    yield* gunzip(source, READ_BYTES);
-  } catch (error) {
-    if (!(error instanceof GzipError)) throw error;
-    throw new BadInputError(`${name} ${GZIP_PROBLEMS[error.problem]}`, error);
-  }
 }

@@ -5,6 +5,7 @@ import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-li
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { checkExists, openInput, type Input, type InputIdentity } from './input.ts';
+import { flagOf } from './reading.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
@@ -49,7 +50,7 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
   const options = completeOptions(command.file, command.options);
-  const input = await openInput(command.file);
+  const input = await openInput(command.file, command.reading);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
     restart && earlier?.batch != null
@@ -80,13 +81,14 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
   if (state.finished !== null) return { kind: 'finish', url, state, finished: state.finished };
   const restart = [
     'To start over:',
-    `  ${restartWith(command, url, { ...state.options, ...command.options })}`,
+    `  ${restartWith(command, url, { ...state.options, ...command.options }, { ...state.reading, ...command.reading })}`,
   ];
-  for (const [name, value] of Object.entries(command.options)) {
-    const before = state.options[name as keyof BatchOptions];
+  const earlier: Record<string, unknown> = { ...state.options, ...state.reading };
+  for (const [name, value] of Object.entries({ ...command.options, ...command.reading })) {
+    const before = earlier[name];
     if (value === before) continue;
     const was = before === undefined ? 'not given' : String(before);
-    throw new UsageError(`--${name.replace('_', '-')} was ${was} in the earlier run`, restart);
+    throw new UsageError(`${flagOf(name)} was ${was} in the earlier run`, restart);
   }
   const input = await inputToResume(command.file, state);
   if (input?.identity && state.input && !sameInput(input.identity, state.input)) {
@@ -98,9 +100,9 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
 
 /** After a complete upload the input is not read again and may be gone. */
 async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
-  if (!state.uploaded) return openInput(file);
+  if (!state.uploaded) return openInput(file, state.reading);
   const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
-  return readable ? openInput(file) : undefined;
+  return readable ? openInput(file, state.reading) : undefined;
 }
 
 function sameInput(a: InputIdentity, b: InputIdentity): boolean {

@@ -3,6 +3,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { InputIdentity } from './input.ts';
+import type { ReadingOptions } from './reading.ts';
 
 export interface BackfillState {
   v: 1;
@@ -11,6 +12,8 @@ export interface BackfillState {
   /** Proves that this URL was sent the user's key before (server.ts); absent without a key. */
   url_proof?: string | undefined;
   options: BatchOptions;
+  /** Absent in files of earlier versions. */
+  reading?: ReadingOptions | undefined;
   /** Null for an input that can be read only once. */
   input: InputIdentity | null;
   /** Written before the batch is made, so that a crash in between makes no second one. */

@@ -4,6 +4,7 @@ import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
+import { readingArguments, type ReadingOptions } from './reading.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** Resumes a run, which remembers its options. @param url of the server, if it has changed */
@@ -22,6 +23,7 @@ export function restartWith(
   { file, out, force, deleteBatch }: BackfillCommand,
   url: URL,
   options: BatchOptions,
+  reading: ReadingOptions = {},
 ): string {
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
   return spell([
@@ -36,6 +38,7 @@ export function restartWith(
     ...option('--top-k', options.top_k),
     ...option('--model', options.model),
     ...option('--metadata', options.metadata),
+    ...readingArguments(reading),
     ...(force ? ['--force'] : []),
     ...(deleteBatch ? ['--delete'] : []),
     '--restart',

@@ -17,6 +17,7 @@ import { cutParts, type Part } from './parts.ts';
 import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
 import { retryText, type Run } from './run.ts';
+import { flagOf } from './reading.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
@@ -36,7 +37,7 @@ export async function startBatch(
   run: Run,
   plan: Plan & { kind: 'start' },
 ): Promise<{ state: BackfillState; batch: Batch } | undefined> {
-  const { destination, signal, retrier, client } = run;
+  const { command, destination, signal, retrier, client } = run;
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
@@ -51,9 +52,14 @@ export async function startBatch(
     return undefined;
   }
 
-  const request = { url: url.href, options: source.options, input: input.identity ?? null };
-  const { url: earlierUrl, options, input: earlierInput, idempotencyKey } = earlier ?? {};
-  const sameRequest = isDeepStrictEqual(request, { url: earlierUrl, options, input: earlierInput });
+  const request = {
+    url: url.href,
+    options: source.options,
+    reading: command.reading,
+    input: input.identity ?? null,
+  };
+  const { url: earlierUrl, options, reading = {}, input: earlierInput, idempotencyKey } = earlier ?? {};
+  const sameRequest = isDeepStrictEqual(request, { url: earlierUrl, options, reading, input: earlierInput });
   const state: BackfillState = {
     v: 1,
     ...request,
@@ -159,9 +165,15 @@ function checkBeginning(
     delimiter: options.delimiter === 'tab' ? '\t' : options.delimiter,
     textField: options.text_field ?? 'text',
     explicit: command.options.format !== undefined,
-    option: (name, value) => `--${name.replace('_', '-')} ${value === '\t' ? 'tab' : shellWord(value)}`,
+    option: (name, value) => `${flagOf(name)} ${value === '\t' ? 'tab' : shellWord(value)}`,
   };
-  const file = { name: command.file === '-' ? undefined : command.file, gzip: input.gzip() };
+  const compression = input.compression();
+  const file = {
+    name: command.file === '-' ? undefined : command.file,
+    gzip: compression === 'gzip',
+    zstd: compression === 'zstd',
+    encodingOption: (encoding: string) => `--encoding ${encoding}`,
+  };
   const finding = sniff(head, whole, reading, file);
   if (finding !== undefined) throw new UsageError(`${input.name} ${finding}`);
   const missing = missingField(head.toString(), whole, reading);

@@ -10,16 +10,21 @@ export interface SourceFile {
   name?: string | undefined;
   /** The file is gzipped; its first bytes were unpacked for the check. */
   gzip: boolean;
+  /** Likewise with zstd. */
+  zstd?: boolean | undefined;
+  /** Spells the option that names an encoding; undefined where there is none. */
+  encodingOption?: ((encoding: string) => string) | undefined;
 }
 
 const ANY = 'FILE';
 
 /** @param command reads the file named after it, or standard input; with `<` at its end, standard input alone */
-export function convert({ name, gzip }: SourceFile, command: string, target: string): string {
+export function convert({ name, gzip, zstd = false }: SourceFile, command: string, target: string): string {
   // A name with a leading dash would be taken for an option.
   const file = shellWord((name ?? ANY).replace(/^-/, './-'));
   const to = shellWord(target);
-  return gzip ? `gunzip -c ${file} | ${command.replace(/ <$/, '')} > ${to}` : `${command} ${file} > ${to}`;
+  if (!gzip && !zstd) return `${command} ${file} > ${to}`;
+  return `${gzip ? 'gunzip -c' : 'zstd -dc'} ${file} | ${command.replace(/ <$/, '')} > ${to}`;
 }
 
 /**
@@ -27,7 +32,7 @@ export function convert({ name, gzip }: SourceFile, command: string, target: str
  * file itself, which a shell would empty before the command reads it.
  */
 export function converted({ name = ANY }: SourceFile, mark: string, extension?: string): string {
-  const plain = name.replace(/\.gz$/i, '');
+  const plain = name.replace(/\.(?:gz|zst|zstd)$/i, '');
   const [own = ''] = /\.[a-z0-9]{1,8}$/i.exec(plain) ?? [];
   const stem = own === '' ? plain : plain.slice(0, -own.length);
   const target = `${stem}${mark === '' ? '' : `.${mark}`}${extension ?? own}`;

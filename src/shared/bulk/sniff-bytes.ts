@@ -116,6 +116,9 @@ export function sniffBytes(head: Uint8Array, whole: boolean, file: SourceFile): 
     return kind.describe(file, characters);
   const encoding = wideEncoding(head);
   if (encoding !== undefined) {
+    // TextDecoder has no UTF-32.
+    if (file.encodingOption && encoding.name.startsWith('UTF-16'))
+      return `is ${encoding.shown}: use ${file.encodingOption(encoding.name.toLowerCase())}`;
     const command = convert(file, `iconv -f ${encoding.name} -t UTF-8`, converted(file, 'utf8'));
     return `is ${encoding.shown}, not UTF-8: convert it first: ${command}`;
   }
@@ -193,6 +196,9 @@ function notUtf8(head: Uint8Array, whole: boolean, file: SourceFile): string | u
     0,
   );
   const likely = highBytes > letters / 2 ? 'WINDOWS-1251' : 'WINDOWS-1252';
+  const where = `is not valid UTF-8 on line ${firstInvalid}, its first line beyond ASCII`;
+  if (file.encodingOption)
+    return `${where}: name its encoding, for example ${file.encodingOption(likely.toLowerCase())}`;
   const command = convert(file, `iconv -f ${likely} -t UTF-8`, converted(file, 'utf8'));
-  return `is not valid UTF-8 on line ${firstInvalid}, its first line beyond ASCII: convert it from its encoding, for example ${command}`;
+  return `${where}: convert it from its encoding, for example ${command}`;
 }

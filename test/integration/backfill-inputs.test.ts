@@ -1,0 +1,106 @@
+/** Inputs of `amulet backfill`: the same rows in every format, compression and encoding give the same output. */
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { Stack } from '../support/processes/stack.ts';
+
+let stack: Stack;
+let dir: string;
+beforeAll(async () => {
+  stack = await Stack.start({ redisUrl: inject('redisUrl') });
+  dir = fs.mkdtempSync(path.join(tmpdir(), 'amulet-inputs-'));
+});
+afterAll(async () => {
+  await stack.stop();
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+interface Record {
+  id: string;
+  text: string;
+}
+
+const records: Record[] = Array.from({ length: 300 }, (_, i) => ({
+  id: `r${i + 1}`,
+  text: ['a lovely film', 'хороший фильм', 'dull, "and" long', 'two\nlines; three'][i % 4]! + ` ${i}`,
+}));
+const ndjson = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+const quoted = (field: string) => `"${field.replaceAll('"', '""')}"`;
+const csv = (rows: readonly Record[]) =>
+  `id,text\n${rows.map(({ id, text }) => `${id},${quoted(text)}\n`).join('')}`;
+/** Every text of the records that windows-1251 has. */
+const cyrillic = (text: string) =>
+  Buffer.from([...text].map((char) => ((code) => (code < 0x80 ? code : code - 0x350))(char.codePointAt(0)!)));
+
+let made = 0;
+function write(name: string, content: string | Buffer): string {
+  const folder = path.join(dir, `in-${++made}`);
+  fs.mkdirSync(folder);
+  fs.writeFileSync(path.join(folder, name), content);
+  return path.join(folder, name);
+}
+
+async function label(...args: string[]) {
+  const out = path.join(dir, `out-${++made}`);
+  const { code, said } = await runBackfill([...args, '--out', out, '--url', stack.url]);
+  return { code, said, output: fs.existsSync(out) ? fs.readFileSync(out, 'utf8') : undefined };
+}
+
+/** Rows as they are for an input with a row on each line: CSV counts the lines of its header and texts, too. */
+const numbered = (output: string | undefined) =>
+  output
+    ?.trimEnd()
+    .split('\n')
+    .map((row, i) => row.replace(/^\{"line":\d+/, `{"line":${i + 1}`));
+
+describe('the same rows give the same output', () => {
+  let expected: string;
+  beforeAll(async () => {
+    const { code, output } = await label(write('rows.jsonl', ndjson(records)));
+    expect(code).toBe(EXIT.ok);
+    expected = output!;
+    expect(numbered(expected)).toHaveLength(records.length);
+  });
+
+  test.each<[string, string | Buffer, string[]]>([
+    ['rows.jsonl.gz', gzipSync(ndjson(records)), []],
+    ['rows.jsonl.zst', zstdCompressSync(ndjson(records)), []],
+    ['utf-16.jsonl', Buffer.from(`\ufeff${ndjson(records)}`, 'utf16le'), []],
+    ['windows-1251.jsonl', cyrillic(ndjson(records)), ['--encoding', 'windows-1251']],
+  ])('%s', async (name, content, args) => {
+    const { code, output } = await label(write(name, content), ...args);
+    expect(code).toBe(EXIT.ok);
+    expect(output).toBe(expected);
+  });
+
+  test.each<[string, string | Buffer, string[]]>([
+    ['rows.csv', csv(records), []],
+    ['rows.csv.zst', zstdCompressSync(csv(records)), []],
+    ['windows-1251.csv.zst', zstdCompressSync(cyrillic(csv(records))), ['--encoding', 'cp1251']],
+    ['utf-16.csv', Buffer.from(`\ufeff${csv(records)}`, 'utf16le').swap16(), []],
+  ])('%s', async (name, content, args) => {
+    const { code, output } = await label(write(name, content), ...args);
+    expect(code).toBe(EXIT.ok);
+    expect(numbered(output)).toEqual(numbered(expected));
+  });
+
+  test('standard input in another encoding, compressed', async () => {
+    const args = ['backfill', '-', '--format', 'ndjson', '--encoding', 'windows-1251', '--out', '-'];
+    const command = new CliProcess([...args, '--url', stack.url]);
+    const { code } = await command.feed(zstdCompressSync(cyrillic(ndjson(records)))).ended;
+    expect(code).toBe(EXIT.ok);
+    expect(command.stdout).toBe(expected);
+  });
+});
+
+test('a file in another encoding is refused with the option that reads it', async () => {
+  const { code, said } = await label(write('old.csv', cyrillic(csv(records))));
+  expect(code).toBe(EXIT.usage);
+  expect(said).toMatch(/old\.csv is not valid UTF-8 on line .* --encoding windows-125\d$/);
+  const wide = Buffer.from(csv(records), 'utf16le');
+  expect((await label(write('wide.csv', wide))).said).toMatch(/ is UTF-16LE .*: use --encoding utf-16le$/);
+});
