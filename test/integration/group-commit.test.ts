@@ -74,7 +74,7 @@ describe('while nobody works', () => {
     expect(waiting.length).toBe(grouped(all).size);
     expect(waiting.length).toBeLessThan(all.length);
     for (const { data } of waiting) {
-      expect(data.jobs.reduce((sum, { texts }) => sum + texts.length, 0)).toBeLessThanOrEqual(16);
+      expect(data.jobs.reduce((sum, { texts }) => sum + texts.length, 0)).toBeLessThanOrEqual(32);
     }
   });
 

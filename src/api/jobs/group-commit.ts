@@ -15,23 +15,28 @@ import { JOB_NAME, jobOptions, queueName } from '../../shared/store/queues.ts';
 import type { Deps } from '../deps.ts';
 
 /** Texts and characters of one group, at most: the worker that takes it should finish it soon. */
-const MAX_GROUP_TEXTS = 16;
+const MAX_GROUP_TEXTS = 32;
 const MAX_GROUP_CHARS = 32_768;
 
+/** With more jobs per worker that callers wait for, every worker has more than it can batch at once. */
+const BUSY_JOBS_PER_WORKER = 8;
+
 /**
- * While all workers are busy, a group is sent once it has FLUSH_JOBS jobs, or after MAX_WAIT_MS. Callers whose jobs ended in one
- * batch submit their next jobs together: five arrive within 8 ms with a small model, within 25 ms with a slow one.
+ * While all workers are busy, jobs are sent once a sixth of what each worker has to do has come together, and at least MIN_TOGETHER of
+ * them, or after MAX_WAIT_MS: the other five sixths keep the workers busy meanwhile. Callers whose jobs ended in one batch
+ * submit their next jobs together: five arrive within 8 ms with a small model, within 25 ms with a slow one.
  */
-const FLUSH_JOBS = 5;
+const GROUPS_PER_WORKER = 6;
+const MIN_TOGETHER = 5;
 const MAX_WAIT_MS = 30;
 
 export type GroupCommitDeps = Deps<'queues' | 'backlog' | 'tracing' | 'resultTtlS'>;
 
-/** The workers that serve a model. */
+/** The workers that serve a model, and what they have to do. */
 export interface WorkerLoad {
   workers: number;
-  /** Every worker has more to do than it can batch at once. */
-  busyWorkers: boolean;
+  /** Jobs that callers of this instance wait for. */
+  awaited: number;
 }
 
 export interface Added {
@@ -62,8 +67,8 @@ interface PendingQueue {
   sending: boolean;
   /** Jobs in the open groups. */
   jobs: number;
-  /** The workers are busy: a group waits for more jobs. */
-  waitForMore: boolean;
+  /** Jobs that are sent without a wait for more; 1 while a worker is idle. */
+  together: number;
   /** Ends the wait for more jobs; undefined while none is under way. */
   flush: (() => void) | undefined;
 }
@@ -84,21 +89,22 @@ export class GroupCommit {
     priority: Priority,
     model: string,
     payload: NewPayload,
-    { workers, busyWorkers }: WorkerLoad,
+    { workers, awaited }: WorkerLoad,
   ): { id: string; added: Promise<Added> } {
     const queue = this.#pendingQueue(priority, model);
     const texts = payload.texts.length;
     const chars = payload.texts.reduce((sum, { text }) => sum + text.length, 0);
     // A burst is spread over idle workers, or one of them would run it all; busy workers get as few groups as possible.
+    const busyWorkers = awaited > BUSY_JOBS_PER_WORKER * workers;
     const group = groupFor(queue, texts, chars, busyWorkers ? 1 : workers);
     const id = newJobId(group.id);
     group.jobs.push({ id, ...payload });
     group.texts += texts;
     group.chars += chars;
-    queue.waitForMore = busyWorkers;
+    queue.together = busyWorkers ? sentTogether(awaited / Math.max(1, workers)) : 1;
     queue.jobs++;
     if (!queue.sending) this.#schedule(queue);
-    else if (queue.jobs === FLUSH_JOBS) queue.flush?.();
+    else if (queue.jobs >= queue.together) queue.flush?.();
     return { id, added: group.added };
   }
 
@@ -133,7 +139,7 @@ export class GroupCommit {
       open: [],
       sending: false,
       jobs: 0,
-      waitForMore: false,
+      together: 1,
       flush: undefined,
     };
     this.#pending.set(key, queue);
@@ -144,7 +150,7 @@ export class GroupCommit {
     queue.sending = true;
     // Jobs of the same turn of the event loop join in any case.
     const send = () => setImmediate(() => void this.#send(queue));
-    if (!queue.waitForMore || queue.jobs >= FLUSH_JOBS) {
+    if (queue.jobs >= queue.together) {
       send();
       return;
     }
@@ -172,6 +178,11 @@ export class GroupCommit {
     queue.sending = false;
     if (queue.open.length > 0) this.#schedule(queue);
   }
+}
+
+/** How many jobs a group waits for. @param awaited jobs per worker */
+function sentTogether(awaited: number): number {
+  return Math.min(MAX_GROUP_TEXTS, Math.max(MIN_TOGETHER, Math.floor(awaited / GROUPS_PER_WORKER)));
 }
 
 /** Texts and their UTF-8 bytes, as a backlog counts them. */

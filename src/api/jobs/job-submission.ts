@@ -74,9 +74,6 @@ interface Entry {
   payload: NewPayload;
 }
 
-/** With more jobs per worker that callers wait for, every worker has more than it can batch at once. */
-const BUSY_JOBS_PER_WORKER = 8;
-
 export class JobSubmission {
   readonly #deps: JobSubmissionDeps;
   readonly #idempotencyKeys: IdempotencyKeys;
@@ -144,9 +141,8 @@ export class JobSubmission {
     const { groupCommit, waiters } = this.#deps;
     await this.#admit(entry);
     const { model, priority, payload } = entry;
-    const { workers } = model;
-    const busyWorkers = waiters.size > BUSY_JOBS_PER_WORKER * workers;
-    const { id, added } = groupCommit.add(priority, model.name, payload, { workers, busyWorkers });
+    const load = { workers: model.workers, awaited: waiters.size };
+    const { id, added } = groupCommit.add(priority, model.name, payload, load);
     expectation?.begin(id, payload.early !== undefined);
     return this.#finish(entry, id, added);
   }
