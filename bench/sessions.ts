@@ -50,6 +50,7 @@ function variant(
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       graphOptimizationLevel: 'all',
+      enableMemPattern: false,
       logSeverityLevel: 3,
       extra: { session: { intra_op: { allow_spinning: spinning }, ...(session as object) } },
       ...options,
@@ -65,7 +66,7 @@ const VARIANTS: Record<string, Variant> = {
   [`${CORES} processes × ${CORES} threads`]: variant(CORES, CORES),
   [`${CORES} processes × ${CORES} threads, spinning on`]: variant(CORES, CORES, { spinning: '1' }),
   'arena off': variant(CORES, 1, { enableCpuMemArena: false }),
-  'memory pattern off': variant(CORES, 1, { enableMemPattern: false }),
+  'memory pattern on': variant(CORES, 1, { enableMemPattern: true }),
   'optimisation extended': variant(CORES, 1, { graphOptimizationLevel: 'extended' }),
   'optimisation basic': variant(CORES, 1, { graphOptimizationLevel: 'basic' }),
   'execution parallel': variant(CORES, 1, { executionMode: 'parallel' }),
@@ -76,7 +77,7 @@ const VARIANTS: Record<string, Variant> = {
  * Variants that may change memory. Prepacking and session.use_device_allocator_for_initializers do not: RSS within 5 MB of
  * the default's 168.
  */
-const MEMORY = [DEFAULT, 'arena off', 'memory pattern off'];
+const MEMORY = [DEFAULT, 'arena off', 'memory pattern on'];
 
 const startSessions = (setup: SessionSetup, processes: number): Promise<Forks> =>
   Forks.start(new URL('./sessions-child.ts', import.meta.url), JSON.stringify(setup), processes);

@@ -74,6 +74,7 @@ test('every size is timed in every round', async () => {
       clock += rows;
       return Promise.resolve();
     },
+    Infinity,
     512,
     () => clock,
   );
@@ -83,12 +84,35 @@ test('every size is timed in every round', async () => {
   for (const { tokens, ms } of samples) expect(new Set(ms)).toEqual(new Set([tokens / ROW_TOKENS]));
 });
 
+test.each([
+  ['a token takes 0.1 ms', 0.1, 512],
+  ['a token takes 1 ms: sizes up to the default one are timed all the same', 1, 256],
+])('sizes that take longer than any lane allows are left out: %s', async (_name, msPerToken, largest) => {
+  let clock = 0;
+  const samples = await measure(
+    (rows, tokens) => {
+      // The first run is slow, and does not count.
+      clock += rows * tokens * msPerToken + (clock === 0 ? 1000 : 0);
+      return Promise.resolve();
+    },
+    60,
+    512,
+    () => clock,
+  );
+  expect(samples.map(({ tokens }) => tokens)).toEqual(CANDIDATES.filter((tokens) => tokens <= largest));
+  for (const { ms } of samples) expect(ms).toHaveLength(4);
+});
+
 test('a model with a small token limit is calibrated with rows of that length', async () => {
-  const samples = await measure((rows, tokens) => {
-    expect(tokens).toBe(10);
-    expect(Number.isInteger(rows)).toBe(true);
-    return Promise.resolve();
-  }, 10);
+  const samples = await measure(
+    (rows, tokens) => {
+      expect(tokens).toBe(10);
+      expect(Number.isInteger(rows)).toBe(true);
+      return Promise.resolve();
+    },
+    Infinity,
+    10,
+  );
   expect(samples).toHaveLength(CANDIDATES.length);
   // By a real clock.
   for (const { ms } of samples) expect(Math.min(...ms)).toBeGreaterThanOrEqual(0);

@@ -47,25 +47,36 @@ const TOLERANCE = 1.03;
 const MAX_SPREAD = 3;
 
 /**
- * Times batches of every size, in turn, so that a slow moment affects all sizes alike.
+ * Times batches of every size, in turn, so that a slow moment affects all sizes alike. Larger sizes are left out as soon as they
+ * would take longer than any lane allows: they could not be chosen, and the process would keep the memory that they need.
  * @param run runs a batch of `rows` rows of `tokens` tokens; resolves when it is done
+ * @param longestMs longest batch that may be chosen
  * @param maxTokens of a row
  * @param rowTokens length of the rows
  */
 export async function measure(
   run: (rows: number, tokens: number) => Promise<unknown>,
+  longestMs: number,
   maxTokens = Infinity,
   now: () => number = () => performance.now(),
   rowTokens = Math.min(ROW_TOKENS, maxTokens),
 ): Promise<Sample[]> {
-  const samples = CANDIDATES.map((tokens): Sample => ({ tokens, ms: [] }));
-  for (let round = 0; round < REPETITIONS; round++) {
-    for (const sample of samples) {
-      const start = now();
-      await run(Math.max(1, Math.round(sample.tokens / rowTokens)), rowTokens);
-      sample.ms.push(now() - start);
-    }
+  const time = async (tokens: number): Promise<number> => {
+    const start = now();
+    await run(Math.max(1, Math.round(tokens / rowTokens)), rowTokens);
+    return now() - start;
+  };
+  const samples: Sample[] = [];
+  let msPerToken = Infinity;
+  for (const tokens of CANDIDATES) {
+    // Not judged by the first sizes alone: a single slow moment would end the measurement.
+    if (tokens > FALLBACK_TOKENS && tokens * msPerToken > longestMs) break;
+    const ms = await time(tokens);
+    samples.push({ tokens, ms: [ms] });
+    msPerToken = Math.min(msPerToken, ms / tokens);
   }
+  for (let round = 1; round < REPETITIONS; round++)
+    for (const { tokens, ms } of samples) ms.push(await time(tokens));
   return samples;
 }
 
@@ -122,10 +133,11 @@ function implausibleReason(
   return undefined;
 }
 
-/** Times batches of synthetic rows on the model itself. */
+/** Times batches of synthetic rows on the model itself, up to those that take `longestMs`. */
 export function timeBatches(
   engines: EnginePool,
   { maxTokens, batching }: Pick<ModelProbe, 'maxTokens' | 'batching'>,
+  longestMs: number,
 ): Promise<Sample[]> {
   const run = async (count: number, tokens: number): Promise<void> => {
     const row = { ids: new Int32Array(tokens).fill(1), typeIds: undefined };
@@ -134,7 +146,7 @@ export function timeBatches(
     else await engines.run(rows);
   };
   const tokens = engines.graph?.fixed?.tokens;
-  return measure(run, tokens ?? maxTokens, undefined, tokens);
+  return measure(run, longestMs, tokens ?? maxTokens, undefined, tokens);
 }
 
 /** Bytes of bulk input per token, with the syntax around the texts. Used only to estimate how long a chunk takes. */
@@ -158,7 +170,7 @@ export async function calibrate(
   if (BATCH_TOKENS !== undefined && BULK_BATCH_TOKENS !== undefined) {
     return { budgets: { interactive: BATCH_TOKENS, low: BULK_BATCH_TOKENS, bulk: BULK_BATCH_TOKENS } };
   }
-  const samples = await timeBatches(engines, probe);
+  const samples = await timeBatches(engines, probe, Math.max(MAX_BATCH_MS, MAX_BULK_BATCH_MS));
   const measured = chooseBudgets(samples, { interactiveMs: MAX_BATCH_MS, backgroundMs: MAX_BULK_BATCH_MS });
   const interactive = BATCH_TOKENS ?? measured.interactive;
   const background = BULK_BATCH_TOKENS ?? measured.background;

@@ -62,6 +62,8 @@ export class Model {
         intraOpNumThreads: intraOpThreads,
         interOpNumThreads: 1,
         graphOptimizationLevel: 'all',
+        // A pattern is kept for every shape of a batch, each with room for all tensors of a run at once.
+        enableMemPattern: false,
         logSeverityLevel: 3,
         // Spinning threads burn the cores that the other processes need.
         extra: { session: { intra_op: { allow_spinning: '0' } } },

@@ -168,7 +168,8 @@ async function calibrate(
   { maxTokens, batching }: ModelProbe,
   { MAX_BATCH_MS, MAX_BULK_BATCH_MS }: Config,
 ): Promise<void> {
-  const samples = await timeBatches(engines, { maxTokens, batching });
+  const longestMs = Math.max(MAX_BATCH_MS, MAX_BULK_BATCH_MS);
+  const samples = await timeBatches(engines, { maxTokens, batching }, longestMs);
   report.calibration = samples.map(({ tokens, ms }) => {
     const best = Math.min(...ms);
     return { tokens, ms: Math.round(best * 100) / 100, us_per_token: Math.round((best * 1e4) / tokens) / 10 };
