@@ -93,12 +93,15 @@ Usage
   the same command with --resume continues where it stopped and repeats no row.
 
 Input
-  .jsonl .ndjson .json  a JSON object per line: {"id": "r1", "text": "..."}
+  .jsonl .ndjson        a JSON object per line: {"id": "r1", "text": "..."}
+  .json                 the same, or one array of objects or texts
   .csv .tsv             with a header; quoted fields may span lines in .csv
   .txt                  a text per line
-  Any of them may be compressed with gzip or zstd, whatever its name.
+  .parquet              a row per text; a file, not standard input
+  All but Parquet may be compressed with gzip or zstd, whatever its name.
 
-  --format FORMAT       ndjson, csv or lines; needed for other names and for -
+  --format FORMAT       ndjson, json, csv, lines or parquet; needed for other
+                        names and for -
   --text-field NAME     field or column with the text          (default: text)
   --id-field NAME       field or column with your id, returned with the labels
                                                     (default: id, if present)

@@ -1,6 +1,11 @@
 /** The arguments of `amulet backfill`, and the one-line error for wrong ones. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { completeOptions, parseBackfill, type BackfillCommand } from '../../src/cli/backfill/command-line.ts';
+import {
+  completeOptions,
+  completeReading,
+  parseBackfill,
+  type BackfillCommand,
+} from '../../src/cli/backfill/command-line.ts';
 import { EXIT, UsageError } from '../../src/cli/terminal/exit.ts';
 import { BACKFILL_HELP, HELP, KEY_HELP, LISTEN_HELP, MODEL_HELP } from '../../src/cli/help.ts';
 import { connectTo } from '../../src/cli/backfill/server.ts';
@@ -73,7 +78,7 @@ describe('usage errors of one line', () => {
     ["--url '': must be a URL such as", ['f', '--out', 'o', '--url', '']],
     ["--url 'http://a/?b': must be a URL such as", ['f', '--out', 'o', '--url', 'http://a/?b']],
     ['--url must not contain a user name', ['f', '--out', 'o', '--url', 'http://me:secret@host']],
-    ['--format json: must be ndjson, csv or lines', ['f', '--out', 'o', '--format', 'json']],
+    ['--format xml: must be ndjson, json, csv, lines or parquet', ['f', '--out', 'o', '--format', 'xml']],
     ['--top-k 0: must be a number from 1 to 999999, or all', ['f', '--out', 'o', '--top-k', '0']],
     ["--delimiter '||': must be tab or one ASCII character", ['f', '--out', 'o', '--delimiter', '||']],
     [`--delimiter '"': must be tab or one ASCII character`, ['f', '--out', 'o', '--delimiter', '"']],
@@ -117,7 +122,7 @@ describe('the format', () => {
   });
 
   test.each<[string, string, object]>([
-    ['unknown format of a.data: use --format ndjson, csv or lines', 'a.data', {}],
+    ['unknown format of a.data: use --format ndjson, json, csv, lines or parquet', 'a.data', {}],
     ['unknown format of a.gz:', 'a.gz', {}],
     ['unknown format of standard input:', '-', {}],
     ['--delimiter is for CSV only', 'a.txt', { delimiter: ';' }],
@@ -204,4 +209,17 @@ test('an unknown --encoding names known ones', () => {
   expect(() => parse('in.csv', '--out', 'out', '--encoding', 'utf-7')).toThrow(
     /^--encoding utf-7: .*windows-1251/,
   );
+});
+
+test.each<[string, string[], object, string]>([
+  ['in.json', [], { format: 'json' }, 'ndjson'],
+  ['in.json.gz', ['--encoding', 'cp1251'], { format: 'json', encoding: 'windows-1251' }, 'ndjson'],
+  ['in.json', ['--format', 'ndjson'], {}, 'ndjson'],
+  ['in.txt', ['--format', 'json'], { format: 'json' }, 'ndjson'],
+  ['in.parquet', [], { format: 'parquet' }, 'ndjson'],
+  ['in.csv', [], {}, 'csv'],
+])('%s %j: what the command converts, and what the server reads', (file, args, reading, format) => {
+  const command = parse(file, '--out', 'out', ...args);
+  expect(completeReading(command)).toEqual(reading);
+  expect(completeOptions(file, command.options).format).toBe(format);
 });

@@ -5,7 +5,7 @@ import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
-import type { ReadingOptions } from './reading.ts';
+import { convertedByName, type ConvertedFormat, type ReadingOptions } from './reading.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** Whether to start a run, to resume an earlier one, or to discard it and start over. */
@@ -97,8 +97,8 @@ type Values = ReturnType<typeof parseFlags<typeof FLAGS>>['values'];
 function batchOptions(values: Values): Partial<BatchOptions> {
   const { format, delimiter, quote, metadata, model } = values;
   const topK = values['top-k'];
-  if (format !== undefined && !isFormat(format)) {
-    throw new UsageError(`--format ${shellWord(format)}: must be ndjson, csv or lines`);
+  if (format !== undefined && !isFormat(format) && !isConverted(format)) {
+    throw new UsageError(`--format ${shellWord(format)}: must be ${FORMATS}`);
   }
   if (quote !== undefined && !isQuote(quote)) {
     throw new UsageError(`--quote ${shellWord(quote)}: must be '"', none or line`);
@@ -111,7 +111,7 @@ function batchOptions(values: Values): Partial<BatchOptions> {
   }
   if (metadata !== undefined) checkMetadata(metadata);
   return {
-    ...(format !== undefined && { format }),
+    ...(format !== undefined && { format: isFormat(format) ? format : 'ndjson' }),
     ...(values['text-field'] !== undefined && { text_field: values['text-field'] }),
     ...(values['id-field'] !== undefined && { id_field: values['id-field'] }),
     ...(delimiter !== undefined && { delimiter: parseDelimiter(delimiter) }),
@@ -122,10 +122,11 @@ function batchOptions(values: Values): Partial<BatchOptions> {
   };
 }
 
-function readingOptions({ encoding }: Values): ReadingOptions {
-  if (encoding === undefined) return {};
+function readingOptions({ format, encoding }: Values): ReadingOptions {
+  const converted = format !== undefined && isConverted(format) ? { format } : {};
+  if (encoding === undefined) return converted;
   const known = encodingNamed(encoding);
-  if (known !== undefined) return known === 'utf-8' ? {} : { encoding: known };
+  if (known !== undefined) return known === 'utf-8' ? converted : { ...converted, encoding: known };
   const examples = 'windows-1251, windows-1252, utf-16le, shift_jis, gb18030, big5, koi8-r';
   throw new UsageError(
     `--encoding ${shellWord(encoding)}: no encoding that is known here; known are ${examples} …`,
@@ -143,6 +144,11 @@ function encodingNamed(label: string): string | undefined {
 
 const isFormat = (format: string): format is BatchOptions['format'] =>
   format === 'ndjson' || format === 'csv' || format === 'lines';
+
+const isConverted = (format: string): format is ConvertedFormat => format === 'json' || format === 'parquet';
+
+/** The values of --format. */
+const FORMATS = 'ndjson, json, csv, lines or parquet';
 
 const isQuote = (quote: string): quote is QuoteMode => quote === '"' || quote === 'none' || quote === 'line';
 
@@ -182,10 +188,11 @@ function parseUrl(value: string): URL {
  * @throws UsageError when the name implies none, or for an option that the format does not have
  */
 export function completeOptions(file: string, given: Partial<BatchOptions>): BatchOptions {
-  const byName = given.format === undefined ? formatByName(file) : { format: given.format };
+  const converted = convertedByName(file) && ({ format: 'ndjson' } as const);
+  const byName = given.format === undefined ? (converted ?? formatByName(file)) : { format: given.format };
   if (byName === undefined) {
     const name = file === '-' ? 'standard input' : file;
-    throw new UsageError(`unknown format of ${name}: use --format ndjson, csv or lines`);
+    throw new UsageError(`unknown format of ${name}: use --format ${FORMATS}`);
   }
   const tabs = 'delimiter' in byName ? { delimiter: 'tab' } : {};
   const options = { format: byName.format, ...tabs, ...given };
@@ -200,4 +207,10 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
   const quote = options.quote ?? defaultQuote(options.delimiter);
   // Sent to the server, so that both cut records at the same places. The rules of RFC 4180 are its default.
   return options.format === 'csv' && quote !== '"' ? { ...options, quote } : options;
+}
+
+/** Completes the options of reading likewise. */
+export function completeReading({ file, options, reading }: BackfillCommand): ReadingOptions {
+  const format = options.format === undefined ? convertedByName(file) : undefined;
+  return format === undefined ? reading : { format, ...reading };
 }

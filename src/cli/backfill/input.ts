@@ -31,6 +31,8 @@ export interface Input {
   compression: () => Compression | undefined;
   /** Stored bytes read so far. */
   position: () => number;
+  /** Reads a range of the stored bytes; undefined for an input that can be read only once. */
+  slice?: (start: number, end: number) => Promise<Uint8Array>;
   close: () => void;
 }
 
@@ -61,7 +63,8 @@ export async function openInput(path: string, reading: ReadingOptions = {}): Pro
   const input = fromStream(path, fs.createReadStream(path, { fd, highWaterMark: READ_BYTES }), reading);
   if (!stats.isFile()) return input;
   try {
-    return { ...input, size: stats.size, identity: await identify(fd, stats) };
+    const slice = (start: number, end: number) => readRange(path, fd, start, end);
+    return { ...input, size: stats.size, identity: await identify(fd, stats), slice };
   } catch (error) {
     input.close();
     throw new UsageError(`${path} cannot be read: ${systemReason(toError(error).message)}`);
@@ -101,6 +104,24 @@ async function identify(fd: number, { size, mtimeMs }: fs.Stats): Promise<InputI
   const { bytesRead } = await read(fd, head, 0, HEAD_BYTES, 0);
   const sha256 = createHash('sha256').update(head.subarray(0, bytesRead)).digest('hex');
   return { size, mtimeMs: Math.trunc(mtimeMs), head: sha256 };
+}
+
+/** Fewer bytes where the file ends. @throws UnreadableInputError */
+async function readRange(path: string, fd: number, start: number, end: number): Promise<Uint8Array> {
+  const range = Buffer.allocUnsafeSlow(Math.max(0, end - start));
+  let used = 0;
+  try {
+    while (used < range.length) {
+      const { bytesRead } = await read(fd, range, used, range.length - used, start + used);
+      if (bytesRead === 0) break;
+      used += bytesRead;
+    }
+  } catch (error) {
+    throw new UnreadableInputError(`${path} cannot be read: ${systemReason(toError(error).message)}`, {
+      cause: error,
+    });
+  }
+  return range.subarray(0, used);
 }
 
 export function fromStream(name: string, stream: Readable, { encoding }: ReadingOptions = {}): Input {

@@ -1,11 +1,12 @@
 /** Decides whether a run starts, resumes or only finishes, and checks everything about the command that needs no server. */
 import { stat } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
-import { completeOptions, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
+import { completeOptions, completeReading, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { checkExists, openInput, type Input, type InputIdentity } from './input.ts';
-import { flagOf } from './reading.ts';
+import { checkExists, type Input, type InputIdentity } from './input.ts';
+import { flagOf, type ReadingOptions } from './reading.ts';
+import { openRecords } from './records.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState } from './state.ts';
@@ -16,6 +17,7 @@ export type Plan =
       kind: 'start';
       url: URL;
       options: BatchOptions;
+      reading: ReadingOptions;
       input: Input;
       /** An earlier run that ended before it knew the id of its batch. */
       earlier: BackfillState | undefined;
@@ -50,13 +52,22 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
   const options = completeOptions(command.file, command.options);
-  const input = await openInput(command.file, command.reading);
+  const reading = completeReading(command);
+  const input = await openRecords(command.file, reading, options);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
     restart && earlier?.batch != null
       ? { url: new URL(earlier.url), batch: earlier.batch, isKnown: mayHaveKey(earlier) }
       : undefined;
-  return { kind: 'start', url, options, input, earlier: restart ? undefined : earlier, replacedBatch };
+  return {
+    kind: 'start',
+    url,
+    options,
+    reading,
+    input,
+    earlier: restart ? undefined : earlier,
+    replacedBatch,
+  };
 }
 
 function unfinishedRun(command: BackfillCommand): UsageError {
@@ -100,9 +111,9 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
 
 /** After a complete upload the input is not read again and may be gone. */
 async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
-  if (!state.uploaded) return openInput(file, state.reading);
+  if (!state.uploaded) return openRecords(file, state.reading ?? {}, state.options);
   const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
-  return readable ? openInput(file, state.reading) : undefined;
+  return readable ? openRecords(file, state.reading ?? {}, state.options) : undefined;
 }
 
 function sameInput(a: InputIdentity, b: InputIdentity): boolean {

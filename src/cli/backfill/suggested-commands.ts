@@ -4,7 +4,7 @@ import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
-import { readingArguments, type ReadingOptions } from './reading.ts';
+import { convertedByName, readingArguments, type ReadingOptions } from './reading.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** Resumes a run, which remembers its options. @param url of the server, if it has changed */
@@ -25,12 +25,14 @@ export function restartWith(
   options: BatchOptions,
   reading: ReadingOptions = {},
 ): string {
+  const format = reading.format ?? options.format;
+  const implied = convertedByName(file) ?? formatByName(file)?.format;
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
   return spell([
     file,
     ...['--out', out],
     ...(url.href === DEFAULT_URL.href ? [] : ['--url', withoutSlash(url)]),
-    ...(formatByName(file)?.format === options.format ? [] : ['--format', options.format]),
+    ...(implied === format ? [] : ['--format', format]),
     ...option('--text-field', options.text_field),
     ...option('--id-field', options.id_field),
     ...option('--delimiter', options.delimiter),

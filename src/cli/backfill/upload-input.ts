@@ -37,7 +37,7 @@ export async function startBatch(
   run: Run,
   plan: Plan & { kind: 'start' },
 ): Promise<{ state: BackfillState; batch: Batch } | undefined> {
-  const { command, destination, signal, retrier, client } = run;
+  const { destination, signal, retrier, client } = run;
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
@@ -55,7 +55,7 @@ export async function startBatch(
   const request = {
     url: url.href,
     options: source.options,
-    reading: command.reading,
+    reading: plan.reading,
     input: input.identity ?? null,
   };
   const { url: earlierUrl, options, reading = {}, input: earlierInput, idempotencyKey } = earlier ?? {};
@@ -157,9 +157,11 @@ async function openSource(
 /** @throws UsageError when the beginning of the input shows that every row would be an error */
 function checkBeginning(
   { command }: Run,
-  { options, input }: Plan & { kind: 'start' },
+  { options, reading: { format: converted }, input }: Plan & { kind: 'start' },
   { head, whole }: { head: Buffer; whole: boolean },
 ): void {
+  // Its columns have been checked already.
+  if (converted === 'parquet') return;
   const reading: Reading = {
     format: options.format,
     delimiter: options.delimiter === 'tab' ? '\t' : options.delimiter,
@@ -172,7 +174,7 @@ function checkBeginning(
     name: command.file === '-' ? undefined : command.file,
     gzip: compression === 'gzip',
     zstd: compression === 'zstd',
-    encodingOption: (encoding: string) => `--encoding ${encoding}`,
+    commandOption: (option: string, value: string) => `--${option} ${value}`,
   };
   const finding = sniff(head, whole, reading, file);
   if (finding !== undefined) throw new UsageError(`${input.name} ${finding}`);

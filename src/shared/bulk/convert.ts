@@ -12,8 +12,8 @@ export interface SourceFile {
   gzip: boolean;
   /** Likewise with zstd. */
   zstd?: boolean | undefined;
-  /** Spells the option that names an encoding; undefined where there is none. */
-  encodingOption?: ((encoding: string) => string) | undefined;
+  /** Spells an option of the command, which decodes and converts; undefined elsewhere. */
+  commandOption?: ((name: 'encoding' | 'format', value: string) => string) | undefined;
 }
 
 const ANY = 'FILE';

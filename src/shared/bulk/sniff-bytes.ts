@@ -46,7 +46,7 @@ const KINDS: readonly Kind[] = [
   { magic: '7z\xbc\xaf\x27\x1c', describe: unpack('a 7-Zip archive', '7z x -so') },
   { magic: 'Rar!\x1a\x07', describe: unpack('a RAR archive', 'unrar p -inul') },
   { magic: 'ustar', at: 257, describe: tar },
-  { magic: 'PAR1', describe: table('Parquet', 'read_parquet') },
+  { magic: 'PAR1', describe: parquet },
   { magic: 'PARE', describe: refused('encrypted Parquet') },
   { magic: 'ARROW1', describe: table('Arrow', 'read_feather') },
   { magic: 'FEA1', describe: table('Feather', 'read_feather') },
@@ -81,6 +81,12 @@ const KINDS: readonly Kind[] = [
     describe: () => 'is a pointer of Git LFS and not the file itself: git lfs pull',
   },
 ];
+
+function parquet(file: SourceFile): string {
+  return file.commandOption
+    ? `is Parquet: use ${file.commandOption('format', 'parquet')}`
+    : table('Parquet', 'read_parquet')(file);
+}
 
 function zip(file: SourceFile, head: Latin1): string {
   if (/\[Content_Types\]\.xml|(?:^|[^a-z])xl\//.test(head)) {
@@ -117,8 +123,8 @@ export function sniffBytes(head: Uint8Array, whole: boolean, file: SourceFile): 
   const encoding = wideEncoding(head);
   if (encoding !== undefined) {
     // TextDecoder has no UTF-32.
-    if (file.encodingOption && encoding.name.startsWith('UTF-16'))
-      return `is ${encoding.shown}: use ${file.encodingOption(encoding.name.toLowerCase())}`;
+    if (file.commandOption && encoding.name.startsWith('UTF-16'))
+      return `is ${encoding.shown}: use ${file.commandOption('encoding', encoding.name.toLowerCase())}`;
     const command = convert(file, `iconv -f ${encoding.name} -t UTF-8`, converted(file, 'utf8'));
     return `is ${encoding.shown}, not UTF-8: convert it first: ${command}`;
   }
@@ -197,8 +203,8 @@ function notUtf8(head: Uint8Array, whole: boolean, file: SourceFile): string | u
   );
   const likely = highBytes > letters / 2 ? 'WINDOWS-1251' : 'WINDOWS-1252';
   const where = `is not valid UTF-8 on line ${firstInvalid}, its first line beyond ASCII`;
-  if (file.encodingOption)
-    return `${where}: name its encoding, for example ${file.encodingOption(likely.toLowerCase())}`;
+  if (file.commandOption)
+    return `${where}: name its encoding, for example ${file.commandOption('encoding', likely.toLowerCase())}`;
   const command = convert(file, `iconv -f ${likely} -t UTF-8`, converted(file, 'utf8'));
   return `${where}: convert it from its encoding, for example ${command}`;
 }

@@ -116,6 +116,8 @@ const HABITS: Record<JsonHabit, (file: SourceFile) => string> = {
 };
 
 function array(text: string, file: SourceFile): string {
+  if (file.commandOption)
+    return `is one JSON array, not JSON Lines: use ${file.commandOption('format', 'json')}`;
   const items = /^\s*\[\s*"/.test(text) ? "jq -c '.[] | {text: .}'" : "jq -c '.[]'";
   return `is one JSON array, not JSON Lines: convert it first: ${convert(file, items, converted(file, 'lines', '.jsonl'))}`;
 }

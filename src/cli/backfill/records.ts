@@ -1,0 +1,23 @@
+/** Opens the input of a run in a format that the server reads: a JSON array and Parquet become JSON Lines, the others stay as they are. */
+import type { BatchOptions } from '../../client/batches.ts';
+import { openInput, type Input } from './input.ts';
+import { arrayLines } from './json-array.ts';
+import type { ReadingOptions } from './reading.ts';
+
+/** @throws UsageError when it cannot be opened */
+export async function openRecords(
+  file: string,
+  reading: ReadingOptions,
+  options: BatchOptions,
+): Promise<Input> {
+  const input = await openInput(file, reading);
+  const textField = options.text_field ?? 'text';
+  if (reading.format === 'json') {
+    const { name } = input;
+    return { ...input, read: (signal) => arrayLines(input.read(signal), { name, textField }) };
+  }
+  if (reading.format !== 'parquet') return input;
+  // Loaded only for Parquet: the command starts faster without it.
+  const { parquetInput } = await import('./parquet.ts');
+  return parquetInput(input, { textField, idField: options.id_field });
+}
