@@ -110,6 +110,8 @@ Input
                         or do not exist     (default: line for tabs, else '"')
   --encoding NAME       windows-1251, latin1, shift_jis, utf-16le, ...
                         (default: UTF-8, or UTF-16 by its byte order mark)
+  --limit N             read only the first N rows
+  --sample N            read only N rows at random, the same ones each time
 
 Labels
   --top-k N|all         labels per text, best first               (default: 1)

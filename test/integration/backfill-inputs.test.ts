@@ -19,18 +19,18 @@ afterAll(async () => {
   fs.rmSync(dir, { recursive: true, force: true });
 });
 
-interface Record {
+interface Row {
   id: string;
   text: string;
 }
 
-const records: Record[] = Array.from({ length: 300 }, (_, i) => ({
+const records: Row[] = Array.from({ length: 300 }, (_, i) => ({
   id: `r${i + 1}`,
   text: ['a lovely film', 'хороший фильм', 'dull, "and" long', 'two\nlines; three'][i % 4]! + ` ${i}`,
 }));
 const ndjson = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 const quoted = (field: string) => `"${field.replaceAll('"', '""')}"`;
-const csv = (rows: readonly Record[]) =>
+const csv = (rows: readonly Row[]) =>
   `id,text\n${rows.map(({ id, text }) => `${id},${quoted(text)}\n`).join('')}`;
 /** Every text of the records that windows-1251 has. */
 const cyrillic = (text: string) =>
@@ -171,6 +171,32 @@ test('an error of one element or row is an error row in its place', async () => 
     [2, 'invalid_encoding'],
     [3, undefined],
   ]);
+});
+
+describe('some rows of an input have the results that they have in all of it', () => {
+  test.each<[string, string, string[]]>([
+    ['JSON Lines', 'rows.jsonl', ['--limit', '7']],
+    ['JSON array', 'rows.json', ['--limit', '7']],
+    ['Parquet', 'rows.parquet', ['--limit', '7']],
+    ['CSV, whose texts have several lines', 'rows.csv', ['--limit', '7']],
+    ['JSON Lines', 'rows.jsonl', ['--sample', '7']],
+    ['CSV, whose texts have several lines', 'rows.csv', ['--sample', '7']],
+    ['Parquet', 'rows.parquet', ['--sample', '7']],
+  ])('%s, %s, %j', async (_, name, args) => {
+    const contents: Record<string, string | Buffer> = {
+      'rows.jsonl': ndjson(records),
+      'rows.json': JSON.stringify(records),
+      'rows.csv': csv(records),
+      'rows.parquet': fs.readFileSync('test/fixtures/parquet/snappy.parquet'),
+    };
+    const file = write(name, contents[name]!);
+    const rows = async (...options: string[]) =>
+      (await label(file, ...options)).output!.trimEnd().split('\n');
+    const all = await rows();
+    const some = await rows(...args);
+    expect(some).toHaveLength(7);
+    expect(some).toEqual(args[0] === '--limit' ? all.slice(0, 7) : all.filter((row) => some.includes(row)));
+  });
 });
 
 describe('a run that is stopped', () => {

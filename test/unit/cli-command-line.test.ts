@@ -70,6 +70,9 @@ describe('usage errors of one line', () => {
     ['--model needs a value', ['f', '--model', '--out', 'o']],
     ['--force takes no value', ['f', '--out', 'o', '--force=yes']],
     ['--resume and --restart cannot be used together', ['f', '--out', 'o', '--resume', '--restart']],
+    ['--limit and --sample cannot be used together', ['f', '--out', 'o', '--limit', '1', '--sample', '1']],
+    ['--limit 0: must be a number of rows', ['f', '--out', 'o', '--limit', '0']],
+    ['--sample 1e3: must be a number of rows', ['f', '--out', 'o', '--sample', '1e3']],
     ['--out - cannot be used with --resume', ['f', '--out', '-', '--resume']],
     [
       '--url localhost:3000: must be a URL such as http://127.0.0.1:3000',

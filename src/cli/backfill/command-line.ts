@@ -43,6 +43,8 @@ const FLAGS = {
   delimiter: { type: 'string' },
   quote: { type: 'string' },
   encoding: { type: 'string' },
+  limit: { type: 'string' },
+  sample: { type: 'string' },
   'top-k': { type: 'string' },
   model: { type: 'string' },
   metadata: { type: 'string' },
@@ -122,11 +124,26 @@ function batchOptions(values: Values): Partial<BatchOptions> {
   };
 }
 
-function readingOptions({ format, encoding }: Values): ReadingOptions {
-  const converted = format !== undefined && isConverted(format) ? { format } : {};
-  if (encoding === undefined) return converted;
+function readingOptions({ format, encoding, limit, sample }: Values): ReadingOptions {
+  if (limit !== undefined && sample !== undefined) {
+    throw new UsageError('--limit and --sample cannot be used together');
+  }
+  return {
+    ...(format !== undefined && isConverted(format) && { format }),
+    ...(encoding !== undefined && encodingOption(encoding)),
+    ...(limit !== undefined && { limit: rowCount('--limit', limit) }),
+    ...(sample !== undefined && { sample: rowCount('--sample', sample) }),
+  };
+}
+
+function rowCount(flag: string, value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new UsageError(`${flag} ${shellWord(value)}: must be a number of rows, from 1 to 999999999`);
+}
+
+function encodingOption(encoding: string): ReadingOptions {
   const known = encodingNamed(encoding);
-  if (known !== undefined) return known === 'utf-8' ? converted : { ...converted, encoding: known };
+  if (known !== undefined) return known === 'utf-8' ? {} : { encoding: known };
   const examples = 'windows-1251, windows-1252, utf-16le, shift_jis, gb18030, big5, koi8-r';
   throw new UsageError(
     `--encoding ${shellWord(encoding)}: no encoding that is known here; known are ${examples} …`,

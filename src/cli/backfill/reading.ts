@@ -7,6 +7,10 @@ export interface ReadingOptions {
   format?: ConvertedFormat;
   /** Name of the encoding, as TextDecoder spells it; undefined: UTF-8, or UTF-16 by its mark. */
   encoding?: string;
+  /** Read only so many rows, from the first one on. */
+  limit?: number;
+  /** Read only so many rows, at random. */
+  sample?: number;
 }
 
 /** The arguments that give these options, except for the format. */

@@ -18,6 +18,7 @@ import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
 import { retryText, type Run } from './run.ts';
 import { flagOf } from './reading.ts';
+import { selectRows } from './selection.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
@@ -41,7 +42,7 @@ export async function startBatch(
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
-  const source = await openSource(input, plan.options, signal, (head, whole) =>
+  const source = await openSource(input, plan, signal, (head, whole) =>
     checkBeginning(run, plan, { head, whole }),
   );
   const first = await source.parts.next();
@@ -103,7 +104,7 @@ export async function resumeUpload(
   id: string,
   input: Input,
 ): Promise<Batch | undefined> {
-  const source = await openSource(input, state.options, run.signal);
+  const source = await openSource(input, state, run.signal);
   if (!isDeepStrictEqual(source.options, state.options)) throw new OtherInputError('its header differs');
   return upload(run, state, id, source, watchUpload(run, input));
 }
@@ -120,7 +121,7 @@ interface Source {
 /** @param look called with the first bytes and whether they are the whole input; throws to refuse the input */
 async function openSource(
   input: Input,
-  given: BatchOptions,
+  { options: given, reading = {} }: Pick<BackfillState, 'options' | 'reading'>,
   signal: AbortSignal,
   look?: (head: Buffer, whole: boolean) => void,
 ): Promise<Source> {
@@ -142,13 +143,13 @@ async function openSource(
     quote: options.quote,
   };
   const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
-  if (options.format !== 'csv') return { options, parts: cutParts(stream, spec, 1, pool), pool, stop };
+  if (options.format !== 'csv')
+    return { options, parts: cutParts(selectRows(stream, spec, reading), spec, 1, pool), pool, stop };
   const header = await takeCsvHeader(stream, spec);
   const { columns, firstLine } = header;
-  stream = header.rest;
   return {
     options: { ...options, columns, first_line: firstLine },
-    parts: cutParts(stream, spec, firstLine, pool),
+    parts: cutParts(selectRows(header.rest, spec, reading), spec, firstLine, pool),
     pool,
     stop,
   };
