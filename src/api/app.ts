@@ -14,7 +14,7 @@ import { createOriginGuard } from './middleware/same-origin.ts';
 import type { RateLimit } from './middleware/rate-limit.ts';
 import { onError, onNotFound } from './middleware/problems.ts';
 import { strictQuery } from './middleware/query.ts';
-import { commonHeaders, nodeResponse } from './middleware/response-headers.ts';
+import { nameRequest, nodeResponse } from './middleware/response-headers.ts';
 import { batchRoutes } from './routes/batches.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -41,7 +41,10 @@ export function createApp(deps: AppDeps): App {
   const { config, logger, keys, admins, requests, limit, inFlight, board } = deps;
   const hasKeys = keys !== undefined;
   const app = new CheckedApp();
-  app.use(commonHeaders);
+  app.use((c, next) => {
+    nameRequest(c);
+    return next();
+  });
   app.use(deps.observe);
   const isBoard = (path: string) => path === BOARD_PATH || path.startsWith(`${BOARD_PATH}/`);
   const hasOwnKeys = (method: string, path: string) =>

@@ -5,6 +5,7 @@ import { closeWhenIdle, keepAlive } from '../shared/runtime/listen.ts';
 import type { Config } from '../shared/runtime/config.ts';
 import { closingStuckConnections, limitConnections } from './load/connections.ts';
 import { oneAtATime } from './load/pipelining.ts';
+import { ApiResponse } from './middleware/response-headers.ts';
 
 /** How long requests in flight may take after the server stopped listening. */
 const GRACE_MS = 5000;
@@ -12,7 +13,10 @@ const GRACE_MS = 5000;
 export function createHttpServer(fetch: Parameters<typeof getRequestListener>[0], config: Config): Server {
   const answer = getRequestListener(fetch);
   const handle = closingStuckConnections((request, response) => void answer(request, response));
-  const server = createServer(oneAtATime(handle, config.MAX_PIPELINED_REQUESTS));
+  const server = createServer(
+    { ServerResponse: ApiResponse },
+    oneAtATime(handle, config.MAX_PIPELINED_REQUESTS),
+  );
   limitConnections(server, {
     maxConnections: config.MAX_CONNECTIONS,
     answerIdleMs: config.ANSWER_IDLE_S * 1000,
