@@ -23,21 +23,24 @@ export class CheckedApp extends OpenAPIHono<AppEnv> {
     const { middleware = [], ...described } = route;
     this.openAPIRegistry.registerPath(described);
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
-    this.on([route.method], [path], ...middleware, checkInput(route.request), handler);
+    const check = inputCheck(route.request);
+    this.on([route.method], [path], ...middleware, (c, next) => {
+      check(c);
+      return handler(c, next);
+    });
     return this;
   }) as unknown as OpenAPIHono<AppEnv>['openapi'];
 }
 
-/** @throws AppError `invalid_request` for the first part that its schema refuses */
-function checkInput(request: RouteConfig['request']): MiddlewareHandler<AppEnv> {
+/** @returns throws AppError `invalid_request` for the first part that its schema refuses */
+function inputCheck(request: RouteConfig['request']): (c: Context<AppEnv>) => void {
   const parts = checkedParts(request ?? {});
-  return (c, next) => {
+  return (c) => {
     for (const { name, schema, read } of parts) {
       const result = schema.safeParse(read(c));
       if (!result.success) throw invalidInput(result.error.issues);
       c.req.addValidatedData(name, result.data as object);
     }
-    return next();
   };
 }
 

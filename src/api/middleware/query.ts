@@ -1,22 +1,23 @@
 /** Strict queries: refuses ambiguous ones. Hono leaves a wrong escape as it is, and takes the first of two parameters of one name. */
-import { createMiddleware } from 'hono/factory';
 import type { FieldError } from '../../shared/contract/problems.ts';
-import type { AppEnv } from '../env.ts';
 import { invalidRequest } from './problems.ts';
 
 /** More than any route takes. Some 7,000 fit into a URL, and each unknown one would cost several steps and an error. */
 const MAX_PARAMETERS = 50;
 
-/** @throws AppError `invalid_request` for more than MAX_PARAMETERS, for escapes that are not UTF-8, and for repeated names */
-export const strictQuery = createMiddleware<AppEnv>(async (c, next) => {
-  const { url } = c.req;
+/** Paths of the API; the pages of other libraries have their own rules. */
+const CHECKED_PATH = /^\/(?:v1|predict|hf)(?:\/|$)/;
+
+/**
+ * Checks the query of a request to the API.
+ * @throws AppError `invalid_request` for more than MAX_PARAMETERS, for escapes that are not UTF-8, and for repeated names
+ */
+export function checkQuery(path: string, url: string): void {
   const start = url.indexOf('?');
-  if (start !== -1) {
-    const errors = queryErrors(url.slice(start + 1));
-    if (errors.length > 0) throw invalidRequest(errors);
-  }
-  await next();
-});
+  if (start === -1 || !CHECKED_PATH.test(path)) return;
+  const errors = queryErrors(url.slice(start + 1));
+  if (errors.length > 0) throw invalidRequest(errors);
+}
 
 function queryErrors(query: string): FieldError[] {
   const pairs = query.split('&', MAX_PARAMETERS + 1);
