@@ -14,10 +14,20 @@ import { SharedReads } from './shared-reads.ts';
 export type WaitOutcome = JobRecord | 'deleted' | undefined;
 type Waiter = (outcome: WaitOutcome) => void;
 
+/** A job that will be waited for once it is in its queue. */
+interface Expected {
+  /** The caller takes an outcome that is not on disk yet. */
+  readonly early: boolean;
+  /** Announced meanwhile. */
+  outcome: WaitOutcome;
+}
+
 /** All waits for one job. */
 interface Wait {
   readonly owner: string;
   readonly waiters: Set<Waiter>;
+  /** The one of them that takes an outcome that is not on disk yet. */
+  early: Waiter | undefined;
   /** The channel that its end is announced on; undefined before the first waiter listens. */
   channel: string | undefined;
 }
@@ -57,10 +67,7 @@ export class Waiters {
   readonly #waiting = new Map<string, Wait>();
   /** Waits by channel, without those on this instance's, which is always subscribed to. */
   readonly #listening = new Map<string, number>();
-  /** Jobs that will be waited for once they are in the queue, and their outcome if it was announced meanwhile. */
-  readonly #expected = new Map<string, JobRecord | 'deleted' | undefined>();
-  /** Of these, the ones whose caller takes the outcome before it is on disk; with what was announced, and who waits. */
-  readonly #early = new Map<string, { outcome?: JobRecord; finish?: Waiter }>();
+  readonly #expected = new Map<string, Expected>();
   readonly #lookUps = new SharedReads((id) => this.#lookUp([id]));
   readonly #timer: NodeJS.Timeout;
   #closed = false;
@@ -106,13 +113,11 @@ export class Waiters {
    * @param early the first caller of wait() takes an outcome that is not on disk yet
    */
   expect(id: string, early = false): void {
-    this.#expected.set(id, undefined);
-    if (early) this.#early.set(id, {});
+    this.#expected.set(id, { early, outcome: undefined });
   }
 
   forget(id: string): void {
     this.#expected.delete(id);
-    this.#early.delete(id);
   }
 
   /** Whether a caller of this owner waits for the job already. */
@@ -131,20 +136,23 @@ export class Waiters {
   }
 
   async #wait(id: string, { owner, announcedOn, timeoutMs, signal }: WaitOptions): Promise<WaitOutcome> {
-    const expected = this.#expected.has(id);
-    const early = expected ? this.#early.get(id) : undefined;
-    const announced = this.#expected.get(id) ?? early?.outcome;
-    if (expected) this.forget(id);
-    if (announced !== undefined) return announced;
+    const expected = this.#expected.get(id);
+    this.forget(id);
+    if (expected?.outcome !== undefined) return expected.outcome;
     if (this.#closed || signal?.aborted || timeoutMs <= 0) return undefined;
-    const wait: Wait = this.#waiting.get(id) ?? { owner, waiters: new Set(), channel: undefined };
+    const wait: Wait = this.#waiting.get(id) ?? {
+      owner,
+      waiters: new Set(),
+      early: undefined,
+      channel: undefined,
+    };
     this.#waiting.set(id, wait);
     const { waiters } = wait;
     const outcome = new Promise<WaitOutcome>((resolve) => {
       const finish: Waiter = (result) => {
         if (!waiters.delete(finish)) return;
         clearTimeout(timer);
-        if (early) this.#early.delete(id);
+        if (wait.early === finish) wait.early = undefined;
         signal?.removeEventListener('abort', giveUp);
         if (waiters.size === 0) {
           this.#waiting.delete(id);
@@ -157,7 +165,7 @@ export class Waiters {
       const timer = setTimeout(giveUp, timeoutMs);
       signal?.addEventListener('abort', giveUp, { once: true });
       waiters.add(finish);
-      if (early) this.#early.set(id, { finish });
+      if (expected?.early) wait.early = finish;
     });
     // A job that was not expected may have ended before this wait listened: look it up once.
     const listens = wait.channel === undefined ? this.#listen(announcedOn) : Promise.resolve();
@@ -205,10 +213,12 @@ export class Waiters {
 
   /** Of the callers that wait for a job, only the one that submitted it takes this outcome. */
   #onEarlyMessage(message: string): void {
-    for (const { id, record } of this.#parse(message, (each) => this.#early.has(each))) {
-      const early = this.#early.get(id);
-      if (early?.finish) early.finish(record);
-      else if (early && record) early.outcome = record;
+    const isAwaited = (id: string) =>
+      this.#waiting.get(id)?.early !== undefined || this.#expected.get(id)?.early === true;
+    for (const { id, record } of this.#parse(message, isAwaited)) {
+      const expected = this.#expected.get(id);
+      if (expected) expected.outcome ??= record;
+      else if (record) this.#waiting.get(id)?.early?.(record);
     }
   }
 
@@ -222,7 +232,8 @@ export class Waiters {
   }
 
   #resolve(id: string, outcome: JobRecord | 'deleted'): void {
-    if (this.#expected.has(id)) this.#expected.set(id, outcome);
+    const expected = this.#expected.get(id);
+    if (expected) expected.outcome = outcome;
     const [first, ...others] = this.#waiting.get(id)?.waiters ?? [];
     first?.(outcome);
     // Thousands of answers in one turn of the event loop would block all other requests.
