@@ -1,6 +1,7 @@
 /** Reads a job as it is now, from its record or else from its BullMQ queue, and shows it as callers see it. Writes nothing. */
 import { showWebhook } from '../../shared/contract/events.ts';
 import { parseJobId } from '../../shared/contract/ids.ts';
+import { isoTime } from '../../shared/contract/iso-time.ts';
 import { jobGroupSchema, type Job, type JobRecord } from '../../shared/contract/jobs.ts';
 import { AppError } from '../../shared/contract/problems.ts';
 import type { JobStatus } from '../../shared/contract/states.ts';
@@ -107,10 +108,10 @@ export function showUnfinished(
     id,
     status,
     model: { name: parsed?.model ?? '', revision: null, workers },
-    created_at: new Date(payload.created_at).toISOString(),
-    started_at: startedAt === null ? null : new Date(startedAt).toISOString(),
+    created_at: isoTime(payload.created_at),
+    started_at: startedAt === null ? null : isoTime(startedAt),
     finished_at: null,
-    expires_at: payload.expires_at === undefined ? null : new Date(payload.expires_at).toISOString(),
+    expires_at: payload.expires_at === undefined ? null : isoTime(payload.expires_at),
     priority: parsed?.priority ?? 'normal',
     text_count: payload.texts.length,
     results: null,

@@ -8,6 +8,7 @@ import { isFinal, JOB_TRANSITIONS, type FinalStatus, type JobStatus } from '../.
 import { jobRecordSchema, type Job, type JobPayload, type JobRecord } from '../../contract/jobs.ts';
 import type { jobEvents } from '../../contract/webhooks.ts';
 import { eventId, parseJobId } from '../../contract/ids.ts';
+import { isoTime } from '../../contract/iso-time.ts';
 import { queueName } from '../queues.ts';
 import { MAX_EVENT_BYTES, newDelivery, showWebhook, wants } from '../../contract/events.ts';
 import {
@@ -316,10 +317,10 @@ export function toJob(id: string, record: JobRecord): Job {
     id,
     status,
     model: { name: parts?.model ?? '', revision: revision ?? null },
-    created_at: new Date(created).toISOString(),
-    started_at: started === undefined ? null : new Date(started).toISOString(),
-    finished_at: new Date(finished).toISOString(),
-    expires_at: expires === undefined ? null : new Date(expires).toISOString(),
+    created_at: isoTime(created),
+    started_at: started === undefined ? null : isoTime(started),
+    finished_at: isoTime(finished),
+    expires_at: expires === undefined ? null : isoTime(expires),
     priority: parts?.priority ?? 'normal',
     text_count: texts,
     results: results ?? null,
