@@ -99,6 +99,12 @@ test('an unchanged file has them, too', async () => {
   expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'x-request-id': /./ });
 });
 
+test('an answer of the server itself has the security headers, too', async () => {
+  const { status, headers } = await call('GET', '/health/live', { host: 'no host' });
+  expect(status).toBe(400);
+  expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'x-frame-options': 'SAMEORIGIN' });
+});
+
 test.each<[string, string, boolean]>([
   ['letters, digits, _, - and =', 'Call_7-a=', true],
   ['255 characters', 'a'.repeat(255), true],
