@@ -117,6 +117,10 @@ export function createWorkerMetrics(registry: Registry, state: () => WorkerState
     'Texts of jobs and rows of batches that got labels although the model cannot read some of their tokens',
     ['source'],
   );
+  // Most jobs have no text that failed or is partly unknown: their series begin at 0 here, so that nothing need be added to them.
+  for (const source of ['job', 'batch']) unknown.inc({ source }, 0);
+  for (const priority of ['normal', 'low'])
+    for (const outcome of ['succeeded', 'failed']) texts.inc({ priority, outcome }, 0);
   gauge(
     'amulet_texts_in_hand',
     'Texts of jobs that the worker has fetched and not settled',
@@ -153,10 +157,10 @@ export function createWorkerMetrics(registry: Registry, state: () => WorkerState
   );
   return {
     jobDone({ priority, status, rows, failedRows, unknownRows, queueMs, totalMs }: JobRun): void {
-      unknown.inc({ source: 'job' }, unknownRows);
       jobs.inc({ priority, status });
-      texts.inc({ priority, outcome: 'succeeded' }, rows - failedRows);
-      texts.inc({ priority, outcome: 'failed' }, failedRows);
+      if (rows > failedRows) texts.inc({ priority, outcome: 'succeeded' }, rows - failedRows);
+      if (failedRows > 0) texts.inc({ priority, outcome: 'failed' }, failedRows);
+      if (unknownRows > 0) unknown.inc({ source: 'job' }, unknownRows);
       queue.observe({ priority }, Math.max(0, queueMs) / 1000);
       total.observe({ priority }, Math.max(0, totalMs) / 1000);
     },
