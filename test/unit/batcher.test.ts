@@ -1,7 +1,8 @@
 import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Batcher, RowDropped, type Lane } from '../../src/worker/inference/batcher.ts';
+import { Batcher, RowDropped, type DropSignal, type Lane } from '../../src/worker/inference/batcher.ts';
+import { Cancellation } from '../../src/worker/inference/cancellation.ts';
 import { fuzz } from '../support/inputs/fuzz.ts';
 
 interface Row {
@@ -34,7 +35,7 @@ function harness(budgets: Record<Lane, number> = { interactive: 64, low: 64, bul
   };
   return {
     batcher,
-    submit: (id: number, tokens: number, lane: Lane = 'interactive', signal?: AbortSignal) => {
+    submit: (id: number, tokens: number, lane: Lane = 'interactive', signal?: DropSignal) => {
       const settled = batcher.submit({ id, tokens }, lane, signal);
       settled.catch(() => {});
       return settled;
@@ -177,6 +178,25 @@ describe('a row whose signal fires', () => {
     expect(batcher.waiting).toBe(1);
     await next(0);
     expect(await next(1)).toEqual([3]);
+  });
+
+  test('is dropped when its job is canceled, unless it has ended', async () => {
+    const { submit, next, ids, batcher } = harness();
+    const cancellation = new Cancellation();
+    const ended = submit(1, 8, 'interactive', cancellation);
+    await next(0);
+    void submit(2, 8);
+    await ids(1);
+    const dropped = [3, 4].map((id) => submit(id, 8, 'interactive', cancellation));
+    void submit(5, 8);
+    cancellation.abort();
+    cancellation.abort();
+    expect((await ended).result).toBe(10);
+    for (const each of dropped) await expect(each).rejects.toThrow(RowDropped);
+    await expect(submit(6, 8, 'interactive', cancellation)).rejects.toThrow(RowDropped);
+    expect(batcher.waiting).toBe(1);
+    await next(1);
+    expect(await next(2)).toEqual([5]);
   });
 
   test('is dropped at once when its signal has fired before', async () => {

@@ -4,10 +4,9 @@ import { PrefetchLimiter } from '../../src/worker/inference/prefetch-limiter.ts'
 
 function harness(maxRows: number, maxJobs: number) {
   const set: number[] = [];
-  const limiter = new PrefetchLimiter<number>({
+  const limiter = new PrefetchLimiter({
     maxRows,
     maxJobs,
-    rowsOf: (rows) => rows,
     setConcurrency: (groups) => set.push(groups),
   });
   return { limiter, concurrency: () => set.at(-1) };

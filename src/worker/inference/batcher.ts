@@ -18,8 +18,8 @@
  * - While no interactive row has come for a while (quiet), background batches get a larger budget, and each executor gets one
  *   batch ahead, so that it need not wait for the next. An executor runs interactive batches before the batch it has ahead.
  * - Each row settles on its own. When a batch fails, every row of it runs once more, alone; only a row that fails alone fails.
- * - Rows of a lane with the same key run once: a row that comes while another one waits or runs gets the result or the error of
- *   that one. It keeps the row in its place when the submission that came first is dropped.
+ * - Rows of a lane with the same key run once: a row that comes while another one waits or runs gets its result or error, and
+ *   keeps it in its place when the submission that came first is dropped.
  */
 
 export type Lane = 'interactive' | 'low' | 'bulk';
@@ -48,6 +48,9 @@ export interface BatcherOptions<Row extends BatchRow, Result> {
   /** Only rows with the same number of tokens share a batch: for models whose scores depend on padding. */
   equalLengths?: boolean;
 }
+
+/** Drops the rows that were submitted with it: an AbortSignal, or what a job has instead. */
+export type DropSignal = Pick<AbortSignal, 'aborted' | 'addEventListener' | 'removeEventListener'>;
 
 /** The result of a row, and the size of its batch. */
 export interface Settled<Result> {
@@ -157,7 +160,7 @@ export class Batcher<Row extends BatchRow, Result> {
    * @param signal drops the row if it has not been put into a batch yet
    * @throws RowDropped, or what `run` threw for this row alone
    */
-  submit(row: Row, lane: Lane, signal?: AbortSignal): Promise<Settled<Result>> {
+  submit(row: Row, lane: Lane, signal?: DropSignal): Promise<Settled<Result>> {
     return new Promise((resolve, reject) => {
       this.submitAll(
         [row],
@@ -172,15 +175,15 @@ export class Batcher<Row extends BatchRow, Result> {
    * Runs many rows. Sorted by length is best: neighbours then share a batch, and are found at once.
    * @param signal drops the rows that are not in a batch yet
    */
-  submitAll(rows: readonly Row[], lane: Lane, receiver: Receiver<Result>, signal?: AbortSignal): void {
-    const submission: Submission<Result> = { receiver, left: rows.length, dropped: false, release: () => {} };
+  submitAll(rows: readonly Row[], lane: Lane, receiver: Receiver<Result>, signal?: DropSignal): void {
+    const onAbort = () => this.#drop(submission, lane);
+    const release = () => signal?.removeEventListener('abort', onAbort);
+    const submission: Submission<Result> = { receiver, left: rows.length, dropped: false, release };
     if (signal?.aborted) {
       rows.forEach((_, index) => drop({ index, submission }));
       return;
     }
-    const onAbort = () => this.#drop(submission, lane);
-    submission.release = () => signal?.removeEventListener('abort', onAbort);
-    signal?.addEventListener('abort', onAbort, { once: true });
+    signal?.addEventListener('abort', onAbort);
     rows.forEach((row, index) => this.#enqueue(row, lane, { index, submission }));
     if (lane === 'interactive') this.#backgroundInARow = 0;
     this.#schedule();
@@ -214,9 +217,8 @@ export class Batcher<Row extends BatchRow, Result> {
     if (gone.length === 0) return true;
     dropped.push(...gone);
     keep(waiting.claims, ({ submission }) => !submission.dropped);
-    if (waiting.claims.length > 0) return true;
-    this.#forget(waiting.row, lane);
-    return false;
+    if (waiting.claims.length === 0) this.#forget(waiting.row, lane);
+    return waiting.claims.length > 0;
   }
 
   /** Lets later rows with the key of this one run on their own. */
@@ -279,7 +281,7 @@ export class Batcher<Row extends BatchRow, Result> {
    */
   get #wholeBatchAlone(): boolean {
     const { interactive, low, bulk } = this.#lanes;
-    if (low.length > 0 || bulk.length > 0) return false;
+    if (low.length + bulk.length > 0) return false;
     return this.#choose(interactive, this.#budgets.interactive, this.#maxRows).whole;
   }
 
@@ -335,12 +337,10 @@ export class Batcher<Row extends BatchRow, Result> {
   }
 
   async #settle(batch: Waiting<Row, Result>[], lane: Lane): Promise<void> {
+    const rows = batch.map(({ row }) => row);
     let results: Result[];
     try {
-      results = await this.#run(
-        batch.map(({ row }) => row),
-        lane,
-      );
+      results = await this.#run(rows, lane);
       if (results.length !== batch.length)
         throw new Error(`run returned ${results.length} results for ${batch.length} rows. This is a bug.`);
     } catch (error) {

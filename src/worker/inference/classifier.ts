@@ -7,7 +7,7 @@ import { toError } from '../../shared/runtime/to-error.ts';
 import type { ApplyFunction, JobPayload } from '../../shared/contract/jobs.ts';
 import type { RowError, RowResult } from '../../shared/contract/results.ts';
 import type { AmuletJson } from './amulet-json.ts';
-import { RowDropped, type Batcher, type Lane } from './batcher.ts';
+import { RowDropped, type Batcher, type DropSignal, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import { unknownShare, unreadableReason } from './readability.ts';
 import { keyOf, type ResultCache } from './result-cache.ts';
@@ -62,7 +62,7 @@ export class Classifier {
     text: JobText,
     options: JobOptions,
     lane: Lane,
-    signal: AbortSignal,
+    signal: DropSignal,
     onBatch?: (rows: number) => void,
   ): Promise<RowResult> {
     const { tokenizer, batcher } = this.#deps;
@@ -104,7 +104,7 @@ export class Classifier {
   async classifyEach(
     texts: readonly string[],
     options: JobOptions,
-    signal: AbortSignal,
+    signal: DropSignal,
     onSettled: () => void,
   ): Promise<Iterable<RowResult>> {
     const { tokenizer, batcher } = this.#deps;
@@ -166,7 +166,7 @@ export class Classifier {
   }
 
   /** The logits of a row that ran before; undefined for a row that the signal drops. */
-  #known({ encoded }: TextRow, signal: AbortSignal): Float32Array | undefined {
+  #known({ encoded }: TextRow, signal: DropSignal): Float32Array | undefined {
     return signal.aborted ? undefined : this.#deps.results?.get(encoded);
   }
 

@@ -19,7 +19,8 @@ import { toRecord, type JobRecords, type Outcome } from '../../shared/store/jobs
 import { redisTime } from '../../shared/redis/time.ts';
 import { scoresOf, tooManyScores, type ScoreRequest } from '../../shared/contract/score-limit.ts';
 import { NO_TRACING, type Span, type Tracing } from '../../shared/runtime/tracing.ts';
-import { RowDropped, type Lane } from './batcher.ts';
+import { RowDropped, type DropSignal, type Lane } from './batcher.ts';
+import { Cancellation } from './cancellation.ts';
 import type { Classifier } from './classifier.ts';
 import { PrefetchLimiter } from './prefetch-limiter.ts';
 import type { JobRun } from './worker-metrics.ts';
@@ -56,7 +57,7 @@ interface Run {
 
 /** One queue, and the limit on what is fetched from it. */
 interface JobQueue extends OpenWorker {
-  limiter: PrefetchLimiter<JobPayload>;
+  limiter: PrefetchLimiter;
 }
 
 export class Consumer {
@@ -64,7 +65,7 @@ export class Consumer {
   readonly #tracing: Tracing;
   readonly #queues: readonly JobQueue[];
   /** Jobs in flight by id, to abort them when they are canceled. */
-  readonly #active = new Map<string, AbortController>();
+  readonly #active = new Map<string, Cancellation>();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -95,11 +96,9 @@ export class Consumer {
 
   #openQueue(priority: Priority): JobQueue {
     const { config, redis, model, logger } = this.#options;
-    const limiter = new PrefetchLimiter<JobPayload>({
+    const limiter = new PrefetchLimiter({
       maxRows: config.MODEL_PROCESSES * config.MAX_ROWS_IN_HAND,
       maxJobs: config.MODEL_PROCESSES * config.WORKER_CONCURRENCY,
-      rowsOf: (job) =>
-        Math.max(job.texts.length, Math.ceil(scoresOf(this.#scoreRequest(job)) / SCORES_PER_ROW)),
       setConcurrency: (groups) => (opened.worker.concurrency = groups),
     });
     const opened = openWorker(
@@ -125,11 +124,7 @@ export class Consumer {
   }
 
   /** Runs the jobs of a group side by side, so that a short job need not wait for a long one. */
-  async #process(
-    bullJob: Job<unknown>,
-    priority: Priority,
-    limiter: PrefetchLimiter<JobPayload>,
-  ): Promise<void> {
+  async #process(bullJob: Job<unknown>, priority: Priority, limiter: PrefetchLimiter): Promise<void> {
     const parsed = jobGroupSchema.safeParse(bullJob.data);
     if (!parsed.success) {
       throw new UnrecoverableError('this version does not understand the payload of the job');
@@ -137,26 +132,26 @@ export class Consumer {
     const first = bullJob.attemptsStarted <= 1;
     const jobs = first ? parsed.data.jobs : await this.#unsettled(parsed.data);
     const run: Run = { priority, startedAt: bullJob.processedOn ?? Date.now(), groupJobs: jobs.length };
-    limiter.acquire(jobs);
+    const rows = jobs.map((job) => this.#rowsToPrefetch(job));
+    limiter.acquire(rows);
     try {
-      const outcomes = await Promise.allSettled(
-        jobs.map(async (job) => {
+      await allEnded(
+        jobs.map(async (job, i) => {
           try {
             await this.#runInSpan(job, run, first);
           } finally {
-            limiter.releaseJob(job);
+            limiter.releaseJob(rows[i] as number);
           }
         }),
       );
-      const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-      if (failure) throw failure.reason;
     } finally {
       limiter.releaseGroup();
     }
   }
 
-  async #isExpired({ expires_at: deadline }: JobPayload): Promise<boolean> {
-    return deadline !== undefined && deadline < (await redisTime(this.#options.redis));
+  /** How many rows a job counts as for the prefetch limit. */
+  #rowsToPrefetch(job: JobPayload): number {
+    return Math.max(job.texts.length, Math.ceil(scoresOf(this.#scoreRequest(job)) / SCORES_PER_ROW));
   }
 
   /** The jobs of a group that have no outcome yet; some may have one when the group is run again. */
@@ -180,7 +175,8 @@ export class Consumer {
     };
     const options = { kind: 'consumer', trace: job.trace, attributes } as const;
     await this.#tracing.span(`classify ${model.name}`, options, async (span) => {
-      if (first && (await this.#isExpired(job))) {
+      const { expires_at: deadline } = job;
+      if (first && deadline !== undefined && deadline < (await redisTime(this.#options.redis))) {
         await this.#settle(job, { status: 'expired', error: EXPIRED }, run, span);
         return;
       }
@@ -199,10 +195,10 @@ export class Consumer {
   }
 
   async #run(job: JobPayload, run: Run, span: Span): Promise<void> {
-    const abort = new AbortController();
-    this.#active.set(job.id, abort);
+    const cancellation = new Cancellation();
+    this.#active.set(job.id, cancellation);
     try {
-      const results = await this.#classify(job, LANES[run.priority], abort.signal, span);
+      const results = await this.#classify(job, LANES[run.priority], cancellation, span);
       const allFailed = results.every((row) => 'error' in row);
       const ended = { started: run.startedAt, revision: this.#options.model.revision, results };
       const outcome = allFailed
@@ -219,29 +215,25 @@ export class Consumer {
   }
 
   /** The results of a job's texts, in order. A few texts at a time, so that jobs interleave. */
-  async #classify(payload: JobPayload, lane: Lane, signal: AbortSignal, span: Span): Promise<RowResult[]> {
+  async #classify(payload: JobPayload, lane: Lane, signal: DropSignal, span: Span): Promise<RowResult[]> {
     const { texts } = payload;
     const results = new Array<RowResult>(texts.length);
     let next = 0;
     let batchRows = 0;
-    const lines = Array.from(
-      { length: Math.min(this.#options.config.ROWS_PER_TURN, texts.length) },
-      async () => {
-        for (let i = next++; i < texts.length; i = next++) {
-          if (signal.aborted) throw new RowDropped('canceled');
-          results[i] = await this.#options.classifier.classify(
-            texts[i] as JobPayload['texts'][number],
-            payload,
-            lane,
-            signal,
-            (rows) => (batchRows = Math.max(batchRows, rows)),
-          );
-        }
-      },
-    );
-    const outcomes = await Promise.allSettled(lines);
-    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failure) throw failure.reason;
+    const line = async () => {
+      for (let i = next++; i < texts.length; i = next++) {
+        if (signal.aborted) throw new RowDropped('canceled');
+        results[i] = await this.#options.classifier.classify(
+          texts[i] as JobPayload['texts'][number],
+          payload,
+          lane,
+          signal,
+          (rows) => (batchRows = Math.max(batchRows, rows)),
+        );
+      }
+    };
+    const lines = Math.min(this.#options.config.ROWS_PER_TURN, texts.length);
+    await (lines === 1 ? line() : allEnded(Array.from({ length: lines }, line)));
     // Size of the largest batch that one of its texts was in.
     span.set({ 'amulet.batch_rows': batchRows });
     return results;
@@ -287,6 +279,13 @@ export class Consumer {
     const outcome = { status: 'failed', started: processedOn, error: problem } as const;
     await Promise.all(jobs.map((job) => this.#settle(job, outcome, run)));
   }
+}
+
+/** Waits until all have ended. @throws the first error, in the order of the promises */
+async function allEnded(promises: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(promises);
+  const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failure) throw failure.reason;
 }
 
 /** The error of a job whose texts all failed: with their code, when all have the same. */

@@ -4,11 +4,9 @@
  * both were long, a worker fetched everything.
  */
 
-export interface PrefetchLimiterOptions<Job> {
+export interface PrefetchLimiterOptions {
   maxRows: number;
   maxJobs: number;
-  /** How many rows a job counts as. */
-  rowsOf: (job: Job) => number;
   /** Sets how many groups of jobs the worker may have fetched. */
   setConcurrency: (groups: number) => void;
 }
@@ -16,8 +14,8 @@ export interface PrefetchLimiterOptions<Job> {
 /** Weight of the last group in the running means: 1/8. */
 const MEAN_OVER = 8;
 
-export class PrefetchLimiter<Job> {
-  readonly #options: PrefetchLimiterOptions<Job>;
+export class PrefetchLimiter {
+  readonly #options: PrefetchLimiterOptions;
   #rows = 0;
   #jobs = 0;
   #groups = 0;
@@ -25,7 +23,7 @@ export class PrefetchLimiter<Job> {
   #rowsPerGroup = 1;
   #jobsPerGroup = 1;
 
-  constructor(options: PrefetchLimiterOptions<Job>) {
+  constructor(options: PrefetchLimiterOptions) {
     this.#options = options;
   }
 
@@ -34,9 +32,12 @@ export class PrefetchLimiter<Job> {
     return this.#rows;
   }
 
-  /** Counts a fetched group as in flight: each of its jobs until releaseJob(), the group until releaseGroup(). */
-  acquire(jobs: readonly Job[]): void {
-    const rows = jobs.reduce((sum, job) => sum + this.#options.rowsOf(job), 0);
+  /**
+   * Counts a fetched group as in flight: each of its jobs until releaseJob(), the group until releaseGroup().
+   * @param jobs how many rows each job counts as
+   */
+  acquire(jobs: readonly number[]): void {
+    const rows = jobs.reduce((sum, each) => sum + each, 0);
     this.#groups++;
     this.#rows += rows;
     this.#jobs += jobs.length;
@@ -45,8 +46,9 @@ export class PrefetchLimiter<Job> {
     this.#adjustConcurrency();
   }
 
-  releaseJob(job: Job): void {
-    this.#rows -= this.#options.rowsOf(job);
+  /** @param rows as given to acquire() */
+  releaseJob(rows: number): void {
+    this.#rows -= rows;
     this.#jobs--;
     this.#adjustConcurrency();
   }
@@ -61,8 +63,7 @@ export class PrefetchLimiter<Job> {
     const rows = Math.max(0, maxRows - this.#rows) / Math.max(1, this.#rowsPerGroup);
     const jobs = Math.max(0, maxJobs - this.#jobs) / Math.max(1, this.#jobsPerGroup);
     // BullMQ fetches up to its concurrency before it starts the first of them. Growing it step by step, instead of setting it
-    // to
-    // the maximum, keeps a queue of large jobs from exceeding the limit many times over.
+    // to the maximum, keeps a queue of large jobs from exceeding the limit many times over.
     const limit = Math.min(this.#groups + Math.floor(Math.min(rows, jobs)), 2 * this.#groups + 2);
     setConcurrency(Math.max(1, limit));
   }
