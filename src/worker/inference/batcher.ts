@@ -302,10 +302,11 @@ export class Batcher<Row extends BatchRow, Result> {
     if (!head) throw new Error('a batch of an empty lane. This is a bug.');
     const batch = [head];
     let longest = head.row.tokens;
-    // No row fits once another one as long as the longest would exceed the budget.
-    const whole = () => batch.length >= maxRows || (batch.length + 1) * longest > budget;
-    for (let i = 1; i < queue.length && !whole(); i++) {
-      const candidate = queue[i] as Waiting<Row, Result>;
+    for (let i = 1; ; i++) {
+      // No row fits once another one as long as the longest would exceed the budget.
+      if (batch.length >= maxRows || (batch.length + 1) * longest > budget) return { batch, whole: true };
+      const candidate = queue[i];
+      if (!candidate) return { batch, whole: false };
       const { tokens } = candidate.row;
       const width = Math.max(longest, tokens);
       const padded = (batch.length + 1) * width;
@@ -315,7 +316,6 @@ export class Batcher<Row extends BatchRow, Result> {
         longest = width;
       }
     }
-    return { batch, whole: whole() };
   }
 
   #budgetOf(lane: Lane): number {
