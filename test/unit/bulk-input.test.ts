@@ -1,7 +1,8 @@
 /** Input of bulk backfill: split and parse together give back what a file was made of, however it arrives. */
+import { parse as parseCsv } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { fromStoredHeader, toHeader, toStoredHeader } from '../../src/shared/bulk/csv.ts';
+import { csvFields, fromStoredHeader, toHeader, toStoredHeader } from '../../src/shared/bulk/csv.ts';
 import { InputError, type InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
@@ -552,4 +553,22 @@ test('the source is closed when the reader stops', async () => {
     break;
   }
   expect(closed).toBe(true);
+});
+
+test('a CSV record has the fields that csv-parse finds, or is refused as csv-parse refuses it', () => {
+  const unit = fc.constantFrom('a', '"', '""', ',', '",', ',"', '\r', ' ', '\ufeff', '😀', "'", '\\', '\n');
+  fc.assert(
+    fc.property(fc.string({ unit, maxLength: 12 }), (record) => {
+      const fields = csvFields(Buffer.from(record), { delimiter: ',' });
+      let parsed: string[][] | undefined;
+      try {
+        parsed = parseCsv(record, { delimiter: ',', record_delimiter: '\n' }) as unknown as string[][];
+      } catch {
+        // Refused.
+      }
+      if (parsed?.length === 1) expect(fields).toEqual(parsed[0]);
+      else expect(fields).toHaveProperty('problem');
+    }),
+    fuzz(2000),
+  );
 });
