@@ -5,7 +5,7 @@ import { ConnectionError, ProtocolError } from './errors.ts';
 import { BatchError } from './outcome-errors.ts';
 import type { Server } from './server.ts';
 import { sleep } from './signals.ts';
-import type { Batch, BatchRow } from './types.ts';
+import type { Batch, BatchRow, ResultsForm } from './types.ts';
 import { poll, type CallOptions, type WaitOptions } from './wait.ts';
 
 export interface BatchWaitOptions extends WaitOptions {
@@ -17,6 +17,8 @@ export interface ResultsOptions extends CallOptions {
   /** `line` of the last row you have; default: all rows. */
   after?: number | undefined;
 }
+
+export interface DownloadOptions extends ResultsOptions, ResultsForm {}
 
 /** Pause after a response that ended before the batch did: the server is shutting down. */
 const REOPEN_MS = 500;
@@ -106,6 +108,15 @@ export class BatchHandle {
     } finally {
       await (answer as AsyncGenerator | undefined)?.return(undefined);
     }
+  }
+
+  /**
+   * The finished rows as bytes, in the order of the input: NDJSON, or a table, with columns of the input beside the labels. A table
+   * has its header only without `after`. Resolves when the response starts.
+   * @throws AmuletError, or the signal's reason; reading the bytes: ConnectionError when the response breaks off
+   */
+  download({ after = 0, signal, ...form }: DownloadOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+    return this.#server.attempts(signal)(() => this.#api.downloadResults(this.id, after, form, signal));
   }
 
   /**

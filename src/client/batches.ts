@@ -1,7 +1,7 @@
 /** The API calls of an upload in parts, one method each (docs/bulk.md). They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, InputFormat, Model, QuoteMode } from './types.ts';
+import type { Batch, BatchPart, InputFormat, Model, QuoteMode, ResultsForm } from './types.ts';
 
 /** How the file of a batch is read. */
 export interface FileOptions {
@@ -142,6 +142,31 @@ export class BatchClient {
     });
   }
 
+  /**
+   * Requests the finished rows after line `after` in a form; resolves when the response starts. The body is cut anywhere, and fails
+   * with a ConnectionError when the response breaks off.
+   */
+  async downloadResults(
+    id: string,
+    after: number,
+    { format, keep, scoreColumns, raw }: ResultsForm,
+    signal?: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    return this.#http.send({
+      method: 'GET',
+      path: `${batchPath(id)}/results`,
+      query: {
+        format,
+        keep: keep === undefined || keep === '*' ? keep : keep.map(csvField).join(','),
+        score_columns: scoreColumns === undefined ? undefined : String(scoreColumns),
+        raw: raw === undefined ? undefined : String(raw),
+        after: after === 0 ? undefined : after,
+      },
+      signal,
+      idleMs: RESULTS_IDLE_MS,
+    });
+  }
+
   /** Resumes a failed batch, or one with damaged results. For retries use resumeAttempt(). */
   async resume(id: string, signal?: AbortSignal): Promise<Batch> {
     return asBatch(await this.#http.json({ method: 'POST', path: `${batchPath(id)}/resume`, signal }));
@@ -177,6 +202,10 @@ export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSig
 export function hasDamagedResults({ problem }: Batch): boolean {
   return problem?.code === 'results_damaged';
 }
+
+/** A column called `*` is quoted, too, as opposed to all columns. */
+const csvField = (name: string): string =>
+  name === '*' || /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
 
 const batchPath = (id: string): string => `/v1/batches/${encodeURIComponent(id)}`;
 

@@ -12,7 +12,12 @@ export {
   type SubmitOptions,
   type TextInput,
 } from './amulet-client.ts';
-export { type BatchHandle, type BatchWaitOptions, type ResultsOptions } from './batch-handle.ts';
+export {
+  type BatchHandle,
+  type BatchWaitOptions,
+  type DownloadOptions,
+  type ResultsOptions,
+} from './batch-handle.ts';
 export type { BatchInput, FormattedBytes, TextRow } from './batch-input.ts';
 export { AmuletError, ApiError, ConnectionError, ProtocolError, type FieldError } from './errors.ts';
 export { BatchError, ClassificationError, WaitTimeoutError } from './outcome-errors.ts';

@@ -199,6 +199,18 @@ export type BatchRow = { line: number } & (
   Classification | { id?: string | undefined; error: BatchRowError }
 );
 
+/** The form of downloaded results. */
+export interface ResultsForm {
+  /** Default `ndjson`; the others are tables with a header. */
+  format?: 'ndjson' | 'csv' | 'tsv' | undefined;
+  /** Columns or fields of the input to return beside the results: these, or `*` for all. NDJSON keeps their types. */
+  keep?: '*' | readonly string[] | undefined;
+  /** Tables, of a batch with `top_k=all`: a column `score_LABEL` for each label. */
+  scoreColumns?: boolean | undefined;
+  /** Tables: no apostrophe before text that a spreadsheet would take for a formula. */
+  raw?: boolean | undefined;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Webhooks
 

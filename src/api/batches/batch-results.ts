@@ -5,8 +5,16 @@ import { countEntries, readEntry, resultsKey, type Manifest } from '../../shared
 import { CHECKSUM_BYTES, DamagedResults, digestOf, readResults } from '../../shared/store/batches/results.ts';
 import { isDone, type BatchRecord } from '../../shared/store/batches/batch-record.ts';
 import type { BlobStore } from '../../shared/blobs/blob-store.ts';
+import { inputOf } from '../../shared/bulk/csv.ts';
+import type { BatchSpec, StoredPart } from '../../shared/contract/batches.ts';
+import type { LabelScore } from '../../shared/contract/results.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import type { Deps } from '../deps.ts';
+import { invalidRequest } from '../middleware/problems.ts';
+import { InputRecords } from './input-records.ts';
+import { keptColumns } from './kept-columns.ts';
+import type { FormLimits, ResultForm } from './result-form.ts';
+import { ResultWriter } from './result-writer.ts';
 
 export type BatchResultsDeps = Deps<'withRedis' | 'batchStore' | 'blobs' | 'subscriber'>;
 
@@ -17,9 +25,21 @@ export interface ReadOptions {
   follow: boolean;
   /** Longest silence during a wait, in ms, before an empty line is sent; default: no limit. */
   heartbeatMs?: number | undefined;
+  /** Another form than the stored NDJSON. A table has its header only when `after` is 0. */
+  form?: ResultForm | undefined;
+  /** Of a form. */
+  limits: FormLimits;
   /** The caller hung up, or the server shuts down. */
   signal: AbortSignal;
 }
+
+/** Makes another form of the results of a chunk. */
+interface Rewriter {
+  header: string;
+  rows: (ndjson: AsyncIterable<Uint8Array>, chunk: number) => AsyncIterable<Uint8Array>;
+}
+
+type ReadChunk = (record: BatchRecord & { revision: string }, chunk: number) => AsyncGenerator<Uint8Array>;
 
 /** Interval at which a follower looks for more results, in case it missed an announcement. */
 const LOOK_AGAIN_MS = 500;
@@ -52,13 +72,15 @@ export class BatchResults {
   async open(id: string, record: BatchRecord, options: ReadOptions): Promise<AsyncGenerator<Uint8Array>> {
     // Before the response starts, so that its status can still report a failure of the blob store.
     const chunk = await this.#firstChunk(id, record, options.after);
-    return this.#read(id, record, chunk, options);
+    const rewriter = options.form && (await this.#rewriter(id, record, options.form, options.limits));
+    return this.#read(id, record, chunk, rewriter, options);
   }
 
   async *#read(
     id: string,
     first: BatchRecord,
     firstChunk: number | undefined,
+    rewriter: Rewriter | undefined,
     { after, follow, heartbeatMs = Infinity, signal }: ReadOptions,
   ): AsyncGenerator<Uint8Array> {
     let sentAt = performance.now();
@@ -75,6 +97,7 @@ export class BatchResults {
       yield* await wait();
       ({ record } = await this.#look(id));
     }
+    if (rewriter && rewriter.header !== '' && after <= 0) yield Buffer.from(rewriter.header);
     let chunk = firstChunk ?? (await this.#firstChunk(id, record, after)) ?? 0;
     const read = await this.#chunkReader(id);
     let skipping = after > 0;
@@ -90,7 +113,8 @@ export class BatchResults {
         }
         revision ??= record.revision;
         const pieces = read({ ...record, revision }, chunk);
-        yield* skipping ? linesAfter(pieces, after) : pieces;
+        const wanted = skipping ? linesAfter(pieces, after) : pieces;
+        yield* rewriter ? rewriter.rows(wanted, chunk) : wanted;
         sentAt = performance.now();
         skipping = false;
         chunk++;
@@ -135,9 +159,7 @@ export class BatchResults {
    * @returns reads the results of a done chunk after comparing them with its checksum. When they differ, it reports the damage as
    *   the problem of the batch and throws DamagedResults before the first piece
    */
-  async #chunkReader(
-    id: string,
-  ): Promise<(record: BatchRecord & { revision: string }, chunk: number) => AsyncGenerator<Uint8Array>> {
+  async #chunkReader(id: string): Promise<ReadChunk> {
     const { withRedis, batchStore, blobs } = this.#deps;
     const store = await blobs();
     let known: { first: number; bytes: Buffer } = { first: 0, bytes: Buffer.alloc(0) };
@@ -173,6 +195,71 @@ export class BatchResults {
     };
   }
 
+  /**
+   * @returns undefined for a batch that ended without a complete input, and so without results
+   * @throws AppError `invalid_request` when the results cannot have this form; DamagedInput, BlobError
+   */
+  async #rewriter(
+    id: string,
+    record: BatchRecord,
+    form: ResultForm,
+    limits: FormLimits,
+  ): Promise<Rewriter | undefined> {
+    const store = await this.#deps.blobs();
+    const manifest = await readManifest(store, id, record);
+    if (!manifest) {
+      if (isFinal(record.status)) return undefined;
+      throw invalidRequest([{ path: form.keep === undefined ? 'format' : 'keep', message: STILL_OPEN }]);
+    }
+    const { spec } = record;
+    const input = new InputRecords(store, id, spec, manifest);
+    const kept = form.keep === undefined ? undefined : await keptColumns(input, form, limits);
+    const writer = new ResultWriter({
+      form,
+      kept,
+      hasIds:
+        spec.format === 'csv' ? manifest.parts.some((part) => hasIds(spec, part)) : spec.format === 'ndjson',
+      hasLabels: spec.top_k !== 1 && !form.scoreColumns,
+      scoreLabels: form.scoreColumns ? await this.#scoreLabels(id, record, limits) : [],
+    });
+    const rows = async function* (ndjson: AsyncIterable<Uint8Array>, chunk: number) {
+      yield* writer.rows(ndjson, chunk, kept && (await input.ofChunk(chunk)));
+    };
+    return { header: writer.header, rows: (ndjson, chunk) => this.#reporting(id, rows(ndjson, chunk)) };
+  }
+
+  /** Shows damage of the input as the problem of the batch, before the response breaks off. */
+  async *#reporting(id: string, rows: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield* rows;
+    } catch (error) {
+      const problem = inputProblem(error);
+      if (problem) await this.#deps.withRedis(() => this.#deps.batchStore.reportDamage(id, problem));
+      throw error;
+    }
+  }
+
+  /** All labels of the model, sorted, from the first row that has some. @throws AppError `invalid_request` without one */
+  async #scoreLabels(id: string, { spec }: BatchRecord, limits: FormLimits): Promise<string[]> {
+    const refused = (message: string) => invalidRequest([{ path: 'score_columns', message }]);
+    if (spec.top_k !== null) throw refused('needs a batch with `top_k=all`');
+    const { record, bits } = await this.#look(id);
+    const { revision } = record;
+    const read = await this.#chunkReader(id);
+    for (let chunk = 0; revision !== undefined && chunk < record.chunks; chunk++) {
+      const found = isDone(bits, chunk) ? await labelsIn(read({ ...record, revision }, chunk)) : undefined;
+      if (!found) continue;
+      if (found.length > limits.columns) {
+        throw refused(
+          `would make ${found.length} columns; at most ${limits.columns} are allowed (MAX_CSV_COLUMNS)`,
+        );
+      }
+      return found.toSorted();
+    }
+    if (hasEnded(record)) return [];
+    throw refused('must wait until a row of the batch has labels: they become the names of columns');
+  }
+
   #look(id: string): Promise<{ record: BatchRecord; bits: Buffer }> {
     const { withRedis, batchStore } = this.#deps;
     return withRedis(async () => {
@@ -182,6 +269,25 @@ export class BatchResults {
       return { record, bits: await batchStore.chunks.doneBits(id) };
     });
   }
+}
+
+const STILL_OPEN = 'must wait until the batch has its whole input, and with it all columns';
+
+const hasIds = (spec: BatchSpec, part: StoredPart): boolean => inputOf(spec, part).header?.id !== undefined;
+
+/** Labels of the first row with labels; undefined when all rows are errors. */
+async function labelsIn(ndjson: AsyncIterable<Uint8Array>): Promise<string[] | undefined> {
+  let partial = '';
+  const decoder = new TextDecoder();
+  for await (const piece of ndjson) {
+    const lines = (partial + decoder.decode(piece, { stream: true })).split('\n');
+    partial = lines.pop() ?? '';
+    for (const line of lines) {
+      const { labels } = JSON.parse(line) as { labels?: LabelScore[] };
+      if (labels) return labels.map(({ label }) => label);
+    }
+  }
+  return undefined;
 }
 
 /** Whether no more results will come. A failed batch may be resumed, so that a reader must not skip its missing chunks. */

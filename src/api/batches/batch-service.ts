@@ -10,7 +10,12 @@ import { isFinal, type BatchStatus } from '../../shared/contract/states.ts';
 import { toBatch } from '../../shared/store/batches/batch-view.ts';
 import type { BatchRecord } from '../../shared/store/batches/batch-record.ts';
 import { findChunk, readManifest } from '../../shared/store/batches/input.ts';
-import { encodeManifest, manifestKey, resultsKey } from '../../shared/store/batches/layout.ts';
+import {
+  batchColumnsKey,
+  encodeManifest,
+  manifestKey,
+  resultsKey,
+} from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { toPage, type ListOptions } from '../list-page.ts';
@@ -198,7 +203,8 @@ export class BatchService {
       const { catalog, batchStore, admission, config } = this.#deps;
       const model = await catalog.resolve(input.model);
       await admission.requireRoom();
-      const spec = toSpec(input, chunkBytesFor(config, model.chunk_bytes), headerLimits(config));
+      const chunkBytes = chunkBytesFor(config, model.chunk_bytes);
+      const { spec, columns } = toSpec(input, chunkBytes, headerLimits(config));
       const { idempotencyKey, ...request } = input;
       const limits = { open: config.MAX_OPEN_BATCHES, kept: config.MAX_KEPT_BATCHES };
       const fresh = newBatchId(model.name);
@@ -219,7 +225,10 @@ export class BatchService {
           reservation: redisKey,
           limits,
         });
-        if (outcome === 'created') return { id, existed };
+        if (outcome === 'created') {
+          if (spec.header !== undefined) await this.#storeColumns(id, columns ?? []);
+          return { id, existed };
+        }
         // The batch under this idempotency key was removed meanwhile, and with it the reservation.
         if (outcome === 'unreserved') continue;
         if (outcome === 'kept' || performance.now() - this.#recountedAt < RECOUNT_MS)
@@ -228,6 +237,12 @@ export class BatchService {
         await batchStore.forgetClosed(owner);
       }
     });
+  }
+
+  /** Stores column names that are too long for Redis. Repeated by a request with the same Idempotency-Key. */
+  async #storeColumns(id: string, columns: readonly string[]): Promise<void> {
+    const store = await this.#deps.blobs();
+    await store.put(batchColumnsKey(id), Buffer.from(JSON.stringify(columns)));
   }
 
   /** @returns undefined when the open batch has another number of parts by now: nothing has changed then */

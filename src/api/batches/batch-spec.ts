@@ -23,8 +23,12 @@ const DEFAULT_CHUNK_BYTES = 256 * 1024;
 const MIN_CHUNK_BYTES = 16 * 1024;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** The specification that is stored with a batch. @throws AppError `invalid_request` for options that contradict each other */
-export function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits): BatchSpec {
+/** The specification that is stored with a batch, and the CSV columns that the request names. @throws AppError `invalid_request` for options that contradict each other */
+export function toSpec(
+  input: NewBatch,
+  chunkBytes: number,
+  limits: HeaderLimits,
+): { spec: BatchSpec; columns?: readonly string[] } {
   const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
   if (format !== 'csv') refuse({ delimiter, quote, columns }, 'applies to CSV only');
   if (format === 'lines')
@@ -41,11 +45,11 @@ export function toSpec(input: NewBatch, chunkBytes: number, limits: HeaderLimits
     chunk_bytes: chunkBytes,
     ...(metadata === undefined ? {} : { metadata }),
   };
-  if (columns === undefined) return spec;
+  if (columns === undefined) return { spec };
   const finding = sniffRecords(columns, true, readingOf(spec), ANY_FILE);
   if (finding !== undefined) throw new InputError(`the header ${finding}`);
   const names = readHeader(Buffer.from(columns), inputOf(spec), limits);
-  return { ...spec, ...toStoredHeader(names, inputOf(spec)) };
+  return { spec: { ...spec, ...toStoredHeader(names, inputOf(spec)) }, columns: names };
 }
 
 /** @param measured chunk size that the workers' calibration suggests */

@@ -3,7 +3,7 @@
  * memory for a chunk, a record and 24 bytes per chunk, whatever the input, because it reads no faster than the blob store writes.
  */
 import { createHash } from 'node:crypto';
-import { dataKey, indexKey, IndexWriter } from '../../shared/store/batches/layout.ts';
+import { dataKey, indexKey, IndexWriter, partColumnsKey } from '../../shared/store/batches/layout.ts';
 import type { BlobStore } from '../../shared/blobs/blob-store.ts';
 import { gunzip, GzipError, type GzipProblem } from '../../shared/bulk/gunzip.ts';
 import { toStoredHeader, type HeaderLimits } from '../../shared/bulk/csv.ts';
@@ -57,6 +57,7 @@ export async function storePart(
 ): Promise<Omit<StoredPart, 'number'>> {
   const { blob, input, sniff, chunkBytes, maxRecordBytes, reserve, admitChunk, onBytes } = options;
   let { storedHeader } = options;
+  let columns: readonly string[] | undefined;
   const hash = createHash('sha256');
   const index = new IndexWriter();
   let bytes = 0;
@@ -83,7 +84,7 @@ export async function storePart(
         const next = await records.next();
         if (next.done === true) {
           ({ lines, multilineRows } = next.value);
-          const { columns } = next.value;
+          ({ columns } = next.value);
           if (columns !== undefined) storedHeader = toStoredHeader(columns, input);
           return;
         }
@@ -102,6 +103,8 @@ export async function storePart(
 
   await blobs.putStream(dataKey(blob), chunks());
   try {
+    if (columns !== undefined && storedHeader.columns === undefined)
+      await blobs.put(partColumnsKey(blob), Buffer.from(JSON.stringify(columns)));
     await blobs.put(indexKey(blob), index.bytes);
   } catch (error) {
     await dropPart(blobs, blob).catch(() => {});
@@ -177,7 +180,7 @@ async function* sniffed(
 
 /** Deletes the blobs of a part that no batch has. */
 export async function dropPart(blobs: BlobStore, blob: string): Promise<void> {
-  await blobs.delete([dataKey(blob), indexKey(blob)]);
+  await blobs.delete([dataKey(blob), indexKey(blob), partColumnsKey(blob)]);
 }
 
 async function* ungzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

@@ -25,6 +25,28 @@ export function* parseChunk(
   limits: ParseLimits,
 ): Generator<InputRow, void, undefined> {
   const readFields = fieldReader(input);
+  for (const { lines, content: record, tooLong: marker } of chunkRecords(bytes, input, firstLine)) {
+    const line = lines.first;
+    if (marker) yield { line, ...tooLong(marker, line) };
+    else yield { line, ...readRow(record, lines, readFields, input, limits) };
+  }
+}
+
+/** A record of a chunk as stored. */
+export interface StoredRecord {
+  lines: Lines;
+  /** Without line ending and byte order mark. */
+  content: Buffer;
+  /** Set when the record was too long, and only this was stored in its place. */
+  tooLong?: TooLong | undefined;
+}
+
+/** The records of a chunk in their order, one for each row of its results. Parameters as those of parseChunk. */
+export function* chunkRecords(
+  bytes: Uint8Array,
+  input: InputSpec,
+  firstLine: number,
+): Generator<StoredRecord, void, undefined> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const scanner = recordScanner(input);
   let line = firstLine;
@@ -34,11 +56,9 @@ export function* parseChunk(
     const stored = buffer.subarray(from, end);
     const lineFeeds = scanner.takeLineFeeds();
     const marker = readMarker(stored);
-    if (marker) yield { line, ...tooLong(marker, line) };
-    else if (!isEmptyLine(stored)) {
+    if (marker || !isEmptyLine(stored)) {
       const last = line + lineFeeds - (stored.at(-1) === LF ? 1 : 0);
-      const lines = { first: line, last };
-      yield { line, ...readRow(withoutMark(content(stored)), lines, readFields, input, limits) };
+      yield { lines: { first: line, last }, content: withoutMark(content(stored)), tooLong: marker };
     }
     line += marker?.lineFeeds ?? lineFeeds;
     from = end;

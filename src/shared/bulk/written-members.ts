@@ -94,3 +94,32 @@ function* endsOfName(json: string, name: string): Generator<number> {
     } else if (char === '}' || char === ']') depth--;
   }
 }
+
+/**
+ * Members of the root object by name, each value as written. Of members with the same name the last counts, as for JSON.parse.
+ * @param json a valid JSON object
+ */
+export function membersOf(json: string): Map<string, string> {
+  const members = new Map<string, string>();
+  let depth = 0;
+  let name: string | undefined;
+  let from = 0;
+  for (let at = 0; at < json.length; at++) {
+    const char = json[at];
+    if (char === '"') {
+      const end = endOfString(json, at);
+      if (depth === 1) name ??= nameAt(json, at, end);
+      at = end;
+    } else if (char === ':') {
+      if (depth === 1) from = at + 1;
+    } else if (char === '{' || char === '[') depth++;
+    else if (char === '}' || char === ']' || char === ',') {
+      if (depth === 1 && name !== undefined) {
+        members.set(name, json.slice(from, at).trim());
+        name = undefined;
+      }
+      if (char !== ',') depth--;
+    }
+  }
+  return members;
+}

@@ -4,6 +4,8 @@
  *     batches/<batch>/manifest-<parts>.json           the parts of the input
  *     batches/<batch>/parts/<number>-<upload>.data    records of a part, chunk after chunk
  *     batches/<batch>/parts/<number>-<upload>.index   position of each chunk
+ *     batches/<batch>/parts/<number>-<upload>.columns column names of a header that is too long for Redis, JSON
+ *     batches/<batch>/columns                         the same, of a header that came without records
  *     batches/<batch>/results/<revision>/<chunk>      NDJSON, a line per record
  *
  * Chunks are counted from 0 through all parts, in the order of the parts' numbers.
@@ -18,6 +20,8 @@ export const partBlob = (batch: string, number: number, upload: string): string 
   `${batchPrefix(batch)}parts/${number}-${upload}`;
 export const dataKey = (blob: string): string => `${blob}.data`;
 export const indexKey = (blob: string): string => `${blob}.index`;
+export const partColumnsKey = (blob: string): string => `${blob}.columns`;
+export const batchColumnsKey = (batch: string): string => `${batchPrefix(batch)}columns`;
 export const manifestKey = (batch: string, name: string): string =>
   `${batchPrefix(batch)}manifest-${name}.json`;
 export const resultsKey = (batch: string, revision: string, chunk: number): string =>

@@ -3,7 +3,7 @@ import type { Batch } from '../../contract/batches.ts';
 import type { BatchRecord } from './batch-record.ts';
 
 /** Labels whose rows are counted one by one: bounds what Redis keeps of a batch. */
-export const MAX_TALLIED_LABELS = 100;
+const MAX_TALLIED_LABELS = 100;
 /** A label with a longer name counts among the others. */
 const MAX_LABEL_CHARS = 200;
 /** Redis sums scores up as whole numbers of 1/10,000. */
