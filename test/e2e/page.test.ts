@@ -82,10 +82,10 @@ describe.skipIf(chromium === undefined)('the page', () => {
   const choose = (page: Page, name: string, buffer: Buffer) =>
     page.getByLabel('Choose a file').setInputFiles({ name, mimeType: '', buffer });
   const start = (page: Page) => page.getByRole('button', { name: 'Label the file' }).click();
-  const downloaded = async (page: Page) => {
+  const downloaded = async (page: Page, button = /^Download the/) => {
     const [download] = await Promise.all([
       page.waitForEvent('download'),
-      page.getByRole('button', { name: /^Download/ }).click(),
+      page.getByRole('button', { name: button }).click(),
     ]);
     return { name: download.suggestedFilename(), content: readFileSync(await download.path(), 'utf8') };
   };
@@ -221,6 +221,11 @@ describe.skipIf(chromium === undefined)('the page', () => {
       expect(await page.locator('#batch-tally').textContent()).toMatch(/^mean score \d\.\d{3}/);
       const { name, content: labels } = await downloaded(page);
       expect(name).toBe("it's.labels.jsonl");
+      const csv = await downloaded(page, /^Download as CSV/);
+      expect(csv.name).toBe("it's.labels.csv");
+      const [header = '', ...records] = csv.content.trimEnd().split('\n');
+      expect(header).toMatch(/^line,(id,)?.*review.*,label,score,labels,/);
+      expect(records).toHaveLength(300);
       const rows = labels.trimEnd().split('\n');
       expect([rows.length, JSON.parse(rows[0]!)]).toMatchObject([300, { line: 2, labels: [{}, {}] }]);
       const curl = (await page.locator('#batch-curl').textContent())!.split('\n');

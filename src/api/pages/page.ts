@@ -211,6 +211,9 @@ const filePanel = (): Html => html`
       <p class="hint" id="batch-tally"></p>
       <div class="actions">
         <button type="button" id="download" hidden>Download the labels</button>
+        <button type="button" class="secondary" id="download-table" hidden>
+          Download as CSV, with your columns
+        </button>
         <button type="button" class="secondary" id="cancel-batch" hidden>Cancel</button>
         <button type="button" class="secondary" id="another" hidden>Another file</button>
         <button type="button" class="secondary" id="remove-batch" hidden>Remove</button>

@@ -38,6 +38,7 @@ export class BatchPanel {
   readonly #curl = element('batch-curl', HTMLElement);
   readonly #cancel = element('cancel-batch', HTMLButtonElement);
   readonly #download = element('download', HTMLButtonElement);
+  readonly #table = element('download-table', HTMLButtonElement);
   readonly #remove = element('remove-batch', HTMLButtonElement);
   readonly #another = element('another', HTMLButtonElement);
   /** The curl command for the latest upload: a batch that was opened by its address has none. */
@@ -58,7 +59,8 @@ export class BatchPanel {
     );
     this.#cancel.addEventListener('click', () => void this.#end());
     this.#remove.addEventListener('click', () => void this.#end());
-    this.#download.addEventListener('click', () => void this.#save());
+    this.#download.addEventListener('click', () => void this.#save(this.#download, '', 'jsonl'));
+    this.#table.addEventListener('click', () => void this.#save(this.#table, '?format=csv&keep=*', 'csv'));
     this.#another.addEventListener('click', () => {
       location.hash = '';
     });
@@ -88,7 +90,8 @@ export class BatchPanel {
     this.#progress.removeAttribute('value');
     this.#progress.classList.remove('failed');
     this.#path.replaceChildren();
-    for (const button of [this.#cancel, this.#download, this.#remove, this.#another]) button.hidden = true;
+    for (const button of [this.#cancel, this.#download, this.#table, this.#remove, this.#another])
+      button.hidden = true;
     say(this.#title, name);
     say(this.#figures, '');
     this.#labels.replaceChildren();
@@ -200,6 +203,7 @@ export class BatchPanel {
     this.#remove.hidden = !final;
     this.#another.hidden = !final;
     this.#download.hidden = rows.finished === 0;
+    this.#table.hidden = rows.finished === 0;
     this.#download.classList.toggle('secondary', failed);
     say(
       this.#download,
@@ -213,7 +217,7 @@ export class BatchPanel {
     this.#showCurl([
       ...(this.#sent?.batch === batch.id ? [this.#sent.command] : []),
       curl.read(urls.self),
-      curl.download(urls.results, resultsName()),
+      curl.download(urls.results, resultsName('jsonl')),
     ]);
     say(
       this.#hint,
@@ -252,16 +256,16 @@ export class BatchPanel {
     }
   }
 
-  async #save(): Promise<void> {
+  async #save(button: HTMLButtonElement, query: string, extension: string): Promise<void> {
     if (!this.#batch) return;
     this.#failure = undefined;
-    this.#download.setAttribute('aria-busy', 'true');
+    button.setAttribute('aria-busy', 'true');
     try {
-      await download(this.#api, this.#batch.urls.results, resultsName());
+      await download(this.#api, this.#batch.urls.results + query, resultsName(extension));
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#download.removeAttribute('aria-busy');
+      button.removeAttribute('aria-busy');
     }
   }
 
@@ -293,10 +297,11 @@ function toAddress(batch: string, file: string): void {
   location.hash = new URLSearchParams({ batch, file }).toString();
 }
 
-/** `reviews.csv.gz` → `reviews.labels.jsonl` */
-function resultsName(): string {
+/** `reviews.csv.gz`, `jsonl` → `reviews.labels.jsonl` */
+function resultsName(extension: string): string {
   const { file } = fromAddress();
-  return file === undefined ? 'labels.jsonl' : `${file.replace(/(\.\w+)?(\.gz)?$/i, '')}.labels.jsonl`;
+  const stem = file === undefined ? '' : `${file.replace(/(\.\w+)?(\.gz)?$/i, '')}.`;
+  return `${stem}labels.${extension}`;
 }
 
 function uploadProblem(error: unknown): Explanation {
