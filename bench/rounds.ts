@@ -82,7 +82,10 @@ export async function besideRaw({ raw, stack, redisUrl, rounds, texts: textsOf, 
       'of these (per row)': callsByName(used, rows),
       'append-only file (bytes/row)': round(used.fileBytes / rows, 0),
     },
-    memory: { 'RSS of API, worker, model processes and Redis, peak (MB)': residentMb },
+    memory: {
+      'RSS of API, worker, model processes and Redis, peak (MB)': residentMb,
+      'of that, pages that n processes share counted 1/n (MB)': resident.proportionalMb,
+    },
     spent,
     ran,
   };
