@@ -16,8 +16,9 @@ RUN ONNXRUNTIME_NODE_INSTALL=skip npm ci --omit=dev --no-audit --no-fund --logle
  && find . -mindepth 2 -maxdepth 2 -type d ! -path "./linux/$arch" -exec rm -rf {} +
 
 FROM node:24-bookworm-slim
-# Without this option Node warns on standard error that running TypeScript is experimental.
-ENV NODE_ENV=production NODE_OPTIONS=--disable-warning=ExperimentalWarning DATA_DIR=/data \
+# The options of src/shared/runtime/node-flags.ts.
+ENV NODE_ENV=production NODE_OPTIONS="--disable-warning=ExperimentalWarning --max-semi-space-size=8" \
+    NODE_COMPILE_CACHE=/app/.compile-cache DATA_DIR=/data \
     HOST=0.0.0.0 PORT=3000 METRICS_HOST=0.0.0.0 METRICS_PORT=3300 \
     WORKER_HOST=0.0.0.0 WORKER_PORT=3100 WEBHOOK_HEALTH_HOST=0.0.0.0 WEBHOOK_HEALTH_PORT=3200
 WORKDIR /app
@@ -26,6 +27,9 @@ COPY package.json LICENSE ./
 COPY models/sst2-minilm ./models/sst2-minilm
 COPY models/goemotions-minilm ./models/goemotions-minilm
 COPY src ./src
+# Node looks for the cache of its own user. No process can change what another one runs.
+RUN mkdir .compile-cache && chown node .compile-cache && setpriv --reuid=node --clear-groups node src/fill-compile-cache.js \
+ && chown -R root .compile-cache && chmod -R a+rX .compile-cache
 # The only writable folder, for batches: mount a volume there.
 RUN mkdir /data && chown node /data && ln -s /app/src/cli/bin.js /usr/local/bin/amulet
 USER node

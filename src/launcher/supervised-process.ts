@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { EXIT_CONFIG } from '../shared/runtime/startup-error.ts';
 import { parseLogLine } from '../shared/runtime/log-line.ts';
+import { NODE_FLAGS } from '../shared/runtime/node-flags.ts';
 import { RotatingLog, type RotatingLogOptions } from './rotating-log.ts';
 
 export interface SupervisedProcessOptions {
@@ -66,7 +67,7 @@ export class SupervisedProcess {
   #start(): void {
     const { name, entry, env, logDir, logs } = this.#options;
     const log = new RotatingLog(path.join(logDir, `${name}.log`), logs);
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(entry)], {
+    const child = spawn(process.execPath, [...NODE_FLAGS, fileURLToPath(entry)], {
       env,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

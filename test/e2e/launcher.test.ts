@@ -18,7 +18,8 @@ import { longText } from '../support/inputs/texts.ts';
 const MEASURED = { MODEL_PROCESSES: '1', BATCH_TOKENS: '256', BULK_BATCH_TOKENS: '256' };
 
 /** `npm run start:worker` without npm, which would not pass on the signal that ends it. */
-const START_WORKER = 'node --disable-warning=ExperimentalWarning src/worker/inference/main.ts';
+const START_WORKER =
+  'node --disable-warning=ExperimentalWarning --max-semi-space-size=8 src/worker/inference/main.ts';
 
 let dataDir: string;
 let env: Record<string, string>;

@@ -66,7 +66,7 @@ test.each([...SHIPPED, ...TINY])('%s', async (folder) => {
   );
   expect(samples.map(({ text }) => text)).toEqual(['I love this.', 'Не то.']);
   for (const { result } of samples) expect(result).toMatchObject({ score: expect.any(Number) as number });
-  expect(report.calibration?.length).toBeGreaterThan(5);
+  expect(report.calibration?.length).toBeGreaterThanOrEqual(5);
   // Of every script its tokens, and a share of them; byte-level BPE knows all.
   const { vocabulary = [] } = report;
   expect(vocabulary.map(({ script }) => script)).toEqual(SCRIPTS);
@@ -159,7 +159,7 @@ test('the text report has the model, a sample and the speed', async () => {
   expect(out).toMatch(/^Limit +256 tokens per text$/m);
   expect(out).toMatch(/^Inputs +input_ids int64, attention_mask int64, token_type_ids int64$/m);
   expect(out).toMatch(/^Sample +"Thank you so much!" \(7 tokens\): gratitude 0\.\d{3}, /m);
-  expect(out).toMatch(/^ +2,048 +[\d.]+ +[\d.]+/m);
+  expect(out).toMatch(/^ +256 +[\d.]+ +[\d.]+/m);
 });
 
 test('the text report has a line for each unusual property', async () => {

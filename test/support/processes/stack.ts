@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { NODE_FLAGS } from '../../../src/shared/runtime/node-flags.ts';
 import { accessOf } from '../redis/secure-redis.ts';
 
 export interface ProcessOptions {
@@ -20,7 +21,7 @@ export class Process {
   constructor(entry: string, env: Record<string, string>, { preload = [] }: ProcessOptions = {}) {
     this.child = fork(new URL(`../../../src/${entry}`, import.meta.url), {
       env: { ...process.env, ...env, ...accessOf(entry, env) },
-      execArgv: ['--disable-warning=ExperimentalWarning', ...preload.map((url) => `--import=${url.href}`)],
+      execArgv: [...NODE_FLAGS, ...preload.map((url) => `--import=${url.href}`)],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
