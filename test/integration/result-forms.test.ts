@@ -12,6 +12,7 @@ import {
   type Inside,
   type Problem,
 } from '../support/api/batches.ts';
+import { AmuletClient } from '../../src/client/index.ts';
 import { standIn } from '../support/models/stand-in.ts';
 import type { Stack } from '../support/processes/stack.ts';
 
@@ -294,6 +295,36 @@ describe('NDJSON', () => {
     const id = await completed(LINES.join('\n'), '', NDJSON);
     const { status, text } = await read(id, 'format=csv&score_columns=true');
     expect([status, text]).toEqual([422, expect.stringContaining('top_k=all')]);
+  });
+});
+
+describe('the typed client', () => {
+  const bytesOf = async (pieces: AsyncIterable<Uint8Array>) => {
+    const all: Uint8Array[] = [];
+    for await (const piece of pieces) all.push(piece);
+    return Buffer.concat(all).toString();
+  };
+
+  test('downloads a form, whatever its columns are called', async () => {
+    const id = await completed('text,"a,b","say ""x""",*\ngood,1,2,3\nbad,4,5,6\n');
+    const batch = new AmuletClient({ url: stack.url }).batchById(id);
+    const named = await bytesOf(await batch.download({ keep: ['a,b', 'say "x"', '*'] }));
+    expect(objects(named)[0]).toMatchObject({ line: 2, 'a,b': '1', 'say "x"': '2', '*': '3' });
+    expect(named).not.toContain('"text"');
+    expect(objects(await bytesOf(await batch.download({ keep: ['*'], after: 2 })))).toMatchObject([
+      { line: 3, '*': '6', label: expect.any(String), score: expect.any(Number), truncated: false },
+    ]);
+    const all = await bytesOf(await batch.download({ format: 'tsv', keep: '*', raw: true }));
+    expect(all).toBe((await read(id, 'format=tsv&keep=*&raw=true')).text);
+    expect(await bytesOf(await batch.download())).toBe((await read(id, '')).text);
+  });
+
+  test('throws what the server refuses', async () => {
+    const batch = new AmuletClient({ url: stack.url }).batchById(await completed('text\ngood\n'));
+    await expect(batch.download({ keep: ['typo'] })).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(batch.download({ format: 'csv', scoreColumns: true })).rejects.toMatchObject({
+      status: 422,
+    });
   });
 });
 
