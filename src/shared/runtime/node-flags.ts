@@ -1,8 +1,8 @@
 /** Flags of Node for the processes of `npm start`; package.json and the Dockerfile have the same. */
 
 /**
- * A young generation of 8 MB halves instead of 16 takes some 35 MB less of API and worker each, and no more CPU. With 4 MB a request
- * takes a quarter more, because collections find more objects alive.
+ * A young generation of 8 MB halves instead of 16 takes some 35 MB less of API and worker each; what it costs in CPU is within the
+ * noise (docs/benchmarks.md). With 4 MB a request costs a quarter more, because collections find more objects alive.
  */
 export const NODE_FLAGS: readonly string[] = [
   // Running TypeScript is experimental, says Node on standard error.
