@@ -116,6 +116,9 @@ describe('a batch', () => {
     failed: CASES.length - withLabels.length,
     with_unknown: shares.length,
     mean_unknown: Math.round((shares.reduce((sum, share) => sum + share, 0) / shares.length) * 1e4) / 1e4,
+    truncated: 0,
+    mean_score: expect.any(Number),
+    with_other_label: 0,
   };
 
   test('counts rows with unknown tokens, in its results, its webhook and its metrics', async () => {

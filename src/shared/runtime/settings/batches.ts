@@ -25,7 +25,7 @@ export const BATCHES = {
   MAX_BATCH_CHUNKS: setting(
     int(1, 1e7),
     1_000_000,
-    'Most chunks of a batch: a chunk has `BULK_CHUNK_BYTES`, or 4,096 records if those are fewer bytes. It takes up to 48 bytes of memory while a part is uploaded, and 12 bytes of Redis once it is done.',
+    'Most chunks of a batch: a chunk has `BULK_CHUNK_BYTES`, or 4,096 records if those are fewer bytes. It takes up to 48 bytes of memory while a part is uploaded, and 12 bytes of Redis once it is done (50 and two per label, where all chunks together take less than 8 MB).',
   ),
   MAX_OPEN_BATCHES: setting(
     int(1, 1e6),
