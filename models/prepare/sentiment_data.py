@@ -10,7 +10,8 @@ DATA has a file `NAME.jsonl.gz` for each of SOURCES, with rows {"text", "label":
 OUT gets, as JSON Lines with `text`, `label` and `lang`:
 
 - vocabulary.jsonl: every training row, to choose the pieces of the vocabulary by;
-- student.jsonl: the different texts of the sources in `--epochs` epochs of training, for a teacher to label and a student to learn;
+- student.jsonl: the different texts of the sources in `--epochs` epochs of training, and tweets made of tweets (mixed_tweets.py), for
+  a teacher to label and a student to learn;
 - made-up.jsonl: plain statements and emoji, which the student learns by their labels alone, as these are certain;
 - calibration.jsonl: some of them, for the ranges of the int8 activations;
 - dev.jsonl and test.jsonl: a few rows of every source, language and label, to compare the variants of the graph by.
@@ -27,11 +28,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emoji_rows import emoji_rows
+from mixed_tweets import mixed_tweets
 from neutral_facts import EVERYDAY, FACTS, neutral_facts
 
 # As the data names them, and as the model does; a row's label is an index into either.
 LABELS = ["negative", "neutral", "positive"]
 NAMES = [label.upper() for label in LABELS]
+NOT_LABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ COMPARED_ROWS = 10
 class Row(NamedTuple):
     text: str
     label: int
-    """Index into LABELS; -1: not labelled."""
+    """Index into LABELS, or NOT_LABELLED."""
     lang: str
     source: str
 
@@ -180,9 +183,13 @@ def in_capitals(rows: list[Row], rng: random.Random) -> list[Row]:
 
 
 def student_rows(groups: Groups, seed: int, epochs: int) -> list[Row]:
-    """The rows of the sources in some epochs, some of them in capitals, each text once."""
+    """The rows of the sources in some epochs, and tweets made of tweets, some of them in capitals, each text once."""
     rows = [row for number in range(epochs) for row in epoch(groups, seed, number)]
-    return _different(in_capitals(_different(rows), random.Random(f"{seed}/student")))
+    tweets = sorted({row.text: row.lang for row in rows if row.source == "xlm_t"}.items())
+    rows += [Row(text, NOT_LABELLED, lang, "mixed") for text, lang in mixed_tweets(tweets, random.Random(f"{seed}/mixed"))]
+    rows = in_capitals(_different(rows), random.Random(f"{seed}/student"))
+    random.Random(f"{seed}/student/order").shuffle(rows)
+    return _different(rows)
 
 
 def made_up_rows(seed: int, epochs: int) -> list[Row]:
@@ -215,7 +222,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         for row in rows:
-            line = {"text": row.text, "label": NAMES[row.label], "lang": row.lang}
+            label = {} if row.label == NOT_LABELLED else {"label": NAMES[row.label]}
+            line = {"text": row.text, **label, "lang": row.lang}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     temporary.replace(path)
 
