@@ -2,9 +2,10 @@
 Averages the weights of several fine-tunes of one checkpoint (a "model soup", Wortsman et al. 2022): one model, the size
 of each, usually better than the best of them.
 
-    python soup.py --sst2 DIR --out DIR CHECKPOINT CHECKPOINT …
+    python soup.py --out DIR CHECKPOINT CHECKPOINT …              all of them
+    python soup.py --sst2 DIR --out DIR CHECKPOINT CHECKPOINT …   those that help
 
-Greedy: checkpoints join in the order of their dev accuracy, and stay if the average does not get worse on dev.
+With --sst2 it is greedy: checkpoints join in the order of their dev accuracy, and stay if the average does not get worse on dev.
 """
 
 import argparse
@@ -12,9 +13,10 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
 from finetune import accuracy
+from model_folder import copy_tokenizer
 from text_data import read_sst2
 
 
@@ -26,12 +28,30 @@ def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     }
 
 
+def average_all(checkpoints: list[Path], out: Path) -> None:
+    models = [AutoModelForSequenceClassification.from_pretrained(path) for path in checkpoints]
+    first = models[0]
+    other = next((path for path, model in zip(checkpoints, models) if model.config.id2label != first.config.id2label), None)
+    if other is not None:
+        raise SystemExit(f"{other} has other labels than {checkpoints[0]}, or another order of them")
+    first.load_state_dict(average([model.state_dict() for model in models]))
+    first.save_pretrained(out)
+    copy_tokenizer(checkpoints[0], out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="+")
-    parser.add_argument("--sst2", type=Path, required=True)
+    parser.add_argument("--sst2", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if args.sst2 is None:
+        average_all(args.checkpoints, args.out)
+    else:
+        average_greedily(args)
+
+
+def average_greedily(args: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.checkpoints[0])
     model = BertForSequenceClassification.from_pretrained(args.checkpoints[0])
     dev, test = (read_sst2(args.sst2 / f"sst2_{split}.tsv") for split in ("dev", "test"))

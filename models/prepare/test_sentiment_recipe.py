@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+import random
 import re
 import signal
 import struct
@@ -30,6 +31,7 @@ import sentiment_tests
 import train_sentiment
 from e5_base import REQUIREMENTS, QuantisedWeights, checked_wheel, pinned, to_bert
 from emoji_rows import EMOJI, emoji_rows
+from mixed_tweets import mixed_tweets
 from neutral_facts import EVERYDAY, FACTS, neutral_facts
 from sentiment_data import SOURCES, epoch, grouped, limit_of, made_up_rows, read_source, rows_of_epoch, sample, student_rows
 from test_shrink import unigram
@@ -114,6 +116,9 @@ class Data(Folder):
         self.assertEqual(len({line["text"] for line in lines["student"]}), len(lines["student"]))
         for name, split in (("vocabulary", "train"), ("dev", "dev"), ("test", "test")):
             self.assertTrue(all(f" {split} " in line["text"] for line in lines[name]), name)
+        mixed = [line for line in lines["student"] if "label" not in line]
+        # Three a tweet; equal ones count once.
+        self.assertTrue(30 < len(mixed) <= 90, len(mixed))
         self.assertEqual(lines["dev"][0].keys(), {"text", "label", "lang"})
         self.assertEqual(lines["dev"][0]["label"], "NEGATIVE")
 
@@ -128,6 +133,25 @@ class Data(Folder):
         (self.work / "nsmc.jsonl.gz").unlink()
         with self.assertRaisesRegex(SystemExit, "nsmc.jsonl.gz is missing"):
             grouped(self.work)
+
+
+class MixedTweets(unittest.TestCase):
+    tweets = [("a b c d e f", "en"), ("1 2 3 4", "en"), ("too short now", "en"), ("я ты он мы", "ru"), ("за и на под", "ru")]
+
+    def test_copies_lack_words_and_halves_are_of_one_language(self) -> None:
+        made = list(mixed_tweets(self.tweets, random.Random(1)))
+        self.assertEqual(len(made), 3 * 4)
+        self.assertEqual(made, list(mixed_tweets(self.tweets, random.Random(1))))
+        words = {lang: {word for text, of in self.tweets if of == lang for word in text.split()} for lang in ("en", "ru")}
+        for text, lang in made:
+            self.assertLessEqual(set(text.split()), words[lang])
+        self.assertTrue({("a b c 3 4", "en"), ("a b c d e f", "en")} & set(made))
+        # In their order, as in the tweet.
+        for text, _ in made[::3]:
+            self.assertEqual(text.split(), sorted(text.split(), key="a b c d e f 1 2 3 4 я ты он мы за и на под".split().index))
+
+    def test_no_words_are_made_of_tweets_that_are_too_short(self) -> None:
+        self.assertEqual(list(mixed_tweets([("so nice", "en"), ("", "en")], random.Random(1))), [])
 
 
 class MadeUpRows(unittest.TestCase):
