@@ -24,6 +24,7 @@ ENV NODE_ENV=production NODE_OPTIONS="--disable-warning=ExperimentalWarning --ma
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
 COPY package.json LICENSE ./
+COPY models/sentiment-multilingual ./models/sentiment-multilingual
 COPY models/sst2-minilm ./models/sst2-minilm
 COPY models/goemotions-minilm ./models/goemotions-minilm
 COPY src ./src

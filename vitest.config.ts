@@ -29,7 +29,8 @@ const REDIS = { globalSetup: 'test/support/redis/global-redis.ts' };
 
 /**
  * Workers serve a stand-in for the shipped model, which is loaded in a third of its CPU time and done with any text at once.
- * Tests of scores name SHIPPED_MODEL, those that interrupt work standIn({ tokenMs }). Files of `faults` choose for themselves.
+ * Tests of scores name SHIPPED_MODEL, those that interrupt work standIn({ tokenMs }). Files of `faults` choose for
+ * themselves; without a choice they have sst2-minilm.
  */
 const STAND_IN = {
   ...REDIS,
@@ -46,7 +47,7 @@ export default defineConfig({
       project('repo', SHARED),
       project('integration', STAND_IN),
       project('e2e', STAND_IN),
-      project('faults', REDIS),
+      project('faults', { ...REDIS, env: { MODEL_DIR: path.resolve('models/sst2-minilm') } }),
       project('fuzz', STAND_IN),
     ],
     // Of the longest files, half compute for only half of their time: three at a time keep two cores busy.

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and the shipped model. Prints tables, and
+ * `npm run bench -- [scenario …]`: measurements on real processes, a real Redis and `sst2-minilm`. Prints tables, and
  * which budgets (budgets.ts) are met. Compare only figures of the same run.
  */
 import { writeFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ import { lag } from './lag.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { mixed } from './mixed.ts';
+import { SHIPPED } from './models.ts';
 import { outage } from './outage.ts';
 import { pair, useOther } from './pair.ts';
 import { peers, usePeers } from './peers.ts';
@@ -63,6 +64,9 @@ const HELP = `npm run bench -- [SCENARIO …]      all scenarios without SCENARI
   --attack TEXT     only the attacks of abuse whose names contain TEXT; may be repeated
   --tokenizer FOLDER    measure the tokenizer of this model folder, too; may be repeated
   --api-heap MB, --worker-heap MB      heaps of the attacked processes`;
+
+// Processes of scenarios inherit it.
+process.env.MODEL_DIR ??= SHIPPED;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

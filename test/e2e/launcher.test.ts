@@ -7,6 +7,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { keyLine, newKey } from '../../src/shared/runtime/api-keys.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
+import type { Model } from '../../src/shared/contract/models.ts';
 import type { LabelScore } from '../../src/shared/contract/results.ts';
 import { newSecret } from '../../src/shared/runtime/webhook-secret.ts';
 import { Launcher } from '../support/processes/launcher.ts';
@@ -104,6 +105,24 @@ test('from a text to a label', async () => {
   expect(launcher.output).not.toContain('ending at once');
   expect(launcher.output).not.toContain('Warning: ');
   await expect(fetch(url)).rejects.toThrow();
+});
+
+test('without settings: the first lines of README.md get the labels below them, in English and Russian', async () => {
+  env = { ...env, MODEL_DIR: '' };
+  const url = await start();
+  const [, block] = /^```sh\n(curl [^]*?)^```$/m.exec(readFileSync('README.md', 'utf8'))!;
+  const calls = [...block!.matchAll(/^(curl [^#]*?)\n# (\{.*)$/gm)];
+  const labels = calls.map(([, line]) => {
+    const { stdout } = spawnSync('sh', ['-c', line!.replaceAll('http://127.0.0.1:3000', url)], {
+      encoding: 'utf8',
+    });
+    return (JSON.parse(stdout) as LabelScore).label;
+  });
+  expect(labels).toEqual(calls.map(([, , answer]) => /"label":"(\w+)"/.exec(answer!)?.[1]));
+  expect(labels).toEqual(['POSITIVE', 'POSITIVE']);
+  const { models } = (await (await fetch(`${url}/v1/models`)).json()) as { models: Model[] };
+  expect(models.map(({ name }) => name)).toEqual(['sentiment-multilingual']);
+  expect(models[0]?.languages).toEqual(expect.arrayContaining(['en', 'ru']));
 });
 
 test('MODEL_DIR alone sets the default model: the printed command gives a label', async () => {

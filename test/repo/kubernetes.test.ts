@@ -140,17 +140,15 @@ test('every file is named by a kustomization, and every kustomization by another
   const visit = (folder: string) => {
     const file = path.join(folder, 'kustomization.yaml');
     reached.add(file);
-    const { resources: parts = [], components = [] } = parseAllDocuments(
-      readFileSync(file, 'utf8'),
-    )[0]!.toJS() as Resource;
+    // With the lines that are commented out, for those who want them.
+    const all = readFileSync(file, 'utf8').replaceAll(/^ {2}# - /gm, '  - ');
+    const { resources: parts = [], components = [] } = parseAllDocuments(all)[0]!.toJS() as Resource;
     for (const part of [...parts, ...components]) {
       if (part.endsWith('.yaml')) reached.add(path.join(folder, part));
       else visit(path.join(folder, part));
     }
   };
   visit(ROOT);
-  // The commented-out line of the kustomization.
-  visit(path.join(ROOT, 'keda'));
   expect([...reached].sort()).toEqual(files);
 });
 

@@ -134,7 +134,7 @@ describe('and the revision', () => {
   });
 
   test('of the shipped models is the one in their manifests', () => {
-    for (const name of ['sst2-minilm', 'goemotions-minilm']) {
+    for (const name of ['sentiment-multilingual', 'sst2-minilm', 'goemotions-minilm']) {
       const manifest = JSON.parse(fs.readFileSync(`models/${name}/manifest.json`, 'utf8')) as {
         revision: string;
       };

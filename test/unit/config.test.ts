@@ -73,7 +73,8 @@ test('the line about a public address names keys first', () => {
 
 describe('the default model', () => {
   test.each([
-    [{}, 'sst2-minilm'],
+    [{}, 'sentiment-multilingual'],
+    [{ MODEL_DIR: 'models/sst2-minilm' }, 'sst2-minilm'],
     [{ MODEL_DIR: 'models/goemotions-minilm' }, 'goemotions-minilm'],
     [{ MODEL_DIR: 'models/goemotions-minilm/' }, 'goemotions-minilm'],
     [{ MODEL_DIR: '/srv/m/onnx/model.onnx' }, 'm'],

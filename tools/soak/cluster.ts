@@ -44,6 +44,7 @@ export class Cluster {
       WORKER_PORT: '0',
       WEBHOOK_HEALTH_PORT: '0',
       LOG_LEVEL: 'error',
+      MODEL_DIR: 'models/sst2-minilm',
       MODEL_PROCESSES: '1',
       BATCH_TOKENS: '256',
       BULK_BATCH_TOKENS: '256',

@@ -10,7 +10,7 @@ import { CHUNK_ROWS } from './store-part.ts';
 export function notFound(id: string): AppError {
   const why =
     batchModel(id) === undefined
-      ? 'the id of a batch looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm'
+      ? 'the id of a batch looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sentiment-multilingual'
       : 'finished batches are kept for a limited time';
   return new AppError('batch_not_found', `there is no batch ${shownId(id)}; ${why}`);
 }

@@ -173,7 +173,7 @@ export const POLL_AFTER_S = 1;
 export function jobNotFound(id: string): AppError {
   const why =
     parseJobId(id) === undefined
-      ? 'the id of a job looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm'
+      ? 'the id of a job looks like 019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sentiment-multilingual'
       : 'finished jobs are kept for a limited time';
   return new AppError('job_not_found', `there is no job ${shownId(id)}; ${why}`);
 }

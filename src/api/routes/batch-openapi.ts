@@ -8,7 +8,7 @@ import type { AppEnv } from '../env.ts';
 import { bulkBody } from '../middleware/bulk-body.ts';
 import { idInPath, json, problem } from './openapi.ts';
 
-export const batchId = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm');
+export const batchId = idInPath(BATCH_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sentiment-multilingual');
 
 export const batchResponse = (description: string) => json(description, batchSchema);
 export const partResponse = (description: string) => json(description, batchPartSchema);

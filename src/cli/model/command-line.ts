@@ -91,7 +91,7 @@ const CHECK_FLAGS = {
 function parseCheck(args: readonly string[]): CheckCommand | 'help' {
   const { values, positionals } = parseFlags(HELP, args, CHECK_FLAGS);
   if (values.help === true) return 'help';
-  const folder = single(positionals, 'FOLDER', 'models/sst2-minilm');
+  const folder = single(positionals, 'FOLDER', 'models/sentiment-multilingual');
   const { file, text: texts = [], json = false } = values;
   return { kind: 'check', folder, file, texts, json };
 }

@@ -78,7 +78,7 @@ const passingProblemSchema = z.object({ code: z.string(), message: z.string(), s
 
 export const batchSchema = z
   .object({
-    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sst2-minilm' }),
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-b-sentiment-multilingual' }),
     status: batchStatusSchema,
     model: z.object({
       name: z.string(),

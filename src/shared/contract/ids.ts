@@ -1,6 +1,6 @@
 /**
  * Ids of jobs, batches and events. A job id is `<32 hex digits>-<n or l>-<model>`, for example
- * `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm`.
+ * `019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sentiment-multilingual`.
  *
  * The digits are the Unix time in ms (12), random digits of the job's group (10), and random digits of the job (10). So ids are
  * ordered by time and name their queue and group, any API instance finds a job by its id alone, and one job's id cannot be guessed

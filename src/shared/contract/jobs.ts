@@ -11,7 +11,7 @@ export const jobStatusSchema = z
 
 export const jobSchema = z
   .object({
-    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sst2-minilm' }),
+    id: z.string().meta({ example: '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sentiment-multilingual' }),
     status: jobStatusSchema,
     model: z.object({
       name: z.string(),

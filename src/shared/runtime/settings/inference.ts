@@ -12,7 +12,7 @@ export const INFERENCE = {
   ),
   MODEL_DIR: setting(
     text,
-    'models/sst2-minilm',
+    'models/sentiment-multilingual',
     'Hugging Face folder that an inference worker loads, or the ONNX file in it.',
   ),
   MODEL_NAME: setting(
