@@ -169,7 +169,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     started = time.process_time()
     scores = measured(model, groups)
     evaluation = {
-        "model": args.folder.name, "graph": model.graph.name if model.graph else "checkpoint", "megabytes": model.megabytes,
+        "model": (args.report.parent if args.report else args.folder).name, "graph": model.graph.name if model.graph else "checkpoint", "megabytes": model.megabytes,
         "limit": args.limit, "seed": args.seed, "rows": sum(map(len, groups.values())), "tests": tests_of(groups, scores),
     }  # fmt: skip
     three = [key for key, members in groups.items() if NEUTRAL in labels_of(members)]
