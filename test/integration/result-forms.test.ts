@@ -42,8 +42,7 @@ async function read(id: string, query: string) {
   const response = await stack.fetch(`/v1/batches/${id}/results?${query}`);
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
-const table = (text: string, delimiter = ',') =>
-  parse(text, { delimiter, record_delimiter: '\n' }) as unknown as string[][];
+const table = (text: string, delimiter = ',') => parse(text, { delimiter, record_delimiter: '\n' });
 const objects = (text: string) =>
   text
     .trimEnd()

@@ -13,7 +13,7 @@ async function* inPieces(text: string, size: number): AsyncGenerator<Buffer> {
 async function select(
   text: string,
   reading: ReadingOptions,
-  { size = 1 << 16, format = 'lines' as InputSpec['format'] } = {},
+  { size = 1 << 16, format = 'lines' }: { size?: number; format?: InputSpec['format'] } = {},
 ): Promise<string> {
   const pieces: Uint8Array[] = [];
   for await (const piece of selectRows(inPieces(text, size), { format }, reading)) pieces.push(piece);

@@ -259,7 +259,7 @@ describe('results with fields of the input', () => {
     const [header, first, second] = parse(text, {
       delimiter: '\t',
       record_delimiter: '\n',
-    }) as unknown as string[][];
+    });
     expect(header!.slice(0, 7)).toEqual(['line', 'id', 'text', 'n', 'input_label', 'other_fields', 'label']);
     expect(first!.slice(0, 7)).toEqual([
       '1',

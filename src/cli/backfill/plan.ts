@@ -94,7 +94,7 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
     'To start over:',
     `  ${restartWith(command, url, { ...state.options, ...command.options }, { ...state.reading, ...command.reading })}`,
   ];
-  const earlier: Record<string, unknown> = { ...state.options, ...state.reading };
+  const earlier: Record<string, string | number | undefined> = { ...state.options, ...state.reading };
   for (const [name, value] of Object.entries({ ...command.options, ...command.reading })) {
     const before = earlier[name];
     if (value === before) continue;
