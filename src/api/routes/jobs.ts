@@ -36,7 +36,9 @@ import {
 import type { RouteDeps } from './deps.ts';
 
 const jobResponse = (description: string) => json(description, jobSchema);
-const params = z.object({ id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sentiment-multilingual') });
+const params = z.object({
+  id: idInPath(JOB_ID, '019aaf3c5e7b7c3b9d0e5f1a2b3c4d5e-n-sentiment-multilingual'),
+});
 
 /** /docs fills in the first one. */
 const EXAMPLES = {
