@@ -16,6 +16,7 @@ import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { AppError } from '../../src/shared/contract/problems.ts';
 import { textProblem } from '../../src/shared/contract/text.ts';
 import { fuzz } from '../support/inputs/fuzz.ts';
+import { inPieces } from '../support/inputs/pieces.ts';
 
 const PARSE_LIMITS = { maxTextChars: 50, maxIdChars: 5 };
 const HEADER_LIMITS = { columns: 10, bytes: 60 };
@@ -72,15 +73,6 @@ const limits = fc.record({
   header: fc.constant(HEADER_LIMITS),
 });
 const sizes = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 5 });
-
-// eslint-disable-next-line @typescript-eslint/require-await
-async function* inPieces(whole: Buffer, each: number[]): AsyncGenerator<Uint8Array> {
-  for (let from = 0, i = 0; from < whole.length; i++) {
-    const size = each[i % each.length] as number;
-    yield whole.subarray(from, from + size);
-    from += size;
-  }
-}
 
 describe('records', () => {
   test('split and parse find the same ones, on the same lines, for any chunks of bytes', async () => {

@@ -8,6 +8,7 @@ import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { splitRecords, type InputChunk } from '../../src/shared/bulk/split.ts';
 import { textProblem } from '../../src/shared/contract/text.ts';
 import { fuzz } from '../support/inputs/fuzz.ts';
+import { inPieces } from '../support/inputs/pieces.ts';
 
 const LIMITS = {
   chunkRows: 1000,
@@ -22,16 +23,6 @@ const SPECS = {
   lines: { format: 'lines', textField: 'text' },
 } satisfies Record<string, InputSpec>;
 const formats = Object.values(SPECS);
-
-/** The bytes in pieces of the given sizes, over and over. */
-// eslint-disable-next-line @typescript-eslint/require-await
-async function* inPieces(bytes: Buffer, sizes: number[] = [bytes.length]): AsyncGenerator<Uint8Array> {
-  for (let from = 0, i = 0; from < bytes.length; i++) {
-    const size = sizes[i % sizes.length]!;
-    yield bytes.subarray(from, from + size);
-    from += size;
-  }
-}
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];

@@ -2,15 +2,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { arrayLines } from '../../src/cli/backfill/json-array.ts';
-
-async function* inPieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
-  for (let from = 0; from < bytes.length; from += size) yield bytes.subarray(from, from + size);
-  await Promise.resolve();
-}
+import { inPieces } from '../support/inputs/pieces.ts';
 
 async function linesOf(content: string | Buffer, size = 1 << 16): Promise<string> {
   const pieces: Uint8Array[] = [];
-  const source = inPieces(Buffer.from(content as string), size);
+  const source = inPieces(Buffer.from(content as string), [size]);
   for await (const piece of arrayLines(source, { name: 'in.json', textField: 'text' })) pieces.push(piece);
   return Buffer.concat(pieces).toString();
 }

@@ -8,6 +8,7 @@ import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { toHeader } from '../../src/shared/bulk/csv.ts';
 import { splitRecords } from '../../src/shared/bulk/split.ts';
+import { inPieces } from '../support/inputs/pieces.ts';
 
 const SPECS = {
   ndjson: { format: 'ndjson', textField: 'text' },
@@ -16,16 +17,6 @@ const SPECS = {
 } satisfies Record<string, InputSpec>;
 const formats = Object.values(SPECS);
 const PARSE_LIMITS = { maxTextChars: 1000, maxIdChars: 10 };
-
-/** The bytes in pieces of the given sizes, over and over. */
-async function* inPieces(bytes: Buffer, sizes = [bytes.length || 1]): AsyncGenerator<Buffer> {
-  for (let from = 0, i = 0; from < bytes.length; i++) {
-    const size = sizes[i % sizes.length]!;
-    yield bytes.subarray(from, from + size);
-    from += size;
-  }
-  await Promise.resolve();
-}
 
 interface CutPart {
   bytes: Buffer;

@@ -9,19 +9,15 @@ import {
   MEMBER_BYTES,
   type GzipProblem,
 } from '../../src/shared/bulk/gunzip.ts';
+import { inPieces } from '../support/inputs/pieces.ts';
 
 const text = Buffer.from('a line of text\n'.repeat(3000));
 const whole = gzipSync(text);
 
-async function* inPieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
-  for (let from = 0; from < bytes.length; from += size) yield bytes.subarray(from, from + size);
-  await Promise.resolve();
-}
-
 async function unzip(bytes: Buffer, size: number): Promise<Buffer | GzipProblem> {
   const pieces: Buffer[] = [];
   try {
-    for await (const piece of gunzip(inPieces(bytes, size))) pieces.push(piece);
+    for await (const piece of gunzip(inPieces(bytes, [size]))) pieces.push(piece);
   } catch (error) {
     if (error instanceof GzipError) return error.problem;
     throw error;
@@ -117,7 +113,7 @@ describe('many members', () => {
 
   test('the error names a remedy', async () => {
     const reading = async () => {
-      for await (const _ of gunzip(inPieces(members(2 * MAX_TINY_MEMBERS), 1 << 16)));
+      for await (const _ of gunzip(inPieces(members(2 * MAX_TINY_MEMBERS), [1 << 16])));
     };
     await expect(reading()).rejects.toThrow(
       'too many tiny gzip members (more than 1000 and one for every 512 bytes): compress it again, with zcat FILE | gzip',

@@ -3,6 +3,7 @@ import { constants, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { MAX_TINY_MEMBERS } from '../../src/shared/bulk/gunzip.ts';
 import { unzstd, ZstdError, type ZstdProblem } from '../../src/shared/bulk/unzstd.ts';
+import { inPieces } from '../support/inputs/pieces.ts';
 
 const text = Buffer.from(Array.from({ length: 3000 }, (_, i) => `line ${(i * 7919) % 1009}\n`).join(''));
 // With a checksum, as the zstd command writes.
@@ -10,15 +11,10 @@ const whole = zstdCompressSync(text, { params: { [constants.ZSTD_c_checksumFlag]
 /** A frame that decoders skip, as pzstd writes. */
 const skippable = Buffer.from('502a4d180400000001020304', 'hex');
 
-async function* inPieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
-  for (let from = 0; from < bytes.length; from += size) yield bytes.subarray(from, from + size);
-  await Promise.resolve();
-}
-
 async function unpack(bytes: Buffer, size: number): Promise<Buffer | ZstdProblem> {
   const pieces: Buffer[] = [];
   try {
-    for await (const piece of unzstd(inPieces(bytes, size))) pieces.push(piece);
+    for await (const piece of unzstd(inPieces(bytes, [size]))) pieces.push(piece);
   } catch (error) {
     if (error instanceof ZstdError) return error.problem;
     throw error;
