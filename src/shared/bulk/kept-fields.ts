@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { csvFields } from './csv.ts';
 import type { InputSpec } from './input.ts';
+import { parsedObject } from './json-problem.ts';
 import type { StoredRecord } from './parse.ts';
 import { membersOf } from './written-members.ts';
 
@@ -22,7 +23,7 @@ export function jsonFields(columns: readonly string[], others: boolean): KeptRea
   return ({ content, tooLong }) => {
     if (tooLong || !isUtf8(content)) return undefined;
     const json = content.toString();
-    if (!isObject(json)) return undefined;
+    if (!parsedObject(json)) return undefined;
     const values: (string | undefined)[] = columns.map(() => undefined);
     const rest: [string, string][] = [];
     for (const [name, value] of membersOf(json)) {
@@ -32,15 +33,6 @@ export function jsonFields(columns: readonly string[], others: boolean): KeptRea
     }
     return { values, others: rest };
   };
-}
-
-function isObject(json: string): boolean {
-  try {
-    const value: unknown = JSON.parse(json);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }
 
 const NONE: KeptFields['others'] = [];

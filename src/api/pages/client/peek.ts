@@ -1,4 +1,5 @@
 /** Reads the start of a file: whether it is gzipped, and which of its fields has the texts. */
+import { parsedObject } from '../../../shared/bulk/json-problem.ts';
 import { readRecords } from '../../../shared/bulk/sniff-records.ts';
 import { delimiters, type FileFormat } from './batch-input.ts';
 
@@ -77,16 +78,7 @@ export function doubtOf(head: string, format: FileFormat): string | undefined {
   if (line.trimStart().startsWith('[')) {
     return 'This looks like one JSON array. JSON Lines has one object per line, without brackets around them.';
   }
-  return isObject(line) ? undefined : 'The first line is not a JSON object.';
-}
-
-function isObject(json: string): boolean {
-  try {
-    const value: unknown = JSON.parse(json);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
+  return parsedObject(line) ? undefined : 'The first line is not a JSON object.';
 }
 
 /** The string fields of the first record, by name. */
