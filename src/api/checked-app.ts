@@ -26,7 +26,7 @@ export class CheckedApp extends OpenAPIHono<AppEnv> {
     const check = inputCheck(route.request);
     this.on([route.method], [path], ...middleware, (c, next) => {
       check(c);
-      return handler(c, next) as Promise<Response>;
+      return handler(c, next) as Response | Promise<Response>;
     });
     return this;
   }) as unknown as OpenAPIHono<AppEnv>['openapi'];

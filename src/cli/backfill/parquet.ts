@@ -154,7 +154,7 @@ function checkText(columns: readonly SchemaTree[], textField: string, name: stri
     throw new UsageError(`${name}: the column "${textField}" holds ${kindOf(column)}, not texts${advice}`);
 }
 
-/** @returns the column of ids; undefined when there is none */
+/** @returns name of the column with ids; undefined without one */
 function checkId(
   columns: readonly SchemaTree[],
   idField: string | undefined,

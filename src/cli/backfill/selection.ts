@@ -87,7 +87,7 @@ async function* sampledRows(source: Source, format: Format, wanted: number): Byt
   }
 }
 
-/** The rows of an input, each in memory of its own. @throws UsageError for one that is larger than a sample may be */
+/** Rows of an input, copied out of its pieces. @throws UsageError for a row larger than MAX_SAMPLE_BYTES */
 async function* recordsOf(source: Source, format: Format): AsyncGenerator<Sampled, void, undefined> {
   const scanner = recordScanner(format);
   const unfinished = new Pieces();
