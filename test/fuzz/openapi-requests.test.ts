@@ -98,11 +98,12 @@ function callsOf(operation: Operation): fc.Arbitrary<Call> {
 /** Records of JSON Lines are objects with the field of the text. */
 const jsonLine = (value: unknown, field = 'text') => `${JSON.stringify({ [field]: value })}\n`;
 
-/** Leaves out what the descriptions of POST /v1/batches say that does not go together. */
+/** Leaves out what the descriptions of an operation say that does not go together. */
 function asDescribed(call: Call): Call {
   // The batches that parts are put into are of JSON Lines.
   if (call.operation.method === 'PUT')
     return { ...call, body: call.body && { ...call.body, value: jsonLine(call.body.value) } };
+  if (String(call.operation) === 'GET /v1/batches/{id}/results') return { ...call, query: asForm(call) };
   if (String(call.operation) !== 'POST /v1/batches') return call;
   const query = { ...call.query };
   if (!call.body) query.open = 'true';
@@ -129,6 +130,21 @@ function asDescribed(call: Call): Call {
   const header = `id${delimiter}text`;
   if (query.columns !== undefined) query.columns = header;
   return { ...call, query, body: body && { ...body, value: `${header}\n1${delimiter}fine\n` } };
+}
+
+/** The query for results: the known batches are open, so neither tables nor columns of their input can be asked for. */
+function asForm({ query, known }: Call): Call['query'] {
+  const form = { ...query };
+  if (known) {
+    delete form.format;
+    delete form.keep;
+  }
+  if (form.keep !== undefined) form.keep = 'id,text';
+  if (form.format === undefined || form.format === 'ndjson') {
+    delete form.score_columns;
+    delete form.raw;
+  }
+  return form;
 }
 
 interface Answer {

@@ -31,11 +31,11 @@ export function batchResultRoutes(app: App, deps: RouteDeps): void {
           }),
         format: z.enum(resultFormats).optional().openapi({
           description:
-            '`ndjson` (default), or a table with a header, which only a response without `after` has. Text that a spreadsheet would take for a formula gets an apostrophe in front.',
+            '`ndjson` (default), or, of a batch that is no longer open, a table with a header, which only a response without `after` has. Text that a spreadsheet would take for a formula gets an apostrophe in front.',
         }),
         keep: z.string().min(1).max(config.MAX_CSV_HEADER_BYTES).optional().openapi({
           description:
-            'Columns of a CSV or fields of JSON objects to return beside the results: `*`, or names as a CSV record. NDJSON keeps their types. One that is called like a field of the results gets `input_` in front.',
+            'Of a batch that is no longer open: columns of a CSV or fields of JSON objects to return beside the results: `*`, or names as a CSV record. NDJSON keeps their types. One that is called like a field of the results gets `input_` in front.',
           example: '*',
         }),
         score_columns: z.enum(['true', 'false']).optional().openapi({
