@@ -394,7 +394,7 @@ describe('a model that cannot be served', () => {
 });
 
 test.each([
-  [[], 'missing FOLDER, such as models/sst2-minilm'],
+  [[], 'missing FOLDER, such as models/sentiment-multilingual'],
   [['a', 'b'], 'only one FOLDER is allowed: a b'],
   [['a', '--what'], 'unknown option --what; see amulet model --help'],
 ])('wrong usage: %j', async (args, message) => {

@@ -40,7 +40,7 @@ test('gives up after a time, and when the launcher stops', async () => {
 
 test('the suggested curl command has the key and model that a request needs', () => {
   const keyless = loadConfig({});
-  expect(tryCommand('http://h:1', keyless, 'sst2-minilm')).toMatch(
+  expect(tryCommand('http://h:1', keyless, 'sentiment-multilingual')).toMatch(
     /^curl -s http:\/\/h:1\/predict -H 'Content-Type.*beast"}'$/,
   );
   expect(tryCommand('http://h:1', keyless, 'other')).toContain('"model": "other"');
