@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findSource } from '../../src/cli/backfill/inputs.ts';
 import { openRecords } from '../../src/cli/backfill/records.ts';
 import type { BatchOptions } from '../../src/client/batches.ts';
 
@@ -18,7 +19,7 @@ afterAll(() => {
 });
 
 async function read(file: string, options: Partial<BatchOptions> = {}): Promise<string> {
-  const input = await openRecords(file, { format: 'parquet' }, { format: 'ndjson', ...options });
+  const input = await openRecords(await findSource(file), { format: 'parquet' }, { format: 'ndjson', ...options });
   try {
     const pieces: Uint8Array[] = [];
     for await (const piece of input.read(new AbortController().signal)) pieces.push(piece);
@@ -87,7 +88,7 @@ describe('refused before anything is uploaded, in one line', () => {
   });
 
   test('standard input', async () => {
-    const input = await openRecords('-', { format: 'parquet' }, { format: 'ndjson' });
+    const input = await openRecords(await findSource('-'), { format: 'parquet' }, { format: 'ndjson' });
     await expect(input.read(new AbortController().signal).next()).rejects.toThrow(
       /^standard input cannot be read as Parquet, .*: save it to a file first$/,
     );

@@ -71,15 +71,6 @@ export async function openInput(path: string, reading: ReadingOptions = {}): Pro
   }
 }
 
-/** @throws UsageError when there is no file of this name, before anything else about it is examined */
-export async function checkExists(path: string): Promise<void> {
-  if (path === '-') return;
-  const stats = await promisify(fs.stat)(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
-  if (stats.isDirectory()) throw new UsageError(`${path} is a folder`);
-}
-
 async function openForReading(path: string): Promise<number> {
   try {
     return await open(path, 'r');
@@ -88,7 +79,8 @@ async function openForReading(path: string): Promise<number> {
   }
 }
 
-function unreadable(path: string, error: unknown): UsageError {
+/** The error for a path that cannot be opened. */
+export function unreadable(path: string, error: unknown): UsageError {
   const { code, message } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
     ENOENT: 'does not exist',

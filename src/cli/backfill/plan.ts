@@ -4,7 +4,8 @@ import type { BatchOptions } from '../../client/batches.ts';
 import { completeOptions, completeReading, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { checkExists, type Input, type InputIdentity } from './input.ts';
+import type { Input, InputIdentity } from './input.ts';
+import { findSource } from './inputs.ts';
 import { flagOf, type ReadingOptions } from './reading.ts';
 import { openRecords } from './records.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
@@ -46,14 +47,14 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   }
   // Not checked when resuming: an earlier version accepted any name.
   refuseOtherFormat(out);
-  await checkExists(command.file);
+  const source = await findSource(command.file);
   await refuseSameFile(command.file, out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
   const options = completeOptions(command.file, command.options);
   const reading = completeReading(command);
-  const input = await openRecords(command.file, reading, options);
+  const input = await openRecords(source, reading, options);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
     restart && earlier?.batch != null
@@ -111,9 +112,10 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
 
 /** After a complete upload the input is not read again and may be gone. */
 async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
-  if (!state.uploaded) return openRecords(file, state.reading ?? {}, state.options);
+  const open = async () => openRecords(await findSource(file), state.reading ?? {}, state.options);
+  if (!state.uploaded) return open();
   const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
-  return readable ? openRecords(file, state.reading ?? {}, state.options) : undefined;
+  return readable ? open() : undefined;
 }
 
 function sameInput(a: InputIdentity, b: InputIdentity): boolean {

@@ -1,16 +1,17 @@
 /** Opens the input of a run in a format that the server reads: a JSON array and Parquet become JSON Lines, the others stay as they are. */
 import type { BatchOptions } from '../../client/batches.ts';
-import { openInput, type Input } from './input.ts';
+import type { Input } from './input.ts';
+import type { Source } from './inputs.ts';
 import { arrayLines } from './json-array.ts';
 import type { ReadingOptions } from './reading.ts';
 
 /** @throws UsageError when it cannot be opened */
 export async function openRecords(
-  file: string,
+  source: Source,
   reading: ReadingOptions,
   options: BatchOptions,
 ): Promise<Input> {
-  const input = await openInput(file, reading);
+  const input = await source.open(reading);
   const textField = options.text_field ?? 'text';
   if (reading.format === 'json') {
     const { name } = input;
