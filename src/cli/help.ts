@@ -3,7 +3,7 @@
 export const HELP = `amulet - labels texts with an Amulet server
 
 Usage
-  amulet backfill FILE --out OUT [options]    label every text of a file
+  amulet backfill FILE... --out OUT [options] label every text of files
   amulet model pull ID [options]              download a model from a hub
   amulet model check FOLDER [options]         check that a worker can serve it
   amulet listen [options]                     receive webhooks, for development
@@ -84,7 +84,8 @@ Example
 export const BACKFILL_HELP = `amulet backfill - labels every text of a file
 
 Usage
-  amulet backfill FILE --out OUT [options]
+  amulet backfill FILE... --out OUT [options]
+  amulet backfill FOLDER --out OUT [options]
   amulet backfill - --format FORMAT --out OUT [options]      standard input
 
   Uploads FILE, waits for the labels and writes them to OUT: one line of JSON
@@ -99,6 +100,8 @@ Input
   .txt                  a text per line
   .parquet              a row per text; a file, not standard input
   All but Parquet may be compressed with gzip or zstd, whatever its name.
+  Several files, or those of a FOLDER in the order of their paths, are read as
+  one; they must have the same kind of record, which is checked at first.
 
   --format FORMAT       ndjson, json, csv, lines or parquet; needed for other
                         names and for -
@@ -110,6 +113,8 @@ Input
                         or do not exist     (default: line for tabs, else '"')
   --encoding NAME       windows-1251, latin1, shift_jis, utf-16le, ...
                         (default: UTF-8, or UTF-16 by its byte order mark)
+  --glob PATTERN        only these files of FOLDER: '*.csv', '2024/**/*.txt'
+  --whole-files         each file is one text, and its path the id
   --limit N             read only the first N rows
   --sample N            read only N rows at random, the same ones each time
 

@@ -21,7 +21,7 @@ test('all options', () => {
     '--resume', '--delete', '--quiet', '--patience', '5',
   ];
   expect(parse(...args)).toEqual({
-    file: 'in.csv',
+    files: ['in.csv'],
     out: 'out.jsonl',
     mode: 'resume',
     url: new URL('https://example.org/amulet/'),
@@ -45,7 +45,7 @@ test('all options', () => {
 
 test('options left out are undefined', () => {
   expect(parse('-', '-o', '-')).toMatchObject({
-    file: '-',
+    files: ['-'],
     out: '-',
     mode: 'start',
     url: undefined,
@@ -54,14 +54,16 @@ test('options left out are undefined', () => {
     retryTimeoutMs: 900_000,
   });
   expect(parseBackfill(['-h'])).toBe('help');
-  expect(parse('--out', 'o', '--', '-odd')).toMatchObject({ file: '-odd' });
+  expect(parse('--out', 'o', '--', '-odd')).toMatchObject({ files: ['-odd'] });
 });
 
 describe('usage errors of one line', () => {
   test.each<[string, string[]]>([
     ['missing FILE (use - for standard input)', ['--out', 'o']],
     ['FILE must not be empty', ['', '--out', 'o']],
-    ["only one FILE is allowed: a 'b c'", ['a', 'b c', '--out', 'o']],
+    ['FILE must not be empty', ['a', '', '--out', 'o']],
+    ['--glob must not be empty', ['f', '--out', 'o', '--glob', '']],
+    ['--format cannot be used with --whole-files', ['f', '--out', 'o', '--whole-files', '--format', 'csv']],
     ['missing --out OUT (use - for standard output)', ['f']],
     ['missing --out OUT (use - for standard output)', ['f', '--out', '']],
     ['unknown option --textfield; see amulet backfill --help', ['f', '--textfield', 'x']],
@@ -158,11 +160,13 @@ describe('suggested commands can be typed as they are', () => {
       columns: 't;u',
       first_line: 2,
     } as const;
-    expect(restartWith(bare, new URL('http://h:1'), options)).toBe(
+    expect(restartWith(bare, new URL('http://h:1'), { options })).toBe(
       "amulet backfill in.data --out o --url http://h:1 --format csv --text-field t --delimiter ';' --restart",
     );
     expect(
-      restartWith(parse('a.jsonl', '-o', 'o'), new URL('http://127.0.0.1:3000'), { format: 'ndjson' }),
+      restartWith(parse('a.jsonl', '-o', 'o'), new URL('http://127.0.0.1:3000'), {
+        options: { format: 'ndjson' },
+      }),
     ).toBe('amulet backfill a.jsonl --out o --restart');
   });
 });
@@ -172,7 +176,7 @@ test('the help fits a terminal of 80 columns and names every option', () => {
   for (const line of all.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   // prettier-ignore
   for (const name of ['out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
-    'restart', 'force', 'delete', 'quiet', 'patience']) {
+    'restart', 'force', 'delete', 'quiet', 'patience', 'glob', 'whole-files']) {
     expect(BACKFILL_HELP).toMatch(new RegExp(`^ +(-., )?--${name}\\b`, 'm'));
   }
   for (const code of Object.values(EXIT)) expect(BACKFILL_HELP).toMatch(new RegExp(`\\b${code}\\b`));
@@ -223,6 +227,6 @@ test.each<[string, string[], object, string]>([
   ['in.csv', [], {}, 'csv'],
 ])('%s %j: what the command converts, and what the server reads', (file, args, reading, format) => {
   const command = parse(file, '--out', 'out', ...args);
-  expect(completeReading(command)).toEqual(reading);
+  expect(completeReading(file, command)).toEqual(reading);
   expect(completeOptions(file, command.options).format).toBe(format);
 });

@@ -19,7 +19,11 @@ afterAll(() => {
 });
 
 async function read(file: string, options: Partial<BatchOptions> = {}): Promise<string> {
-  const input = await openRecords(await findSource(file), { format: 'parquet' }, { format: 'ndjson', ...options });
+  const input = await openRecords(
+    await findSource(file),
+    { format: 'parquet' },
+    { format: 'ndjson', ...options },
+  );
   try {
     const pieces: Uint8Array[] = [];
     for await (const piece of input.read(new AbortController().signal)) pieces.push(piece);

@@ -45,17 +45,18 @@ async function withDestination(
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  const plan = await makePlan(command, destination);
+  const plan = await makePlan(command, destination, signal);
   const { url } = plan;
   if (plan.kind === 'finish') {
     const { rows, failed } = plan.finished;
     await destination.finish(plan.state, plan.finished);
     reporter.log(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
     const code = await finishRun({ command, url, reporter }, plan.state, failed);
-    if (failed > 0 && failed === rows) reporter.warn(noLabelsWarning(rows));
+    if (failed > 0 && failed === rows) reporter.warn(noLabelsWarning(rows, plan.state));
     return code;
   }
   for (const note of clientKey().notes) reporter.log(note);
+  if (plan.kind === 'start') for (const note of plan.notes) reporter.log(note);
   const http = connectTo(url);
   const run: Run = {
     command,

@@ -12,8 +12,8 @@ import { shellWord } from '../terminal/units.ts';
 export type Mode = 'start' | 'resume' | 'restart';
 
 export interface BackfillCommand {
-  /** Path; `-` is standard input. */
-  file: string;
+  /** Paths of files or folders; `-` is standard input. */
+  files: readonly string[];
   /** Path; `-` is standard output. */
   out: string;
   mode: Mode;
@@ -45,6 +45,8 @@ const FLAGS = {
   encoding: { type: 'string' },
   limit: { type: 'string' },
   sample: { type: 'string' },
+  glob: { type: 'string' },
+  'whole-files': { type: 'boolean' },
   'top-k': { type: 'string' },
   model: { type: 'string' },
   metadata: { type: 'string' },
@@ -67,11 +69,8 @@ const FLAGS = {
 export function parseBackfill(args: readonly string[]): BackfillCommand | 'help' {
   const { values, positionals } = parseFlags(`${commandName()} backfill --help`, args, FLAGS);
   if (values.help === true) return 'help';
-  const [file, ...others] = positionals;
-  if (file === undefined) throw new UsageError('missing FILE (use - for standard input)');
-  if (file === '') throw new UsageError('FILE must not be empty');
-  if (others.length > 0)
-    throw new UsageError(`only one FILE is allowed: ${positionals.map(shellWord).join(' ')}`);
+  if (positionals.length === 0) throw new UsageError('missing FILE (use - for standard input)');
+  if (positionals.includes('')) throw new UsageError('FILE must not be empty');
   const { out } = values;
   if (out === undefined || out === '') throw new UsageError('missing --out OUT (use - for standard output)');
   const { resume = false, restart = false, force = false } = values;
@@ -80,7 +79,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     throw new UsageError('--out - cannot be used with --resume, --restart or --force');
   }
   return {
-    file,
+    files: positionals,
     out,
     mode: resume ? 'resume' : restart ? 'restart' : 'start',
     url: values.url === undefined ? undefined : parseUrl(values.url),
@@ -108,7 +107,7 @@ function batchOptions(values: Values): Partial<BatchOptions> {
   if (topK !== undefined && !/^(?:all|[1-9]\d{0,5})$/.test(topK)) {
     throw new UsageError(`--top-k ${shellWord(topK)}: must be a number from 1 to 999999, or all`);
   }
-  for (const name of ['text-field', 'id-field', 'model'] as const) {
+  for (const name of ['text-field', 'id-field', 'model', 'glob'] as const) {
     if (values[name] === '') throw new UsageError(`--${name} must not be empty`);
   }
   if (metadata !== undefined) checkMetadata(metadata);
@@ -124,7 +123,13 @@ function batchOptions(values: Values): Partial<BatchOptions> {
   };
 }
 
-function readingOptions({ format, encoding, limit, sample }: Values): ReadingOptions {
+function readingOptions(values: Values): ReadingOptions {
+  const { format, encoding, limit, sample, glob } = values;
+  const whole = values['whole-files'] === true;
+  for (const name of ['format', 'delimiter', 'quote', 'text-field', 'id-field'] as const) {
+    if (whole && values[name] !== undefined)
+      throw new UsageError(`--${name} cannot be used with --whole-files, which reads a file as one text`);
+  }
   if (limit !== undefined && sample !== undefined) {
     throw new UsageError('--limit and --sample cannot be used together');
   }
@@ -133,6 +138,8 @@ function readingOptions({ format, encoding, limit, sample }: Values): ReadingOpt
     ...(encoding !== undefined && encodingOption(encoding)),
     ...(limit !== undefined && { limit: rowCount('--limit', limit) }),
     ...(sample !== undefined && { sample: rowCount('--sample', sample) }),
+    ...(glob !== undefined && { glob }),
+    ...(whole && { whole_files: true }),
   };
 }
 
@@ -227,7 +234,10 @@ export function completeOptions(file: string, given: Partial<BatchOptions>): Bat
 }
 
 /** Completes the options of reading likewise. */
-export function completeReading({ file, options, reading }: BackfillCommand): ReadingOptions {
+export function completeReading(
+  file: string,
+  { options, reading }: Pick<BackfillCommand, 'options' | 'reading'>,
+): ReadingOptions {
   const format = options.format === undefined ? convertedByName(file) : undefined;
   return format === undefined ? reading : { format, ...reading };
 }

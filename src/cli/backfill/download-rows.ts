@@ -5,6 +5,7 @@ import { STANDARD_OUTPUT } from './destination.ts';
 import type { ErrorRow } from './error-rows.ts';
 import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
 import type { Output } from './output.ts';
+import { placeOf } from './places.ts';
 import type { Progress } from '../terminal/progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { retryText, type Run } from './run.ts';
@@ -31,9 +32,9 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
     }
     await destination.finish(state, { rows: total, failed }, output);
     reporter.unwatch();
-    for (const line of summary(ended, destination.name, output)) reporter.log(line);
+    for (const line of summary(ended, destination.name, output, state)) reporter.log(line);
     const code = await finishRun(run, state, failed);
-    if (failed > 0 && failed === total) reporter.warn(noLabelsWarning(total, output.errors.first[0]));
+    if (failed > 0 && failed === total) reporter.warn(noLabelsWarning(total, state, output.errors.first[0]));
     return code;
   } finally {
     await output.close();
@@ -111,14 +112,23 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
 }
 
 /** Warning that the output is useless, shown even with --quiet. */
-export function noLabelsWarning(total: number, first?: ErrorRow): string {
-  const cause = first === undefined ? '' : `; line ${first.line}: ${first.message}`;
+export function noLabelsWarning(total: number, state: BackfillState, first?: ErrorRow): string {
+  const cause = first === undefined ? '' : `; ${inputPlace(first.line, state)}: ${first.message}`;
   return total === 1
     ? `the only row has no label${cause}`
     : `no row has a label: all ${count(total)} are errors${cause}`;
 }
 
-function summary({ rows, started_at, finished_at }: Batch, out: string, { errors }: Output): string[] {
+/** Line of a row in its file. */
+const inputPlace = (line: number, { places, reading }: BackfillState): string =>
+  placeOf(line, places, reading?.whole_files);
+
+function summary(
+  { rows, started_at, finished_at }: Batch,
+  out: string,
+  { errors }: Output,
+  state: BackfillState,
+): string[] {
   const seconds =
     started_at === null || finished_at === null
       ? 0
@@ -129,7 +139,7 @@ function summary({ rows, started_at, finished_at }: Batch, out: string, { errors
   return [
     entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
     ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
-    ...errors.first.map(({ line, message }) => entry('', `line ${line}: ${message}`)),
+    ...errors.first.map(({ line, message }) => entry('', `${inputPlace(line, state)}: ${message}`)),
     // Servers of version 0.1 do not count them.
     ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
     entry('Written to', out),

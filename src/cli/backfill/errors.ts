@@ -12,7 +12,7 @@ import {
   UsageError,
 } from '../terminal/exit.ts';
 import type { Run } from './run.ts';
-import { restartWith, resumeCommand } from './suggested-commands.ts';
+import { restartWith, resumeCommand, shownFiles } from './suggested-commands.ts';
 import { duration } from '../terminal/units.ts';
 import { OtherInputError } from './upload.ts';
 
@@ -45,7 +45,7 @@ function convert(error: unknown, run: Run): unknown {
   }
   if (error instanceof OtherInputError) {
     return new UsageError(
-      `${run.command.file} is not the input that was uploaded before: ${error.message}`,
+      `${shownFiles(run.command.files)} ${run.command.files.length === 1 ? 'is' : 'are'} not the input that was uploaded before: ${error.message}`,
       restartHints(run),
     );
   }
@@ -128,7 +128,8 @@ function resumeHints(run: Run): string[] {
 }
 
 function resumeCommandLines({ command, state, url }: Run): string[] {
-  const pipe = command.file === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
+  const pipe =
+    command.files[0] === '-' && state?.uploaded === false ? ['  (with the same standard input)'] : [];
   // A new address that has not answered yet.
   const moved = state !== undefined && state.url !== url.href ? url : undefined;
   return [`  ${resumeCommand(command, moved)}`, ...pipe];
@@ -136,5 +137,5 @@ function resumeCommandLines({ command, state, url }: Run): string[] {
 
 function restartHints({ command, state, url, destination }: Run): string[] {
   if (!state || !destination.resumable) return [];
-  return ['To start over:', `  ${restartWith(command, url, state.options, state.reading)}`];
+  return ['To start over:', `  ${restartWith(command, url, state)}`];
 }

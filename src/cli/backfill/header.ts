@@ -17,25 +17,33 @@ export interface CsvHeader {
 /** The server's default limit of a record. */
 const MAX_HEADER_BYTES = 1_000_000;
 
-/** @throws UsageError when the input has no header, or one without a column that the options name */
-export async function takeCsvHeader(source: AsyncIterable<Uint8Array>, input: InputSpec): Promise<CsvHeader> {
+/**
+ * @param name of the file in messages, if it is one of several
+ * @throws UsageError when the input has no header, or one without a column that the options name
+ */
+export async function takeCsvHeader(
+  source: AsyncIterable<Uint8Array>,
+  input: InputSpec,
+  name?: string,
+): Promise<CsvHeader> {
+  const where = name === undefined ? '' : `${name}: `;
   const taken = await takeHeader(source, {
     delimiter: scannedDelimiter(input.delimiter ?? ',', input.quote ?? '"'),
     maxBytes: MAX_HEADER_BYTES,
-    tooLong: () => new UsageError(`the header is longer than ${MAX_HEADER_BYTES} bytes`),
+    tooLong: () => new UsageError(`${where}the header is longer than ${MAX_HEADER_BYTES} bytes`),
   });
-  if (!taken) throw new UsageError('the input has no header');
+  if (!taken) throw new UsageError(`${where}the input has no header`);
   const { header, firstLine, rest } = taken;
-  return { columns: check(Buffer.from(header), input), firstLine, rest };
+  return { columns: check(Buffer.from(header), input, where), firstLine, rest };
 }
 
-function check(marked: Buffer, input: InputSpec): string {
+function check(marked: Buffer, input: InputSpec, where: string): string {
   const header = withoutMark(marked);
   try {
     // The server refuses a header beyond its own limits before anything is uploaded.
     readHeader(header, input, { columns: Infinity, bytes: MAX_HEADER_BYTES });
   } catch (error) {
-    throw error instanceof InputError ? new UsageError(error.message) : error;
+    throw error instanceof InputError ? new UsageError(`${where}${error.message}`) : error;
   }
   return header.toString();
 }

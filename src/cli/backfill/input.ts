@@ -8,6 +8,8 @@ import { systemReason } from '../terminal/disk.ts';
 import { UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { decode, type Compression } from './decode.ts';
+import type { LineRange } from './parts.ts';
+import type { Place } from './places.ts';
 import type { ReadingOptions } from './reading.ts';
 
 /** Properties by which a changed file is noticed. Modification time in Unix ms. */
@@ -33,8 +35,17 @@ export interface Input {
   position: () => number;
   /** Reads a range of the stored bytes; undefined for an input that can be read only once. */
   slice?: (start: number, end: number) => Promise<Uint8Array>;
+  /** Checks a Parquet file without reading its rows. @throws UsageError when it cannot be read */
+  check?: () => Promise<void>;
   close: () => void;
+  /** Several inputs in one: where the lines of each begin, as far as they have been read. */
+  places?: readonly Place[];
+  /** Several inputs in one: quoted fields that are not closed, with the lines of their file. */
+  unclosed?: readonly (LineRange & { name: string })[];
 }
+
+/** Name of standard input in messages. */
+export const STANDARD_INPUT = 'standard input';
 
 const HEAD_BYTES = 64 * 1024;
 const READ_BYTES = 128 * 1024;
@@ -49,7 +60,7 @@ const close = promisify(fs.close);
  * @throws UsageError when it cannot be opened
  */
 export async function openInput(path: string, reading: ReadingOptions = {}): Promise<Input> {
-  if (path === '-') return fromStream('standard input', process.stdin, reading);
+  if (path === '-') return fromStream(STANDARD_INPUT, process.stdin, reading);
   const fd = await openForReading(path);
   const stats = await fstat(fd);
   if (stats.isDirectory()) {

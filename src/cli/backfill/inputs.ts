@@ -1,13 +1,19 @@
-/** Lists the sources that the arguments of a run name: a file, a pipe, standard input. */
+/** Lists the sources that the arguments of a run name: files, the files of folders, a pipe, standard input. */
+import { realpathSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { UsageError } from '../terminal/exit.ts';
+import { plural } from '../terminal/units.ts';
+import { filesOf, MAX_FILES, type FolderOptions } from './folder.ts';
 import { openInput, unreadable, type Input } from './input.ts';
 import type { ReadingOptions } from './reading.ts';
-import { UsageError } from '../terminal/exit.ts';
 
 /** A stored input that has not been opened. */
 export interface Source {
   /** Its path, for messages and for the format that the name implies; `-` is standard input. */
   name: string;
+  /** Id of a whole file: its path, below the folder if one was given. */
+  id: string;
   /** Stored bytes; undefined for one that can be read only once. */
   size: number | undefined;
   /** Differs once its content has changed: the time of its modification. Undefined for one that can be read only once. */
@@ -16,14 +22,107 @@ export interface Source {
   open: (reading: ReadingOptions) => Promise<Input>;
 }
 
-/** @throws UsageError when there is no file of this name, before anything else about it is examined */
+export interface Sources {
+  list: Source[];
+  /** Whether they are several, or could be: a folder, whose files may become more. */
+  several: boolean;
+  /** For the user: what was left out. */
+  notes: string[];
+}
+
+/**
+ * @param args files, folders, or `-`; in this order
+ * @param out path of the output, which is no input
+ * @throws UsageError when one does not exist, is given twice, or cannot be read beside others
+ */
+export async function findSources(
+  args: readonly string[],
+  { glob, whole_files: whole }: Pick<ReadingOptions, 'glob' | 'whole_files'>,
+  out: string,
+): Promise<Sources> {
+  const list: Source[] = [];
+  let folders = 0;
+  let leftOut = 0;
+  for (const name of args) {
+    const stats = await statOf(name);
+    if (stats?.isDirectory() !== true) {
+      list.push(fileSource(name, stats));
+      continue;
+    }
+    folders++;
+    const found = await filesOf(name, { glob, isOwn: ownFiles(out) });
+    leftOut += found.leftOut;
+    const prefix = name.replace(/\/*$/, '/');
+    for (const { path: below, size, mtimeMs } of found.files) {
+      const id = args.length === 1 ? below : `${prefix}${below}`;
+      list.push({ ...fileSource(`${prefix}${below}`), id, size, version: String(mtimeMs) });
+    }
+  }
+  if (glob !== undefined && folders === 0)
+    throw new UsageError(`--glob chooses files of a folder, and ${args[0]} is not a folder`);
+  if (list.length > MAX_FILES)
+    throw new UsageError(`more than ${MAX_FILES} files: label them in several runs`);
+  const several = folders > 0 || args.length > 1 || whole === true;
+  if (several) refuseUnsuitable(list);
+  const notes =
+    leftOut === 0
+      ? []
+      : [`${plural(leftOut, 'file')} left out: symbolic links that lead elsewhere, or special files`];
+  return { list, several, notes };
+}
+
+/** A file, a pipe or standard input. @throws UsageError when there is no file of this name */
 export async function findSource(name: string): Promise<Source> {
-  const open = (reading: ReadingOptions) => openInput(name, reading);
-  const once = { name, size: undefined, version: undefined, open };
-  if (name === '-') return once;
-  const stats = await stat(name).catch((error: unknown) => {
+  const stats = await statOf(name);
+  if (stats?.isDirectory() === true) throw new UsageError(`${name} is a folder`);
+  return fileSource(name, stats);
+}
+
+type Stats = Awaited<ReturnType<typeof stat>>;
+
+/** Undefined for standard input. */
+async function statOf(name: string): Promise<Stats | undefined> {
+  if (name === '-') return undefined;
+  return stat(name).catch((error: unknown) => {
     throw unreadable(name, error);
   });
-  if (stats.isDirectory()) throw new UsageError(`${name} is a folder`);
-  return stats.isFile() ? { ...once, size: stats.size, version: String(Math.trunc(stats.mtimeMs)) } : once;
+}
+
+function fileSource(name: string, stats?: Stats): Source {
+  const open = (reading: ReadingOptions) => openInput(name, reading);
+  const once = { name, id: name, size: undefined, version: undefined, open };
+  return stats?.isFile() === true
+    ? { ...once, size: Number(stats.size), version: String(Math.trunc(Number(stats.mtimeMs))) }
+    : once;
+}
+
+/** They are read twice: to be checked, and to be uploaded. */
+function refuseUnsuitable(list: readonly Source[]): void {
+  const seen = new Set<string>();
+  for (const { name, version } of list) {
+    if (version === undefined) {
+      const what = name === '-' ? 'standard input' : `${name}, which can be read only once,`;
+      throw new UsageError(`${what} cannot be read beside other inputs, or as a whole file`);
+    }
+    const full = path.resolve(name);
+    if (seen.has(full)) throw new UsageError(`${name} is given twice`);
+    seen.add(full);
+  }
+}
+
+/** Whether a path is the output or a file beside it that a run makes. */
+function ownFiles(out: string): FolderOptions['isOwn'] {
+  if (out === '-') return () => false;
+  const folder = path.dirname(path.resolve(out));
+  const full = path.join(realFolder(folder), path.basename(out));
+  const own = new Set(['', '.partial', '.resume.json', '.resume.json.new', '.lock'].map((end) => full + end));
+  return (file) => own.has(file) || file.startsWith(`${full}.lock.`);
+}
+
+function realFolder(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
 }

@@ -40,25 +40,43 @@ export function parquetInput(input: Input, columns: ParquetColumns): Input {
     ...input,
     position: () => Math.round((input.size ?? 0) * progress),
     read: (signal) => parquetLines(input, columns, signal, (fraction) => (progress = fraction)),
+    check: async () => void (await openParquet(input, columns)),
   };
 }
 
-async function* parquetLines(
-  input: Input,
-  { textField, idField }: ParquetColumns,
-  signal: AbortSignal,
-  onProgress: (fraction: number) => void,
-): AsyncGenerator<Uint8Array, void, undefined> {
+interface ParquetFile {
+  file: AsyncBuffer;
+  metadata: FileMetaData;
+  /** Name of the column with ids; undefined without one. */
+  id: string | undefined;
+  /** Columns to read: the text, then the id if it is another one. */
+  columns: string[];
+}
+
+/** @throws UsageError for an input that is not Parquet, or lacks a column */
+async function openParquet(input: Input, { textField, idField }: ParquetColumns): Promise<ParquetFile> {
   const { name } = input;
   const file = await openBuffer(input);
   const metadata = await readMetadata(file, name);
   const { children } = parquetSchema(metadata);
   checkText(children, textField, name);
   const id = checkId(children, idField, name);
-  const total = Number(metadata.num_rows);
   const columns = id === undefined || id === textField ? [textField] : [textField, id];
   // All of them now: later, a part may be uploaded.
   for (const [i, group] of metadata.row_groups.entries()) checkSize(group, columns, { name, number: i + 1 });
+  return { file, metadata, id, columns };
+}
+
+async function* parquetLines(
+  input: Input,
+  wanted: ParquetColumns,
+  signal: AbortSignal,
+  onProgress: (fraction: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { name } = input;
+  const { textField } = wanted;
+  const { file, metadata, id, columns } = await openParquet(input, wanted);
+  const total = Number(metadata.num_rows);
   let rowStart = 0;
   for (const [i, group] of metadata.row_groups.entries()) {
     signal.throwIfAborted();

@@ -1,16 +1,15 @@
 /** Decides whether a run starts, resumes or only finishes, and checks everything about the command that needs no server. */
 import { stat } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
-import { completeOptions, completeReading, DEFAULT_URL, type BackfillCommand } from './command-line.ts';
+import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
-import type { Input, InputIdentity } from './input.ts';
-import { findSource } from './inputs.ts';
+import type { Input } from './input.ts';
+import { inputToResume, openInputs } from './planned-input.ts';
 import { flagOf, type ReadingOptions } from './reading.ts';
-import { openRecords } from './records.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
-import type { BackfillState } from './state.ts';
+import type { BackfillState, StoredSource } from './state.ts';
 import { shellWord } from '../terminal/units.ts';
 
 export type Plan =
@@ -20,6 +19,10 @@ export type Plan =
       options: BatchOptions;
       reading: ReadingOptions;
       input: Input;
+      /** Several inputs, which have been checked. */
+      sources: StoredSource[] | undefined;
+      /** Lines for the user about them. */
+      notes: readonly string[];
       /** An earlier run that ended before it knew the id of its batch. */
       earlier: BackfillState | undefined;
       /** Batch of an earlier run, to be canceled. */
@@ -37,7 +40,11 @@ export interface ReplacedBatch {
 }
 
 /** @throws UsageError */
-export async function makePlan(command: BackfillCommand, destination: Destination): Promise<Plan> {
+export async function makePlan(
+  command: BackfillCommand,
+  destination: Destination,
+  signal: AbortSignal,
+): Promise<Plan> {
   const { mode, out } = command;
   const restart = mode === 'restart';
   const earlier = restart ? await destination.load().catch(() => undefined) : await destination.load();
@@ -47,14 +54,11 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   }
   // Not checked when resuming: an earlier version accepted any name.
   refuseOtherFormat(out);
-  const source = await findSource(command.file);
-  await refuseSameFile(command.file, out);
+  for (const file of command.files) await refuseSameFile(file, out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
-  const options = completeOptions(command.file, command.options);
-  const reading = completeReading(command);
-  const input = await openRecords(source, reading, options);
+  const inputs = await openInputs(command, signal);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
     restart && earlier?.batch != null
@@ -63,9 +67,7 @@ export async function makePlan(command: BackfillCommand, destination: Destinatio
   return {
     kind: 'start',
     url,
-    options,
-    reading,
-    input,
+    ...inputs,
     earlier: restart ? undefined : earlier,
     replacedBatch,
   };
@@ -93,33 +95,22 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
   if (state.finished !== null) return { kind: 'finish', url, state, finished: state.finished };
   const restart = [
     'To start over:',
-    `  ${restartWith(command, url, { ...state.options, ...command.options }, { ...state.reading, ...command.reading })}`,
+    `  ${restartWith(command, url, {
+      options: { ...state.options, ...command.options },
+      reading: { ...state.reading, ...command.reading },
+      sources: state.sources,
+    })}`,
   ];
-  const earlier: Record<string, string | number | undefined> = { ...state.options, ...state.reading };
+  const earlier: Record<string, string | number | true | undefined> = { ...state.options, ...state.reading };
   for (const [name, value] of Object.entries({ ...command.options, ...command.reading })) {
     const before = earlier[name];
     if (value === before) continue;
     const was = before === undefined ? 'not given' : String(before);
     throw new UsageError(`${flagOf(name)} was ${was} in the earlier run`, restart);
   }
-  const input = await inputToResume(command.file, state);
-  if (input?.identity && state.input && !sameInput(input.identity, state.input)) {
-    input.close();
-    throw new UsageError(`${command.file} has changed since the earlier run`, restart);
-  }
+  const { input, problem } = await inputToResume(command, state);
+  if (problem !== undefined) throw new UsageError(problem, restart);
   return { kind: 'resume', url, state, batch: state.batch ?? '', input };
-}
-
-/** After a complete upload the input is not read again and may be gone. */
-async function inputToResume(file: string, state: BackfillState): Promise<Input | undefined> {
-  const open = async () => openRecords(await findSource(file), state.reading ?? {}, state.options);
-  if (!state.uploaded) return open();
-  const readable = file !== '-' && (await stat(file).catch(() => undefined))?.isFile() === true;
-  return readable ? open() : undefined;
-}
-
-function sameInput(a: InputIdentity, b: InputIdentity): boolean {
-  return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head;
 }
 
 /** Extensions of formats that the command does not write. */

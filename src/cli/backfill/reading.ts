@@ -4,18 +4,24 @@ export type ConvertedFormat = 'json' | 'parquet';
 
 export interface ReadingOptions {
   /** A format that becomes JSON Lines, unlike those of the server. */
-  format?: ConvertedFormat;
+  format?: ConvertedFormat | undefined;
   /** Name of the encoding, as TextDecoder spells it; undefined: UTF-8, or UTF-16 by its mark. */
   encoding?: string;
   /** Read only so many rows, from the first one on. */
   limit?: number;
   /** Read only so many rows, at random. */
   sample?: number;
+  /** Pattern for the files of a folder. */
+  glob?: string;
+  /** Read each file as one document. */
+  whole_files?: true;
 }
 
 /** The arguments that give these options, except for the format. */
 export function readingArguments({ format: _, ...reading }: ReadingOptions): string[] {
-  return Object.entries(reading).flatMap(([name, value]) => [flagOf(name), String(value)]);
+  return Object.entries(reading).flatMap(([name, value]) =>
+    value === true ? [flagOf(name)] : [flagOf(name), String(value)],
+  );
 }
 
 /** `text_field` → `--text-field` */

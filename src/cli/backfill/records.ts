@@ -1,9 +1,11 @@
-/** Opens the input of a run in a format that the server reads: a JSON array and Parquet become JSON Lines, the others stay as they are. */
+/** Opens a source in a format that the server reads: a JSON array, Parquet and whole files become JSON Lines, the others stay as they are. */
 import type { BatchOptions } from '../../client/batches.ts';
+import type { InputSpec } from '../../shared/bulk/input.ts';
 import type { Input } from './input.ts';
 import type { Source } from './inputs.ts';
 import { arrayLines } from './json-array.ts';
 import type { ReadingOptions } from './reading.ts';
+import { documentLine } from './whole-file.ts';
 
 /** @throws UsageError when it cannot be opened */
 export async function openRecords(
@@ -13,6 +15,9 @@ export async function openRecords(
 ): Promise<Input> {
   const input = await source.open(reading);
   const textField = options.text_field ?? 'text';
+  if (reading.whole_files === true) {
+    return { ...input, read: (signal) => documentLine(input.read(signal), source.id) };
+  }
   if (reading.format === 'json') {
     const { name } = input;
     return { ...input, read: (signal) => arrayLines(input.read(signal), { name, textField }) };
@@ -21,4 +26,15 @@ export async function openRecords(
   // Loaded only for Parquet: the command starts faster without it.
   const { parquetInput } = await import('./parquet.ts');
   return parquetInput(input, { textField, idField: options.id_field });
+}
+
+/** How the server reads the records. */
+export function specOf(options: BatchOptions): InputSpec {
+  return {
+    format: options.format,
+    textField: options.text_field ?? 'text',
+    idField: options.id_field,
+    delimiter: options.delimiter === 'tab' ? '\t' : options.delimiter,
+    quote: options.quote,
+  };
 }

@@ -3,7 +3,8 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { InputIdentity } from './input.ts';
-import type { ReadingOptions } from './reading.ts';
+import type { Place } from './places.ts';
+import type { ConvertedFormat, ReadingOptions } from './reading.ts';
 
 export interface BackfillState {
   v: 1;
@@ -14,8 +15,12 @@ export interface BackfillState {
   options: BatchOptions;
   /** Absent in files of earlier versions. */
   reading?: ReadingOptions | undefined;
-  /** Null for an input that can be read only once. */
+  /** Null for an input that can be read only once, and for several. */
   input: InputIdentity | null;
+  /** Several inputs, in their order. */
+  sources?: StoredSource[] | undefined;
+  /** Where the lines of each of several inputs begin; known once the upload is complete. */
+  places?: Place[] | undefined;
   /** Written before the batch is made, so that a crash in between makes no second one. */
   idempotencyKey: string;
   /** Id of the batch, once known. */
@@ -26,6 +31,15 @@ export interface BackfillState {
   uploaded: boolean;
   /** All rows are in the partial file; only renaming it may be missing. */
   finished: { rows: number; failed: number } | null;
+}
+
+/** One of several inputs, to notice that it has changed. */
+export interface StoredSource {
+  name: string;
+  size: number;
+  version: string;
+  /** A format that becomes JSON Lines. */
+  format?: ConvertedFormat | undefined;
 }
 
 export class StateFile {

@@ -1,38 +1,43 @@
 /** Commands suggested to the user as the next step. */
-import type { BatchOptions } from '../../client/batches.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
-import { convertedByName, readingArguments, type ReadingOptions } from './reading.ts';
-import { shellWord } from '../terminal/units.ts';
+import { convertedByName, readingArguments } from './reading.ts';
+import type { BackfillState } from './state.ts';
+import { plural, shellWord } from '../terminal/units.ts';
 
 /** Resumes a run, which remembers its options. @param url of the server, if it has changed */
-export function resumeCommand({ file, out, deleteBatch }: BackfillCommand, url?: URL): string {
+export function resumeCommand({ files, out, deleteBatch }: BackfillCommand, url?: URL): string {
   const moved = url ? ['--url', withoutSlash(url)] : [];
-  return spell([file, '--out', out, ...moved, ...(deleteBatch ? ['--delete'] : []), '--resume']);
+  return spell([...few(files), '--out', out, ...moved, ...(deleteBatch ? ['--delete'] : []), '--resume']);
 }
 
 /** The same command, starting over. */
-export function restartCommand({ args }: BackfillCommand): string {
-  return spell([...args.filter((arg) => !MODES.has(arg)), '--restart']);
+export function restartCommand({ args, files }: BackfillCommand): string {
+  const others = args.filter((arg) => !MODES.has(arg));
+  if (files.length <= SHOWN_FILES) return spell([...others, '--restart']);
+  return spell([...few(files), ...others.filter((arg) => !files.includes(arg)), '--restart']);
 }
 
 /** Starts over with all options of the earlier run. */
 export function restartWith(
-  { file, out, force, deleteBatch }: BackfillCommand,
+  { files, out, force, deleteBatch }: BackfillCommand,
   url: URL,
-  options: BatchOptions,
-  reading: ReadingOptions = {},
+  { options, reading = {}, sources }: Pick<BackfillState, 'options' | 'reading' | 'sources'>,
 ): string {
-  const format = reading.format ?? options.format;
-  const implied = convertedByName(file) ?? formatByName(file)?.format;
+  const inputs = sources ?? files.map((name) => ({ name, format: reading.format }));
+  const isImplied = inputs.every(
+    ({ name, format }) =>
+      (format ?? options.format) === (convertedByName(name) ?? formatByName(name)?.format),
+  );
+  const format = isImplied || reading.whole_files === true ? undefined : (reading.format ?? options.format);
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
   return spell([
-    file,
+    ...few(files),
     ...['--out', out],
     ...(url.href === DEFAULT_URL.href ? [] : ['--url', withoutSlash(url)]),
-    ...(implied === format ? [] : ['--format', format]),
+    ...option('--format', format),
     ...option('--text-field', options.text_field),
     ...option('--id-field', options.id_field),
     ...option('--delimiter', options.delimiter),
@@ -49,8 +54,21 @@ export function restartWith(
 
 const withoutSlash = (url: URL): string => url.href.replace(/\/$/, '');
 
+/** A shell may have made thousands of files of a pattern. */
+const SHOWN_FILES = 20;
+
+/** Files as arguments: the first and the last one of very many. */
+function few(files: readonly string[]): readonly string[] {
+  return files.length <= SHOWN_FILES ? files : [...files.slice(0, 1), '…', ...files.slice(-1)];
+}
+
+/** The arguments as the subject of a message. */
+export function shownFiles(files: readonly string[]): string {
+  return files.length === 1 && files[0] !== undefined ? files[0] : plural(files.length, 'input');
+}
+
 const MODES = new Set(['--resume', '--restart']);
 
 function spell(args: readonly string[]): string {
-  return `${commandName()} ${['backfill', ...args].map(shellWord).join(' ')}`;
+  return `${commandName()} ${['backfill', ...args].map((arg) => (arg === '…' ? arg : shellWord(arg))).join(' ')}`;
 }

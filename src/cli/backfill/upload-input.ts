@@ -6,22 +6,22 @@ import { ApiError } from '../../client/errors.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { sniff, SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
-import { missingField } from '../../shared/bulk/sniff-fields.ts';
-import type { Reading } from '../../shared/bulk/sniff-records.ts';
-import { BatchEndedError, UsageError } from '../terminal/exit.ts';
+import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
+import { checkBeginning } from './beginning.ts';
+import { BatchEndedError } from '../terminal/exit.ts';
 import { notCanceled } from './errors.ts';
 import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
-import { cutParts, type Part } from './parts.ts';
+import { cutParts, type LineRange, type Part } from './parts.ts';
+import { placeOf } from './places.ts';
 import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
 import { retryText, type Run } from './run.ts';
-import { flagOf } from './reading.ts';
+import { specOf } from './records.ts';
 import { selectRows } from './selection.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
-import { bytes, duration, entry, plural, shellWord } from '../terminal/units.ts';
+import { bytes, duration, entry, plural } from '../terminal/units.ts';
 import { UploadMeter } from './upload-meter.ts';
 import { OtherInputError, uploadParts } from './upload.ts';
 
@@ -42,9 +42,11 @@ export async function startBatch(
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
-  const source = await openSource(input, plan, signal, (head, whole) =>
-    checkBeginning(run, plan, { head, whole }),
-  );
+  const source = await openSource(input, plan, signal, (head, whole) => {
+    // The files of a folder and the columns of Parquet have been checked already.
+    if (plan.sources || plan.reading.format === 'parquet') return;
+    checkBeginning(input, { head, whole }, plan.options, run.command.options.format !== undefined);
+  });
   const first = await source.parts.next();
   if (replacedBatch) await cancelReplaced(run, replacedBatch);
   await destination.discard();
@@ -58,14 +60,14 @@ export async function startBatch(
     options: source.options,
     reading: plan.reading,
     input: input.identity ?? null,
+    ...(plan.sources && { sources: plan.sources }),
   };
-  const { url: earlierUrl, options, reading = {}, input: earlierInput, idempotencyKey } = earlier ?? {};
-  const sameRequest = isDeepStrictEqual(request, { url: earlierUrl, options, reading, input: earlierInput });
+  const sameRequest = earlier !== undefined && isDeepStrictEqual(request, requestOf(earlier));
   const state: BackfillState = {
     v: 1,
     ...request,
     url_proof: proofOf(url.href),
-    idempotencyKey: sameRequest && idempotencyKey !== undefined ? idempotencyKey : randomUUID(),
+    idempotencyKey: sameRequest ? earlier.idempotencyKey : randomUUID(),
     batch: null,
     uploaded: false,
     finished: null,
@@ -79,6 +81,11 @@ export async function startBatch(
   run.reporter.log(entry('Batch', id));
   const batch = await upload(run, state, id, { ...source, parts: prepend(first.value, source.parts) }, meter);
   return batch && { state, batch };
+}
+
+/** Properties of a run that the same batch serves. */
+function requestOf({ url, options, reading = {}, input, sources }: BackfillState) {
+  return { url, options, reading, input, ...(sources && { sources }) };
 }
 
 /** Retries where the new batch needs the same server; another server may be gone for good. */
@@ -110,6 +117,7 @@ export async function resumeUpload(
 }
 
 interface Source {
+  input: Input;
   /** Options of the batch, completed by the header of the input. */
   options: BatchOptions;
   parts: AsyncGenerator<Part, void, undefined>;
@@ -134,53 +142,19 @@ async function openSource(
     ({ stream } = beginning);
   }
   const { columns: _, first_line: __, ...options } = given;
-  const delimiter = options.delimiter === 'tab' ? '\t' : options.delimiter;
-  const spec = {
-    format: options.format,
-    textField: options.text_field ?? 'text',
-    idField: options.id_field,
-    delimiter,
-    quote: options.quote,
-  };
+  const spec = specOf(options);
   const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
   if (options.format !== 'csv')
-    return { options, parts: cutParts(selectRows(stream, spec, reading), spec, 1, pool), pool, stop };
+    return { input, options, parts: cutParts(selectRows(stream, spec, reading), spec, 1, pool), pool, stop };
   const header = await takeCsvHeader(stream, spec);
   const { columns, firstLine } = header;
   return {
+    input,
     options: { ...options, columns, first_line: firstLine },
     parts: cutParts(selectRows(header.rest, spec, reading), spec, firstLine, pool),
     pool,
     stop,
   };
-}
-
-/** @throws UsageError when the beginning of the input shows that every row would be an error */
-function checkBeginning(
-  { command }: Run,
-  { options, reading: { format: converted }, input }: Plan & { kind: 'start' },
-  { head, whole }: { head: Buffer; whole: boolean },
-): void {
-  // Its columns have been checked already.
-  if (converted === 'parquet') return;
-  const reading: Reading = {
-    format: options.format,
-    delimiter: options.delimiter === 'tab' ? '\t' : options.delimiter,
-    textField: options.text_field ?? 'text',
-    explicit: command.options.format !== undefined,
-    option: (name, value) => `${flagOf(name)} ${value === '\t' ? 'tab' : shellWord(value)}`,
-  };
-  const compression = input.compression();
-  const file = {
-    name: command.file === '-' ? undefined : command.file,
-    gzip: compression === 'gzip',
-    zstd: compression === 'zstd',
-    commandOption: (option: string, value: string) => `--${option} ${value}`,
-  };
-  const finding = sniff(head, whole, reading, file);
-  if (finding !== undefined) throw new UsageError(`${input.name} ${finding}`);
-  const missing = missingField(head.toString(), whole, reading);
-  if (missing !== undefined) throw new UsageError(`${input.name}: ${missing}`);
 }
 
 function watchUpload(run: Run, input: Input): UploadMeter {
@@ -205,7 +179,7 @@ async function upload(
 ): Promise<Batch | undefined> {
   const { client, retrier, signal, url, reporter, destination } = run;
   const startedAt = performance.now();
-  const { pool, stop } = source;
+  const { input, pool, stop } = source;
   const present = await retrier.run(() => client.listParts(id, signal));
   const { parts, rows, multiline, unclosed } = await uploadParts(
     meter.watch(source.parts),
@@ -232,20 +206,24 @@ async function upload(
   }
   const batch = await retrier.run(() => client.complete(id, parts, signal));
   state.uploaded = true;
+  if (input.places) state.places = [...input.places];
   await destination.save(state);
   reporter.unwatch();
   const took = duration((performance.now() - startedAt) / 1000);
   reporter.log(entry('Uploaded', `${plural(rows, 'row')}, ${bytes(meter.done)} in ${took}`));
   if (multiline) {
-    const first = `${multiline.rows === 1 ? '' : 'the first '}from line ${multiline.first.from} to line ${multiline.first.to}`;
+    const { from, to } = multiline.first;
+    const first = `${multiline.rows === 1 ? '' : 'the first '}from ${placeOf(from, input.places)} to ${placeOf(to, input.places)}`;
     reporter.log(entry('Quoted', `${plural(multiline.rows, 'row')} over several lines, ${first}`));
   }
-  if (unclosed) {
-    const { from, to } = unclosed;
-    const text = `the quoted field that begins on line ${from} is never closed; one error row stands for lines ${from} to ${to}`;
-    reporter.log(entry('Unclosed', text));
-  }
+  for (const field of input.unclosed ?? (unclosed ? [unclosed] : []))
+    reporter.log(entry('Unclosed', unclosedText(field)));
   return batch;
+}
+
+function unclosedText({ name, from, to }: LineRange & { name?: string }): string {
+  const where = name === undefined ? '' : `${name}: `;
+  return `${where}the quoted field that begins on line ${from} is never closed; one error row stands for lines ${from} to ${to}`;
 }
 
 /** On loopback, compression costs more than it saves. */

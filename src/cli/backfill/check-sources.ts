@@ -1,0 +1,93 @@
+/** Checks each of several sources before anything is uploaded: all of them must have one kind of record. */
+import type { BatchOptions } from '../../client/batches.ts';
+import { csvFields } from '../../shared/bulk/csv.ts';
+import { peek } from '../../shared/bulk/byte-stream.ts';
+import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
+import { listed } from '../../shared/contract/text.ts';
+import { UsageError } from '../terminal/exit.ts';
+import { checkBeginning, checkDocument } from './beginning.ts';
+import { takeCsvHeader } from './header.ts';
+import type { Input } from './input.ts';
+import type { PlannedSource } from './joined-input.ts';
+import type { ReadingOptions } from './reading.ts';
+import { openRecords, specOf } from './records.ts';
+
+export interface SourceCheck {
+  reading: ReadingOptions;
+  options: BatchOptions;
+  /** The user has named the format. */
+  explicit: boolean;
+  signal: AbortSignal;
+}
+
+/** @throws UsageError that names the first source that cannot be read, or not together with the first one */
+export async function checkSources(sources: readonly PlannedSource[], check: SourceCheck): Promise<void> {
+  let first: CsvColumns | undefined;
+  for (const source of sources) {
+    const reading = { ...check.reading, format: source.format };
+    // A document is checked as it is, before it becomes a record.
+    const isDocument = reading.whole_files === true;
+    const input = await (isDocument ? source.open(reading) : openRecords(source, reading, check.options));
+    try {
+      const columns = await checkSource(input, reading, check);
+      first ??= columns;
+      if (first && columns) refuseOtherColumns(first, columns);
+    } finally {
+      input.close();
+    }
+  }
+}
+
+interface CsvColumns {
+  /** Name of the source. */
+  name: string;
+  columns: readonly string[];
+}
+
+/** @returns the columns of CSV */
+async function checkSource(
+  input: Input,
+  reading: ReadingOptions,
+  { options, explicit, signal }: SourceCheck,
+): Promise<CsvColumns | undefined> {
+  if (reading.format === 'parquet') {
+    await input.check?.();
+    return undefined;
+  }
+  const { head, stream } = await peek(input.read(signal), SNIFF_BYTES);
+  try {
+    const beginning = {
+      head: Buffer.from(head.subarray(0, SNIFF_BYTES)),
+      whole: head.length < SNIFF_BYTES,
+    };
+    // An empty file has no rows, and no header.
+    if (head.length === 0) return undefined;
+    if (reading.whole_files === true) {
+      checkDocument(input, beginning);
+      return undefined;
+    }
+    checkBeginning(input, beginning, options, explicit);
+    if (options.format !== 'csv') return undefined;
+    const spec = specOf(options);
+    const { columns } = await takeCsvHeader(stream, spec, input.name);
+    const fields = csvFields(Buffer.from(columns), spec);
+    return { name: input.name, columns: 'problem' in fields ? [columns] : fields };
+  } finally {
+    await stream.return();
+  }
+}
+
+function refuseOtherColumns(first: CsvColumns, other: CsvColumns): void {
+  const missing = first.columns.filter((name) => !other.columns.includes(name));
+  const added = other.columns.filter((name) => !first.columns.includes(name));
+  const same = missing.length + added.length === 0 && first.columns.length === other.columns.length;
+  if (same && first.columns.every((name, i) => name === other.columns[i])) return;
+  const differences = [
+    ...(missing.length > 0 ? [`without ${listed(missing)}`] : []),
+    ...(added.length > 0 ? [`with ${listed(added)}`] : []),
+  ];
+  const how = differences.length > 0 ? differences.join(', ') : 'in another order';
+  throw new UsageError(
+    `${other.name} has other columns than ${first.name} (${how}): label it in a run of its own, or choose files with --glob`,
+  );
+}
