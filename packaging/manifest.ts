@@ -9,7 +9,13 @@ export interface RootManifest {
 }
 
 /** Dependencies of the command; the client has none. */
-const DEPENDENCIES = ['csv-parse', 'hyparquet', 'hyparquet-compressors', 'standardwebhooks'];
+const DEPENDENCIES = [
+  'csv-parse',
+  'hyparquet',
+  'hyparquet-compressors',
+  'hyparquet-writer',
+  'standardwebhooks',
+];
 /** Peer dependencies that only `amulet model pull` needs. They are larger than the package, so users install them on demand. */
 const OPTIONAL = ['@huggingface/hub', 'zod'];
 

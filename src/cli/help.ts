@@ -88,9 +88,9 @@ Usage
   amulet backfill FOLDER --out OUT [options]
   amulet backfill - --format FORMAT --out OUT [options]      standard input
 
-  Uploads FILE, waits for the labels and writes them to OUT: one line of JSON
-  per text, in the order of the input. OUT appears once it is complete; until
-  then the rows are in OUT.partial. After Ctrl-C, a crash or a power failure,
+  Uploads FILE, waits for the labels and writes them to OUT: one row per text,
+  in the order of the input. OUT appears once it is complete; until then the
+  rows are in OUT.partial. After Ctrl-C, a crash or a power failure,
   the same command with --resume continues where it stopped and repeats no row.
 
 Input
@@ -124,8 +124,16 @@ Labels
   --metadata JSON       an object to store with the batch
 
 Output
-  -o, --out OUT         file to write; - writes rows to standard output as they
-                        arrive, and such a run cannot be resumed
+  -o, --out OUT         file to write; .csv, .tsv and .parquet are tables, other
+                        names JSON Lines; .gz or .zst behind it compresses text.
+                        - is standard output: JSON Lines as they arrive, others
+                        at the end, and such a run cannot be resumed
+  --output-format NAME  ndjson, csv, tsv (also .gz, .zst) or parquet, whatever
+                        the name of OUT
+  --keep all|a,b,c      fields or columns of the input, beside the labels
+  --score-columns       tables: a column for the score of each label
+  --raw-csv             CSV, TSV: no apostrophe before what a spreadsheet would
+                        take for a formula
   --force               replace OUT if it exists
   --resume              resume the earlier run, or start one if none is
                         unfinished, so that a script can repeat one command;
@@ -143,12 +151,13 @@ Server
 
 Exit codes
   0    every row has its labels
-  3    finished, but some or all rows have errors: grep '"error":' OUT
+  3    finished, but some or all rows have errors: see their field error
   1    failed
   2    wrong usage, or the input has changed; nothing more was uploaded
   75   gave up for a temporary reason; continue with --resume
   130  Ctrl-C; continue with --resume (143: SIGTERM; 141: a closed pipe)
 
-Example
+Examples
   amulet backfill reviews.csv.gz --text-field review --id-field key -o out.jsonl
+  amulet backfill reviews.csv --text-field review --keep all -o labelled.csv
 `;

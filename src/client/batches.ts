@@ -128,14 +128,19 @@ export class BatchClient {
   }
 
   /**
-   * Requests the rows after line `after`; resolves when the response starts. The body is NDJSON with empty lines in between, cut
+   * Requests the rows after line `after`, with fields of the input where `keep` names them; resolves when the response starts. The body is NDJSON with empty lines in between, cut
    * anywhere. It ends when the batch is final, and fails with a ConnectionError (ETIMEDOUT after a minute of silence).
    */
-  async followResults(id: string, after: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  async followResults(
+    id: string,
+    after: number,
+    signal?: AbortSignal,
+    keep?: ResultsForm['keep'],
+  ): Promise<AsyncIterable<Uint8Array>> {
     return this.#http.send({
       method: 'GET',
       path: `${batchPath(id)}/results`,
-      query: { follow: 'true', after: after === 0 ? undefined : after },
+      query: { follow: 'true', after: after === 0 ? undefined : after, keep: keepQuery(keep) },
       headers: { Accept: ROWS_AND_HEARTBEATS },
       signal,
       idleMs: RESULTS_IDLE_MS,
@@ -157,7 +162,7 @@ export class BatchClient {
       path: `${batchPath(id)}/results`,
       query: {
         format,
-        keep: keep === undefined || keep === '*' ? keep : keep.map(csvField).join(','),
+        keep: keepQuery(keep),
         score_columns: scoreColumns === undefined ? undefined : String(scoreColumns),
         raw: raw === undefined ? undefined : String(raw),
         after: after === 0 ? undefined : after,
@@ -202,6 +207,9 @@ export function resumeAttempt(client: BatchClient, id: string, signal?: AbortSig
 export function hasDamagedResults({ problem }: Batch): boolean {
   return problem?.code === 'results_damaged';
 }
+
+const keepQuery = (keep: ResultsForm['keep']): string | undefined =>
+  keep === undefined || keep === '*' ? keep : keep.map(csvField).join(',');
 
 /** A column called `*` is quoted, too, as opposed to all columns. */
 const csvField = (name: string): string =>

@@ -532,14 +532,15 @@ describe('resuming', () => {
     const file = await interruptedRun();
     const state = JSON.parse(content('out.resume.json')) as BackfillState;
     write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 1 } }));
-    write('out.partial', 'rows');
+    const rows = '{"line":2}\n{"line":3}\n';
+    write('out.partial', rows);
     fake.requests.length = 0;
     expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.rowErrors });
-    expect(content('out')).toBe('rows');
+    expect(content('out')).toBe(rows);
     // And after it.
     write('out.resume.json', JSON.stringify({ ...state, finished: { rows: 2, failed: 0 } }));
     expect(await run([file, '-o', at('out'), '--resume'])).toMatchObject({ code: EXIT.ok });
-    expect(content('out')).toBe('rows');
+    expect(content('out')).toBe(rows);
     expect(left()).toEqual(['out']);
     expect(fake.requests).toEqual([]);
   });

@@ -335,7 +335,7 @@ describe('lines of JSON', () => {
 });
 
 describe('the command', () => {
-  test.each(['s.csv', 'x.tsv', 'x.parquet', 'x.jsonl.gz', 'x.jsonl.zst', 'X.XLSX'])(
+  test.each(['s.avro', 'x.html.gz', 'x.parquet.gz', 'x.zip', 'X.XLSX'])(
     '--out %s is refused',
     async (name) => {
       const file = write('in.txt', 'a\n');
@@ -343,7 +343,7 @@ describe('the command', () => {
       const { code, said } = await runBackfill([file, '--out', out, '--url', stack.url]);
       expect([code, fs.readdirSync(path.dirname(file))]).toEqual([EXIT.usage, ['in.txt']]);
       expect(said).toMatch(
-        /the output is uncompressed JSON Lines, not \.[a-zA-Z]+; use a name that ends in \.jsonl, \.ndjson or \.json: --out \S+\/[sxX]\.jsonl$/,
+        /: the output is JSON Lines, CSV, TSV or Parquet, not \.[a-zA-Z]+; use a name .*: --out \S+\/[sxX]\.(?:jsonl|csv)$|: Parquet is compressed inside; leave out \.gz$/,
       );
     },
   );

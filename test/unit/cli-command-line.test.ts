@@ -35,6 +35,7 @@ test('all options', () => {
       metadata: '{"a":1}',
     },
     reading: {},
+    output: {},
     force: true,
     deleteBatch: true,
     quiet: true,
@@ -51,6 +52,7 @@ test('options left out are undefined', () => {
     url: undefined,
     options: {},
     reading: {},
+    output: {},
     retryTimeoutMs: 900_000,
   });
   expect(parseBackfill(['-h'])).toBe('help');
@@ -166,8 +168,9 @@ describe('suggested commands can be typed as they are', () => {
     expect(
       restartWith(parse('a.jsonl', '-o', 'o'), new URL('http://127.0.0.1:3000'), {
         options: { format: 'ndjson' },
+        output: { output_format: 'csv', keep: ['a', 'b,c'], raw_csv: true },
       }),
-    ).toBe('amulet backfill a.jsonl --out o --restart');
+    ).toBe('amulet backfill a.jsonl --out o --output-format csv --keep \'a,"b,c"\' --raw-csv --restart');
   });
 });
 

@@ -71,15 +71,15 @@ test('a state file is synced before it replaces the earlier one', async () => {
   const destination = await openDestination(path.join(folder, 'out'));
   await destination.save(STATE);
   expect(calls).toEqual(STATE_WRITTEN);
-  destination.release();
+  await destination.release();
 });
 
 test('rows are synced before the state calls them complete, and before the output is renamed', async () => {
   const destination = await openDestination(path.join(folder, 'out'));
   const output = await destination.openOutput();
   await output.write(Buffer.from('{"line":1}\n'));
-  await destination.finish(STATE, { rows: 1, failed: 0 }, output);
-  destination.release();
+  await destination.finish({ state: STATE, finished: { rows: 1, failed: 0 }, convert: undefined }, output);
+  await destination.release();
   expect(calls).toEqual([
     'write out.partial',
     'sync out.partial',

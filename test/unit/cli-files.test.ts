@@ -11,7 +11,8 @@ import { openDestination } from '../../src/cli/backfill/destination.ts';
 import { UnreadableInputError } from '../../src/cli/terminal/exit.ts';
 import { fromStream, openInput } from '../../src/cli/backfill/input.ts';
 import { startTimeOf, takeLock } from '../../src/cli/terminal/lock.ts';
-import { moveInto, PartialFile } from '../../src/cli/backfill/output.ts';
+import { PartialFile } from '../../src/cli/backfill/output.ts';
+import { fileTarget } from '../../src/cli/backfill/target.ts';
 import { StateFile, type BackfillState } from '../../src/cli/backfill/state.ts';
 
 let dir: string;
@@ -214,7 +215,7 @@ describe('the partial file', () => {
     await again.write(Buffer.from(row(7)));
     await again.sync();
     await again.close();
-    await moveInto(at('out.partial'), at('out'));
+    await fileTarget(at('out')).take(at('out.partial'));
     expect(fs.readFileSync(at('out'), 'utf8')).toBe([1, 2, 5, 7].map(row).join(''));
     expect(fs.existsSync(at('out.partial'))).toBe(false);
   });

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { BatchClient } from '../../src/client/batches.ts';
 import { Retrier } from '../../src/client/retry.ts';
-import { ErrorRows } from '../../src/cli/backfill/error-rows.ts';
+import { Outcomes } from '../../src/cli/backfill/outcomes.ts';
 import { followResults } from '../../src/cli/backfill/results.ts';
 import type { Output } from '../../src/cli/backfill/output.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
@@ -11,7 +11,7 @@ const signal = new AbortController().signal;
 
 class MemoryOutput implements Output {
   text = '';
-  readonly errors = new ErrorRows();
+  readonly outcomes = new Outcomes();
   get rows(): number {
     return this.text.split('\n').length - 1;
   }

@@ -1,6 +1,7 @@
 /** Writes the results of a batch in another form: joins each with its record, as NDJSON or as a line of a table. */
 import { cellOf, type KeptFields, type KeptReader } from '../../shared/bulk/kept-fields.ts';
 import type { StoredRecord } from '../../shared/bulk/parse.ts';
+import { columnNames, rowCells, type ResultTable } from '../../shared/bulk/result-table.ts';
 import { tableRecord, textField, type TableOptions } from '../../shared/bulk/table.ts';
 import { endOfString } from '../../shared/contract/json-scan.ts';
 import type { RowResult } from '../../shared/contract/results.ts';
@@ -27,38 +28,29 @@ type Records = Iterator<StoredRecord, void, undefined>;
 export class ResultWriter {
   readonly #options: ResultWriterOptions;
   readonly #table: TableOptions;
+  readonly #columns: ResultTable;
   /** Place of the id among the kept columns; -1: it is not kept. */
   readonly #keptId: number;
 
   constructor(options: ResultWriterOptions) {
-    const { form, kept } = options;
+    const { form, kept, hasIds, hasLabels, scoreLabels } = options;
     this.#options = options;
     this.#table = { delimiter: form.format === 'tsv' ? '\t' : ',', raw: form.raw };
     this.#keptId = kept?.names.indexOf('id') ?? -1;
+    this.#columns = {
+      ids: hasIds || this.#keptId !== -1,
+      kept: kept?.names.filter((_, i) => i !== this.#keptId) ?? [],
+      others: kept?.others ?? false,
+      labels: hasLabels,
+      scoreLabels,
+    };
   }
 
   /** The first line of a table; empty for NDJSON. */
   get header(): string {
-    const { form, kept, hasIds, hasLabels, scoreLabels } = this.#options;
-    if (form.format === 'ndjson') return '';
-    const names = [
-      'line',
-      ...(hasIds || this.#keptId !== -1 ? ['id'] : []),
-      ...(kept?.names.filter((_, i) => i !== this.#keptId) ?? []),
-      ...(kept?.others ? ['other_fields'] : []),
-      'label',
-      'score',
-      ...(hasLabels ? ['labels'] : []),
-      ...scoreLabels.map((label) => `score_${label}`),
-      'truncated',
-      'unknown',
-      'error',
-      'error_message',
-    ];
-    return tableRecord(
-      names.map((name) => textField(name, this.#table)),
-      this.#table,
-    );
+    if (this.#options.form.format === 'ndjson') return '';
+    const names = columnNames(this.#columns).map((name) => textField(name, this.#table));
+    return tableRecord(names, this.#table);
   }
 
   /**
@@ -127,33 +119,16 @@ export class ResultWriter {
   }
 
   #tableRow(result: string, fields: KeptFields | undefined): string {
-    const { kept, hasIds, hasLabels, scoreLabels } = this.#options;
+    const { kept } = this.#options;
     const row = JSON.parse(result) as Row;
-    const text = (value: string | undefined) => textField(value ?? '', this.#table);
+    const text = (value: string) => textField(value, this.#table);
     const cell = (value: string | undefined) =>
       value === undefined ? '' : kept?.json ? cellOf(value, text) : text(value);
     const values = kept?.names.map((_, i) => cell(fields?.values[i])) ?? [];
     const [keptId = ''] = this.#keptId === -1 ? [] : values.splice(this.#keptId, 1);
-    const labelled = 'error' in row ? undefined : row;
-    const scores = new Map(labelled?.labels?.map(({ label, score }) => [label, score]));
-    const error = 'error' in row ? row.error : undefined;
-    return tableRecord(
-      [
-        String(row.line),
-        ...(hasIds || this.#keptId !== -1 ? [keptId === '' ? text(row.id) : keptId] : []),
-        ...values,
-        ...(kept?.others ? [otherFields(kept, fields)] : []),
-        text(labelled?.label),
-        numberField(labelled?.score),
-        ...(hasLabels ? [labelled?.labels === undefined ? '' : JSON.stringify(labelled.labels)] : []),
-        ...scoreLabels.map((label) => numberField(scores.get(label))),
-        labelled === undefined ? '' : String(labelled.truncated),
-        numberField(labelled?.unknown),
-        error?.code ?? '',
-        text(error?.message),
-      ],
-      this.#table,
-    );
+    const id = keptId === '' ? undefined : keptId;
+    const others = kept?.others ? otherFields(kept, fields) : '';
+    return tableRecord(rowCells(row, { id, values, others }, this.#columns, text), this.#table);
   }
 }
 
@@ -171,9 +146,6 @@ function* linesOf(bytes: Buffer): Generator<string> {
     from = end + 1;
   }
 }
-
-const numberField = (value: number | null | undefined): string =>
-  value === undefined || value === null ? '' : String(value);
 
 /** Members without a column, as a JSON object; empty when there are none. */
 function otherFields(kept: KeptColumns, fields: KeptFields | undefined): string {

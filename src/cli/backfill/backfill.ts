@@ -7,13 +7,16 @@ import { startBatch, resumeUpload } from './upload-input.ts';
 import { downloadRows, finishRun, noLabelsWarning } from './download-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
+import { conversion } from './convert-output.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
-import { BadInputError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
+import { BadInputError, CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
 import { toCliError } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
+import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output-options.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';
+import { resumeCommand } from './suggested-commands.ts';
 import { connectTo, proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { entry, plural } from '../terminal/units.ts';
@@ -27,29 +30,46 @@ export async function backfill(
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  const destination = await openDestination(command.out);
+  const output = completeOutput(command.out, command.output);
+  const destination = await openDestination(command.out, isConverted(output));
   try {
-    return await withDestination(command, destination, signal, reporter);
+    return await withDestination(command, output, destination, signal, reporter);
   } catch (error) {
     const problem = diskProblem(error);
     if (!problem) throw error;
     throw new CliError(problem.exitCode, `${destination.name}: ${problem.reason}`, [], error);
   } finally {
-    destination.release();
+    await destination.release();
   }
 }
 
 async function withDestination(
   command: BackfillCommand,
+  output: OutputOptions,
   destination: Destination,
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  const plan = await makePlan(command, destination, signal);
+  const plan = await makePlan(command, output, destination, signal);
   const { url } = plan;
   if (plan.kind === 'finish') {
     const { rows, failed } = plan.finished;
-    await destination.finish(plan.state, plan.finished);
+    const convert = conversion(plan.state.output ?? PLAIN, plan.state.options, signal);
+    const rowsSoFar = (await destination.hasRows()) ? await destination.openOutput() : undefined;
+    if (rowsSoFar && rowsSoFar.rows !== rows)
+      throw new CliError(
+        EXIT.failed,
+        `${destination.name}.partial has ${plural(rowsSoFar.rows, 'row')}, not ${rows}: start over with --restart`,
+      );
+    await destination
+      .finish({ state: plan.state, finished: plan.finished, convert }, rowsSoFar)
+      .catch((error: unknown) => {
+        if (!(error instanceof Interrupted)) throw error;
+        throw new CliError(error.exitCode, 'interrupted while the output was being written', [
+          'Resume with:',
+          `  ${resumeCommand(command)}`,
+        ]);
+      });
     reporter.log(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
     const code = await finishRun({ command, url, reporter }, plan.state, failed);
     if (failed > 0 && failed === rows) reporter.warn(noLabelsWarning(rows, plan.state));
@@ -90,7 +110,7 @@ async function withDestination(
 async function carryOut(run: Run, plan: Exclude<Plan, { kind: 'finish' }>): Promise<ExitCode> {
   const started = plan.kind === 'start' ? await startBatch(run, plan) : await resume(run, plan);
   if (started) return downloadRows(run, started.state, started.batch);
-  await finishEmpty(run);
+  await finishEmpty(run, plan);
   return EXIT.ok;
 }
 
@@ -126,9 +146,14 @@ async function resume(
 type StartedBatch = { state: BackfillState; batch: Batch } | undefined;
 
 /** Writes an empty output for an input without records; no batch is made for it. */
-async function finishEmpty({ destination, reporter }: Run): Promise<void> {
+async function finishEmpty(
+  { destination, reporter, signal }: Run,
+  plan: Exclude<Plan, { kind: 'finish' }>,
+): Promise<void> {
+  const { options, output: form = PLAIN } = plan.kind === 'start' ? plan : plan.state;
   const output = await destination.openOutput();
-  await destination.finish(undefined, { rows: 0, failed: 0 }, output);
+  const convert = conversion(form, options, signal);
+  await destination.finish({ state: undefined, finished: { rows: 0, failed: 0 }, convert }, output);
   reporter.log(entry('Written to', `${destination.name}: 0 rows`));
 }
 

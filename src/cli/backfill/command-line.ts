@@ -5,6 +5,7 @@ import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
+import { outputOptions, type OutputOptions } from './output-options.ts';
 import { convertedByName, type ConvertedFormat, type ReadingOptions } from './reading.ts';
 import { shellWord } from '../terminal/units.ts';
 
@@ -23,6 +24,8 @@ export interface BackfillCommand {
   options: Partial<BatchOptions>;
   /** How to read the file, as far as given. */
   reading: ReadingOptions;
+  /** What to write, as far as given. */
+  output: Partial<OutputOptions>;
   force: boolean;
   /** Remove the batch from the server at the end. */
   deleteBatch: boolean;
@@ -51,6 +54,10 @@ const FLAGS = {
   model: { type: 'string' },
   metadata: { type: 'string' },
   out: { type: 'string', short: 'o' },
+  'output-format': { type: 'string' },
+  keep: { type: 'string' },
+  'score-columns': { type: 'boolean' },
+  'raw-csv': { type: 'boolean' },
   force: { type: 'boolean' },
   resume: { type: 'boolean' },
   restart: { type: 'boolean' },
@@ -85,6 +92,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     url: values.url === undefined ? undefined : parseUrl(values.url),
     options: batchOptions(values),
     reading: readingOptions(values),
+    output: outputOptions(values),
     force,
     deleteBatch: values.delete ?? false,
     quiet: values.quiet ?? false,

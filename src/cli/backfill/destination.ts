@@ -1,12 +1,25 @@
 /** The output of a run, and the files beside it that a later run resumes from. */
-import { rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { diskProblem, exists } from '../terminal/disk.ts';
 import { CliError, EXIT, UsageError } from '../terminal/exit.ts';
 import { takeLock } from '../terminal/lock.ts';
-import { moveInto, PartialFile, StandardOutput, type Output } from './output.ts';
+import { PartialFile, StandardOutput, type Output } from './output.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { StateFile, type BackfillState } from './state.ts';
+import { fileTarget, writeToStandardOutput, type Target } from './target.ts';
+
+/** Makes the bytes of the finished output. @param rows whole lines of the results, from the first one on each time it is called */
+export type Conversion = (rows: () => AsyncIterable<Buffer>) => AsyncIterable<Uint8Array>;
+
+export interface Finish {
+  /** Undefined for an input without records. */
+  state: BackfillState | undefined;
+  finished: { rows: number; failed: number };
+  /** Undefined: the finished output is the rows themselves. */
+  convert: Conversion | undefined;
+}
 
 export interface Destination {
   /** As given by the user. */
@@ -22,54 +35,71 @@ export interface Destination {
   discard: () => Promise<void>;
   /** Opens the rows so far, to append to them. */
   openOutput: () => Promise<Output>;
+  /** Whether there are rows of an earlier run. */
+  hasRows: () => Promise<boolean>;
   /** Turns the rows into the finished output; may be called again after a crash halfway. */
-  finish: (
-    state: BackfillState | undefined,
-    finished: { rows: number; failed: number },
-    output?: Output,
-  ) => Promise<void>;
+  finish: (finish: Finish, output: Output | undefined) => Promise<void>;
   /** Releases the lock. */
-  release: () => void;
+  release: () => Promise<void>;
 }
 
 /**
  * @param out path of a file, or `-`
+ * @param converted the output is made of the rows at the end
  * @throws UsageError when the path cannot be written to, or another process is writing there
  */
-export async function openDestination(out: string): Promise<Destination> {
-  if (out === '-') return standardOutput();
+export async function openDestination(out: string, converted = false): Promise<Destination> {
+  if (out === '-') return converted ? convertedStandardOutput() : standardOutput();
   await check(out);
-  const release = lock(out);
-  const partial = `${out}.partial`;
-  const file = new StateFile(`${out}.resume.json`);
+  return resumableDestination(fileTarget(out), out);
+}
+
+/** @param working path that the names of the files of an unfinished run begin with */
+function resumableDestination(target: Target, working: string): Destination {
+  const unlock = lock(working);
+  const partial = `${working}.partial`;
+  const file = new StateFile(`${working}.resume.json`);
   return {
-    name: out,
+    name: target.name,
     resumable: true,
-    exists: () => exists(out),
+    exists: () => target.exists(),
     load: () => file.read(),
     save: (state) => file.write(state),
     discard: async () => {
       await rm(partial, { force: true });
+      await target.discard();
       await file.remove();
     },
     openOutput: () => PartialFile.open(partial),
-    finish: async (state, finished, output) => {
+    hasRows: () => exists(partial),
+    finish: async ({ state, finished, convert }, output) => {
       if (output instanceof PartialFile) await output.sync();
-      // From here on only the renaming is missing.
+      // From here on only the finished output may be missing.
       if (state) await file.write({ ...state, finished });
-      await output?.close();
-      if (await exists(partial)) await moveInto(partial, out);
+      if (output instanceof PartialFile && convert) {
+        await target.put(convert(() => output.read()));
+        await output.close();
+        await rm(partial, { force: true });
+      } else if (output) {
+        await output.close();
+        await target.take(partial);
+      }
       await file.remove();
     },
-    release,
+    release: () => {
+      unlock();
+      return Promise.resolve();
+    },
   };
 }
 
 /** Name of standard output in messages. */
 export const STANDARD_OUTPUT = 'standard output';
 
+const nothing = () => Promise.resolve();
+
+/** Rows as they arrive. */
 function standardOutput(): Destination {
-  const nothing = () => Promise.resolve();
   return {
     name: STANDARD_OUTPUT,
     resumable: false,
@@ -78,8 +108,28 @@ function standardOutput(): Destination {
     save: nothing,
     discard: nothing,
     openOutput: () => Promise.resolve(new StandardOutput()),
+    hasRows: () => Promise.resolve(false),
     finish: nothing,
-    release: () => {},
+    release: nothing,
+  };
+}
+
+/** An output that needs all rows first: they wait in a temporary file. */
+function convertedStandardOutput(): Destination {
+  let folder: string | undefined;
+  return {
+    ...standardOutput(),
+    openOutput: async () => {
+      folder = await mkdtemp(path.join(tmpdir(), 'amulet-'));
+      return PartialFile.open(path.join(folder, 'rows'));
+    },
+    finish: async ({ convert }, output) => {
+      if (!(output instanceof PartialFile) || !convert) return;
+      for await (const piece of convert(() => output.read())) await writeToStandardOutput(piece);
+    },
+    release: async () => {
+      if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -2,8 +2,10 @@
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch } from './cancel-batch.ts';
 import { STANDARD_OUTPUT } from './destination.ts';
-import type { ErrorRow } from './error-rows.ts';
+import { conversion } from './convert-output.ts';
+import type { ErrorRow } from './outcomes.ts';
 import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
+import { PLAIN, type OutputOptions } from './output-options.ts';
 import type { Output } from './output.ts';
 import { placeOf } from './places.ts';
 import type { Progress } from '../terminal/progress-line.ts';
@@ -30,11 +32,14 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
       const rows = `${count(output.rows)} of ${plural(total, 'row')}`;
       throw new CliError(EXIT.failed, `the server sent ${rows}: this is a bug`);
     }
-    await destination.finish(state, { rows: total, failed }, output);
+    const convert = conversion(state.output ?? PLAIN, state.options, run.signal);
+    if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done: total, total }));
+    await destination.finish({ state, finished: { rows: total, failed }, convert }, output);
     reporter.unwatch();
-    for (const line of summary(ended, destination.name, output, state)) reporter.log(line);
+    for (const line of summary(ended, destination.name, state, output)) reporter.log(line);
     const code = await finishRun(run, state, failed);
-    if (failed > 0 && failed === total) reporter.warn(noLabelsWarning(total, state, output.errors.first[0]));
+    if (failed > 0 && failed === total)
+      reporter.warn(noLabelsWarning(total, state, output.outcomes.first[0]));
     return code;
   } finally {
     await output.close();
@@ -73,15 +78,19 @@ async function follow(run: Run, state: BackfillState, batch: Batch, output: Outp
     },
   );
   try {
-    return await followResults({ client, retrier, batch: batch.id, signal }, output, {
-      get known() {
-        return state.revision;
+    return await followResults(
+      { client, retrier, batch: batch.id, signal, keep: state.output?.keep },
+      output,
+      {
+        get known() {
+          return state.revision;
+        },
+        save: async (revision) => {
+          state.revision = revision;
+          await destination.save(state);
+        },
       },
-      save: async (revision) => {
-        state.revision = revision;
-        await destination.save(state);
-      },
-    });
+    );
   } finally {
     ended.abort();
     await polling;
@@ -122,12 +131,18 @@ export function noLabelsWarning(total: number, state: BackfillState, first?: Err
 /** Line of a row in its file. */
 const inputPlace = (line: number, { places, reading }: BackfillState): string =>
   placeOf(line, places, reading?.whole_files);
+/** Commands that find the error rows of an output. */
+const GREP: Partial<Record<OutputOptions['output_format'], string>> = {
+  ndjson: 'grep',
+  'ndjson.gz': 'zgrep',
+  'ndjson.zst': 'zstdgrep',
+};
 
 function summary(
   { rows, started_at, finished_at }: Batch,
   out: string,
-  { errors }: Output,
   state: BackfillState,
+  { outcomes }: Output,
 ): string[] {
   const seconds =
     started_at === null || finished_at === null
@@ -135,11 +150,12 @@ function summary(
       : (Date.parse(finished_at) - Date.parse(started_at)) / 1000;
   // A rate over less than a second is noise.
   const speed = seconds >= 1 ? ` in ${duration(seconds)} (${rate(rows.total / seconds)})` : '';
-  const find = out === STANDARD_OUTPUT ? '' : `: grep '"error":' ${shellWord(out)}`;
+  const grep = GREP[(state.output ?? PLAIN).output_format];
+  const find = out === STANDARD_OUTPUT || grep === undefined ? '' : `: ${grep} '"error":' ${shellWord(out)}`;
   return [
     entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
     ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
-    ...errors.first.map(({ line, message }) => entry('', `${inputPlace(line, state)}: ${message}`)),
+    ...outcomes.first.map(({ line, message }) => entry('', `${inputPlace(line, state)}: ${message}`)),
     // Servers of version 0.1 do not count them.
     ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
     entry('Written to', out),

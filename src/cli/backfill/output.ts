@@ -1,10 +1,8 @@
 /** Writes the rows: to `OUT.partial`, which becomes `OUT` when complete, or to standard output. */
-import { open, rename, type FileHandle } from 'node:fs/promises';
-import path from 'node:path';
-import { ErrorRows } from './error-rows.ts';
-import { flush } from '../terminal/disk.ts';
-import { CliError, EXIT, Interrupted } from '../terminal/exit.ts';
-import { isClosedPipe, printRows } from '../terminal/print.ts';
+import { open, type FileHandle } from 'node:fs/promises';
+import { Outcomes } from './outcomes.ts';
+import { CliError, EXIT } from '../terminal/exit.ts';
+import { writeAll, writeToStandardOutput } from './target.ts';
 
 /** Receives whole lines, in order. */
 export interface Output {
@@ -12,8 +10,8 @@ export interface Output {
   readonly rows: number;
   /** Without its line ending; empty before the first line. */
   readonly lastLine: Buffer;
-  /** The first error rows. */
-  readonly errors: ErrorRows;
+  /** What is in these lines. */
+  readonly outcomes: Outcomes;
   write: (lines: Buffer) => Promise<void>;
   /** Removes all rows. @throws CliError where rows cannot be taken back */
   clear: () => Promise<void>;
@@ -23,19 +21,19 @@ export interface Output {
 const LF = 0x0a;
 const READ_BYTES = 1024 * 1024;
 
-/** Size, number, errors and last line of the rows so far. */
+/** Size, number, content and last line of the rows so far. */
 class Rows {
   /** Bytes of whole lines. */
   protected bytes = 0;
   rows = 0;
   lastLine: Buffer = Buffer.alloc(0);
-  readonly errors = new ErrorRows();
+  readonly outcomes = new Outcomes();
 
   protected add(lines: Buffer): void {
     this.bytes += lines.length;
     this.rows += countLines(lines);
     this.lastLine = lastLineOf(lines);
-    this.errors.take(lines);
+    this.outcomes.take(lines);
   }
 }
 
@@ -63,27 +61,28 @@ export class PartialFile extends Rows implements Output {
 
   /** Counts the rows that are there, up to the last whole line. */
   async #survey(): Promise<void> {
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    let buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     for (;;) {
-      // Always reads from the start of a line: no line is as long as the buffer.
+      // Always reads from the start of a line.
       const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, this.bytes);
       const read = buffer.subarray(0, bytesRead);
       // A power failure may leave blocks of zeros; rows contain none.
       const zero = read.indexOf(0);
       const sound = zero === -1 ? read : read.subarray(0, zero);
       const lines = sound.subarray(0, sound.lastIndexOf(LF) + 1);
-      if (lines.length === 0) return;
+      if (lines.length === 0) {
+        if (zero !== -1 || bytesRead < buffer.length) return;
+        // A row with fields of the input may be longer than the buffer.
+        buffer = Buffer.allocUnsafeSlow(2 * buffer.length);
+        continue;
+      }
       this.add(lines);
       if (zero !== -1) return;
     }
   }
 
   async write(lines: Buffer): Promise<void> {
-    for (let written = 0; written < lines.length;) {
-      const left = lines.subarray(written);
-      const { bytesWritten } = await this.#file.write(left, 0, left.length, this.bytes + written);
-      written += bytesWritten;
-    }
+    await writeAll(this.#file, lines, this.bytes);
     this.add(lines);
   }
 
@@ -92,7 +91,20 @@ export class PartialFile extends Rows implements Output {
     this.bytes = 0;
     this.rows = 0;
     this.lastLine = Buffer.alloc(0);
-    this.errors.clear();
+    this.outcomes.clear();
+  }
+
+  /** Whole lines, in pieces. */
+  async *read(): AsyncGenerator<Buffer, void, undefined> {
+    for (let at = 0, size = READ_BYTES; at < this.bytes;) {
+      const buffer = Buffer.allocUnsafe(Math.min(size, this.bytes - at));
+      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) throw new Error('rows were removed from the partial file by another program');
+      const lines = buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf(LF) + 1);
+      if (lines.length > 0) yield lines;
+      else size *= 2;
+      at += lines.length;
+    }
   }
 
   /** Flushes the rows to the disk, so that later steps can rely on them. */
@@ -105,21 +117,10 @@ export class PartialFile extends Rows implements Output {
   }
 }
 
-/** Renames durably: the new name survives a power failure. */
-export async function moveInto(from: string, target: string): Promise<void> {
-  await rename(from, target);
-  await flush(path.dirname(target));
-}
-
 /** Standard output: rows cannot be taken back, and a run cannot be resumed. */
 export class StandardOutput extends Rows implements Output {
   async write(lines: Buffer): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      printRows(lines, (error) => {
-        if (!error) resolve();
-        else reject(isClosedPipe(error) ? new Interrupted(EXIT.closedPipe) : error);
-      });
-    });
+    await writeToStandardOutput(lines);
     this.add(lines);
   }
 

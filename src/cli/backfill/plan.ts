@@ -1,16 +1,17 @@
 /** Decides whether a run starts, resumes or only finishes, and checks everything about the command that needs no server. */
 import { stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { BatchOptions } from '../../client/batches.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { Input } from './input.ts';
+import { formatOf, isConverted, isTable, PLAIN, type OutputOptions } from './output-options.ts';
 import { inputToResume, openInputs } from './planned-input.ts';
 import { flagOf, type ReadingOptions } from './reading.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState, StoredSource } from './state.ts';
-import { shellWord } from '../terminal/units.ts';
 
 export type Plan =
   | {
@@ -18,6 +19,7 @@ export type Plan =
       url: URL;
       options: BatchOptions;
       reading: ReadingOptions;
+      output: OutputOptions;
       input: Input;
       /** Several inputs, which have been checked. */
       sources: StoredSource[] | undefined;
@@ -42,6 +44,7 @@ export interface ReplacedBatch {
 /** @throws UsageError */
 export async function makePlan(
   command: BackfillCommand,
+  output: OutputOptions,
   destination: Destination,
   signal: AbortSignal,
 ): Promise<Plan> {
@@ -50,14 +53,13 @@ export async function makePlan(
   const earlier = restart ? await destination.load().catch(() => undefined) : await destination.load();
   if (earlier && !restart && (earlier.batch ?? earlier.finished) !== null) {
     if (mode === 'start') throw unfinishedRun(command);
-    return planResume(command, earlier);
+    return planResume(command, output, earlier);
   }
-  // Not checked when resuming: an earlier version accepted any name.
-  refuseOtherFormat(out);
   for (const file of command.files) await refuseSameFile(file, out);
   if (!command.force && (await destination.exists())) {
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
+  refuseTerminal(out, output);
   const inputs = await openInputs(command, signal);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
@@ -68,6 +70,8 @@ export async function makePlan(
     kind: 'start',
     url,
     ...inputs,
+    options: withScores(inputs.options, output),
+    output,
     earlier: restart ? undefined : earlier,
     replacedBatch,
   };
@@ -82,7 +86,11 @@ function unfinishedRun(command: BackfillCommand): UsageError {
   ]);
 }
 
-async function planResume(command: BackfillCommand, state: BackfillState): Promise<Plan> {
+async function planResume(
+  command: BackfillCommand,
+  output: OutputOptions,
+  state: BackfillState,
+): Promise<Plan> {
   // A new address may be that of the same server.
   const url = command.url ?? new URL(state.url);
   const asksServer = state.finished === null || command.deleteBatch;
@@ -93,19 +101,23 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
     );
   }
   if (state.finished !== null) return { kind: 'finish', url, state, finished: state.finished };
+  const given = Object.fromEntries(
+    Object.keys(command.output).map((name) => [name, output[name as keyof OutputOptions]]),
+  );
   const restart = [
     'To start over:',
     `  ${restartWith(command, url, {
       options: { ...state.options, ...command.options },
       reading: { ...state.reading, ...command.reading },
       sources: state.sources,
+      output: { ...(state.output ?? PLAIN), ...given },
     })}`,
   ];
-  const earlier: Record<string, string | number | true | undefined> = { ...state.options, ...state.reading };
-  for (const [name, value] of Object.entries({ ...command.options, ...command.reading })) {
+  const earlier: Record<string, unknown> = { ...state.options, ...state.reading, ...(state.output ?? PLAIN) };
+  for (const [name, value] of Object.entries({ ...command.options, ...command.reading, ...given })) {
     const before = earlier[name];
-    if (value === before) continue;
-    const was = before === undefined ? 'not given' : String(before);
+    if (isDeepStrictEqual(value, before)) continue;
+    const was = before === undefined || before === false ? 'not given' : String(before);
     throw new UsageError(`${flagOf(name)} was ${was} in the earlier run`, restart);
   }
   const { input, problem } = await inputToResume(command, state);
@@ -113,19 +125,21 @@ async function planResume(command: BackfillCommand, state: BackfillState): Promi
   return { kind: 'resume', url, state, batch: state.batch ?? '', input };
 }
 
-/** Extensions of formats that the command does not write. */
-const OTHER_FORMATS =
-  /\.(?:csv|tsv|tab|psv|xlsx?|xlsm|ods|parquet|pq|arrow|feather|avro|orc|sqlite3?|db|html?|xml|ya?ml|gz|gzip|tgz|zst|zstd|bz2|xz|lz4|lzma|br|7z|zip|rar|tar)$/i;
+/** @throws UsageError for an output that a terminal does not show */
+function refuseTerminal(out: string, output: OutputOptions): void {
+  if (out !== '-' || !process.stdout.isTTY || !isConverted(output)) return;
+  if (formatOf(output) === 'parquet' || output.output_format.includes('.'))
+    throw new UsageError(
+      `--output-format ${output.output_format} is binary: redirect standard output, or name a file with --out`,
+    );
+}
 
-/** Refuses a name that promises another format. */
-function refuseOtherFormat(out: string): void {
-  const [extension] = OTHER_FORMATS.exec(out) ?? [];
-  if (extension === undefined) return;
-  const better = out.replace(/(?:\.(?:jsonl|ndjson|json))?\.[^.]+$/i, '.jsonl');
-  throw new UsageError(
-    `--out ${out}: the output is uncompressed JSON Lines, not ${extension}; ` +
-      `use a name that ends in .jsonl, .ndjson or .json: --out ${shellWord(better)}`,
-  );
+/** Columns of scores need all labels. @throws UsageError when the batch is asked for fewer */
+function withScores(options: BatchOptions, output: OutputOptions): BatchOptions {
+  if (!output.score_columns || !isTable(output)) return options;
+  const { top_k: topK = 'all' } = options;
+  if (topK !== 'all') throw new UsageError(`--score-columns needs --top-k all, not ${topK}`);
+  return { ...options, top_k: topK };
 }
 
 async function refuseSameFile(file: string, out: string): Promise<void> {

@@ -6,6 +6,7 @@ import type { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import { DamagedResultsError } from '../terminal/exit.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { Output } from './output.ts';
 
 export interface ResultsSource {
@@ -13,6 +14,8 @@ export interface ResultsSource {
   retrier: Retrier;
   /** Id of the batch. */
   batch: string;
+  /** Fields of the input in the rows. */
+  keep?: OutputOptions['keep'];
   signal: AbortSignal;
 }
 
@@ -87,12 +90,12 @@ async function discardOtherRevision(
 }
 
 async function appendResults(
-  { client, retrier, batch, signal }: ResultsSource,
+  { client, retrier, batch, signal, keep }: ResultsSource,
   output: Output,
 ): Promise<void> {
   const after = lineOf(output.lastLine);
   // A response that breaks off before its first byte does not count as success.
-  const body = await client.followResults(batch, after, signal);
+  const body = await client.followResults(batch, after, signal, keep === 'all' ? '*' : keep);
   /** Bytes of an unfinished line. */
   let partial = Buffer.alloc(0);
   try {

@@ -3,6 +3,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { InputIdentity } from './input.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { Place } from './places.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
 
@@ -15,6 +16,8 @@ export interface BackfillState {
   options: BatchOptions;
   /** Absent in files of earlier versions. */
   reading?: ReadingOptions | undefined;
+  /** Absent in files of earlier versions. */
+  output?: OutputOptions | undefined;
   /** Null for an input that can be read only once, and for several. */
   input: InputIdentity | null;
   /** Several inputs, in their order. */
@@ -29,8 +32,8 @@ export interface BackfillState {
   revision?: string;
   /** The upload is complete, and the server knows it: the input is no longer needed. */
   uploaded: boolean;
-  /** All rows are in the partial file; only renaming it may be missing. */
-  finished: { rows: number; failed: number } | null;
+  /** All rows are in the partial file; only the finished output may be missing. `seconds`: those that the batch took. */
+  finished: { rows: number; failed: number; seconds?: number | undefined } | null;
 }
 
 /** One of several inputs, to notice that it has changed. */

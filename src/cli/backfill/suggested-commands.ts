@@ -3,6 +3,7 @@ import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
+import { outputArguments, PLAIN } from './output-options.ts';
 import { convertedByName, readingArguments } from './reading.ts';
 import type { BackfillState } from './state.ts';
 import { plural, shellWord } from '../terminal/units.ts';
@@ -20,11 +21,13 @@ export function restartCommand({ args, files }: BackfillCommand): string {
   return spell([...few(files), ...others.filter((arg) => !files.includes(arg)), '--restart']);
 }
 
+export type EarlierRun = Pick<BackfillState, 'options' | 'reading' | 'output' | 'sources'>;
+
 /** Starts over with all options of the earlier run. */
 export function restartWith(
   { files, out, force, deleteBatch }: BackfillCommand,
   url: URL,
-  { options, reading = {}, sources }: Pick<BackfillState, 'options' | 'reading' | 'sources'>,
+  { options, reading = {}, output = PLAIN, sources }: EarlierRun,
 ): string {
   const inputs = sources ?? files.map((name) => ({ name, format: reading.format }));
   const isImplied = inputs.every(
@@ -46,6 +49,7 @@ export function restartWith(
     ...option('--model', options.model),
     ...option('--metadata', options.metadata),
     ...readingArguments(reading),
+    ...outputArguments(out, output),
     ...(force ? ['--force'] : []),
     ...(deleteBatch ? ['--delete'] : []),
     '--restart',

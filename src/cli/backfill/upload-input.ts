@@ -6,6 +6,7 @@ import { ApiError } from '../../client/errors.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { checkKept } from './check-kept.ts';
 import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
 import { checkBeginning } from './beginning.ts';
 import { BatchEndedError } from '../terminal/exit.ts';
@@ -27,6 +28,8 @@ import { OtherInputError, uploadParts } from './upload.ts';
 
 /** Maximum size of a part, decompressed. */
 const PART_BYTES = 8 * 1024 * 1024;
+/** A CSV is checked by its header. */
+const NO_BYTES = { bytes: Buffer.alloc(0), whole: false };
 /** One is filled while the others are being sent. */
 const PART_BUFFERS = 3;
 
@@ -46,7 +49,12 @@ export async function startBatch(
     // The files of a folder and the columns of Parquet have been checked already.
     if (plan.sources || plan.reading.format === 'parquet') return;
     checkBeginning(input, { head, whole }, plan.options, run.command.options.format !== undefined);
+    if (plan.options.format !== 'csv')
+      checkKept(input.name, plan.output.keep, plan.options, { bytes: head, whole });
   });
+  // With the header of a CSV, which an output without rows has, too.
+  plan.options = source.options;
+  if (plan.options.format === 'csv') checkKept(input.name, plan.output.keep, source.options, NO_BYTES);
   const first = await source.parts.next();
   if (replacedBatch) await cancelReplaced(run, replacedBatch);
   await destination.discard();
@@ -66,6 +74,7 @@ export async function startBatch(
   const state: BackfillState = {
     v: 1,
     ...request,
+    output: plan.output,
     url_proof: proofOf(url.href),
     idempotencyKey: sameRequest ? earlier.idempotencyKey : randomUUID(),
     batch: null,

@@ -1,0 +1,124 @@
+/** Makes the finished output of the results: a table or JSON Lines, compressed or not. */
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import * as zlib from 'node:zlib';
+import { cellOf } from '../../shared/bulk/kept-fields.ts';
+import { columnNames, rowCells } from '../../shared/bulk/result-table.ts';
+import { tableRecord, textField, type TableOptions } from '../../shared/bulk/table.ts';
+import type { BatchOptions } from '../../client/batches.ts';
+import type { Conversion } from './destination.ts';
+import {
+  compressionOf,
+  formatOf,
+  isConverted,
+  type OutputCompression,
+  type OutputOptions,
+} from './output-options.ts';
+import {
+  findColumns,
+  linesOf,
+  otherFields,
+  readRow,
+  type OutputColumns,
+  type OutputRow,
+} from './output-rows.ts';
+
+type Rows = () => AsyncIterable<Buffer>;
+type Bytes = AsyncIterable<Uint8Array>;
+
+/**
+ * @param batch options of the batch, with the header of a CSV
+ * @param signal ends the conversion
+ * @returns undefined when the results are the output
+ */
+export function conversion(
+  output: OutputOptions,
+  batch: BatchOptions,
+  signal: AbortSignal,
+): Conversion | undefined {
+  if (!isConverted(output)) return undefined;
+  return (rows) => {
+    const watched = () => untilAborted(rows(), signal);
+    const bytes = formatted(watched, output, batch);
+    const compression = compressionOf(output);
+    return compression === undefined ? bytes : compressed(bytes, compression);
+  };
+}
+
+async function* untilAborted(pieces: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) {
+    signal.throwIfAborted();
+    yield piece;
+  }
+}
+
+async function* formatted(
+  rows: Rows,
+  output: OutputOptions,
+  batch: BatchOptions,
+): AsyncGenerator<Uint8Array> {
+  const format = formatOf(output);
+  if (format === 'ndjson') {
+    yield* rows();
+    return;
+  }
+  const columns = await findColumns(rows, output, batch);
+  const withKept = output.keep !== undefined;
+  if (format === 'parquet') {
+    // Loaded only for Parquet: the command starts faster without it.
+    const { parquetBytes } = await import('./parquet-output.ts');
+    yield* parquetBytes(rows(), columns, withKept);
+    return;
+  }
+  yield* tableBytes(rows(), columns, withKept, {
+    delimiter: format === 'tsv' ? '\t' : ',',
+    raw: output.raw_csv ?? false,
+  });
+}
+
+async function* tableBytes(
+  rows: AsyncIterable<Buffer>,
+  columns: OutputColumns,
+  withKept: boolean,
+  table: TableOptions,
+): AsyncGenerator<Buffer> {
+  const text = (value: string) => textField(value, table);
+  yield Buffer.from(tableRecord(columnNames(columns).map(text), table));
+  for await (const piece of rows) {
+    let records = '';
+    for (const line of linesOf(piece)) records += record(readRow(line, withKept), columns, text, table);
+    yield Buffer.from(records);
+  }
+}
+
+function record(
+  { result, kept }: OutputRow,
+  columns: OutputColumns,
+  text: (value: string) => string,
+  table: TableOptions,
+): string {
+  const cell = (name: string): string => {
+    const json = kept?.get(name);
+    return json === undefined ? '' : cellOf(json, text);
+  };
+  const cells = {
+    id: kept?.has('id') ? cell('id') : undefined,
+    values: columns.names.map(cell),
+    others: kept && columns.others ? otherFields(kept, columns.names) : '',
+  };
+  return tableRecord(rowCells(result, cells, columns, text), table);
+}
+
+const COMPRESSORS: Record<OutputCompression, () => Duplex> = {
+  gzip: () => zlib.createGzip(),
+  zstd: () => zlib.createZstdCompress(),
+};
+
+async function* compressed(bytes: Bytes, compression: OutputCompression): AsyncGenerator<Uint8Array> {
+  const stream = COMPRESSORS[compression]();
+  const fed = pipeline(bytes, stream);
+  // The stream fails with the same error.
+  fed.catch(() => {});
+  yield* stream as AsyncIterable<Buffer>;
+  await fed;
+}

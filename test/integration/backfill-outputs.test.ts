@@ -1,0 +1,245 @@
+/** Outputs of `amulet backfill`: every format, with fields of the input beside the labels, whole after any interruption. */
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { gunzipSync, zstdDecompressSync } from 'node:zlib';
+import { parse } from 'csv-parse/sync';
+import { parquetReadObjects } from 'hyparquet';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { EXIT } from '../../src/cli/terminal/exit.ts';
+import { CliProcess, runBackfill } from '../support/processes/cli.ts';
+import { standIn } from '../support/models/stand-in.ts';
+import { Stack } from '../support/processes/stack.ts';
+
+let stack: Stack;
+let dir: string;
+beforeAll(async () => {
+  stack = await Stack.start({
+    redisUrl: inject('redisUrl'),
+    env: { ...standIn(), BULK_CHUNK_BYTES: '2000' },
+  });
+  dir = fs.mkdtempSync(path.join(tmpdir(), 'amulet-outputs-'));
+});
+afterAll(async () => {
+  await stack.stop();
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+let made = 0;
+const folder = (): string => {
+  const made_ = path.join(dir, `run-${++made}`);
+  fs.mkdirSync(made_);
+  return made_;
+};
+
+async function label(input: { name: string; content: string }, out: string, ...args: string[]) {
+  const at = folder();
+  fs.writeFileSync(path.join(at, input.name), input.content);
+  const { code, said } = await runBackfill([
+    path.join(at, input.name),
+    ...['--out', path.join(at, out)],
+    ...['--url', stack.url],
+    ...args,
+  ]);
+  const file = path.join(at, out);
+  const output = fs.existsSync(file) ? fs.readFileSync(file) : Buffer.alloc(0);
+  return { code, said, output, left: fs.readdirSync(at).filter((name) => name !== input.name) };
+}
+
+const REVIEWS = [
+  'stars,text,key,label,score_POSITIVE,note',
+  '5,"utterly charming, and ""fine""",r1,old,1,=1+1',
+  '-1,"a bad',
+  'mess",r2,,2,"two\r\nlines"',
+  'only one field',
+  '3,,r4,x,3,x',
+  ...Array.from({ length: 100 }, (_, i) => `${i},good film ${i},s${i},,,`),
+  '',
+].join('\n');
+const CSV = { name: 'in.csv', content: REVIEWS };
+const ROWS = 104;
+
+const RECORDS = Array.from({ length: 120 }, (_, i) => ({
+  id: `r${i}`,
+  text: ['a lovely film', 'хороший фильм', 'dull "and" long', 'two\nlines'][i % 4]! + ` ${i}`,
+  stars: i % 5,
+  price: i / 4,
+  big: '@big',
+  seen: i % 2 === 0,
+  tags: i % 3 === 0 ? ['a', 'b'] : undefined,
+  mixed: i % 2 === 0 ? 1 : 'one',
+  nothing: null,
+  label: 'mine',
+}));
+/** With an integer that no double holds. */
+const JSON_LINES = {
+  name: 'in.jsonl',
+  content: RECORDS.map((record, i) =>
+    `${JSON.stringify(record)}\n`.replace('"@big"', String(9007199254740993n + BigInt(i))),
+  ).join(''),
+};
+
+describe('a table', () => {
+  test('is byte for byte that of the server, with the columns of a CSV', async () => {
+    const args = ['--id-field', 'key', '--keep', 'all'];
+    const csv = await label(CSV, 'out.csv', ...args);
+    expect(csv.code, csv.said).toBe(EXIT.rowErrors);
+    expect(csv.left).toEqual(['out.csv']);
+    const [, batch] = /^Batch +(\S+)/m.exec(csv.said)!;
+    const served = await stack.fetch(`/v1/batches/${batch}/results?format=csv&keep=*`);
+    expect(csv.output.toString()).toBe(await served.text());
+    const rows = parse(csv.output, { record_delimiter: '\n' });
+    expect(rows).toHaveLength(ROWS + 1);
+    expect(rows[1]!.slice(0, 8)).toEqual([
+      '2',
+      'r1',
+      '5',
+      'utterly charming, and "fine"',
+      'r1',
+      'old',
+      '1',
+      "'=1+1",
+    ]);
+
+    const tsv = await label(CSV, 'out.tsv', ...args, '--raw-csv');
+    const raw = await stack.fetch(`/v1/batches/${batch}/results?format=tsv&keep=*&raw=true`);
+    expect(tsv.output.toString()).toBe(await raw.text());
+    expect((await label(CSV, 'out.csv.gz', ...args)).output.subarray(0, 2).toString('hex')).toBe('1f8b');
+    expect(gunzipSync((await label(CSV, 'out.csv.gz', ...args)).output)).toEqual(csv.output);
+    expect(zstdDecompressSync((await label(CSV, 'o.zst', ...args, '--output-format', 'csv')).output)).toEqual(
+      csv.output,
+    );
+  });
+
+  test('has a column for the score of each label, beside columns of the same name', async () => {
+    const { output, said } = await label(CSV, 'out.csv', '--keep', 'note,score_POSITIVE', '--score-columns');
+    const [header, first, , broken] = parse(output, { record_delimiter: '\n' }) as string[][];
+    expect(header, said).toEqual([
+      'line',
+      'note',
+      'input_score_POSITIVE',
+      'label',
+      'score',
+      'score_NEGATIVE',
+      'score_POSITIVE',
+      'truncated',
+      'unknown',
+      'error',
+      'error_message',
+    ]);
+    expect(Number(first![5]) + Number(first![6])).toBeCloseTo(1, 3);
+    expect(broken!.slice(0, 10)).toEqual(['6', '', '', '', '', '', '', '', '', 'invalid_record']);
+  });
+
+  test('of JSON objects has a column for each of their fields, in the order in which they come', async () => {
+    const { output, code } = await label(JSON_LINES, 'out.csv', '--keep', 'all', '--top-k', 'all');
+    expect(code).toBe(EXIT.ok);
+    const rows = parse(output, { columns: true, record_delimiter: '\n' }) as Record<string, string>[];
+    expect(Object.keys(rows[0]!).slice(0, 11)).toEqual(
+      'line id text stars price big seen tags mixed nothing input_label'.split(' '),
+    );
+    expect(rows[3]).toMatchObject({ id: 'r3', big: '9007199254740996', tags: '["a","b"]', price: '0.75' });
+    expect(JSON.parse(rows[3]!['labels']!)).toHaveLength(2);
+    expect(rows).toHaveLength(RECORDS.length);
+  });
+});
+
+test('JSON Lines keep the fields with their types', async () => {
+  const { output } = await label(JSON_LINES, 'out.jsonl', '--keep', 'stars,big,label');
+  const lines = output.toString().trimEnd().split('\n');
+  expect(lines).toHaveLength(RECORDS.length);
+  expect(lines[7]).toMatch(
+    /^\{"line":8,"id":"r7","stars":2,"big":9007199254741000,"input_label":"mine","label":"/,
+  );
+});
+
+describe('Parquet', () => {
+  const objects = async (output: Buffer) =>
+    parquetReadObjects({
+      file: output.buffer.slice(output.byteOffset, output.byteOffset + output.length) as ArrayBuffer,
+    });
+
+  test('has the fields of JSON objects with their types', async () => {
+    const { output, code, left, said } = await label(
+      JSON_LINES,
+      'out.parquet',
+      '--keep',
+      'all',
+      '--top-k',
+      'all',
+    );
+    expect(code, said).toBe(EXIT.ok);
+    expect(left).toEqual(['out.parquet']);
+    const rows = await objects(output);
+    expect(rows).toHaveLength(RECORDS.length);
+    expect(rows[3]).toEqual({
+      line: 4n,
+      id: 'r3',
+      text: 'two\nlines 3',
+      stars: 3n,
+      price: 0.75,
+      big: 9007199254740996n,
+      seen: false,
+      tags: '["a","b"]',
+      mixed: 'one',
+      nothing: null,
+      input_label: 'mine',
+      label: expect.stringMatching(/TIVE$/),
+      score: expect.any(Number),
+      labels: [
+        { label: expect.any(String), score: expect.any(Number) },
+        { label: expect.any(String), score: expect.any(Number) },
+      ],
+      truncated: false,
+      unknown: rows[3]!['unknown'],
+      error: null,
+      error_message: null,
+    });
+  });
+
+  test('of a CSV has columns of strings, and a row for each error', async () => {
+    const { output } = await label(CSV, 'out.parquet', '--keep', 'all', '--score-columns');
+    const rows = await objects(output);
+    expect(rows).toHaveLength(ROWS);
+    expect(rows[0]).toMatchObject({ line: 2n, stars: '5', note: '=1+1', input_label: 'old' });
+    expect(rows[0]).toHaveProperty('score_NEGATIVE');
+    expect(rows[2]).toMatchObject({ line: 6n, stars: null, label: null, error: 'invalid_record' });
+  });
+});
+
+test('standard output gets a table once it is complete', async () => {
+  const at = folder();
+  const args = ['backfill', '-', '--format', 'csv', '-o', '-', '--output-format', 'csv', '--keep', 'all'];
+  const child = new CliProcess([...args, '--url', stack.url], at).feed(REVIEWS);
+  const { code } = await child.ended;
+  expect(code, child.stderr).toBe(EXIT.rowErrors);
+  const file = await label(CSV, 'out.csv', '--keep', 'all');
+  expect(child.stdout).toBe(file.output.toString());
+  expect(fs.readdirSync(at)).toEqual([]);
+});
+
+test('an input without records becomes a table without rows', async () => {
+  const { output, code } = await label({ name: 'in.csv', content: 'id,text\n' }, 'out.csv', '--keep', 'all');
+  expect([code, output.toString()]).toEqual([
+    EXIT.ok,
+    'line,id,text,label,score,truncated,unknown,error,error_message\n',
+  ]);
+});
+
+test.each([
+  [['--keep', 'nosuch'], /--keep names "nosuch", but there is only "?stars/],
+  [['--keep', 'a,a'], /--keep names a twice/],
+  [['--keep', 'a,'], /a name is empty; all keeps every field/],
+  [['--score-columns', '--top-k', '2'], /--score-columns needs --top-k all, not 2/],
+  [['--output-format', 'ndjson', '--score-columns'], /--score-columns is for CSV, TSV and Parquet/],
+  [['--output-format', 'parquet', '--raw-csv'], /--raw-csv is for CSV and TSV only/],
+  [['--output-format', 'xlsx'], /--output-format xlsx: must be ndjson, csv, tsv or parquet/],
+])('%j is refused before the upload', async (args, message) => {
+  const { code, said, left } = await label(CSV, 'out.csv', ...args).catch((error: Error) => ({
+    code: EXIT.usage,
+    said: error.message,
+    left: [],
+  }));
+  expect([code, left]).toEqual([EXIT.usage, []]);
+  expect(said).toMatch(message);
+});
