@@ -1,23 +1,22 @@
 /**
  * Reads Parquet as JSON Lines: a row becomes a line with its text and id, and the line number in the results is that of the row. Only these
- * two columns are read, a row group at a time.
+ * two columns are read, a page at a time.
  */
-import { isUtf8 } from 'node:buffer';
 import {
   parquetMetadataAsync,
-  parquetRead,
   parquetSchema,
   type AsyncBuffer,
+  type DecodedArray,
   type FileMetaData,
   type SchemaElement,
   type SchemaTree,
 } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { listed } from '../../shared/contract/text.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { bytes } from '../terminal/units.ts';
 import type { Input } from './input.ts';
+import { isText, pagesOf } from './parquet-pages.ts';
 
 export interface ParquetColumns {
   textField: string;
@@ -27,8 +26,6 @@ export interface ParquetColumns {
 
 /** Largest index at the end of a file; that of 5,000 columns in one row group has 1 MB. */
 const MAX_FOOTER_BYTES = 64 * 1024 * 1024;
-/** Largest column of a row group, unpacked: it is in memory as a whole. Writers make row groups of 1 to 128 MB. */
-const MAX_GROUP_BYTES = 512 * 1024 * 1024;
 const PIECE_CHARS = 64 * 1024;
 const MAGIC = 'PAR1';
 const ENCRYPTED = 'PARE';
@@ -45,26 +42,24 @@ export function parquetInput(input: Input, columns: ParquetColumns): Input {
 }
 
 interface ParquetFile {
-  file: AsyncBuffer;
+  slice: NonNullable<Input['slice']>;
   metadata: FileMetaData;
   /** Name of the column with ids; undefined without one. */
   id: string | undefined;
   /** Columns to read: the text, then the id if it is another one. */
-  columns: string[];
+  columns: SchemaTree[];
 }
 
 /** @throws UsageError for an input that is not Parquet, or lacks a column */
 async function openParquet(input: Input, { textField, idField }: ParquetColumns): Promise<ParquetFile> {
   const { name } = input;
-  const file = await openBuffer(input);
+  const { file, slice } = await openBuffer(input);
   const metadata = await readMetadata(file, name);
   const { children } = parquetSchema(metadata);
-  checkText(children, textField, name);
+  const text = checkText(children, textField, name);
   const id = checkId(children, idField, name);
-  const columns = id === undefined || id === textField ? [textField] : [textField, id];
-  // All of them now: later, a part may be uploaded.
-  for (const [i, group] of metadata.row_groups.entries()) checkSize(group, columns, { name, number: i + 1 });
-  return { file, metadata, id, columns };
+  const columns = id === undefined || id === text ? [text] : [text, id];
+  return { slice, metadata, id: id?.element.name, columns };
 }
 
 async function* parquetLines(
@@ -75,47 +70,51 @@ async function* parquetLines(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { name } = input;
   const { textField } = wanted;
-  const { file, metadata, id, columns } = await openParquet(input, wanted);
+  const { slice, metadata, id, columns } = await openParquet(input, wanted);
   const total = Number(metadata.num_rows);
-  let rowStart = 0;
-  for (const [i, group] of metadata.row_groups.entries()) {
-    signal.throwIfAborted();
-    const rowEnd = rowStart + Number(group.num_rows);
-    const [texts, ids] = columns.map(() => new Values()) as [Values, Values?];
+  const { row_groups: groups } = metadata;
+  let done = 0;
+  for (const [i, group] of groups.entries()) {
+    const rows = Number(group.num_rows);
     try {
-      await parquetRead({
-        file,
-        metadata,
-        columns,
-        rowStart,
-        rowEnd,
-        compressors,
-        parsers: { stringFromBytes, jsonFromBytes: stringFromBytes },
-        onChunk: ({ columnName, columnData }) => (columnName === textField ? texts : ids)?.add(columnData),
-      });
+      const [texts, ids] = columns.map((column) => new Values(pagesOf({ slice, ...chunkOf(group, column) })));
+      if (!texts) throw new Error('no column');
+      const lines = linesOf({ texts, ids, textField, id: id === textField ? undefined : id, rows });
+      for await (const { bytes: piece, row } of lines) {
+        signal.throwIfAborted();
+        yield piece;
+        onProgress((done + row) / Math.max(total, 1));
+      }
     } catch (error) {
-      if (error instanceof UnreadableInputError) throw error;
+      if (error instanceof UnreadableInputError || error === signal.reason) throw error;
       const reason = toError(error).message;
       throw new BadInputError(
-        `${name} has a damaged row group ${i + 1} of ${metadata.row_groups.length}: ${reason}`,
+        `${name} has a damaged row group ${i + 1} of ${groups.length}: ${reason}`,
         error,
       );
     }
-    const rows = rowEnd - rowStart;
-    if (texts.length !== rows || (ids ?? texts).length !== rows) {
-      throw new BadInputError(
-        `${name} is damaged: row group ${i + 1} has not the ${rows} rows that its index says`,
-      );
-    }
-    yield* linesOf(texts, id === textField ? undefined : ids, { textField, id });
-    rowStart = rowEnd;
-    onProgress(total === 0 ? 1 : rowStart / total);
+    done += rows;
   }
   onProgress(1);
 }
 
+/** The part of a column in a row group. @throws Error when it is missing, or not as long as the group */
+function chunkOf(group: FileMetaData['row_groups'][number], column: SchemaTree) {
+  const { name } = column.element;
+  const found = group.columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === name);
+  if (found?.meta_data === undefined) throw new Error(`it has no column "${name}"`);
+  if (found.file_path !== undefined) throw new Error(`its column "${name}" is in another file`);
+  if (found.meta_data.num_values !== group.num_rows)
+    throw new Error(`its column "${name}" has not the ${group.num_rows} rows that the index says`);
+  return { chunk: found.meta_data, column };
+}
+
 /** @throws UsageError for an input that is not Parquet */
-async function openBuffer({ name, size, slice }: Input): Promise<AsyncBuffer> {
+async function openBuffer({
+  name,
+  size,
+  slice,
+}: Input): Promise<{ file: AsyncBuffer; slice: NonNullable<Input['slice']> }> {
   if (size === undefined || slice === undefined) {
     throw new UsageError(
       `${name} cannot be read as Parquet, whose index is at its end: save it to a file first`,
@@ -139,13 +138,14 @@ async function openBuffer({ name, size, slice }: Input): Promise<AsyncBuffer> {
       `${name} has an index of ${bytes(footer)}, and at most ${bytes(MAX_FOOTER_BYTES)} are read: write it again with fewer columns or larger row groups`,
     );
   }
-  return {
+  const file = {
     byteLength: size,
-    slice: async (from, to = size) => {
+    slice: async (from: number, to = size) => {
       const part = await slice(from, to);
       return part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength) as ArrayBuffer;
     },
   };
+  return { file, slice };
 }
 
 async function readMetadata(file: AsyncBuffer, name: string): Promise<FileMetaData> {
@@ -158,7 +158,7 @@ async function readMetadata(file: AsyncBuffer, name: string): Promise<FileMetaDa
 }
 
 /** @throws UsageError */
-function checkText(columns: readonly SchemaTree[], textField: string, name: string): void {
+function checkText(columns: readonly SchemaTree[], textField: string, name: string): SchemaTree {
   const column = columnNamed(columns, textField);
   const strings = columns.filter(isString).map(({ element }) => element.name);
   const likely = strings.find((column) => !/id$/i.test(column)) ?? strings[0];
@@ -170,14 +170,15 @@ function checkText(columns: readonly SchemaTree[], textField: string, name: stri
   if (column === 'twice') throw new UsageError(`${name} has two columns "${textField}": rename one`);
   if (!isString(column))
     throw new UsageError(`${name}: the column "${textField}" holds ${kindOf(column)}, not texts${advice}`);
+  return column;
 }
 
-/** @returns name of the column with ids; undefined without one */
+/** @returns the column with ids; undefined without one */
 function checkId(
   columns: readonly SchemaTree[],
   idField: string | undefined,
   name: string,
-): string | undefined {
+): SchemaTree | undefined {
   const wanted = idField ?? 'id';
   const column = columnNamed(columns, wanted);
   if (column === undefined) {
@@ -188,7 +189,7 @@ function checkId(
   }
   if (column === 'twice')
     throw new UsageError(`${name} has two columns "${wanted}": choose another with --id-field`);
-  if (isString(column) || isNumber(column) || column.element.logical_type?.type === 'UUID') return wanted;
+  if (isString(column) || isNumber(column) || column.element.logical_type?.type === 'UUID') return column;
   throw new UsageError(
     `${name}: the column "${wanted}" holds ${kindOf(column)}, which are no ids: choose another with --id-field`,
   );
@@ -205,15 +206,7 @@ const isLeaf = ({ element, children }: SchemaTree): boolean =>
 const annotation = ({ converted_type: converted, logical_type: logical }: SchemaElement): string =>
   logical?.type ?? converted ?? '';
 
-/** Many writers do not annotate their strings. */
-function isString(column: SchemaTree): boolean {
-  const { element } = column;
-  return (
-    isLeaf(column) &&
-    element.type === 'BYTE_ARRAY' &&
-    /^(?:|STRING|UTF8|ENUM|JSON)$/.test(annotation(element))
-  );
-}
+const isString = (column: SchemaTree): boolean => isLeaf(column) && isText(column.element);
 
 function isNumber(column: SchemaTree): boolean {
   const { element } = column;
@@ -228,75 +221,70 @@ function kindOf(column: SchemaTree): string {
   return isNumber(column) ? `numbers (${element.type})` : `${element.type} ${kind}`.trimEnd();
 }
 
-/** @throws UsageError for a column that memory may not hold */
-function checkSize(
-  group: FileMetaData['row_groups'][number],
-  columns: readonly string[],
-  { name, number }: { name: string; number: number },
-): void {
-  for (const { meta_data: chunk } of group.columns) {
-    const column = chunk?.path_in_schema[0];
-    if (!chunk || column === undefined || !columns.includes(column)) continue;
-    const size = Number(chunk.total_uncompressed_size);
-    if (size <= MAX_GROUP_BYTES) continue;
-    throw new UsageError(
-      `${name} has ${bytes(size)} of "${column}" in row group ${number}, and at most ${bytes(MAX_GROUP_BYTES)} are read: ` +
-        'write it again with smaller row groups (row_group_size=100000 in pandas)',
-    );
-  }
-}
-
-/** A string, or the bytes themselves if they are not UTF-8. */
-function stringFromBytes(value: Uint8Array | undefined): string | Uint8Array | undefined {
-  if (value === undefined) return undefined;
-  return isUtf8(value) ? Buffer.from(value.buffer, value.byteOffset, value.length).toString() : value;
-}
-
-/** Values of a column in a row group, in the pieces in which they were unpacked. */
+/** Values of a column in a row group, a page in memory at a time. */
 class Values {
-  length = 0;
-  readonly #pieces: ArrayLike<unknown>[] = [];
-  #piece = 0;
+  readonly #pages: AsyncIterator<DecodedArray>;
+  #page: DecodedArray = [];
   #at = 0;
 
-  add(piece: ArrayLike<unknown>): void {
-    this.#pieces.push(piece);
-    this.length += piece.length;
+  constructor(pages: AsyncIterator<DecodedArray>) {
+    this.#pages = pages;
+  }
+
+  /** Values that are in memory; reads the next page if there are none. 0 at the end. */
+  async ready(): Promise<number> {
+    while (this.#at === this.#page.length) {
+      const next = await this.#pages.next();
+      if (next.done === true) return 0;
+      this.#page = next.value;
+      this.#at = 0;
+    }
+    return this.#page.length - this.#at;
   }
 
   next(): unknown {
-    while (this.#at === this.#pieces[this.#piece]?.length) {
-      this.#piece++;
-      this.#at = 0;
-    }
-    return this.#pieces[this.#piece]?.[this.#at++];
+    return (this.#page as ArrayLike<unknown>)[this.#at++];
   }
 }
 
-/** @param ids undefined without such a column, or if the texts are the ids */
-function* linesOf(
-  texts: Values,
-  ids: Values | undefined,
-  { textField, id }: { textField: string; id: string | undefined },
-): Generator<Uint8Array, void, undefined> {
-  const idName = id ?? 'id';
+interface Group {
+  texts: Values;
+  /** Undefined without such a column, or if the texts are the ids. */
+  ids: Values | undefined;
+  textField: string;
+  /** Name of the column with ids. */
+  id: string | undefined;
+  rows: number;
+}
+
+/** @returns whole lines, and how many rows of the group have been read with them */
+async function* linesOf({
+  texts,
+  ids,
+  textField,
+  id = 'id',
+  rows,
+}: Group): AsyncGenerator<{ bytes: Uint8Array; row: number }, void, undefined> {
   let lines = '';
-  for (let left = texts.length; left > 0; left--) {
-    const text = texts.next() ?? null;
-    const idValue = idOf(ids?.next() ?? undefined);
-    if (text instanceof Uint8Array || idValue instanceof Uint8Array) {
-      yield Buffer.from(lines);
-      yield NOT_UTF8;
+  for (let row = 0; row < rows;) {
+    const ready = Math.min(await texts.ready(), ids ? await ids.ready() : Infinity, rows - row);
+    if (ready === 0) throw new Error(`it has ${row} of ${rows} rows`);
+    for (const end = row + ready; row < end; row++) {
+      const text = texts.next() ?? null;
+      const idValue = idOf(ids?.next() ?? undefined);
+      if (text instanceof Uint8Array || idValue instanceof Uint8Array) {
+        yield { bytes: Buffer.concat([Buffer.from(lines), NOT_UTF8]), row };
+        lines = '';
+        continue;
+      }
+      const record = idValue === undefined ? { [textField]: text } : { [id]: idValue, [textField]: text };
+      lines += `${JSON.stringify(record)}\n`;
+      if (lines.length < PIECE_CHARS) continue;
+      yield { bytes: Buffer.from(lines), row };
       lines = '';
-      continue;
     }
-    const record = idValue === undefined ? { [textField]: text } : { [idName]: idValue, [textField]: text };
-    lines += `${JSON.stringify(record)}\n`;
-    if (lines.length < PIECE_CHARS) continue;
-    yield Buffer.from(lines);
-    lines = '';
   }
-  if (lines !== '') yield Buffer.from(lines);
+  if (lines !== '') yield { bytes: Buffer.from(lines), row: rows };
 }
 
 /** A line that becomes the error row of bytes that are not UTF-8. */
