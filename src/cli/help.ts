@@ -134,6 +134,7 @@ Output
   --score-columns       tables: a column for the score of each label
   --raw-csv             CSV, TSV: no apostrophe before what a spreadsheet would
                         take for a formula
+  --summary FILE        write counts of labels and errors as JSON, too
   --force               replace OUT if it exists
   --resume              resume the earlier run, or start one if none is
                         unfinished, so that a script can repeat one command;

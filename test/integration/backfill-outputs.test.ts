@@ -243,3 +243,50 @@ test.each([
   expect([code, left]).toEqual([EXIT.usage, []]);
   expect(said).toMatch(message);
 });
+
+describe('the end of a run', () => {
+  test('tells what is in the output, also as JSON', async () => {
+    const summary = path.join(dir, 'summary.json');
+    const content = `${'good film\n'.repeat(30)}\0\n${'bad film\n'.repeat(8)}${'word '.repeat(600)}\n`;
+    const { said, code, output } = await label({ name: 'in.txt', content }, 'out.csv', '--summary', summary);
+    expect(code).toBe(EXIT.rowErrors);
+    const rows = parse(output, { columns: true, record_delimiter: '\n' }) as Record<string, string>[];
+    const labels = rows.flatMap(({ label }) => label || []);
+    const counts = Object.entries(Object.groupBy(labels, (name) => name)).map(
+      ([name, all]) => [name, all!.length] as const,
+    );
+    const scores = rows.flatMap(({ score }) => (score ? Number(score) : []));
+    const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+    const [name, most] = counts.toSorted(([, a], [, b]) => b - a)[0]!;
+    expect(said).toMatch(/^Labelled +39 rows$/m);
+    expect(said).toMatch(
+      new RegExp(`^Labels +${name} ${most} \\(\\d+ %\\).*; mean score ${mean.toFixed(3)}$`, 'm'),
+    );
+    expect(said).toMatch(
+      /^Truncated +1 text longer than the model reads\nErrors +1 row\n +invalid_text 1 \(100 %\)$/m,
+    );
+    expect(JSON.parse(fs.readFileSync(summary, 'utf8'))).toEqual({
+      version: 1,
+      inputs: [expect.stringMatching(/in\.txt$/)],
+      out: expect.stringMatching(/out\.csv$/),
+      output_format: 'csv',
+      batch: /^Batch +(\S+)/m.exec(said)![1],
+      model: { name: 'sst2-minilm', revision: expect.stringMatching(/^[0-9a-f]{12}$/) },
+      rows: { total: 40, labelled: 39, failed: 1, truncated: 1 },
+      mean_score: expect.closeTo(mean, 9),
+      labels: Object.fromEntries(counts),
+      with_other_label: 0,
+      errors: { invalid_text: 1 },
+      seconds: expect.any(Number),
+      rows_per_second: expect.any(Number),
+    });
+  });
+
+  test('a summary that could not be written is refused before the upload', async () => {
+    const input = { name: 'in.txt', content: 'a\n' };
+    const nowhere = await label(input, 'out.csv', '--summary', '/nowhere/summary.json');
+    expect(nowhere).toMatchObject({ code: EXIT.usage, left: [] });
+    expect(nowhere.said).toBe('--summary /nowhere/summary.json: the folder /nowhere does not exist');
+    expect((await label(input, 'out.csv', '--summary', dir)).said).toBe(`--summary ${dir} is a folder`);
+  });
+});

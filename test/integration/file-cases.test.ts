@@ -362,7 +362,7 @@ describe('the command', () => {
       expect.stringMatching(/^amulet: no row has a label: all 4 are errors; line 1: .*\n$/),
     ]);
     const some = await label(write('in.txt', 'a\n \n'));
-    expect(some.said).toMatch(/^Errors +1 row.*\n +line 2: the text must/m);
+    expect(some.said).toMatch(/^Errors +1 row.*\n +invalid_text 1 \(100 %\)\n +line 2: the text must/m);
     expect(some.said).not.toContain('no row has a label');
   });
 

@@ -36,6 +36,7 @@ test('all options', () => {
     },
     reading: {},
     output: {},
+    summary: undefined,
     force: true,
     deleteBatch: true,
     quiet: true,
@@ -53,6 +54,7 @@ test('options left out are undefined', () => {
     options: {},
     reading: {},
     output: {},
+    summary: undefined,
     retryTimeoutMs: 900_000,
   });
   expect(parseBackfill(['-h'])).toBe('help');

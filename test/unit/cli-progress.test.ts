@@ -16,6 +16,11 @@ const classifying: Progress = {
   rate: 1650.2,
   etaS: 115,
 };
+const shared: Progress = {
+  ...classifying,
+  failed: 12,
+  shares: ['POSITIVE 61 %', 'NEUTRAL 22 %', 'NEG\x1b 17 %'],
+};
 const uploading: Progress = {
   label: 'Uploading',
   unit: 'bytes',
@@ -65,6 +70,21 @@ describe('a line', () => {
       'Classifying ━━━━━━━━━━━━━━━━━━━ 100%  309,431/309,431 rows  1,650/s  ETA 1:55',
     ],
     [
+      97,
+      shared,
+      'Classifying ━━━━━━━━━━──────────────────  38%  120,000/309,431 rows  1,650/s  ETA 1:55  12 errors',
+    ],
+    [
+      120,
+      shared,
+      'Classifying ━━━━━━━━──────────────  38%  120,000/309,431 rows  1,650/s  ETA 1:55  12 errors  POSITIVE 61 %, NEUTRAL 22 %',
+    ],
+    [
+      157,
+      shared,
+      'Classifying ━━━━━━━━━━━───────────────────  38%  120,000/309,431 rows  1,650/s  ETA 1:55  12 errors  POSITIVE 61 %, NEUTRAL 22 %, NEG\\u001b 17 %',
+    ],
+    [
       77,
       { ...classifying, delay: 'connection refused for 0:42; retrying' },
       'Classifying  38%  connection refused for 0:42; retrying',
@@ -81,7 +101,12 @@ describe('a line', () => {
 
   test('fits any width', () => {
     for (let columns = 20; columns < 130; columns++) {
-      for (const progress of [classifying, uploading, { ...classifying, failed: 3, total: 123_456_789 }]) {
+      for (const progress of [
+        classifying,
+        shared,
+        uploading,
+        { ...classifying, failed: 3, total: 123_456_789 },
+      ]) {
         expect(line(progress, columns).length).toBeLessThanOrEqual(columns);
       }
     }

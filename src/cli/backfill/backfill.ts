@@ -4,7 +4,8 @@ import { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch, batchUrl } from './cancel-batch.ts';
 import { startBatch, resumeUpload } from './upload-input.ts';
-import { downloadRows, finishRun, noLabelsWarning } from './download-rows.ts';
+import { checkSummary, writeSummary } from './run-summary.ts';
+import { downloadRows, finishRun, noLabelsWarning, writeOutput } from './download-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
 import { conversion } from './convert-output.ts';
@@ -31,6 +32,7 @@ export async function backfill(
   reporter: Reporter,
 ): Promise<ExitCode> {
   const output = completeOutput(command.out, command.output);
+  await checkSummary(command);
   const destination = await openDestination(command.out, isConverted(output));
   try {
     return await withDestination(command, output, destination, signal, reporter);
@@ -54,22 +56,7 @@ async function withDestination(
   const { url } = plan;
   if (plan.kind === 'finish') {
     const { rows, failed } = plan.finished;
-    const convert = conversion(plan.state.output ?? PLAIN, plan.state.options, signal);
-    const rowsSoFar = (await destination.hasRows()) ? await destination.openOutput() : undefined;
-    if (rowsSoFar && rowsSoFar.rows !== rows)
-      throw new CliError(
-        EXIT.failed,
-        `${destination.name}.partial has ${plural(rowsSoFar.rows, 'row')}, not ${rows}: start over with --restart`,
-      );
-    await destination
-      .finish({ state: plan.state, finished: plan.finished, convert }, rowsSoFar)
-      .catch((error: unknown) => {
-        if (!(error instanceof Interrupted)) throw error;
-        throw new CliError(error.exitCode, 'interrupted while the output was being written', [
-          'Resume with:',
-          `  ${resumeCommand(command)}`,
-        ]);
-      });
+    await resumeWriting({ command, destination, reporter, signal }, plan);
     reporter.log(entry('Written to', `${destination.name}: ${plural(rows, 'row')}`));
     const code = await finishRun({ command, url, reporter }, plan.state, failed);
     if (failed > 0 && failed === rows) reporter.warn(noLabelsWarning(rows, plan.state));
@@ -104,6 +91,28 @@ async function withDestination(
   } finally {
     http.close();
     plan.input?.close();
+  }
+}
+
+/** Writes the output of a run that has all its rows. */
+async function resumeWriting(
+  run: Pick<Run, 'command' | 'destination' | 'reporter' | 'signal'>,
+  { state, finished }: Plan & { kind: 'finish' },
+): Promise<void> {
+  const { command, destination } = run;
+  const output = (await destination.hasRows()) ? await destination.openOutput() : undefined;
+  try {
+    if (output && output.rows !== finished.rows) {
+      const found = `${destination.name}.partial has ${plural(output.rows, 'row')}, not ${finished.rows}`;
+      throw new CliError(EXIT.failed, `${found}: start over with --restart`);
+    }
+    await writeOutput(run, state, finished, output);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    const hints = ['Resume with:', `  ${resumeCommand(command)}`];
+    throw new CliError(error.exitCode, 'interrupted while the output was being written', hints);
+  } finally {
+    await output?.close();
   }
 }
 
@@ -147,11 +156,12 @@ type StartedBatch = { state: BackfillState; batch: Batch } | undefined;
 
 /** Writes an empty output for an input without records; no batch is made for it. */
 async function finishEmpty(
-  { destination, reporter, signal }: Run,
+  { command, destination, reporter, signal }: Run,
   plan: Exclude<Plan, { kind: 'finish' }>,
 ): Promise<void> {
   const { options, output: form = PLAIN } = plan.kind === 'start' ? plan : plan.state;
   const output = await destination.openOutput();
+  await writeSummary(command, undefined, form, output.outcomes, {});
   const convert = conversion(form, options, signal);
   await destination.finish({ state: undefined, finished: { rows: 0, failed: 0 }, convert }, output);
   reporter.log(entry('Written to', `${destination.name}: 0 rows`));

@@ -26,6 +26,8 @@ export interface BackfillCommand {
   reading: ReadingOptions;
   /** What to write, as far as given. */
   output: Partial<OutputOptions>;
+  /** Path of a file for the summary as JSON; `-` is standard output. */
+  summary: string | undefined;
   force: boolean;
   /** Remove the batch from the server at the end. */
   deleteBatch: boolean;
@@ -58,6 +60,7 @@ const FLAGS = {
   keep: { type: 'string' },
   'score-columns': { type: 'boolean' },
   'raw-csv': { type: 'boolean' },
+  summary: { type: 'string' },
   force: { type: 'boolean' },
   resume: { type: 'boolean' },
   restart: { type: 'boolean' },
@@ -82,6 +85,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
   if (out === undefined || out === '') throw new UsageError('missing --out OUT (use - for standard output)');
   const { resume = false, restart = false, force = false } = values;
   if (resume && restart) throw new UsageError('--resume and --restart cannot be used together');
+  if (values.summary === '') throw new UsageError('--summary must not be empty');
   if (out === '-' && (resume || restart || force)) {
     throw new UsageError('--out - cannot be used with --resume, --restart or --force');
   }
@@ -93,6 +97,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     options: batchOptions(values),
     reading: readingOptions(values),
     output: outputOptions(values),
+    summary: values.summary,
     force,
     deleteBatch: values.delete ?? false,
     quiet: values.quiet ?? false,

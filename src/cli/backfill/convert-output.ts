@@ -14,6 +14,7 @@ import {
   type OutputCompression,
   type OutputOptions,
 } from './output-options.ts';
+import { countLines } from './output.ts';
 import {
   findColumns,
   linesOf,
@@ -29,17 +30,19 @@ type Bytes = AsyncIterable<Uint8Array>;
 /**
  * @param batch options of the batch, with the header of a CSV
  * @param signal ends the conversion
+ * @param onRows called with the number of rows that have been converted
  * @returns undefined when the results are the output
  */
 export function conversion(
   output: OutputOptions,
   batch: BatchOptions,
   signal: AbortSignal,
+  onRows: (rows: number) => void = () => {},
 ): Conversion | undefined {
   if (!isConverted(output)) return undefined;
   return (rows) => {
     const watched = () => untilAborted(rows(), signal);
-    const bytes = formatted(watched, output, batch);
+    const bytes = formatted(watched, output, batch, onRows);
     const compression = compressionOf(output);
     return compression === undefined ? bytes : compressed(bytes, compression);
   };
@@ -52,14 +55,27 @@ async function* untilAborted(pieces: AsyncIterable<Buffer>, signal: AbortSignal)
   }
 }
 
+async function* counted(
+  pieces: AsyncIterable<Buffer>,
+  onRows: (rows: number) => void,
+): AsyncGenerator<Buffer> {
+  let rows = 0;
+  for await (const piece of pieces) {
+    yield piece;
+    rows += countLines(piece);
+    onRows(rows);
+  }
+}
+
 async function* formatted(
   rows: Rows,
   output: OutputOptions,
   batch: BatchOptions,
+  onRows: (rows: number) => void,
 ): AsyncGenerator<Uint8Array> {
   const format = formatOf(output);
   if (format === 'ndjson') {
-    yield* rows();
+    yield* counted(rows(), onRows);
     return;
   }
   const columns = await findColumns(rows, output, batch);
@@ -67,10 +83,10 @@ async function* formatted(
   if (format === 'parquet') {
     // Loaded only for Parquet: the command starts faster without it.
     const { parquetBytes } = await import('./parquet-output.ts');
-    yield* parquetBytes(rows(), columns, withKept);
+    yield* parquetBytes(counted(rows(), onRows), columns, withKept);
     return;
   }
-  yield* tableBytes(rows(), columns, withKept, {
+  yield* tableBytes(counted(rows(), onRows), columns, withKept, {
     delimiter: format === 'tsv' ? '\t' : ',',
     raw: output.raw_csv ?? false,
   });

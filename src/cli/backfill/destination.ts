@@ -16,7 +16,7 @@ export type Conversion = (rows: () => AsyncIterable<Buffer>) => AsyncIterable<Ui
 export interface Finish {
   /** Undefined for an input without records. */
   state: BackfillState | undefined;
-  finished: { rows: number; failed: number };
+  finished: NonNullable<BackfillState['finished']>;
   /** Undefined: the finished output is the rows themselves. */
   convert: Conversion | undefined;
 }

@@ -1,19 +1,18 @@
 /** Downloads the rows of a batch whose input is complete, shows its progress, and reports the outcome. */
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch } from './cancel-batch.ts';
-import { STANDARD_OUTPUT } from './destination.ts';
 import { conversion } from './convert-output.ts';
 import type { ErrorRow } from './outcomes.ts';
 import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit.ts';
-import { PLAIN, type OutputOptions } from './output-options.ts';
+import { PLAIN } from './output-options.ts';
 import type { Output } from './output.ts';
-import { placeOf } from './places.ts';
 import type { Progress } from '../terminal/progress-line.ts';
 import { followResults, pollBatch } from './results.ts';
 import { retryText, type Run } from './run.ts';
+import { factsOf, inputPlace, labelShares, summaryLines, writeSummary } from './run-summary.ts';
 import type { BackfillState } from './state.ts';
 import { isUnserved, UnservedModelNotice } from './unserved.ts';
-import { count, duration, elapsedSince, entry, percent, plural, rate, shellWord } from '../terminal/units.ts';
+import { count, elapsedSince, plural } from '../terminal/units.ts';
 
 const POLL_MS = 1000;
 
@@ -32,11 +31,8 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
       const rows = `${count(output.rows)} of ${plural(total, 'row')}`;
       throw new CliError(EXIT.failed, `the server sent ${rows}: this is a bug`);
     }
-    const convert = conversion(state.output ?? PLAIN, state.options, run.signal);
-    if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done: total, total }));
-    await destination.finish({ state, finished: { rows: total, failed }, convert }, output);
-    reporter.unwatch();
-    for (const line of summary(ended, destination.name, state, output)) reporter.log(line);
+    await writeOutput(run, state, { rows: total, failed, ...factsOf(ended) }, output);
+    for (const line of summaryLines(ended, destination.name, state, output.outcomes)) reporter.log(line);
     const code = await finishRun(run, state, failed);
     if (failed > 0 && failed === total)
       reporter.warn(noLabelsWarning(total, state, output.outcomes.first[0]));
@@ -44,6 +40,23 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
   } finally {
     await output.close();
   }
+}
+
+/** Makes the finished output of all rows. @param output undefined when only the files of the run were to be removed */
+export async function writeOutput(
+  run: Pick<Run, 'command' | 'destination' | 'reporter' | 'signal'>,
+  state: BackfillState,
+  finished: NonNullable<BackfillState['finished']>,
+  output: Output | undefined,
+): Promise<void> {
+  const { command, destination, reporter, signal } = run;
+  const form = state.output ?? PLAIN;
+  if (output) await writeSummary(command, state, form, output.outcomes, finished);
+  let done = 0;
+  const convert = conversion(form, state.options, signal, (rows) => (done = rows));
+  if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done, total: finished.rows }));
+  await destination.finish({ state, finished, convert }, output);
+  reporter.unwatch();
 }
 
 /** Removes the batch if asked to, once the output exists. */
@@ -110,6 +123,7 @@ function rowsProgress(run: Run, { batch, at }: { batch: Batch; at: number }, out
     done: rows.finished,
     total: rows.total,
     failed: rows.failed,
+    shares: labelShares(output.outcomes),
     delay: delay ?? undefined,
   };
   if (status === 'completed') return { ...progress, label: 'Downloading', done: output.rows };
@@ -126,44 +140,4 @@ export function noLabelsWarning(total: number, state: BackfillState, first?: Err
   return total === 1
     ? `the only row has no label${cause}`
     : `no row has a label: all ${count(total)} are errors${cause}`;
-}
-
-/** Line of a row in its file. */
-const inputPlace = (line: number, { places, reading }: BackfillState): string =>
-  placeOf(line, places, reading?.whole_files);
-/** Commands that find the error rows of an output. */
-const GREP: Partial<Record<OutputOptions['output_format'], string>> = {
-  ndjson: 'grep',
-  'ndjson.gz': 'zgrep',
-  'ndjson.zst': 'zstdgrep',
-};
-
-function summary(
-  { rows, started_at, finished_at }: Batch,
-  out: string,
-  state: BackfillState,
-  { outcomes }: Output,
-): string[] {
-  const seconds =
-    started_at === null || finished_at === null
-      ? 0
-      : (Date.parse(finished_at) - Date.parse(started_at)) / 1000;
-  // A rate over less than a second is noise.
-  const speed = seconds >= 1 ? ` in ${duration(seconds)} (${rate(rows.total / seconds)})` : '';
-  const grep = GREP[(state.output ?? PLAIN).output_format];
-  const find = out === STANDARD_OUTPUT || grep === undefined ? '' : `: ${grep} '"error":' ${shellWord(out)}`;
-  return [
-    entry('Labelled', `${plural(rows.total - rows.failed, 'row')}${speed}`),
-    ...(rows.failed > 0 ? [entry('Errors', `${plural(rows.failed, 'row')}${find}`)] : []),
-    ...outcomes.first.map(({ line, message }) => entry('', `${inputPlace(line, state)}: ${message}`)),
-    // Servers of version 0.1 do not count them.
-    ...(rows.with_unknown > 0 ? [entry('Unknown', unknownText(rows))] : []),
-    entry('Written to', out),
-  ];
-}
-
-/** `1,204 rows have tokens that the model does not know (mean share 12 %)` */
-function unknownText({ with_unknown: rows, mean_unknown: share }: Batch['rows']): string {
-  const mean = share === null ? '' : ` (mean share ${percent(share)})`;
-  return `${plural(rows, 'row')} ${rows === 1 ? 'has' : 'have'} tokens that the model does not know${mean}`;
 }

@@ -135,7 +135,7 @@ export class StandardOutput extends Rows implements Output {
   }
 }
 
-function countLines(lines: Buffer): number {
+export function countLines(lines: Buffer): number {
   let count = 0;
   for (let at = lines.indexOf(LF); at !== -1; at = lines.indexOf(LF, at + 1)) count++;
   return count;

@@ -6,6 +6,7 @@ import type { InputIdentity } from './input.ts';
 import type { OutputOptions } from './output-options.ts';
 import type { Place } from './places.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
+import type { BatchFacts } from './run-summary.ts';
 
 export interface BackfillState {
   v: 1;
@@ -32,8 +33,8 @@ export interface BackfillState {
   revision?: string;
   /** The upload is complete, and the server knows it: the input is no longer needed. */
   uploaded: boolean;
-  /** All rows are in the partial file; only the finished output may be missing. `seconds`: those that the batch took. */
-  finished: { rows: number; failed: number; seconds?: number | undefined } | null;
+  /** All rows are in the partial file; only the finished output may be missing. */
+  finished: ({ rows: number; failed: number } & BatchFacts) | null;
 }
 
 /** One of several inputs, to notice that it has changed. */

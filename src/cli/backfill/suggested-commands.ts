@@ -9,9 +9,18 @@ import type { BackfillState } from './state.ts';
 import { plural, shellWord } from '../terminal/units.ts';
 
 /** Resumes a run, which remembers its options. @param url of the server, if it has changed */
-export function resumeCommand({ files, out, deleteBatch }: BackfillCommand, url?: URL): string {
+export function resumeCommand({ files, out, summary, deleteBatch }: BackfillCommand, url?: URL): string {
   const moved = url ? ['--url', withoutSlash(url)] : [];
-  return spell([...few(files), '--out', out, ...moved, ...(deleteBatch ? ['--delete'] : []), '--resume']);
+  const report = summary === undefined ? [] : ['--summary', summary];
+  return spell([
+    ...few(files),
+    '--out',
+    out,
+    ...report,
+    ...moved,
+    ...(deleteBatch ? ['--delete'] : []),
+    '--resume',
+  ]);
 }
 
 /** The same command, starting over. */
@@ -25,7 +34,7 @@ export type EarlierRun = Pick<BackfillState, 'options' | 'reading' | 'output' | 
 
 /** Starts over with all options of the earlier run. */
 export function restartWith(
-  { files, out, force, deleteBatch }: BackfillCommand,
+  { files, out, summary, force, deleteBatch }: BackfillCommand,
   url: URL,
   { options, reading = {}, output = PLAIN, sources }: EarlierRun,
 ): string {
@@ -50,6 +59,7 @@ export function restartWith(
     ...option('--metadata', options.metadata),
     ...readingArguments(reading),
     ...outputArguments(out, output),
+    ...option('--summary', summary),
     ...(force ? ['--force'] : []),
     ...(deleteBatch ? ['--delete'] : []),
     '--restart',

@@ -14,12 +14,18 @@ export interface Progress {
   etaS?: number | undefined;
   /** Rows that carry errors. */
   failed?: number | undefined;
+  /** Shares of the labels so far, largest first, where the line has room beside its bar. */
+  shares?: readonly string[] | undefined;
   /** The reason for a delay, shown in place of the figures. */
   delay?: string | undefined;
 }
 
 const MIN_BAR = 8;
+const WIDE_BAR = 16;
 const MAX_BAR = 30;
+
+/** Labels at the end of a line. */
+const SHOWN_SHARES = 5;
 
 /** Styles of the two parts of a bar, such as colours; they must not add width. */
 export interface BarStyle {
@@ -43,9 +49,10 @@ export function progressLine(progress: Progress, columns: number, style?: BarSty
   // The most important segments get their room first. Only the shortest text of a segment may take the room of the bar.
   const barRoom = style === undefined || fraction === undefined ? 0 : MIN_BAR + 1;
   for (const segment of segments.toSorted((a, b) => a.rank - b.rank)) {
-    const shortest = segment.texts.at(-1);
+    const shortest = segment.spare ? undefined : segment.texts.at(-1);
+    const room = segment.spare && barRoom > 0 ? WIDE_BAR + 1 : barRoom;
     const text = segment.texts.find(
-      (candidate) => candidate.length + 2 <= left - (candidate === shortest ? 0 : barRoom),
+      (candidate) => candidate.length + 2 <= left - (candidate === shortest ? 0 : room),
     );
     segment.shown = text;
     left -= text === undefined ? 0 : text.length + 2;
@@ -64,11 +71,13 @@ interface Segment {
   rank: number;
   /** Alternatives, longest first. */
   texts: string[];
+  /** Shown only beside a wide bar. */
+  spare?: boolean;
   shown?: string | undefined;
 }
 
 /** In the order of display. */
-function figures({ unit, done, total, rate: perSecond, etaS, failed }: Progress): Segment[] {
+function figures({ unit, done, total, rate: perSecond, etaS, failed, shares = [] }: Progress): Segment[] {
   const segments: Segment[] = [];
   if (unit === 'rows') {
     const counts = total === undefined ? count(done) : `${count(done)}/${count(total)}`;
@@ -86,6 +95,13 @@ function figures({ unit, done, total, rate: perSecond, etaS, failed }: Progress)
   if (failed !== undefined && failed > 0) {
     segments.push({ rank: 2, texts: [`${count(failed)} error${failed === 1 ? '' : 's'}`] });
   }
+  const shown = shares.slice(0, SHOWN_SHARES).map(printable);
+  if (shown.length > 0)
+    segments.push({
+      rank: 5,
+      texts: shown.map((_, i) => shown.slice(0, shown.length - i).join(', ')),
+      spare: true,
+    });
   return segments;
 }
 
