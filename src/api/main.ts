@@ -41,7 +41,7 @@ await runMain(createLogger('api', 'info'), async () => {
   const durability = watchDurability(redis, logger);
 
   const services = createServices({ config, redis, subscriber, withRedis, tracing, metrics, logger });
-  const { catalog, queues, waiters, disks } = services;
+  const { catalog, directCalls, queues, waiters, disks } = services;
   const inFlight = inFlightLimits(config);
   metrics.watch({ ...services, openWaits: () => waiters.size, inFlight, keys: () => keys });
   const stopMaintenance = startMaintenance(services, logger);
@@ -87,6 +87,7 @@ await runMain(createLogger('api', 'info'), async () => {
     keys?.stop();
     stopping.abort();
     await closeHttpServer(server, () => waiters.close());
+    await directCalls.close();
     await metricsServer.close();
     await tracing.stop();
     await queues

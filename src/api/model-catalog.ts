@@ -17,6 +17,8 @@ export class ModelCatalog {
   readonly #registry: ModelRegistry;
   readonly #defaultModel: string;
   readonly #models: CachedFor<Model[]>;
+  /** The names of the live workers of each model, as old as the models. */
+  #workerIds = new Map<string, readonly string[]>();
 
   constructor(registry: ModelRegistry, defaultModel: string) {
     this.#registry = registry;
@@ -75,9 +77,17 @@ export class ModelCatalog {
     return models.find((model) => model.name === name)?.workers ?? 0;
   }
 
+  /** The names of the live workers of a model. */
+  async workerIds(name: string): Promise<readonly string[]> {
+    await this.#models.get();
+    return this.#workerIds.get(name) ?? [];
+  }
+
   async #read(): Promise<Model[]> {
     const models = await this.#registry.list();
-    return models.map((model) => ({
+    this.#workerIds = new Map(models.map(({ name, workerIds }) => [name, workerIds]));
+    // Callers see how many workers there are, not their names.
+    return models.map(({ workerIds: _, ...model }) => ({
       ...model,
       languages: model.languages ?? null,
       default: model.name === this.#defaultModel,

@@ -20,6 +20,7 @@ import { BatchService } from './batches/batch-service.ts';
 import { BlobRemoval } from './batches/blob-removal.ts';
 import { BatchMaintenance } from './batches/maintenance.ts';
 import { PartUploads } from './batches/part-uploads.ts';
+import { DirectCalls } from './jobs/direct-calls.ts';
 import { GroupCommit } from './jobs/group-commit.ts';
 import { JobReader } from './jobs/job-reader.ts';
 import { JobService } from './jobs/job-service.ts';
@@ -83,12 +84,15 @@ export function createServices(given: ServicesDeps) {
 
   const reader = new JobReader(shared);
   const jobs = new JobService({ ...shared, reader });
+  const onSubmit = metrics.submitted.bind(metrics);
+  const directCalls = new DirectCalls({ ...shared, onSubmit });
   const submission = new JobSubmission({
     ...shared,
     reader,
     jobs,
     groupCommit: new GroupCommit(shared),
-    onSubmit: (model, priority, texts) => metrics.submitted(model, priority, texts),
+    directCalls,
+    onSubmit,
   });
   const jobMaintenance = new JobMaintenance(shared);
 
@@ -124,7 +128,7 @@ export function createServices(given: ServicesDeps) {
   });
   const disks = new DiskWatch({ batches: batchDisk, redis: redisDisk }, logger);
   return {
-    ...{ jobs, submission, jobMaintenance, waiters, queues, catalog },
+    ...{ jobs, submission, directCalls, jobMaintenance, waiters, queues, catalog },
     ...{ batches, results, batchMaintenance, blobs, webhooks, stats, load, disks, unservedWork },
   };
 }

@@ -104,6 +104,36 @@ async function expectAllSucceeded(ids: string[]): Promise<Job[]> {
   return jobs;
 }
 
+describe('a call of /predict goes to another worker', () => {
+  test('when its worker is killed', async () => {
+    await start(0);
+    const doomed = await addWorker(standIn({ tokenMs: 2 }));
+    // The API knows the worker now.
+    await stack.get('/v1/models');
+    const call = stack.post('/predict', { text: longText(1000) });
+    await stack.busy(doomed);
+    await doomed.end('SIGKILL');
+    await addWorker();
+    expect(await call).toMatchObject({ status: 200 });
+    await nothingLeft(redisUrl, stack.prefix);
+  });
+
+  test('when its worker is frozen', async () => {
+    await start(2);
+    await stack.get('/v1/models');
+    const [frozen] = stack.workers;
+    frozen!.child.kill('SIGSTOP');
+    try {
+      for (let i = 0; i < 3; i++)
+        expect((await stack.post('/predict', { text: `wonderful film ${i}` })).status).toBe(200);
+    } finally {
+      frozen!.child.kill('SIGCONT');
+    }
+    await stack.idle(frozen!);
+    await nothingLeft(redisUrl, stack.prefix);
+  });
+});
+
 describe('a worker is killed', () => {
   test('with twenty jobs in flight, twice', async () => {
     await start(1);
@@ -221,6 +251,7 @@ describe('a text that crashes the model every time', () => {
       records: new JobRecords(redis, stack.prefix, 600),
       classifier,
       model,
+      workerId: 'worker',
       logger: pino({ level: 'silent' }),
     });
     await consumer.start(subscriber);

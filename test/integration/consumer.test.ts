@@ -1,10 +1,11 @@
-/** How much of its queues a worker prefetches. */
+/** How much of its queues a worker prefetches, and which direct calls it answers. */
 import { randomBytes } from 'node:crypto';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { callsChannel, cancelChannel } from '../../src/shared/redis/keys.ts';
 import { newGroupId, newJobId, type Priority } from '../../src/shared/contract/ids.ts';
 import { JOB_NAME, jobOptions, queueName } from '../../src/shared/store/queues.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
@@ -13,6 +14,7 @@ import { Consumer } from '../../src/worker/inference/consumer.ts';
 import { eventually } from '../support/processes/stack.ts';
 
 const MODEL = 'held';
+const WORKER = 'host:1:a';
 const JOBS = 120;
 const MAX_ROWS = 32;
 const LABELS = 10_000;
@@ -46,11 +48,17 @@ beforeEach(() => {
     },
   };
   consumer = new Consumer({
-    config: loadConfig({ REDIS_PREFIX: prefix, MODEL_PROCESSES: '1', MAX_ROWS_IN_HAND: String(MAX_ROWS) }),
+    config: loadConfig({
+      REDIS_PREFIX: prefix,
+      MODEL_PROCESSES: '1',
+      MAX_ROWS_IN_HAND: String(MAX_ROWS),
+      ROWS_PER_TURN: '8',
+    }),
     redis,
     records: new JobRecords(redis, prefix, 600),
     classifier: classifier as Classifier,
     model: { name: MODEL, revision: 'r1' },
+    workerId: WORKER,
     logger: pino({ level: 'silent' }),
   });
 });
@@ -168,3 +176,97 @@ test.each([
     expect([job.status, error?.code, classified]).toEqual([status, code, done]);
   },
 );
+
+describe('a direct call', () => {
+  const ANSWERS = 'answers';
+  let answers: string[];
+  let listener: Redis;
+
+  beforeEach(async () => {
+    answers = [];
+    listener = redis.duplicate();
+    await listener.subscribe(ANSWERS);
+    listener.on('message', (_channel, message: string) => answers.push(message));
+    return () => listener.disconnect();
+  });
+
+  /** @returns the id of its job */
+  async function call(texts = 2): Promise<string> {
+    const id = newJobId(newGroupId('normal', MODEL));
+    const job = {
+      id,
+      owner: 'everybody',
+      texts: Array.from({ length: texts }, () => ({ text: 'a' })),
+      top_k: 1,
+      created_at: Date.now(),
+      early: ANSWERS,
+    };
+    await redis.publish(callsChannel(prefix, WORKER), JSON.stringify({ v: 2, jobs: [job] }));
+    return id;
+  }
+
+  const answered = () => eventually(() => Promise.resolve(answers.length > 0 ? answers : undefined));
+
+  test('is answered, and writes nothing', async () => {
+    await consumer.start(subscriber);
+    const id = await call();
+    release();
+    const [answer] = await answered();
+    const [answeredId, record] = answer!.split('\n');
+    expect(answeredId).toBe(id);
+    expect(JSON.parse(record!)).toMatchObject({ status: 'succeeded', revision: 'r1', owner: 'everybody' });
+    expect(await redis.keys(`${prefix}:job:*`)).toEqual([]);
+    await eventually(() => Promise.resolve(consumer.rowsInFlight === 0 ? true : undefined));
+  });
+
+  test('is refused when it would overtake jobs of the queue', async () => {
+    await fill('normal', JOBS);
+    await consumer.start(subscriber);
+    await settled();
+    const id = await call();
+    expect(await answered()).toEqual([`${id}\n`]);
+  });
+
+  test('takes of the room that queued jobs have', async () => {
+    await consumer.start(subscriber);
+    for (let i = 0; i < MAX_ROWS / 4; i++) await call();
+    await eventually(() => Promise.resolve(consumer.rowsInFlight === MAX_ROWS / 2 ? true : undefined));
+    expect(answers).toEqual([]);
+    const id = await call();
+    expect(await answered()).toEqual([`${id}\n`]);
+  });
+
+  test('is refused by a worker that stops, which finishes earlier ones', async () => {
+    await consumer.start(subscriber);
+    const id = await call();
+    await eventually(() => Promise.resolve(consumer.rowsInFlight > 0 ? true : undefined));
+    const drained = consumer.drain();
+    const late = await call();
+    expect(await answered()).toEqual([`${late}\n`]);
+    release();
+    await drained;
+    await eventually(() => Promise.resolve(answers.length === 2 ? true : undefined));
+    expect(answers[1]).toContain(`${id}\n{`);
+  });
+
+  test('that is canceled gets no answer', async () => {
+    await consumer.start(subscriber);
+    const id = await call(16);
+    await eventually(() => Promise.resolve(consumer.rowsInFlight > 0 ? true : undefined));
+    await redis.publish(cancelChannel(prefix), id);
+    await redis.ping();
+    release();
+    await eventually(() => Promise.resolve(consumer.rowsInFlight === 0 ? true : undefined));
+    expect(classified).toBeLessThan(16);
+    expect(answers).toEqual([]);
+  });
+
+  test('that cannot be read does no harm', async () => {
+    await consumer.start(subscriber);
+    await redis.publish(callsChannel(prefix, WORKER), '{"v":2,"jobs":[{}');
+    await redis.publish(callsChannel(prefix, WORKER), '{"v":2,"jobs":[]}');
+    release();
+    const id = await call();
+    expect((await answered())[0]).toContain(`${id}\n{`);
+  });
+});

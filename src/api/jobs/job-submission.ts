@@ -14,6 +14,7 @@ import { redisTime } from '../../shared/redis/time.ts';
 import { toJob } from '../../shared/store/jobs/job-records.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import type { KnownModel } from '../model-catalog.ts';
+import type { Call, DirectCalls } from './direct-calls.ts';
 import { sizeOf, type Added, type GroupCommit, type NewPayload } from './group-commit.ts';
 import { showUnfinished, type JobReader, type UnfinishedJob } from './job-reader.ts';
 import { jobNotFound, type JobService } from './job-service.ts';
@@ -25,6 +26,7 @@ export interface JobSubmissionDeps extends Deps<
 > {
   reader: JobReader;
   groupCommit: GroupCommit;
+  directCalls: DirectCalls;
   jobs: JobService;
   /** Called for every job that was accepted. */
   onSubmit: (model: string, priority: Priority, texts: number) => void;
@@ -41,7 +43,7 @@ export interface NewJob {
   apply?: JobPayload['apply'];
   truncate?: JobPayload['truncate'];
   webhook?: Webhook | undefined;
-  /** The caller that waits takes the outcome before it is on disk; no other request may rely on it. */
+  /** The caller that waits takes the outcome before it is on disk, or a direct answer; no other request may rely on it. */
   early?: boolean;
   /** Refuse with `no_worker` while no worker serves the model. */
   needsWorker?: boolean;
@@ -67,12 +69,11 @@ interface Accepted {
   show: () => Job;
 }
 
+/** The channels on which the end of a job is announced to this instance. */
+type Announced = Pick<Waiters, 'channel' | 'earlyChannel'>;
+
 /** A job on its way into its queue. */
-interface Entry {
-  model: KnownModel;
-  priority: Priority;
-  payload: NewPayload;
-}
+type Entry = Call;
 
 export class JobSubmission {
   readonly #deps: JobSubmissionDeps;
@@ -93,18 +94,27 @@ export class JobSubmission {
    * @returns the job, final unless the time is over, the caller hung up, or the server shuts down
    */
   async submitAndWait(owner: string, input: NewJob, { timeoutMs, signal }: WaitLimits): Promise<Submitted> {
-    const { withRedis, waiters } = this.#deps;
+    const { withRedis, waiters, directCalls } = this.#deps;
+    const start = performance.now();
+    let admitted: Entry | undefined;
+    if (input.early && input.idempotencyKey === undefined) {
+      const entry = await withRedis(() => this.#admitted(owner, input));
+      const job = await directCalls.answer(entry, { timeoutMs, signal });
+      if (job) return { job, replayed: false };
+      admitted = entry;
+    }
     const expectation = new Expectation(waiters);
-    const accepted = await withRedis(() => this.#submit(owner, input, expectation)).catch(
-      (error: unknown) => {
-        // The job may have been added all the same, but the caller does not know its id.
-        expectation.abandon();
-        throw error;
-      },
-    );
+    const accepted = await withRedis(() =>
+      admitted ? this.#add(admitted, expectation) : this.#submit(owner, input, expectation),
+    ).catch((error: unknown) => {
+      // The job may have been added all the same, but the caller does not know its id.
+      expectation.abandon();
+      throw error;
+    });
     const { id, replayed, announcedOn, ended, show } = accepted;
     if (ended) return { job: show(), replayed };
-    const outcome = await waiters.wait(id, { owner, announcedOn, timeoutMs, signal });
+    const leftMs = timeoutMs - (performance.now() - start);
+    const outcome = await waiters.wait(id, { owner, announcedOn, timeoutMs: leftMs, signal });
     if (outcome === 'deleted') throw jobNotFound(id);
     if (outcome) return { job: toJob(id, outcome), replayed };
     // The caller hung up: nothing will be read.
@@ -124,22 +134,34 @@ export class JobSubmission {
 
   /** @param expectation of the caller that will wait; undefined: the caller will not */
   async #submit(owner: string, input: NewJob, expectation: Expectation | undefined): Promise<Accepted> {
-    const { catalog, config, waiters } = this.#deps;
+    const entry = await this.#entry(owner, input, expectation && this.#deps.waiters);
+    const { idempotencyKey, ...request } = input;
+    if (idempotencyKey !== undefined) return this.#addOnce(entry, { idempotencyKey, request }, expectation);
+    await this.#admit(entry);
+    return this.#add(entry, expectation);
+  }
+
+  /** @param announced channels on which the job's end is announced to this instance; undefined: no caller waits */
+  async #entry(owner: string, input: NewJob, announced: Announced | undefined): Promise<Entry> {
+    const { catalog, config } = this.#deps;
     const model = await catalog.resolve(input.model);
     if (input.needsWorker && model.workers === 0)
       throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
     assertScores(input, model, config.MAX_SCORES_PER_JOB);
-    const payload = await this.#payload(owner, input, expectation && waiters);
-    const entry = { model, priority: input.priority ?? 'normal', payload };
-    const { idempotencyKey, ...request } = input;
-    return idempotencyKey === undefined
-      ? this.#add(entry, expectation)
-      : this.#addOnce(entry, { idempotencyKey, request }, expectation);
+    const payload = await this.#payload(owner, input, announced);
+    return { model, priority: input.priority ?? 'normal', payload };
   }
 
+  /** A job that may enter its queue, and whose caller waits. */
+  async #admitted(owner: string, input: NewJob): Promise<Entry> {
+    const entry = await this.#entry(owner, input, this.#deps.waiters);
+    await this.#admit(entry);
+    return entry;
+  }
+
+  /** Adds a job that was admitted. */
   async #add(entry: Entry, expectation: Expectation | undefined): Promise<Accepted> {
     const { groupCommit, waiters } = this.#deps;
-    await this.#admit(entry);
     const { model, priority, payload } = entry;
     const load = { workers: model.workers, awaited: waiters.size };
     const { id, added } = groupCommit.add(priority, model.name, payload, load);
@@ -206,12 +228,7 @@ export class JobSubmission {
     return { id, replayed: false, announcedOn: records.announcedOn(id, payload.notify), ended: false, show };
   }
 
-  /** @param announced channels on which the job's end is announced to this instance; undefined: no caller waits */
-  async #payload(
-    owner: string,
-    input: NewJob,
-    announced: Pick<Waiters, 'channel' | 'earlyChannel'> | undefined,
-  ): Promise<NewPayload> {
+  async #payload(owner: string, input: NewJob, announced: Announced | undefined): Promise<NewPayload> {
     const { redis, tracing } = this.#deps;
     const { texts, topK, apply, truncate, metadata, webhook, expiresIn, early } = input;
     const trace = tracing.current();

@@ -218,8 +218,13 @@ export class Waiters {
     for (const { id, record } of this.#parse(message, isAwaited)) {
       const expected = this.#expected.get(id);
       if (expected) expected.outcome ??= record;
-      else if (record) this.#waiting.get(id)?.early?.(record);
+      else this.#waiting.get(id)?.early?.(record);
     }
+  }
+
+  /** Ends the wait of the caller that takes an early outcome, without one: the worker that it asked does not run the job. */
+  refuse(id: string): void {
+    this.#waiting.get(id)?.early?.(undefined);
   }
 
   #parse(message: string, isAwaited: (id: string) => boolean): ReturnType<typeof parseDoneMessage> {

@@ -1,5 +1,5 @@
 /**
- * Synchronous routes, over the same queue as all jobs: `/predict` takes `{"text"}` and the request of text-embeddings-inference,
+ * Synchronous routes, over direct calls or the same queue as all jobs: `/predict` takes `{"text"}` and the request of text-embeddings-inference,
  * `/hf/{model}` that of the Hugging Face Inference API.
  */
 import { createRoute, z } from '@hono/zod-openapi';

@@ -164,5 +164,8 @@ export const instanceChannel = channel((instance: string) => `api:${instance}`);
 /** Channel: outcomes of jobs of `/predict` and `/hf` at an API instance, before they are on disk. */
 export const earlyChannel = channel((instance: string) => `api:${instance}:early`);
 
+/** Channel: direct calls of `/predict` and `/hf` for a worker. Users of Redis who may use the channels above may use it. */
+export const callsChannel = channel((worker: string) => `api:calls:${worker}`);
+
 /** Channel: ids of batches that have new results or have ended. */
 export const batchProgressChannel = channel(() => 'batch-progress');

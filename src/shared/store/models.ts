@@ -71,7 +71,11 @@ export class ModelRegistry extends RedisStore {
     return models
       .map((model, i) => {
         const members = alive[i] ?? [];
-        const counts = { workers: members.length, revisions: countRevisions(members) };
+        const counts = {
+          workers: members.length,
+          revisions: countRevisions(members),
+          workerIds: members.map((each) => each.slice(0, each.lastIndexOf('@'))),
+        };
         const last = seen[i];
         return {
           ...model,
@@ -91,6 +95,8 @@ export class ModelRegistry extends RedisStore {
 export type KnownModel = ModelInfo & {
   workers: number;
   revisions: { revision: string; workers: number }[];
+  /** Names of the workers. */
+  workerIds: string[];
   /** Time at which a worker last served it; only of a model without workers. */
   last_served_at?: string | undefined;
 };

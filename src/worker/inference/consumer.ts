@@ -1,5 +1,6 @@
 /**
- * Consumes the job queues of one model: fetches groups of jobs, classifies their texts and settles each job.
+ * Consumes the job queues of one model: fetches groups of jobs, classifies their texts and settles each job. Answers the direct calls
+ * that API instances send past the queue (src/api/jobs/direct-calls.ts).
  *
  * A job is settled (settle.lua, once) before BullMQ completes it. A crash in between makes it run again, without effect. An
  * error that a processor throws is one of the infrastructure, and BullMQ retries the group.
@@ -7,13 +8,18 @@
 import { UnrecoverableError, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/runtime/config.ts';
-import { jobGroupSchema, type JobGroup, type JobPayload } from '../../shared/contract/jobs.ts';
+import {
+  jobGroupSchema,
+  type JobGroup,
+  type JobPayload,
+  type JobRecord,
+} from '../../shared/contract/jobs.ts';
 import type { RowResult } from '../../shared/contract/results.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { Priority } from '../../shared/contract/ids.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
 import { openWorker, type OpenWorker } from '../../shared/store/open-worker.ts';
-import { cancelChannel } from '../../shared/redis/keys.ts';
+import { callsChannel, cancelChannel } from '../../shared/redis/keys.ts';
 import { JOB_ATTEMPTS, queueName } from '../../shared/store/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/store/jobs/job-records.ts';
 import { redisTime } from '../../shared/redis/time.ts';
@@ -40,6 +46,8 @@ export interface ConsumerOptions {
   records: JobRecords;
   classifier: Classifier;
   model: { name: string; revision: string };
+  /** Name of this worker, which direct calls come by. */
+  workerId: string;
   logger: Logger;
   tracing?: Tracing;
   /** Called for every job that was settled here. */
@@ -53,6 +61,8 @@ interface Run {
   startedAt: number;
   /** Number of jobs in the group. */
   groupJobs: number;
+  /** Its outcomes are announced to their callers, and not recorded. */
+  direct?: boolean;
 }
 
 /** One queue, and the limit on what is fetched from it. */
@@ -66,6 +76,9 @@ export class Consumer {
   readonly #queues: readonly JobQueue[];
   /** Jobs in flight by id, to abort them when they are canceled. */
   readonly #active = new Map<string, Cancellation>();
+  /** Direct calls in flight. */
+  readonly #calls = new Set<Promise<void>>();
+  #draining = false;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -82,16 +95,56 @@ export class Consumer {
     return this.#active.size;
   }
 
-  /** Listens for cancellations, then starts fetching. @param subscriber connection for subscriptions alone */
+  /** Listens for cancellations and direct calls, then starts fetching. @param subscriber connection for subscriptions alone */
   async start(subscriber: Redis): Promise<void> {
-    await subscriber.subscribe(cancelChannel(this.#options.config.REDIS_PREFIX));
-    subscriber.on('message', (_channel: string, id: string) => this.#active.get(id)?.abort());
+    const { config, workerId } = this.#options;
+    const calls = callsChannel(config.REDIS_PREFIX, workerId);
+    await subscriber.subscribe(cancelChannel(config.REDIS_PREFIX));
+    // Calls that are not heard come through the queue.
+    await subscriber.subscribe(calls).catch(() => {});
+    subscriber.on('message', (channel: string, message: string) => {
+      if (channel === calls) this.#answer(message);
+      else this.#active.get(message)?.abort();
+    });
     for (const { start } of this.#queues) start();
   }
 
-  /** Fetches no more jobs, and waits for those in flight. */
+  /** Fetches no more jobs, refuses direct calls, and waits for those in flight. */
   async drain(): Promise<void> {
-    await Promise.all(this.#queues.map(({ worker }) => worker.close()));
+    this.#draining = true;
+    await Promise.all([...this.#queues.map(({ worker }) => worker.close()), ...this.#calls]);
+  }
+
+  #answer(message: string): void {
+    const call = this.#call(message).catch((error: unknown) =>
+      this.#options.logger.warn({ reason: toError(error).message }, 'a direct call failed'),
+    );
+    this.#calls.add(call);
+    void call.finally(() => this.#calls.delete(call));
+  }
+
+  /** Runs the job of a direct call, unless this worker has too much to do. */
+  async #call(message: string): Promise<void> {
+    const { jobs } = jobGroupSchema.parse(JSON.parse(message));
+    const [job] = jobs;
+    const { limiter } = this.#queues[0] as JobQueue;
+    if (!job) return;
+    const rows = this.#rowsToPrefetch(job);
+    if (this.#draining || !limiter.hasRoomPastQueue(rows)) {
+      await this.#options.records.announce(job);
+      return;
+    }
+    limiter.acquire([rows]);
+    try {
+      const run: Run = { priority: 'normal', startedAt: Date.now(), groupJobs: 1, direct: true };
+      await this.#runInSpan(job, run, false);
+    } catch (error) {
+      await this.#options.records.announce(job);
+      throw error;
+    } finally {
+      limiter.releaseJob(rows);
+      limiter.releaseGroup();
+    }
   }
 
   #openQueue(priority: Priority): JobQueue {
@@ -248,7 +301,7 @@ export class Consumer {
         ? job
         : { ...job, webhook: { ...webhook, trace: span.trace } };
     const record = toRecord(traced, { ...outcome, finished });
-    const { settled } = await this.#options.records.settle(job.id, record, job);
+    const settled = await this.#record(job, record, run);
     const { status, results } = outcome;
     const rows = job.texts.length;
     const failedRows = results ? results.filter((row) => 'error' in row).length : rows;
@@ -266,6 +319,14 @@ export class Consumer {
       queueMs: run.startedAt - job.created_at,
       totalMs: finished - job.created_at,
     });
+  }
+
+  /** @returns whether it is the job's outcome: another one may be recorded already */
+  async #record(job: JobPayload, record: JobRecord, { direct }: Run): Promise<boolean> {
+    const { records } = this.#options;
+    if (!direct) return (await records.settle(job.id, record, job)).settled;
+    await records.announce(job, record);
+    return true;
   }
 
   async #settleFailed(bullJob: Job<unknown>, error: Error, priority: Priority): Promise<void> {

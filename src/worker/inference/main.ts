@@ -175,6 +175,7 @@ await runMain(bootLogger, async () => {
     records,
     classifier,
     model,
+    workerId,
     logger,
     tracing,
     onJob: (job) => metrics.jobDone(job),

@@ -33,6 +33,15 @@ export class PrefetchLimiter {
   }
 
   /**
+   * Whether a group of one job may come past the queue. While jobs wait in the queue, a worker holds almost what it may, so with half
+   * of that in flight nothing is overtaken.
+   */
+  hasRoomPastQueue(rows: number): boolean {
+    const { maxRows, maxJobs } = this.#options;
+    return this.#rows + rows <= maxRows / 2 && this.#jobs + 1 <= maxJobs / 2;
+  }
+
+  /**
    * Counts a fetched group as in flight: each of its jobs until releaseJob(), the group until releaseGroup().
    * @param jobs how many rows each job counts as
    */

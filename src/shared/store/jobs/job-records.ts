@@ -18,9 +18,11 @@ import {
   deliveryKey,
   jobDoneChannel,
   jobKey,
+  jobListKey,
   outboxKey,
+  ownersKey,
 } from '../../redis/keys.ts';
-import { defineScript } from '../../redis/scripts.ts';
+import { defineScript, noReply } from '../../redis/scripts.ts';
 import { RedisStore } from '../redis-store.ts';
 
 /**
@@ -39,6 +41,16 @@ const SEPARATOR = '\n';
 const MAX_SETTLED_AT_ONCE = 64;
 
 const SETTLE = defineScript(new URL('./settle.lua', import.meta.url), z.array(z.string().nullable()));
+
+const RECORD_ANSWERED = defineScript(new URL('./record-answered.lua', import.meta.url), noReply);
+
+/** A job that was answered without a queue. */
+export interface AnsweredJob {
+  id: string;
+  /** Number of texts. */
+  texts: number;
+  record: JobRecord;
+}
 
 interface PendingSettle {
   id: string;
@@ -138,6 +150,44 @@ export class JobRecords extends RedisStore {
   async #announceEarly({ id, json, early }: PendingSettle): Promise<void> {
     if (early === undefined || json.length > MAX_INLINE_RECORD_BYTES) return;
     await this.redis.publish(early, id + SEPARATOR + json).catch(() => {});
+  }
+
+  /**
+   * Announces the outcome of a direct call, and records nothing.
+   * @param record undefined: this worker does not run the job
+   */
+  async announce({ id, early }: Pick<JobPayload, 'id' | 'early'>, record?: JobRecord): Promise<void> {
+    if (early === undefined) return;
+    await this.redis.publish(early, id + SEPARATOR + (record === undefined ? '' : JSON.stringify(record)));
+  }
+
+  /**
+   * Records jobs that were answered without a queue.
+   * @param queue the one that they would have been in
+   * @param jobs at least one
+   */
+  recordAnswered(queue: string, jobs: readonly AnsweredJob[]): Promise<void> {
+    const owners = [...new Set(jobs.map(({ record }) => record.owner))];
+    return RECORD_ANSWERED.run(
+      this.redis,
+      { totals: backlogTotalsKey(this.prefix), owners: ownersKey(this.prefix) },
+      { queue, ttlS: this.#ttlS, ownerCount: owners.length },
+      {
+        keys: [
+          ...owners.map((owner) => jobListKey(this.prefix, owner)),
+          ...jobs.map(({ id }) => this.#key(id)),
+        ],
+        args: [
+          ...owners,
+          ...jobs.flatMap(({ id, texts, record }) => [
+            id,
+            owners.indexOf(record.owner) + 1,
+            texts,
+            JSON.stringify(record),
+          ]),
+        ],
+      },
+    );
   }
 
   /** @returns for each job the record that existed, null when there was none */
