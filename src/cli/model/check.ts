@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { RowResult } from '../../shared/contract/results.ts';
 import type { ModelReport } from '../../shared/contract/model-report.ts';
+import { NODE_FLAGS } from '../../shared/runtime/node-flags.ts';
 import { printable } from '../../shared/runtime/printable.ts';
 import { CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
 import { bytes, count, entry, percent, plural } from '../terminal/units.ts';
@@ -46,7 +47,7 @@ export async function check(
 function examine({ folder, file = '', texts }: CheckCommand, signal: AbortSignal): Promise<ModelReport> {
   return new Promise((resolve, reject) => {
     const child = fork(ENTRY, [folder, file, ...texts], {
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: [...NODE_FLAGS],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     let output = '';

@@ -1,4 +1,4 @@
-/** Flags of Node for the processes of `npm start`; package.json and the Dockerfile have the same. */
+/** Flags of Node for the processes of `npm start` and of `amulet model check`; package.json and the Dockerfile have the same. */
 
 /**
  * A young generation of 8 MB halves instead of 16 takes some 35 MB less of API and worker each; what it costs in CPU is within the
