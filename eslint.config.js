@@ -28,7 +28,14 @@ export const ARROWS = {
     'shared/bulk/gunzip',
     'shared/bulk/unzstd',
   ],
-  cli: ['client', 'shared/bulk', 'shared/contract', 'shared/onnx', 'shared/runtime'],
+  cli: [
+    'client',
+    'shared/blobs/s3-errors',
+    'shared/bulk',
+    'shared/contract',
+    'shared/onnx',
+    'shared/runtime',
+  ],
 };
 export const rooms = Object.keys(ARROWS);
 

@@ -16,8 +16,8 @@ const DEPENDENCIES = [
   'hyparquet-writer',
   'standardwebhooks',
 ];
-/** Peer dependencies that only `amulet model pull` needs. They are larger than the package, so users install them on demand. */
-const OPTIONAL = ['@huggingface/hub', 'zod'];
+/** Peer dependencies that only `amulet model pull` and addresses of S3 need. They are larger than the package, so users install them on demand. */
+const OPTIONAL = ['@aws-sdk/client-s3', '@huggingface/hub', 'zod'];
 
 export function manifest({ version, license, dependencies }: RootManifest) {
   const versions = (names: readonly string[]) =>

@@ -86,6 +86,7 @@ export const BACKFILL_HELP = `amulet backfill - labels every text of a file
 Usage
   amulet backfill FILE... --out OUT [options]
   amulet backfill FOLDER --out OUT [options]
+  amulet backfill URL... --out OUT [options]      https://, s3://bucket/prefix/
   amulet backfill - --format FORMAT --out OUT [options]      standard input
 
   Uploads FILE, waits for the labels and writes them to OUT: one row per text,
@@ -102,6 +103,9 @@ Input
   All but Parquet may be compressed with gzip or zstd, whatever its name.
   Several files, or those of a FOLDER in the order of their paths, are read as
   one; they must have the same kind of record, which is checked at first.
+  https:// (or http://) names a file on a web server, s3://bucket/key an object,
+  and s3://bucket/prefix/ all objects below it. Credentials, region and server
+  of S3 are those of the AWS SDK: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3.
 
   --format FORMAT       ndjson, json, csv, lines or parquet; needed for other
                         names and for -
@@ -113,7 +117,7 @@ Input
                         or do not exist     (default: line for tabs, else '"')
   --encoding NAME       windows-1251, latin1, shift_jis, utf-16le, ...
                         (default: UTF-8, or UTF-16 by its byte order mark)
-  --glob PATTERN        only these files of FOLDER: '*.csv', '2024/**/*.txt'
+  --glob PATTERN        only these files of FOLDER or of a prefix: '*.csv'
   --whole-files         each file is one text, and its path the id
   --limit N             read only the first N rows
   --sample N            read only N rows at random, the same ones each time

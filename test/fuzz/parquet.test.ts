@@ -23,6 +23,7 @@ const FIXTURES = [
 ];
 const contents = FIXTURES.map((name) => readFileSync(`test/fixtures/parquet/${name}.parquet`));
 const ROWS = 300;
+const remote = { signal: new AbortController().signal, retryTimeoutMs: 1000 };
 
 let dir: string;
 beforeAll(() => {
@@ -63,7 +64,11 @@ test('a damaged file is read as lines, or refused in one line', { timeout: 120_0
   await fc.assert(
     fc.asyncProperty(damaged, async (content) => {
       writeFileSync(file, content);
-      const input = await openRecords(await findSource(file), { format: 'parquet' }, { format: 'ndjson' });
+      const input = await openRecords(
+        await findSource(file, remote),
+        { format: 'parquet' },
+        { format: 'ndjson' },
+      );
       let lines = 0;
       try {
         for await (const piece of input.read(new AbortController().signal)) {

@@ -18,9 +18,11 @@ afterAll(() => {
   fs.rmSync(dir, { recursive: true, force: true });
 });
 
+const remote = { signal: new AbortController().signal, retryTimeoutMs: 1000 };
+
 async function read(file: string, options: Partial<BatchOptions> = {}): Promise<string> {
   const input = await openRecords(
-    await findSource(file),
+    await findSource(file, remote),
     { format: 'parquet' },
     { format: 'ndjson', ...options },
   );
@@ -92,7 +94,11 @@ describe('refused before anything is uploaded, in one line', () => {
   });
 
   test('standard input', async () => {
-    const input = await openRecords(await findSource('-'), { format: 'parquet' }, { format: 'ndjson' });
+    const input = await openRecords(
+      await findSource('-', remote),
+      { format: 'parquet' },
+      { format: 'ndjson' },
+    );
     await expect(input.read(new AbortController().signal).next()).rejects.toThrow(
       /^standard input cannot be read as Parquet, .*: save it to a file first$/,
     );

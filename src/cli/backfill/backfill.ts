@@ -12,7 +12,7 @@ import { conversion } from './convert-output.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
 import { BadInputError, CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
-import { toCliError } from './errors.ts';
+import { toCliError, toEarlyError } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
 import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output-options.ts';
 import type { Reporter } from '../terminal/reporter.ts';
@@ -52,7 +52,9 @@ async function withDestination(
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  const plan = await makePlan(command, output, destination, signal);
+  const plan = await makePlan(command, output, destination, signal).catch((error: unknown) => {
+    throw toEarlyError(error);
+  });
   const { url } = plan;
   if (plan.kind === 'finish') {
     const { rows, failed } = plan.finished;

@@ -8,6 +8,7 @@ import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
 import { STANDARD_INPUT, type Input } from './input.ts';
 import { flagOf } from './reading.ts';
+import { protocolOf } from './remote/addresses.ts';
 import { specOf } from './records.ts';
 
 export interface Beginning {
@@ -54,7 +55,8 @@ function readingOf(options: BatchOptions, explicit: boolean): Reading {
 
 function fileOf({ name, compression }: Pick<Input, 'name' | 'compression'>) {
   return {
-    name: name === STANDARD_INPUT ? undefined : name,
+    // The commands in messages read local files.
+    name: name === STANDARD_INPUT || protocolOf(name) !== undefined ? undefined : name,
     gzip: compression() === 'gzip',
     zstd: compression() === 'zstd',
     commandOption: (option: string, value: string) => `--${option} ${value}`,

@@ -7,6 +7,7 @@ import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { outputOptions, type OutputOptions } from './output-options.ts';
 import { convertedByName, type ConvertedFormat, type ReadingOptions } from './reading.ts';
+import { fileNameOf } from './remote/addresses.ts';
 import { shellWord } from '../terminal/units.ts';
 
 /** Whether to start a run, to resume an earlier one, or to discard it and start over. */
@@ -226,7 +227,8 @@ function parseUrl(value: string): URL {
  */
 export function completeOptions(file: string, given: Partial<BatchOptions>): BatchOptions {
   const converted = convertedByName(file) && ({ format: 'ndjson' } as const);
-  const byName = given.format === undefined ? (converted ?? formatByName(file)) : { format: given.format };
+  const byName =
+    given.format === undefined ? (converted ?? formatByName(fileNameOf(file))) : { format: given.format };
   if (byName === undefined) {
     const name = file === '-' ? 'standard input' : file;
     throw new UsageError(`unknown format of ${name}: use --format ${FORMATS}`);

@@ -47,7 +47,8 @@ const ZSTD_PROBLEMS: Record<ZstdProblem, string> = {
   unsupported: `is compressed with zstd, which Node ${process.version} cannot unpack: use Node 22.15 or later, or zstd -dc FILE | amulet backfill -`,
 };
 
-async function* decompress(
+/** Undoes gzip or zstd, and passes any other bytes on. @throws BadInputError for damaged data */
+export async function* decompress(
   stored: AsyncIterable<Uint8Array>,
   name: string,
   onCompression: Stored['onCompression'],

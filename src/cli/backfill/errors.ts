@@ -4,11 +4,13 @@ import { GaveUpError } from '../../client/retry.ts';
 import { diskProblem } from '../terminal/disk.ts';
 import {
   BatchEndedError,
+  ChangedInputError,
   CliError,
   DamagedResultsError,
   EXIT,
   Interrupted,
   UnreadableInputError,
+  UnwritableOutputError,
   UsageError,
 } from '../terminal/exit.ts';
 import type { Run } from './run.ts';
@@ -35,6 +37,15 @@ export function notCanceled(batch: string): string {
   return `The batch could not be canceled and may continue. To cancel it: DELETE ${batch}`;
 }
 
+/** The same before anything was sent to the server. */
+export function toEarlyError(error: unknown): unknown {
+  if (error instanceof Interrupted)
+    return new CliError(error.exitCode, 'interrupted before anything was uploaded');
+  if (error instanceof ChangedInputError) return new UsageError(error.message);
+  if (error instanceof UnreadableInputError) return new CliError(EXIT.temporary, error.message, [], error);
+  return error;
+}
+
 function convert(error: unknown, run: Run): unknown {
   if (error instanceof CliError) return error;
   if (error instanceof Interrupted) return interruptedError(error, run);
@@ -49,7 +60,8 @@ function convert(error: unknown, run: Run): unknown {
       restartHints(run),
     );
   }
-  if (error instanceof UnreadableInputError)
+  if (error instanceof ChangedInputError) return new UsageError(error.message, restartHints(run));
+  if (error instanceof UnreadableInputError || error instanceof UnwritableOutputError)
     return new CliError(EXIT.temporary, error.message, resumeHints(run), error);
   if (error instanceof BatchEndedError) return batchEndedError(error, run);
   if (error instanceof DamagedResultsError) {

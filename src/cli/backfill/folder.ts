@@ -91,10 +91,10 @@ async function entriesOf(folder: string): Promise<Dirent[]> {
 /** Files that Spark and Hive write beside those with the rows. */
 const OF_SPARK = new Set(['_SUCCESS', '_metadata', '_common_metadata']);
 
-const isHidden = (name: string): boolean => name.startsWith('.') || OF_SPARK.has(name);
+export const isHidden = (name: string): boolean => name.startsWith('.') || OF_SPARK.has(name);
 
 /** A pattern without a slash is for names, in every folder; one with a slash is for paths. */
-function matcher(glob: string): (path: string) => boolean {
+export function matcher(glob: string): (path: string) => boolean {
   const { matchesGlob } = path.posix as Partial<typeof path.posix>;
   if (!matchesGlob) {
     throw new UsageError(
@@ -105,7 +105,7 @@ function matcher(glob: string): (path: string) => boolean {
   return (below) => matchesGlob(below, pattern);
 }
 
-function noFiles(folder: string, glob: string | undefined, others: readonly string[]): UsageError {
+export function noFiles(folder: string, glob: string | undefined, others: readonly string[]): UsageError {
   if (glob === undefined || others.length === 0) return new UsageError(`${folder} has no files`);
   return new UsageError(`no file of ${folder} matches --glob ${shellWord(glob)}; it has ${listed(others)}`);
 }

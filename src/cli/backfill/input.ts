@@ -11,6 +11,7 @@ import { decode, type Compression } from './decode.ts';
 import type { LineRange } from './parts.ts';
 import type { Place } from './places.ts';
 import type { ReadingOptions } from './reading.ts';
+import type { PlannedRange } from './remote/read-ahead.ts';
 
 /** Properties by which a changed file is noticed. Modification time in Unix ms. */
 export interface InputIdentity {
@@ -18,6 +19,8 @@ export interface InputIdentity {
   mtimeMs: number;
   /** SHA-256 of its first 64 KB, in hex. */
   head: string;
+  /** Of a remote file whose server says it. */
+  etag?: string | undefined;
 }
 
 export interface Input {
@@ -35,6 +38,16 @@ export interface Input {
   position: () => number;
   /** Reads a range of the stored bytes; undefined for an input that can be read only once. */
   slice?: (start: number, end: number) => Promise<Uint8Array>;
+  /**
+   * Reads ranges of a remote input before they are asked for.
+   * @param groups in the order in which they will be asked for
+   * @returns a function like `slice`
+   */
+  readAhead?: (
+    groups: readonly (readonly PlannedRange[])[],
+  ) => (start: number, end: number) => Promise<Uint8Array>;
+  /** Why nothing arrives from a remote input at the moment. */
+  delay?: () => string | undefined;
   /** Checks a Parquet file without reading its rows. @throws UsageError when it cannot be read */
   check?: () => Promise<void>;
   close: () => void;

@@ -7,6 +7,9 @@ import { plural } from '../terminal/units.ts';
 import { filesOf, MAX_FILES, type FolderOptions } from './folder.ts';
 import { openInput, unreadable, type Input } from './input.ts';
 import type { ReadingOptions } from './reading.ts';
+import { protocolOf } from './remote/addresses.ts';
+import { findRemote } from './remote/find-remote.ts';
+import type { RemoteOptions } from './remote/remote-file.ts';
 
 /** A stored input that has not been opened. */
 export interface Source {
@@ -33,17 +36,28 @@ export interface Sources {
 /**
  * @param args files, folders, or `-`; in this order
  * @param out path of the output, which is no input
+ * @param remote how to read addresses
  * @throws UsageError when one does not exist, is given twice, or cannot be read beside others
  */
 export async function findSources(
   args: readonly string[],
   { glob, whole_files: whole }: Pick<ReadingOptions, 'glob' | 'whole_files'>,
   out: string,
+  remote: RemoteOptions,
 ): Promise<Sources> {
   const list: Source[] = [];
   let folders = 0;
   let leftOut = 0;
   for (const name of args) {
+    if (protocolOf(name) !== undefined) {
+      const found = await findRemote(name, glob, remote);
+      if (found.isFolder) folders++;
+      const prefix = args.length === 1 ? '' : name;
+      list.push(
+        ...found.list.map((source) => ({ ...source, id: found.isFolder ? prefix + source.id : source.id })),
+      );
+      continue;
+    }
     const stats = await statOf(name);
     if (stats?.isDirectory() !== true) {
       list.push(fileSource(name, stats));
@@ -71,8 +85,13 @@ export async function findSources(
   return { list, several, notes };
 }
 
-/** A file, a pipe or standard input. @throws UsageError when there is no file of this name */
-export async function findSource(name: string): Promise<Source> {
+/** A file, a pipe, standard input or an address. @throws UsageError when there is no file of this name */
+export async function findSource(name: string, remote: RemoteOptions): Promise<Source> {
+  if (protocolOf(name) !== undefined) {
+    const { list, isFolder } = await findRemote(name, undefined, remote);
+    if (isFolder || !list[0]) throw new UsageError(`${name} is a prefix`);
+    return list[0];
+  }
   const stats = await statOf(name);
   if (stats?.isDirectory() === true) throw new UsageError(`${name} is a folder`);
   return fileSource(name, stats);
@@ -104,7 +123,7 @@ function refuseUnsuitable(list: readonly Source[]): void {
       const what = name === '-' ? 'standard input' : `${name}, which can be read only once,`;
       throw new UsageError(`${what} cannot be read beside other inputs, or as a whole file`);
     }
-    const full = path.resolve(name);
+    const full = protocolOf(name) === undefined ? path.resolve(name) : name;
     if (seen.has(full)) throw new UsageError(`${name} is given twice`);
     seen.add(full);
   }

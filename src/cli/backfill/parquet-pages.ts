@@ -42,8 +42,8 @@ export async function* pagesOf({
     parsers: { ...DEFAULT_PARSERS, stringFromBytes, jsonFromBytes: stringFromBytes },
     compressors,
   };
-  const start = Number(chunk.dictionary_page_offset ?? 0) || Number(chunk.data_page_offset);
-  const window = new Window(slice, start + Number(chunk.total_compressed_size));
+  const { start, end } = rangeOf(chunk);
+  const window = new Window(slice, end);
   let dictionary: DecodedArray | undefined;
   let left = Number(chunk.num_values);
   for (let at = start; left > 0;) {
@@ -69,6 +69,12 @@ export async function* pagesOf({
       yield data;
     }
   }
+}
+
+/** The bytes of a column in a row group. */
+export function rangeOf(chunk: ColumnMetaData): { start: number; end: number } {
+  const start = Number(chunk.dictionary_page_offset ?? 0) || Number(chunk.data_page_offset);
+  return { start, end: start + Number(chunk.total_compressed_size) };
 }
 
 /** Values of a data page; undefined for a dictionary. */

@@ -13,10 +13,10 @@ import {
 } from 'hyparquet';
 import { listed } from '../../shared/contract/text.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import { BadInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
+import { BadInputError, ChangedInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { bytes } from '../terminal/units.ts';
 import type { Input } from './input.ts';
-import { isText, pagesOf } from './parquet-pages.ts';
+import { isText, pagesOf, rangeOf } from './parquet-pages.ts';
 
 export interface ParquetColumns {
   textField: string;
@@ -41,8 +41,10 @@ export function parquetInput(input: Input, columns: ParquetColumns): Input {
   };
 }
 
+type Slice = NonNullable<Input['slice']>;
+
 interface ParquetFile {
-  slice: NonNullable<Input['slice']>;
+  slice: Slice;
   metadata: FileMetaData;
   /** Name of the column with ids; undefined without one. */
   id: string | undefined;
@@ -59,7 +61,7 @@ async function openParquet(input: Input, { textField, idField }: ParquetColumns)
   const text = checkText(children, textField, name);
   const id = checkId(children, idField, name);
   const columns = id === undefined || id === text ? [text] : [text, id];
-  return { slice, metadata, id: id?.element.name, columns };
+  return { slice: planned(slice, input, metadata, columns), metadata, id: id?.element.name, columns };
 }
 
 async function* parquetLines(
@@ -86,7 +88,8 @@ async function* parquetLines(
         onProgress((done + row) / Math.max(total, 1));
       }
     } catch (error) {
-      if (error instanceof UnreadableInputError || error === signal.reason) throw error;
+      if (error instanceof UnreadableInputError || error instanceof ChangedInputError) throw error;
+      if (error === signal.reason) throw error;
       const reason = toError(error).message;
       throw new BadInputError(
         `${name} has a damaged row group ${i + 1} of ${groups.length}: ${reason}`,
@@ -110,11 +113,7 @@ function chunkOf(group: FileMetaData['row_groups'][number], column: SchemaTree) 
 }
 
 /** @throws UsageError for an input that is not Parquet */
-async function openBuffer({
-  name,
-  size,
-  slice,
-}: Input): Promise<{ file: AsyncBuffer; slice: NonNullable<Input['slice']> }> {
+async function openBuffer({ name, size, slice }: Input): Promise<{ file: AsyncBuffer; slice: Slice }> {
   if (size === undefined || slice === undefined) {
     throw new UsageError(
       `${name} cannot be read as Parquet, whose index is at its end: save it to a file first`,
@@ -148,11 +147,29 @@ async function openBuffer({
   return { file, slice };
 }
 
+/** Reads the columns of small row groups of a remote file ahead. */
+function planned(
+  slice: Slice,
+  { readAhead }: Input,
+  { row_groups: groups }: FileMetaData,
+  columns: readonly SchemaTree[],
+): Slice {
+  if (!readAhead) return slice;
+  const names = new Set(columns.map(({ element }) => element.name));
+  return readAhead(
+    groups.map(({ columns: chunks }) =>
+      chunks.flatMap(({ meta_data: chunk }) =>
+        chunk && names.has(chunk.path_in_schema[0] ?? '') ? [rangeOf(chunk)] : [],
+      ),
+    ),
+  );
+}
+
 async function readMetadata(file: AsyncBuffer, name: string): Promise<FileMetaData> {
   try {
     return await parquetMetadataAsync(file, { geoparquet: false });
   } catch (error) {
-    if (error instanceof UnreadableInputError) throw error;
+    if (error instanceof UnreadableInputError || error instanceof ChangedInputError) throw error;
     throw new UsageError(`${name} has a damaged Parquet index: ${toError(error).message}`);
   }
 }

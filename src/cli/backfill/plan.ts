@@ -53,7 +53,7 @@ export async function makePlan(
   const earlier = restart ? await destination.load().catch(() => undefined) : await destination.load();
   if (earlier && !restart && (earlier.batch ?? earlier.finished) !== null) {
     if (mode === 'start') throw unfinishedRun(command);
-    return planResume(command, output, earlier);
+    return planResume(command, output, earlier, signal);
   }
   for (const file of command.files) await refuseSameFile(file, out);
   if (!command.force && (await destination.exists())) {
@@ -90,6 +90,7 @@ async function planResume(
   command: BackfillCommand,
   output: OutputOptions,
   state: BackfillState,
+  signal: AbortSignal,
 ): Promise<Plan> {
   // A new address may be that of the same server.
   const url = command.url ?? new URL(state.url);
@@ -120,7 +121,7 @@ async function planResume(
     const was = before === undefined || before === false ? 'not given' : String(before);
     throw new UsageError(`${flagOf(name)} was ${was} in the earlier run`, restart);
   }
-  const { input, problem } = await inputToResume(command, state);
+  const { input, problem } = await inputToResume(command, state, signal);
   if (problem !== undefined) throw new UsageError(problem, restart);
   return { kind: 'resume', url, state, batch: state.batch ?? '', input };
 }

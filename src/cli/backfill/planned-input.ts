@@ -9,6 +9,7 @@ import { findSource, findSources, type Source } from './inputs.ts';
 import { joinedInput, type PlannedSource } from './joined-input.ts';
 import type { ReadingOptions } from './reading.ts';
 import { openRecords } from './records.ts';
+import { protocolOf } from './remote/addresses.ts';
 import type { BackfillState, StoredSource } from './state.ts';
 
 export interface OpenedInputs {
@@ -23,7 +24,10 @@ export interface OpenedInputs {
 
 /** @throws UsageError when an input does not exist, or does not go together with the first one */
 export async function openInputs(command: BackfillCommand, signal: AbortSignal): Promise<OpenedInputs> {
-  const { list, several, notes } = await findSources(command.files, command.reading, command.out);
+  const { list, several, notes } = await findSources(command.files, command.reading, command.out, {
+    signal,
+    retryTimeoutMs: command.retryTimeoutMs,
+  });
   const [first] = list;
   if (first && !several) {
     const options = completeOptions(first.name, command.options);
@@ -93,13 +97,16 @@ function kindOf({ format, delimiter }: BatchOptions): string {
 
 /** @returns no input once it is no longer needed and gone; `problem` when it has changed */
 export async function inputToResume(
-  { files, reading: given, out }: BackfillCommand,
+  { files, reading: given, out, retryTimeoutMs }: BackfillCommand,
   state: BackfillState,
+  signal: AbortSignal,
 ): Promise<{ input?: Input | undefined; problem?: string | undefined }> {
   const reading = { ...state.reading, ...given };
+  // Nor may a server that does not answer hold up the rest of the run.
+  if (state.uploaded && files.some((file) => protocolOf(file) !== undefined)) return {};
   try {
     if (state.sources) {
-      const { list } = await findSources(files, reading, out);
+      const { list } = await findSources(files, reading, out, { signal, retryTimeoutMs });
       const missing = missingSince(state.sources, list);
       if (missing !== undefined) return state.uploaded ? {} : { problem: missing };
       const problem = changeSince(state.sources, list);
@@ -110,12 +117,12 @@ export async function inputToResume(
     const [file = ''] = files;
     if (files.length > 1)
       return { problem: `the earlier run had one input, and this one has ${files.length}` };
-    const source = await findSource(file);
+    const source = await findSource(file, { signal, retryTimeoutMs });
     if (state.uploaded && source.version === undefined) return {};
     const input = await openRecords(source, reading, state.options);
     if (!input.identity || !state.input || sameInput(input.identity, state.input)) return { input };
     input.close();
-    return { problem: `${file} has changed ${SINCE}` };
+    return { problem: `${source.name} has changed ${SINCE}` };
   } catch (error) {
     // After a complete upload the input is not read again and may be gone.
     if (state.uploaded && error instanceof UsageError) return {};
@@ -124,7 +131,7 @@ export async function inputToResume(
 }
 
 function sameInput(a: InputIdentity, b: InputIdentity): boolean {
-  return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head;
+  return a.size === b.size && a.mtimeMs === b.mtimeMs && a.head === b.head && a.etag === b.etag;
 }
 
 const SINCE = 'since the earlier run';

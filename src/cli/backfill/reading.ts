@@ -1,4 +1,6 @@
 /** Options by which the command itself reads an input, beside the options of the batch; a resumed run uses those of the earlier one. */
+import { fileNameOf } from './remote/addresses.ts';
+
 /** `json`: one array, or JSON Lines. */
 export type ConvertedFormat = 'json' | 'parquet';
 
@@ -35,5 +37,5 @@ const EXTENSIONS: readonly [RegExp, ConvertedFormat][] = [
 
 /** The format that the name of a file implies, if it is one of these. */
 export function convertedByName(file: string): ConvertedFormat | undefined {
-  return EXTENSIONS.find(([pattern]) => pattern.test(file))?.[1];
+  return EXTENSIONS.find(([pattern]) => pattern.test(fileNameOf(file)))?.[1];
 }

@@ -5,6 +5,7 @@ import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { commandName } from '../../shared/runtime/environment.ts';
 import { outputArguments, PLAIN } from './output-options.ts';
 import { convertedByName, readingArguments } from './reading.ts';
+import { fileNameOf, withoutSecrets } from './remote/addresses.ts';
 import type { BackfillState } from './state.ts';
 import { plural, shellWord } from '../terminal/units.ts';
 
@@ -41,7 +42,7 @@ export function restartWith(
   const inputs = sources ?? files.map((name) => ({ name, format: reading.format }));
   const isImplied = inputs.every(
     ({ name, format }) =>
-      (format ?? options.format) === (convertedByName(name) ?? formatByName(name)?.format),
+      (format ?? options.format) === (convertedByName(name) ?? formatByName(fileNameOf(name))?.format),
   );
   const format = isImplied || reading.whole_files === true ? undefined : (reading.format ?? options.format);
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
@@ -78,11 +79,13 @@ function few(files: readonly string[]): readonly string[] {
 
 /** The arguments as the subject of a message. */
 export function shownFiles(files: readonly string[]): string {
-  return files.length === 1 && files[0] !== undefined ? files[0] : plural(files.length, 'input');
+  return files.length === 1 && files[0] !== undefined
+    ? withoutSecrets(files[0])
+    : plural(files.length, 'input');
 }
 
 const MODES = new Set(['--resume', '--restart']);
 
 function spell(args: readonly string[]): string {
-  return `${commandName()} ${['backfill', ...args].map((arg) => (arg === '…' ? arg : shellWord(arg))).join(' ')}`;
+  return `${commandName()} ${['backfill', ...args].map((arg) => (arg === '…' ? arg : shellWord(withoutSecrets(arg)))).join(' ')}`;
 }

@@ -174,7 +174,15 @@ function watchUpload(run: Run, input: Input): UploadMeter {
   run.reporter.watch(() => {
     const { done, rate } = meter;
     const etaS = total !== undefined && rate ? (total - done) / rate : undefined;
-    return { label: 'Uploading', unit: 'bytes', done, total, rate, etaS, delay: retryText(run) };
+    return {
+      label: 'Uploading',
+      unit: 'bytes',
+      done,
+      total,
+      rate,
+      etaS,
+      delay: retryText(run) ?? input.delay?.(),
+    };
   });
   return meter;
 }

@@ -56,6 +56,16 @@ export class UnreadableInputError extends Error {
   override name = 'UnreadableInputError';
 }
 
+/** The finished output could not be put into its place; the rows are here. The message is for the user. */
+export class UnwritableOutputError extends Error {
+  override name = 'UnwritableOutputError';
+}
+
+/** The input is no longer the one that the run began with. The message is for the user. */
+export class ChangedInputError extends Error {
+  override name = 'ChangedInputError';
+}
+
 /** The batch ended without being completed. */
 export class BatchEndedError extends Error {
   override name = 'BatchEndedError';

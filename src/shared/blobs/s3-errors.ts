@@ -21,7 +21,7 @@ export function translateS3Error(
   const status = error.$metadata?.httpStatusCode;
   if (error.name === 'NoSuchKey' && key !== undefined) return new BlobNotFound(key, place);
   // Only the harmless part is copied: errors of the SDK carry requests, signatures and key ids.
-  const reason = describe(error);
+  const reason = describeS3Error(error);
   const cause = new Error(reason);
   if (
     status === 507 ||
@@ -43,7 +43,7 @@ const REASONS: Record<string, string> = {
 };
 
 /** The reason in one line, without credentials. */
-function describe(error: S3Failure): string {
+export function describeS3Error(error: S3Failure): string {
   const plain = REASONS[error.name];
   if (plain !== undefined) return plain;
   // Node's AggregateError of several addresses has a code but no message.

@@ -115,6 +115,11 @@ export function readVariables(names: readonly string[]): Variables {
   return { values, warnings: owner === undefined ? [] : [warning] };
 }
 
+/** Whether the AWS SDK is sent to another server than AWS's. */
+export function hasS3Endpoint(): boolean {
+  return Boolean(process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL);
+}
+
 /**
  * How this `amulet` command was started, so that commands it suggests can be copied: `amulet`, `npx amulet-classify` or
  * `npm run amulet --`.
