@@ -93,7 +93,7 @@ describe('records of several files', () => {
       [5, '3'],
       [6, undefined],
     ]);
-    expect(said).toMatch(/Quoted +1 row over several lines, from \S+1\.csv, line 3 to \S+1\.csv, line 4$/m);
+    expect(said).toMatch(/Quoted +1 row over several lines, from \S+1\.csv, line 3 to \S+1\.csv, line 4 \(/m);
     expect(said).toMatch(/5\.csv, line 2: the record has 1 fields, but the header has 2$/m);
   });
 

@@ -134,7 +134,9 @@ function ownFiles(out: string): FolderOptions['isOwn'] {
   if (out === '-') return () => false;
   const folder = path.dirname(path.resolve(out));
   const full = path.join(realFolder(folder), path.basename(out));
-  const own = new Set(['', '.partial', '.resume.json', '.resume.json.new', '.lock'].map((end) => full + end));
+  const own = new Set(
+    ['', '.partial', '.writing', '.resume.json', '.resume.json.new', '.lock'].map((end) => full + end),
+  );
   return (file) => own.has(file) || file.startsWith(`${full}.lock.`);
 }
 

@@ -8,18 +8,20 @@ import { cancelBatch, batchUrl } from './cancel-batch.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { checkKept } from './check-kept.ts';
 import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
-import { checkBeginning } from './beginning.ts';
+import { checkBeginning, type Beginning } from './beginning.ts';
 import { BatchEndedError } from '../terminal/exit.ts';
 import { notCanceled } from './errors.ts';
 import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
 import { cutParts, type LineRange, type Part } from './parts.ts';
+import { firstRows } from './first-rows.ts';
 import { placeOf } from './places.ts';
 import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
 import { retryText, type Run } from './run.ts';
 import { specOf } from './records.ts';
 import { selectRows } from './selection.ts';
+import { suspicions } from './suspicions.ts';
 import { proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
 import { bytes, duration, entry, plural } from '../terminal/units.ts';
@@ -45,13 +47,19 @@ export async function startBatch(
   const { input, earlier, replacedBatch, url } = plan;
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
+  let beginning: Beginning | undefined;
   const source = await openSource(input, plan, signal, (head, whole) => {
+    beginning = { head, whole };
     // The files of a folder and the columns of Parquet have been checked already.
-    if (plan.sources || plan.reading.format === 'parquet') return;
-    checkBeginning(input, { head, whole }, plan.options, run.command.options.format !== undefined);
-    if (plan.options.format !== 'csv')
-      checkKept(input.name, plan.output.keep, plan.options, { bytes: head, whole });
+    if (!plan.sources && plan.reading.format !== 'parquet') {
+      checkBeginning(input, beginning, plan.options, run.command.options.format !== undefined);
+      if (plan.options.format !== 'csv')
+        checkKept(input.name, plan.output.keep, plan.options, { bytes: head, whole });
+    }
   });
+  if (beginning)
+    for (const finding of suspicions(firstRows(beginning, plan.options), beginning, plan.options))
+      run.reporter.log(entry('Warning', finding));
   // With the header of a CSV, which an output without rows has, too.
   plan.options = source.options;
   if (plan.options.format === 'csv') checkKept(input.name, plan.output.keep, source.options, NO_BYTES);
@@ -231,7 +239,12 @@ async function upload(
   if (multiline) {
     const { from, to } = multiline.first;
     const first = `${multiline.rows === 1 ? '' : 'the first '}from ${placeOf(from, input.places)} to ${placeOf(to, input.places)}`;
-    reporter.log(entry('Quoted', `${plural(multiline.rows, 'row')} over several lines, ${first}`));
+    reporter.log(
+      entry(
+        'Quoted',
+        `${plural(multiline.rows, 'row')} over several lines, ${first} (--quote line ends a field with its line)`,
+      ),
+    );
   }
   for (const field of input.unclosed ?? (unclosed ? [unclosed] : []))
     reporter.log(entry('Unclosed', unclosedText(field)));

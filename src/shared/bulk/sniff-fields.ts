@@ -63,6 +63,11 @@ export function missingField(text: string, whole: boolean, reading: Reading): st
   return `${what}; they have ${others.length === 0 ? 'no other' : `the fields ${listed(others)}`}${advice}`;
 }
 
+/** The field of the first records that looks most like text; undefined when none does. @param text the beginning of a file */
+export function likelyField(text: string, reading: Reading): string | undefined {
+  return reading.format === 'lines' ? undefined : fieldsOf(text, reading)?.likely;
+}
+
 function jsonRecords(text: string): Map<string, unknown>[] {
   const lines = text.split('\n', SAMPLE + 1).filter((line) => line.trim() !== '');
   return lines.flatMap((line) => {
