@@ -5,25 +5,12 @@ import path from 'node:path';
 import { UsageError } from '../terminal/exit.ts';
 import { plural } from '../terminal/units.ts';
 import { filesOf, MAX_FILES, type FolderOptions } from './folder.ts';
-import { openInput, unreadable, type Input } from './input.ts';
+import { openInput, unreadable } from './input.ts';
 import type { ReadingOptions } from './reading.ts';
 import { protocolOf } from './remote/addresses.ts';
 import { findRemote } from './remote/find-remote.ts';
 import type { RemoteOptions } from './remote/remote-file.ts';
-
-/** A stored input that has not been opened. */
-export interface Source {
-  /** Its path, for messages and for the format that the name implies; `-` is standard input. */
-  name: string;
-  /** Id of a whole file: its path, below the folder if one was given. */
-  id: string;
-  /** Stored bytes; undefined for one that can be read only once. */
-  size: number | undefined;
-  /** Differs once its content has changed: the time of its modification. Undefined for one that can be read only once. */
-  version: string | undefined;
-  /** May be called again, unless it can be read only once. @throws UsageError when it cannot be opened */
-  open: (reading: ReadingOptions) => Promise<Input>;
-}
+import type { Source } from './source.ts';
 
 export interface Sources {
   list: Source[];

@@ -9,11 +9,11 @@ import type { RecordScanner } from '../../shared/bulk/record-scanner.ts';
 import type { InputSpec } from '../../shared/bulk/input.ts';
 import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
-import type { Source } from './inputs.ts';
 import type { LineRange } from './parts.ts';
 import type { Place } from './places.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
 import { openRecords, specOf } from './records.ts';
+import type { Source } from './source.ts';
 
 /** A source, and the format that it is converted from. */
 export type PlannedSource = Source & { format?: ConvertedFormat | undefined };

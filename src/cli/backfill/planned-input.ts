@@ -5,11 +5,12 @@ import { bytes, entry, plural } from '../terminal/units.ts';
 import { checkSources } from './check-sources.ts';
 import { completeOptions, completeReading, type BackfillCommand } from './command-line.ts';
 import type { Input, InputIdentity } from './input.ts';
-import { findSource, findSources, type Source } from './inputs.ts';
+import { findSource, findSources } from './inputs.ts';
 import { joinedInput, type PlannedSource } from './joined-input.ts';
 import type { ReadingOptions } from './reading.ts';
 import { openRecords } from './records.ts';
 import { protocolOf } from './remote/addresses.ts';
+import type { Source } from './source.ts';
 import type { BackfillState, StoredSource } from './state.ts';
 
 export interface OpenedInputs {

@@ -2,9 +2,9 @@
 import type { BatchOptions } from '../../client/batches.ts';
 import type { InputSpec } from '../../shared/bulk/input.ts';
 import type { Input } from './input.ts';
-import type { Source } from './inputs.ts';
 import { arrayLines } from './json-array.ts';
 import type { ReadingOptions } from './reading.ts';
+import type { Source } from './source.ts';
 import { documentLine } from './whole-file.ts';
 
 /** @throws UsageError when it cannot be opened */
