@@ -7,9 +7,13 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { JobMaintenance } from '../../src/api/jobs/maintenance.ts';
+import { parseJobId } from '../../src/shared/contract/ids.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import { loadConfig } from '../../src/shared/runtime/config.ts';
+import { Backlog } from '../../src/shared/store/jobs/backlog.ts';
+import { QueueSet } from '../../src/shared/store/jobs/queue-set.ts';
 import { JobRecords } from '../../src/shared/store/jobs/job-records.ts';
 import { ModelRegistry } from '../../src/shared/store/models.ts';
 import { Consumer } from '../../src/worker/inference/consumer.ts';
@@ -132,6 +136,42 @@ describe('a call of /predict goes to another worker', () => {
     await stack.idle(frozen!);
     await nothingLeft(redisUrl, stack.prefix);
   });
+});
+
+test('an API loses Redis between the outcome of a canceled job and its way out of the queue: maintenance ends it', async () => {
+  await start(0);
+  const cut = new Stack({
+    redisUrl: proxy.url,
+    workers: 0,
+    env: { ...FAST_TAKEOVER, REDIS_PREFIX: stack.prefix },
+  });
+  const queues = new QueueSet(redis, stack.prefix);
+  try {
+    cut.url = await cut.api.ready;
+    await eventually(async () => ((await cut.fetch('/v1/models')).ok ? true : undefined));
+    const { id } = await submit({ text: 'a secret' });
+    const told = proxy.trap(':canceled', { pass: false });
+    const call = cut.fetch(`/v1/jobs/${id}`, { method: 'DELETE' });
+    await told;
+    await call;
+    expect((await read(id)).status).toBe('canceled');
+    const queue = await queues.get('normal', 'sst2-minilm');
+    const { group } = parseJobId(id)!;
+    expect((await queue.getJob(group))?.data.jobs).toMatchObject([{ texts: [{ text: 'a secret' }] }]);
+    await new JobMaintenance({
+      redis,
+      prefix: stack.prefix,
+      records: new JobRecords(redis, stack.prefix, 600),
+      queues,
+      backlog: new Backlog(redis, stack.prefix),
+      resultTtlS: 600,
+    }).run();
+    expect(await queue.getJob(group)).toBeUndefined();
+    await nothingLeft(redisUrl, stack.prefix);
+  } finally {
+    await queues.close();
+    await cut.stop();
+  }
 });
 
 describe('a worker is killed', () => {

@@ -9,6 +9,7 @@ import { AppError } from '../../shared/contract/problems.ts';
 import { isFinal, type JobStatus } from '../../shared/contract/states.ts';
 import { cancelChannel, jobListKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
+import { toError } from '../../shared/runtime/to-error.ts';
 import { toJob, toRecord } from '../../shared/store/jobs/job-records.ts';
 import { toPage, type ListOptions } from '../list-page.ts';
 import type { FoundJob, JobEnd, JobReader, UnfinishedJob } from './job-reader.ts';
@@ -16,7 +17,7 @@ import type { Deps } from '../deps.ts';
 import type { WaitLimits } from './waiters.ts';
 
 export interface JobServiceDeps extends Deps<
-  'redis' | 'prefix' | 'withRedis' | 'records' | 'queues' | 'waiters'
+  'redis' | 'prefix' | 'withRedis' | 'records' | 'queues' | 'waiters' | 'logger'
 > {
   reader: JobReader;
 }
@@ -157,13 +158,21 @@ export class JobService {
     { payload, startedAt }: UnfinishedJob,
     end: JobEnd,
   ): Promise<JobRecord | 'deleted'> {
-    const { records, redis, queues, prefix } = this.#deps;
+    const { records, redis, queues, prefix, logger } = this.#deps;
     const record = toRecord(payload, { ...end, started: startedAt ?? undefined, finished: Date.now() });
-    const settled = await records.settle(id, record, { notify: payload.notify });
-    if (!settled.settled) return settled.existing;
-    await redis.publish(cancelChannel(prefix), id);
-    await queues.dequeue(id);
-    return record;
+    // Sent in this order.
+    const [, settled] = await Promise.all([
+      queues.noteLeaving(id),
+      records.settle(id, record, { notify: payload.notify }),
+    ]);
+    // The job has its outcome. What fails now is repeated by the maintenance.
+    await Promise.all([
+      ...(settled.settled ? [redis.publish(cancelChannel(prefix), id)] : []),
+      queues.dequeue(id),
+    ]).catch((error: unknown) =>
+      logger.warn({ job: id, reason: toError(error).message }, 'a job that has ended is dequeued later'),
+    );
+    return settled.settled ? record : settled.existing;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Job maintenance: cleans up the job lists of owners and the backlogs of queues, which have no TTL. Any API instance may run it,
- * at any time.
+ * Job maintenance: cleans up the job lists of owners and the backlogs of queues, which have no TTL, and removes ended jobs from their
+ * queues where another process has not finished that. Any API instance may run it, at any time.
  */
 import { parseJobId } from '../../shared/contract/ids.ts';
 import { jobListKey, ownersKey } from '../../shared/redis/keys.ts';
@@ -51,7 +51,24 @@ export class JobMaintenance {
     }
   }
 
+  /** Dequeues the jobs that have ended, or are in no queue any more. Others may be ending at this moment. */
+  async #dequeueEnded(): Promise<void> {
+    const { records, queues } = this.#deps;
+    const leaving = await queues.leaving();
+    for (let start = 0; start < leaving.length; start += PAGE) {
+      const ids = leaving.slice(start, start + PAGE);
+      const [waiting, ended] = await Promise.all([
+        Promise.all(ids.map((id) => this.#isInQueue(id))),
+        Promise.all(ids.map((id) => records.exists(id))),
+      ]);
+      await Promise.all(
+        ids.filter((_, i) => ended[i] === true || waiting[i] === false).map((id) => queues.dequeue(id)),
+      );
+    }
+  }
+
   async #sweepAll(): Promise<void> {
+    await this.#dequeueEnded();
     const { redis, prefix, backlog, resultTtlS } = this.#deps;
     const now = await redisTime(redis);
     for (const owner of await redis.smembers(ownersKey(prefix))) {
@@ -94,17 +111,19 @@ export class JobMaintenance {
   }
 
   async #states(ids: readonly string[]): Promise<State[]> {
-    const { redis, records, queues } = this.#deps;
+    const { records } = this.#deps;
     // The queue first: a job has its record before it leaves the queue.
-    const waiting = await Promise.all(
-      ids.map(async (id) => {
-        const parts = parseJobId(id);
-        if (!parts) return false;
-        const queue = await queues.get(parts.priority, parts.model);
-        return (await redis.exists(queue.toKey(parts.group))) === 1;
-      }),
-    );
+    const waiting = await Promise.all(ids.map((id) => this.#isInQueue(id)));
     const finished = await Promise.all(ids.map((id) => records.exists(id)));
     return ids.map((_, i) => (waiting[i] ? 'waiting' : finished[i] ? 'finished' : 'gone'));
+  }
+
+  /** Whether the job's group is in its queue. */
+  async #isInQueue(id: string): Promise<boolean> {
+    const { redis, queues } = this.#deps;
+    const parts = parseJobId(id);
+    if (!parts) return false;
+    const queue = await queues.get(parts.priority, parts.model);
+    return (await redis.exists(queue.toKey(parts.group))) === 1;
   }
 }

@@ -56,6 +56,9 @@ export const jobListKey = key('zset', 'lasting', (owner: string) => `jobs:${owne
 /** Sorted set of the jobs that must be started in time, by Unix ms. A job leaves with its outcome. */
 export const deadlinesKey = key('zset', 'lasting', () => 'deadlines');
 
+/** Set of jobs that the API ends and that may still be in their queue (jobs/queue-set.ts). A job leaves when it is in none. */
+export const leavingKey = key('set', 'transient', () => 'leaving');
+
 /** Sorted set of a queue's jobs without an outcome (jobs/backlog.ts). A job leaves with its outcome. */
 export const backlogKey = key('zset', 'transient', (queue: string) => `backlog:${queue}`);
 
