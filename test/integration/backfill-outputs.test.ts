@@ -1,10 +1,11 @@
 /** Outputs of `amulet backfill`: every format, with fields of the input beside the labels, whole after any interruption. */
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { parse } from 'csv-parse/sync';
-import { parquetReadObjects } from 'hyparquet';
+import { parquetMetadata, parquetReadObjects, parquetSchema, type SchemaElement } from 'hyparquet';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
@@ -204,6 +205,102 @@ describe('Parquet', () => {
     expect(rows[0]).toMatchObject({ line: 2n, stars: '5', note: '=1+1', input_label: 'old' });
     expect(rows[0]).toHaveProperty('score_NEGATIVE');
     expect(rows[2]).toMatchObject({ line: 6n, stars: null, label: null, error: 'invalid_record' });
+  });
+});
+
+/** A Python with the readers, or why there is none. */
+const PYTHON = process.env['TEST_READERS_PYTHON'] ?? 'python3';
+const HAS_READERS = spawnSync(PYTHON, ['-c', 'import pyarrow, pandas, duckdb, zstandard']).status === 0;
+const MISSING = HAS_READERS
+  ? ''
+  : ' (skipped: no Python with pyarrow, pandas, duckdb and zstandard; TEST_READERS_PYTHON names one)';
+const compare = (...args: string[]) => {
+  const { stdout, stderr } = spawnSync(PYTHON, ['test/support/readers/compare.py', ...args]);
+  return `${stderr.toString()}${stdout.toString()}`.trim();
+};
+
+describe('columns of Parquet', () => {
+  const TYPED = 'test/fixtures/parquet/typed.parquet';
+  const run = async (out: string, ...args: string[]) => {
+    const file = path.join(folder(), out);
+    const { code, said } = await runBackfill([TYPED, '--out', file, '--url', stack.url, ...args]);
+    return { code, said, file };
+  };
+
+  test('stay what they are in Parquet', async () => {
+    const { code, said, file } = await run('out.parquet', '--keep', 'all');
+    expect(code, said).toBe(EXIT.rowErrors);
+    const [before, after] = [TYPED, file].map((name) => {
+      const bytes = fs.readFileSync(name);
+      return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
+    });
+    const typeOf = ({ type, converted_type, logical_type, type_length, scale, precision }: SchemaElement) =>
+      // The older annotation of integers says the same.
+      [
+        type,
+        converted_type,
+        logical_type?.type === 'INTEGER' ? undefined : logical_type,
+        type_length,
+        scale,
+        precision,
+      ];
+    const types = (from: ArrayBuffer) =>
+      new Map(
+        parquetSchema(parquetMetadata(from)).children.map(({ element }) => [
+          element.name.replace('input_', ''),
+          typeOf(element),
+        ]),
+      );
+    for (const [name, type] of types(before!))
+      if (name !== 'label') expect([name, types(after!).get(name)]).toEqual([name, type]);
+    const rows = await parquetReadObjects({ file: after! });
+    for (const [i, row] of (await parquetReadObjects({ file: before! })).entries()) {
+      const { label, ...others } = row;
+      expect(rows[i]).toMatchObject({ ...others, input_label: label });
+    }
+    expect(rows.map(({ error }) => error)).toEqual([null, null, 'invalid_text', null]);
+  });
+
+  test.skipIf(!HAS_READERS)(`are the same to pyarrow, pandas and duckdb${MISSING}`, async () => {
+    const outputs = await Promise.all(
+      ['a.parquet', 'b.jsonl', 'c.csv', 'd.tsv', 'e.csv.gz', 'f.jsonl.gz', 'g.csv.zst'].map((out) =>
+        run(out, '--keep', 'all', '--top-k', 'all'),
+      ),
+    );
+    expect(compare(TYPED, outputs[0]!.file)).toBe('4');
+    expect(compare('rows', ...outputs.map(({ file }) => file))).toBe('4');
+  });
+
+  test('keep all their digits as text', async () => {
+    const { file } = await run('out.jsonl', '--keep', 'all');
+    const [first, second] = fs.readFileSync(file, 'utf8').split('\n');
+    expect(first).toContain(
+      '"uint64":0,"float16":0.5,"float32":0.10000000149011612,"float64":0.1,"binary":"plain","fixed":{"base64":"YWJjZA=="},' +
+        '"date":"2024-01-02","time_ms":3723004,"time_us":3723000004,"at_ms":"2024-01-02T03:04:05.006",' +
+        '"at_us":"2024-01-02T03:04:05.000006Z","at_ns":"2024-01-02T03:04:05.123456789","money":12.30,' +
+        '"large":"12345678901234567890123456.789","small":-1,"kind":"x","nothing":null,',
+    );
+    expect(second).toContain('"uint64":18446744073709551615,"float16":-2,"float32":"NaN","float64":"NaN",');
+    expect(second).toContain('"binary":{"base64":"/wA="},"fixed":{"base64":"//4AAQ=="},"date":"0001-01-01"');
+  });
+
+  test.each([
+    ['nosuch', /--keep names "nosuch", but there is only "?id/],
+    ['text,tags', /--keep names "tags"/],
+  ])('%s is refused before the upload', async (keep, message) => {
+    const { code, said } = await run('out.csv', '--keep', keep);
+    expect(code).toBe(EXIT.usage);
+    expect(said).toMatch(message);
+  });
+
+  test('that are lists are refused', async () => {
+    const file = path.join(folder(), 'out.csv');
+    const args = ['--text-field', 'review', '--keep', 'all', '--out', file, '--url', stack.url];
+    const { code, said } = await runBackfill(['test/fixtures/parquet/nested.parquet', ...args]);
+    expect([code, said]).toEqual([
+      EXIT.usage,
+      'test/fixtures/parquet/nested.parquet: the column "tags" holds lists, which cannot be kept: name others with --keep a,b',
+    ]);
   });
 });
 

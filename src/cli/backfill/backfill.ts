@@ -161,10 +161,11 @@ async function finishEmpty(
   { command, destination, reporter, signal }: Run,
   plan: Exclude<Plan, { kind: 'finish' }>,
 ): Promise<void> {
-  const { options, output: form = PLAIN } = plan.kind === 'start' ? plan : plan.state;
+  const origin = plan.kind === 'start' ? { options: plan.options } : plan.state;
+  const form = (plan.kind === 'start' ? plan : plan.state).output ?? PLAIN;
   const output = await destination.openOutput();
   await writeSummary(command, undefined, form, output.outcomes, {});
-  const convert = conversion(form, options, signal);
+  const convert = conversion(form, origin, signal);
   await destination.finish({ state: undefined, finished: { rows: 0, failed: 0 }, convert }, output);
   reporter.log(entry('Written to', `${destination.name}: 0 rows`));
 }

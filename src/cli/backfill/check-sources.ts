@@ -9,6 +9,7 @@ import { checkBeginning, checkDocument } from './beginning.ts';
 import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
 import type { PlannedSource } from './joined-input.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { ReadingOptions } from './reading.ts';
 import { openRecords, specOf } from './records.ts';
 
@@ -17,6 +18,7 @@ export interface SourceCheck {
   options: BatchOptions;
   /** The user has named the format. */
   explicit: boolean;
+  keep: OutputOptions['keep'];
   signal: AbortSignal;
 }
 
@@ -27,7 +29,9 @@ export async function checkSources(sources: readonly PlannedSource[], check: Sou
     const reading = { ...check.reading, format: source.format };
     // A document is checked as it is, before it becomes a record.
     const isDocument = reading.whole_files === true;
-    const input = await (isDocument ? source.open(reading) : openRecords(source, reading, check.options));
+    const input = await (isDocument
+      ? source.open(reading)
+      : openRecords(source, reading, check.options, check.keep));
     try {
       const columns = await checkSource(input, reading, check);
       first ??= columns;

@@ -5,7 +5,6 @@ import * as zlib from 'node:zlib';
 import { cellOf } from '../../shared/bulk/kept-fields.ts';
 import { columnNames, rowCells } from '../../shared/bulk/result-table.ts';
 import { tableRecord, textField, type TableOptions } from '../../shared/bulk/table.ts';
-import type { BatchOptions } from '../../client/batches.ts';
 import type { Conversion } from './destination.ts';
 import {
   compressionOf,
@@ -22,27 +21,28 @@ import {
   readRow,
   type OutputColumns,
   type OutputRow,
+  type RowsOrigin,
 } from './output-rows.ts';
 
 type Rows = () => AsyncIterable<Buffer>;
 type Bytes = AsyncIterable<Uint8Array>;
 
 /**
- * @param batch options of the batch, with the header of a CSV
+ * @param origin with the header of a CSV
  * @param signal ends the conversion
  * @param onRows called with the number of rows that have been converted
  * @returns undefined when the results are the output
  */
 export function conversion(
   output: OutputOptions,
-  batch: BatchOptions,
+  origin: RowsOrigin,
   signal: AbortSignal,
   onRows: (rows: number) => void = () => {},
 ): Conversion | undefined {
   if (!isConverted(output)) return undefined;
   return (rows) => {
     const watched = () => untilAborted(rows(), signal);
-    const bytes = formatted(watched, output, batch, onRows);
+    const bytes = formatted(watched, output, origin, onRows);
     const compression = compressionOf(output);
     return compression === undefined ? bytes : compressed(bytes, compression);
   };
@@ -70,7 +70,7 @@ async function* counted(
 async function* formatted(
   rows: Rows,
   output: OutputOptions,
-  batch: BatchOptions,
+  origin: RowsOrigin,
   onRows: (rows: number) => void,
 ): AsyncGenerator<Uint8Array> {
   const format = formatOf(output);
@@ -78,7 +78,7 @@ async function* formatted(
     yield* counted(rows(), onRows);
     return;
   }
-  const columns = await findColumns(rows, output, batch);
+  const columns = await findColumns(rows, output, origin);
   const withKept = output.keep !== undefined;
   if (format === 'parquet') {
     // Loaded only for Parquet: the command starts faster without it.

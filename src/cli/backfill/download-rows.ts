@@ -53,7 +53,7 @@ export async function writeOutput(
   const form = state.output ?? PLAIN;
   if (output) await writeSummary(command, state, form, output.outcomes, finished);
   let done = 0;
-  const convert = conversion(form, state.options, signal, (rows) => (done = rows));
+  const convert = conversion(form, state, signal, (rows) => (done = rows));
   if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done, total: finished.rows }));
   await destination.finish({ state, finished, convert }, output);
   reporter.unwatch();

@@ -10,6 +10,7 @@ import { toError } from '../../shared/runtime/to-error.ts';
 import { decode, type Compression } from './decode.ts';
 import type { LineRange } from './parts.ts';
 import type { Place } from './places.ts';
+import type { ColumnType } from './parquet-values.ts';
 import type { ReadingOptions } from './reading.ts';
 import type { PlannedRange } from './remote/read-ahead.ts';
 
@@ -36,6 +37,8 @@ export interface Input {
   compression: () => Compression | undefined;
   /** Stored bytes read so far. */
   position: () => number;
+  /** Types of the columns of Parquet, for an output with the same ones. */
+  types?: () => Promise<Record<string, ColumnType>>;
   /** Reads a range of the stored bytes; undefined for an input that can be read only once. */
   slice?: (start: number, end: number) => Promise<Uint8Array>;
   /**

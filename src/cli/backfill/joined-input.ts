@@ -11,6 +11,7 @@ import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
 import type { LineRange } from './parts.ts';
 import type { Place } from './places.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
 import { openRecords, specOf } from './records.ts';
 import type { Source } from './source.ts';
@@ -22,6 +23,7 @@ export function joinedInput(
   sources: readonly PlannedSource[],
   reading: ReadingOptions,
   options: BatchOptions,
+  keep?: OutputOptions['keep'],
 ): Input {
   const spec = specOf(options);
   const places: Place[] = [];
@@ -35,7 +37,7 @@ export function joinedInput(
     let isFirst = true;
     for (const source of sources) {
       signal.throwIfAborted();
-      current = await openRecords(source, { ...reading, format: source.format }, options);
+      current = await openRecords(source, { ...reading, format: source.format }, options, keep);
       try {
         const { head, stream } = await peek(current.read(signal), 1);
         if (head.length > 0) {

@@ -5,8 +5,11 @@ import type { ResultTable } from '../../shared/bulk/result-table.ts';
 import { membersOf } from '../../shared/bulk/written-members.ts';
 import type { RowResult } from '../../shared/contract/results.ts';
 import type { BatchOptions } from '../../client/batches.ts';
+import type { SchemaElement } from 'hyparquet';
 import { outcomeStart } from './outcomes.ts';
 import { formatOf, type OutputOptions } from './output-options.ts';
+import { codecOf, type Codec } from './parquet-values.ts';
+import type { BackfillState } from './state.ts';
 
 export interface OutputRow {
   result: { line: number } & RowResult;
@@ -22,6 +25,8 @@ export interface OutputColumns extends ResultTable {
   names: readonly string[];
   /** Kinds of the values of columns of the input, by name in the rows; empty unless they were asked for. */
   kinds: ReadonlyMap<string, number>;
+  /** Codecs of columns of a Parquet input, likewise. */
+  codecs: ReadonlyMap<string, Codec>;
 }
 
 /** Columns of a table; further fields of JSON objects share one. */
@@ -56,15 +61,19 @@ export function otherFields(kept: ReadonlyMap<string, string>, names: readonly s
   return members.length === 0 ? '' : `{${members.join(',')}}`;
 }
 
+/** What is known of the input of a run. */
+export type RowsOrigin = Pick<BackfillState, 'options' | 'types'>;
+
 /** Finds the columns of a table, in a pass over the rows where only these tell. */
 export async function findColumns(
   rows: () => AsyncIterable<Buffer>,
   output: OutputOptions,
-  batch: BatchOptions,
+  { options: batch, types }: RowsOrigin,
 ): Promise<OutputColumns> {
   const { keep, score_columns: scoreColumns = false } = output;
   const known = keep === undefined ? [] : knownColumns(keep, batch);
-  const wantsKinds = keep !== undefined && formatOf(output) === 'parquet' && batch.format === 'ndjson';
+  const wantsKinds =
+    keep !== undefined && formatOf(output) === 'parquet' && batch.format === 'ndjson' && !types;
   const names = new Set(known);
   const kinds = new Map<string, number>();
   let others = false;
@@ -95,12 +104,26 @@ export async function findColumns(
     labels: batch.top_k !== undefined && batch.top_k !== '1' && !scoreColumns,
     scoreLabels: scoreLabels ?? [],
     kinds,
+    codecs: codecsOf(types, batch),
   };
 }
 
+function codecsOf(types: RowsOrigin['types'] = {}, batch: BatchOptions): Map<string, Codec> {
+  const nameOf = namesIn(batch);
+  return new Map(
+    Object.entries(types).flatMap(([name, type]) => {
+      const codec = codecOf({ ...type, name } as SchemaElement);
+      return codec ? [[nameOf(name), codec] as const] : [];
+    }),
+  );
+}
+
+/** The name of a field of the input in the rows. */
+const namesIn = (batch: BatchOptions) => fieldNamer({ id: batch.id_field ?? 'id', scores: false });
+
 /** Names of the kept columns in the rows; undefined when only the rows tell. */
 function knownColumns(keep: 'all' | readonly string[], batch: BatchOptions): string[] | undefined {
-  const nameOf = fieldNamer({ id: batch.id_field ?? 'id', scores: false });
+  const nameOf = namesIn(batch);
   if (keep !== 'all') return keep.map(nameOf);
   if (batch.format === 'lines') return [nameOf(batch.text_field ?? 'text')];
   const header = headerOf(batch);

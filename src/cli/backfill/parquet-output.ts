@@ -64,7 +64,7 @@ export async function* parquetBytes(
 }
 
 function fieldsOf(columns: OutputColumns): Column[] {
-  const { ids, names, kept, others, labels, scoreLabels, kinds } = columns;
+  const { ids, names, kept, others, labels, scoreLabels } = columns;
   const labelled =
     <T>(read: (result: Labelled) => T) =>
     (row: OutputRow) =>
@@ -74,8 +74,8 @@ function fieldsOf(columns: OutputColumns): Column[] {
       schema: [{ name: 'line', type: 'INT64', repetition_type: 'REQUIRED' }],
       valueOf: ({ result }) => BigInt(result.line),
     },
-    ...(ids ? [idField(kinds)] : []),
-    ...names.map((name, i) => keptField(kept[i] ?? name, name, kinds.get(name) ?? KIND.string)),
+    ...(ids ? [idField(columns)] : []),
+    ...names.map((name, i) => keptField(kept[i] ?? name, name, columns)),
     ...(others
       ? [stringField('other_fields', ({ kept }) => (kept && otherFields(kept, names)) || undefined)]
       : []),
@@ -145,19 +145,26 @@ function labelsField(valueOf: Column['valueOf']): Column {
   return { schema, valueOf };
 }
 
-function idField(kinds: OutputColumns['kinds']): Column {
-  const kept = keptField('id', 'id', kinds.get('id') ?? KIND.string);
+function idField(columns: OutputColumns): Column {
+  const kept = keptField('id', 'id', columns);
   return { ...kept, valueOf: (row) => (row.kept?.has('id') ? kept.valueOf(row) : row.result.id) };
 }
 
-/** @param kinds of the values in the column */
-function keptField(name: string, key: string, kinds: number): Column {
-  const { type, read } = typeOf(kinds);
+/** @param key name in the rows */
+function keptField(name: string, key: string, { kinds, codecs }: OutputColumns): Column {
+  const codec = codecs.get(key);
+  const { type, read } = codec
+    ? { type: undefined, read: codec.fromJson }
+    : typeOf(kinds.get(key) ?? KIND.string);
   const valueOf = ({ kept }: OutputRow) => {
     const json = kept?.get(key);
     return json === undefined || json === 'null' ? undefined : read(json);
   };
-  return type === 'STRING' ? stringField(name, valueOf) : plainField(name, type, valueOf);
+  if (codec)
+    return { schema: [{ ...codec.written, name, repetition_type: 'OPTIONAL' } as SchemaElement], valueOf };
+  return type === undefined || type === 'STRING'
+    ? stringField(name, valueOf)
+    : plainField(name, type, valueOf);
 }
 
 type Read = (json: string) => unknown;

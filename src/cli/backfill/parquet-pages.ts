@@ -16,12 +16,15 @@ export interface PagedColumn {
   slice: (start: number, end: number) => Promise<Uint8Array>;
   chunk: ColumnMetaData;
   column: SchemaTree;
+  /** Columns that are read at the same time. */
+  columns: number;
 }
 
 type Decoder = Parameters<typeof readPage>[2];
 
-/** Bytes to read at a time: several pages. */
+/** Bytes to read at a time: several pages; fewer of each column when there are many. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
+const WINDOWS_BYTES = 16 * 1024 * 1024;
 /** Headers are smaller, except for those with long values in their statistics. */
 const HEADER_BYTES = 16 * 1024;
 /** Largest page, unpacked. Writers make pages of 1 MB; those of DuckDB may have 100 MB. */
@@ -32,6 +35,7 @@ export async function* pagesOf({
   slice,
   chunk,
   column,
+  columns,
 }: PagedColumn): AsyncGenerator<DecodedArray, void, undefined> {
   const { element } = column;
   const decoder: Decoder = {
@@ -39,11 +43,17 @@ export async function* pagesOf({
     pathInSchema: chunk.path_in_schema,
     element,
     schemaPath: [ROOT, column],
-    parsers: { ...DEFAULT_PARSERS, stringFromBytes, jsonFromBytes: stringFromBytes },
+    parsers: {
+      ...DEFAULT_PARSERS,
+      stringFromBytes,
+      jsonFromBytes: stringFromBytes,
+      // A Date has milliseconds.
+      timestampFromNanoseconds: (nanoseconds: bigint) => nanoseconds,
+    },
     compressors,
   };
   const { start, end } = rangeOf(chunk);
-  const window = new Window(slice, end);
+  const window = new Window(slice, end, Math.min(WINDOW_BYTES, WINDOWS_BYTES / columns));
   let dictionary: DecodedArray | undefined;
   let left = Number(chunk.num_values);
   for (let at = start; left > 0;) {
@@ -196,12 +206,14 @@ function checkSizes(header: PageHeader, values: number, room: number): void {
 class Window {
   readonly end: number;
   readonly #slice: PagedColumn['slice'];
+  readonly #ahead: number;
   #from = 0;
   #bytes: Uint8Array = new Uint8Array();
 
-  constructor(slice: PagedColumn['slice'], end: number) {
+  constructor(slice: PagedColumn['slice'], end: number, ahead: number) {
     this.#slice = slice;
     this.end = end;
+    this.#ahead = ahead;
   }
 
   /** From an offset of the file on, `least` bytes or more; fewer where the chunk ends. */
@@ -209,7 +221,7 @@ class Window {
     const until = Math.min(from + least, this.end);
     if (from < this.#from || until > this.#from + this.#bytes.length) {
       this.#from = from;
-      this.#bytes = await this.#slice(from, Math.min(Math.max(until, from + WINDOW_BYTES), this.end));
+      this.#bytes = await this.#slice(from, Math.min(Math.max(until, from + this.#ahead), this.end));
       if (from + this.#bytes.length < until) throw new Error('the file ends within a page');
     }
     const { buffer, byteOffset, byteLength } = this.#bytes;

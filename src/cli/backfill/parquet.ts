@@ -1,6 +1,6 @@
 /**
- * Reads Parquet as JSON Lines: a row becomes a line with its text and id, and the line number in the results is that of the row. Only these
- * two columns are read, a page at a time.
+ * Reads Parquet as JSON Lines: a row becomes a line with its text, its id and the columns to keep, and the line number in the results is that
+ * of the row. Only these columns are read, a page at a time.
  */
 import {
   parquetMetadataAsync,
@@ -16,12 +16,16 @@ import { toError } from '../../shared/runtime/to-error.ts';
 import { BadInputError, ChangedInputError, UnreadableInputError, UsageError } from '../terminal/exit.ts';
 import { bytes } from '../terminal/units.ts';
 import type { Input } from './input.ts';
+import type { OutputOptions } from './output-options.ts';
 import { isText, pagesOf, rangeOf } from './parquet-pages.ts';
+import { codecOf, type ColumnType } from './parquet-values.ts';
 
 export interface ParquetColumns {
   textField: string;
   /** undefined: `id`, if there is one. */
   idField: string | undefined;
+  /** Columns that stay beside the labels. */
+  keep: OutputOptions['keep'];
 }
 
 /** Largest index at the end of a file; that of 5,000 columns in one row group has 1 MB. */
@@ -38,6 +42,7 @@ export function parquetInput(input: Input, columns: ParquetColumns): Input {
     position: () => Math.round((input.size ?? 0) * progress),
     read: (signal) => parquetLines(input, columns, signal, (fraction) => (progress = fraction)),
     check: async () => void (await openParquet(input, columns)),
+    types: async () => typesOf(await openParquet(input, columns)),
   };
 }
 
@@ -46,23 +51,73 @@ type Slice = NonNullable<Input['slice']>;
 interface ParquetFile {
   slice: Slice;
   metadata: FileMetaData;
-  /** Name of the column with ids; undefined without one. */
-  id: string | undefined;
-  /** Columns to read: the text, then the id if it is another one. */
-  columns: SchemaTree[];
+  /** Columns to read, in the order in which they stand in the lines. */
+  columns: WantedColumn[];
+}
+
+interface WantedColumn {
+  column: SchemaTree;
+  role: 'text' | 'id' | 'kept';
+  /** Writes a value other than null. */
+  toJson: (value: unknown) => string;
 }
 
 /** @throws UsageError for an input that is not Parquet, or lacks a column */
-async function openParquet(input: Input, { textField, idField }: ParquetColumns): Promise<ParquetFile> {
+async function openParquet(input: Input, { textField, idField, keep }: ParquetColumns): Promise<ParquetFile> {
   const { name } = input;
   const { file, slice } = await openBuffer(input);
   const metadata = await readMetadata(file, name);
   const { children } = parquetSchema(metadata);
   const text = checkText(children, textField, name);
   const id = checkId(children, idField, name);
-  const columns = id === undefined || id === text ? [text] : [text, id];
-  return { slice: planned(slice, input, metadata, columns), metadata, id: id?.element.name, columns };
+  const kept = keep === undefined ? [] : keptColumns(children, keep, name);
+  const known: WantedColumn[] = [
+    ...(id === undefined || id === text ? [] : [{ column: id, role: 'id' as const, toJson: idJson }]),
+    { column: text, role: 'text', toJson: JSON.stringify },
+  ];
+  const names = children.map(({ element }) => element.name);
+  const place = ({ column: { element } }: WantedColumn) => names.indexOf(element.name);
+  const own = new Set(known.map(place));
+  const others = kept.filter((column) => !own.has(place(column)));
+  // Without others, lines are those of earlier versions, which may have uploaded some of them.
+  const columns = others.length === 0 ? known : [...known, ...others].sort((a, b) => place(a) - place(b));
+  const trees = columns.map(({ column }) => column);
+  return { slice: planned(slice, input, metadata, trees), metadata, columns };
 }
+
+/** @throws UsageError for a column that is not there, or cannot be kept */
+function keptColumns(
+  columns: readonly SchemaTree[],
+  keep: 'all' | readonly string[],
+  name: string,
+): WantedColumn[] {
+  const names = columns.map(({ element }) => element.name);
+  return (keep === 'all' ? names : keep).map((wanted) => {
+    const column = columnNamed(columns, wanted);
+    if (column === undefined)
+      throw new UsageError(`${name}: --keep names "${wanted}", but there is only ${listed(names)}`);
+    if (column === 'twice')
+      throw new UsageError(`${name} has two columns "${wanted}": rename one, or name others with --keep`);
+    const codec = isLeaf(column) ? codecOf(column.element) : undefined;
+    if (!codec) {
+      throw new UsageError(
+        `${name}: the column "${wanted}" holds ${kindOf(column)}, which cannot be kept: name others with --keep a,b`,
+      );
+    }
+    return { column: { ...column, element: codec.raw }, role: 'kept' as const, toJson: codec.toJson };
+  });
+}
+
+/** Types of the columns, by name. */
+const typesOf = ({ metadata, columns }: ParquetFile): Record<string, ColumnType> => {
+  const elements = parquetSchema(metadata).children.map(({ element }) => element);
+  const types = columns.flatMap(({ column: { element } }) => {
+    const original = elements.find(({ name }) => name === element.name);
+    const written = original && codecOf(original)?.written;
+    return written ? [[element.name, written]] : [];
+  });
+  return Object.fromEntries(types) as Record<string, ColumnType>;
+};
 
 async function* parquetLines(
   input: Input,
@@ -71,18 +126,20 @@ async function* parquetLines(
   onProgress: (fraction: number) => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { name } = input;
-  const { textField } = wanted;
-  const { slice, metadata, id, columns } = await openParquet(input, wanted);
+  const { slice, metadata, columns } = await openParquet(input, wanted);
   const total = Number(metadata.num_rows);
   const { row_groups: groups } = metadata;
   let done = 0;
   for (const [i, group] of groups.entries()) {
     const rows = Number(group.num_rows);
     try {
-      const [texts, ids] = columns.map((column) => new Values(pagesOf({ slice, ...chunkOf(group, column) })));
-      if (!texts) throw new Error('no column');
-      const lines = linesOf({ texts, ids, textField, id: id === textField ? undefined : id, rows });
-      for await (const { bytes: piece, row } of lines) {
+      const values = columns.map(({ column, role, toJson }) => ({
+        key: `${JSON.stringify(column.element.name)}:`,
+        role,
+        toJson,
+        values: new Values(pagesOf({ slice, ...chunkOf(group, column), columns: columns.length })),
+      }));
+      for await (const { bytes: piece, row } of linesOf(values, rows)) {
         signal.throwIfAborted();
         yield piece;
         onProgress((done + row) / Math.max(total, 1));
@@ -264,38 +321,31 @@ class Values {
   }
 }
 
-interface Group {
-  texts: Values;
-  /** Undefined without such a column, or if the texts are the ids. */
-  ids: Values | undefined;
-  textField: string;
-  /** Name of the column with ids. */
-  id: string | undefined;
-  rows: number;
+/** A column of a row group. */
+interface GroupColumn extends Omit<WantedColumn, 'column'> {
+  /** Its name as a member of a JSON object, with the colon. */
+  key: string;
+  values: Values;
 }
 
 /** @returns whole lines, and how many rows of the group have been read with them */
-async function* linesOf({
-  texts,
-  ids,
-  textField,
-  id = 'id',
-  rows,
-}: Group): AsyncGenerator<{ bytes: Uint8Array; row: number }, void, undefined> {
+async function* linesOf(
+  columns: readonly GroupColumn[],
+  rows: number,
+): AsyncGenerator<{ bytes: Uint8Array; row: number }, void, undefined> {
   let lines = '';
   for (let row = 0; row < rows;) {
-    const ready = Math.min(await texts.ready(), ids ? await ids.ready() : Infinity, rows - row);
+    let ready = rows - row;
+    for (const { values } of columns) ready = Math.min(ready, await values.ready());
     if (ready === 0) throw new Error(`it has ${row} of ${rows} rows`);
     for (const end = row + ready; row < end; row++) {
-      const text = texts.next() ?? null;
-      const idValue = idOf(ids?.next() ?? undefined);
-      if (text instanceof Uint8Array || idValue instanceof Uint8Array) {
+      const line = nextLine(columns);
+      if (line === undefined) {
         yield { bytes: Buffer.concat([Buffer.from(lines), NOT_UTF8]), row };
         lines = '';
         continue;
       }
-      const record = idValue === undefined ? { [textField]: text } : { [id]: idValue, [textField]: text };
-      lines += `${JSON.stringify(record)}\n`;
+      lines += line;
       if (lines.length < PIECE_CHARS) continue;
       yield { bytes: Buffer.from(lines), row };
       lines = '';
@@ -304,10 +354,22 @@ async function* linesOf({
   if (lines !== '') yield { bytes: Buffer.from(lines), row: rows };
 }
 
+/** @returns undefined when a text or an id is not UTF-8 */
+function nextLine(columns: readonly GroupColumn[]): string | undefined {
+  let members = '';
+  let isText = true;
+  for (const { key, role, toJson, values } of columns) {
+    const value = values.next() ?? undefined;
+    if (role !== 'kept' && value instanceof Uint8Array) isText = false;
+    // Null is no id.
+    if (role === 'id' && value === undefined) continue;
+    members += `${members === '' ? '' : ','}${key}${value === undefined ? 'null' : toJson(value)}`;
+  }
+  return isText ? `{${members}}\n` : undefined;
+}
+
 /** A line that becomes the error row of bytes that are not UTF-8. */
 const NOT_UTF8 = Buffer.from([0xff, 0x0a]);
 
 /** An integer of 64 bits as a string: JSON would round it. */
-function idOf(value: unknown): unknown {
-  return typeof value === 'bigint' ? String(value) : value;
-}
+const idJson = (value: unknown): string => JSON.stringify(typeof value === 'bigint' ? String(value) : value);

@@ -60,7 +60,7 @@ export async function makePlan(
     throw new UsageError(`${out} already exists; --force replaces it`);
   }
   refuseTerminal(out, output);
-  const inputs = await openInputs(command, signal);
+  const inputs = await openInputs(command, output, signal);
   const url = command.url ?? DEFAULT_URL;
   const replacedBatch =
     restart && earlier?.batch != null

@@ -7,6 +7,7 @@ import { completeOptions, completeReading, type BackfillCommand } from './comman
 import type { Input, InputIdentity } from './input.ts';
 import { findSource, findSources } from './inputs.ts';
 import { joinedInput, type PlannedSource } from './joined-input.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { ReadingOptions } from './reading.ts';
 import { openRecords } from './records.ts';
 import { protocolOf } from './remote/addresses.ts';
@@ -24,7 +25,11 @@ export interface OpenedInputs {
 }
 
 /** @throws UsageError when an input does not exist, or does not go together with the first one */
-export async function openInputs(command: BackfillCommand, signal: AbortSignal): Promise<OpenedInputs> {
+export async function openInputs(
+  command: BackfillCommand,
+  { keep }: OutputOptions,
+  signal: AbortSignal,
+): Promise<OpenedInputs> {
   const { list, several, notes } = await findSources(command.files, command.reading, command.out, {
     signal,
     retryTimeoutMs: command.retryTimeoutMs,
@@ -33,13 +38,19 @@ export async function openInputs(command: BackfillCommand, signal: AbortSignal):
   if (first && !several) {
     const options = completeOptions(first.name, command.options);
     const reading = completeReading(first.name, command);
-    return { options, reading, input: await openRecords(first, reading, options), sources: undefined, notes };
+    return {
+      options,
+      reading,
+      input: await openRecords(first, reading, options, keep),
+      sources: undefined,
+      notes,
+    };
   }
   const { options, sources } = commonOptions(list, command);
   const { reading } = command;
   const explicit = command.options.format !== undefined;
-  await checkSources(sources, { reading, options, explicit, signal });
-  const input = joinedInput(sources, reading, options);
+  await checkSources(sources, { reading, options, explicit, keep, signal });
+  const input = joinedInput(sources, reading, options, keep);
   const found = entry('Files', `${plural(list.length, 'file')}, ${bytes(input.size ?? 0)}`);
   const stored = sources.map((source) => ({
     ...versionOf(source),
@@ -113,14 +124,14 @@ export async function inputToResume(
       const problem = changeSince(state.sources, list);
       if (problem !== undefined) return { problem };
       const sources = list.map((source, i) => ({ ...source, format: state.sources?.[i]?.format }));
-      return { input: joinedInput(sources, reading, state.options) };
+      return { input: joinedInput(sources, reading, state.options, state.output?.keep) };
     }
     const [file = ''] = files;
     if (files.length > 1)
       return { problem: `the earlier run had one input, and this one has ${files.length}` };
     const source = await findSource(file, { signal, retryTimeoutMs });
     if (state.uploaded && source.version === undefined) return {};
-    const input = await openRecords(source, reading, state.options);
+    const input = await openRecords(source, reading, state.options, state.output?.keep);
     if (!input.identity || !state.input || sameInput(input.identity, state.input)) return { input };
     input.close();
     return { problem: `${source.name} has changed ${SINCE}` };

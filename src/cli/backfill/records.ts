@@ -3,15 +3,17 @@ import type { BatchOptions } from '../../client/batches.ts';
 import type { InputSpec } from '../../shared/bulk/input.ts';
 import type { Input } from './input.ts';
 import { arrayLines } from './json-array.ts';
+import type { OutputOptions } from './output-options.ts';
 import type { ReadingOptions } from './reading.ts';
 import type { Source } from './source.ts';
 import { documentLine } from './whole-file.ts';
 
-/** @throws UsageError when it cannot be opened */
+/** @param keep columns to read beside text and id @throws UsageError when it cannot be opened */
 export async function openRecords(
   source: Source,
   reading: ReadingOptions,
   options: BatchOptions,
+  keep?: OutputOptions['keep'],
 ): Promise<Input> {
   const input = await source.open(reading);
   const textField = options.text_field ?? 'text';
@@ -25,7 +27,7 @@ export async function openRecords(
   if (reading.format !== 'parquet') return input;
   // Loaded only for Parquet: the command starts faster without it.
   const { parquetInput } = await import('./parquet.ts');
-  return parquetInput(input, { textField, idField: options.id_field });
+  return parquetInput(input, { textField, idField: options.id_field, keep });
 }
 
 /** How the server reads the records. */

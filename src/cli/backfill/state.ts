@@ -4,6 +4,7 @@ import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
 import type { InputIdentity } from './input.ts';
 import type { OutputOptions } from './output-options.ts';
+import type { ColumnType } from './parquet-values.ts';
 import type { Place } from './places.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
 import type { BatchFacts } from './run-summary.ts';
@@ -19,6 +20,8 @@ export interface BackfillState {
   reading?: ReadingOptions | undefined;
   /** Absent in files of earlier versions. */
   output?: OutputOptions | undefined;
+  /** Types of the kept columns of a Parquet input, for a Parquet output. */
+  types?: Record<string, ColumnType> | undefined;
   /** Null for an input that can be read only once, and for several. */
   input: InputIdentity | null;
   /** Several inputs, in their order. */

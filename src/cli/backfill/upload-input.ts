@@ -83,6 +83,7 @@ export async function startBatch(
     v: 1,
     ...request,
     output: plan.output,
+    ...(plan.output.keep && input.types && { types: await input.types() }),
     url_proof: proofOf(url.href),
     idempotencyKey: sameRequest ? earlier.idempotencyKey : randomUUID(),
     batch: null,
