@@ -30,6 +30,7 @@ export const ARROWS = {
   ],
   cli: [
     'client',
+    'shared/blobs/multipart-upload',
     'shared/blobs/s3-errors',
     'shared/bulk',
     'shared/contract',

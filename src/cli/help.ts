@@ -132,6 +132,8 @@ Output
                         names JSON Lines; .gz or .zst behind it compresses text.
                         - is standard output: JSON Lines as they arrive, others
                         at the end, and such a run cannot be resumed
+                        s3://bucket/key is an object of S3; until it is there,
+                        the rows are in KEY.s3-....partial in this folder
   --output-format NAME  ndjson, csv, tsv (also .gz, .zst) or parquet, whatever
                         the name of OUT
   --keep all|a,b,c      fields or columns of the input, beside the labels

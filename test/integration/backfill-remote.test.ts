@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { parseS3Address } from '../../src/cli/backfill/remote/s3-address.ts';
 import { connectS3 } from '../../src/cli/backfill/remote/s3-client.ts';
@@ -267,5 +267,105 @@ describe.skipIf(typeof s3 === 'string')(`S3: ${typeof s3 === 'string' ? s3 : s3.
         .split('\n')
         .map((row) => (JSON.parse(row) as { id: string }).id),
     ).toEqual(['2.txt', 'a/1.txt']);
+  });
+
+  describe('as the output', () => {
+    const read = async (key: string) => {
+      const client = await connectS3(parseS3Address(address(key)));
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+      return Buffer.from(await Body!.transformToByteArray());
+    };
+    /** Runs the command in a folder of its own, where the files of the run lie meanwhile. */
+    function start(key: string, ...args: string[]): { command: CliProcess; folder: string } {
+      const folder = path.join(dir, `run-${++made}`);
+      fs.mkdirSync(folder);
+      return { command: run(key, folder, ...args), folder };
+    }
+    const run = (key: string, folder: string, ...args: string[]) =>
+      new CliProcess(['backfill', ...args, '--out', address(key), '--url', stack.url], folder);
+    const input = () => {
+      const file = path.join(dir, `in-${++made}.jsonl`);
+      fs.writeFileSync(file, ndjson);
+      return file;
+    };
+
+    test.each(['labels.jsonl', 'labels.csv.gz', 'labels.tsv', 'labels.parquet'])(
+      '%s: the same bytes',
+      async (name) => {
+        const file = input();
+        const local = path.join(dir, `${++made}-${name}`);
+        const keep = ['--keep', 'all'];
+        expect((await runBackfill([file, ...keep, '--out', local, '--url', stack.url])).code).toBe(EXIT.ok);
+        const key = `${randomUUID()}/${name}`;
+        const { command, folder } = start(key, file, ...keep);
+        expect(await command.ended).toMatchObject({ code: EXIT.ok });
+        expect(command.stderr).toContain(`Written to  ${address(key)}`);
+        expect((await read(key)).equals(fs.readFileSync(local))).toBe(true);
+        expect(fs.readdirSync(folder)).toEqual([]);
+      },
+    );
+
+    test('an input without records', async () => {
+      const file = path.join(dir, `empty-${++made}.csv`);
+      fs.writeFileSync(file, 'id,text\n');
+      const key = `${randomUUID()}/labels.jsonl`;
+      const { command, folder } = start(key, file);
+      expect(await command.ended).toMatchObject({ code: EXIT.ok });
+      expect((await read(key)).length).toBe(0);
+      expect(fs.readdirSync(folder)).toEqual([]);
+    });
+
+    test('an object that exists is replaced only with --force', async () => {
+      const key = `${randomUUID()}/labels.jsonl`;
+      await put(key, 'there');
+      const file = input();
+      const refused = start(key, file);
+      expect(await refused.command.ended).toMatchObject({
+        code: EXIT.usage,
+        said: `amulet: ${address(key)} already exists; --force replaces it\n`,
+      });
+      expect((await read(key)).toString()).toBe('there');
+      expect(fs.readdirSync(refused.folder)).toEqual([]);
+      expect(await run(key, refused.folder, file, '--force').ended).toMatchObject({ code: EXIT.ok });
+      expect((await read(key)).length).toBeGreaterThan(1000);
+    });
+
+    test('wrong bucket, prefix or protocol: refused before anything is uploaded', async () => {
+      const file = input();
+      const said = async (out: string) => {
+        const { code, said } = await runBackfill([file, '--out', out, '--url', 'http://127.0.0.1:1']);
+        return [code, said];
+      };
+      expect(await said(`s3://amulet-no-such-bucket/x.csv${parameters}`)).toEqual([
+        EXIT.usage,
+        expect.stringMatching(/^--out s3:\S+: there is no bucket amulet-no-such-bucket /),
+      ]);
+      expect(await said(address('prefix/'))).toEqual([
+        EXIT.usage,
+        expect.stringMatching(/: there must be the key of an object, not a prefix$/),
+      ]);
+      expect(await said('https://user:secret@example.com/x.csv')).toEqual([
+        EXIT.usage,
+        '--out https://***@example.com/x.csv: the output is a file, or an object of S3 (s3://bucket/key)',
+      ]);
+    });
+
+    test('a run that is killed again and again, with --resume: the same bytes, and nothing is left', async () => {
+      const file = input();
+      const local = path.join(dir, `${++made}-labels.csv`);
+      expect((await runBackfill([file, '--out', local, '--url', stack.url])).code).toBe(EXIT.ok);
+      const key = `${randomUUID()}/labels.csv`;
+      let { command, folder } = start(key, file, '--resume');
+      for (let kills = 0; kills < 6; kills++) {
+        const pause = new Promise((resolve) => setTimeout(resolve, 700 + 150 * kills));
+        if (await Promise.race([command.ended, pause.then(() => undefined)])) break;
+        command.child.kill('SIGKILL');
+        await command.ended;
+        command = run(key, folder, file, '--resume', '--force');
+      }
+      expect(await command.ended).toMatchObject({ code: EXIT.ok });
+      expect((await read(key)).equals(fs.readFileSync(local))).toBe(true);
+      expect(fs.readdirSync(folder)).toEqual([]);
+    });
   });
 });

@@ -8,6 +8,7 @@ import {
   withoutSecrets,
 } from '../../src/cli/backfill/remote/addresses.ts';
 import { parseS3Address, s3Url } from '../../src/cli/backfill/remote/s3-address.ts';
+import { workingPath } from '../../src/cli/backfill/remote/working-path.ts';
 import { resumeCommand, restartCommand, restartWith } from '../../src/cli/backfill/suggested-commands.ts';
 import { UsageError } from '../../src/cli/terminal/exit.ts';
 
@@ -85,6 +86,16 @@ describe('secrets', () => {
       'https://***@exa mple.com/rows.csv is not a valid address',
     );
   });
+});
+
+test('the files of a run whose output is an object lie in the working folder, each object under its own name', () => {
+  expect(workingPath('out/labels.csv')).toBe('out/labels.csv');
+  const path = workingPath('s3://bucket/a/labels.csv');
+  expect(path).toMatch(/^labels\.csv\.s3-[0-9a-f]{8}$/);
+  expect(workingPath('s3://bucket/b/labels.csv')).not.toBe(path);
+  expect(workingPath('s3://bucket/a/labels.csv?endpoint=http://127.0.0.1:1')).toMatch(/^labels\.csv\.s3-/);
+  expect(workingPath('s3://bucket/a/labels.csv?endpoint=http://127.0.0.1:1')).not.toBe(path);
+  expect(workingPath(`s3://bucket/${'ü\\:'.repeat(200)}`)).toMatch(/^_{100}\.s3-[0-9a-f]{8}$/);
 });
 
 describe('s3://', () => {

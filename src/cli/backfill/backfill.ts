@@ -11,10 +11,18 @@ import { clientKey } from '../credentials.ts';
 import { conversion } from './convert-output.ts';
 import { openDestination, type Destination } from './destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
-import { BadInputError, CliError, EXIT, Interrupted, type ExitCode } from '../terminal/exit.ts';
+import {
+  BadInputError,
+  CliError,
+  EXIT,
+  Interrupted,
+  UnwritableOutputError,
+  type ExitCode,
+} from '../terminal/exit.ts';
 import { toCliError, toEarlyError } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
 import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output-options.ts';
+import { workingPath } from './remote/working-path.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';
 import { resumeCommand } from './suggested-commands.ts';
@@ -33,7 +41,12 @@ export async function backfill(
 ): Promise<ExitCode> {
   const output = completeOutput(command.out, command.output);
   await checkSummary(command);
-  const destination = await openDestination(command.out, isConverted(output));
+  const destination = await openDestination(command.out, isConverted(output), {
+    signal,
+    retryTimeoutMs: command.retryTimeoutMs,
+  }).catch((error: unknown) => {
+    throw toEarlyError(error);
+  });
   try {
     return await withDestination(command, output, destination, signal, reporter);
   } catch (error) {
@@ -105,13 +118,15 @@ async function resumeWriting(
   const output = (await destination.hasRows()) ? await destination.openOutput() : undefined;
   try {
     if (output && output.rows !== finished.rows) {
-      const found = `${destination.name}.partial has ${plural(output.rows, 'row')}, not ${finished.rows}`;
+      const found = `${workingPath(command.out)}.partial has ${plural(output.rows, 'row')}, not ${finished.rows}`;
       throw new CliError(EXIT.failed, `${found}: start over with --restart`);
     }
     await writeOutput(run, state, finished, output);
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
     const hints = ['Resume with:', `  ${resumeCommand(command)}`];
+    if (error instanceof UnwritableOutputError)
+      throw new CliError(EXIT.temporary, error.message, hints, error);
+    if (!(error instanceof Interrupted)) throw error;
     throw new CliError(error.exitCode, 'interrupted while the output was being written', hints);
   } finally {
     await output?.close();
@@ -166,7 +181,10 @@ async function finishEmpty(
   const output = await destination.openOutput();
   await writeSummary(command, undefined, form, output.outcomes, {});
   const convert = conversion(form, origin, signal);
-  await destination.finish({ state: undefined, finished: { rows: 0, failed: 0 }, convert }, output);
+  await destination.finish(
+    { state: undefined, finished: { rows: 0, failed: 0 }, convert, replace: command.force },
+    output,
+  );
   reporter.log(entry('Written to', `${destination.name}: 0 rows`));
 }
 

@@ -6,6 +6,10 @@ import { diskProblem, exists } from '../terminal/disk.ts';
 import { CliError, EXIT, UsageError } from '../terminal/exit.ts';
 import { takeLock } from '../terminal/lock.ts';
 import { PartialFile, StandardOutput, type Output } from './output.ts';
+import { protocolOf, withoutSecrets } from './remote/addresses.ts';
+import type { RemoteOptions } from './remote/remote-file.ts';
+import { throwMissingPackage } from './remote/s3-address.ts';
+import { workingPath } from './remote/working-path.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { StateFile, type BackfillState } from './state.ts';
 import { fileTarget, writeToStandardOutput, type Target } from './target.ts';
@@ -19,6 +23,8 @@ export interface Finish {
   finished: NonNullable<BackfillState['finished']>;
   /** Undefined: the finished output is the rows themselves. */
   convert: Conversion | undefined;
+  /** Replace an output that has appeared meanwhile; a file is replaced anyway. */
+  replace?: boolean;
 }
 
 export interface Destination {
@@ -46,10 +52,25 @@ export interface Destination {
 /**
  * @param out path of a file, or `-`
  * @param converted the output is made of the rows at the end
+ * @param remote how to write to an address
  * @throws UsageError when the path cannot be written to, or another process is writing there
  */
-export async function openDestination(out: string, converted = false): Promise<Destination> {
+export async function openDestination(
+  out: string,
+  converted = false,
+  remote: RemoteOptions = { signal: new AbortController().signal, retryTimeoutMs: 0 },
+): Promise<Destination> {
   if (out === '-') return converted ? convertedStandardOutput() : standardOutput();
+  const protocol = protocolOf(out);
+  if (protocol === 'http')
+    throw new UsageError(
+      `--out ${withoutSecrets(out)}: the output is a file, or an object of S3 (s3://bucket/key)`,
+    );
+  if (protocol === 's3') {
+    const working = workingPath(out);
+    const { openS3Target } = await import('./remote/s3-target.ts').catch(throwMissingPackage);
+    return resumableDestination(await openS3Target(out, working, remote), working);
+  }
   await check(out);
   return resumableDestination(fileTarget(out), out);
 }
@@ -72,19 +93,23 @@ function resumableDestination(target: Target, working: string): Destination {
     },
     openOutput: () => PartialFile.open(partial),
     hasRows: () => exists(partial),
-    finish: async ({ state, finished, convert }, output) => {
+    finish: async ({ state, finished, convert, replace = false }, output) => {
       if (output instanceof PartialFile) await output.sync();
       // From here on only the finished output may be missing.
       if (state) await file.write({ ...state, finished });
       if (output instanceof PartialFile && convert) {
-        await target.put(convert(() => output.read()));
+        await target.put(
+          convert(() => output.read()),
+          replace,
+        );
         await output.close();
         await rm(partial, { force: true });
       } else if (output) {
         await output.close();
-        await target.take(partial);
+        await target.take(partial, replace);
       }
       await file.remove();
+      await target.settled();
     },
     release: () => {
       unlock();

@@ -55,7 +55,8 @@ export async function writeOutput(
   let done = 0;
   const convert = conversion(form, state, signal, (rows) => (done = rows));
   if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done, total: finished.rows }));
-  await destination.finish({ state, finished, convert }, output);
+  const replace = command.force || state.force === true;
+  await destination.finish({ state, finished, convert, replace }, output);
   reporter.unwatch();
 }
 

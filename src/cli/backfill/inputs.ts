@@ -10,6 +10,7 @@ import type { ReadingOptions } from './reading.ts';
 import { protocolOf } from './remote/addresses.ts';
 import { findRemote } from './remote/find-remote.ts';
 import type { RemoteOptions } from './remote/remote-file.ts';
+import { workingPath } from './remote/working-path.ts';
 import type { Source } from './source.ts';
 
 export interface Sources {
@@ -51,7 +52,7 @@ export async function findSources(
       continue;
     }
     folders++;
-    const found = await filesOf(name, { glob, isOwn: ownFiles(out) });
+    const found = await filesOf(name, { glob, isOwn: ownFiles(workingPath(out)) });
     leftOut += found.leftOut;
     const prefix = name.replace(/\/*$/, '/');
     for (const { path: below, size, mtimeMs } of found.files) {
@@ -122,7 +123,9 @@ function ownFiles(out: string): FolderOptions['isOwn'] {
   const folder = path.dirname(path.resolve(out));
   const full = path.join(realFolder(folder), path.basename(out));
   const own = new Set(
-    ['', '.partial', '.writing', '.resume.json', '.resume.json.new', '.lock'].map((end) => full + end),
+    ['', '.partial', '.writing', '.resume.json', '.resume.json.new', '.upload.json', '.lock'].map(
+      (end) => full + end,
+    ),
   );
   return (file) => own.has(file) || file.startsWith(`${full}.lock.`);
 }

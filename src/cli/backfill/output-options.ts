@@ -3,6 +3,7 @@ import * as zlib from 'node:zlib';
 import { csvFields } from '../../shared/bulk/csv.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { shellWord } from '../terminal/units.ts';
+import { fileNameOf } from './remote/addresses.ts';
 
 export type OutputFormat = 'ndjson' | 'csv' | 'tsv' | 'parquet';
 export type OutputCompression = 'gzip' | 'zstd';
@@ -113,7 +114,8 @@ function formatFor(
   return `${given as Exclude<OutputFormat, 'parquet'>}.${compression.toLowerCase() as 'gz' | 'zst'}`;
 }
 
-function formatByName(out: string): OutputOptions['output_format'] {
+function formatByName(word: string): OutputOptions['output_format'] {
+  const out = fileNameOf(word);
   const [, extension = '', compression] = /\.([a-z]+)(?:\.(gz|zst))?$/i.exec(out) ?? [];
   const format = EXTENSIONS[extension.toLowerCase()];
   if (compression === undefined) {

@@ -10,6 +10,8 @@ import { formatOf, isConverted, isTable, PLAIN, type OutputOptions } from './out
 import { inputToResume, openInputs } from './planned-input.ts';
 import { flagOf, type ReadingOptions } from './reading.ts';
 import { restartCommand, restartWith, resumeCommand } from './suggested-commands.ts';
+import { protocolOf } from './remote/addresses.ts';
+import { workingPath } from './remote/working-path.ts';
 import { mayHaveKey } from './server.ts';
 import type { BackfillState, StoredSource } from './state.ts';
 
@@ -97,7 +99,7 @@ async function planResume(
   const asksServer = state.finished === null || command.deleteBatch;
   if (asksServer && !command.url && !mayHaveKey(state)) {
     throw new UsageError(
-      `${command.out}.resume.json names the server ${url.href}, which has not been sent this AMULET_API_KEY before`,
+      `${workingPath(command.out)}.resume.json names the server ${url.href}, which has not been sent this AMULET_API_KEY before`,
       ['To send it the key:', `  ${resumeCommand(command, url)}`],
     );
   }
@@ -144,6 +146,7 @@ function withScores(options: BatchOptions, output: OutputOptions): BatchOptions 
 }
 
 async function refuseSameFile(file: string, out: string): Promise<void> {
+  if (protocolOf(out) !== undefined && file === out) throw new UsageError(`${out} is the input`);
   const [input, output] = await Promise.all([file, out].map((name) => stat(name).catch(() => undefined)));
   if (input !== undefined && input.ino === output?.ino && input.dev === output.dev) {
     throw new UsageError(`${out} is the input file`);

@@ -22,6 +22,8 @@ export interface BackfillState {
   output?: OutputOptions | undefined;
   /** Types of the kept columns of a Parquet input, for a Parquet output. */
   types?: Record<string, ColumnType> | undefined;
+  /** The run was begun with --force. */
+  force?: true;
   /** Null for an input that can be read only once, and for several. */
   input: InputIdentity | null;
   /** Several inputs, in their order. */

@@ -9,12 +9,17 @@ export interface Target {
   /** As given by the user. */
   name: string;
   exists: () => Promise<boolean>;
-  /** Writes the output; the bytes are made while they are read. */
-  put: (bytes: AsyncIterable<Uint8Array>) => Promise<void>;
+  /**
+   * Writes the output; the bytes are made while they are read.
+   * @param replace whatever is there, even if it appeared after exists()
+   */
+  put: (bytes: AsyncIterable<Uint8Array>, replace: boolean) => Promise<void>;
   /** Makes a finished file of the working folder the output; the file may be gone afterwards. */
-  take: (file: string) => Promise<void>;
+  take: (file: string, replace: boolean) => Promise<void>;
   /** Removes what an earlier put() left when its process was killed. */
   discard: () => Promise<void>;
+  /** Called once put() or take() will not be repeated by a later run. */
+  settled: () => Promise<void>;
 }
 
 /** A file, which appears under its name once it is complete and on the disk. */
@@ -38,6 +43,7 @@ export function fileTarget(name: string): Target {
     },
     take: (file) => moveInto(file, name),
     discard: () => rm(unfinished, { force: true }),
+    settled: () => Promise.resolve(),
   };
 }
 

@@ -84,6 +84,7 @@ export async function startBatch(
     ...request,
     output: plan.output,
     ...(plan.output.keep && input.types && { types: await input.types() }),
+    ...(run.command.force && { force: true }),
     url_proof: proofOf(url.href),
     idempotencyKey: sameRequest ? earlier.idempotencyKey : randomUUID(),
     batch: null,

@@ -1,6 +1,6 @@
 /** Finds the sources behind an address: a file on a web server, an object of S3, or all objects below a prefix. */
 import { createHash } from 'node:crypto';
-import { CliError, EXIT, UsageError } from '../../terminal/exit.ts';
+import { UsageError } from '../../terminal/exit.ts';
 import { decode, decompress, type Compression } from '../decode.ts';
 import { isHidden, matcher, MAX_FILES, noFiles } from '../folder.ts';
 import type { Input, InputIdentity } from '../input.ts';
@@ -10,7 +10,7 @@ import { protocolOf } from './addresses.ts';
 import { httpFile } from './http-file.ts';
 import { readAhead } from './read-ahead.ts';
 import { atOpening, RemoteFile, type RemoteOptions, type RemoteRequests } from './remote-file.ts';
-import { parseS3Address, s3Url } from './s3-address.ts';
+import { parseS3Address, s3Url, throwMissingPackage } from './s3-address.ts';
 
 export interface RemoteSources {
   list: Source[];
@@ -57,12 +57,6 @@ export async function findRemote(
     return { name: s3Url(address, key), id: path, size, version: etag ?? '', open };
   });
   return { list, isFolder: true };
-}
-
-/** The published package does not depend on the SDK, which is larger than it. */
-function throwMissingPackage(error: unknown): never {
-  if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-  throw new CliError(EXIT.failed, 's3:// needs one more package: npm install @aws-sdk/client-s3');
 }
 
 /** Opens the file, to learn its size and version. */
@@ -120,5 +114,6 @@ function identityOf({ size, version: { etag, modifiedMs }, head }: RemoteFile): 
     .update(head.subarray(0, 64 * 1024))
     .digest('hex');
   // The servers of one address may differ in the time.
-  return { size, mtimeMs: etag === undefined ? (modifiedMs ?? 0) : 0, head: sha256, etag };
+  const time = etag === undefined ? (modifiedMs ?? 0) : 0;
+  return { size, mtimeMs: time, head: sha256, ...(etag !== undefined && { etag }) };
 }

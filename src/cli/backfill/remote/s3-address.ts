@@ -1,5 +1,5 @@
 /** Parses an address of S3: `s3://bucket/key`, with the parameters of BLOB_URL at its end where a server is not AWS's. */
-import { UsageError } from '../../terminal/exit.ts';
+import { CliError, EXIT, UsageError } from '../../terminal/exit.ts';
 
 export interface S3Address {
   bucket: string;
@@ -60,4 +60,10 @@ export function parseS3Address(word: string): S3Address {
 /** The address of another key in the same place. */
 export function s3Url({ bucket, parameters }: S3Address, key: string): string {
   return `s3://${bucket}/${key}${parameters}`;
+}
+
+/** The published package does not depend on the SDK, which is larger than it. */
+export function throwMissingPackage(error: unknown): never {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+  throw new CliError(EXIT.failed, 's3:// needs one more package: npm install @aws-sdk/client-s3');
 }
