@@ -40,18 +40,43 @@ test('small neighbours are read in one request, whatever is asked of them', asyn
   expect(asked).toEqual([`100-${490_000 + 6000}`]);
 });
 
-test('a large range, and one that was not planned, are read as they are asked for', async () => {
+test('a large group, and a range that was not planned, are read as they are asked for', async () => {
   const { asked, slice } = file();
   const read = readAhead(slice, [
     [
       { start: 0, end: 5 * MB },
-      { start: 6 * MB, end: 6 * MB + 10 },
+      { start: 6 * MB, end: 10 * MB },
     ],
+    [{ start: 11 * MB, end: 11 * MB + 100 }],
   ]);
-  expectBytes(await read(0, 1000), { start: 0, end: 1000 });
-  expectBytes(await read(6 * MB, 6 * MB + 10), { start: 6 * MB, end: 6 * MB + 10 });
-  expectBytes(await read(7 * MB, 7 * MB + 9), { start: 7 * MB, end: 7 * MB + 9 });
-  expect(asked).toEqual(['0-1000', `${6 * MB}-${6 * MB + 10}`, `${7 * MB}-${7 * MB + 9}`]);
+  const wanted = [
+    [0, 1000],
+    [6 * MB, 6 * MB + 10],
+    [1000, 2000],
+    [11 * MB, 11 * MB + 10],
+    [12 * MB, 12 * MB + 9],
+  ] as const;
+  for (const [start, end] of wanted) expectBytes(await read(start, end), { start, end });
+  const planned = `${11 * MB}-${11 * MB + 100}`;
+  expect(asked).toEqual(wanted.map(([start, end], i) => (i === 3 ? planned : `${start}-${end}`)));
+});
+
+test('many columns in turns, far from each other: each is read once', async () => {
+  const { asked, slice } = file();
+  const groups = Array.from({ length: 3 }, (_, group) =>
+    Array.from({ length: 100 }, (_, column) => {
+      const start = (group * 100 + column) * MB;
+      return { start, end: start + 50_000 };
+    }),
+  );
+  const read = readAhead(slice, groups);
+  for (const ranges of groups)
+    for (let part = 0; part < 5; part++)
+      for (const { start } of ranges) {
+        const [from, to] = [start + part * 10_000, start + (part + 1) * 10_000];
+        expectBytes(await read(from, to), { start: from, end: to });
+      }
+  expect([asked.length, new Set(asked).size]).toEqual([300, 300]);
 });
 
 test('columns that are far from each other, in turns: each is read once, a bounded number of bytes ahead', async () => {
