@@ -141,6 +141,8 @@ Output
   --raw-csv             CSV, TSV: no apostrophe before what a spreadsheet would
                         take for a formula
   --summary FILE        write counts of labels and errors as JSON, too
+  --dry-run             show what would be read, the first rows, and how long
+                        the server would take; upload and write nothing
   --force               replace OUT if it exists
   --resume              resume the earlier run, or start one if none is
                         unfinished, so that a script can repeat one command;

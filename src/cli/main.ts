@@ -29,6 +29,10 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       case 'backfill': {
         const wanted = parseBackfill(args);
         if (wanted === 'help') return show(BACKFILL_HELP);
+        if (wanted.dryRun) {
+          const { dryRun } = await import('./backfill/dry-run.ts');
+          return await dryRun(wanted, interrupt, print);
+        }
         return await backfill(wanted, interrupt, createReporter(process.stderr, wanted.quiet));
       }
       // Each command loads only the modules it needs: most commands finish in less time than loading all would take.

@@ -296,7 +296,10 @@ export interface Model {
   multi_label: boolean;
   /** Languages that the model reads, as BCP 47 language codes; null: not known. */
   languages: string[] | null;
+  /** Bytes of input that one model process labels in about a second, as a worker measured when it started. */
   chunk_bytes?: number | undefined;
+  /** Model processes of each worker. */
+  model_processes?: number | undefined;
   /** Largest measured difference between the scores of a text alone and in a batch. */
   batch_dependence?: number | undefined;
   /** The model of requests that name none. */

@@ -23,6 +23,7 @@ test('all options', () => {
   expect(parse(...args)).toEqual({
     files: ['in.csv'],
     out: 'out.jsonl',
+    dryRun: false,
     mode: 'resume',
     url: new URL('https://example.org/amulet/'),
     options: {
@@ -181,7 +182,7 @@ test('the help fits a terminal of 80 columns and names every option', () => {
   for (const line of all.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   // prettier-ignore
   for (const name of ['out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
-    'restart', 'force', 'delete', 'quiet', 'patience', 'glob', 'whole-files']) {
+    'restart', 'force', 'delete', 'quiet', 'patience', 'glob', 'whole-files', 'dry-run']) {
     expect(BACKFILL_HELP).toMatch(new RegExp(`^ +(-., )?--${name}\\b`, 'm'));
   }
   for (const code of Object.values(EXIT)) expect(BACKFILL_HELP).toMatch(new RegExp(`\\b${code}\\b`));

@@ -42,7 +42,7 @@ export function checkDocument(input: Pick<Input, 'name' | 'compression'>, { head
 }
 
 /** How the checks of a beginning read it. */
-export function readingOf(options: BatchOptions, explicit: boolean): Reading {
+function readingOf(options: BatchOptions, explicit: boolean): Reading {
   const { format, delimiter, textField } = specOf(options);
   return {
     format,

@@ -5,7 +5,7 @@ import { peek } from '../../shared/bulk/byte-stream.ts';
 import { SNIFF_BYTES } from '../../shared/bulk/sniff.ts';
 import { listed } from '../../shared/contract/text.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { checkBeginning, checkDocument } from './beginning.ts';
+import { checkBeginning, checkDocument, type Beginning } from './beginning.ts';
 import { takeCsvHeader } from './header.ts';
 import type { Input } from './input.ts';
 import type { PlannedSource } from './joined-input.ts';
@@ -20,6 +20,19 @@ export interface SourceCheck {
   explicit: boolean;
   keep: OutputOptions['keep'];
   signal: AbortSignal;
+  /** Called for each source that passed. */
+  onChecked?: (source: PlannedSource, looked: Looked) => Promise<void>;
+}
+
+/** What the check of a source has found. */
+export interface Looked {
+  input: Input;
+  /** Undefined for Parquet. */
+  beginning: Beginning | undefined;
+  /** From there on. */
+  rest: AsyncGenerator<Uint8Array, void, undefined>;
+  /** From the index of Parquet. */
+  index: { rows: number; columns: string[] } | undefined;
 }
 
 /** @throws UsageError that names the first source that cannot be read, or not together with the first one */
@@ -33,7 +46,7 @@ export async function checkSources(sources: readonly PlannedSource[], check: Sou
       ? source.open(reading)
       : openRecords(source, reading, check.options, check.keep));
     try {
-      const columns = await checkSource(input, reading, check);
+      const columns = await checkSource(source, input, reading, check);
       first ??= columns;
       if (first && columns) refuseOtherColumns(first, columns);
     } finally {
@@ -50,12 +63,16 @@ interface CsvColumns {
 
 /** @returns the columns of CSV */
 async function checkSource(
+  source: PlannedSource,
   input: Input,
   reading: ReadingOptions,
-  { options, explicit, signal }: SourceCheck,
+  { options, explicit, signal, onChecked }: SourceCheck,
 ): Promise<CsvColumns | undefined> {
   if (reading.format === 'parquet') {
-    await input.check?.();
+    const index = await input.check?.();
+    const rest = input.read(signal);
+    await onChecked?.(source, { input, beginning: undefined, rest, index });
+    await rest.return();
     return undefined;
   }
   const { head, stream } = await peek(input.read(signal), SNIFF_BYTES);
@@ -64,21 +81,30 @@ async function checkSource(
       head: Buffer.from(head.subarray(0, SNIFF_BYTES)),
       whole: head.length < SNIFF_BYTES,
     };
+    let columns: CsvColumns | undefined;
     // An empty file has no rows, and no header.
-    if (head.length === 0) return undefined;
-    if (reading.whole_files === true) {
-      checkDocument(input, beginning);
-      return undefined;
+    if (head.length > 0) {
+      if (reading.whole_files === true) checkDocument(input, beginning);
+      else checkBeginning(input, beginning, options, explicit);
+      if (options.format === 'csv') columns = await columnsOf(input.name, stream, options);
     }
-    checkBeginning(input, beginning, options, explicit);
-    if (options.format !== 'csv') return undefined;
-    const spec = specOf(options);
-    const { columns } = await takeCsvHeader(stream, spec, input.name);
-    const fields = csvFields(Buffer.from(columns), spec);
-    return { name: input.name, columns: 'problem' in fields ? [columns] : fields };
+    await onChecked?.(source, { input, beginning, rest: stream, index: undefined });
+    return columns;
   } finally {
     await stream.return();
   }
+}
+
+/** Takes the header off a stream. */
+async function columnsOf(
+  name: string,
+  stream: AsyncIterable<Uint8Array>,
+  options: BatchOptions,
+): Promise<CsvColumns> {
+  const spec = specOf(options);
+  const { columns } = await takeCsvHeader(stream, spec, name);
+  const fields = csvFields(Buffer.from(columns), spec);
+  return { name, columns: 'problem' in fields ? [columns] : fields };
 }
 
 function refuseOtherColumns(first: CsvColumns, other: CsvColumns): void {

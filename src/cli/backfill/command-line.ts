@@ -18,6 +18,8 @@ export interface BackfillCommand {
   files: readonly string[];
   /** Path; `-` is standard output. */
   out: string;
+  /** Only show what would be read. */
+  dryRun: boolean;
   mode: Mode;
   /** Base URL of the API, if given. */
   url: URL | undefined;
@@ -62,6 +64,7 @@ const FLAGS = {
   'score-columns': { type: 'boolean' },
   'raw-csv': { type: 'boolean' },
   summary: { type: 'string' },
+  'dry-run': { type: 'boolean' },
   force: { type: 'boolean' },
   resume: { type: 'boolean' },
   restart: { type: 'boolean' },
@@ -82,17 +85,20 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
   if (values.help === true) return 'help';
   if (positionals.length === 0) throw new UsageError('missing FILE (use - for standard input)');
   if (positionals.includes('')) throw new UsageError('FILE must not be empty');
-  const { out } = values;
-  if (out === undefined || out === '') throw new UsageError('missing --out OUT (use - for standard output)');
-  const { resume = false, restart = false, force = false } = values;
+  const { 'dry-run': dryRun = false, resume = false, restart = false, force = false } = values;
+  if (dryRun && (resume || restart))
+    throw new UsageError('--dry-run writes nothing: it cannot be used with --resume or --restart');
+  const { out = dryRun ? '-' : '' } = values;
+  if (out === '') throw new UsageError('missing --out OUT (use - for standard output)');
   if (resume && restart) throw new UsageError('--resume and --restart cannot be used together');
   if (values.summary === '') throw new UsageError('--summary must not be empty');
-  if (out === '-' && (resume || restart || force)) {
+  if (!dryRun && out === '-' && (resume || restart || force)) {
     throw new UsageError('--out - cannot be used with --resume, --restart or --force');
   }
   return {
     files: positionals,
     out,
+    dryRun,
     mode: resume ? 'resume' : restart ? 'restart' : 'start',
     url: values.url === undefined ? undefined : parseUrl(values.url),
     options: batchOptions(values),

@@ -16,6 +16,8 @@ export interface Stored {
   bytes: AsyncIterable<Uint8Array>;
   /** Called for a compressed input. */
   onCompression: (compression: Compression) => void;
+  /** Called for another encoding than UTF-8. */
+  onEncoding?: (encoding: string) => void;
 }
 
 type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
@@ -24,8 +26,8 @@ type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
 const PIECE_BYTES = 128 * 1024;
 
 /** @throws BadInputError for damaged data; UsageError for a wrong encoding, before the first byte */
-export async function* decode({ name, encoding, bytes, onCompression }: Stored): Bytes {
-  yield* withoutMark(toUtf8(decompress(bytes, name, onCompression), name, encoding));
+export async function* decode({ name, encoding, bytes, onCompression, onEncoding }: Stored): Bytes {
+  yield* withoutMark(toUtf8(decompress(bytes, name, onCompression), name, encoding, onEncoding));
 }
 
 const GZIP_PROBLEMS: Record<GzipProblem, string> = {
@@ -74,7 +76,12 @@ export async function* decompress(
   }
 }
 
-async function* toUtf8(source: AsyncIterable<Uint8Array>, name: string, given: string | undefined): Bytes {
+async function* toUtf8(
+  source: AsyncIterable<Uint8Array>,
+  name: string,
+  given: string | undefined,
+  onEncoding: Stored['onEncoding'],
+): Bytes {
   const { head, stream } = await peek(source, SNIFF_BYTES);
   const marked = wideMark(head);
   const encoding = given ?? marked;
@@ -83,6 +90,7 @@ async function* toUtf8(source: AsyncIterable<Uint8Array>, name: string, given: s
     return;
   }
   if (given !== undefined) refuseOther(name, given, marked, head);
+  onEncoding?.(encoding);
   const decoder = new TextDecoder(encoding);
   for await (const bytes of stream) yield utf8(decoder.decode(bytes, { stream: true }));
   yield utf8(decoder.decode());

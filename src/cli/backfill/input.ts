@@ -35,6 +35,8 @@ export interface Input {
   read: (signal: AbortSignal) => AsyncGenerator<Uint8Array, void, undefined>;
   /** Compression of the bytes read so far. */
   compression: () => Compression | undefined;
+  /** Encoding of the bytes read so far; undefined: UTF-8, or not known. */
+  encoding?: () => string | undefined;
   /** Stored bytes read so far. */
   position: () => number;
   /** Types of the columns of Parquet, for an output with the same ones. */
@@ -52,7 +54,7 @@ export interface Input {
   /** Why nothing arrives from a remote input at the moment. */
   delay?: () => string | undefined;
   /** Checks a Parquet file without reading its rows. @throws UsageError when it cannot be read */
-  check?: () => Promise<void>;
+  check?: () => Promise<{ rows: number; columns: string[] }>;
   close: () => void;
   /** Several inputs in one: where the lines of each begin, as far as they have been read. */
   places?: readonly Place[];
@@ -146,6 +148,7 @@ async function readRange(path: string, fd: number, start: number, end: number): 
 export function fromStream(name: string, stream: Readable, { encoding }: ReadingOptions = {}): Input {
   let position = 0;
   let compression: Compression | undefined;
+  let decodedFrom: string | undefined;
   async function* counted(): AsyncGenerator<Buffer> {
     try {
       for await (const chunk of stream) {
@@ -164,6 +167,7 @@ export function fromStream(name: string, stream: Readable, { encoding }: Reading
     size: undefined,
     identity: undefined,
     compression: () => compression,
+    encoding: () => decodedFrom,
     position: () => position,
     close: () => void stream.destroy(),
     async *read(signal) {
@@ -173,7 +177,8 @@ export function fromStream(name: string, stream: Readable, { encoding }: Reading
       try {
         signal.throwIfAborted();
         const onCompression = (found: Compression) => (compression = found);
-        yield* decode({ name, encoding, bytes: counted(), onCompression });
+        const onEncoding = (found: string) => (decodedFrom = found);
+        yield* decode({ name, encoding, bytes: counted(), onCompression, onEncoding });
       } finally {
         signal.removeEventListener('abort', stop);
       }

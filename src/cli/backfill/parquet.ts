@@ -41,7 +41,10 @@ export function parquetInput(input: Input, columns: ParquetColumns): Input {
     ...input,
     position: () => Math.round((input.size ?? 0) * progress),
     read: (signal) => parquetLines(input, columns, signal, (fraction) => (progress = fraction)),
-    check: async () => void (await openParquet(input, columns)),
+    check: async () => {
+      const { metadata, names } = await openParquet(input, columns);
+      return { rows: Number(metadata.num_rows), columns: names };
+    },
     types: async () => typesOf(await openParquet(input, columns)),
   };
 }
@@ -53,6 +56,8 @@ interface ParquetFile {
   metadata: FileMetaData;
   /** Columns to read, in the order in which they stand in the lines. */
   columns: WantedColumn[];
+  /** Of all columns. */
+  names: string[];
 }
 
 interface WantedColumn {
@@ -82,7 +87,7 @@ async function openParquet(input: Input, { textField, idField, keep }: ParquetCo
   // Without others, lines are those of earlier versions, which may have uploaded some of them.
   const columns = others.length === 0 ? known : [...known, ...others].sort((a, b) => place(a) - place(b));
   const trees = columns.map(({ column }) => column);
-  return { slice: planned(slice, input, metadata, trees), metadata, columns };
+  return { slice: planned(slice, input, metadata, trees), metadata, columns, names };
 }
 
 /** @throws UsageError for a column that is not there, or cannot be kept */

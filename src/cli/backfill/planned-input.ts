@@ -24,34 +24,43 @@ export interface OpenedInputs {
   notes: readonly string[];
 }
 
+export interface PlannedInputs {
+  options: BatchOptions;
+  reading: ReadingOptions;
+  sources: PlannedSource[];
+  several: boolean;
+  notes: readonly string[];
+}
+
+/** Finds the inputs, and how to read them by their names. @throws UsageError when one does not exist, or has another kind of record */
+export async function planInputs(command: BackfillCommand, signal: AbortSignal): Promise<PlannedInputs> {
+  const { list, several, notes } = await findSources(command.files, command.reading, command.out, {
+    signal,
+    retryTimeoutMs: command.retryTimeoutMs,
+  });
+  const [first] = list;
+  if (!first || several) return { ...commonOptions(list, command), reading: command.reading, several, notes };
+  const options = completeOptions(first.name, command.options);
+  const reading = completeReading(first.name, command);
+  return { options, reading, sources: [{ ...first, format: reading.format }], several, notes };
+}
+
 /** @throws UsageError when an input does not exist, or does not go together with the first one */
 export async function openInputs(
   command: BackfillCommand,
   { keep }: OutputOptions,
   signal: AbortSignal,
 ): Promise<OpenedInputs> {
-  const { list, several, notes } = await findSources(command.files, command.reading, command.out, {
-    signal,
-    retryTimeoutMs: command.retryTimeoutMs,
-  });
-  const [first] = list;
+  const { options, reading, sources, several, notes } = await planInputs(command, signal);
+  const [first] = sources;
   if (first && !several) {
-    const options = completeOptions(first.name, command.options);
-    const reading = completeReading(first.name, command);
-    return {
-      options,
-      reading,
-      input: await openRecords(first, reading, options, keep),
-      sources: undefined,
-      notes,
-    };
+    const input = await openRecords(first, reading, options, keep);
+    return { options, reading, input, sources: undefined, notes };
   }
-  const { options, sources } = commonOptions(list, command);
-  const { reading } = command;
   const explicit = command.options.format !== undefined;
   await checkSources(sources, { reading, options, explicit, keep, signal });
   const input = joinedInput(sources, reading, options, keep);
-  const found = entry('Files', `${plural(list.length, 'file')}, ${bytes(input.size ?? 0)}`);
+  const found = entry('Files', `${plural(sources.length, 'file')}, ${bytes(input.size ?? 0)}`);
   const stored = sources.map((source) => ({
     ...versionOf(source),
     ...(source.format && { format: source.format }),

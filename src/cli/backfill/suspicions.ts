@@ -3,12 +3,13 @@
  * binary data. Only hints: such an input may be meant.
  */
 import type { BatchOptions } from '../../client/batches.ts';
-import { likelyField } from '../../shared/bulk/sniff-fields.ts';
+import { fieldsOf } from '../../shared/bulk/sniff-fields.ts';
 import { shorten } from '../../shared/contract/text.ts';
 import { count, plural, shellWord } from '../terminal/units.ts';
-import { readingOf, type Beginning } from './beginning.ts';
+import type { Beginning } from './beginning.ts';
 import type { FirstRows } from './first-rows.ts';
 import { flagOf } from './reading.ts';
+import { specOf } from './records.ts';
 
 /** Fewer rows say too little. */
 const FEW_ROWS = 5;
@@ -39,7 +40,7 @@ export function suspicions(
     found.push(`${count(errors.length)} of ${first} are errors; line ${error.line}: ${error.error.message}`);
   if (texts.length < FEW_ROWS) return found;
   const share = (is: (text: string) => boolean) => texts.filter(is).length / texts.length;
-  const other = likelyField(head.toString(), readingOf(options, true));
+  const other = fieldsOf(head.toString(), specOf(options))?.likely;
   const advice =
     other === undefined || other === (options.text_field ?? 'text')
       ? ''

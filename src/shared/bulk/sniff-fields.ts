@@ -17,12 +17,13 @@ export interface Fields {
 
 /**
  * @param text the beginning of a file
- * @returns undefined when no record can be read
+ * @returns undefined when no record can be read, and for lines, which have no fields
  */
-function fieldsOf(
+export function fieldsOf(
   text: string,
-  { format, delimiter = ',' }: Reading,
+  { format, delimiter = ',' }: Pick<Reading, 'format' | 'delimiter'>,
 ): (Fields & { texts: Set<string> }) | undefined {
+  if (format === 'lines') return undefined;
   const records = format === 'csv' ? csvRecords(text, delimiter) : jsonRecords(text);
   const [first] = records;
   if (!first) return undefined;
@@ -61,11 +62,6 @@ export function missingField(text: string, whole: boolean, reading: Reading): st
     ? `the field "${textField}" is never a string in its first records`
     : `none of its first records has a field "${textField}"`;
   return `${what}; they have ${others.length === 0 ? 'no other' : `the fields ${listed(others)}`}${advice}`;
-}
-
-/** The field of the first records that looks most like text; undefined when none does. @param text the beginning of a file */
-export function likelyField(text: string, reading: Reading): string | undefined {
-  return reading.format === 'lines' ? undefined : fieldsOf(text, reading)?.likely;
 }
 
 function jsonRecords(text: string): Map<string, unknown>[] {

@@ -10,8 +10,14 @@ export const modelInfoSchema = z.object({
   multi_label: z.boolean(),
   /** Missing: not known, or a worker of an earlier version. */
   languages: z.array(z.string()).optional(),
-  /** Bytes of text in a chunk of a batch: about a second of work for one model process. */
-  chunk_bytes: z.int().optional(),
+  chunk_bytes: z.int().optional().meta({
+    description:
+      'Bytes of input in a chunk of a batch: what one model process labels in about a second, as a worker measured when it started. Missing: not measured.',
+  }),
+  model_processes: z.int().optional().meta({
+    description:
+      'Model processes of each worker, of the one that started last. Missing: a worker of an earlier version.',
+  }),
   batch_dependence: z
     .number()
     .optional()

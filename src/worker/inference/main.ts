@@ -222,6 +222,7 @@ await runMain(bootLogger, async () => {
     multi_label: folder.problemType === 'multi_label_classification',
     ...(folder.amulet.languages && { languages: folder.amulet.languages }),
     ...(calibrated.chunkBytes === undefined ? {} : { chunk_bytes: calibrated.chunkBytes }),
+    model_processes: config.MODEL_PROCESSES,
   };
   const announce = () => models.announce(workerId, info);
   await announce();
