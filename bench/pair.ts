@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { OwnRedis } from '../test/support/redis/redis.ts';
 import type { Stack } from '../test/support/processes/stack.ts';
 import { runBatch } from './batch-client.ts';
-import { runClients, submitAndPoll, submitAndWait } from './clients.ts';
+import { COMPILED_JOBS, runClients, submitAndPoll, submitAndWait } from './clients.ts';
 import { cpuSecondsOfThreads } from './cpu.ts';
 import * as effort from './effort.ts';
 import { type Figures, prefixed } from './figures.ts';
@@ -25,22 +25,33 @@ const CLIENTS = 64;
 const SINGLES = 2500;
 const BULK_ROWS = 20_000;
 
+interface Work {
+  /** Units of a round. */
+  count: number;
+  /** Units before the rounds. */
+  warmUp: number;
+  run: (url: string, texts: string[]) => Promise<void>;
+}
+
 /** One unit of each kind of work: a job of one sentence, or a row of a batch. */
-const WORK: Record<string, { count: number; run: (url: string, texts: string[]) => Promise<void> }> = {
+const WORK: Record<string, Work> = {
   'a job, waited for': {
     count: SINGLES,
+    warmUp: COMPILED_JOBS,
     run: async (url, texts) => {
       await runClients(texts, CLIENTS, (text, agent) => submitAndWait(url, [text], agent));
     },
   },
   'a job, polled': {
     count: SINGLES,
+    warmUp: SINGLES,
     run: async (url, texts) => {
       await runClients(texts, CLIENTS, (text, agent) => submitAndPoll(url, [text], agent));
     },
   },
   'a row of a batch': {
     count: BULK_ROWS,
+    warmUp: BULK_ROWS,
     run: runBatch,
   },
 };
@@ -63,9 +74,9 @@ export async function pair(): Promise<Figures> {
     const sides: Side[] = [];
     try {
       for (const folder of folders) sides.push(await Side.start(folder));
-      for (const [kind, { count, run }] of Object.entries(WORK)) {
-        const warmUp = sentences(effort.rows(count), seed++);
-        for (const side of sides) await side.measure(warmUp, run);
+      for (const [kind, { count, warmUp, run }] of Object.entries(WORK)) {
+        const first = sentences(effort.rows(warmUp), seed++);
+        for (const side of sides) await side.measure(first, run);
         for (let i = 0; i < effort.rounds(ROUNDS); i++) {
           // Which side goes first alternates: the second one may find the machine warmer.
           const order = (start + i) % 2 === 0 ? [0, 1] : [1, 0];

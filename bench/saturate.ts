@@ -5,7 +5,7 @@
 import type { Agent } from 'node:http';
 import path from 'node:path';
 import { Stack } from '../test/support/processes/stack.ts';
-import { runClients, submitAndPoll, submitAndWait } from './clients.ts';
+import { COMPILED_JOBS, runClients, submitAndPoll, submitAndWait } from './clients.ts';
 import { makeDistilbertSized } from './distilbert-sized.ts';
 import * as effort from './effort.ts';
 import { prefixed, type Figures } from './figures.ts';
@@ -17,7 +17,7 @@ import { mixedLengths, sentences } from './texts.ts';
 
 const ROUNDS = 7;
 const CLIENTS = 64;
-/** Jobs before the measurement: until the JIT compilers of API and worker are done, a job costs up to twice as much. */
+/** Texts before the measurement. */
 const WARM_UP = 2500;
 
 /** Jobs of many texts, as callers send who care for throughput. Clients enough to keep every model process busy. */
@@ -35,6 +35,8 @@ interface Load {
   client: Client;
   clients?: number;
   textsPerJob?: number;
+  /** Texts before the measurement; WARM_UP by default. */
+  warmUp?: number;
 }
 
 /** Clients that make one call per job: `Prefer: wait`. */
@@ -42,7 +44,8 @@ export async function saturate(redisUrl: string): Promise<Figures> {
   const figures: Figures = {};
   const add = async (name: string, load: Omit<Load, 'client'>) =>
     Object.assign(figures, prefixed(name, await compare(redisUrl, { client: submitAndWait, ...load })));
-  await add('sentences', { texts: different(sentences, effort.rows(3000)) });
+  // These judge the budgets of CPU.
+  await add('sentences', { texts: different(sentences, effort.rows(3000)), warmUp: COMPILED_JOBS });
   for (const { texts, jobs, clients } of LARGE_JOBS) {
     const load = { texts: different(sentences, texts * effort.rows(jobs)), clients, textsPerJob: texts };
     await add(`jobs of ${texts} sentences, ${clients} clients`, load);
@@ -65,7 +68,7 @@ export async function poll(redisUrl: string): Promise<Figures> {
 
 async function compare(
   redisUrl: string,
-  { model = SHIPPED, texts, client, clients = CLIENTS, textsPerJob = 1 }: Load,
+  { model = SHIPPED, texts, client, clients = CLIENTS, textsPerJob = 1, warmUp = WARM_UP }: Load,
 ): Promise<Figures> {
   const raw = await startRaw(model);
   const stack = await Stack.start({
@@ -81,7 +84,7 @@ async function compare(
   const submitAll = (some: string[]) =>
     runClients(inJobs(some, textsPerJob), clients, (job, agent) => client(stack.url, job, agent));
   try {
-    await submitAll(sentences(effort.rows(WARM_UP), 3));
+    await submitAll(sentences(effort.rows(warmUp), 3));
     const waits: number[] = [];
     const run = async (some: string[]) => {
       waits.push(...(await submitAll(some)));
