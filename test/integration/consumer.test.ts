@@ -227,10 +227,10 @@ describe('a direct call', () => {
     expect(await answered()).toEqual([`${id}\n`]);
   });
 
-  test('takes of the room that queued jobs have', async () => {
+  test('is refused while a worker holds as many rows of calls as of a queue', async () => {
     await consumer.start(subscriber);
-    for (let i = 0; i < MAX_ROWS / 4; i++) await call();
-    await eventually(() => Promise.resolve(consumer.rowsInFlight === MAX_ROWS / 2 ? true : undefined));
+    for (let i = 0; i < MAX_ROWS / 2; i++) await call();
+    await eventually(() => Promise.resolve(consumer.rowsInFlight === MAX_ROWS ? true : undefined));
     expect(answers).toEqual([]);
     const id = await call();
     expect(await answered()).toEqual([`${id}\n`]);

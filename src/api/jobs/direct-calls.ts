@@ -27,7 +27,7 @@ const MAX_CHARS = 16_384;
 /** Most scores in its outcome, which is one message. */
 const MAX_SCORES = 512;
 /** Most direct calls of one instance at one worker. */
-const MAX_CALLS = 64;
+const MAX_CALLS = 256;
 
 /** A worker has this long to answer before the call goes through the queue: a killed one never does. */
 const ANSWER_MS = 1000;

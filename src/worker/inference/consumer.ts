@@ -28,7 +28,7 @@ import { NO_TRACING, type Span, type Tracing } from '../../shared/runtime/tracin
 import { RowDropped, type DropSignal, type Lane } from './batcher.ts';
 import { Cancellation } from './cancellation.ts';
 import type { Classifier } from './classifier.ts';
-import { PrefetchLimiter } from './prefetch-limiter.ts';
+import { PrefetchLimiter, type PrefetchLimiterOptions } from './prefetch-limiter.ts';
 import type { JobRun } from './worker-metrics.ts';
 
 const LANES: Record<Priority, Lane> = { normal: 'interactive', low: 'low' };
@@ -78,6 +78,7 @@ export class Consumer {
   readonly #active = new Map<string, Cancellation>();
   /** Direct calls in flight. */
   readonly #calls = new Set<Promise<void>>();
+  #callRows = 0;
   #draining = false;
 
   constructor(options: ConsumerOptions) {
@@ -88,7 +89,7 @@ export class Consumer {
 
   /** Rows of the jobs that were fetched and not settled. */
   get rowsInFlight(): number {
-    return this.#queues.reduce((sum, { limiter }) => sum + limiter.rows, 0);
+    return this.#queues.reduce((sum, { limiter }) => sum + limiter.rows, this.#callRows);
   }
 
   get jobsInFlight(): number {
@@ -127,14 +128,13 @@ export class Consumer {
   async #call(message: string): Promise<void> {
     const { jobs } = jobGroupSchema.parse(JSON.parse(message));
     const [job] = jobs;
-    const { limiter } = this.#queues[0] as JobQueue;
     if (!job) return;
     const rows = this.#rowsToPrefetch(job);
-    if (this.#draining || !limiter.hasRoomPastQueue(rows)) {
+    if (!this.#hasRoomForCall(rows)) {
       await this.#options.records.announce(job);
       return;
     }
-    limiter.acquire([rows]);
+    this.#callRows += rows;
     try {
       const run: Run = { priority: 'normal', startedAt: Date.now(), groupJobs: 1, direct: true };
       await this.#runInSpan(job, run, false);
@@ -142,16 +142,30 @@ export class Consumer {
       await this.#options.records.announce(job);
       throw error;
     } finally {
-      limiter.releaseJob(rows);
-      limiter.releaseGroup();
+      this.#callRows -= rows;
     }
+  }
+
+  /** Direct calls have the limits of a queue for themselves, and do not overtake one. */
+  #hasRoomForCall(rows: number): boolean {
+    if (this.#draining || this.#queues[0]?.limiter.queueIsShort !== true) return false;
+    const { maxRows, maxJobs } = this.#limits;
+    return this.#callRows + rows <= maxRows && this.#calls.size < maxJobs;
+  }
+
+  /** Of rows and jobs that this worker has fetched from one queue, and of those of direct calls. */
+  get #limits(): Pick<PrefetchLimiterOptions, 'maxRows' | 'maxJobs'> {
+    const { MODEL_PROCESSES, MAX_ROWS_IN_HAND, WORKER_CONCURRENCY } = this.#options.config;
+    return {
+      maxRows: MODEL_PROCESSES * MAX_ROWS_IN_HAND,
+      maxJobs: MODEL_PROCESSES * WORKER_CONCURRENCY,
+    };
   }
 
   #openQueue(priority: Priority): JobQueue {
     const { config, redis, model, logger } = this.#options;
     const limiter = new PrefetchLimiter({
-      maxRows: config.MODEL_PROCESSES * config.MAX_ROWS_IN_HAND,
-      maxJobs: config.MODEL_PROCESSES * config.WORKER_CONCURRENCY,
+      ...this.#limits,
       setConcurrency: (groups) => (opened.worker.concurrency = groups),
     });
     const opened = openWorker(

@@ -32,13 +32,10 @@ export class PrefetchLimiter {
     return this.#rows;
   }
 
-  /**
-   * Whether a group of one job may come past the queue. While jobs wait in the queue, a worker holds almost what it may, so with half
-   * of that in flight nothing is overtaken.
-   */
-  hasRoomPastQueue(rows: number): boolean {
+  /** Whether no job waits in the queue: while some do, a worker holds almost as many as it may. */
+  get queueIsShort(): boolean {
     const { maxRows, maxJobs } = this.#options;
-    return this.#rows + rows <= maxRows / 2 && this.#jobs + 1 <= maxJobs / 2;
+    return this.#rows < maxRows / 2 && this.#jobs < maxJobs / 2;
   }
 
   /**

@@ -65,12 +65,12 @@ export const INFERENCE = {
   WORKER_CONCURRENCY: setting(
     int(1, 4096),
     64,
-    'Most jobs of each priority that a worker holds at a time, per model process.',
+    'Most jobs of each priority that a worker holds at a time, and most direct calls of `/predict` and `/hf`, per model process.',
   ),
   MAX_ROWS_IN_HAND: setting(
     int(1, 100_000),
     512,
-    'Texts of one priority in flight, per model process, at which a worker fetches no more of its jobs.',
+    'Texts of one priority in flight, per model process, at which a worker fetches no more of its jobs; as many of direct calls.',
   ),
   ROWS_PER_TURN: setting(
     int(1, 100_000),
