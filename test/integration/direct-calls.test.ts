@@ -1,7 +1,7 @@
 /** Direct calls: `/predict` and `/hf` go past the queue where they can, and through it where they cannot. */
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
-import { callsChannel, workersKey } from '../../src/shared/redis/keys.ts';
+import { callsChannel, cancelChannel, workersKey } from '../../src/shared/redis/keys.ts';
 import { eventually, Stack } from '../support/processes/stack.ts';
 
 interface ListedJob {
@@ -83,11 +83,21 @@ describe('go through the queue', () => {
     for (let i = 0; i < 4; i++) expect((await predict(`a wonderful film, take ${i}`)).status).toBe(200);
   });
 
-  test('when a worker hears them and does not answer', async () => {
+  test('when a worker hears them and does not answer, and are canceled there', async () => {
     await list('frozen');
+    const asked: string[] = [];
+    const canceled: string[] = [];
     const listener = redis.duplicate();
-    await listener.subscribe(callsChannel(stack.prefix, 'frozen'));
+    listener.on('message', (channel: string, message: string) => {
+      if (channel === cancelChannel(stack.prefix)) canceled.push(message);
+      else asked.push((JSON.parse(message) as { jobs: ListedJob[] }).jobs[0]!.id);
+    });
+    await listener.subscribe(callsChannel(stack.prefix, 'frozen'), cancelChannel(stack.prefix));
     for (let i = 0; i < 4; i++) expect((await predict(`a wonderful film, take ${i}`)).status).toBe(200);
+    // It gets no second call so soon.
+    expect(asked).toHaveLength(1);
+    await eventually(() => Promise.resolve(canceled.length > 0 ? true : undefined));
+    expect(canceled).toEqual(asked);
     listener.disconnect();
   });
 

@@ -31,9 +31,11 @@ const MAX_CALLS = 256;
 
 /** A worker has this long to answer before the call goes through the queue: a killed one never does. */
 const ANSWER_MS = 1000;
-/** How long a worker gets no calls that had no room for one, and one that did not hear or answer. */
+/** How long a worker gets no calls that had no room for one. */
 const BUSY_MS = 250;
+/** How long one that did not hear or answer: at first, and after it was silent every time. A slow model would make a call wait in vain. */
 const SILENT_MS = 5000;
+const MAX_SILENT_MS = 320_000;
 
 /** Calls that have ended are recorded after this time, or once there are so many. */
 const RECORD_AFTER_MS = 20;
@@ -58,7 +60,11 @@ interface Line {
   calls: number;
   /** Until this time (of performance.now()) there are no further ones. */
   closedUntil: number;
+  /** How long it is closed when the worker is silent. */
+  silentMs: number;
 }
+
+const NEW_LINE: Line = { calls: 0, closedUntil: 0, silentMs: SILENT_MS };
 
 export class DirectCalls {
   readonly #deps: DirectCallsDeps;
@@ -82,7 +88,7 @@ export class DirectCalls {
    * @throws AppError when an outcome that its caller may read again could not be recorded
    */
   async answer(call: Call, limits: WaitLimits): Promise<Job | undefined> {
-    const { redis, prefix, withRedis, onSubmit } = this.#deps;
+    const { withRedis, onSubmit } = this.#deps;
     const { model, priority, payload } = call;
     const worker = isSmall(call) ? await this.#idlest(model.name) : undefined;
     if (worker === undefined) return undefined;
@@ -90,7 +96,6 @@ export class DirectCalls {
     const record = await this.#ask(worker, id, payload, limits);
     if (record === undefined) {
       if (limits.signal?.aborted !== true) return undefined;
-      redis.publish(cancelChannel(prefix), id).catch(() => {});
       const queueing = { workers: model.workers, ahead: undefined };
       return showUnfinished(id, { status: 'queued', payload, startedAt: null }, queueing);
     }
@@ -137,7 +142,7 @@ export class DirectCalls {
     let fewest = MAX_CALLS;
     for (let i = 0; i < workers.length; i++) {
       const worker = workers[(first + i) % workers.length] as string;
-      const { calls, closedUntil } = this.#lines.get(worker) ?? { calls: 0, closedUntil: 0 };
+      const { calls, closedUntil } = this.#lines.get(worker) ?? NEW_LINE;
       if (calls >= fewest || now < closedUntil) continue;
       idlest = worker;
       fewest = calls;
@@ -153,35 +158,50 @@ export class DirectCalls {
     { timeoutMs, signal }: WaitLimits,
   ): Promise<JobRecord | undefined> {
     const { redis, prefix, waiters } = this.#deps;
-    const line = this.#lines.get(worker) ?? { calls: 0, closedUntil: 0 };
+    const line = this.#lines.get(worker) ?? { ...NEW_LINE };
     this.#lines.set(worker, line);
     line.calls++;
-    const start = performance.now();
+    let silent = false;
+    const beSilent = () => {
+      silent = true;
+      waiters.refuse(id);
+    };
+    const timer = setTimeout(beSilent, Math.min(timeoutMs, ANSWER_MS));
     waiters.expect(id, true);
     const waiting = waiters.wait(id, {
       owner: payload.owner,
       announcedOn: waiters.channel,
-      timeoutMs: Math.min(timeoutMs, ANSWER_MS),
+      timeoutMs,
       signal,
     });
-    let heard = true;
-    const notHeard = () => {
-      heard = false;
-      waiters.refuse(id);
-    };
     redis
       .publish(callsChannel(prefix, worker), JSON.stringify({ v: 2, jobs: [{ id, ...payload }] }))
-      .then((receivers) => (receivers === 0 ? notHeard() : undefined), notHeard);
+      .then((receivers) => (receivers === 0 ? beSilent() : undefined), beSilent);
     const outcome = await waiting;
+    clearTimeout(timer);
     line.calls--;
-    const now = performance.now();
-    if (outcome === undefined && signal?.aborted !== true)
-      line.closedUntil = now + (heard && now - start < ANSWER_MS ? BUSY_MS : SILENT_MS);
-    // Workers come and go.
-    for (const [each, { calls, closedUntil }] of this.#lines)
-      if (calls === 0 && closedUntil <= now) this.#lines.delete(each);
+    const aborted = signal?.aborted === true;
+    if (outcome !== undefined) line.silentMs = SILENT_MS;
+    else {
+      if (!aborted) close(line, { silent });
+      // Spares the worker what has not begun: the call is over, or goes through the queue.
+      if (silent || aborted) redis.publish(cancelChannel(prefix), id).catch(() => {});
+    }
+    this.#forgetLines();
     return outcome === 'deleted' ? undefined : outcome;
   }
+
+  /** Workers come and go. */
+  #forgetLines(): void {
+    const now = performance.now();
+    for (const [worker, { calls, closedUntil, silentMs }] of this.#lines)
+      if (calls === 0 && closedUntil + silentMs <= now) this.#lines.delete(worker);
+  }
+}
+
+function close(line: Line, { silent }: { silent: boolean }): void {
+  line.closedUntil = performance.now() + (silent ? line.silentMs : BUSY_MS);
+  if (silent) line.silentMs = Math.min(2 * line.silentMs, MAX_SILENT_MS);
 }
 
 function isSmall({ model, payload: { texts, top_k: topK } }: Call): boolean {
