@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { EXIT } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
@@ -49,26 +50,44 @@ afterAll(async () => {
   fs.rmSync(dir, { recursive: true, force: true });
 });
 
-test(
-  `${KILLS} kills, seed ${SEED}: the output equals that of an undisturbed run`,
+const texts = goEmotions();
+const textOf = (i: number): string => `${texts[i % texts.length]} ${i % 11}`;
+
+function jsonLines(): string {
+  const lines = Array.from({ length: ROWS }, (_, i) =>
+    i % 50 === 49 ? 'no JSON' : JSON.stringify({ id: `r${i}`, text: textOf(i) }),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function parquet(): Uint8Array {
+  const rows = Array.from({ length: ROWS }, (_, i) => i);
+  const columnData = [
+    { name: 'id', data: rows.map((i) => `r${i}`), type: 'STRING' as const },
+    { name: 'text', data: rows.map((i) => (i % 50 === 49 ? undefined : textOf(i))), type: 'STRING' as const },
+    { name: 'stars', data: rows.map((i) => BigInt(i % 5)), type: 'INT64' as const },
+  ];
+  return new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 700 }));
+}
+
+test.each([
+  { from: 'in.jsonl', content: jsonLines(), to: 'jsonl', args: [] },
+  { from: 'in.parquet', content: parquet(), to: 'csv.gz', args: ['--keep', 'all'] },
+])(
+  `${KILLS} kills, seed ${SEED}, $from to $to: the output equals that of an undisturbed run`,
   { timeout: 180_000 + KILLS * 15_000 },
-  async () => {
-    const texts = goEmotions();
-    const input = path.join(dir, 'in.jsonl');
-    const lines = Array.from({ length: ROWS }, (_, i) =>
-      i % 50 === 49
-        ? 'no JSON'
-        : JSON.stringify({ id: `r${i}`, text: `${texts[i % texts.length]} ${i % 11}` }),
-    );
-    fs.writeFileSync(input, `${lines.join('\n')}\n`);
-    const calm = path.join(dir, 'calm.jsonl');
-    expect((await runBackfill([input, '--url', stack.url, '--out', calm])).code).toBe(EXIT.rowErrors);
+  async ({ from, content, to, args }) => {
+    const input = path.join(dir, from);
+    fs.writeFileSync(input, content);
+    const calm = path.join(dir, `calm.${to}`);
+    const undisturbed = await runBackfill([input, '--url', stack.url, '--out', calm, ...args]);
+    expect(undisturbed.code, undisturbed.said).toBe(EXIT.rowErrors);
 
     const random = pseudoRandom(SEED);
     const killed: Record<string, number> = { api: 0, worker: 0, cli: 0 };
     let kills = 0;
     for (let run = 0; kills < KILLS; run++) {
-      const out = path.join(dir, `out-${run}.jsonl`);
+      const out = path.join(dir, `out-${run}.${to}`);
       const start = () =>
         new CliProcess([
           'backfill',
@@ -80,6 +99,7 @@ test(
           '--resume',
           '--force',
           '--delete',
+          ...args,
         ]);
       let cli = start();
       while (!fs.existsSync(out)) {

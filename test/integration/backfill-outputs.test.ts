@@ -7,7 +7,7 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { parse } from 'csv-parse/sync';
 import { parquetMetadata, parquetReadObjects, parquetSchema, type SchemaElement } from 'hyparquet';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { EXIT } from '../../src/cli/terminal/exit.ts';
+import { EXIT, Interrupted } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
 import { standIn } from '../support/models/stand-in.ts';
 import { Stack } from '../support/processes/stack.ts';
@@ -385,5 +385,138 @@ describe('the end of a run', () => {
     expect(nowhere).toMatchObject({ code: EXIT.usage, left: [] });
     expect(nowhere.said).toBe('--summary /nowhere/summary.json: the folder /nowhere does not exist');
     expect((await label(input, 'out.csv', '--summary', dir)).said).toBe(`--summary ${dir} is a folder`);
+  });
+});
+
+describe('--retry-errors', () => {
+  const broken = ['id,text,note', 'a,good film,=1', 'b,,"x', 'y"', 'c,only two', 'd,bad film,z', ''].join(
+    '\n',
+  );
+  const mended = broken.replace('b,,', 'b,fine,');
+
+  const first = async (out: string, ...args: string[]) => {
+    const at = folder();
+    const [input, output] = [path.join(at, 'in.csv'), path.join(at, out)];
+    fs.writeFileSync(input, broken);
+    const ran = await runBackfill([input, '--out', output, '--url', stack.url, ...args]);
+    expect(ran.code, ran.said).toBe(EXIT.rowErrors);
+    return { at, input, output, before: fs.readFileSync(output) };
+  };
+  const retry = (input: string, output: string, ...args: string[]) =>
+    runBackfill([input, '--retry-errors', output, '--url', stack.url, ...args]);
+  const text = (bytes: Buffer, name: string) =>
+    (name.endsWith('.gz')
+      ? gunzipSync(bytes)
+      : name.endsWith('.zst')
+        ? zstdDecompressSync(bytes)
+        : bytes
+    ).toString();
+
+  test.each([
+    ['out.jsonl', []],
+    ['out.jsonl', ['--keep', 'all']],
+    ['out.jsonl.gz', ['--keep', 'note']],
+    ['out.csv', ['--keep', 'all']],
+    ['out.tsv.zst', ['--keep', 'all', '--top-k', 'all']],
+    ['out.csv', ['--keep', 'note', '--score-columns', '--top-k', 'all']],
+  ])('%s %j: rows that failed run again, and stand in their places', async (out, args) => {
+    const { at, input, output, before } = await first(out, ...args);
+    const again = args.includes('--top-k') ? ['--top-k', 'all'] : [];
+    // As they were: the errors stay.
+    expect((await retry(input, output, ...again)).code).toBe(EXIT.rowErrors);
+    expect(text(fs.readFileSync(output), out)).toBe(text(before, out));
+
+    fs.writeFileSync(input, mended);
+    const { code, said } = await retry(input, output, ...again);
+    expect(code, said).toBe(EXIT.rowErrors);
+    expect(said).toMatch(/^Retrying .*: 2 rows with errors$/m);
+    expect(said).toMatch(/^Uploaded +2 rows/m);
+    const whole = path.join(at, `whole-${out}`);
+    await runBackfill([input, '--out', whole, '--url', stack.url, ...args]);
+    const [now, wanted] = [output, whole].map((file) => text(fs.readFileSync(file), out));
+    expect(now).toBe(wanted);
+    expect(fs.readdirSync(at).toSorted()).toEqual(['in.csv', out, `whole-${out}`].toSorted());
+  });
+
+  test('without errors nothing is sent', async () => {
+    const at = folder();
+    const [input, output] = [path.join(at, 'in.txt'), path.join(at, 'out.jsonl')];
+    fs.writeFileSync(input, 'good\nbad\n');
+    await runBackfill([input, '--out', output, '--url', stack.url]);
+    const { code, said } = await runBackfill([
+      input,
+      '--retry-errors',
+      output,
+      '--url',
+      'http://127.0.0.1:1',
+    ]);
+    expect([code, said]).toEqual([EXIT.ok, `Retrying    ${output}: no row has an error: nothing to do`]);
+  });
+
+  test.each<[string, (input: string) => string, RegExp]>([
+    ['has more rows', (csv) => `${csv}e,more,m\n`, /it has only 4 rows$/],
+    ['has fewer rows', (csv) => csv.replace('d,bad film,z\n', ''), /it has more than 3 rows$/],
+    [
+      'has an empty line more',
+      (csv) => csv.replace('c,only', '\nc,only'),
+      /row 3 is that of line 5, not of line 6$/,
+    ],
+    ['has other ids', (csv) => csv.replace('a,good', 'q,good'), /row 1 has the id a, not q$/],
+  ])('an input that %s is refused before anything is sent', async (_, change, message) => {
+    const { at, input, output, before } = await first('out.csv', '--keep', 'all');
+    fs.writeFileSync(input, change(broken));
+    const { code, said } = await runBackfill([
+      input,
+      '--retry-errors',
+      output,
+      '--url',
+      'http://127.0.0.1:1',
+    ]);
+    expect(code, said).toBe(EXIT.usage);
+    expect(said).toContain(`${output} is not the output of ${input}: `);
+    expect(said).toMatch(message);
+    expect(fs.readFileSync(output)).toEqual(before);
+    expect(fs.readdirSync(at)).toEqual(['in.csv', 'out.csv']);
+  });
+
+  test('other files, Parquet, standard input and wrong options are refused', async () => {
+    const { input, output } = await first('out.csv');
+    const refused = async (...args: string[]) => {
+      const { code, said } = await runBackfill(args).catch((error: Error) => ({
+        code: 2,
+        said: error.message,
+      }));
+      expect(code).toBe(EXIT.usage);
+      return said;
+    };
+    expect(await refused(input, '--retry-errors', input)).toMatch(
+      /is not a table that amulet backfill has written/,
+    );
+    expect(await refused(input, '--retry-errors', `${output}.parquet`)).toMatch(
+      /rows of Parquet cannot be replaced/,
+    );
+    expect(await refused('-', '--retry-errors', output)).toMatch(/cannot be standard input/);
+    expect(await refused(input, '--retry-errors', `${output}x`)).toMatch(/does not exist/);
+    expect(await refused(input, '--retry-errors', output, '--keep', 'all')).toMatch(
+      /cannot be used with --keep/,
+    );
+    const many = await first('out.jsonl', '--top-k', '2');
+    expect(await refused(many.input, '--retry-errors', many.output)).toMatch(/add the --top-k of its run/);
+  });
+
+  test('that is interrupted resumes, and leaves the output as it was until then', async () => {
+    const { at, input, output, before } = await first('out.csv', '--keep', 'all');
+    fs.writeFileSync(input, mended);
+    const stop = new AbortController();
+    const args = [input, '--retry-errors', output, '--url', stack.url];
+    const interrupted = runBackfill([...args, '--model', 'nosuch', '--patience', '0'], stop.signal);
+    expect((await interrupted).code).not.toBe(EXIT.ok);
+    expect(fs.readFileSync(output)).toEqual(before);
+    const early = new AbortController();
+    setTimeout(() => early.abort(new Interrupted(EXIT.interrupted)), 30);
+    await runBackfill([...args, '--restart'], early.signal);
+    expect((await runBackfill([...args, '--resume'])).code).toBe(EXIT.rowErrors);
+    expect(fs.readFileSync(output, 'utf8')).toMatch(/\n3,b,fine,"x\ny",[A-Z]+,/);
+    expect(fs.readdirSync(at)).toEqual(['in.csv', 'out.csv']);
   });
 });

@@ -24,6 +24,7 @@ test('all options', () => {
     files: ['in.csv'],
     out: 'out.jsonl',
     dryRun: false,
+    retryErrors: false,
     mode: 'resume',
     url: new URL('https://example.org/amulet/'),
     options: {

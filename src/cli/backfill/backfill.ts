@@ -9,7 +9,7 @@ import { downloadRows, finishRun, noLabelsWarning, writeOutput } from './downloa
 import type { BackfillCommand } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
 import { conversion } from './convert-output.ts';
-import { openDestination, type Destination } from './destination.ts';
+import { openDestination, openRetryDestination, type Destination } from './destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
 import {
   BadInputError,
@@ -25,6 +25,7 @@ import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output
 import { workingPath } from './remote/working-path.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';
+import { checkRetry, findErrors, type Errors } from './retry-errors.ts';
 import { resumeCommand } from './suggested-commands.ts';
 import { connectTo, proofOf } from './server.ts';
 import type { BackfillState } from './state.ts';
@@ -41,12 +42,13 @@ export async function backfill(
 ): Promise<ExitCode> {
   const output = completeOutput(command.out, command.output);
   await checkSummary(command);
-  const destination = await openDestination(command.out, isConverted(output), {
-    signal,
-    retryTimeoutMs: command.retryTimeoutMs,
-  }).catch((error: unknown) => {
-    throw toEarlyError(error);
-  });
+  if (command.retryErrors) checkRetry(command, output);
+  const remote = { signal, retryTimeoutMs: command.retryTimeoutMs };
+  const destination = command.retryErrors
+    ? await openRetryDestination(command.out)
+    : await openDestination(command.out, isConverted(output), remote).catch((error: unknown) => {
+        throw toEarlyError(error);
+      });
   try {
     return await withDestination(command, output, destination, signal, reporter);
   } catch (error) {
@@ -65,7 +67,12 @@ async function withDestination(
   signal: AbortSignal,
   reporter: Reporter,
 ): Promise<ExitCode> {
-  const plan = await makePlan(command, output, destination, signal).catch((error: unknown) => {
+  const errors = command.retryErrors
+    ? await rowsToRetry(command, output, destination, signal, reporter)
+    : undefined;
+  if (errors?.lines.length === 0) return EXIT.ok;
+  const form = errors?.keep === undefined ? output : { ...output, keep: errors.keep };
+  const plan = await makePlan(command, form, destination, signal).catch((error: unknown) => {
     throw toEarlyError(error);
   });
   const { url } = plan;
@@ -91,6 +98,7 @@ async function withDestination(
     }),
     destination,
     reporter,
+    onlyRows: errors?.lines,
     signal,
     retrying: undefined,
     state: undefined,
@@ -107,6 +115,26 @@ async function withDestination(
     http.close();
     plan.input?.close();
   }
+}
+
+/** @returns undefined for a run that has uploaded them */
+async function rowsToRetry(
+  command: BackfillCommand,
+  output: OutputOptions,
+  destination: Destination,
+  signal: AbortSignal,
+  reporter: Reporter,
+): Promise<Errors | undefined> {
+  const earlier = command.mode === 'restart' ? undefined : await destination.load();
+  if (earlier?.uploaded === true) return undefined;
+  const errors = await findErrors(command, output, signal).catch((error: unknown) => {
+    throw toEarlyError(error);
+  });
+  const { lines } = errors;
+  const rows =
+    lines.length === 0 ? 'no row has an error: nothing to do' : `${plural(lines.length, 'row')} with errors`;
+  reporter.log(entry('Retrying', `${command.out}: ${rows}`));
+  return errors;
 }
 
 /** Writes the output of a run that has all its rows. */

@@ -20,6 +20,8 @@ export interface BackfillCommand {
   out: string;
   /** Only show what would be read. */
   dryRun: boolean;
+  /** Run the rows of an earlier output that have errors again; `out` is that output. */
+  retryErrors: boolean;
   mode: Mode;
   /** Base URL of the API, if given. */
   url: URL | undefined;
@@ -59,6 +61,7 @@ const FLAGS = {
   model: { type: 'string' },
   metadata: { type: 'string' },
   out: { type: 'string', short: 'o' },
+  'retry-errors': { type: 'string' },
   'output-format': { type: 'string' },
   keep: { type: 'string' },
   'score-columns': { type: 'boolean' },
@@ -88,7 +91,9 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
   const { 'dry-run': dryRun = false, resume = false, restart = false, force = false } = values;
   if (dryRun && (resume || restart))
     throw new UsageError('--dry-run writes nothing: it cannot be used with --resume or --restart');
-  const { out = dryRun ? '-' : '' } = values;
+  const retried = values['retry-errors'];
+  if (retried !== undefined) checkRetryFlags(retried, values);
+  const { out = dryRun ? '-' : '' } = { ...values, ...(retried !== undefined && { out: retried }) };
   if (out === '') throw new UsageError('missing --out OUT (use - for standard output)');
   if (resume && restart) throw new UsageError('--resume and --restart cannot be used together');
   if (values.summary === '') throw new UsageError('--summary must not be empty');
@@ -99,6 +104,7 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
     files: positionals,
     out,
     dryRun,
+    retryErrors: retried !== undefined,
     mode: resume ? 'resume' : restart ? 'restart' : 'start',
     url: values.url === undefined ? undefined : parseUrl(values.url),
     options: batchOptions(values),
@@ -114,6 +120,17 @@ export function parseBackfill(args: readonly string[]): BackfillCommand | 'help'
 }
 
 type Values = ReturnType<typeof parseFlags<typeof FLAGS>>['values'];
+
+function checkRetryFlags(retried: string, values: Values): void {
+  if (retried === '' || retried === '-')
+    throw new UsageError('--retry-errors needs the file of an earlier output');
+  for (const name of ['out', 'keep', 'score-columns', 'force', 'dry-run'] as const) {
+    if (values[name] !== undefined)
+      throw new UsageError(
+        `--retry-errors cannot be used with --${name}: the output stays as it is, but for its errors`,
+      );
+  }
+}
 
 function batchOptions(values: Values): Partial<BatchOptions> {
   const { format, delimiter, quote, metadata, model } = values;

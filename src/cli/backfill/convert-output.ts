@@ -130,7 +130,7 @@ const COMPRESSORS: Record<OutputCompression, () => Duplex> = {
   zstd: () => zlib.createZstdCompress(),
 };
 
-async function* compressed(bytes: Bytes, compression: OutputCompression): AsyncGenerator<Uint8Array> {
+export async function* compressed(bytes: Bytes, compression: OutputCompression): AsyncGenerator<Uint8Array> {
   const stream = COMPRESSORS[compression]();
   const fed = pipeline(bytes, stream);
   // The stream fails with the same error.

@@ -75,6 +75,13 @@ export async function openDestination(
   return resumableDestination(fileTarget(out), out);
 }
 
+/** An earlier output that is replaced at the end; the files of the run stand beside it: OUT.retry.partial, … */
+export async function openRetryDestination(out: string): Promise<Destination> {
+  await check(out);
+  const destination = resumableDestination(fileTarget(out), `${out}.retry`);
+  return { ...destination, exists: () => Promise.resolve(false) };
+}
+
 /** @param working path that the names of the files of an unfinished run begin with */
 function resumableDestination(target: Target, working: string): Destination {
   const unlock = lock(working);

@@ -7,6 +7,7 @@ import { BatchEndedError, CliError, EXIT, type ExitCode } from '../terminal/exit
 import { PLAIN } from './output-options.ts';
 import type { Output } from './output.ts';
 import type { Progress } from '../terminal/progress-line.ts';
+import { merging } from './retry-errors.ts';
 import { followResults, pollBatch } from './results.ts';
 import { retryText, type Run } from './run.ts';
 import { factsOf, inputPlace, labelShares, summaryLines, writeSummary } from './run-summary.ts';
@@ -34,7 +35,7 @@ export async function downloadRows(run: Run, state: BackfillState, batch: Batch)
     await writeOutput(run, state, { rows: total, failed, ...factsOf(ended) }, output);
     for (const line of summaryLines(ended, destination.name, state, output.outcomes)) reporter.log(line);
     const code = await finishRun(run, state, failed);
-    if (failed > 0 && failed === total)
+    if (failed > 0 && failed === total && !run.command.retryErrors)
       reporter.warn(noLabelsWarning(total, state, output.outcomes.first[0]));
     return code;
   } finally {
@@ -53,7 +54,9 @@ export async function writeOutput(
   const form = state.output ?? PLAIN;
   if (output) await writeSummary(command, state, form, output.outcomes, finished);
   let done = 0;
-  const convert = conversion(form, state, signal, (rows) => (done = rows));
+  const convert = command.retryErrors
+    ? merging(command.out, form, signal)
+    : conversion(form, state, signal, (rows) => (done = rows));
   if (convert) reporter.watch(() => ({ label: 'Writing', unit: 'rows', done, total: finished.rows }));
   const replace = command.force || state.force === true;
   await destination.finish({ state, finished, convert, replace }, output);

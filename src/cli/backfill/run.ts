@@ -4,6 +4,7 @@ import type { Retrier, Retrying } from '../../client/retry.ts';
 import type { BackfillCommand } from './command-line.ts';
 import type { Destination } from './destination.ts';
 import type { Reporter } from '../terminal/reporter.ts';
+import type { ErrorLines } from './retry-errors.ts';
 import type { BackfillState } from './state.ts';
 import { elapsedSince } from '../terminal/units.ts';
 
@@ -14,6 +15,8 @@ export interface Run {
   readonly retrier: Retrier;
   readonly destination: Destination;
   readonly reporter: Reporter;
+  /** Lines of the only rows to run; undefined: all. */
+  readonly onlyRows: ErrorLines | undefined;
   /** Aborted with an Interrupted when the command must end at once. */
   readonly signal: AbortSignal;
   /** The reason why requests to the server are being retried now. */

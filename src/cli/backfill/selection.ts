@@ -51,7 +51,7 @@ async function* firstRows(source: Source, format: Format, limit: number): Bytes 
 const MAX_SAMPLE_BYTES = 64 * 1024 * 1024;
 const LF = 0x0a;
 const CR = 0x0d;
-const LINE_FEEDS = Buffer.alloc(64 * 1024, LF);
+export const LINE_FEEDS = Buffer.alloc(64 * 1024, LF);
 
 interface Sampled {
   /** Number of its first line, from 0. */
@@ -88,7 +88,7 @@ async function* sampledRows(source: Source, format: Format, wanted: number): Byt
 }
 
 /** Rows of an input, copied out of its pieces. @throws UsageError for a row larger than MAX_SAMPLE_BYTES */
-async function* recordsOf(source: Source, format: Format): AsyncGenerator<Sampled, void, undefined> {
+export async function* recordsOf(source: Source, format: Format): AsyncGenerator<Sampled, void, undefined> {
   const scanner = recordScanner(format);
   const unfinished = new Pieces();
   let line = 0;

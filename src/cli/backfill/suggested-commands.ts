@@ -10,12 +10,15 @@ import type { BackfillState } from './state.ts';
 import { plural, shellWord } from '../terminal/units.ts';
 
 /** Resumes a run, which remembers its options. @param url of the server, if it has changed */
-export function resumeCommand({ files, out, summary, deleteBatch }: BackfillCommand, url?: URL): string {
+export function resumeCommand(
+  { files, out, retryErrors, summary, deleteBatch }: BackfillCommand,
+  url?: URL,
+): string {
   const moved = url ? ['--url', withoutSlash(url)] : [];
   const report = summary === undefined ? [] : ['--summary', summary];
   return spell([
     ...few(files),
-    '--out',
+    outFlag(retryErrors),
     out,
     ...report,
     ...moved,
@@ -35,7 +38,7 @@ export type EarlierRun = Pick<BackfillState, 'options' | 'reading' | 'output' | 
 
 /** Starts over with all options of the earlier run. */
 export function restartWith(
-  { files, out, summary, force, deleteBatch }: BackfillCommand,
+  { files, out, retryErrors, summary, force, deleteBatch }: BackfillCommand,
   url: URL,
   { options, reading = {}, output = PLAIN, sources }: EarlierRun,
 ): string {
@@ -48,7 +51,7 @@ export function restartWith(
   const option = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
   return spell([
     ...few(files),
-    ...['--out', out],
+    ...[outFlag(retryErrors), out],
     ...(url.href === DEFAULT_URL.href ? [] : ['--url', withoutSlash(url)]),
     ...option('--format', format),
     ...option('--text-field', options.text_field),
@@ -66,6 +69,8 @@ export function restartWith(
     '--restart',
   ]);
 }
+
+const outFlag = (retryErrors: boolean): string => (retryErrors ? '--retry-errors' : '--out');
 
 const withoutSlash = (url: URL): string => url.href.replace(/\/$/, '');
 

@@ -18,6 +18,7 @@ import { firstRows } from './first-rows.ts';
 import { placeOf } from './places.ts';
 import { peek, prepend } from '../../shared/bulk/byte-stream.ts';
 import type { ReplacedBatch, Plan } from './plan.ts';
+import { onlyLines, type ErrorLines } from './retry-errors.ts';
 import { retryText, type Run } from './run.ts';
 import { specOf } from './records.ts';
 import { selectRows } from './selection.ts';
@@ -48,7 +49,7 @@ export async function startBatch(
   run.describeProgress = () => 'before anything was uploaded';
   // Read before anything is changed, to find a wrong column or a damaged file.
   let beginning: Beginning | undefined;
-  const source = await openSource(input, plan, signal, (head, whole) => {
+  const source = await openSource(input, plan, signal, run.onlyRows, (head, whole) => {
     beginning = { head, whole };
     // The files of a folder and the columns of Parquet have been checked already.
     if (!plan.sources && plan.reading.format !== 'parquet') {
@@ -130,7 +131,7 @@ export async function resumeUpload(
   id: string,
   input: Input,
 ): Promise<Batch | undefined> {
-  const source = await openSource(input, state, run.signal);
+  const source = await openSource(input, state, run.signal, run.onlyRows);
   if (!isDeepStrictEqual(source.options, state.options)) throw new OtherInputError('its header differs');
   return upload(run, state, id, source, watchUpload(run, input));
 }
@@ -150,6 +151,7 @@ async function openSource(
   input: Input,
   { options: given, reading = {} }: Pick<BackfillState, 'options' | 'reading'>,
   signal: AbortSignal,
+  onlyRows: ErrorLines | undefined,
   look?: (head: Buffer, whole: boolean) => void,
 ): Promise<Source> {
   const stop = new AbortController();
@@ -163,14 +165,18 @@ async function openSource(
   const { columns: _, first_line: __, ...options } = given;
   const spec = specOf(options);
   const pool = new BufferPool(PART_BUFFERS, PART_BYTES);
+  const select = (records: AsyncIterable<Uint8Array>, first: number) => {
+    const rows = selectRows(records, spec, reading);
+    return onlyRows ? onlyLines(rows, spec, first, onlyRows) : rows;
+  };
   if (options.format !== 'csv')
-    return { input, options, parts: cutParts(selectRows(stream, spec, reading), spec, 1, pool), pool, stop };
+    return { input, options, parts: cutParts(select(stream, 1), spec, 1, pool), pool, stop };
   const header = await takeCsvHeader(stream, spec);
   const { columns, firstLine } = header;
   return {
     input,
     options: { ...options, columns, first_line: firstLine },
-    parts: cutParts(selectRows(header.rest, spec, reading), spec, firstLine, pool),
+    parts: cutParts(select(header.rest, firstLine), spec, firstLine, pool),
     pool,
     stop,
   };
