@@ -161,6 +161,13 @@ describe.skipIf(missing !== undefined)(
           stdout: '',
           stderr: 'amulet: model pull needs two more packages: npm install @huggingface/hub zod\n',
         });
+        const needsSdk = {
+          code: 1,
+          stdout: '',
+          stderr: 'amulet: s3:// needs one more package: npm install @aws-sdk/client-s3\n',
+        };
+        expect(await amulet('backfill', 's3://bucket/in.jsonl', '--out', 'out.jsonl')).toEqual(needsSdk);
+        expect(await amulet('backfill', 'in.jsonl', '--out', 's3://bucket/out.jsonl')).toEqual(needsSdk);
         const check = await amulet('model', 'check', 'models/a');
         expect(check).toMatchObject({ code: 1, stdout: '' });
         expect(check.stderr).toMatch(/^amulet: model check needs the worker, .*\n$/);

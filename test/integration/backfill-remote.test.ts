@@ -147,6 +147,16 @@ describe('from a web server', () => {
     expect((await label(address.replace('//', '//user:secret@'))).code).toBe(EXIT.ok);
   });
 
+  test('through a proxy that the environment names', async () => {
+    // A request to a proxy has the whole address as its path.
+    server.serve('http://files.invalid/rows.jsonl', ndjson);
+    const out = path.join(dir, `out-${++made}`);
+    const args = ['backfill', 'http://files.invalid/rows.jsonl', '--out', out, '--url', stack.url];
+    const env = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: server.url(''), NO_PROXY: '' };
+    expect(await new CliProcess(args, undefined, env).ended).toMatchObject({ code: EXIT.ok });
+    expect(fs.readFileSync(out, 'utf8') === (await expected('rows.jsonl', ndjson))).toBe(true);
+  });
+
   test('a page of HTML in place of the file is refused before the upload', async () => {
     const content = Buffer.from('<!DOCTYPE html><html><body>Log in</body></html>');
     const { code, said } = await label(server.serve('/login/rows.csv', { content }));

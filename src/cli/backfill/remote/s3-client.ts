@@ -1,4 +1,6 @@
 /** Connects to S3 or to a server that speaks its protocol. Credentials, profile and region are those of the AWS SDK. */
+import * as http from 'node:http';
+import * as https from 'node:https';
 import { S3Client } from '@aws-sdk/client-s3';
 import { hasS3Endpoint } from '../../../shared/runtime/environment.ts';
 import type { S3Address } from './s3-address.ts';
@@ -22,8 +24,9 @@ export async function connectS3({ region, endpoint, forcePathStyle }: S3Address)
     requestHandler: {
       connectionTimeout: 5000,
       socketTimeout: 60_000,
-      httpAgent: { keepAlive: true },
-      httpsAgent: { keepAlive: true },
+      // These use a proxy where NODE_USE_ENV_PROXY=1 asks for it; those that the SDK makes do not.
+      httpAgent: http.globalAgent,
+      httpsAgent: https.globalAgent,
     },
   };
   const client = new S3Client(options);
@@ -31,7 +34,6 @@ export async function connectS3({ region, endpoint, forcePathStyle }: S3Address)
     await client.config.region();
     return client;
   } catch {
-    client.destroy();
     return new S3Client({ ...options, region: DEFAULT_REGION });
   }
 }
