@@ -140,8 +140,8 @@ Output
   --score-columns       tables: a column for the score of each label
   --raw-csv             CSV, TSV: no apostrophe before what a spreadsheet would
                         take for a formula
-  --retry-errors OUT    in place of --out: run the rows of an earlier output with
-                        errors again, and put their labels in place
+  --retry-errors OUT    in place of --out: run the error rows of an earlier
+                        output again, and put their labels in place
   --summary FILE        write counts of labels and errors as JSON, too
   --dry-run             show what would be read, the first rows, and how long
                         the server would take; upload and write nothing
