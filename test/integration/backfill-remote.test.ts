@@ -147,6 +147,19 @@ describe('from a web server', () => {
     expect((await label(address.replace('//', '//user:secret@'))).code).toBe(EXIT.ok);
   });
 
+  test('no secret of an address is in the summary, and --dry-run shows none', async () => {
+    const content = Buffer.from(csv);
+    const address = `${server.serve('/secret/rows.csv', { content, login: 'user:secret' }).replace('//', '//user:secret@')}?sig=hidden`;
+    const shown = `${server.url('/secret/rows.csv').replace('//', '//***@')}?***`;
+    const summary = path.join(dir, `summary-${++made}.json`);
+    expect((await label(address, '--summary', summary)).code).toBe(EXIT.ok);
+    expect(JSON.parse(fs.readFileSync(summary, 'utf8'))).toMatchObject({ inputs: [shown] });
+    const dry = new CliProcess(['backfill', address, '--dry-run', '--url', stack.url]);
+    expect(await dry.ended).toMatchObject({ code: EXIT.ok });
+    expect(dry.stdout).toContain(shown);
+    expect(dry.stdout + dry.stderr).not.toMatch(/secret@|hidden/);
+  });
+
   test('through a proxy that the environment names', async () => {
     // A request to a proxy has the whole address as its path.
     server.serve('http://files.invalid/rows.jsonl', ndjson);

@@ -5,6 +5,7 @@ import { clientKey } from '../credentials.ts';
 import { EXIT, type ExitCode } from '../terminal/exit.ts';
 import { bytes, count, entry, plural } from '../terminal/units.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
+import { toEarlyError } from './errors.ts';
 import { forecast, type Forecast } from './forecast.ts';
 import { planInputs } from './planned-input.ts';
 import { connectTo } from './server.ts';
@@ -16,6 +17,16 @@ const SHOWN_ROWS = 5;
 /** Of an output that is no terminal. */
 const COLUMNS = 120;
 
+/** @throws CliError */
+async function look(command: BackfillCommand, check: Parameters<typeof survey>[1]) {
+  try {
+    const inputs = await planInputs(command, check.signal);
+    return { inputs, found: await survey(inputs, check) };
+  } catch (error) {
+    throw toEarlyError(error);
+  }
+}
+
 /**
  * @param show prints lines, with control characters escaped
  * @throws UsageError as a run would
@@ -25,9 +36,8 @@ export async function dryRun(
   signal: AbortSignal,
   show: (text: string) => void,
 ): Promise<ExitCode> {
-  const inputs = await planInputs(command, signal);
   const explicit = command.options.format !== undefined;
-  const found = await survey(inputs, { explicit, keep: command.output.keep, signal });
+  const { inputs, found } = await look(command, { explicit, keep: command.output.keep, signal });
   const textField = inputs.options.text_field ?? 'text';
   const idField = inputs.options.id_field ?? 'id';
   const width = process.stdout.columns ?? COLUMNS;

@@ -18,6 +18,7 @@ import { compressionOf, formatOf, type OutputOptions } from './output-options.ts
 import { headerOf } from './output-rows.ts';
 import { openInputs, type OpenedInputs } from './planned-input.ts';
 import { specOf } from './records.ts';
+import { withoutSecrets } from './remote/addresses.ts';
 import { LINE_FEEDS, recordsOf, selectRows } from './selection.ts';
 
 /** Lines of the rows to run again, in order. */
@@ -107,7 +108,8 @@ async function compare(
     table?.names.slice(1).flatMap((name) => (name === 'other_fields' ? [] : nameInRows(name, table.columns))),
   );
   let row = 0;
-  const differs = (how: string) => new UsageError(`${out} is not the output of ${file}: ${how}`);
+  const differs = (how: string) =>
+    new UsageError(`${out} is not the output of ${withoutSecrets(file)}: ${how}`);
   for await (const { line, id, failed, hasLabels, bytes } of rows) {
     row++;
     const next = await inputs.next();

@@ -11,6 +11,7 @@ import { STANDARD_OUTPUT } from './destination.ts';
 import type { Outcomes } from './outcomes.ts';
 import { PLAIN, type OutputOptions } from './output-options.ts';
 import { placeOf } from './places.ts';
+import { withoutSecrets } from './remote/addresses.ts';
 import type { BackfillState } from './state.ts';
 
 /** Labels and error codes that a line shows. */
@@ -83,7 +84,7 @@ export async function writeSummary(
   const total = labelled + failed;
   const summary: RunSummary = {
     version: 1,
-    inputs: files,
+    inputs: files.map(withoutSecrets),
     out,
     output_format: output.output_format,
     batch: state?.batch ?? null,
