@@ -12,7 +12,7 @@ import type { Outcomes } from './outcomes.ts';
 import { PLAIN, type OutputOptions } from './output-options.ts';
 import { placeOf } from './places.ts';
 import { withoutSecrets } from './remote/addresses.ts';
-import type { BackfillState } from './state.ts';
+import type { BackfillState, BatchFacts } from './state.ts';
 
 /** Labels and error codes that a line shows. */
 const SHOWN = 8;
@@ -38,12 +38,6 @@ export interface RunSummary {
   /** From the first to the last row, on the server; null when not known. */
   seconds: number | null;
   rows_per_second: number | null;
-}
-
-/** What of a batch remains known after it: part of the state of a run that only has to write its output. */
-export interface BatchFacts {
-  seconds?: number | undefined;
-  model?: { name: string; revision: string | null } | undefined;
 }
 
 export function factsOf({ started_at, finished_at, model }: Batch): BatchFacts {

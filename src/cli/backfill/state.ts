@@ -7,7 +7,6 @@ import type { OutputOptions } from './output-options.ts';
 import type { ColumnType } from './parquet-values.ts';
 import type { Place } from './places.ts';
 import type { ConvertedFormat, ReadingOptions } from './reading.ts';
-import type { BatchFacts } from './run-summary.ts';
 
 export interface BackfillState {
   v: 1;
@@ -40,6 +39,12 @@ export interface BackfillState {
   uploaded: boolean;
   /** All rows are in the partial file; only the finished output may be missing. */
   finished: ({ rows: number; failed: number } & BatchFacts) | null;
+}
+
+/** What of a batch remains known after it, for a run that only has to write its output. */
+export interface BatchFacts {
+  seconds?: number | undefined;
+  model?: { name: string; revision: string | null } | undefined;
 }
 
 /** One of several inputs, to notice that it has changed. */
