@@ -22,7 +22,7 @@ import metrics
 from evaluate import Classifier, batch_dependence, sorted_scores, speeds
 from model_folder import ModelFolder, read_model_folder
 from optimise import FUSED, LEVELS, fusions, optimise
-from quantise import CALIBRATION_TEXTS, TABLES, int8_share, quantise_static
+from quantise import CALIBRATION_TEXTS, OUTLIERS, TABLES, int8_share, quantise_static
 from report import Report, Row, markdown, write_report
 from text_data import Split, read_split, read_texts, spread
 from variants import dynamic, per_row, static_qdq
@@ -58,8 +58,8 @@ class Variants:
             self.notes.append(f"*{name}* could not be made: {reason[:200]}.")
 
 
-def make_variants(exported: Path, folder: ModelFolder, texts: list[str], work: Path, table: str) -> Variants:
-    """Writes every variant that the model admits, calibrated on `texts`; `table` is that of the one that is shipped."""
+def make_variants(exported: Path, folder: ModelFolder, texts: list[str], work: Path, table: str, outliers: str) -> Variants:
+    """Writes every variant that the model admits, calibrated on `texts`; `table` and `outliers` are those of the one that is shipped."""
     work.mkdir(parents=True, exist_ok=True)
     source = exported / "onnx" / "model.onnx"
     rows = folder.encode(texts)
@@ -88,8 +88,12 @@ def make_variants(exported: Path, folder: ModelFolder, texts: list[str], work: P
     if table != "8-bit":
         made.attempt(made.shipped, work / "model_static7_table8.onnx", lambda to: quantise_static(graph, to, rows))
         made.shipped += f", {table} table"
-    shipped_as = work / "model_static7.onnx"
-    made.attempt(made.shipped, shipped_as, lambda to: quantise_static(graph, to, rows, table_bits=TABLES[table]))
+    if outliers != "alike":
+        alike = work / "model_static7_alike.onnx"
+        made.attempt(made.shipped, alike, lambda to: quantise_static(graph, to, rows, table_bits=TABLES[table]))
+        made.shipped += f", outliers {outliers}"
+    shipped_as, apart = work / "model_static7.onnx", OUTLIERS[outliers]
+    made.attempt(made.shipped, shipped_as, lambda to: quantise_static(graph, to, rows, table_bits=TABLES[table], apart=apart))
     if made.shipped not in made.paths:
         made.shipped = base
     made.notes.append(f"{int8_share(made.paths[made.shipped]):.1%} of the weights of the shipped variant are {'int8' if table == '8-bit' else 'int8 or int4'}.")
@@ -170,7 +174,7 @@ def size(graph: Path) -> int:
 
 def compare(
     exported: Path, texts: list[str], files: dict[str, Path], work: Path, to: Path, *,
-    name: str, rounds: int, sample: int, table: str = "8-bit",
+    name: str, rounds: int, sample: int, table: str = "8-bit", outliers: str = "alike",
 ) -> tuple[Report, Path]:  # fmt: skip
     """Makes, measures and reports; returns the report and the file of the variant that is shipped."""
     if not texts:
@@ -181,7 +185,7 @@ def compare(
     known = set(calibration)
     compared = next(iter(splits.values())).texts if splits else [text for text in texts if text not in known] or texts
     compared = spread(compared, sample)
-    made = make_variants(exported, folder, calibration, work, table)
+    made = make_variants(exported, folder, calibration, work, table, outliers)
     rows = measure(made, splits, compared, rounds)
     shipped = next(row for row in rows if row.name == made.shipped)
     if shipped.agreement < GOOD_AGREEMENT:
@@ -207,7 +211,7 @@ def main() -> None:
     args = parser.parse_args()
     compare(
         args.exported, read_texts(args.texts), files_of(args), args.work, args.report,
-        name=args.name or args.exported.name, rounds=args.rounds, sample=args.sample, table=args.table,
+        name=args.name or args.exported.name, rounds=args.rounds, sample=args.sample, table=args.table, outliers=args.outliers,
     )  # fmt: skip
 
 
@@ -218,6 +222,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the model; default: that of the folder")
     parser.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
     parser.add_argument("--table", choices=TABLES, default="8-bit", help="of word embeddings in the shipped variant; see quantise.py")
+    parser.add_argument("--outliers", choices=OUTLIERS, default="alike", help="of activations in the shipped variant; see quantise.py")
     parser.add_argument("--sample", type=int, default=500, help="texts that speed and dependence are measured with")
 
 

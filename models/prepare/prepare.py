@@ -23,7 +23,7 @@ def prepare(args: argparse.Namespace, work: Path) -> None:
     name = args.name or args.out.resolve().name
     report, graph = compare(
         exported, read_texts(args.texts), files_of(args), work / "variants", args.out,
-        name=name, rounds=args.rounds, sample=args.sample, table=args.table,
+        name=name, rounds=args.rounds, sample=args.sample, table=args.table, outliers=args.outliers,
     )  # fmt: skip
     source = Path(args.source).name if Path(args.source).exists() else args.source
     package(exported, graph, report, args.out, args.card.read_text(encoding="utf-8"), source, args.languages)

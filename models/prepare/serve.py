@@ -51,7 +51,7 @@ def prepare_encoder(args: argparse.Namespace, lessons: Lessons, work: Path) -> N
     some = spread(lessons.texts, CALIBRATION_TEXTS + 2 * args.sample)
     texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in some), encoding="utf-8")
     given = dict(source=str(args.out), out=args.serve, texts=texts, labelled=args.test, test=None, name=args.name)
-    given |= dict(rounds=args.rounds, sample=args.sample, table=args.table, card=ANY_CARD, languages=args.languages)
+    given |= dict(rounds=args.rounds, sample=args.sample, table=args.table, outliers="alike", card=ANY_CARD, languages=args.languages)
     prepare(argparse.Namespace(**given), work)
 
 

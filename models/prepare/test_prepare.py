@@ -15,7 +15,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForSequenceClassification,
@@ -34,7 +37,8 @@ from evaluate import Classifier, batch_dependence, sorted_scores
 from model_folder import read_model_folder
 from package_model import ANY_CARD
 from prepare import prepare
-from quantise import BLOCK, quantise_blocks
+from quantise import BLOCK, quantise_blocks, quantise_static
+from ranges import CODES, Range, range_of
 from text_data import read_split
 
 WORDS = "a the film plot cast was is not very good bad dull bright slow fine thank you why never again of this".split()
@@ -76,13 +80,20 @@ def byte_pairs() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def checkpoint(folder: Path, config, tokenizer: PreTrainedTokenizerFast) -> None:
+def checkpoint(folder: Path, config, tokenizer: PreTrainedTokenizerFast, outliers: bool = False) -> None:
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config)
     for parameter in model.parameters():
         if parameter.ndim == 2:
             # Fresh weights are so small that every text would score alike.
             parameter.data *= 4
+    if outliers:
+        for layer in model.bert.encoder.layer:
+            # One channel of the feed-forward part's input reaches 8 times as far as the others, and one of its middle 60 times.
+            layer.attention.output.LayerNorm.weight.data[5] *= 8
+            layer.intermediate.dense.weight.data[:, 5] /= 8
+            layer.intermediate.dense.bias.data[7] = 60
+            layer.output.dense.weight.data[:, 7] /= 4
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -104,17 +115,17 @@ class Families(unittest.TestCase):
         # The reports that are printed.
         self.enterContext(contextlib.redirect_stdout(io.StringIO()))
 
-    def whole_way(self, config, tokenizer, labelled: str | None = None, attentions: int = 2, table: str = "8-bit") -> tuple[Path, dict]:
+    def whole_way(self, config, tokenizer, labelled: str | None = None, attentions: int = 2, table: str = "8-bit", outliers: str = "alike") -> tuple[Path, dict]:
         """Prepares a random model, checks its scores, its int8 share and what was fused; returns the folder and the report."""
         source, out, texts = self.work / "checkpoint", self.work / "out", self.work / "texts.txt"
-        checkpoint(source, config, tokenizer)
+        checkpoint(source, config, tokenizer, outliers == "apart")
         texts.write_text("\n".join(sentences(160)), encoding="utf-8")
         file = None
         if labelled is not None:
             file = self.work / "labelled.tsv"
             file.write_text(labelled, encoding="utf-8")
         args = dict(source=str(source), out=out, texts=texts, labelled=file, test=None, name="tiny", rounds=1, sample=60)
-        args |= dict(languages=["en"], table=table)
+        args |= dict(languages=["en"], table=table, outliers=outliers)
         prepare(Namespace(**args, card=ANY_CARD), self.work)
         report = json.loads((self.work / "variants" / "report.json").read_text(encoding="utf-8"))
 
@@ -147,6 +158,11 @@ class Families(unittest.TestCase):
         out, report = self.whole_way(BertConfig(**SHAPE, num_labels=3), word_piece(), labelled)
         self.assertIn("accuracy", report["rows"][0]["figures"]["dev"])
         self.assertIn("accuracy, dev (60)", (out / "README.md").read_text(encoding="utf-8"))
+
+    def test_channels_that_reach_far_beyond_the_others(self) -> None:
+        _out, report = self.whole_way(BertConfig(**SHAPE, num_labels=3), word_piece(), outliers="apart")
+        self.assertEqual(report["shipped"], "static int8, first token, 7-bit weights, outliers apart")
+        self.assertIn("static int8, first token, 7-bit weights", [row["name"] for row in report["rows"]])
 
     def test_distilbert_sigmoid(self) -> None:
         config = DistilBertConfig(
@@ -190,7 +206,7 @@ class Families(unittest.TestCase):
         checkpoint(self.work / "checkpoint", BertConfig(**SHAPE, num_labels=2), word_piece())
         (self.work / "texts.txt").write_text("\n".join(sentences(40)), encoding="utf-8")
         args = dict(source=str(self.work / "checkpoint"), out=self.work / "out", texts=self.work / "texts.txt")
-        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD, languages=None, table="8-bit")
+        args |= dict(labelled=None, test=None, name="tiny", rounds=1, sample=20, card=ANY_CARD, languages=None, table="8-bit", outliers="alike")
         with patch("compare.quantise_static", side_effect=ValueError("no matrix here")):
             prepare(Namespace(**args), self.work)
         manifest = json.loads((self.work / "out" / "manifest.json").read_text(encoding="utf-8"))
@@ -204,6 +220,79 @@ class Families(unittest.TestCase):
         _out, report = self.whole_way(ModernBertConfig(**SHAPE, **ids, num_labels=3), word_piece(), attentions=0)
         # Variants that take SkipLayerNormalization apart, whose sum is used beside its norm.
         self.assertIn("per-row dynamic int8, first token", [row["name"] for row in report["rows"]])
+
+
+class Ranges(unittest.TestCase):
+    def test_copies_add_up_to_a_wide_channel(self) -> None:
+        span = Range(-4.0, 5.0, wide=((0, -20.0, 31.0),))
+        copies = [0, *(shift for _channel, shift in span.further())]
+        self.assertEqual(copies, [0, 1, 2, 3, -1, -2])
+        values = np.linspace(-20, 31, 1001)
+        codes = [np.clip(np.rint(values / span.scale - shift * CODES) + span.zero, 0, CODES) for shift in copies]
+        rests = [0 if shift == 0 else -span.zero if shift > 0 else CODES - span.zero for shift in copies]
+        total = sum((code - span.zero - rest) * span.scale for code, rest in zip(codes, rests))
+        self.assertLess(np.abs(total - values).max(), 0.51 * span.scale)
+
+    def test_few_channels_are_treated_apart_and_do_not_count(self) -> None:
+        rng = np.random.default_rng(1)
+        highs, lows = rng.uniform(1, 2, (50, 20)), rng.uniform(-2, -1, (50, 20))
+        highs[:, 3] *= 30
+        narrow, wide = rng.uniform(0.5, 1, (20, 10)), rng.uniform(0.5, 1, (20, 40))
+        alike = range_of(lows, highs, 0.99)
+        self.assertEqual((alike.outlying, alike.wide), ((), ()))
+        self.assertGreater(alike.high, 50)
+        self.assertEqual(range_of(lows, highs, 0.99, narrow).outlying, (3,))
+        self.assertEqual([channel for channel, _low, _high in range_of(lows, highs, 0.99, wide).wide], [3])
+        for matrix in (narrow, wide):
+            self.assertLess(range_of(lows, highs, 0.99, matrix).high, 2)
+        # Many such channels are no outliers: the range is theirs.
+        highs[:, 4:10] *= 30
+        for matrix in (narrow, wide):
+            self.assertGreater(range_of(lows, highs, 0.99, matrix).high, 50)
+
+
+class OutliersApart(unittest.TestCase):
+    """A feed-forward part in which one channel of the input and one of the middle reach far beyond all others."""
+
+    def graph(self, last: str) -> onnx.ModelProto:
+        rng = np.random.default_rng(3)
+        table, wide, narrow = (rng.standard_normal(shape).astype(np.float32) for shape in ((50, 128), (128, 256), (256, 128)))
+        wide, narrow, bias = wide / 12, narrow / 16, np.zeros(256, np.float32)
+        table[:, 5] *= 30
+        wide[5] /= 30
+        bias[7], narrow[7] = 60, narrow[7] * 4
+        constants = dict(table=table, wide=wide, narrow=narrow, bias=bias, after=rng.standard_normal(128).astype(np.float32))
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["x"]),
+            helper.make_node("MatMul", ["x", "wide"], ["a"]),
+            helper.make_node("Add", ["a", "bias"], ["b"]),
+            helper.make_node("Gelu", ["b"], ["c"], domain="com.microsoft"),
+            helper.make_node("MatMul", ["c", "narrow"], ["d"]),
+            helper.make_node("Add", ["d", "after"], ["e"]),
+            helper.make_node(last, ["e", "x"] if last == "Sum" else ["e"], ["y"]),
+        ]
+        of = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["rows", "tokens"])]
+        to = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        graph = helper.make_graph(nodes, "part", of, to, [numpy_helper.from_array(v, n) for n, v in constants.items()])
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+    def test_the_other_channels_keep_fine_steps(self) -> None:
+        rows = np.random.default_rng(4).integers(0, 50, (40, 9))
+        for last in ("Sum", "Identity"):
+            with self.subTest(last), tempfile.TemporaryDirectory() as folder:
+                source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
+                onnx.save(self.graph(last), source)
+                outputs = {}
+                for name, apart in (("float32", None), ("alike", False), ("apart", True)):
+                    if apart is not None:
+                        quantise_static(source, target, rows.tolist(), apart=apart)
+                    session = onnxruntime.InferenceSession(source if apart is None else target)
+                    outputs[name] = session.run(None, {"input_ids": rows})[0]
+                    alone = [session.run(None, {"input_ids": rows[i : i + 1, :4]})[0][0] for i in range(len(rows))]
+                    np.testing.assert_array_equal(np.array(alone), outputs[name][:, :4])
+                errors = {name: np.abs(outputs[name] - outputs["float32"]).mean() for name in ("alike", "apart")}
+                self.assertLess(errors["apart"], 0.2 * errors["alike"])
 
 
 class Tables(unittest.TestCase):
