@@ -94,6 +94,20 @@ test('a range is read in parts, too, and ends with the file', async () => {
   expect(server.rangesOf(at)).toHaveLength(4);
 });
 
+test('ranges, one after the other, take one connection', async () => {
+  const own = await FileServer.start();
+  try {
+    const file = await open(own.serve('/rows', content));
+    for (let start = 0; start < content.length; start += 100_000)
+      await file.slice(start, start + 100_000, signal);
+    await expectContent(file);
+    expect(own.requests).toHaveLength(1 + 6 + 1);
+    expect(own.connections).toBe(1);
+  } finally {
+    await own.stop();
+  }
+});
+
 describe('a file that changes while it is read is refused', () => {
   test.each<[string, Partial<ServedFile>, Partial<ServedFile>]>([
     ['another ETag', {}, { content: randomBytes(600_000) }],

@@ -34,10 +34,13 @@ export class FileServer {
   /** Path and headers of every request. */
   readonly requests: { path: string; headers: IncomingMessage['headers'] }[] = [];
   readonly #server: Server;
+  /** Connections that were ever made. */
+  connections = 0;
   port = 0;
 
   private constructor() {
     this.#server = createServer((request, response) => this.#answer(request, response));
+    this.#server.on('connection', () => this.connections++);
   }
 
   static async start(): Promise<FileServer> {

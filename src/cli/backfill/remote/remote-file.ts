@@ -143,14 +143,15 @@ export class RemoteFile {
     const range = Buffer.allocUnsafeSlow(stop - start);
     let used = 0;
     await this.#retry(async () => {
+      // To its end, so that the connection can be used again.
       for await (const piece of await this.#from(start + used, stop, signal)) {
-        const wanted = piece.subarray(0, range.length - used);
-        range.set(wanted, used);
-        used += wanted.length;
+        if (piece.length > range.length - used)
+          throw new Refusal(`${this.name}: the server sent more than was requested`);
+        range.set(piece, used);
+        used += piece.length;
         this.#retrier.succeeded();
-        if (used === range.length) return;
       }
-      throw connectionLost();
+      if (used < range.length) throw connectionLost();
     }, signal);
     return range;
   }
@@ -243,6 +244,12 @@ async function readHead(requests: RemoteRequests, signal: AbortSignal): Promise<
   const answer = await requests.get({ start: 0, end: HEAD_BYTES }, undefined, signal);
   const { head, stream } = await peek(answer.body, HEAD_BYTES);
   if (!answer.ranged) return { answer, head, whole: stream };
+  // To its end, so that the connection can be used again.
+  let read = 0;
+  for await (const piece of stream) {
+    read += piece.length;
+    if (read > head.length) break;
+  }
   answer.close();
   if (head.length < Math.min(HEAD_BYTES, answer.size ?? 1)) throw connectionLost();
   // A copy: a short piece may keep a large buffer alive.
