@@ -57,7 +57,9 @@ export async function findSources(
     const prefix = name.replace(/\/*$/, '/');
     for (const { path: below, size, mtimeMs } of found.files) {
       const id = args.length === 1 ? below : `${prefix}${below}`;
-      list.push({ ...fileSource(`${prefix}${below}`), id, size, version: String(mtimeMs) });
+      const file = `${prefix}${below}`;
+      const open = (reading: ReadingOptions) => openInput(file, reading, { isOneOfMany: true });
+      list.push({ name: file, id, size, version: String(mtimeMs), open });
     }
   }
   if (glob !== undefined && folders === 0)
