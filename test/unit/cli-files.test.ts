@@ -140,6 +140,21 @@ describe('input', () => {
       input.close();
     });
 
+    test.each(['utf-16le', 'utf-16be'])('%s: U+FFFD is a character like any other', async (encoding) => {
+      const content = Buffer.from(`a \ufffd\n${text}\ufffd`, 'utf16le');
+      const stored = encoding === 'utf-16be' ? content.swap16() : content;
+      expect(await read(write('file.txt', stored), encoding)).toBe(`a \ufffd\n${text}\ufffd`);
+    });
+
+    test('utf-16le: half of a surrogate pair stays invalid', async () => {
+      const content = Buffer.concat([Buffer.from(text, 'utf16le'), Buffer.from([0x3d, 0xd8, 0x0a, 0])]);
+      const input = await openInput(write('file.txt', content), { encoding: 'utf-16le' });
+      const pieces: Uint8Array[] = [];
+      for await (const bytes of input.read(new AbortController().signal)) pieces.push(bytes);
+      expect(Buffer.concat(pieces).subarray(-4)).toEqual(Buffer.from([0xff, 0xff, 0xff, 0x0a]));
+      input.close();
+    });
+
     test.each<[string, Buffer, string]>([
       ['windows-1251', Buffer.from('хорошо\n'.repeat(9)), 'is UTF-8, not windows-1251: leave out --encoding'],
       ['windows-1251', Buffer.from('\ufeffa\n', 'utf16le'), 'begins with the byte order mark of utf-16le'],

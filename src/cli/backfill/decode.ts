@@ -91,9 +91,42 @@ async function* toUtf8(
   }
   if (given !== undefined) refuseOther(name, given, marked, head);
   onEncoding?.(encoding);
-  const decoder = new TextDecoder(encoding);
-  for await (const bytes of stream) yield utf8(decoder.decode(bytes, { stream: true }));
-  yield utf8(decoder.decode());
+  const decoder = new LenientDecoder(encoding);
+  for await (const bytes of stream) yield decoder.decode(bytes);
+  yield decoder.end();
+}
+
+/** Encodings of all Unicode characters: in them U+FFFD may be a character of the text. */
+const UNICODE = new Set(['utf-16le', 'utf-16be', 'gb18030', 'gbk']);
+
+/** Decodes to UTF-8, in which bytes without a meaning stay invalid. */
+class LenientDecoder {
+  readonly #decoder: InstanceType<typeof TextDecoder>;
+  /** Tells U+FFFD in the text from a byte without a meaning, up to the first such byte. */
+  #strict: InstanceType<typeof TextDecoder> | undefined;
+
+  constructor(encoding: string) {
+    this.#decoder = new TextDecoder(encoding);
+    if (UNICODE.has(encoding)) this.#strict = new TextDecoder(encoding, { fatal: true });
+  }
+
+  decode(bytes: Uint8Array): Uint8Array {
+    return this.#utf8(bytes, { stream: true });
+  }
+
+  end(): Uint8Array {
+    return this.#utf8(new Uint8Array(), {});
+  }
+
+  #utf8(bytes: Uint8Array, options: { stream?: boolean }): Uint8Array {
+    const text = this.#decoder.decode(bytes, options);
+    try {
+      if (this.#strict?.decode(bytes, options) !== undefined) return Buffer.from(text);
+    } catch {
+      this.#strict = undefined;
+    }
+    return utf8(text);
+  }
 }
 
 /** UTF-16, by its mark. UTF-32, whose mark begins likewise, is refused later. */
