@@ -1,6 +1,7 @@
 /** Entry of the `amulet` command. */
 import { commandName } from '../shared/runtime/environment.ts';
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { toError } from '../shared/runtime/to-error.ts';
 import { backfill } from './backfill/backfill.ts';
 import { parseBackfill } from './backfill/command-line.ts';
@@ -29,6 +30,7 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
       case 'backfill': {
         const wanted = parseBackfill(args);
         if (wanted === 'help') return show(BACKFILL_HELP);
+        keepYoungSpaceSmall();
         if (wanted.dryRun) {
           const { dryRun } = await import('./backfill/dry-run.ts');
           return await dryRun(wanted, interrupt, print);
@@ -60,6 +62,15 @@ async function main([command, ...args]: string[]): Promise<ExitCode> {
   } catch (error) {
     return reportError(error);
   }
+}
+
+/**
+ * Keeps V8's space for young objects at the size that it begins with: it doubles while many survive, as the texts of a Parquet page do.
+ * 206 MB in place of 256 at most for an archive in Parquet, for some 10 % more CPU of the reading. A flag of the command line would have to be passed on by every
+ * way to start the command.
+ */
+function keepYoungSpaceSmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 async function model(args: string[], interrupt: AbortSignal): Promise<ExitCode> {
