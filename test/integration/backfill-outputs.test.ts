@@ -11,6 +11,7 @@ import { EXIT, Interrupted } from '../../src/cli/terminal/exit.ts';
 import { CliProcess, runBackfill } from '../support/processes/cli.ts';
 import { standIn } from '../support/models/stand-in.ts';
 import { Stack } from '../support/processes/stack.ts';
+import { SmallDisk } from '../support/storage/small-disk.ts';
 
 let stack: Stack;
 let dir: string;
@@ -518,5 +519,52 @@ describe('--retry-errors', () => {
     expect((await runBackfill([...args, '--resume'])).code).toBe(EXIT.rowErrors);
     expect(fs.readFileSync(output, 'utf8')).toMatch(/\n3,b,fine,"x\ny",[A-Z]+,/);
     expect(fs.readdirSync(at)).toEqual(['in.csv', 'out.csv']);
+  });
+});
+
+describe('a table that cannot be written', () => {
+  const disk = SmallDisk.mount('1m');
+  afterAll(() => {
+    if (typeof disk !== 'string') disk.unmount();
+  });
+
+  test.skipIf(typeof disk === 'string')(
+    `for want of room is made once there is some${typeof disk === 'string' ? ` (skipped: ${disk})` : ''}`,
+    async () => {
+      const small = disk as SmallDisk;
+      const input = path.join(folder(), 'in.txt');
+      fs.writeFileSync(input, 'good film\n'.repeat(4000));
+      const whole = path.join(folder(), 'out.csv');
+      await runBackfill([input, '--out', whole, '--url', stack.url, '--keep', 'all']);
+      const out = path.join(small.folder, 'out.csv');
+      // Room for the rows, not for the table beside them.
+      const filler = small.fill(480_000);
+      const args = [input, '--out', out, '--url', stack.url, '--keep', 'all'];
+      const { code, said } = await runBackfill(args);
+      expect(code, said).toBe(EXIT.temporary);
+      expect(said).toContain(`${out}: no space left on the disk\nResume with:\n`);
+      expect(fs.readdirSync(small.folder).toSorted()).toEqual([
+        'filler',
+        'out.csv.partial',
+        'out.csv.resume.json',
+      ]);
+      fs.rmSync(filler);
+      const resumed = await runBackfill([...args, '--resume']);
+      expect(resumed.code, resumed.said).toBe(EXIT.ok);
+      expect(fs.readFileSync(out)).toEqual(fs.readFileSync(whole));
+      expect(fs.readdirSync(small.folder)).toEqual(['out.csv']);
+    },
+  );
+
+  test('because there is a file is refused before the upload', async () => {
+    const at = folder();
+    const [input, out] = [path.join(at, 'in.txt'), path.join(at, 'out.parquet')];
+    fs.writeFileSync(input, 'good\n');
+    fs.writeFileSync(out, 'precious');
+    const args = [input, '--out', out, '--url', stack.url];
+    const { code, said } = await runBackfill(args);
+    expect([code, said]).toEqual([EXIT.usage, `${out} already exists; --force replaces it`]);
+    expect((await runBackfill([...args, '--force'])).code).toBe(EXIT.ok);
+    expect(fs.readFileSync(out, 'latin1').slice(0, 4)).toBe('PAR1');
   });
 });
