@@ -126,9 +126,12 @@ export class Consumer {
 
   /** Runs the job of a direct call, unless this worker has too much to do. */
   async #call(message: string): Promise<void> {
-    const { jobs } = jobGroupSchema.parse(JSON.parse(message));
-    const [job] = jobs;
-    if (!job) return;
+    const job = readCall(message);
+    if (!job) {
+      // Not with the reason, which may quote a text.
+      this.#options.logger.warn('cannot read a direct call');
+      return;
+    }
     const rows = this.#rowsToPrefetch(job);
     if (!this.#hasRoomForCall(rows)) {
       await this.#options.records.announce(job);
@@ -353,6 +356,14 @@ export class Consumer {
     const problem = { code: 'internal_error', message: error.message };
     const outcome = { status: 'failed', started: processedOn, error: problem } as const;
     await Promise.all(jobs.map((job) => this.#settle(job, outcome, run)));
+  }
+}
+
+function readCall(message: string): JobPayload | undefined {
+  try {
+    return jobGroupSchema.parse(JSON.parse(message)).jobs[0];
+  } catch {
+    return undefined;
   }
 }
 
