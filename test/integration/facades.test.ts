@@ -186,6 +186,7 @@ describe('routes about the service', () => {
           revision: expect.any(String),
           labels: ['NEGATIVE', 'POSITIVE'],
           max_tokens: 512,
+          model_processes: 1,
           multi_label: false,
           languages: ['en'],
           batch_dependence: 0,
