@@ -71,7 +71,7 @@ export async function findColumns(
   { options: batch, types }: RowsOrigin,
 ): Promise<OutputColumns> {
   const { keep, score_columns: scoreColumns = false } = output;
-  const known = keep === undefined ? [] : knownColumns(keep, batch);
+  const known = keep === undefined ? [] : knownColumns(keep, batch, types);
   const wantsKinds =
     keep !== undefined && formatOf(output) === 'parquet' && batch.format === 'ndjson' && !types;
   const names = new Set(known);
@@ -122,9 +122,14 @@ function codecsOf(types: RowsOrigin['types'] = {}, batch: BatchOptions): Map<str
 const namesIn = (batch: BatchOptions) => fieldNamer({ id: batch.id_field ?? 'id', scores: false });
 
 /** Names of the kept columns in the rows; undefined when only the rows tell. */
-function knownColumns(keep: 'all' | readonly string[], batch: BatchOptions): string[] | undefined {
+function knownColumns(
+  keep: 'all' | readonly string[],
+  batch: BatchOptions,
+  types: RowsOrigin['types'],
+): string[] | undefined {
   const nameOf = namesIn(batch);
   if (keep !== 'all') return keep.map(nameOf);
+  if (types) return Object.keys(types).map(nameOf);
   if (batch.format === 'lines') return [nameOf(batch.text_field ?? 'text')];
   const header = headerOf(batch);
   return header && distinct(header.map(nameOf));
