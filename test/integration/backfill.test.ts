@@ -790,25 +790,40 @@ describe('errors', () => {
 describe('as a process', () => {
   const start = (...args: string[]) => new CliProcess(['backfill', ...args, '--url', fake.url], dir);
 
-  test('kill -9 at ten moments, each time followed by --resume: the file of an undisturbed run', async () => {
-    // Not done before the last of them.
-    fake.rowsPerSecond = 600;
-    const file = write('in.jsonl', big);
-    for (let kills = 0; kills < 10; kills++) {
-      const child = start(file, '-o', at('out'), '--resume');
-      // The first ones before and during the upload, which is over after half a second.
-      const timer = setTimeout(
-        () => child.child.kill('SIGKILL'),
-        80 + Math.random() * (kills < 5 ? 250 : 500),
-      );
-      expect(await child.ended).toMatchObject({ signal: 'SIGKILL' });
-      clearTimeout(timer);
-    }
-    fake.rowsPerSecond = Infinity;
-    const last = start(file, '-o', at('out'), '--resume');
-    expect(await last.ended).toMatchObject({ code: EXIT.ok, said: expect.stringContaining('Written to') });
-    expectBig();
-  });
+  /** The big input in four files of a folder. */
+  function writeFolder(): string {
+    fs.mkdirSync(at('in.folder'));
+    const lines = big.toString().split(/(?<=\n)/);
+    const rows = BIG_ROWS / 4;
+    for (let i = 0; i < 4; i++) write(`in.folder/${i}.jsonl`, lines.slice(i * rows, (i + 1) * rows).join(''));
+    return at('in.folder');
+  }
+
+  test.each<[string, () => string]>([
+    ['a file', () => write('in.jsonl', big)],
+    ['a folder', writeFolder],
+  ])(
+    '%s, kill -9 at ten moments, each time followed by --resume: the file of an undisturbed run',
+    async (_, input) => {
+      // Not done before the last of them.
+      fake.rowsPerSecond = 600;
+      const file = input();
+      for (let kills = 0; kills < 10; kills++) {
+        const child = start(file, '-o', at('out'), '--resume');
+        // The first ones before and during the upload, which is over after half a second.
+        const timer = setTimeout(
+          () => child.child.kill('SIGKILL'),
+          80 + Math.random() * (kills < 5 ? 250 : 500),
+        );
+        expect(await child.ended).toMatchObject({ signal: 'SIGKILL' });
+        clearTimeout(timer);
+      }
+      fake.rowsPerSecond = Infinity;
+      const last = start(file, '-o', at('out'), '--resume');
+      expect(await last.ended).toMatchObject({ code: EXIT.ok, said: expect.stringContaining('Written to') });
+      expectBig();
+    },
+  );
 
   test.each([
     ['SIGINT', EXIT.interrupted],

@@ -99,9 +99,11 @@ function fieldText(fields: readonly string[], textField: string, idField: string
     [idField, 'the id'],
     [textField, 'the text'],
   ]);
-  return listed(
-    fields.map((field) => (roles.has(field) ? `${shorten(field, 30)} (${roles.get(field)})` : field)),
+  const named = fields.flatMap((field) =>
+    roles.has(field) ? [`${shorten(field, 30)} (${roles.get(field)})`] : [],
   );
+  // A table of 5,000 columns names these two as well.
+  return listed([...named, ...fields.filter((field) => !roles.has(field))]);
 }
 
 function rowsText({ rows, isExact, files }: Survey): string {
