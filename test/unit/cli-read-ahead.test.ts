@@ -40,13 +40,14 @@ test('small neighbours are read in one request, whatever is asked of them', asyn
   expect(asked).toEqual([`100-${490_000 + 6000}`]);
 });
 
-test('a large group, and a range that was not planned, are read as they are asked for', async () => {
+test('a large range or group, and a range that was not planned, are read as they are asked for', async () => {
   const { asked, slice } = file();
   const read = readAhead(slice, [
     [
       { start: 0, end: 5 * MB },
-      { start: 6 * MB, end: 10 * MB },
+      { start: 6 * MB, end: 6 * MB + 100 },
     ],
+    Array.from({ length: 9 }, (_, i) => ({ start: (20 + i) * MB, end: (21 + i) * MB })),
     [{ start: 11 * MB, end: 11 * MB + 100 }],
   ]);
   const wanted = [
@@ -55,10 +56,18 @@ test('a large group, and a range that was not planned, are read as they are aske
     [1000, 2000],
     [11 * MB, 11 * MB + 10],
     [12 * MB, 12 * MB + 9],
+    [20 * MB, 20 * MB + 9],
   ] as const;
   for (const [start, end] of wanted) expectBytes(await read(start, end), { start, end });
-  const planned = `${11 * MB}-${11 * MB + 100}`;
-  expect(asked).toEqual(wanted.map(([start, end], i) => (i === 3 ? planned : `${start}-${end}`)));
+  expect(asked).toEqual([
+    '0-1000',
+    // The planned ones, as wholes, and ahead.
+    `${6 * MB}-${6 * MB + 100}`,
+    `${11 * MB}-${11 * MB + 100}`,
+    '1000-2000',
+    `${12 * MB}-${12 * MB + 9}`,
+    `${20 * MB}-${20 * MB + 9}`,
+  ]);
 });
 
 test('many columns in turns, far from each other: each is read once', async () => {

@@ -11,12 +11,12 @@ export interface PlannedRange {
 
 /** Bytes between two ranges that are read along, since another request would take longer. */
 const GAP_BYTES = 128 * 1024;
-/** Ranges are joined in one request up to this size. */
-const REQUEST_BYTES = 4 * 1024 * 1024;
-/** A group up to this size is read as a whole; of a larger one, the parts that are asked for. */
+/** Ranges are joined in one request up to this size; of a larger range, the parts are read that are asked for. */
+const REQUEST_BYTES = 2 * 1024 * 1024;
+/** A group with more in small ranges is not read ahead: its requests are kept until it has been read. */
 const GROUP_BYTES = 8 * 1024 * 1024;
 /** Requested or received, and not yet asked for. */
-const AHEAD_BYTES = 16 * 1024 * 1024;
+const AHEAD_BYTES = 8 * 1024 * 1024;
 
 interface PlannedRequest extends PlannedRange {
   /** Numbers of the groups that it is for. */
@@ -65,8 +65,9 @@ export function readAhead(slice: Slice, groups: readonly (readonly PlannedRange[
 function requestsOf(groups: readonly (readonly PlannedRange[])[]): PlannedRequest[] {
   const requests: PlannedRequest[] = [];
   for (const [group, ranges] of groups.entries()) {
-    if (ranges.reduce((sum, { start, end }) => sum + Math.max(0, end - start), 0) > GROUP_BYTES) continue;
-    for (const { start, end } of ranges.toSorted((a, b) => a.start - b.start)) {
+    const small = ranges.filter(({ start, end }) => end > start && end - start <= REQUEST_BYTES);
+    if (small.reduce((sum, { start, end }) => sum + end - start, 0) > GROUP_BYTES) continue;
+    for (const { start, end } of small.sort((a, b) => a.start - b.start)) {
       const last = requests.at(-1);
       const isNear = last !== undefined && start >= last.start && start - last.end <= GAP_BYTES;
       if (isNear && end - last.start <= REQUEST_BYTES) {
