@@ -64,7 +64,7 @@ export interface RemoteOptions {
 /** Also enough to find out what the file is. */
 const HEAD_BYTES = 64 * 1024;
 /** A wrong address is reported after so long: nothing has been done yet that would be worth waiting for. */
-const OPEN_TIMEOUT_MS = 20_000;
+const OPEN_TIMEOUT_MS = 5000;
 
 export class RemoteFile {
   readonly name: string;

@@ -42,6 +42,7 @@ export function s3Problem(thrown: unknown, place: S3Place): unknown {
 }
 
 function cureOf(error: Failure, { name, bucket, actions }: S3Place): string | undefined {
+  const isRead = actions.includes('GetObject');
   switch (error.name) {
     case 'NoSuchBucket':
       return `${name}: there is no bucket ${bucket} (for another server than AWS, set AWS_ENDPOINT_URL_S3)`;
@@ -55,7 +56,7 @@ function cureOf(error: Failure, { name, bucket, actions }: S3Place): string | un
       return `${name}: access denied; the credentials must permit ${actions} (AWS_PROFILE chooses others)`;
     case 'CredentialsProviderError':
     case 'TokenProviderError':
-      return `${name}: the AWS SDK found no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public file can also be read by its https:// address`;
+      return `${name}: the AWS SDK found no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY${isRead ? '; a public object can also be read by its https:// address' : ''}`;
     case 'ExpiredToken':
     case 'ExpiredTokenException':
     case 'TokenRefreshRequired':
