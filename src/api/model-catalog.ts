@@ -11,7 +11,11 @@ const FRESH_MS = 1000;
 const MISSING_FRESH_MS = 100;
 
 /** A model; without labels while no worker has served it yet. */
-export type KnownModel = Pick<Model, 'name' | 'workers' | 'chunk_bytes'> & Partial<Pick<Model, 'labels'>>;
+export type KnownModel = Pick<
+  Model,
+  'name' | 'workers' | 'chunk_bytes' | 'options' | 'function_to_apply' | 'thresholds'
+> &
+  Partial<Pick<Model, 'labels'>>;
 
 export class ModelCatalog {
   readonly #registry: ModelRegistry;

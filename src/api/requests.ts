@@ -3,9 +3,10 @@ import { z } from 'zod';
 import { batchEvents, jobEvents } from '../shared/contract/webhooks.ts';
 import { inputFormats, MAX_PARTS, quoteModes } from '../shared/contract/batches.ts';
 import { metadataValues } from '../shared/contract/fields.ts';
-import { applyFunctionSchema } from '../shared/contract/jobs.ts';
 import { scanJson } from '../shared/contract/json-scan.ts';
 import { NAME, NAME_RULE } from '../shared/contract/names.ts';
+import { applyFunctionSchema, thresholdForms, thresholdSchema } from '../shared/contract/option-schemas.ts';
+import { NO_THRESHOLD, parsedThreshold } from '../shared/contract/options.ts';
 import { MAX_URL_CHARS, readReceiver, receiverPolicy } from '../shared/runtime/receivers.ts';
 import { textProblem, tooManyChars } from '../shared/contract/text.ts';
 import type { Config } from '../shared/runtime/config.ts';
@@ -75,6 +76,11 @@ export function createRequestSchemas(config: Config) {
       description: `Any JSON object of up to ${config.MAX_METADATA_BYTES} bytes and ${config.MAX_METADATA_DEPTH} levels, without numbers that a double cannot hold; returned unchanged.`,
     });
   const topK = z.int().min(1).max(1_000_000).nullable();
+  const threshold = thresholdSchema.meta({ ...thresholdForms, description: THRESHOLD, example: 0.5 });
+  const functionToApply = applyFunctionSchema.meta({
+    description:
+      "Function from the model's outputs to scores; `none`: the outputs as they are. Default: the model's own.",
+  });
   const policy = receiverPolicy(config);
   const webhookUrl = z
     .string()
@@ -101,7 +107,11 @@ export function createRequestSchemas(config: Config) {
         .max(config.MAX_TEXTS_PER_JOB, atMostItems(config.MAX_TEXTS_PER_JOB))
         .optional()
         .meta({ description: `Up to ${config.MAX_TEXTS_PER_JOB} texts, each a string or \`{id, text}\`.` }),
-      top_k: topK.default(1).meta({ description: 'Labels per text; null: all.' }),
+      top_k: topK.optional().meta({
+        description: 'Labels per text; null: all. Default 1; with a `threshold`, all that reach it.',
+      }),
+      threshold: threshold.optional(),
+      function_to_apply: functionToApply.optional(),
       model: modelName.optional(),
       metadata: metadata.optional(),
       priority: z.enum(['normal', 'low']).default('normal'),
@@ -205,7 +215,20 @@ export function createRequestSchemas(config: Config) {
       .regex(/^(?:all|[1-9]\d{0,5})$/, 'must be a number from 1 to 999999, or `all`')
       .transform((value) => (value === 'all' ? null : Number(value)))
       .optional()
-      .meta({ description: 'Labels per text, or `all`; default 1.' }),
+      .meta({
+        description: 'Labels per text, or `all`. Default 1; with a `threshold`, all that reach it.',
+      }),
+    threshold: z
+      .string()
+      .regex(
+        new RegExp(`^(?:model|${NUMBER}|\\{ ?${NUMBER_OF_LABEL}(?:, ?${NUMBER_OF_LABEL})* ?\\})$`),
+        NO_THRESHOLD,
+      )
+      .transform(parsedThreshold)
+      .pipe(thresholdSchema)
+      .optional()
+      .meta({ description: `${THRESHOLD} The object as JSON.`, example: '0.5' }),
+    function_to_apply: functionToApply.optional(),
     model: modelName.optional(),
     metadata: z
       .string()
@@ -276,6 +299,14 @@ export type CreateJobBody = z.output<RequestSchemas['createJob']>;
 export type CreateBatchQuery = z.output<RequestSchemas['createBatch']>;
 export type PredictBody = z.output<RequestSchemas['predict']>;
 
+const THRESHOLD =
+  'Least score of a label that is chosen: `labels` are those that reach it, best first, possibly none. A number for all, an object ' +
+  "with a number for each label that may be chosen, or `model`: the model's own (`thresholds` of `GET /v1/models`).";
+
+/** A number, and a member of an object, as JSON writes them. */
+const NUMBER = String.raw`-?(?:0|[1-9]\d{0,8})(?:\.\d{1,17})?(?:e-?\d{1,2})?`;
+const NUMBER_OF_LABEL = String.raw`"(?:[^"\\\u0000-\u001f]|\\["\\]){1,200}": ?${NUMBER}`;
+
 const TEI_OPTIONS = ['truncate', 'truncation_direction', 'raw_scores'] as const;
 
 /**
@@ -341,7 +372,9 @@ function notExactlyOne<K extends string>(
 }
 
 /** A check by a function that says what is wrong with a value, if anything, and where. */
-function checkedBy<T>(problemOf: (value: T) => string | { path: number[]; message: string } | undefined) {
+function checkedBy<T>(
+  problemOf: (value: T) => string | { path: (string | number)[]; message: string } | undefined,
+) {
   return (value: T, context: z.core.$RefinementCtx<T>): void => {
     const problem = problemOf(value);
     if (problem === undefined) return;

@@ -124,6 +124,10 @@ Input
 
 Labels
   --top-k N|all         labels per text, best first               (default: 1)
+  --threshold T         instead those with this score or more: a number, model
+                        for the model's own, or JSON: '{"joy": 0.3}'
+  --function-to-apply F scores by softmax, sigmoid or none
+                                                  (default: the model's own)
   --model NAME          model                      (default: the server's own)
   --metadata JSON       an object to store with the batch
 

@@ -9,6 +9,7 @@ import { listAll } from './pages.ts';
 import { Server } from './server.ts';
 import { submitBatch, type BatchSubmitOptions } from './submit-batch.ts';
 import type {
+  ApplyFunction,
   Batch,
   BatchStatus,
   Classification,
@@ -20,6 +21,7 @@ import type {
   ListedJob,
   Model,
   RowResult,
+  Threshold,
 } from './types.ts';
 import { LONG_POLL_S, longPoll, type CallOptions, type WaitOptions } from './wait.ts';
 
@@ -44,8 +46,12 @@ export type TextInput = string | { id?: string | undefined; text: string };
 
 /** Options of a job, described in docs/submit-and-poll.md; the server has defaults for those left out. */
 export interface SubmitOptions extends CallOptions {
-  /** Labels per text; null: all. Default 1. */
+  /** Labels per text; null: all. Default 1; with a `threshold`, all that reach it. */
   top_k?: number | null | undefined;
+  /** The least score of the labels that are returned, possibly none. */
+  threshold?: Threshold | undefined;
+  /** Default: the model's own. */
+  function_to_apply?: ApplyFunction | undefined;
   model?: string | undefined;
   /** Returned with the job. */
   metadata?: Record<string, unknown> | undefined;

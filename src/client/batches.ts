@@ -1,7 +1,7 @@
 /** The API calls of an upload in parts, one method each (docs/bulk.md). They do not retry: see retry.ts. */
 import { ApiError, ProtocolError } from './errors.ts';
 import type { Http } from './exchange.ts';
-import type { Batch, BatchPart, InputFormat, Model, QuoteMode, ResultsForm } from './types.ts';
+import type { ApplyFunction, Batch, BatchPart, InputFormat, Model, QuoteMode, ResultsForm } from './types.ts';
 
 /** How the file of a batch is read. */
 export interface FileOptions {
@@ -24,6 +24,9 @@ export interface BatchOptions extends FileOptions {
   format: InputFormat;
   /** A number of labels, or `all`. */
   top_k?: string | undefined;
+  /** A number, `model`, or a JSON object of numbers by label. */
+  threshold?: string | undefined;
+  function_to_apply?: ApplyFunction | undefined;
   model?: string | undefined;
   /** A JSON object. */
   metadata?: string | undefined;

@@ -7,12 +7,16 @@ import type { Server } from './server.ts';
 import { orAborted } from './signals.ts';
 import { takeHeader } from '../shared/bulk/take-header.ts';
 import { defaultQuote, scannedDelimiter } from '../shared/contract/quoting.ts';
-import type { Batch, BatchEventType } from './types.ts';
+import type { ApplyFunction, Batch, BatchEventType, Threshold } from './types.ts';
 
 /** Options of a batch, described in docs/bulk.md; the server has defaults for those left out. */
 export interface BatchSubmitOptions extends FileOptions {
-  /** How many labels per text; null: all. */
+  /** How many labels per text; null: all. Default 1; with a `threshold`, all that reach it. */
   top_k?: number | null | undefined;
+  /** The least score of the labels that are returned, possibly none. */
+  threshold?: Threshold | undefined;
+  /** Default: the model's own. */
+  function_to_apply?: ApplyFunction | undefined;
   model?: string | undefined;
   metadata?: Record<string, unknown> | undefined;
   webhook?: { url: string; events?: readonly BatchEventType[] | undefined } | undefined;
@@ -82,10 +86,11 @@ async function prepare(
   input: BatchInput,
   options: Omit<BatchSubmitOptions, 'idempotencyKey' | 'signal'>,
 ): Promise<Prepared> {
-  const { top_k: topK, metadata, webhook, ...rest } = options;
+  const { top_k: topK, threshold, metadata, webhook, ...rest } = options;
   const given = {
     ...rest,
     top_k: topK === null ? 'all' : topK?.toString(),
+    threshold: typeof threshold === 'string' ? threshold : JSON.stringify(threshold),
     metadata: metadata && JSON.stringify(metadata),
     webhook: webhook?.url,
     webhook_events: webhook?.events?.join(','),

@@ -7,6 +7,15 @@
 // ---------------------------------------------------------------------------------------------------------------------
 // Results
 
+/** From the model's outputs to scores; `none`: the outputs as they are. */
+export type ApplyFunction = 'softmax' | 'sigmoid' | 'none';
+
+/**
+ * The least score of a label that is chosen: a number for all, one for each label that may be chosen, or `model`: the model's own
+ * (`thresholds` of the model).
+ */
+export type Threshold = number | 'model' | Readonly<Record<string, number>>;
+
 /** A label of the model and its score. */
 export interface LabelScore {
   label: string;
@@ -20,7 +29,10 @@ export interface Classification {
   /** The best label. */
   label: string;
   score: number;
-  /** The best `top_k` labels, best first; only when `top_k` is not 1. */
+  /**
+   * The labels that were asked for, best first: those that reach the `threshold`, of these the best `top_k`. With a threshold, or a
+   * `top_k` other than 1.
+   */
   labels?: LabelScore[] | undefined;
   /** The text had more tokens than the model reads and was cut. */
   truncated: boolean;
@@ -131,6 +143,10 @@ export interface Batch {
     multiline_rows?: number | undefined;
   };
   top_k: number | null;
+  /** Absent when none was asked for. */
+  threshold?: Threshold | undefined;
+  /** Absent when it is the model's own. */
+  function_to_apply?: ApplyFunction | undefined;
   rows: {
     /** Rows so far while the batch is open. */
     total: number;
@@ -294,6 +310,16 @@ export interface Model {
   max_tokens: number;
   /** Each label is scored independently. */
   multi_label: boolean;
+  /** Function from outputs to scores when a request does not say. */
+  function_to_apply?: ApplyFunction | undefined;
+  /** Logits are divided by it before softmax or sigmoid; absent: 1. */
+  temperature?: number | undefined;
+  /** The model's own thresholds, for `threshold: 'model'`; absent: it has none. */
+  thresholds?: Record<string, number> | undefined;
+  /** What the model was made for. */
+  task?: string | undefined;
+  /** Options that all its live workers understand; absent without workers. */
+  options?: ('top_k' | 'function_to_apply' | 'threshold')[] | undefined;
   /** Languages that the model reads, as BCP 47 language codes; null: not known. */
   languages: string[] | null;
   /** Bytes of input that one model process labels in about a second, as a worker measured when it started. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StartupError } from '../../src/shared/runtime/startup-error.ts';
-import { readAmuletJson } from '../../src/worker/inference/amulet-json.ts';
+import { readAmuletJson, requireFit } from '../../src/worker/inference/amulet-json.ts';
 import { readModelFolder } from '../../src/worker/inference/model-folder.ts';
 
 const TINY = 'test/fixtures/models/bert-uncased';
@@ -45,7 +45,7 @@ describe('is refused', () => {
   test.each([
     [
       '{"unreadable_texts": "error"}',
-      '"unreadable_texts" is not a setting; known: unreadable_text, languages',
+      '"unreadable_texts" is not a setting; known: unreadable_text, languages, task, temperature, thresholds',
     ],
     ['{"unreadable_text": "drop"}', 'unreadable_text must be one of error, classify'],
     ['{"unreadable_text": null}', 'unreadable_text must be one of error, classify'],
@@ -69,7 +69,19 @@ describe('is refused', () => {
     ['"classify"', 'it must be a JSON object'],
     ['', 'it is not valid JSON'],
     ['{unreadable_text: "classify"}', 'it is not valid JSON'],
-    [' '.repeat(64 * 1024 + 1), 'it has 65537 bytes; at most 65536 are allowed'],
+    [
+      '{"task": "translation"}',
+      'task must be one of text-classification, zero-shot-classification, text-ranking',
+    ],
+    ['{"temperature": 0}', 'temperature: '],
+    ['{"temperature": -2}', 'temperature: '],
+    ['{"temperature": 1e9}', 'temperature: '],
+    ['{"temperature": "2"}', 'temperature: '],
+    ['{"temperature": NaN}', 'it is not valid JSON'],
+    ['{"thresholds": 0.5}', 'thresholds: '],
+    ['{"thresholds": {"joy": "0.5"}}', 'thresholds.joy: '],
+    ['{"thresholds": {"joy": 1e999}}', 'thresholds.joy: '],
+    [' '.repeat(1024 * 1024 + 1), 'it has 1048577 bytes; at most 1048576 are allowed'],
   ])('%.40j', (content, message) => {
     fs.writeFileSync(at('amulet.json'), content);
     expect(() => readAmuletJson(folder)).toThrow(StartupError);
@@ -140,5 +152,38 @@ describe('and the revision', () => {
       };
       expect(readModelFolder(`models/${name}`, undefined).revision).toBe(manifest.revision);
     }
+  });
+});
+
+describe('settings that depend on the model', () => {
+  const model = { labels: ['joy', 'anger'], apply: 'sigmoid' as const };
+  const settings = (json: string) => {
+    fs.writeFileSync(at('amulet.json'), json);
+    return readAmuletJson(folder);
+  };
+
+  test.each([
+    ['{"thresholds": {"joy": 0.3, "rage": 0.5}}', 'thresholds name "rage", which is no label of the model'],
+    ['{"thresholds": {"joy": 0.3}}', 'thresholds have none for the label "anger"'],
+    [
+      '{"thresholds": {"joy": 30, "anger": 0.5}}',
+      'thresholds have 30 for "joy", which is not within 0 and 1',
+    ],
+  ])('%s is refused', (json, message) => {
+    expect(() => requireFit(folder, settings(json), model)).toThrow(
+      new StartupError(`${at('amulet.json')} cannot be used: ${message}`),
+    );
+  });
+
+  test('thresholds of all labels, and a temperature, fit', () => {
+    requireFit(folder, settings('{"temperature": 1.5, "thresholds": {"joy": 0, "anger": 1}}'), model);
+  });
+
+  test('a regression may have any threshold, but no temperature', () => {
+    const regression = { labels: ['stars'], apply: 'none' as const };
+    requireFit(folder, settings('{"thresholds": {"stars": 3.5}}'), regression);
+    expect(() => requireFit(folder, settings('{"temperature": 2}'), regression)).toThrow(
+      'temperature is for softmax or sigmoid, but the model is a regression',
+    );
   });
 });

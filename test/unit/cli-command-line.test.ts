@@ -91,6 +91,13 @@ describe('usage errors of one line', () => {
     ['--url must not contain a user name', ['f', '--out', 'o', '--url', 'http://me:secret@host']],
     ['--format xml: must be ndjson, json, csv, lines or parquet', ['f', '--out', 'o', '--format', 'xml']],
     ['--top-k 0: must be a number from 1 to 999999, or all', ['f', '--out', 'o', '--top-k', '0']],
+    ['--threshold high: must be a number, "model", or an object', ['f', '--out', 'o', '--threshold', 'high']],
+    ["--threshold '{}': must name at least one label", ['f', '--out', 'o', '--threshold', '{}']],
+    ['joy must be a finite number', ['f', '--out', 'o', '--threshold', '{"joy": "x"}']],
+    [
+      '--function-to-apply tanh: must be softmax, sigmoid or none',
+      ['f', '--out', 'o', '--function-to-apply', 'tanh'],
+    ],
     ["--delimiter '||': must be tab or one ASCII character", ['f', '--out', 'o', '--delimiter', '||']],
     [`--delimiter '"': must be tab or one ASCII character`, ['f', '--out', 'o', '--delimiter', '"']],
     ['--text-field must not be empty', ['f', '--out', 'o', '--text-field', '']],
@@ -182,7 +189,7 @@ test('the help fits a terminal of 80 columns and names every option', () => {
   const all = [HELP, BACKFILL_HELP, KEY_HELP, LISTEN_HELP, MODEL_HELP].join('');
   for (const line of all.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   // prettier-ignore
-  for (const name of ['out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
+  for (const name of ['threshold', 'function-to-apply', 'out', 'url', 'format', 'text-field', 'id-field', 'delimiter', 'top-k', 'model', 'metadata', 'resume',
     'restart', 'force', 'delete', 'quiet', 'patience', 'glob', 'whole-files', 'dry-run']) {
     expect(BACKFILL_HELP).toMatch(new RegExp(`^ +(-., )?--${name}\\b`, 'm'));
   }
@@ -236,4 +243,13 @@ test.each<[string, string[], object, string]>([
   const command = parse(file, '--out', 'out', ...args);
   expect(completeReading(file, command)).toEqual(reading);
   expect(completeOptions(file, command.options).format).toBe(format);
+});
+
+test.each([
+  ['0.5', '0.5'],
+  ['model', 'model'],
+  ['{ "joy":   0.3 }', '{"joy":0.3}'],
+])('--threshold %s is sent as %s', (given, sent) => {
+  const args = ['f', '--out', 'o', '--threshold', given, '--function-to-apply', 'none'];
+  expect(parseBackfill(args)).toMatchObject({ options: { threshold: sent, function_to_apply: 'none' } });
 });

@@ -19,7 +19,7 @@ const nested = (depth: number): unknown => JSON.parse('{"a":'.repeat(depth) + '1
 
 describe('createJob', () => {
   test('defaults', () => {
-    expect(createJob.parse({ text: 'a' })).toEqual({ text: 'a', top_k: 1, priority: 'normal' });
+    expect(createJob.parse({ text: 'a' })).toEqual({ text: 'a', priority: 'normal' });
   });
 
   test.each<[string, unknown]>([
@@ -251,6 +251,33 @@ test('a batch is final once it has ended; only resuming it leads out of that', (
     if (final.includes(status)) expect([status, others]).toEqual([status, []]);
     else expect([status, others]).toEqual([status, expect.arrayContaining(['canceled'])]);
   }
+});
+
+test.each<[string, unknown, string]>([
+  ['a text', '0.5', 'must be a number, "model", or an object'],
+  ['null', null, 'must be a number, "model", or an object'],
+  ['a list', [0.5], 'must be a number, "model", or an object'],
+  ['no label', {}, 'must name at least one label'],
+  ['a text by label', { joy: '0.5' }, 'must be a finite number'],
+  ['Infinity', { joy: Infinity }, 'must be a finite number'],
+  ['257 labels', Object.fromEntries(Array.from({ length: 257 }, (_, i) => [i, 0.5])), 'at most 256 labels'],
+  ['a very long name', { ['x'.repeat(201)]: 0.5 }, 'more than 200 characters'],
+])('a threshold that is %s is refused', (_, threshold, message) => {
+  const { createBatch } = createRequestSchemas(loadConfig({}));
+  expect(createJob.safeParse({ text: 'a', threshold }).error?.issues[0]?.message).toContain(message);
+  expect(createBatch.safeParse({ threshold: JSON.stringify(threshold) }).success).toBe(false);
+});
+
+test.each<[string, unknown]>([
+  ['0.5', 0.5],
+  ['-3', -3],
+  ['model', 'model'],
+  ['{"joy":0.25,"__proto__":0.5}', JSON.parse('{"joy":0.25,"__proto__":0.5}')],
+])('the threshold %s means the same for a batch as for a job', (query, threshold) => {
+  const { createBatch } = createRequestSchemas(loadConfig({}));
+  const asked = createBatch.parse({ threshold: query }).threshold;
+  expect(JSON.stringify(asked)).toBe(JSON.stringify(threshold));
+  expect(JSON.stringify(createJob.parse({ text: 'a', threshold }).threshold)).toBe(JSON.stringify(threshold));
 });
 
 test('metadata keeps every key', () => {

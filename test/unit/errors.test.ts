@@ -56,6 +56,7 @@ const EXPECTED: Record<ProblemCode, number> = {
   requests_full: 503,
   downloads_full: 503,
   uploads_full: 503,
+  worker_outdated: 503,
   no_worker: 503,
   shutting_down: 503,
   predict_timeout: 504,

@@ -2,6 +2,7 @@
  * Enqueues the chunks of a batch that should be in its BullMQ queue, and dequeues the chunks of a batch that has ended. Every API
  * instance may do either, at any time and repeatedly.
  */
+import { chunkVersion } from '../../shared/contract/batches.ts';
 import { batchModel } from '../../shared/contract/ids.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import { redisTime } from '../../shared/redis/time.ts';
@@ -54,7 +55,8 @@ export class BatchQueue {
       );
       missing = missing.filter((_, i) => there[i] === 0);
     }
-    await addChunks(await queues.getBulk(model, record.revision), id, missing);
+    const payload = { v: chunkVersion(record.spec), batch: id };
+    await addChunks(await queues.getBulk(model, record.revision), payload, missing);
     // Another request that ended the batch meanwhile could not find these chunks yet.
     const { status } = (await batchStore.read(id)) ?? record;
     if (isFinal(status)) await this.dequeueChunks(id, record);

@@ -219,7 +219,7 @@ export class BatchResults {
       kept,
       hasIds:
         spec.format === 'csv' ? manifest.parts.some((part) => hasIds(spec, part)) : spec.format === 'ndjson',
-      hasLabels: spec.top_k !== 1 && !form.scoreColumns,
+      hasLabels: (spec.top_k !== 1 || spec.threshold !== undefined) && !form.scoreColumns,
       scoreLabels: form.scoreColumns ? await this.#scoreLabels(id, record, limits) : [],
     });
     const rows = async function* (ndjson: AsyncIterable<Uint8Array>, chunk: number) {
@@ -242,7 +242,8 @@ export class BatchResults {
   /** All labels of the model, sorted, from the first row that has some. @throws AppError `invalid_request` without one */
   async #scoreLabels(id: string, { spec }: BatchRecord, limits: FormLimits): Promise<string[]> {
     const refused = (message: string) => invalidRequest([{ path: 'score_columns', message }]);
-    if (spec.top_k !== null) throw refused('needs a batch with `top_k=all`');
+    if (spec.top_k !== null || spec.threshold !== undefined)
+      throw refused('needs a batch with `top_k=all` and no `threshold`');
     const { record, bits } = await this.#look(id);
     const { revision } = record;
     const read = await this.#chunkReader(id);

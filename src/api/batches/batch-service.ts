@@ -17,6 +17,7 @@ import {
   resultsKey,
 } from '../../shared/store/batches/layout.ts';
 import { batchIdempotencyKey, cancelChannel } from '../../shared/redis/keys.ts';
+import { requireOptions } from '../asked-options.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import { toPage, type ListOptions } from '../list-page.ts';
 import type { CompleteBatchBody } from '../requests.ts';
@@ -202,6 +203,12 @@ export class BatchService {
     return this.#deps.withRedis(async () => {
       const { catalog, batchStore, admission, config } = this.#deps;
       const model = await catalog.resolve(input.model);
+      const { threshold, function_to_apply: apply } = input;
+      const asked = [
+        ...(threshold === undefined ? [] : (['threshold'] as const)),
+        ...(apply === undefined ? [] : (['function_to_apply'] as const)),
+      ];
+      requireOptions({ threshold, apply }, asked, model);
       await admission.requireRoom();
       const chunkBytes = chunkBytesFor(config, model.chunk_bytes);
       const { spec, columns } = toSpec(input, chunkBytes, headerLimits(config));

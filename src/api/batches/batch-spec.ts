@@ -5,6 +5,7 @@ import { sniffBytes } from '../../shared/bulk/sniff-bytes.ts';
 import { sniffRecords, type Reading } from '../../shared/bulk/sniff-records.ts';
 import { sniff } from '../../shared/bulk/sniff.ts';
 import type { BatchSpec } from '../../shared/contract/batches.ts';
+import { topKOf } from '../../shared/contract/options.ts';
 import { defaultQuote } from '../../shared/contract/quoting.ts';
 import type { Webhook } from '../../shared/contract/webhooks.ts';
 import type { Config } from '../../shared/runtime/config.ts';
@@ -30,6 +31,7 @@ export function toSpec(
   limits: HeaderLimits,
 ): { spec: BatchSpec; columns?: readonly string[] } {
   const { format, text_field, id_field, delimiter, quote, columns, top_k, metadata, first_line } = input;
+  const { threshold, function_to_apply: apply } = input;
   if (format !== 'csv') refuse({ delimiter, quote, columns }, 'applies to CSV only');
   if (format === 'lines')
     refuse({ text_field, id_field }, 'does not apply to plain lines, which have no fields');
@@ -40,7 +42,9 @@ export function toSpec(
     ...(id_field === undefined ? {} : { id_field }),
     ...(delimiter === undefined ? {} : { delimiter }),
     ...(format !== 'csv' || quoting === '"' ? {} : { quote: quoting }),
-    top_k: top_k === undefined ? 1 : top_k,
+    top_k: topKOf(top_k, threshold),
+    ...(threshold === undefined ? {} : { threshold }),
+    ...(apply === undefined ? {} : { apply }),
     first_line: first_line ?? 1,
     chunk_bytes: chunkBytes,
     ...(metadata === undefined ? {} : { metadata }),

@@ -116,15 +116,14 @@ export class GroupCommit {
   async #add(priority: Priority, model: string, group: string, jobs: JobPayload[]): Promise<Added> {
     const { queues, backlog, tracing, resultTtlS } = this.#deps;
     const queue = await queues.get(priority, model);
+    const v = jobs.some(({ threshold }) => threshold !== undefined) ? 3 : 2;
     const sizes = jobs.map(({ id, owner, texts }) => ({ id, owner, ...sizeOf(texts) }));
     // Sent together and executed in this order, so a job in its queue is always in the backlog, too.
     const enqueued = backlog.add(queueName(priority, model), sizes);
     const [{ ahead }] = await Promise.all([
       enqueued,
       // A BullMQ job belongs to one trace: that of the first job of its group (runtime/tracing.ts).
-      tracing.within(jobs[0]?.trace, () =>
-        queue.add(JOB_NAME, { v: 2, jobs }, jobOptions(group, resultTtlS)),
-      ),
+      tracing.within(jobs[0]?.trace, () => queue.add(JOB_NAME, { v, jobs }, jobOptions(group, resultTtlS))),
     ]);
     return { ahead };
   }

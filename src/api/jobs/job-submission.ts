@@ -12,6 +12,7 @@ import type { Webhook } from '../../shared/contract/webhooks.ts';
 import { jobIdempotencyKey } from '../../shared/redis/keys.ts';
 import { redisTime } from '../../shared/redis/time.ts';
 import { toJob } from '../../shared/store/jobs/job-records.ts';
+import { requireOptions } from '../asked-options.ts';
 import { IdempotencyKeys } from '../idempotency.ts';
 import type { KnownModel } from '../model-catalog.ts';
 import type { Call, DirectCalls } from './direct-calls.ts';
@@ -41,6 +42,7 @@ export interface NewJob {
   /** Seconds within which it must be started. */
   expiresIn?: number | undefined;
   apply?: JobPayload['apply'];
+  threshold?: JobPayload['threshold'];
   truncate?: JobPayload['truncate'];
   webhook?: Webhook | undefined;
   /** The caller that waits takes the outcome before it is on disk, or a direct answer; no other request may rely on it. */
@@ -147,6 +149,7 @@ export class JobSubmission {
     const model = await catalog.resolve(input.model);
     if (input.needsWorker && model.workers === 0)
       throw new AppError('no_worker', await catalog.noWorkerFor(model.name), { retryAfterS: 2 });
+    if (input.threshold !== undefined) requireOptions(input, ['threshold'], model);
     assertScores(input, model, config.MAX_SCORES_PER_JOB);
     const payload = await this.#payload(owner, input, announced);
     return { model, priority: input.priority ?? 'normal', payload };
@@ -230,13 +233,14 @@ export class JobSubmission {
 
   async #payload(owner: string, input: NewJob, announced: Announced | undefined): Promise<NewPayload> {
     const { redis, tracing } = this.#deps;
-    const { texts, topK, apply, truncate, metadata, webhook, expiresIn, early } = input;
+    const { texts, topK, apply, threshold, truncate, metadata, webhook, expiresIn, early } = input;
     const trace = tracing.current();
     return {
       owner,
       texts: texts.map(({ id, text }) => (id === undefined ? { text } : { id, text })),
       top_k: topK,
       ...(apply === undefined ? {} : { apply }),
+      ...(threshold === undefined ? {} : { threshold }),
       ...(truncate === undefined ? {} : { truncate }),
       ...(metadata === undefined ? {} : { metadata }),
       ...(webhook === undefined ? {} : { webhook }),

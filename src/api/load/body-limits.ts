@@ -4,6 +4,7 @@
  */
 import type { Config } from '../../shared/runtime/config.ts';
 import { MAX_PARTS } from '../../shared/contract/batches.ts';
+import { MAX_THRESHOLDS } from '../../shared/contract/options.ts';
 
 export interface JsonBodyLimits {
   maxBytes: number;
@@ -24,7 +25,7 @@ export function bodyLimits(config: Config) {
     /** A text may be an object with its id (3 values); a value of metadata takes at least a character and a comma. */
     createJob: {
       maxBytes,
-      maxValues: 3 * maxTexts + Math.ceil(MAX_METADATA_BYTES / 2) + SMALL_MEMBERS,
+      maxValues: 3 * maxTexts + Math.ceil(MAX_METADATA_BYTES / 2) + MAX_THRESHOLDS + SMALL_MEMBERS,
       maxItems: new Map([['texts', maxTexts]]),
     },
     /** A text may be a list of one text (2 values). */

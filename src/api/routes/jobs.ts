@@ -3,6 +3,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Context, TypedResponse } from 'hono';
 import type { JSONParsed } from 'hono/utils/types';
 import { jobListSchema, jobSchema, jobStatusSchema, type Job } from '../../shared/contract/jobs.ts';
+import { topKOf } from '../../shared/contract/options.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import type { CreateJobBody } from '../requests.ts';
 import { AppError } from '../../shared/contract/problems.ts';
@@ -43,6 +44,10 @@ const params = z.object({
 /** /docs fills in the first one. */
 const EXAMPLES = {
   one: { summary: 'One text, all labels', value: { text: 'utterly charming', top_k: null } },
+  threshold: {
+    summary: 'The labels with a score of at least 0.3',
+    value: { text: 'utterly charming', threshold: 0.3 },
+  },
   several: {
     summary: 'Several texts, one with an id',
     value: { texts: ['utterly charming', { id: 'r2', text: 'a tedious mess' }], metadata: { page: 7 } },
@@ -192,7 +197,9 @@ function toNewJob(body: CreateJobBody): NewJob {
   if (!texts) throw new AppError('invalid_request', 'give `text` or `texts`');
   return {
     texts: texts.map((text) => (typeof text === 'string' ? { text } : text)),
-    topK: body.top_k,
+    topK: topKOf(body.top_k, body.threshold),
+    threshold: body.threshold,
+    apply: body.function_to_apply,
     model: body.model,
     metadata: body.metadata,
     priority: body.priority,

@@ -1,6 +1,12 @@
 /** Parses the arguments of `amulet backfill`, without looking at files or the environment. */
 import { commandName } from '../../shared/runtime/environment.ts';
 import type { BatchOptions } from '../../client/batches.ts';
+import {
+  applyFunctions,
+  parsedThreshold,
+  thresholdProblem,
+  type ApplyFunction,
+} from '../../shared/contract/options.ts';
 import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseFlags, patienceMs } from '../terminal/arguments.ts';
@@ -58,6 +64,8 @@ const FLAGS = {
   glob: { type: 'string' },
   'whole-files': { type: 'boolean' },
   'top-k': { type: 'string' },
+  threshold: { type: 'string' },
+  'function-to-apply': { type: 'string' },
   model: { type: 'string' },
   metadata: { type: 'string' },
   out: { type: 'string', short: 'o' },
@@ -155,10 +163,33 @@ function batchOptions(values: Values): Partial<BatchOptions> {
     ...(delimiter !== undefined && { delimiter: parseDelimiter(delimiter) }),
     ...(quote !== undefined && { quote }),
     ...(topK !== undefined && { top_k: topK }),
+    ...scoreOptions(values),
     ...(model !== undefined && { model }),
     ...(metadata !== undefined && { metadata }),
   };
 }
+
+/** Which scores, and which labels. Whether they fit the model is the server's to say. */
+function scoreOptions({
+  threshold,
+  'function-to-apply': apply,
+}: Values): Pick<BatchOptions, 'threshold' | 'function_to_apply'> {
+  if (apply !== undefined && !isFunction(apply)) {
+    throw new UsageError(`--function-to-apply ${shellWord(apply)}: must be softmax, sigmoid or none`);
+  }
+  const parsed = threshold === undefined ? undefined : parsedThreshold(threshold);
+  const problem = threshold === undefined ? undefined : thresholdProblem(parsed);
+  if (threshold !== undefined && problem !== undefined) {
+    const said = typeof problem === 'string' ? problem : `${problem.path.join('.')} ${problem.message}`;
+    throw new UsageError(`--threshold ${shellWord(threshold)}: ${said}`);
+  }
+  return {
+    ...(threshold !== undefined && { threshold: parsed === 'model' ? 'model' : JSON.stringify(parsed) }),
+    ...(apply !== undefined && { function_to_apply: apply }),
+  };
+}
+
+const isFunction = (value: string): value is ApplyFunction => applyFunctions.includes(value as ApplyFunction);
 
 function readingOptions(values: Values): ReadingOptions {
   const { format, encoding, limit, sample, glob } = values;

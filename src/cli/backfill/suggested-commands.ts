@@ -59,6 +59,8 @@ export function restartWith(
     ...option('--delimiter', options.delimiter),
     ...option('--quote', options.quote === defaultQuote(options.delimiter) ? undefined : options.quote),
     ...option('--top-k', options.top_k),
+    ...option('--threshold', options.threshold),
+    ...option('--function-to-apply', options.function_to_apply),
     ...option('--model', options.model),
     ...option('--metadata', options.metadata),
     ...readingArguments(reading),

@@ -1,6 +1,7 @@
 /** Batches, their parts and their chunks (docs/bulk.md). */
 import { z } from 'zod';
 import { metadataValues, servedBy, shownMetadata, time } from './fields.ts';
+import { answerOptions, applyFunctionSchema, thresholdForms, thresholdSchema } from './option-schemas.ts';
 import type { QuoteMode } from './quoting.ts';
 import { batchStatuses } from './states.ts';
 import { shownWebhookSchema } from './webhooks.ts';
@@ -43,7 +44,7 @@ export const batchSpecSchema = z.object({
   quote: z.enum(quoteModes).optional(),
   /** CSV: the header, when the input has none. */
   ...storedHeaderSchema.shape,
-  top_k: z.int().min(1).nullable(),
+  ...answerOptions,
   first_line: z.int(),
   /** Target size of a chunk. */
   chunk_bytes: z.int(),
@@ -104,6 +105,12 @@ export const batchSchema = z
       }),
     }),
     top_k: z.int().nullable(),
+    threshold: thresholdSchema
+      .optional()
+      .meta({ ...thresholdForms, description: 'Left out when none was asked for.' }),
+    function_to_apply: applyFunctionSchema
+      .optional()
+      .meta({ description: "Left out when it is the model's own." }),
     rows: z.object({
       total: z.int().meta({ description: 'While the batch is open: so far.' }),
       finished: z.int(),
@@ -154,6 +161,17 @@ export type Batch = z.infer<typeof batchSchema>;
 /** Most parts of a batch. */
 export const MAX_PARTS = 10_000;
 
-/** The BullMQ data of a chunk. */
-export const chunkPayloadSchema = z.object({ v: z.literal(1), batch: z.string(), chunk: z.int().min(0) });
+/**
+ * The BullMQ data of a chunk. Version 2 is of a batch with an option that workers of earlier versions would drop: these refuse it,
+ * and another worker gets it.
+ */
+export const chunkPayloadSchema = z.object({
+  v: z.literal([1, 2]),
+  batch: z.string(),
+  chunk: z.int().min(0),
+});
 export type ChunkPayload = z.infer<typeof chunkPayloadSchema>;
+
+/** Version of the chunks of a batch. */
+export const chunkVersion = ({ apply, threshold }: BatchSpec): ChunkPayload['v'] =>
+  apply === undefined && threshold === undefined ? 1 : 2;

@@ -1,6 +1,7 @@
 /** Jobs in three forms: as the API shows them, as they wait in BullMQ, and as finished records in Redis. */
 import { z } from 'zod';
 import { metadataValues, servedBy, shownMetadata, time } from './fields.ts';
+import { answerOptions } from './option-schemas.ts';
 import { rowResultSchema } from './results.ts';
 import { jobStatuses } from './states.ts';
 import { shownWebhookSchema, webhookSchema } from './webhooks.ts';
@@ -88,17 +89,12 @@ export const jobRecordSchema = z.object({
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 
-/** Function from logits to scores; unset: as in the model's config. */
-export const applyFunctionSchema = z.enum(['softmax', 'sigmoid', 'none']);
-export type ApplyFunction = z.infer<typeof applyFunctionSchema>;
-
 /** A waiting job. Kept short, because waiting jobs fill Redis. */
 const jobPayloadSchema = z.object({
   id: z.string(),
   owner: z.string(),
   texts: z.array(z.object({ id: z.string().optional(), text: z.string() })).min(1),
-  top_k: z.int().min(1).nullable(),
-  apply: applyFunctionSchema.optional(),
+  ...answerOptions,
   truncate: z.enum(['right', 'left', 'never']).optional(),
   metadata: metadataValues.optional(),
   webhook: webhookSchema.optional(),
@@ -115,6 +111,9 @@ const jobPayloadSchema = z.object({
 });
 export type JobPayload = z.infer<typeof jobPayloadSchema>;
 
-/** The data of one BullMQ job: a group of jobs that were submitted together (src/api/jobs/group-commit.ts). */
-export const jobGroupSchema = z.object({ v: z.literal(2), jobs: z.array(jobPayloadSchema) });
+/**
+ * The data of one BullMQ job: a group of jobs that were submitted together (src/api/jobs/group-commit.ts). Version 3 has a job
+ * with an option that workers of earlier versions would drop: these refuse it.
+ */
+export const jobGroupSchema = z.object({ v: z.literal([2, 3]), jobs: z.array(jobPayloadSchema) });
 export type JobGroup = z.infer<typeof jobGroupSchema>;

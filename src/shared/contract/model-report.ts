@@ -1,5 +1,5 @@
 /** The report of `amulet model check` on a model folder: made by src/worker/model-check, shown by the CLI. */
-import type { ApplyFunction } from './jobs.ts';
+import type { ApplyFunction } from './options.ts';
 import type { RowResult } from './results.ts';
 
 export interface ModelReport {
@@ -31,6 +31,11 @@ export interface ModelReport {
   load_ms?: number;
   labels?: string[];
   apply?: ApplyFunction;
+  /** What the model was made for, and what its logits are divided by (amulet.json). */
+  task?: string;
+  temperature?: number;
+  /** The model's own thresholds, by label (amulet.json). */
+  thresholds?: Record<string, number>;
   /** Result for a text without a known token: an error, or labels all the same (amulet.json). */
   unreadable_text?: 'error' | 'classify';
   /** Languages that the model reads (amulet.json), as codes; null: not known. */

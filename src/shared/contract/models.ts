@@ -1,5 +1,7 @@
 /** Models as workers register them, and as the API lists them. */
 import { z } from 'zod';
+import { applyFunctionSchema } from './option-schemas.ts';
+import type { OptionName } from './options.ts';
 
 /** A worker's description of its model at registration; stored in Redis, so the API needs no model files. */
 export const modelInfoSchema = z.object({
@@ -8,6 +10,19 @@ export const modelInfoSchema = z.object({
   labels: z.array(z.string()),
   max_tokens: z.int(),
   multi_label: z.boolean(),
+  function_to_apply: applyFunctionSchema.optional().meta({
+    description:
+      'Function from outputs to scores when a request does not say. Missing: a worker of an earlier version.',
+  }),
+  temperature: z
+    .number()
+    .optional()
+    .meta({ description: 'Logits are divided by it before softmax or sigmoid (`amulet.json`). Missing: 1.' }),
+  thresholds: z.record(z.string(), z.number()).optional().meta({
+    description:
+      'The model\'s own thresholds (`amulet.json`), for `threshold: "model"`. Missing: it has none.',
+  }),
+  task: z.string().optional().meta({ description: 'What it was made for, from `amulet.json`.' }),
   /** Missing: not known, or a worker of an earlier version. */
   languages: z.array(z.string()).optional(),
   chunk_bytes: z.int().optional().meta({
@@ -38,6 +53,16 @@ export const modelSchema = modelInfoSchema
         description:
           'Languages that the model reads, as BCP 47 language codes such as `en`, from `amulet.json`; null: not known.',
         example: ['en'],
+      }),
+    options: z
+      .array(z.custom<OptionName>())
+      .optional()
+      .meta({
+        type: 'array',
+        items: { type: 'string' },
+        description:
+          'Options that all its live workers understand: fewer only while some are of an earlier version. Missing without workers.',
+        example: ['top_k', 'function_to_apply', 'threshold'],
       }),
     default: z.boolean(),
     workers: z.int().meta({ description: 'Live workers that serve this model.' }),

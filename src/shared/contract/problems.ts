@@ -46,6 +46,7 @@ export const PROBLEMS = {
   requests_full: { status: 503, title: 'Too many requests are in flight' },
   downloads_full: { status: 503, title: 'Too many results are being read' },
   uploads_full: { status: 503, title: 'Too many uploads are in flight' },
+  worker_outdated: { status: 503, title: 'Workers of this model are of an earlier version' },
   no_worker: { status: 503, title: 'No live worker serves this model' },
   shutting_down: { status: 503, title: 'The server is shutting down' },
   predict_timeout: { status: 504, title: 'The prediction took too long' },

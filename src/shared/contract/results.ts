@@ -20,10 +20,10 @@ export const rowResultSchema = z
       id: rowId,
       label: z.string(),
       score: z.number(),
-      labels: z
-        .array(labelScoreSchema)
-        .optional()
-        .meta({ description: 'The best `top_k` labels, best first; only when `top_k` is not 1.' }),
+      labels: z.array(labelScoreSchema).optional().meta({
+        description:
+          'The labels that were asked for, best first: those that reach the `threshold`, of these the best `top_k`. With a threshold, or a `top_k` other than 1.',
+      }),
       truncated: z
         .boolean()
         .meta({ description: 'The text had more tokens than the model reads; the rest was cut.' }),

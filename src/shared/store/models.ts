@@ -4,6 +4,7 @@
  * workers with their revisions, by the time at which each counts as dead.
  */
 import { modelInfoSchema, type ModelInfo } from '../contract/models.ts';
+import { OPTIONS_GENERATION, optionsOfGeneration, type OptionName } from '../contract/options.ts';
 import { modelsKey, revisionsKey, workersKey } from '../redis/keys.ts';
 import { redisTime } from '../redis/time.ts';
 import { RedisStore } from './redis-store.ts';
@@ -71,15 +72,18 @@ export class ModelRegistry extends RedisStore {
     return models
       .map((model, i) => {
         const members = alive[i] ?? [];
+        const workers = members.map(parseMember);
         const counts = {
           workers: members.length,
-          revisions: countRevisions(members),
-          workerIds: members.map((each) => each.slice(0, each.lastIndexOf('@'))),
+          revisions: countRevisions(workers),
+          workerIds: workers.map(({ id }) => id),
         };
+        const generations = workers.map(({ generation }) => generation);
         const last = seen[i];
         return {
           ...model,
           ...counts,
+          ...(members.length > 0 && { options: optionsOfGeneration(Math.min(...generations)) }),
           ...(last !== undefined && { last_served_at: new Date(last).toISOString() }),
         };
       })
@@ -94,6 +98,8 @@ export class ModelRegistry extends RedisStore {
 /** A model and its live workers. */
 export type KnownModel = ModelInfo & {
   workers: number;
+  /** Those that all live workers understand; undefined without any. */
+  options?: OptionName[] | undefined;
   revisions: { revision: string; workers: number }[];
   /** Names of the workers. */
   workerIds: string[];
@@ -101,13 +107,30 @@ export type KnownModel = ModelInfo & {
   last_served_at?: string | undefined;
 };
 
-/** Member of the set for a worker. During a rollout, workers of one model have different revisions. */
-const member = (workerId: string, revision: string): string => `${workerId}@${revision}`;
+/**
+ * Member of the set for a worker of this version: `<id>+<generation of options>@<revision>`. Those of earlier versions have no
+ * generation, and read all before the last @ as an id. During a rollout, workers of one model have different revisions.
+ */
+const member = (workerId: string, revision: string): string =>
+  `${workerId}+${OPTIONS_GENERATION}@${revision}`;
 
-function countRevisions(members: readonly string[]): KnownModel['revisions'] {
+interface LiveWorker {
+  id: string;
+  /** 0 for a version before generations. */
+  generation: number;
+  revision: string;
+}
+
+function parseMember(each: string): LiveWorker {
+  const at = each.lastIndexOf('@');
+  const named = each.slice(0, at);
+  const [, id = named, generation = '0'] = /^(.*)\+(\d{1,3})$/s.exec(named) ?? [];
+  return { id, generation: Number(generation), revision: each.slice(at + 1) };
+}
+
+function countRevisions(workers: readonly LiveWorker[]): KnownModel['revisions'] {
   const counts = new Map<string, number>();
-  for (const each of members) {
-    const revision = each.slice(each.lastIndexOf('@') + 1);
+  for (const { revision } of workers) {
     counts.set(revision, (counts.get(revision) ?? 0) + 1);
   }
   return [...counts]

@@ -81,12 +81,16 @@ export const chunkJobId = (batch: string, chunk: number): string => `${batch}.${
 export const isChunkOf = (batch: string, jobId: string): boolean => jobId.startsWith(`${batch}.`);
 
 /** Adds chunks of a batch to a queue; chunks that it contains already stay as they are. */
-export async function addChunks(queue: ChunkQueue, batch: string, chunks: readonly number[]): Promise<void> {
+export async function addChunks(
+  queue: ChunkQueue,
+  { v, batch }: Pick<ChunkPayload, 'v' | 'batch'>,
+  chunks: readonly number[],
+): Promise<void> {
   if (chunks.length === 0) return;
   await queue.addBulk(
     chunks.map((chunk) => ({
       name: JOB_NAME as never,
-      data: { v: 1 as const, batch, chunk },
+      data: { v, batch, chunk },
       opts: chunkOptions(chunkJobId(batch, chunk)),
     })),
   );

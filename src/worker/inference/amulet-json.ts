@@ -5,13 +5,14 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import type { ApplyFunction } from '../../shared/contract/options.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 
 export const AMULET_JSON = 'amulet.json';
 
 /** Far more than its settings need. */
-const MAX_BYTES = 64 * 1024;
+const MAX_BYTES = 1024 * 1024;
 
 /** More than any classifier has been trained on. */
 const MAX_LANGUAGES = 256;
@@ -30,6 +31,12 @@ const amuletJsonSchema = z.strictObject({
     .max(MAX_LANGUAGES, `must name at most ${MAX_LANGUAGES} languages`)
     .refine((all) => new Set(all).size === all.length, 'must name each language once')
     .optional(),
+  /** What the model was made for. */
+  task: z.enum(['text-classification', 'zero-shot-classification', 'text-ranking']).optional(),
+  /** Logits are divided by it before softmax or sigmoid. */
+  temperature: z.number().min(0.01).max(100).optional(),
+  /** The least score at which a label is chosen, for every label; checked by requireFit(). */
+  thresholds: z.record(z.string(), z.number()).optional(),
 });
 export type AmuletJson = z.output<typeof amuletJsonSchema>;
 
@@ -52,6 +59,31 @@ export function readAmuletJson(folder: string): AmuletJson {
   } catch (error) {
     throw new StartupError(`${file} cannot be used: ${toError(error).message}`, { cause: error });
   }
+}
+
+/**
+ * Checks the settings that depend on the model's labels and its function.
+ * @throws StartupError that names the file, and the label that is missing, unknown, or has a threshold that no score reaches
+ */
+export function requireFit(
+  folder: string,
+  { temperature, thresholds }: AmuletJson,
+  { labels, apply }: { labels: readonly string[]; apply: ApplyFunction },
+): void {
+  const refuse = (problem: string) =>
+    new StartupError(`${path.join(folder, AMULET_JSON)} cannot be used: ${problem}`);
+  if (temperature !== undefined && apply === 'none')
+    throw refuse('temperature is for softmax or sigmoid, but the model is a regression');
+  if (thresholds === undefined) return;
+  const known = new Set(labels);
+  for (const [label, least] of Object.entries(thresholds)) {
+    if (!known.has(label))
+      throw refuse(`thresholds name ${JSON.stringify(label)}, which is no label of the model`);
+    if (apply !== 'none' && (least < 0 || least > 1))
+      throw refuse(`thresholds have ${least} for ${JSON.stringify(label)}, which is not within 0 and 1`);
+  }
+  const missing = labels.find((label) => !Object.hasOwn(thresholds, label));
+  if (missing !== undefined) throw refuse(`thresholds have none for the label ${JSON.stringify(missing)}`);
 }
 
 /** Skips a byte order mark, which editors on Windows add. */

@@ -15,7 +15,8 @@ import { inputOf } from '../../shared/bulk/csv.ts';
 import { parseChunk } from '../../shared/bulk/parse.ts';
 import type { InputRow } from '../../shared/bulk/input.ts';
 import type { Config } from '../../shared/runtime/config.ts';
-import { chunkPayloadSchema, type BatchSpec } from '../../shared/contract/batches.ts';
+import { chunkPayloadSchema, type BatchSpec, type ChunkPayload } from '../../shared/contract/batches.ts';
+import { unfitThreshold } from '../../shared/contract/options.ts';
 import { isFinal } from '../../shared/contract/states.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import type { Logger } from '../../shared/runtime/logger.ts';
@@ -143,7 +144,7 @@ export class BulkConsumer {
     // Fetched just before the worker was closed.
     if (this.#draining) inFlight.abort.abort(new Stopping());
     try {
-      await this.#run(batch, chunk, inFlight);
+      await this.#run(parsed.data, inFlight);
     } catch (error) {
       if (error instanceof RowDropped) {
         if (!(inFlight.abort.signal.reason instanceof Stopping)) return;
@@ -156,17 +157,23 @@ export class BulkConsumer {
     }
   }
 
-  async #run(batch: string, chunk: number, inFlight: InFlight): Promise<void> {
+  async #run(payload: ChunkPayload, inFlight: InFlight): Promise<void> {
+    const { batch, chunk } = payload;
     const { batchStore, model, onChunk } = this.#options;
     const { status, revision, done } = await batchStore.chunks.start(batch, chunk);
     if (status !== 'processing') this.#inputs.drop(batch);
     if (status !== 'processing' || done) return;
     if (revision !== undefined && revision !== model.revision) {
-      await this.#moveToRevision(batch, chunk, revision);
+      await this.#moveToRevision(payload, revision);
       return;
     }
     const input = await this.#inputs.get(batch);
     if (!input) return;
+    const unfit = unfitThreshold(input.spec, this.#options.classifier.model);
+    if (unfit !== undefined) {
+      await this.#fail(batch, { code: 'invalid_request', message: `threshold ${unfit}` });
+      return;
+    }
     const start = performance.now();
     const blobs = await this.#options.blobs();
     const { rows, options } = await this.#read(batch, input, chunk);
@@ -191,10 +198,10 @@ export class BulkConsumer {
     const { failedRows, unknownRows } = outcomes;
     onChunk({ rows: rows.length, failedRows, unknownRows, ms: performance.now() - start });
     if (next.outcome === 'completed' || next.outcome === 'ended') this.#inputs.drop(batch);
-    if (next.outcome === 'counted') await this.#add(batch, next.claimed, next.revision);
+    if (next.outcome === 'counted') await this.#add(payload, next.claimed, next.revision);
     else if (next.outcome === 'revision') {
       // Workers of other weights were the first to start the batch.
-      await this.#moveToRevision(batch, chunk, next.revision);
+      await this.#moveToRevision(payload, next.revision);
       await blobs.delete([key]);
     } else if (next.outcome === 'ended' && !(await batchStore.read(batch))) {
       // The batch was deleted, with its blobs, before this blob was written.
@@ -227,26 +234,28 @@ export class BulkConsumer {
   /** The results as NDJSON, in the order of the rows, in pieces of whole lines. */
   async *#classify(
     rows: readonly InputRow[],
-    { top_k }: BatchSpec,
+    options: BatchSpec,
     inFlight: InFlight,
   ): AsyncGenerator<Buffer, void> {
     const { classifier } = this.#options;
     for (const portion of portionsOf(rows, classifier.labelCount)) {
       const texts = portion.flatMap((row) => ('text' in row ? [row.text] : []));
       const settled = () => (inFlight.started = true);
-      const results = await classifier.classifyEach(texts, { top_k }, inFlight.abort.signal, settled);
+      const results = await classifier.classifyEach(texts, options, inFlight.abort.signal, settled);
       yield* resultLines(portion, results);
     }
   }
 
-  async #add(batch: string, chunks: readonly number[], revision: string | undefined): Promise<void> {
+  /** @param payload of a chunk of the same batch */
+  async #add(payload: ChunkPayload, chunks: readonly number[], revision: string | undefined): Promise<void> {
     if (chunks.length === 0) return;
-    await addChunks(await this.#queues.getBulk(this.#options.model.name, revision), batch, chunks);
+    await addChunks(await this.#queues.getBulk(this.#options.model.name, revision), payload, chunks);
   }
 
   /** Moves a chunk to the queue of the revision that its batch is pinned to. */
-  async #moveToRevision(batch: string, chunk: number, revision: string): Promise<void> {
-    await this.#add(batch, [chunk], revision);
+  async #moveToRevision(payload: ChunkPayload, revision: string): Promise<void> {
+    const { batch, chunk } = payload;
+    await this.#add(payload, [chunk], revision);
     const record = await this.#options.batchStore.read(batch);
     if (record && !isFinal(record.status)) return;
     // The batch has ended: its queue may have been emptied just before, and may have no worker that would drop the chunk.

@@ -4,14 +4,15 @@
  */
 import { PROBLEMS } from '../../shared/contract/problems.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
-import type { ApplyFunction, JobPayload } from '../../shared/contract/jobs.ts';
+import type { JobPayload } from '../../shared/contract/jobs.ts';
+import type { AnsweringModel, AnswerOptions } from '../../shared/contract/options.ts';
 import type { RowError, RowResult } from '../../shared/contract/results.ts';
 import type { AmuletJson } from './amulet-json.ts';
+import { answerOf, type Answering } from './answer.ts';
 import { RowDropped, type Batcher, type DropSignal, type Lane } from './batcher.ts';
 import { EngineStopped, ModelCrashed } from './engine.ts';
 import { unknownShare, unreadableReason } from './readability.ts';
 import { keyOf, type ResultCache } from './result-cache.ts';
-import { rankLabels, toScores } from './scores.ts';
 import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 
 /** A text in the batcher. */
@@ -22,14 +23,9 @@ export interface TextRow {
   readonly key: string | undefined;
 }
 
-export interface ClassifierDeps {
+export interface ClassifierDeps extends Answering {
   tokenizer: TextTokenizer;
   batcher: Batcher<TextRow, Float32Array>;
-  labels: readonly string[];
-  /** How logits become scores when the job does not say. */
-  apply: ApplyFunction;
-  /** The function that the graph itself applies: requests for it get the outputs as they are. */
-  applied?: ApplyFunction | undefined;
   /** Most tokens of one text. */
   maxTokens: number;
   /** Results of texts that ran; undefined: every text runs, however often it is repeated. */
@@ -39,7 +35,7 @@ export interface ClassifierDeps {
 }
 
 export type JobText = JobPayload['texts'][number];
-type JobOptions = Pick<JobPayload, 'top_k' | 'apply' | 'truncate'>;
+type JobOptions = AnswerOptions & Pick<JobPayload, 'truncate'>;
 
 export class Classifier {
   readonly #deps: ClassifierDeps;
@@ -51,6 +47,12 @@ export class Classifier {
   /** Number of labels of the model. */
   get labelCount(): number {
     return this.#deps.labels.length;
+  }
+
+  /** What the model says about its answers. */
+  get model(): AnsweringModel {
+    const { labels, apply, applied, thresholds } = this.#deps;
+    return { labels, function_to_apply: applied ?? apply, thresholds };
   }
 
   /**
@@ -178,20 +180,15 @@ export class Classifier {
   }
 
   #outcome(logits: Float32Array, encoded: EncodedText, options: JobOptions): RowResult {
-    const { labels, apply, applied } = this.#deps;
-    const wanted = options.apply ?? apply;
-    const unknown = unknownShare(encoded);
-    const ranked = rankLabels(toScores(logits, wanted === applied ? 'none' : wanted), labels, options.top_k);
-    const best = ranked[0];
-    if (!best || !ranked.every(({ score }) => Number.isFinite(score))) {
+    const answer = answerOf(logits, this.#deps, options);
+    if (!answer) {
       return {
         error: { code: 'inference_failed', message: 'the model returned a score that is not a number' },
       };
     }
+    const unknown = unknownShare(encoded);
     return {
-      label: best.label,
-      score: best.score,
-      ...(options.top_k === 1 ? {} : { labels: ranked }),
+      ...answer,
       truncated: encoded.truncated,
       ...(unknown === 0 ? {} : { unknown }),
     };

@@ -23,6 +23,7 @@ import { callsChannel, cancelChannel } from '../../shared/redis/keys.ts';
 import { JOB_ATTEMPTS, queueName } from '../../shared/store/queues.ts';
 import { toRecord, type JobRecords, type Outcome } from '../../shared/store/jobs/job-records.ts';
 import { redisTime } from '../../shared/redis/time.ts';
+import { unfitThreshold } from '../../shared/contract/options.ts';
 import { scoresOf, tooManyScores, type ScoreRequest } from '../../shared/contract/score-limit.ts';
 import { NO_TRACING, type Span, type Tracing } from '../../shared/runtime/tracing.ts';
 import { RowDropped, type DropSignal, type Lane } from './batcher.ts';
@@ -250,16 +251,22 @@ export class Consumer {
         await this.#settle(job, { status: 'expired', error: EXPIRED }, run, span);
         return;
       }
-      const problem = tooManyScores(this.#scoreRequest(job), this.#options.config.MAX_SCORES_PER_JOB);
-      if (problem === undefined) await this.#run(job, run, span);
-      else {
-        const error = { code: 'too_many_scores', message: problem };
-        await this.#settle(job, { status: 'failed', started: run.startedAt, error }, run, span);
-      }
+      const error = this.#refusal(job);
+      if (error === undefined) await this.#run(job, run, span);
+      else await this.#settle(job, { status: 'failed', started: run.startedAt, error }, run, span);
     });
   }
 
-  /** The scores that a job asks for; the API does not know the labels of a model that no worker has served yet. */
+  /** What a job asks for that it cannot have. The API does not know it of a model that no worker has served yet. */
+  #refusal(job: JobPayload): Outcome['error'] {
+    const { classifier, config } = this.#options;
+    const scores = tooManyScores(this.#scoreRequest(job), config.MAX_SCORES_PER_JOB);
+    if (scores !== undefined) return { code: 'too_many_scores', message: scores };
+    const unfit = job.threshold === undefined ? undefined : unfitThreshold(job, classifier.model);
+    return unfit === undefined ? undefined : { code: 'invalid_request', message: `threshold ${unfit}` };
+  }
+
+  /** The scores that a job asks for. */
   #scoreRequest({ texts, top_k: topK }: JobPayload): ScoreRequest {
     return { texts: texts.length, topK, labels: this.#options.classifier.labelCount };
   }

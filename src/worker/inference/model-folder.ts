@@ -5,10 +5,10 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import type { ApplyFunction } from '../../shared/contract/jobs.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { NotOnnx, readOnnxGraph, type OnnxGraph } from '../../shared/onnx/graph.ts';
-import { AMULET_JSON, readAmuletJson, type AmuletJson } from './amulet-json.ts';
+import { AMULET_JSON, readAmuletJson, requireFit, type AmuletJson } from './amulet-json.ts';
+import type { Answering } from './answer.ts';
 import { BY_SETTINGS, chooseOnnxFile, findModelRoot, isFile, type GivenBy } from './model-files.ts';
 import { readJson, readModelConfig, type ModelConfig } from './model-config.ts';
 
@@ -108,16 +108,21 @@ function externalFiles(onnxFile: string, graph: OnnxGraph | undefined): string[]
   return [...new Set(files)].sort();
 }
 
+/** The label of every output, and how logits become scores and choices of labels when a request does not say. */
+export type ModelAnswering = Pick<Answering, 'labels' | 'apply' | 'temperature' | 'thresholds'> & {
+  labels: string[];
+};
+
 /**
- * The label of every output, and how logits become scores when a request does not say.
+ * How the model answers: by its config.json and amulet.json.
  *
  * The rule is that of Transformers' TextClassificationPipeline: regression → raw, multi-label or a single output →
  * sigmoid, else softmax.
  *
  * @param width number of outputs of the graph
- * @throws StartupError when the names in the config cannot be those of the outputs
+ * @throws StartupError when the names in the config cannot be those of the outputs, or amulet.json does not fit them
  */
-export function labelsOf(model: ModelFolder, width: number): { labels: string[]; apply: ApplyFunction } {
+export function labelsOf(model: ModelFolder, width: number): ModelAnswering {
   const named = Math.max(-1, ...model.id2label.keys()) + 1;
   // Some names may be missing in between. But names without gaps, and fewer than outputs, belong to another model.
   const complete = named > 0 && named === model.id2label.size;
@@ -127,9 +132,11 @@ export function labelsOf(model: ModelFolder, width: number): { labels: string[];
     );
   }
   const labels = Array.from({ length: width }, (_, id) => model.id2label.get(id) ?? `LABEL_${id}`);
-  if (model.problemType === 'regression') return { labels, apply: 'none' };
   const sigmoid = model.problemType === 'multi_label_classification' || width === 1;
-  return { labels, apply: sigmoid ? 'sigmoid' : 'softmax' };
+  const apply = model.problemType === 'regression' ? 'none' : sigmoid ? 'sigmoid' : 'softmax';
+  requireFit(model.folder, model.amulet, { labels, apply });
+  const { temperature, thresholds } = model.amulet;
+  return { labels, apply, temperature, thresholds };
 }
 
 /**

@@ -3,12 +3,14 @@
  * a text's score depends on the other texts of its batch. Chooses accordingly which rows may share a batch: any, when the graph
  * masks out padding, else rows of equal length.
  */
-import type { ApplyFunction } from '../../shared/contract/jobs.ts';
+import path from 'node:path';
+import type { ApplyFunction } from '../../shared/contract/options.ts';
 import { PROBLEMS } from '../../shared/contract/problems.ts';
 import type { RowResult } from '../../shared/contract/results.ts';
 import { StartupError } from '../../shared/runtime/startup-error.ts';
 import { toError } from '../../shared/runtime/to-error.ts';
 import { embeddingRows, lastOperator } from '../../shared/onnx/graph.ts';
+import { AMULET_JSON } from './amulet-json.ts';
 import type { BatcherOptions } from './batcher.ts';
 import { equalLengthRows, measureDependence, mixedLengthRows, type Dependence } from './batch-dependence.ts';
 import type { Classifier } from './classifier.ts';
@@ -110,6 +112,11 @@ export async function probeModel(options: ProbeOptions): Promise<ModelProbe> {
       maxTokens: limit.maxTokens,
     },
   );
+  if (applied !== undefined && model.amulet.temperature !== undefined) {
+    throw new StartupError(
+      `${path.join(model.folder, AMULET_JSON)} cannot be used: temperature needs logits, but the graph applies ${applied} itself`,
+    );
+  }
   const batching = await chooseBatching(options, mixedRows, apply);
   const { maxTokens, triedTokens } = limit;
   return { maxTokens, triedTokens, tokenizer, ...batching, applied, apply, warnings };
@@ -252,7 +259,7 @@ async function chooseBatching(
 ): Promise<Pick<ModelProbe, 'batching' | 'batchDependence'>> {
   const fixed = engines.graph?.fixed;
   if (fixed?.rows === 1) return { batching: 'row_by_row', batchDependence: 0 };
-  const scores = (logits: Float32Array) => toScores(logits, apply);
+  const scores = (logits: Float32Array) => toScores(logits, apply, model.amulet.temperature);
   const measure = (some: readonly ModelInput[]) => measureDependence(engines, some, scores);
   const holds = ({ score, logit }: Dependence) => score <= MAX_DIFFERENCE && logit <= MAX_LOGIT_DIFFERENCE;
   const dynamic = [...(model.graph?.operators ?? [])].some((operator) =>

@@ -1,5 +1,5 @@
 /** Turns logits into scores, and scores into ranked labels. Pure. */
-import type { ApplyFunction } from '../../shared/contract/jobs.ts';
+import type { ApplyFunction } from '../../shared/contract/options.ts';
 import type { LabelScore } from '../../shared/contract/results.ts';
 
 /** softmax(x)_i = e^(x_i − max x) / Σ_j e^(x_j − max x); the shift keeps the exponentials from overflowing. */
@@ -22,12 +22,13 @@ const sigmoid = (logit: number): number => 1 / (1 + Math.exp(-logit));
 /**
  * The scores of one row.
  * @param logits shape [labels]
+ * @param temperature what logits are divided by before softmax or sigmoid; undefined: 1
  * @returns shape [labels], in label order
  */
-export function toScores(logits: Float32Array, apply: ApplyFunction): number[] {
-  if (apply === 'softmax') return softmax(logits);
-  if (apply === 'sigmoid') return Array.from(logits, sigmoid);
-  return Array.from(logits);
+export function toScores(logits: Float32Array, apply: ApplyFunction, temperature?: number): number[] {
+  if (apply === 'none') return Array.from(logits);
+  const scaled = temperature === undefined ? logits : logits.map((logit) => logit / temperature);
+  return apply === 'softmax' ? softmax(scaled) : Array.from(scaled, sigmoid);
 }
 
 /** The `topK` best labels, best first; all of them when `topK` is null. Equal scores keep label order. */
@@ -38,12 +39,12 @@ export function rankLabels(scores: number[], labels: readonly string[], topK: nu
   return topK === null ? ranked : ranked.slice(0, topK);
 }
 
-function labelScore(labels: readonly string[], scores: readonly number[], i: number): LabelScore {
+export function labelScore(labels: readonly string[], scores: readonly number[], i: number): LabelScore {
   return { label: labels[i] ?? `LABEL_${i}`, score: scores[i] ?? Number.NaN };
 }
 
 /** Index of the greatest score, or of a NaN if there is one, so that it is noticed. */
-function indexOfBest(scores: readonly number[]): number {
+export function indexOfBest(scores: readonly number[]): number {
   let best = 0;
   let greatest = -Infinity;
   for (let i = 0; i < scores.length; i++) {

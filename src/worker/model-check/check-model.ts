@@ -14,7 +14,12 @@ import { Classifier, type TextRow } from '../inference/classifier.ts';
 import { ModelCrashed } from '../inference/engine.ts';
 import { EnginePool, optionsOf } from '../inference/engine-pool.ts';
 import { BY_ARGUMENTS } from '../inference/model-files.ts';
-import { labelsOf, readModelFolder, type ModelFolder } from '../inference/model-folder.ts';
+import {
+  labelsOf,
+  readModelFolder,
+  type ModelAnswering,
+  type ModelFolder,
+} from '../inference/model-folder.ts';
 import { coverageOf } from './script-coverage.ts';
 import { TextTokenizer } from '../inference/tokenizer.ts';
 import { batcherOptions, probeModel, type ModelProbe } from '../inference/model-probe.ts';
@@ -61,6 +66,7 @@ async function check(report: ModelReport, file: string | undefined, texts: reado
   report.problem_type = model.problemType ?? null;
   report.max_tokens = model.maxTokens;
   report.unreadable_text = model.amulet.unreadable_text;
+  if (model.amulet.task !== undefined) report.task = model.amulet.task;
   report.languages = model.amulet.languages ?? null;
 
   const { languages } = model.amulet;
@@ -85,7 +91,7 @@ async function check(report: ModelReport, file: string | undefined, texts: reado
     if (!probe) return;
     const { warnings = [] } = report;
     Object.assign(report, toReport(probe), { warnings: [...warnings, ...probe.warnings] });
-    await classify(report, texts, { model, engines, labels: labels.labels, probe });
+    await classify(report, texts, { model, engines, answering: labels, probe });
     if (report.problems.length === 0) await attempt(report, () => calibrate(report, engines, probe, config));
   } finally {
     await engines.stop();
@@ -127,17 +133,17 @@ function startEngine(report: ModelReport, model: ModelFolder, config: Config): P
 interface ClassifyDeps {
   model: ModelFolder;
   engines: EnginePool;
-  labels: string[];
+  answering: ModelAnswering;
   probe: ModelProbe;
 }
 
 async function classify(report: ModelReport, texts: readonly string[], deps: ClassifyDeps): Promise<void> {
-  const { model, engines, labels, probe } = deps;
+  const { model, engines, answering, probe } = deps;
   const { tokenizer, maxTokens, apply, applied } = probe;
   const budgets = { interactive: 256, low: 256, bulk: 256 };
   const classifier = new Classifier({
     tokenizer,
-    labels,
+    ...answering,
     apply,
     applied,
     maxTokens,
@@ -151,7 +157,7 @@ async function classify(report: ModelReport, texts: readonly string[], deps: Cla
   });
   report.samples = [];
   for (const text of texts) {
-    const options = { top_k: Math.min(3, labels.length) };
+    const options = { top_k: Math.min(3, answering.labels.length) };
     const result = await classifier.classify({ text }, options, 'interactive', new AbortController().signal);
     const { ids } = await tokenizer.encode(text);
     report.samples.push({ text, tokens: ids.length, result });

@@ -45,7 +45,7 @@ export async function serveModel(
     const budgets = { interactive: 256, low: 256, bulk: 256 };
     const classifier = new Classifier({
       tokenizer: probe.tokenizer,
-      labels: named.labels,
+      ...named,
       apply: probe.apply,
       applied: probe.applied,
       maxTokens: probe.maxTokens,

@@ -43,6 +43,8 @@ export function toBatch(
       ...(spec.format === 'csv' ? { multiline_rows: record.multilineRows } : {}),
     },
     top_k: spec.top_k,
+    ...(spec.threshold === undefined ? {} : { threshold: spec.threshold }),
+    ...(spec.apply === undefined ? {} : { function_to_apply: spec.apply }),
     rows: {
       total: record.rows,
       finished: record.finishedRows,
