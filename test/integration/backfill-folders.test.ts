@@ -147,8 +147,11 @@ describe('records of several files', () => {
     fake.forgetFaults();
     expect((await runBackfill([...args, '--resume'])).code).toBe(EXIT.ok);
     expect(rows()).toHaveLength(2);
-    expect((await run(dir, '--force')).code).toBe(EXIT.ok);
-    expect(rows()).toHaveLength(2);
+    for (let i = 0; i < 2; i++) {
+      expect((await run(dir, '--force', '--summary', at('summary.json'))).code).toBe(EXIT.ok);
+      expect(rows()).toHaveLength(2);
+    }
+    expect(fs.existsSync(at('summary.json'))).toBe(true);
   });
 
   test('symbolic links: into the folder as files, out of it not at all', async () => {

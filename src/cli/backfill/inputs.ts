@@ -23,14 +23,14 @@ export interface Sources {
 
 /**
  * @param args files, folders, or `-`; in this order
- * @param out path of the output, which is no input
+ * @param outputs no inputs
  * @param remote how to read addresses
  * @throws UsageError when one does not exist, is given twice, or cannot be read beside others
  */
 export async function findSources(
   args: readonly string[],
   { glob, whole_files: whole }: Pick<ReadingOptions, 'glob' | 'whole_files'>,
-  out: string,
+  outputs: Outputs,
   remote: RemoteOptions,
 ): Promise<Sources> {
   const list: Source[] = [];
@@ -52,7 +52,7 @@ export async function findSources(
       continue;
     }
     folders++;
-    const found = await filesOf(name, { glob, isOwn: ownFiles(workingPath(out)) });
+    const found = await filesOf(name, { glob, isOwn: ownFiles(outputs) });
     leftOut += found.leftOut;
     const prefix = name.replace(/\/*$/, '/');
     for (const { path: below, size, mtimeMs } of found.files) {
@@ -119,23 +119,30 @@ function refuseUnsuitable(list: readonly Source[]): void {
   }
 }
 
-/** Whether a path is the output or a file beside it that a run makes. */
-function ownFiles(out: string): FolderOptions['isOwn'] {
-  if (out === '-') return () => false;
-  const folder = path.dirname(path.resolve(out));
-  const full = path.join(realFolder(folder), path.basename(out));
-  const own = new Set(
-    ['', '.partial', '.writing', '.resume.json', '.resume.json.new', '.upload.json', '.lock'].map(
-      (end) => full + end,
-    ),
-  );
-  return (file) => own.has(file) || file.startsWith(`${full}.lock.`);
+/** Paths that a run writes to; `-` is standard output. */
+export interface Outputs {
+  out: string;
+  summary: string | undefined;
 }
 
-function realFolder(folder: string): string {
+/** Whether a path is the output, a file beside it that a run makes, or the summary. */
+function ownFiles({ out, summary = '-' }: Outputs): FolderOptions['isOwn'] {
+  const working = realPath(workingPath(out));
+  const own = new Set(
+    ['', '.partial', '.writing', '.resume.json', '.resume.json.new', '.upload.json', '.lock'].map(
+      (end) => working + end,
+    ),
+  );
+  if (summary !== '-') own.add(realPath(summary));
+  return (file) => own.has(file) || file.startsWith(`${working}.lock.`);
+}
+
+/** Of a file that need not exist. */
+function realPath(file: string): string {
+  const folder = path.dirname(path.resolve(file));
   try {
-    return realpathSync(folder);
+    return path.join(realpathSync(folder), path.basename(file));
   } catch {
-    return folder;
+    return path.join(folder, path.basename(file));
   }
 }

@@ -34,7 +34,7 @@ export interface PlannedInputs {
 
 /** Finds the inputs, and how to read them by their names. @throws UsageError when one does not exist, or has another kind of record */
 export async function planInputs(command: BackfillCommand, signal: AbortSignal): Promise<PlannedInputs> {
-  const { list, several, notes } = await findSources(command.files, command.reading, command.out, {
+  const { list, several, notes } = await findSources(command.files, command.reading, command, {
     signal,
     retryTimeoutMs: command.retryTimeoutMs,
   });
@@ -118,7 +118,7 @@ function kindOf({ format, delimiter }: BatchOptions): string {
 
 /** @returns no input once it is no longer needed and gone; `problem` when it has changed */
 export async function inputToResume(
-  { files, reading: given, out, retryTimeoutMs }: BackfillCommand,
+  { files, reading: given, out, summary, retryTimeoutMs }: BackfillCommand,
   state: BackfillState,
   signal: AbortSignal,
 ): Promise<{ input?: Input | undefined; problem?: string | undefined }> {
@@ -127,7 +127,7 @@ export async function inputToResume(
   if (state.uploaded && files.some((file) => protocolOf(file) !== undefined)) return {};
   try {
     if (state.sources) {
-      const { list } = await findSources(files, reading, out, { signal, retryTimeoutMs });
+      const { list } = await findSources(files, reading, { out, summary }, { signal, retryTimeoutMs });
       const missing = missingSince(state.sources, list);
       if (missing !== undefined) return state.uploaded ? {} : { problem: missing };
       const problem = changeSince(state.sources, list);
