@@ -149,6 +149,25 @@ describe('the outcomes of jobs', () => {
     expect(await outcome).toEqual(succeeded('a'));
     waiters.close();
   });
+
+  test('count once when a caller waits a second time, for the job that follows', async () => {
+    const ends: string[] = [];
+    const waiters = new Waiters({
+      ...{ subscriber, channel: 'instance', earlyChannel: 'early' },
+      records: new JobRecords(redis, prefix, 60),
+      logger: pino({ level: 'silent' }),
+      onEnd: (outcome) => ends.push(outcome),
+    });
+    const wait = { owner: 'alice', announcedOn: 'instance', timeoutMs: 10_000, provisional: true };
+    const [refused, hungUp] = [newId(), newId()];
+    waiters.expect(refused, true);
+    const outcome = waiters.wait(refused, wait);
+    waiters.refuse(refused);
+    expect([await outcome, ends]).toEqual([undefined, []]);
+    await waiters.wait(hungUp, { ...wait, signal: AbortSignal.abort() });
+    expect(ends).toEqual(['given_up']);
+    waiters.close();
+  });
 });
 
 describe('a job that another API instance took in', () => {

@@ -171,6 +171,7 @@ export class DirectCalls {
     const waiting = waiters.wait(id, {
       owner: payload.owner,
       announcedOn: waiters.channel,
+      provisional: true,
       timeoutMs,
       signal,
     });

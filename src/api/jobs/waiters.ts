@@ -43,6 +43,8 @@ export interface WaitOptions extends WaitLimits {
   owner: string;
   /** The channel that the job's end is announced on. */
   announcedOn: string;
+  /** Unless its caller hangs up, another wait follows one that ends without an outcome: only that one counts. */
+  provisional?: boolean;
 }
 
 const RECHECK_MS = 2000;
@@ -58,7 +60,7 @@ export interface WaitersDeps {
   /** Its channel for outcomes that are not on disk yet. */
   earlyChannel: string;
   logger: Logger;
-  /** Called at the end of every wait; `settled`: the job had ended. */
+  /** Called at the end of every wait that counts; `settled`: the job had ended. */
   onEnd?: (outcome: 'settled' | 'given_up') => void;
 }
 
@@ -131,7 +133,9 @@ export class Waiters {
    */
   async wait(id: string, options: WaitOptions): Promise<WaitOutcome> {
     const outcome = await this.#wait(id, options);
-    this.#deps.onEnd?.(outcome === undefined ? 'given_up' : 'settled');
+    const followed = options.provisional === true && options.signal?.aborted !== true;
+    if (outcome !== undefined) this.#deps.onEnd?.('settled');
+    else if (!followed) this.#deps.onEnd?.('given_up');
     return outcome;
   }
 
