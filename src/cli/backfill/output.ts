@@ -20,6 +20,8 @@ export interface Output {
 
 const LF = 0x0a;
 const READ_BYTES = 1024 * 1024;
+/** Small, because everything that is made of a piece is in memory at a time. */
+const PIECE_BYTES = 128 * 1024;
 
 /** Size, number, content and last line of the rows so far. */
 class Rows {
@@ -96,7 +98,7 @@ export class PartialFile extends Rows implements Output {
 
   /** Whole lines, in pieces. */
   async *read(): AsyncGenerator<Buffer, void, undefined> {
-    for (let at = 0, size = READ_BYTES; at < this.bytes;) {
+    for (let at = 0, size = PIECE_BYTES; at < this.bytes;) {
       const buffer = Buffer.allocUnsafe(Math.min(size, this.bytes - at));
       const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
       if (bytesRead === 0) throw new Error('rows were removed from the partial file by another program');

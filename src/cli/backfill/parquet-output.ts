@@ -4,8 +4,8 @@ import { cellOf } from '../../shared/bulk/kept-fields.ts';
 import { KIND, linesOf, otherFields, readRow, type OutputColumns, type OutputRow } from './output-rows.ts';
 
 /** Bounds of a row group, which is in memory as a whole: rows, and bytes of them as JSON. */
-const GROUP_ROWS = 100_000;
-const GROUP_BYTES = 16 * 1024 * 1024;
+const GROUP_ROWS = 20_000;
+const GROUP_BYTES = 4 * 1024 * 1024;
 
 type SchemaElement = ConstructorParameters<typeof ParquetWriter>[0]['schema'][number];
 

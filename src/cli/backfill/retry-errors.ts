@@ -3,7 +3,6 @@
  * rows are uploaded; before that, the output is compared with the input, row by row.
  */
 import { parseChunk } from '../../shared/bulk/parse.ts';
-
 import { csvFields, toHeader } from '../../shared/bulk/csv.ts';
 import { fieldNamer } from '../../shared/bulk/kept-fields.ts';
 import type { InputSpec } from '../../shared/bulk/input.ts';
