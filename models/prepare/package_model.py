@@ -94,11 +94,21 @@ def read_languages(value: str) -> list[str]:
     return languages
 
 
-def write_amulet_json(path: Path, languages: list[str] | None) -> bool:
-    """Names the languages among the settings that the file has already; returns whether there is such a file."""
-    if languages:
+def own_thresholds(report: Report) -> dict[str, float] | None:
+    """The threshold of every label with its best F1 on the first labelled texts; None unless a multi-label model was judged."""
+    if report.apply != "sigmoid" or not report.texts:
+        return None
+    chosen = next(iter(report.row(report.shipped).figures.values()))
+    return dict(zip(report.labels, chosen["thresholds"]))
+
+
+def write_amulet_json(path: Path, languages: list[str] | None, thresholds: dict[str, float] | None = None) -> bool:
+    """Names languages and thresholds among the settings that the file has already; returns whether there is such a file."""
+    given = {"languages": languages, "thresholds": thresholds}
+    if any(given.values()):
         settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        fields = ", ".join(f'"{name}": {json.dumps(value)}' for name, value in (settings | {"languages": languages}).items())
+        settings |= {name: value for name, value in given.items() if value}
+        fields = ", ".join(f'"{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in settings.items())
         path.write_text(f"{{ {fields} }}\n", encoding="utf-8")
     return path.exists()
 
@@ -119,7 +129,7 @@ def package(
     copied = [name for name in COPIED if (exported / name).exists()]
     for name in copied:
         shutil.copy(exported / name, out / name)
-    if write_amulet_json(out / AMULET_JSON, languages):
+    if write_amulet_json(out / AMULET_JSON, languages, own_thresholds(report)):
         copied.append(AMULET_JSON)
     config = json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8"))
     config["model_max_length"] = read_model_folder(exported).max_tokens

@@ -148,7 +148,10 @@ class Families(unittest.TestCase):
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         self.assertIn("onnx/model_quantized.onnx", manifest["files"])
         self.assertIn("amulet.json", manifest["files"])
-        self.assertEqual(json.loads((out / "amulet.json").read_text(encoding="utf-8")), {"languages": ["en"]})
+        settings = json.loads((out / "amulet.json").read_text(encoding="utf-8"))
+        # A label's own threshold is chosen on labelled texts.
+        self.assertEqual(list(settings.pop("thresholds", [])), folder.labels if labelled and folder.apply == "sigmoid" else [])
+        self.assertEqual(settings, {"languages": ["en"]})
         for name in ("README.md", "REPORT.md", "report.png", "config.json", "tokenizer.json"):
             self.assertTrue((out / name).exists(), name)
         return out, report

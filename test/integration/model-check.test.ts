@@ -152,6 +152,9 @@ test('the text report has the model, a sample and the speed', async () => {
   const { code, out } = await check(['models/goemotions-minilm', '--text', 'Thank you so much!']);
   expect(code).toBe(EXIT.ok);
   expect(out).toMatch(/^Folder +models\/goemotions-minilm, revision [0-9a-f]{12}$/m);
+  expect(out).toMatch(
+    /^Thresholds +admiration 0\.4, amusement 0\.23, .*, … \(thresholds in amulet\.json\)$/m,
+  );
   expect(out).toMatch(/^Family +bert, WordPiece tokenizer$/m);
   expect(out).toMatch(
     /^Labels +28: admiration, .*, … \(sigmoid; problem_type multi_label_classification\)$/m,

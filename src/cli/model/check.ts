@@ -125,6 +125,10 @@ function describe(report: ModelReport): string[] {
   }
   if (report.languages)
     add('Languages', `${languageList(report.languages, MAX_LISTED)} (languages in amulet.json)`);
+  if (report.task) add('Task', `${report.task} (task in amulet.json)`);
+  if (report.temperature !== undefined)
+    add('Temperature', `logits are divided by ${report.temperature} (temperature in amulet.json)`);
+  add('Thresholds', report.thresholds && `${thresholds(report.thresholds)} (thresholds in amulet.json)`);
   if (report.vocabulary) lines.push(...vocabulary(report.vocabulary));
   if (report.unreadable_text === 'classify')
     add('Unreadable', 'texts get labels anyway (unreadable_text in amulet.json)');
@@ -135,6 +139,12 @@ function describe(report: ModelReport): string[] {
 function listed(labels: string[]): string {
   const shown = labels.slice(0, MAX_LISTED).join(', ');
   return `${labels.length}: ${shown}${labels.length > MAX_LISTED ? ', …' : ''}`;
+}
+
+function thresholds(byLabel: Record<string, number>): string {
+  const entries = Object.entries(byLabel);
+  const shown = entries.slice(0, MAX_LISTED).map(([label, least]) => `${label} ${least}`);
+  return shown.join(', ') + (entries.length > MAX_LISTED ? ', …' : '');
 }
 
 function tried({ max_tokens: most = 0, tried_tokens: reached = most }: ModelReport): string {
