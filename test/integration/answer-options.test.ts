@@ -1,14 +1,16 @@
 /** `threshold` and `function_to_apply` of jobs and batches, and the model's own thresholds and temperature. */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { AmuletClient } from '../../src/client/index.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 import type { Job } from '../../src/shared/contract/jobs.ts';
 import type { Model } from '../../src/shared/contract/models.ts';
 import type { LabelScore, RowResult } from '../../src/shared/contract/results.ts';
 import { BatchCalls, type Problem } from '../support/api/batches.ts';
+import { runBackfill } from '../support/processes/cli.ts';
 import { Stack } from '../support/processes/stack.ts';
 
 const TEMPERATURE = 2.5;
@@ -119,6 +121,30 @@ describe('labels', () => {
       'score_columns needs a batch with `top_k=all` and no `threshold`',
     ]);
   });
+});
+
+test('the command and the client get the same labels', async () => {
+  const threshold = { joy: 0.2, fear: 0.2 };
+  const results = await viaJob({ threshold, function_to_apply: 'sigmoid' });
+  writeFileSync(path.join(folder, 'in.jsonl'), lines);
+  const out = path.join(folder, 'out.jsonl');
+  const { code, said } = await runBackfill([
+    ...[path.join(folder, 'in.jsonl'), '--out', out, '--url', stack.url],
+    ...['--threshold', JSON.stringify(threshold), '--function-to-apply', 'sigmoid'],
+  ]);
+  expect({ code, said }).toMatchObject({ code: 0 });
+  const rows = readFileSync(out, 'utf8').trim().split('\n');
+  expect(rows.map((row) => labelsOf(JSON.parse(row) as RowResult))).toEqual(results.map(labelsOf));
+
+  const client = new AmuletClient({ url: stack.url });
+  const options = { threshold, function_to_apply: 'sigmoid' } as const;
+  expect(await client.classify(TEXTS, options)).toEqual(results);
+  const batch = await client.batch(TEXTS, options);
+  const viaClient = [];
+  for await (const row of batch.results()) viaClient.push(labelsOf(row as RowResult));
+  expect(viaClient).toEqual(results.map(labelsOf));
+  const [refused] = await Promise.allSettled([client.classify('a', { threshold: { rage: 1 } })]);
+  expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'invalid_request' } });
 });
 
 describe('scores', () => {
