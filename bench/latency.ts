@@ -1,6 +1,6 @@
 /**
  * Latency of /predict with one client and one text at a time, and its parts: bare HTTP (/health/live), tokenizer and model as the
- * worker measures them, and the queue as the rest.
+ * worker measures them, and the rest: the way to the worker and back. It can be below zero, as means are taken from a median.
  */
 import { Agent } from 'node:http';
 import { Stack } from '../test/support/processes/stack.ts';
@@ -52,7 +52,7 @@ export async function latency(redisUrl: string): Promise<Figures> {
       'of that, tokenizer, mean (ms)': round(tokenize),
       'of that, one inference, mean (ms)': round(inference),
       'of that, to the model process and back, mean (ms)': round(handover),
-      'of that, queue (the rest) (ms)': round(p50 - bare - tokenize - inference - handover),
+      'of that, the rest (ms)': round(p50 - bare - tokenize - inference - handover),
       '/predict p50 − one inference (ms)': round(p50 - inference),
     };
   } finally {

@@ -46,7 +46,8 @@ async function start(
   redisUrl: string,
   { workers = 1, microsPerToken = 0, chunkBytes = CHUNK_BYTES } = {},
 ): Promise<Stack> {
-  const env = { BULK_CHUNK_BYTES: String(chunkBytes) };
+  // Model processes get only the variables that this setting names.
+  const env = { BULK_CHUNK_BYTES: String(chunkBytes), MODEL_ENV: 'STUB_US_PER_TOKEN' };
   const stack = await Stack.start({ redisUrl, workers: 0, env });
   const stub = { NODE_OPTIONS: `--import=${STUB}`, STUB_US_PER_TOKEN: String(microsPerToken) };
   stack.workers = Array.from({ length: workers }, () => stack.startWorker(stub));
