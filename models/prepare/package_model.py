@@ -102,9 +102,14 @@ def own_thresholds(report: Report) -> dict[str, float] | None:
     return dict(zip(report.labels, chosen["thresholds"]))
 
 
-def write_amulet_json(path: Path, languages: list[str] | None, thresholds: dict[str, float] | None = None) -> bool:
-    """Names languages and thresholds among the settings that the file has already; returns whether there is such a file."""
-    given = {"languages": languages, "thresholds": thresholds}
+def write_amulet_json(
+    path: Path,
+    languages: list[str] | None,
+    thresholds: dict[str, float] | None = None,
+    temperature: float | None = None,
+) -> bool:
+    """Writes what is given beside the settings that the file has already; returns whether there is such a file."""
+    given = {"languages": languages, "temperature": temperature, "thresholds": thresholds}
     if any(given.values()):
         settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         settings |= {name: value for name, value in given.items() if value}
