@@ -54,7 +54,7 @@ const query = (options: Options): string => {
     name,
     value === null ? 'all' : typeof value === 'string' ? value : JSON.stringify(value),
   ]);
-  return `?${new URLSearchParams(pairs)}`;
+  return `?${new URLSearchParams(pairs).toString()}`;
 };
 const lines = TEXTS.map((text) => `${JSON.stringify({ text })}\n`).join('');
 

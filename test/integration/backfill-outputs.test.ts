@@ -115,7 +115,7 @@ describe('a table', () => {
 
   test('has a column for the score of each label, beside columns of the same name', async () => {
     const { output, said } = await label(CSV, 'out.csv', '--keep', 'note,score_POSITIVE', '--score-columns');
-    const [header, first, , broken] = parse(output, { record_delimiter: '\n' }) as string[][];
+    const [header, first, , broken] = parse(output, { record_delimiter: '\n' });
     expect(header, said).toEqual([
       'line',
       'note',
@@ -136,12 +136,12 @@ describe('a table', () => {
   test('of JSON objects has a column for each of their fields, in the order in which they come', async () => {
     const { output, code } = await label(JSON_LINES, 'out.csv', '--keep', 'all', '--top-k', 'all');
     expect(code).toBe(EXIT.ok);
-    const rows = parse(output, { columns: true, record_delimiter: '\n' }) as Record<string, string>[];
+    const rows = parse<Record<string, string>>(output, { columns: true, record_delimiter: '\n' });
     expect(Object.keys(rows[0]!).slice(0, 11)).toEqual(
       'line id text stars price big seen tags mixed nothing input_label'.split(' '),
     );
     expect(rows[3]).toMatchObject({ id: 'r3', big: '9007199254740996', tags: '["a","b"]', price: '0.75' });
-    expect(JSON.parse(rows[3]!['labels']!)).toHaveLength(2);
+    expect(JSON.parse(rows[3]!.labels!)).toHaveLength(2);
     expect(rows).toHaveLength(RECORDS.length);
   });
 });
@@ -193,7 +193,7 @@ describe('Parquet', () => {
         { label: expect.any(String), score: expect.any(Number) },
       ],
       truncated: false,
-      unknown: rows[3]!['unknown'],
+      unknown: rows[3]!.unknown,
       error: null,
       error_message: null,
     });
@@ -210,7 +210,7 @@ describe('Parquet', () => {
 });
 
 /** A Python with the readers, or why there is none. */
-const PYTHON = process.env['TEST_READERS_PYTHON'] ?? 'python3';
+const PYTHON = process.env.TEST_READERS_PYTHON ?? 'python3';
 const HAS_READERS = spawnSync(PYTHON, ['-c', 'import pyarrow, pandas, duckdb, zstandard']).status === 0;
 const MISSING = HAS_READERS
   ? ''
@@ -233,7 +233,7 @@ describe('columns of Parquet', () => {
     expect(code, said).toBe(EXIT.rowErrors);
     const [before, after] = [TYPED, file].map((name) => {
       const bytes = fs.readFileSync(name);
-      return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
+      return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
     });
     const typeOf = ({ type, converted_type, logical_type, type_length, scale, precision }: SchemaElement) =>
       // The older annotation of integers says the same.
@@ -259,7 +259,7 @@ describe('columns of Parquet', () => {
       const { label, ...others } = row;
       expect(rows[i]).toMatchObject({ ...others, input_label: label });
     }
-    expect(rows.map(({ error }) => error)).toEqual([null, null, 'invalid_text', null]);
+    expect(rows.map((row): unknown => row.error)).toEqual([null, null, 'invalid_text', null]);
   });
 
   test.skipIf(!HAS_READERS)(`are the same to pyarrow, pandas and duckdb${MISSING}`, async () => {
@@ -333,9 +333,9 @@ test.each([
   [['--output-format', 'parquet', '--raw-csv'], /--raw-csv is for CSV and TSV only/],
   [['--output-format', 'xlsx'], /--output-format xlsx: must be ndjson, csv, tsv or parquet/],
 ])('%j is refused before the upload', async (args, message) => {
-  const { code, said, left } = await label(CSV, 'out.csv', ...args).catch((error: Error) => ({
+  const { code, said, left } = await label(CSV, 'out.csv', ...args).catch((error: unknown) => ({
     code: EXIT.usage,
-    said: error.message,
+    said: (error as Error).message,
     left: [],
   }));
   expect([code, left]).toEqual([EXIT.usage, []]);
@@ -348,8 +348,8 @@ describe('the end of a run', () => {
     const content = `${'good film\n'.repeat(30)}\0\n${'bad film\n'.repeat(8)}${'word '.repeat(600)}\n`;
     const { said, code, output } = await label({ name: 'in.txt', content }, 'out.csv', '--summary', summary);
     expect(code).toBe(EXIT.rowErrors);
-    const rows = parse(output, { columns: true, record_delimiter: '\n' }) as Record<string, string>[];
-    const labels = rows.flatMap(({ label }) => label || []);
+    const rows = parse<Record<string, string>>(output, { columns: true, record_delimiter: '\n' });
+    const labels = rows.flatMap(({ label }) => (label === '' ? [] : (label ?? [])));
     const counts = Object.entries(Object.groupBy(labels, (name) => name)).map(
       ([name, all]) => [name, all!.length] as const,
     );
@@ -483,9 +483,9 @@ describe('--retry-errors', () => {
   test('other files, Parquet, standard input and wrong options are refused', async () => {
     const { input, output } = await first('out.csv');
     const refused = async (...args: string[]) => {
-      const { code, said } = await runBackfill(args).catch((error: Error) => ({
+      const { code, said } = await runBackfill(args).catch((error: unknown) => ({
         code: 2,
-        said: error.message,
+        said: (error as Error).message,
       }));
       expect(code).toBe(EXIT.usage);
       return said;

@@ -378,7 +378,8 @@ describe.skipIf(typeof s3 === 'string')(`S3: ${typeof s3 === 'string' ? s3 : s3.
       const local = path.join(dir, `${++made}-labels.csv`);
       expect((await runBackfill([file, '--out', local, '--url', stack.url])).code).toBe(EXIT.ok);
       const key = `${randomUUID()}/labels.csv`;
-      let { command, folder } = start(key, file, '--resume');
+      const { command: first, folder } = start(key, file, '--resume');
+      let command = first;
       for (let kills = 0; kills < 6; kills++) {
         const pause = new Promise((resolve) => setTimeout(resolve, 700 + 150 * kills));
         if (await Promise.race([command.ended, pause.then(() => undefined)])) break;

@@ -161,7 +161,7 @@ export class DirectCalls {
     const line = this.#lines.get(worker) ?? { ...NEW_LINE };
     this.#lines.set(worker, line);
     line.calls++;
-    let silent = false;
+    let silent = false as boolean;
     const beSilent = () => {
       silent = true;
       waiters.refuse(id);

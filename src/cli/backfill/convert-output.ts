@@ -123,7 +123,7 @@ function record(
   const cells = {
     id: kept?.has('id') ? cell('id') : undefined,
     values: columns.names.map(cell),
-    others: kept && columns.others ? otherFields(kept, columns.names) : '',
+    others: (kept && columns.others ? otherFields(kept, columns.names) : undefined) ?? '',
   };
   return tableRecord(rowCells(result, cells, columns, text), table);
 }

@@ -40,7 +40,7 @@ export async function dryRun(
   const { inputs, found } = await look(command, { explicit, keep: command.output.keep, signal });
   const textField = inputs.options.text_field ?? 'text';
   const idField = inputs.options.id_field ?? 'id';
-  const width = process.stdout.columns ?? COLUMNS;
+  const width = process.stdout.isTTY ? process.stdout.columns : COLUMNS;
   const url = command.url ?? DEFAULT_URL;
   const { server, time } = await ask(url, command, found, signal);
   const lines = [

@@ -95,11 +95,11 @@ async function* tableRows(
     number++;
     const bytes = Buffer.from(record.bytes);
     const fields = fieldsOf(bytes, table);
-    const line = Number(fields?.[0] || NaN);
+    const line = fields?.[0] === '' ? NaN : Number(fields?.[0]);
     if (!fields || !Number.isSafeInteger(line)) throw otherRow(name, number);
     yield {
       line,
-      id: fields[at.id] || undefined,
+      id: fields[at.id] === '' ? undefined : fields[at.id],
       failed: fields[at.error] !== '',
       hasLabels: columns.labels,
       bytes,

@@ -52,13 +52,13 @@ export function* linesOf(piece: Buffer): Generator<Buffer, void, undefined> {
   }
 }
 
-/** Fields without a column, as a JSON object; empty when there are none. */
-export function otherFields(kept: ReadonlyMap<string, string>, names: readonly string[]): string {
+/** Fields without a column, as a JSON object; undefined when there are none. */
+export function otherFields(kept: ReadonlyMap<string, string>, names: readonly string[]): string | undefined {
   const columns = new Set([...names, 'id']);
   const members = [...kept]
     .filter(([name]) => !columns.has(name))
     .map(([name, json]) => `${JSON.stringify(name)}:${json}`);
-  return members.length === 0 ? '' : `{${members.join(',')}}`;
+  return members.length === 0 ? undefined : `{${members.join(',')}}`;
 }
 
 /** What is known of the input of a run. */

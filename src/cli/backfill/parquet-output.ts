@@ -76,9 +76,7 @@ function fieldsOf(columns: OutputColumns): Column[] {
     },
     ...(ids ? [idField(columns)] : []),
     ...names.map((name, i) => keptField(kept[i] ?? name, name, columns)),
-    ...(others
-      ? [stringField('other_fields', ({ kept }) => (kept && otherFields(kept, names)) || undefined)]
-      : []),
+    ...(others ? [stringField('other_fields', ({ kept }) => kept && otherFields(kept, names))] : []),
     stringField(
       'label',
       labelled(({ label }) => label),

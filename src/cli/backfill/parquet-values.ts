@@ -192,7 +192,7 @@ function timestamps(raw: SchemaElement, written: ColumnType): Codec {
     raw,
     written,
     toJson: (value) => {
-      const ticks = BigInt(value as bigint);
+      const ticks = BigInt(value as bigint | number);
       const fraction = ((ticks % perSecond) + perSecond) % perSecond;
       const seconds = Number((ticks - fraction) / perSecond);
       if (Math.abs(seconds) > LAST_DAY * 86_400) return String(ticks);

@@ -120,7 +120,7 @@ async function planResume(
   for (const [name, value] of Object.entries({ ...command.options, ...command.reading, ...given })) {
     const before = earlier[name];
     if (isDeepStrictEqual(value, before)) continue;
-    const was = before === undefined || before === false ? 'not given' : String(before);
+    const was = before === undefined || before === false ? 'not given' : shownOption(before);
     throw new UsageError(`${flagOf(name)} was ${was} in the earlier run`, restart);
   }
   const { input, problem } = await inputToResume(command, state, signal);
@@ -152,3 +152,6 @@ async function refuseSameFile(file: string, out: string): Promise<void> {
     throw new UsageError(`${out} is the input file`);
   }
 }
+
+/** The value of an option, in a message. */
+const shownOption = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));

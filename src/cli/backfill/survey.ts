@@ -99,7 +99,7 @@ class Surveyor {
     beginning: Beginning | undefined,
   ): Promise<void> {
     const read = beginning && firstRows(beginning, this.#options);
-    if (read && beginning && this.#read.rows === 0 && read.rows.length > 0) {
+    if (read && this.#read.rows === 0 && read.rows.length > 0) {
       this.#first.push(...read.rows);
       this.#fields = looked.index?.columns ?? fieldNames(read, beginning, this.#options);
       this.#warnings = suspicions(read, beginning, this.#options);

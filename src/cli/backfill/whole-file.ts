@@ -11,7 +11,8 @@ export async function* documentLine(content: AsyncIterable<Uint8Array>, id: stri
   yield Buffer.from('"}\n');
 }
 
-const SPECIAL = /[\0-\x1f"\\]/g;
+/** Control characters, the quote and the backslash. */
+const SPECIAL = /[^ !#-[\]-\xff]/g;
 
 function escaped(bytes: Uint8Array): Uint8Array {
   // Latin-1 keeps every byte as it is.

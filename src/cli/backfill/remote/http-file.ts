@@ -5,7 +5,14 @@ import { retryAfterS } from '../../../client/exchange.ts';
 import { ChangedInputError } from '../../terminal/exit.ts';
 import { parseHttpAddress, withoutSecrets } from './addresses.ts';
 import { httpGet, type HttpAnswer } from './http-get.ts';
-import { Refusal, type Answer, type ByteRange, type RemoteRequests, type Version } from './remote-file.ts';
+import {
+  noBytes,
+  Refusal,
+  type Answer,
+  type ByteRange,
+  type RemoteRequests,
+  type Version,
+} from './remote-file.ts';
 
 /** @throws UsageError for an invalid address */
 export function httpFile(word: string): RemoteRequests {
@@ -54,14 +61,10 @@ function read({ status, headers, body, close }: HttpAnswer, { start }: ByteRange
   }
   if (status === 416) {
     // An empty file has no ranges.
-    if (start === 0) return { ranged: true, from: 0, size: 0, version, gzip: false, body: nothing(), close };
+    if (start === 0) return { ranged: true, from: 0, size: 0, version, gzip: false, body: noBytes(), close };
     throw new ChangedInputError(`${name} has changed while it was read: it ends before byte ${start}`);
   }
   throw refusal(status, headers['retry-after'], name);
-}
-
-async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
-  yield* [];
 }
 
 function timeOf(header: string | undefined): number | undefined {

@@ -33,8 +33,12 @@ export const privateTarget = (host: string): string =>
 /** Looks up a name, and refuses one that leads into a private network. */
 export const lookupPublic: LookupFunction = (hostname, options, callback) => {
   lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    const [first] = addresses ?? [];
-    if (error || !first) callback(error ?? new Error(`no address of ${hostname}`), '', 4);
+    if (error) {
+      callback(error, '', 4);
+      return;
+    }
+    const [first] = addresses;
+    if (!first) callback(new Error(`no address of ${hostname}`), '', 4);
     else if (addresses.some(({ address }) => isPrivate(address)))
       callback(Object.assign(new Error(privateTarget(hostname)), { code: PRIVATE_TARGET }), '', 4);
     else if (options.all === true) callback(null, addresses);

@@ -2,6 +2,7 @@
  * A file on a server, read as a stream or in ranges. A lost connection goes on at the byte where it was, as long as the server
  * still has the same version of the file.
  */
+import { Readable } from 'node:stream';
 import { ApiError, ConnectionError, isTemporary } from '../../../client/errors.ts';
 import { GaveUpError, Retrier, type Retrying } from '../../../client/retry.ts';
 import { peek } from '../../../shared/bulk/byte-stream.ts';
@@ -15,6 +16,9 @@ export interface Version {
   /** Unix ms. */
   modifiedMs: number | undefined;
 }
+
+/** The body of an empty file. */
+export const noBytes = (): AsyncIterable<Uint8Array> => Readable.from([]);
 
 /** Answer to the request of a range. */
 export interface Answer {

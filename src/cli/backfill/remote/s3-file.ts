@@ -6,7 +6,7 @@ import { ConnectionError } from '../../../client/errors.ts';
 import { s3Url, type S3Address } from './s3-address.ts';
 import { s3Problem, type S3Place } from './s3-problems.ts';
 import { piecesOf } from './pieces.ts';
-import { Refusal, type Answer, type RemoteRequests } from './remote-file.ts';
+import { noBytes, Refusal, type Answer, type RemoteRequests } from './remote-file.ts';
 
 export function s3File(client: S3Client, address: S3Address): RemoteRequests {
   const place: S3Place = {
@@ -41,26 +41,22 @@ export function s3File(client: S3Client, address: S3Address): RemoteRequests {
       } catch (error) {
         signal.throwIfAborted();
         // An empty object has no ranges.
-        if ((error as S3Failure).$metadata?.httpStatusCode === 416 && start === 0) return EMPTY;
+        if ((error as S3Failure).$metadata?.httpStatusCode === 416 && start === 0) return empty();
         throw s3Problem(error, place);
       }
     },
   };
 }
 
-async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
-  yield* [];
-}
-
-const EMPTY: Answer = {
+const empty = (): Answer => ({
   ranged: true,
   from: 0,
   size: 0,
   version: { etag: undefined, modifiedMs: undefined },
   gzip: false,
-  body: nothing(),
+  body: noBytes(),
   close: () => {},
-};
+});
 
 export interface S3Object {
   key: string;

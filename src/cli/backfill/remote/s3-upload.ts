@@ -20,6 +20,7 @@ import type { Retrier } from '../../../client/retry.ts';
 import { WRITE_ID } from '../../../shared/blobs/multipart-upload.ts';
 import type { S3Failure } from '../../../shared/blobs/s3-errors.ts';
 import { bytes as size } from '../../terminal/units.ts';
+import { toError } from '../../../shared/runtime/to-error.ts';
 import { Refusal } from './remote-file.ts';
 import { s3Problem, type S3Place } from './s3-problems.ts';
 
@@ -95,7 +96,7 @@ class ObjectUpload {
     else if (!(await this.#isWritten())) this.#present = await this.#listParts();
     else return;
     const sending = new Set<Promise<void>>();
-    let failure: unknown;
+    let failure: Error | undefined;
     try {
       let [part, filled] = [Buffer.allocUnsafeSlow(partBytes), 0];
       for await (const piece of bytes) {
@@ -107,7 +108,7 @@ class ObjectUpload {
             const sent = this.#send(part, this.#parts.push({}));
             sending.add(sent);
             sent
-              .catch((error: unknown) => (failure ??= error))
+              .catch((error: unknown) => (failure ??= toError(error)))
               .finally(() => sending.delete(sent))
               .catch(() => {});
             [part, filled] = [Buffer.allocUnsafeSlow(partBytes), 0];
