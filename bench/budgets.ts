@@ -19,18 +19,21 @@ export const TRANSFORMERS_JS = 'transformers.js';
 export const FASTAPI = 'FastAPI, a worker per core';
 export const TEI = 'text-embeddings-inference, a process pinned to each core';
 
+/** Amulet as `peers` calls it: `/predict`, which keeps nothing beyond its response, as its peers do, and jobs, on disk before they run. */
+export const AMULET = 'Amulet';
+export const AMULET_JOBS = 'Amulet, jobs on disk';
+
 /** Budgets beside another server: sentences, 64 clients. */
 function beside(peer: string, rate: number, p99: number): Budget[] {
   const place = { scenario: 'peers', reason: peer };
-  return [
-    {
-      ...place,
-      name: `rows/s ÷ ${peer}`,
-      figure: `sentences: Amulet ÷ ${peer}, rows/s [95 %]`,
-      atLeast: rate,
-    },
-    { ...place, name: `p99 ÷ ${peer}`, figure: `sentences: Amulet ÷ ${peer}, p99 [95 %]`, atMost: p99 },
-  ];
+  return [AMULET, AMULET_JOBS].flatMap((ours) => {
+    const pair = `sentences: ${ours} ÷ ${peer}`;
+    const what = ours === AMULET ? '' : 'jobs on disk: ';
+    return [
+      { ...place, name: `${what}rows/s ÷ ${peer}`, figure: `${pair}, rows/s [95 %]`, atLeast: rate },
+      { ...place, name: `${what}p99 ÷ ${peer}`, figure: `${pair}, p99 [95 %]`, atMost: p99 },
+    ];
+  });
 }
 
 export const BUDGETS: Budget[] = [

@@ -12,7 +12,7 @@ export interface Call {
   path: string;
   method: 'GET' | 'POST';
   body?: unknown;
-  headers?: Record<string, string>;
+  headers?: Record<string, string> | undefined;
 }
 
 export interface Answer {

@@ -3,11 +3,11 @@
  * server runs alone, started for its turn in a round and stopped after it. peers/README.md explains each configuration.
  */
 import { availableParallelism } from 'node:os';
-import { FASTAPI, TEI, TRANSFORMERS_JS } from './budgets.ts';
+import { AMULET, AMULET_JOBS, FASTAPI, TEI, TRANSFORMERS_JS } from './budgets.ts';
 import { cpuSeconds } from './cpu.ts';
 import * as effort from './effort.ts';
 import type { Figures } from './figures.ts';
-import { predictAll, predictions, type Prediction } from './peers/clients.ts';
+import { JOB, PREDICT, predictAll, predictions, type Prediction } from './peers/clients.ts';
 import {
   amuletOn,
   bentoMl,
@@ -82,30 +82,29 @@ export function usePeers(texts: readonly string[]): void {
 export async function peers(redisUrl: string): Promise<Figures> {
   const restore = endServersWithBench();
   try {
-    const amulet = await amuletOn(redisUrl);
-    const { contenders, left } = await prepare();
+    const amulet = await amuletOn(redisUrl, PREDICT);
+    const { contenders: others, left } = await prepare();
+    const ours = [AMULET, AMULET_JOBS];
+    const contenders = new Map([[AMULET, amulet], [AMULET_JOBS, await amuletOn(redisUrl, JOB)], ...others]);
     const expected = await during(amulet, (server) => predictions(server, CHECKED));
 
-    const names = ['Amulet', ...contenders.keys()];
+    const names = [...contenders.keys()];
     const measurements = new Map<string, Measurement[]>();
     for (let i = 0; i < effort.rounds(ROUNDS); i++) {
       // The order rotates, so that other load on the machine does not always hit the same server.
       for (const name of [...names.slice(i % names.length), ...names.slice(0, i % names.length)]) {
         if (name in left) continue;
         try {
-          const measured = await during(
-            name === 'Amulet' ? amulet : contenders.get(name)!,
-            async (server) => {
-              compare(expected, await predictions(server, CHECKED));
-              return measureServer(server);
-            },
-          );
+          const measured = await during(contenders.get(name)!, async (server) => {
+            compare(expected, await predictions(server, CHECKED));
+            return measureServer(server);
+          });
           for (const [load, value] of Object.entries(measured)) {
             const key = `${load}: ${name}`;
             measurements.set(key, [...(measurements.get(key) ?? []), value]);
           }
         } catch (error) {
-          if (name === 'Amulet') throw error;
+          if (ours.includes(name)) throw error;
           left[name] = `error: ${oneLine(error)}`;
         }
       }
@@ -117,17 +116,18 @@ export async function peers(redisUrl: string): Promise<Figures> {
       for (const name of measured) {
         Object.assign(figures, rows(`${load}: ${name}`, measurements.get(`${load}: ${name}`)!));
       }
-      for (const name of measured.filter((name) => name !== 'Amulet')) {
-        const [ours, theirs] = [measurements.get(`${load}: Amulet`)!, measurements.get(`${load}: ${name}`)!];
-        const ratio = (of: (measurement: Measurement) => number) =>
-          withInterval(ours.map((one, i) => of(one) / of(theirs[i]!)));
-        const pair = `${load}: Amulet ÷ ${name}`;
-        if (clients === 1) figures[`${pair}, p50 [95 %]`] = ratio((one) => percentile(one.waits, 50));
-        else figures[`${pair}, rows/s [95 %]`] = ratio((one) => one.rowsPerSecond);
-        figures[`${pair}, p99 [95 %]`] = ratio((one) => percentile(one.waits, 99));
+      for (const our of ours) {
+        for (const name of measured.filter((name) => !ours.includes(name))) {
+          const [own, theirs] = [measurements.get(`${load}: ${our}`)!, measurements.get(`${load}: ${name}`)!];
+          const ratio = (of: (measurement: Measurement) => number) =>
+            withInterval(own.map((one, i) => of(one) / of(theirs[i]!)));
+          const pair = `${load}: ${our} ÷ ${name}`;
+          if (clients === 1) figures[`${pair}, p50 [95 %]`] = ratio((one) => percentile(one.waits, 50));
+          else figures[`${pair}, rows/s [95 %]`] = ratio((one) => one.rowsPerSecond);
+          figures[`${pair}, p99 [95 %]`] = ratio((one) => percentile(one.waits, 99));
+        }
       }
     }
-    figures['Amulet, versions'] = amulet.versions;
     for (const [name, { versions }] of contenders) figures[`${name}, versions`] = versions;
     return { ...figures, ...left };
   } finally {

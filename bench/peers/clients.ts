@@ -10,6 +10,7 @@ export interface Prediction {
 /** How a server is asked for one text. */
 export interface Protocol {
   path: string;
+  headers?: Record<string, string>;
   body: (text: string) => unknown;
   /** The best label in the parsed response. */
   best: (response: unknown) => Prediction | undefined;
@@ -20,6 +21,14 @@ export const PREDICT: Protocol = {
   path: '/predict',
   body: (text) => ({ text }),
   best: (response) => response as Prediction,
+};
+
+/** A job of Amulet whose caller waits. */
+export const JOB: Protocol = {
+  path: '/v1/jobs',
+  headers: { Prefer: 'wait=30' },
+  body: (text) => ({ texts: [text] }),
+  best: (response) => (response as { results: Prediction[] }).results[0],
 };
 
 /** text-embeddings-inference: labels in any order. */
@@ -77,8 +86,13 @@ export async function predictions(to: Endpoint, texts: readonly string[]): Promi
   return all;
 }
 
-async function ask(url: string, { path, body }: Protocol, text: string, agent: Agent): Promise<string> {
-  const answer = await send(url, { method: 'POST', path, body: body(text) }, agent);
+async function ask(
+  url: string,
+  { path, headers, body }: Protocol,
+  text: string,
+  agent: Agent,
+): Promise<string> {
+  const answer = await send(url, { method: 'POST', path, headers, body: body(text) }, agent);
   if (answer.status !== 200) throw new Error(`${answer.status}: ${answer.body.slice(0, 300)}`);
   return answer.body;
 }

@@ -5,7 +5,14 @@ import path from 'node:path';
 import { Redis } from 'ioredis';
 import { Stack } from '../../test/support/processes/stack.ts';
 import { SHIPPED } from '../models.ts';
-import { BENTOML_PREDICT, INFINITY_CLASSIFY, PREDICT, TEI_PREDICT, type Endpoint } from './clients.ts';
+import {
+  BENTOML_PREDICT,
+  INFINITY_CLASSIFY,
+  PREDICT,
+  TEI_PREDICT,
+  type Endpoint,
+  type Protocol,
+} from './clients.ts';
 import { allowedCores } from './cores.ts';
 import {
   nodePackages,
@@ -32,7 +39,7 @@ export interface Contender {
 }
 
 /** Amulet as `npm start` runs it; the CPU and memory of its Redis count for Amulet. */
-export async function amuletOn(redisUrl: string): Promise<Contender> {
+export async function amuletOn(redisUrl: string, protocol: Protocol): Promise<Contender> {
   const redis = new Redis(redisUrl);
   const redisPid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);
   redis.disconnect();
@@ -46,7 +53,7 @@ export async function amuletOn(redisUrl: string): Promise<Contender> {
       const processes = [stack.api, ...stack.workers].map(({ child }) => child.pid!);
       return {
         urls: [stack.url],
-        protocol: PREDICT,
+        protocol,
         pids: () => processTree([...processes, redisPid]),
         stop: () => stack.stop(),
       };
