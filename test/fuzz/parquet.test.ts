@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { findSource } from '../../src/cli/backfill/inputs.ts';
-import { openRecords } from '../../src/cli/backfill/records.ts';
+import { findSource } from '../../src/cli/backfill/input/inputs.ts';
+import { openRecords } from '../../src/cli/backfill/input/records.ts';
 import { CliError } from '../../src/cli/terminal/exit.ts';
 import { fuzz } from '../support/inputs/fuzz.ts';
 

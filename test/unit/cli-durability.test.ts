@@ -41,7 +41,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
 
 // The files of a project share their modules: this one is loaded anew, with the file system above, and forgotten.
 vi.resetModules();
-const { openDestination } = await import('../../src/cli/backfill/destination.ts');
+const { openDestination } = await import('../../src/cli/backfill/output/destination.ts');
 afterAll(() => vi.resetModules());
 
 let folder: string;

@@ -7,12 +7,12 @@ import { Readable } from 'node:stream';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemReason } from '../../src/cli/terminal/disk.ts';
-import { openDestination } from '../../src/cli/backfill/destination.ts';
+import { openDestination } from '../../src/cli/backfill/output/destination.ts';
 import { UnreadableInputError } from '../../src/cli/terminal/exit.ts';
-import { fromStream, openInput } from '../../src/cli/backfill/input.ts';
+import { fromStream, openInput } from '../../src/cli/backfill/input/input.ts';
 import { startTimeOf, takeLock } from '../../src/cli/terminal/lock.ts';
-import { PartialFile } from '../../src/cli/backfill/output.ts';
-import { fileTarget } from '../../src/cli/backfill/target.ts';
+import { PartialFile } from '../../src/cli/backfill/output/output.ts';
+import { fileTarget } from '../../src/cli/backfill/output/target.ts';
 import { StateFile, type BackfillState } from '../../src/cli/backfill/state.ts';
 
 let dir: string;

@@ -1,7 +1,7 @@
 /** A JSON array as JSON Lines: the same lines whatever pieces it arrives in, and one clear error where it has no end. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { arrayLines } from '../../src/cli/backfill/json-array.ts';
+import { arrayLines } from '../../src/cli/backfill/input/json-array.ts';
 import { inPieces } from '../support/inputs/pieces.ts';
 
 async function linesOf(content: string | Buffer, size = 1 << 16): Promise<string> {

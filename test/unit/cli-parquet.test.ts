@@ -3,8 +3,8 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { findSource } from '../../src/cli/backfill/inputs.ts';
-import { openRecords } from '../../src/cli/backfill/records.ts';
+import { findSource } from '../../src/cli/backfill/input/inputs.ts';
+import { openRecords } from '../../src/cli/backfill/input/records.ts';
 import type { BatchOptions } from '../../src/client/batches.ts';
 
 const fixture = (name: string): string => path.resolve('test/fixtures/parquet', `${name}.parquet`);

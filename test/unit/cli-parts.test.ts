@@ -1,9 +1,9 @@
 /** The parts of an upload: no record is lost or shifted, and the server reads the same rows as from the whole input. */
 import fc from 'fast-check';
 import { expect, describe, test } from 'vitest';
-import { BufferPool } from '../../src/cli/backfill/buffer-pool.ts';
-import { takeCsvHeader } from '../../src/cli/backfill/header.ts';
-import { cutParts } from '../../src/cli/backfill/parts.ts';
+import { BufferPool } from '../../src/cli/backfill/upload/buffer-pool.ts';
+import { takeCsvHeader } from '../../src/cli/backfill/input/header.ts';
+import { cutParts } from '../../src/cli/backfill/upload/parts.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
 import { parseChunk } from '../../src/shared/bulk/parse.ts';
 import { toHeader } from '../../src/shared/bulk/csv.ts';

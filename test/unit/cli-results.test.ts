@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import type { BatchClient } from '../../src/client/batches.ts';
 import { Retrier } from '../../src/client/retry.ts';
-import { Outcomes } from '../../src/cli/backfill/outcomes.ts';
-import { followResults } from '../../src/cli/backfill/results.ts';
-import type { Output } from '../../src/cli/backfill/output.ts';
+import { Outcomes } from '../../src/cli/backfill/output/outcomes.ts';
+import { followResults } from '../../src/cli/backfill/output/results.ts';
+import type { Output } from '../../src/cli/backfill/output/output.ts';
 import type { Batch } from '../../src/shared/contract/batches.ts';
 
 const signal = new AbortController().signal;

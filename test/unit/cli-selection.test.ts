@@ -1,8 +1,8 @@
 /** Rows selected from an input: their lines stay those of the input, and the same ones are selected again. */
 import { describe, expect, test } from 'vitest';
-import { selectRows } from '../../src/cli/backfill/selection.ts';
+import { selectRows } from '../../src/cli/backfill/input/selection.ts';
 import type { InputSpec } from '../../src/shared/bulk/input.ts';
-import type { ReadingOptions } from '../../src/cli/backfill/reading.ts';
+import type { ReadingOptions } from '../../src/cli/backfill/input/reading.ts';
 
 async function* inPieces(text: string, size: number): AsyncGenerator<Buffer> {
   const bytes = Buffer.from(text);

@@ -1,8 +1,8 @@
 /** What is said about the first rows of an input before it is uploaded, and that nothing is said of ordinary texts. */
 import { describe, expect, test } from 'vitest';
 import type { BatchOptions } from '../../src/client/batches.ts';
-import { firstRows } from '../../src/cli/backfill/first-rows.ts';
-import { suspicions } from '../../src/cli/backfill/suspicions.ts';
+import { firstRows } from '../../src/cli/backfill/input/first-rows.ts';
+import { suspicions } from '../../src/cli/backfill/input/suspicions.ts';
 import { goEmotions } from '../support/inputs/texts.ts';
 
 function look(content: string, options: BatchOptions, whole = true): string[] {

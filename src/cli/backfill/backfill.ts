@@ -3,13 +3,13 @@ import { BatchClient, hasDamagedResults, resumeAttempt } from '../../client/batc
 import { Retrier } from '../../client/retry.ts';
 import type { Batch } from '../../shared/contract/batches.ts';
 import { cancelBatch, batchUrl } from './cancel-batch.ts';
-import { startBatch, resumeUpload } from './upload-input.ts';
-import { checkSummary, writeSummary } from './run-summary.ts';
-import { downloadRows, finishRun, noLabelsWarning, writeOutput } from './download-rows.ts';
+import { startBatch, resumeUpload } from './upload/upload-input.ts';
+import { checkSummary, writeSummary } from './output/run-summary.ts';
+import { downloadRows, finishRun, noLabelsWarning, writeOutput } from './output/download-rows.ts';
 import type { BackfillCommand } from './command-line.ts';
 import { clientKey } from '../credentials.ts';
-import { conversion } from './convert-output.ts';
-import { openDestination, openRetryDestination, type Destination } from './destination.ts';
+import { conversion } from './output/convert-output.ts';
+import { openDestination, openRetryDestination, type Destination } from './output/destination.ts';
 import { diskProblem } from '../terminal/disk.ts';
 import {
   BadInputError,
@@ -21,7 +21,7 @@ import {
 } from '../terminal/exit.ts';
 import { toCliError, toEarlyError } from './errors.ts';
 import { makePlan, type Plan } from './plan.ts';
-import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output-options.ts';
+import { completeOutput, isConverted, PLAIN, type OutputOptions } from './output/output-options.ts';
 import { workingPath } from './remote/working-path.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { Run } from './run.ts';

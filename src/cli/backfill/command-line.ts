@@ -11,8 +11,8 @@ import { defaultQuote, type QuoteMode } from '../../shared/contract/quoting.ts';
 import { formatByName } from '../../shared/bulk/file-formats.ts';
 import { parseFlags, patienceMs } from '../terminal/arguments.ts';
 import { UsageError } from '../terminal/exit.ts';
-import { outputOptions, type OutputOptions } from './output-options.ts';
-import { convertedByName, type ConvertedFormat, type ReadingOptions } from './reading.ts';
+import { outputOptions, type OutputOptions } from './output/output-options.ts';
+import { convertedByName, type ConvertedFormat, type ReadingOptions } from './input/reading.ts';
 import { fileNameOf } from './remote/addresses.ts';
 import { shellWord } from '../terminal/units.ts';
 

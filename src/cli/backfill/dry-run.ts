@@ -7,9 +7,9 @@ import { bytes, count, entry, plural } from '../terminal/units.ts';
 import { DEFAULT_URL, type BackfillCommand } from './command-line.ts';
 import { toEarlyError } from './errors.ts';
 import { forecast, type Forecast } from './forecast.ts';
-import { planInputs } from './planned-input.ts';
+import { planInputs } from './input/planned-input.ts';
 import { connectTo } from './server.ts';
-import { survey, type Survey } from './survey.ts';
+import { survey, type Survey } from './input/survey.ts';
 
 /** Files, and rows, that are shown. */
 const SHOWN_FILES = 10;

@@ -16,7 +16,7 @@ import {
 import type { Run } from './run.ts';
 import { restartWith, resumeCommand, shownFiles } from './suggested-commands.ts';
 import { duration } from '../terminal/units.ts';
-import { OtherInputError } from './upload.ts';
+import { OtherInputError } from './upload/upload.ts';
 
 /** @returns a CliError, or the error itself for a bug */
 export function toCliError(error: unknown, run: Run): unknown {

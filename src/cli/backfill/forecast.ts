@@ -3,7 +3,7 @@ import { BatchClient } from '../../client/batches.ts';
 import type { HttpClient } from '../../client/http.ts';
 import type { Model } from '../../client/types.ts';
 import { count, duration, plural, rate } from '../terminal/units.ts';
-import type { Survey } from './survey.ts';
+import type { Survey } from './input/survey.ts';
 
 export interface Forecast {
   /** About the model and the limits. */

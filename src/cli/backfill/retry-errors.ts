@@ -9,16 +9,22 @@ import type { InputSpec } from '../../shared/bulk/input.ts';
 import { UsageError } from '../terminal/exit.ts';
 import { count, plural } from '../terminal/units.ts';
 import type { BackfillCommand } from './command-line.ts';
-import { compressed } from './convert-output.ts';
-import type { Conversion } from './destination.ts';
-import { fieldNames, merged, nameInRows, openEarlierOutput, type EarlierRows } from './earlier-output.ts';
-import { takeCsvHeader } from './header.ts';
-import { compressionOf, formatOf, type OutputOptions } from './output-options.ts';
-import { headerOf } from './output-rows.ts';
-import { openInputs, type OpenedInputs } from './planned-input.ts';
-import { specOf } from './records.ts';
+import { compressed } from './output/convert-output.ts';
+import type { Conversion } from './output/destination.ts';
+import {
+  fieldNames,
+  merged,
+  nameInRows,
+  openEarlierOutput,
+  type EarlierRows,
+} from './output/earlier-output.ts';
+import { takeCsvHeader } from './input/header.ts';
+import { compressionOf, formatOf, type OutputOptions } from './output/output-options.ts';
+import { headerOf } from './output/output-rows.ts';
+import { openInputs, type OpenedInputs } from './input/planned-input.ts';
+import { specOf } from './input/records.ts';
 import { withoutSecrets } from './remote/addresses.ts';
-import { LINE_FEEDS, recordsOf, selectRows } from './selection.ts';
+import { LINE_FEEDS, recordsOf, selectRows } from './input/selection.ts';
 
 /** Lines of the rows to run again, in order. */
 export type ErrorLines = readonly number[];

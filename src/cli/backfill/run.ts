@@ -2,7 +2,7 @@
 import type { BatchClient } from '../../client/batches.ts';
 import type { Retrier, Retrying } from '../../client/retry.ts';
 import type { BackfillCommand } from './command-line.ts';
-import type { Destination } from './destination.ts';
+import type { Destination } from './output/destination.ts';
 import type { Reporter } from '../terminal/reporter.ts';
 import type { ErrorLines } from './retry-errors.ts';
 import type { BackfillState } from './state.ts';

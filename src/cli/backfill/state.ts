@@ -2,11 +2,11 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { BatchOptions } from '../../client/batches.ts';
 import { UsageError } from '../terminal/exit.ts';
-import type { InputIdentity } from './input.ts';
-import type { OutputOptions } from './output-options.ts';
-import type { ColumnType } from './parquet-values.ts';
-import type { Place } from './places.ts';
-import type { ConvertedFormat, ReadingOptions } from './reading.ts';
+import type { InputIdentity } from './input/input.ts';
+import type { OutputOptions } from './output/output-options.ts';
+import type { ColumnType } from './input/parquet-values.ts';
+import type { Place } from './input/places.ts';
+import type { ConvertedFormat, ReadingOptions } from './input/reading.ts';
 
 export interface BackfillState {
   v: 1;

@@ -1,11 +1,11 @@
 /** Finds the sources behind an address: a file on a web server, an object of S3, or all objects below a prefix. */
 import { createHash } from 'node:crypto';
 import { UsageError } from '../../terminal/exit.ts';
-import { decode, decompress, type Compression } from '../decode.ts';
-import { isHidden, matcher, MAX_FILES, noFiles } from '../folder.ts';
-import type { Input, InputIdentity } from '../input.ts';
-import type { ReadingOptions } from '../reading.ts';
-import type { Source } from '../source.ts';
+import { decode, decompress, type Compression } from '../input/decode.ts';
+import { isHidden, matcher, MAX_FILES, noFiles } from '../input/folder.ts';
+import type { Input, InputIdentity } from '../input/input.ts';
+import type { ReadingOptions } from '../input/reading.ts';
+import type { Source } from '../input/source.ts';
 import { protocolOf } from './addresses.ts';
 import { httpFile } from './http-file.ts';
 import { readAhead } from './read-ahead.ts';

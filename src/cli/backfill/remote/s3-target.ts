@@ -12,7 +12,7 @@ import type { S3Failure } from '../../../shared/blobs/s3-errors.ts';
 import { toError } from '../../../shared/runtime/to-error.ts';
 import { CliError, EXIT, UnwritableOutputError, UsageError } from '../../terminal/exit.ts';
 import { duration } from '../../terminal/units.ts';
-import type { Target } from '../target.ts';
+import type { Target } from '../output/target.ts';
 import { Refusal, type RemoteOptions } from './remote-file.ts';
 import { parseS3Address, s3Url } from './s3-address.ts';
 import { connectS3 } from './s3-client.ts';
