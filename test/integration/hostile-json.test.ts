@@ -55,8 +55,14 @@ const HF = '/hf/sst2-minilm';
 describe('the largest valid body of a route is accepted', () => {
   /** Metadata of 4,096 bytes with as many values as fit. */
   const densest = `{"a":${items(2044)}}`;
+  const thresholds = `{${members(256, '0.5')}}`;
   test.each([
-    [JOBS, `{"texts":${items(256, '{"id":"i","text":"a"}')},"metadata":${densest}}`, 202, undefined],
+    [
+      JOBS,
+      `{"texts":${items(256, '{"id":"i","text":"a"}')},"metadata":${densest},"threshold":${thresholds}}`,
+      202,
+      undefined,
+    ],
     [PREDICT, `{"inputs":${items(256, '["a"]')}}`, 503, 'no_worker'],
     [HF, `{"inputs":${items(256, '"a"')},"options":{${members(90)}}}`, 503, 'no_worker'],
     [
@@ -74,11 +80,11 @@ describe('values of a body', () => {
   /** Values in all, with the root and the list. */
   const metadata = (values: number) => `{"metadata":{"a":${items(values - 3)}}}`;
   test.each([
-    [JOBS, 2916, metadata, 'metadata'],
+    [JOBS, 3172, metadata, 'metadata'],
     [PREDICT, 612, metadata, 'metadata'],
     [HF, 356, metadata, 'metadata'],
     [COMPLETE, 30_100, metadata, 'metadata'],
-    [JOBS, 2916, (values: number) => `{${members(values - 1)}}`, ''],
+    [JOBS, 3172, (values: number) => `{${members(values - 1)}}`, ''],
   ])('%s takes %i', async (path, values, bodyOf, where) => {
     const at = await post(path, bodyOf(values));
     expect(at).toMatchObject({ status: 422, code: 'invalid_request' });
@@ -126,10 +132,10 @@ const BOMBS: [name: string, path: string, body: () => string, status: number, sa
   ['texts that are none', JOBS, () => `{"texts":${long('1,')}}`, 422, 'texts must have at most 256 items'],
   ['lists for texts', JOBS, () => `{"texts":${long('[],')}}`, 422, 'texts must have at most 256 items'],
   ['objects for texts', JOBS, () => `{"texts":${long('{},')}}`, 422, 'texts must have at most 256 items'],
-  ['events', JOBS, () => `{"webhook":{"events":${long('1,')}}}`, 422, 'webhook takes the body beyond 2916'],
-  ['unknown fields', JOBS, () => `{${members(400_000)}}`, 422, 'must have at most 2916 values'],
-  ['one field again and again', JOBS, () => `{${fill('"a":1,')}"a":1}`, 422, 'at most 2916 values'],
-  ['the same with escapes', JOBS, () => `{${fill('"\\u0061":1,')}"a":1}`, 422, 'at most 2916 values'],
+  ['events', JOBS, () => `{"webhook":{"events":${long('1,')}}}`, 422, 'webhook takes the body beyond 3172'],
+  ['unknown fields', JOBS, () => `{${members(400_000)}}`, 422, 'must have at most 3172 values'],
+  ['one field again and again', JOBS, () => `{${fill('"a":1,')}"a":1}`, 422, 'at most 3172 values'],
+  ['the same with escapes', JOBS, () => `{${fill('"\\u0061":1,')}"a":1}`, 422, 'at most 3172 values'],
   [
     'options',
     HF,

@@ -22,7 +22,7 @@ export const thresholdSchema = z
 
 /** The same for the OpenAPI document, which cannot see into it. */
 export const thresholdForms = {
-  oneOf: [
+  anyOf: [
     { type: 'number' },
     { type: 'string', enum: ['model'] },
     {

@@ -25,6 +25,9 @@ export interface Schema {
   properties?: Record<string, Schema>;
   required?: string[];
   additionalProperties?: boolean | Schema;
+  minProperties?: number;
+  maxProperties?: number;
+  propertyNames?: { maxLength: number };
 }
 
 type Content = Record<
@@ -105,6 +108,7 @@ export function valid(
         });
       case 'object': {
         const { properties = {}, required = [], oneOf = [{ required: [] }] } = part;
+        if (typeof part.additionalProperties === 'object') return membersOf(part, part.additionalProperties);
         if (Object.keys(properties).length === 0) return anyObject;
         const choices = oneOf.map((choice) => {
           const others = oneOf.flatMap((other) => (other === choice ? [] : other.required));
@@ -115,12 +119,26 @@ export function valid(
         });
         return fc.oneof(...choices).map((value) => withoutOrphans(value, part.dependentRequired));
       }
+      case 'number':
+        return fc.double({ noNaN: true, noDefaultInfinity: true });
       case 'any':
         return fc.jsonValue({ maxDepth: 2 });
       default:
         throw new Error(`no values are made for the type ${type}`);
     }
   };
+  const membersOf = (
+    { minProperties = 0, maxProperties = MAX_ITEMS, propertyNames }: Schema,
+    member: Schema,
+  ) =>
+    fc.dictionary(
+      fc.string({ maxLength: Math.min(propertyNames?.maxLength ?? MAX_CHARS, MAX_CHARS) }),
+      make(member),
+      {
+        minKeys: minProperties,
+        maxKeys: Math.min(maxProperties, MAX_ITEMS),
+      },
+    );
   return make(schema);
 }
 
